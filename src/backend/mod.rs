@@ -1,0 +1,121 @@
+//! Backends: what runs a model's training step and its evaluation.
+//!
+//! `reference` runs the graph decomposed into luminal's primitives on luminal's own CPU compiler:
+//! slow, and the oracle of every test. `cpu` is ours.
+
+use std::time::Duration;
+
+/// One batch, ready for the network.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// `[batch, height, width, channels]`, normalised and resized.
+    pub images: &'a [f32],
+    /// `[batch]`, class indices.
+    pub labels: &'a [u32],
+}
+
+/// Where in training a step stands, and how large it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// From 0.
+    pub epoch: u32,
+    /// Within the epoch, from 0.
+    pub step: u32,
+    /// Optimizer steps taken before this one, over the whole training.
+    pub iteration: u64,
+    pub learning_rate: f32,
+}
+
+/// A named tensor of an engine's state: `NAME` for a parameter, `adamw/m/NAME` and `adamw/v/NAME`
+/// for the moments.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateTensor {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub data: Vec<f32>,
+}
+
+/// AdamW with Keras' semantics (`keras.optimizers.AdamW`, Loshchilov & Hutter 2019): decoupled
+/// decay of every variable, epsilon outside the bias correction.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct AdamW {
+    pub beta_1: f32,
+    pub beta_2: f32,
+    pub epsilon: f32,
+    pub weight_decay: f32,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, weight_decay: 1e-4 }
+    }
+}
+
+/// How an engine is compiled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EngineOptions {
+    pub optimizer: AdamW,
+    /// Seeds initialisation and dropout.
+    pub seed: u64,
+    /// Worker threads; results do not depend on it.
+    pub threads: usize,
+}
+
+/// Time spent in one operator, summed over the steps since profiling began and over threads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OperatorTime {
+    pub operator: String,
+    pub calls: u64,
+    pub time: Duration,
+    pub flops: u64,
+}
+
+/// What can fail while a backend runs.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The loss or an activation is NaN or infinite.
+    #[error("the loss is {loss} at epoch {epoch}, step {step}: first non-finite values in {operator}")]
+    NonFinite { loss: f32, epoch: u32, step: u32, operator: String },
+    #[error("state tensor `{name}`: {problem}")]
+    State { name: String, problem: String },
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A compiled model with its parameters and optimizer state.
+pub trait Engine: Send {
+    /// One training step: forward, loss, backward, AdamW. Any batch size from 1 up; a size seen
+    /// for the first time compiles a program for it. Gives the loss, and leaves the logits of the
+    /// step for [`Engine::logits`].
+    ///
+    /// # Errors
+    /// [`BackendError::NonFinite`] names the first operator whose output is not finite.
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<f32, BackendError>;
+
+    /// Forward only, dropout off: the mean loss; logits by [`Engine::logits`].
+    fn evaluate(&mut self, batch: &Batch) -> Result<f32, BackendError>;
+
+    /// `[batch, num_classes]` of the last step or evaluation.
+    fn logits(&self) -> &[f32];
+
+    /// Parameters, then both moments, in a fixed order.
+    fn state(&self) -> Vec<StateTensor>;
+
+    /// Sets the tensors given by name; others keep their values.
+    ///
+    /// # Errors
+    /// [`BackendError::State`] for an unknown name or a wrong shape. Nothing is changed then.
+    fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError>;
+
+    /// The gradients of one batch by parameter name, without an update and without dropout. For
+    /// tests.
+    fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError>;
+
+    /// Starts (and clears) or stops timing by operator.
+    fn set_profiling(&mut self, _on: bool) {}
+
+    /// Times since profiling began, longest first.
+    fn profile(&self) -> Vec<OperatorTime> {
+        Vec::new()
+    }
+}

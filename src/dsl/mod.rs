@@ -1,0 +1,1 @@
+//! The DSL: parser, syntax tree with spans, formatter, diagnostics.

@@ -1,0 +1,1 @@
+//! Experiment files, overrides, trials.

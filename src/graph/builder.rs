@@ -1,0 +1,224 @@
+use luminal::prelude::{Graph, InputTensor, NodeIndex, Operator, ShapeTracker, Tensor};
+
+use super::{
+    Initializer, Node, Operation, Value,
+    ops::{
+        Activation, Add, Attention, Concat, CrossEntropy, Dense, Dropout, Expand, LayerNorm, Mean, Reshape, Scale,
+        Slice, Softmax, Transpose,
+    },
+    value::tracker,
+};
+
+/// A tensor that is set before each run.
+#[derive(Debug, Clone)]
+pub struct Input {
+    pub name: String,
+    pub value: Value,
+}
+
+/// A trainable tensor.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// Path of the layer instance and the variable, e.g. `patch_encoder/projection/kernel`.
+    pub name: String,
+    /// Shape shown and stored, as Keras has it (`[dim, heads, key_dim]` for an attention kernel);
+    /// the graph's value may merge dimensions.
+    pub shape: Vec<usize>,
+    pub initializer: Initializer,
+    pub value: Value,
+}
+
+/// The node that stands for an input or a parameter. Its tensor is set from outside.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Load(pub String);
+
+impl Operator for Load {
+    fn process(&mut self, _: Vec<(InputTensor, ShapeTracker)>) -> Vec<Tensor> {
+        unreachable!("`{}` must be set before the graph runs", self.0)
+    }
+}
+
+/// Builds a graph on luminal's [`Graph`], node by node, with shapes known at run time.
+///
+/// Methods take and give row-major contiguous tensors. They panic on shapes that do not fit: a
+/// network is checked by the model room first, so a misfit here is a bug of a layer's lowering.
+#[derive(Debug, Default)]
+pub struct Builder {
+    pub graph: Graph,
+    pub inputs: Vec<Input>,
+    pub parameters: Vec<Parameter>,
+    /// Whether dropout is active.
+    pub training: bool,
+    dropouts: u32,
+}
+
+impl Builder {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A builder whose dropout layers are active.
+    pub fn for_training() -> Self {
+        Self { training: true, ..Self::default() }
+    }
+
+    fn load(&mut self, name: &str, shape: &[usize]) -> Value {
+        let node = self.graph.graph.add_node(Box::new(Load(name.to_owned())));
+        Value { node, output: 0, shape: shape.to_vec() }
+    }
+
+    /// A tensor that is set before each run, e.g. `images` `[batch, height, width, channels]`.
+    pub fn input(&mut self, name: &str, shape: &[usize]) -> Value {
+        let value = self.load(name, shape);
+        self.graph.no_delete.insert(value.node);
+        self.inputs.push(Input { name: name.to_owned(), value: value.clone() });
+        value
+    }
+
+    /// A trainable tensor; `stored_shape` is what checkpoints and summaries show, `shape` what the
+    /// graph computes with. Both have the same number of elements.
+    pub fn parameter(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        stored_shape: &[usize],
+        initializer: Initializer,
+    ) -> Value {
+        assert_eq!(shape.iter().product::<usize>(), stored_shape.iter().product(), "parameter {name}");
+        let value = self.load(name, shape);
+        self.graph.no_delete.insert(value.node);
+        let parameter =
+            Parameter { name: name.to_owned(), shape: stored_shape.to_vec(), initializer, value: value.clone() };
+        self.parameters.push(parameter);
+        value
+    }
+
+    /// Adds a vitx operation.
+    pub fn apply(&mut self, operation: impl Operation, inputs: &[&Value]) -> Vec<Value> {
+        let shapes: Vec<&[usize]> = inputs.iter().map(|value| value.shape.as_slice()).collect();
+        let outputs = operation.output_shapes(&shapes);
+        let node = self.add_node(Node(Box::new(operation)), inputs);
+        outputs
+            .into_iter()
+            .enumerate()
+            .map(|(index, shape)| Value { node, output: index as u8, shape })
+            .collect()
+    }
+
+    /// Adds a vitx operation of one output.
+    pub fn apply_one(&mut self, operation: impl Operation, inputs: &[&Value]) -> Value {
+        self.apply(operation, inputs).swap_remove(0)
+    }
+
+    /// Adds any luminal operator over contiguous inputs.
+    pub fn add_node(&mut self, operator: impl Operator + 'static, inputs: &[&Value]) -> NodeIndex {
+        let views: Vec<(&Value, ShapeTracker)> = inputs.iter().map(|value| (*value, value.tracker())).collect();
+        self.add_viewed(operator, &views)
+    }
+
+    /// Adds any luminal operator over views of its inputs.
+    pub fn add_viewed(&mut self, operator: impl Operator + 'static, inputs: &[(&Value, ShapeTracker)]) -> NodeIndex {
+        let mut op = self.graph.add_op(operator);
+        for (value, shape) in inputs {
+            op = op.input(value.node, value.output, *shape);
+        }
+        op.finish()
+    }
+
+    /// `x W + bias`: x `[.., in]`, kernel `[in, out]`, bias `[out]`.
+    pub fn dense(&mut self, x: &Value, kernel: &Value, bias: Option<&Value>) -> Value {
+        match bias {
+            Some(bias) => self.apply_one(Dense, &[x, kernel, bias]),
+            None => self.apply_one(Dense, &[x, kernel]),
+        }
+    }
+
+    /// Layer normalisation over the last axis; gamma and beta are `[last]`.
+    pub fn layer_norm(&mut self, x: &Value, gamma: &Value, beta: &Value, epsilon: f32) -> Value {
+        self.apply(LayerNorm { epsilon }, &[x, gamma, beta]).swap_remove(0)
+    }
+
+    /// Scaled dot-product attention of already projected queries `[batch, tokens, heads * key_dim]`,
+    /// keys `[batch, sources, heads * key_dim]` and values `[batch, sources, heads * value_dim]`,
+    /// with dropout on the weights when training. Gives `[batch, tokens, heads * value_dim]`.
+    pub fn attention(&mut self, query: &Value, key: &Value, value: &Value, heads: usize, dropout: f32) -> Value {
+        let dropout = self.next_dropout(dropout);
+        self.apply(Attention { heads, dropout }, &[query, key, value]).swap_remove(0)
+    }
+
+    /// An elementwise activation.
+    pub fn activation(&mut self, x: &Value, activation: Activation) -> Value {
+        self.apply_one(activation, &[x])
+    }
+
+    /// Softmax over the last axis.
+    pub fn softmax(&mut self, x: &Value) -> Value {
+        self.apply_one(Softmax, &[x])
+    }
+
+    /// Inverted dropout: zero with probability `rate`, else scaled by `1 / (1 - rate)`; the
+    /// identity when not training.
+    pub fn dropout(&mut self, x: &Value, rate: f32) -> Value {
+        let dropout = self.next_dropout(rate);
+        if dropout.rate == 0.0 { x.clone() } else { self.apply_one(dropout, &[x]) }
+    }
+
+    /// `a + b`, where `b`'s shape is `a`'s or a suffix of it (then `b` repeats over the leading axes).
+    pub fn add(&mut self, a: &Value, b: &Value) -> Value {
+        self.apply_one(Add, &[a, b])
+    }
+
+    /// Joins along `axis`; all other axes agree.
+    pub fn concat(&mut self, values: &[&Value], axis: usize) -> Value {
+        self.apply_one(Concat { axis }, values)
+    }
+
+    /// `length` entries of `axis` from `start` on.
+    pub fn slice(&mut self, x: &Value, axis: usize, start: usize, length: usize) -> Value {
+        self.apply_one(Slice { axis, start, length }, &[x])
+    }
+
+    /// The same elements in the same order under another shape.
+    pub fn reshape(&mut self, x: &Value, shape: &[usize]) -> Value {
+        if x.shape == shape { x.clone() } else { self.apply_one(Reshape { shape: shape.to_vec() }, &[x]) }
+    }
+
+    /// Output axis `i` is input axis `permutation[i]`.
+    pub fn transpose(&mut self, x: &Value, permutation: &[usize]) -> Value {
+        self.apply_one(Transpose { permutation: permutation.to_vec() }, &[x])
+    }
+
+    /// Mean over one axis, which disappears.
+    pub fn mean(&mut self, x: &Value, axis: usize) -> Value {
+        self.apply_one(Mean { axis }, &[x])
+    }
+
+    /// `factor * x`.
+    pub fn scale(&mut self, x: &Value, factor: f32) -> Value {
+        self.apply_one(Scale { factor }, &[x])
+    }
+
+    /// Repeats the whole tensor `count` times along a new first axis.
+    pub fn expand(&mut self, x: &Value, count: usize) -> Value {
+        self.apply_one(Expand { count }, &[x])
+    }
+
+    /// Mean softmax cross-entropy of logits `[batch, classes]` against class indices `[batch]`
+    /// (held as float32). Gives `[1]`.
+    pub fn cross_entropy(&mut self, logits: &Value, labels: &Value) -> Value {
+        self.apply_one(CrossEntropy, &[logits, labels])
+    }
+
+    /// Numbers dropout layers in the order of the model, whether or not they are active: the number
+    /// addresses the layer's random stream.
+    fn next_dropout(&mut self, rate: f32) -> Dropout {
+        let stream = self.dropouts;
+        self.dropouts += 1;
+        Dropout::new(if self.training { rate } else { 0.0 }, stream)
+    }
+
+    /// The tracker of a contiguous tensor of this shape.
+    pub fn tracker(shape: &[usize]) -> ShapeTracker {
+        tracker(shape)
+    }
+}

@@ -1,0 +1,18 @@
+//! The vitx operators on luminal's [`Graph`](luminal::graph::Graph).
+//!
+//! Every operator lives in one file under [`ops`]: its shape rule, its gradient, and its
+//! *decomposition into luminal primitives*, which is the proof of what it means. Shapes are known
+//! when the graph is built (batch size included), so nodes are added with explicit
+//! `ShapeTracker`s rather than through luminal's compile-time `GraphTensor<S>`. Every vitx
+//! operator takes and produces row-major contiguous float32 tensors.
+
+mod builder;
+mod initializer;
+mod node;
+pub mod ops;
+mod value;
+
+pub use builder::{Builder, Input, Parameter};
+pub use initializer::Initializer;
+pub use node::{Gradients, Node, Operation, operation};
+pub use value::Value;

@@ -1,0 +1,29 @@
+//! vitx: describe an image-classification network in a small text language, train it, sweep it,
+//! read one table.
+//!
+//! Data flows one way through the rooms of this crate; each knows only those above it:
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`dsl`] | parser, syntax tree with spans, formatter, diagnostics |
+//! | [`model`] | elaboration to a checked architecture; one file per layer; summary |
+//! | [`graph`] | the vitx operators on luminal's `Graph`, the builder, the stable text form |
+//! | [`passes`] | luminal `Compiler`s: autodiff, optimizer update, decompose |
+//! | [`backend`] | `reference` (luminal's own CPU compiler) and `cpu` (ours) |
+//! | [`data`] | datasets, augmentation, loader |
+//! | [`train`] | the loop, metrics, checkpoints |
+//! | [`experiment`] | YAML, overrides, trials |
+//! | [`report`] | tables, plots, exports |
+//! | [`cli`] | one file per subcommand |
+
+pub mod backend;
+pub mod cli;
+pub mod data;
+pub mod dsl;
+pub mod experiment;
+pub mod graph;
+pub mod model;
+pub mod passes;
+pub mod random;
+pub mod report;
+pub mod train;

@@ -1,0 +1,1 @@
+//! Elaboration of a syntax tree to a checked architecture; layers; summary.

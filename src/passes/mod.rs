@@ -1,0 +1,1 @@
+//! luminal `Compiler`s over the vitx graph.

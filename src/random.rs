@@ -1,0 +1,86 @@
+//! Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy
+//! as 1, 2, 3", SC 2011).
+//!
+//! Randomness is a function, not a state: every draw is addressed by (seed, stream, counter), so
+//! dropout masks are recomputed instead of stored, and neither the number of threads nor a resume
+//! changes a bit. Own code because the same function must exist inside vectorised CPU kernels and
+//! CUDA kernels.
+
+/// What a draw is for. Streams of one seed never overlap: the stream is part of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stream {
+    Initializer = 1,
+    Dropout = 2,
+    Shuffle = 3,
+    Augmentation = 4,
+    Benchmark = 5,
+    Search = 6,
+}
+
+/// One keyed generator; [`Philox::block`] maps a 128-bit counter to four words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Philox {
+    pub key: [u32; 2],
+}
+
+/// Multipliers and Weyl increments of Philox4x32.
+pub const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+pub const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+pub const ROUNDS: usize = 10;
+
+impl Philox {
+    /// The generator of a stream. The 64-bit seed is mixed (splitmix64's finaliser) with the
+    /// stream into the 64-bit key.
+    pub fn new(seed: u64, stream: Stream) -> Self {
+        let mut z = seed.wrapping_add((stream as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        Self { key: [z as u32, (z >> 32) as u32] }
+    }
+
+    /// Four independent 32-bit words for one counter.
+    #[inline(always)]
+    pub fn block(&self, counter: [u32; 4]) -> [u32; 4] {
+        let [mut c0, mut c1, mut c2, mut c3] = counter;
+        let [mut k0, mut k1] = self.key;
+        for _ in 0..ROUNDS {
+            let p0 = u64::from(MULTIPLIERS[0]) * u64::from(c0);
+            let p1 = u64::from(MULTIPLIERS[1]) * u64::from(c2);
+            (c0, c1, c2, c3) = ((p1 >> 32) as u32 ^ c1 ^ k0, p1 as u32, (p0 >> 32) as u32 ^ c3 ^ k1, p0 as u32);
+            k0 = k0.wrapping_add(WEYL[0]);
+            k1 = k1.wrapping_add(WEYL[1]);
+        }
+        [c0, c1, c2, c3]
+    }
+}
+
+/// A word as a float32 in `[0, 1)`, from its upper 24 bits.
+#[inline(always)]
+pub fn unit(word: u32) -> f32 {
+    (word >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Known answers from the Random123 distribution (`kat_vectors`, philox4x32 10).
+    #[test]
+    fn known_answers() {
+        let zero = Philox { key: [0, 0] };
+        assert_eq!(zero.block([0; 4]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        let ones = Philox { key: [u32::MAX; 2] };
+        assert_eq!(ones.block([u32::MAX; 4]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        let pi = Philox { key: [0xa409_3822, 0x299f_31d0] };
+        let counter = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
+        assert_eq!(pi.block(counter), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+    }
+
+    #[test]
+    fn streams_differ() {
+        assert_ne!(Philox::new(1, Stream::Dropout), Philox::new(1, Stream::Shuffle));
+        assert_ne!(Philox::new(1, Stream::Dropout), Philox::new(2, Stream::Dropout));
+    }
+}
