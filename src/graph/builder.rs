@@ -1,9 +1,12 @@
-use luminal::prelude::{Graph, InputTensor, NodeIndex, Operator, ShapeTracker, Tensor};
+use luminal::{
+    op::{InputTensor, Operator},
+    prelude::{Graph, NodeIndex, ShapeTracker, Tensor},
+};
 
 use super::{
     Initializer, Node, Operation, Value,
     ops::{
-        Activation, Add, Attention, Concat, CrossEntropy, Dense, Dropout, Expand, LayerNorm, Mean, Reshape, Scale,
+        Activation, Add, Attention, Concat, CrossEntropy, Dense, Dropout, Expand, LayerNorm, Mean, RandomState, Reshape, Scale,
         Slice, Softmax, Transpose,
     },
     value::tracker,
@@ -84,7 +87,8 @@ impl Builder {
         stored_shape: &[usize],
         initializer: Initializer,
     ) -> Value {
-        assert_eq!(shape.iter().product::<usize>(), stored_shape.iter().product(), "parameter {name}");
+        let elements = |shape: &[usize]| shape.iter().product::<usize>();
+        assert_eq!(elements(shape), elements(stored_shape), "parameter {name}");
         let value = self.load(name, shape);
         self.graph.no_delete.insert(value.node);
         let parameter =
@@ -143,7 +147,10 @@ impl Builder {
     /// with dropout on the weights when training. Gives `[batch, tokens, heads * value_dim]`.
     pub fn attention(&mut self, query: &Value, key: &Value, value: &Value, heads: usize, dropout: f32) -> Value {
         let dropout = self.next_dropout(dropout);
-        self.apply(Attention { heads, dropout }, &[query, key, value]).swap_remove(0)
+        let mut inputs = vec![query, key, value];
+        let random = (dropout.rate > 0.0).then(|| self.random());
+        inputs.extend(&random);
+        self.apply(Attention { heads, dropout }, &inputs).swap_remove(0)
     }
 
     /// An elementwise activation.
@@ -160,7 +167,11 @@ impl Builder {
     /// identity when not training.
     pub fn dropout(&mut self, x: &Value, rate: f32) -> Value {
         let dropout = self.next_dropout(rate);
-        if dropout.rate == 0.0 { x.clone() } else { self.apply_one(dropout, &[x]) }
+        if dropout.rate == 0.0 {
+            return x.clone();
+        }
+        let random = self.random();
+        self.apply_one(dropout, &[x, &random])
     }
 
     /// `a + b`, where `b`'s shape is `a`'s or a suffix of it (then `b` repeats over the leading axes).
@@ -207,6 +218,14 @@ impl Builder {
     /// (held as float32). Gives `[1]`.
     pub fn cross_entropy(&mut self, logits: &Value, labels: &Value) -> Value {
         self.apply_one(CrossEntropy, &[logits, labels])
+    }
+
+    /// The input that carries the step's [`RandomState`](super::ops::RandomState).
+    fn random(&mut self) -> Value {
+        match self.inputs.iter().find(|input| input.name == "random") {
+            Some(input) => input.value.clone(),
+            None => self.input("random", &[RandomState::LEN]),
+        }
     }
 
     /// Numbers dropout layers in the order of the model, whether or not they are active: the number

@@ -9,6 +9,7 @@
 mod builder;
 mod initializer;
 mod node;
+pub mod primitives;
 pub mod ops;
 mod value;
 

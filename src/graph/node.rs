@@ -1,6 +1,9 @@
 use std::{any::Any, fmt::Debug};
 
-use luminal::prelude::{Graph, InputTensor, NodeIndex, Operator, ShapeTracker, Tensor};
+use luminal::{
+    op::{InputTensor, Operator},
+    prelude::{Graph, NodeIndex, ShapeTracker, Tensor},
+};
 
 use super::{Builder, Value};
 
@@ -51,6 +54,12 @@ pub struct Gradients<'a> {
 /// luminal executes it, which is slow but right.
 #[derive(Debug)]
 pub struct Node(pub Box<dyn Operation>);
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name() == other.0.name() && self.0.attributes() == other.0.attributes()
+    }
+}
 
 impl Operator for Node {
     fn process(&mut self, inputs: Vec<(InputTensor, ShapeTracker)>) -> Vec<Tensor> {

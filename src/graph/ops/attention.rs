@@ -1,0 +1,191 @@
+use std::any::Any;
+
+use super::{Dropout, softmax::prim_softmax, viewed};
+use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+
+/// Scaled dot-product attention per head (Vaswani et al. 2017; the core of Keras'
+/// `MultiHeadAttention`): `softmax(Q K^T / sqrt(key_dim))`, dropout on these weights, times V.
+///
+/// Inputs query `[batch, tokens, heads * key_dim]`, key `[batch, sources, heads * key_dim]`, value
+/// `[batch, sources, heads * value_dim]`, and the random state when the rate is not zero. Outputs
+/// `[batch, tokens, heads * value_dim]` and the weights before dropout
+/// `[batch, heads, tokens, sources]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention {
+    pub heads: usize,
+    pub dropout: Dropout,
+}
+
+/// Sizes of one attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AttentionShape {
+    pub batch: usize,
+    pub tokens: usize,
+    pub sources: usize,
+    pub heads: usize,
+    pub key_dim: usize,
+    pub value_dim: usize,
+}
+
+impl AttentionShape {
+    pub fn new(query: &[usize], key: &[usize], value: &[usize], heads: usize) -> Self {
+        let (&[batch, tokens, width], &[_, sources, key_width], &[_, value_sources, value_width]) = (query, key, value)
+        else {
+            panic!("attention: {query:?}, {key:?}, {value:?}")
+        };
+        assert!(width == key_width && sources == value_sources, "attention: {query:?}, {key:?}, {value:?}");
+        assert!(width % heads == 0 && value_width % heads == 0, "attention: {heads} heads of {query:?}, {value:?}");
+        Self { batch, tokens, sources, heads, key_dim: width / heads, value_dim: value_width / heads }
+    }
+
+    pub fn scale(&self) -> f32 {
+        1.0 / (self.key_dim as f32).sqrt()
+    }
+
+    fn weights(&self) -> [usize; 4] {
+        [self.batch, self.heads, self.tokens, self.sources]
+    }
+
+    fn groups(&self) -> usize {
+        self.batch * self.heads
+    }
+
+    /// Multiply-adds of one pass over `[tokens, sources, dim]` for all heads.
+    fn product(&self, dim: usize) -> u64 {
+        2 * (self.groups() * self.tokens * self.sources * dim) as u64
+    }
+}
+
+/// `[batch, tokens, heads * dim]` to `[batch * heads, tokens, dim]`.
+fn split_heads(builder: &mut Builder, x: &Value, heads: usize) -> Value {
+    let &[batch, tokens, width] = x.shape.as_slice() else { panic!("split_heads: {:?}", x.shape) };
+    let dim = width / heads;
+    let view = View::from(&viewed(x, &[batch, tokens, heads, dim])).permute(&[0, 2, 1, 3]);
+    let split = builder.prim_contiguous(view);
+    viewed(&split, &[batch * heads, tokens, dim])
+}
+
+/// The inverse of [`split_heads`].
+fn merge_heads(builder: &mut Builder, x: &Value, heads: usize) -> Value {
+    let &[groups, tokens, dim] = x.shape.as_slice() else { panic!("merge_heads: {:?}", x.shape) };
+    let view = View::from(&viewed(x, &[groups / heads, heads, tokens, dim])).permute(&[0, 2, 1, 3]);
+    let merged = builder.prim_contiguous(view);
+    viewed(&merged, &[groups / heads, tokens, heads * dim])
+}
+
+impl Attention {
+    fn dropped(&self, builder: &mut Builder, weights: &Value, random: Option<&Value>) -> Value {
+        match random {
+            Some(random) => {
+                let mask = self.dropout.mask(builder, random, &weights.shape);
+                builder.prim_mul(weights, &mask)
+            }
+            None => weights.clone(),
+        }
+    }
+}
+
+impl Operation for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        let mut attributes = vec![("heads", self.heads.to_string())];
+        if self.dropout.rate > 0.0 {
+            attributes.extend(self.dropout.attributes());
+        }
+        attributes
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
+        let shape = AttentionShape::new(inputs[0], inputs[1], inputs[2], self.heads);
+        vec![vec![shape.batch, shape.tokens, inputs[2][2]], shape.weights().to_vec()]
+    }
+
+    fn gradient(&self, builder: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
+        let mut inputs = vec![&site.grads[0], &site.inputs[0], &site.inputs[1], &site.inputs[2], &site.outputs[1]];
+        inputs.extend(site.inputs.get(3));
+        let mut grads: Vec<_> = builder.apply(AttentionGradient(*self), &inputs).into_iter().map(Some).collect();
+        grads.resize(site.inputs.len(), None);
+        grads
+    }
+
+    fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
+        let shape = AttentionShape::new(&inputs[0].shape, &inputs[1].shape, &inputs[2].shape, self.heads);
+        let query = split_heads(builder, &inputs[0], self.heads);
+        let key = split_heads(builder, &inputs[1], self.heads);
+        let value = split_heads(builder, &inputs[2], self.heads);
+        let scores = builder.prim_batched_matmul((&query).into(), View::from(&key).permute(&[0, 2, 1]));
+        let scores = builder.prim_affine(&scores, shape.scale(), 0.0);
+        let weights = prim_softmax(builder, &viewed(&scores, &[shape.groups() * shape.tokens, shape.sources]));
+        let weights = viewed(&weights, &[shape.groups(), shape.tokens, shape.sources]);
+        let dropped = self.dropped(builder, &weights, inputs.get(3));
+        let out = builder.prim_batched_matmul((&dropped).into(), (&value).into());
+        vec![merge_heads(builder, &out, self.heads), viewed(&weights, &shape.weights())]
+    }
+
+    fn flops(&self, inputs: &[&[usize]]) -> u64 {
+        let shape = AttentionShape::new(inputs[0], inputs[1], inputs[2], self.heads);
+        shape.product(shape.key_dim) + shape.product(shape.value_dim)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Gradients of [`Attention`]. Inputs dy `[batch, tokens, heads * value_dim]`, query, key, value,
+/// the weights P before dropout, and the random state when the rate is not zero; outputs dquery,
+/// dkey, dvalue. With D the dropout mask and `dP = (dy V^T) D`:
+/// `dS = P (dP - rowsum(dP P))`, `dQ = scale dS K`, `dK = scale dS^T Q`, `dV = (P D)^T dy`.
+#[derive(Debug)]
+pub struct AttentionGradient(pub Attention);
+
+impl Operation for AttentionGradient {
+    fn name(&self) -> &'static str {
+        "attention_gradient"
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        self.0.attributes()
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
+        inputs[1..4].iter().map(|shape| shape.to_vec()).collect()
+    }
+
+    fn gradient(&self, _: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
+        vec![None; site.inputs.len()]
+    }
+
+    fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
+        let heads = self.0.heads;
+        let shape = AttentionShape::new(&inputs[1].shape, &inputs[2].shape, &inputs[3].shape, heads);
+        let [dy, query, key, value] = [0, 1, 2, 3].map(|i| split_heads(builder, &inputs[i], heads));
+        let weights = viewed(&inputs[4], &[shape.groups(), shape.tokens, shape.sources]);
+        let transposed = |value: &Value| View::from(value).permute(&[0, 2, 1]);
+
+        let dropped = self.0.dropped(builder, &weights, inputs.get(5));
+        let dvalue = builder.prim_batched_matmul(transposed(&dropped), (&dy).into());
+        let dweights = builder.prim_batched_matmul((&dy).into(), transposed(&value));
+        let dweights = self.0.dropped(builder, &dweights, inputs.get(5));
+        let product = builder.prim_mul(&dweights, &weights);
+        let sums = builder.prim_sum(&product, 2);
+        let centred = builder.prim_sub(&dweights, View::from(&sums).expand(2, shape.sources));
+        let dscores = builder.prim_mul(&centred, &weights);
+        let dscores = builder.prim_affine(&dscores, shape.scale(), 0.0);
+        let dquery = builder.prim_batched_matmul((&dscores).into(), (&key).into());
+        let dkey = builder.prim_batched_matmul(transposed(&dscores), (&query).into());
+        [dquery, dkey, dvalue].iter().map(|grad| merge_heads(builder, grad, heads)).collect()
+    }
+
+    fn flops(&self, inputs: &[&[usize]]) -> u64 {
+        let shape = AttentionShape::new(inputs[1], inputs[2], inputs[3], self.0.heads);
+        2 * (shape.product(shape.key_dim) + shape.product(shape.value_dim))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

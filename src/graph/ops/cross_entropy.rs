@@ -1,0 +1,111 @@
+use std::any::Any;
+
+use luminal::{
+    op::{InputTensor, Operator},
+    prelude::{ShapeTracker, Tensor},
+};
+
+use super::softmax::prim_softmax;
+use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+
+/// Mean softmax cross-entropy (Keras `SparseCategoricalCrossentropy(from_logits=True)`): logits
+/// `[batch, classes]`, labels `[batch]` (class indices held as float32); output `[1]`.
+#[derive(Debug)]
+pub struct CrossEntropy;
+
+/// `0, 1, .. count - 1`.
+#[derive(Debug, PartialEq)]
+struct Range {
+    count: usize,
+}
+
+impl Operator for Range {
+    fn process(&mut self, _: Vec<(InputTensor, ShapeTracker)>) -> Vec<Tensor> {
+        vec![Tensor::new((0..self.count).map(|i| i as f32).collect::<Vec<_>>())]
+    }
+}
+
+/// `[batch, classes]` with a one at each row's label. Equality is spelled with the one comparison
+/// luminal has: neither less nor greater.
+fn one_hot(builder: &mut Builder, labels: &Value, classes: usize) -> Value {
+    let batch = labels.shape[0];
+    let node = builder.add_node(Range { count: classes }, &[]);
+    let range = Value { node, output: 0, shape: vec![classes] };
+    let range = || View::from(&range).expand(0, batch);
+    let labels = || View::from(labels).expand(1, classes);
+    let less = builder.prim_less_than(range(), labels());
+    let greater = builder.prim_less_than(labels(), range());
+    let different = builder.prim_add(&less, &greater);
+    builder.prim_affine(&different, -1.0, 1.0)
+}
+
+impl Operation for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
+        assert_eq!(inputs[0][..1], *inputs[1], "cross_entropy");
+        vec![vec![1]]
+    }
+
+    fn gradient(&self, builder: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
+        let inputs = [&site.grads[0], &site.inputs[0], &site.inputs[1]];
+        vec![Some(builder.apply_one(CrossEntropyGradient, &inputs)), None]
+    }
+
+    fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
+        let (logits, labels) = (&inputs[0], &inputs[1]);
+        let (batch, classes) = (logits.shape[0], logits.shape[1]);
+        let max = builder.prim_max(logits, 1);
+        let shifted = builder.prim_sub(logits, View::from(&max).expand(1, classes));
+        let exps = builder.prim_exp(&shifted);
+        let sums = builder.prim_sum(&exps, 1);
+        let log_sums = builder.prim_ln(&sums);
+        let one_hot = one_hot(builder, labels, classes);
+        let chosen = builder.prim_mul(&shifted, &one_hot);
+        let chosen = builder.prim_sum(&chosen, 1);
+        let losses = builder.prim_sub(&log_sums, &chosen);
+        let mut total = builder.prim_sum(&losses, 0);
+        total.shape = vec![1];
+        vec![builder.prim_affine(&total, 1.0 / batch as f32, 0.0)]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// `dlogits = dloss (softmax(logits) - one_hot(labels)) / batch`. Inputs dloss `[1]`, logits
+/// `[batch, classes]`, labels `[batch]`.
+#[derive(Debug)]
+pub struct CrossEntropyGradient;
+
+impl Operation for CrossEntropyGradient {
+    fn name(&self) -> &'static str {
+        "cross_entropy_gradient"
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
+        vec![inputs[1].to_vec()]
+    }
+
+    fn gradient(&self, _: &mut Builder, _: &Gradients) -> Vec<Option<Value>> {
+        vec![None, None, None]
+    }
+
+    fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
+        let (dloss, logits, labels) = (&inputs[0], &inputs[1], &inputs[2]);
+        let (batch, classes) = (logits.shape[0], logits.shape[1]);
+        let softmax = prim_softmax(builder, logits);
+        let one_hot = one_hot(builder, labels, classes);
+        let difference = builder.prim_sub(&softmax, &one_hot);
+        let mean = builder.prim_affine(&difference, 1.0 / batch as f32, 0.0);
+        let scalar = Value { shape: vec![], ..dloss.clone() };
+        vec![builder.prim_mul(&mean, View::from(&scalar).broadcast(&[batch, classes]))]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

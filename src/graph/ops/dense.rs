@@ -1,0 +1,117 @@
+use std::any::Any;
+
+use super::{SumLeading, flat, viewed};
+use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+
+/// `y = x W (+ bias)`, Keras' `Dense` without its activation: x `[.., in]`, W `[in, out]`,
+/// bias `[out]`, y `[.., out]`.
+#[derive(Debug)]
+pub struct Dense;
+
+impl Operation for Dense {
+    fn name(&self) -> &'static str {
+        "dense"
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
+        let (x, kernel) = (inputs[0], inputs[1]);
+        assert_eq!(x.last(), Some(&kernel[0]), "dense: {x:?} x {kernel:?}");
+        vec![[&x[..x.len() - 1], &[kernel[1]]].concat()]
+    }
+
+    fn gradient(&self, builder: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
+        let (x, kernel, dy) = (&site.inputs[0], &site.inputs[1], &site.grads[0]);
+        let mut grads = vec![
+            site.wanted[0].then(|| builder.apply_one(DenseInputGradient, &[dy, kernel])),
+            site.wanted[1].then(|| builder.apply_one(DenseKernelGradient, &[x, dy])),
+        ];
+        if let Some(bias) = site.inputs.get(2) {
+            grads.push(Some(builder.apply_one(SumLeading { shape: bias.shape.clone() }, &[dy])));
+        }
+        grads
+    }
+
+    fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
+        let (x, kernel) = (&inputs[0], &inputs[1]);
+        let [rows, last] = flat(&x.shape);
+        let product = builder.prim_matmul(&viewed(x, &[rows, last]), kernel);
+        let y = match inputs.get(2) {
+            Some(bias) => builder.prim_add(&product, View::from(bias).broadcast(&product.shape)),
+            None => product,
+        };
+        vec![viewed(&y, &self.output_shapes(&[&x.shape, &kernel.shape])[0])]
+    }
+
+    fn flops(&self, inputs: &[&[usize]]) -> u64 {
+        2 * inputs[0].iter().product::<usize>() as u64 * inputs[1][1] as u64
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// `dx = dy W^T`: dy `[.., out]`, W `[in, out]`, dx `[.., in]`.
+#[derive(Debug)]
+pub struct DenseInputGradient;
+
+impl Operation for DenseInputGradient {
+    fn name(&self) -> &'static str {
+        "dense_input_gradient"
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
+        let (dy, kernel) = (inputs[0], inputs[1]);
+        vec![[&dy[..dy.len() - 1], &[kernel[0]]].concat()]
+    }
+
+    fn gradient(&self, _: &mut Builder, _: &Gradients) -> Vec<Option<Value>> {
+        vec![None, None]
+    }
+
+    fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
+        let (dy, kernel) = (&inputs[0], &inputs[1]);
+        let dx = builder.prim_matmul(&viewed(dy, &flat(&dy.shape)), View::from(kernel).permute(&[1, 0]));
+        vec![viewed(&dx, &self.output_shapes(&[&dy.shape, &kernel.shape])[0])]
+    }
+
+    fn flops(&self, inputs: &[&[usize]]) -> u64 {
+        2 * inputs[0].iter().product::<usize>() as u64 * inputs[1][0] as u64
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// `dW = x^T dy`, summed over all rows: x `[.., in]`, dy `[.., out]`, dW `[in, out]`.
+#[derive(Debug)]
+pub struct DenseKernelGradient;
+
+impl Operation for DenseKernelGradient {
+    fn name(&self) -> &'static str {
+        "dense_kernel_gradient"
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
+        vec![vec![flat(inputs[0])[1], flat(inputs[1])[1]]]
+    }
+
+    fn gradient(&self, _: &mut Builder, _: &Gradients) -> Vec<Option<Value>> {
+        vec![None, None]
+    }
+
+    fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
+        let (x, dy) = (&inputs[0], &inputs[1]);
+        let x = viewed(x, &flat(&x.shape));
+        vec![builder.prim_matmul(View::from(&x).permute(&[1, 0]), &viewed(dy, &flat(&dy.shape)))]
+    }
+
+    fn flops(&self, inputs: &[&[usize]]) -> u64 {
+        2 * inputs[0].iter().product::<usize>() as u64 * flat(inputs[1])[1] as u64
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

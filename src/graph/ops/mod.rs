@@ -1,0 +1,54 @@
+//! The operators, one file each: shape rule, gradient, decomposition.
+
+mod activation;
+mod adamw;
+mod add;
+mod attention;
+mod concat;
+mod cross_entropy;
+mod dense;
+mod dropout;
+mod expand;
+mod layer_norm;
+mod mean;
+mod reshape;
+mod scale;
+mod slice;
+mod softmax;
+mod sum_leading;
+mod transpose;
+
+pub use activation::{Activation, ActivationGradient};
+pub use adamw::AdamWUpdate;
+pub use add::Add;
+pub use attention::{Attention, AttentionGradient};
+pub use concat::Concat;
+pub use cross_entropy::{CrossEntropy, CrossEntropyGradient};
+pub use dense::{Dense, DenseInputGradient, DenseKernelGradient};
+pub use dropout::{Dropout, RandomState};
+pub use expand::Expand;
+pub use layer_norm::{LayerNorm, LayerNormGradient};
+pub use mean::{Mean, MeanGradient};
+pub use reshape::Reshape;
+pub use scale::Scale;
+pub use slice::{Pad, Slice};
+pub use softmax::{Softmax, SoftmaxGradient};
+pub use sum_leading::SumLeading;
+pub use transpose::Transpose;
+
+/// Merges all axes but the last.
+pub(crate) fn flat(shape: &[usize]) -> [usize; 2] {
+    let last = shape.last().copied().unwrap_or(1);
+    [shape.iter().product::<usize>() / last.max(1), last]
+}
+
+/// Splits a shape around an axis: elements before, the axis, elements after.
+pub(crate) fn around(shape: &[usize], axis: usize) -> [usize; 3] {
+    [shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()]
+}
+
+/// The same contiguous elements under another shape, without a node.
+pub(crate) fn viewed(value: &super::Value, shape: &[usize]) -> super::Value {
+    debug_assert_eq!(value.len(), shape.iter().product::<usize>());
+    super::Value { shape: shape.to_vec(), ..value.clone() }
+}

@@ -1,0 +1,34 @@
+use std::any::Any;
+
+use super::viewed;
+use crate::graph::{Builder, Gradients, Operation, Value};
+
+/// The same elements in the same order under another shape. Costs nothing: backends alias it.
+#[derive(Debug)]
+pub struct Reshape {
+    pub shape: Vec<usize>,
+}
+
+impl Operation for Reshape {
+    fn name(&self) -> &'static str {
+        "reshape"
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
+        let count = |shape: &[usize]| shape.iter().product::<usize>();
+        assert_eq!(count(inputs[0]), count(&self.shape), "reshape {:?} to {:?}", inputs[0], self.shape);
+        vec![self.shape.clone()]
+    }
+
+    fn gradient(&self, builder: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
+        vec![Some(builder.reshape(&site.grads[0], &site.inputs[0].shape))]
+    }
+
+    fn decompose(&self, _: &mut Builder, inputs: &[Value]) -> Vec<Value> {
+        vec![viewed(&inputs[0], &self.shape)]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
