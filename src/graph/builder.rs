@@ -6,8 +6,8 @@ use luminal::{
 use super::{
     Initializer, Node, Operation, Value,
     ops::{
-        Activation, Add, Attention, Concat, CrossEntropy, Dense, Dropout, Expand, LayerNorm, Mean, RandomState, Reshape, Scale,
-        Slice, Softmax, Transpose,
+        Activation, Add, Attention, Concat, CrossEntropy, Dense, Dropout, Expand, LayerNorm, Mean, RandomState,
+        Reshape, Scale, Slice, Softmax, Transpose,
     },
     value::tracker,
 };
@@ -102,11 +102,7 @@ impl Builder {
         let shapes: Vec<&[usize]> = inputs.iter().map(|value| value.shape.as_slice()).collect();
         let outputs = operation.output_shapes(&shapes);
         let node = self.add_node(Node(Box::new(operation)), inputs);
-        outputs
-            .into_iter()
-            .enumerate()
-            .map(|(index, shape)| Value { node, output: index as u8, shape })
-            .collect()
+        outputs.into_iter().enumerate().map(|(index, shape)| Value { node, output: index as u8, shape }).collect()
     }
 
     /// Adds a vitx operation of one output.

@@ -9,9 +9,14 @@ pub enum Initializer {
     Zeros,
     Ones,
     /// Uniform in `[-limit, limit)`, as `keras.initializers.RandomUniform`.
-    Uniform { limit: f32 },
+    Uniform {
+        limit: f32,
+    },
     /// `keras.initializers.GlorotUniform`: limit `sqrt(6 / (fan_in + fan_out))`, Glorot & Bengio 2010.
-    GlorotUniform { fan_in: usize, fan_out: usize },
+    GlorotUniform {
+        fan_in: usize,
+        fan_out: usize,
+    },
 }
 
 impl Initializer {

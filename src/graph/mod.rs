@@ -9,10 +9,11 @@
 mod builder;
 mod initializer;
 mod node;
-pub mod primitives;
 pub mod ops;
+pub mod primitives;
 mod value;
 
+pub(crate) use builder::Load;
 pub use builder::{Builder, Input, Parameter};
 pub use initializer::Initializer;
 pub use node::{Gradients, Node, Operation, operation};

@@ -79,10 +79,7 @@ impl Operator for Node {
             builder.graph.keep_tensors(output.node);
         }
         builder.graph.execute();
-        outputs
-            .iter()
-            .filter_map(|output| builder.graph.get_tensor_ref(output.node, output.output).cloned())
-            .collect()
+        outputs.iter().filter_map(|output| builder.graph.get_tensor_ref(output.node, output.output).cloned()).collect()
     }
 
     fn custom(&mut self, _key: &str, _input: Box<dyn Any>) -> Option<Box<dyn Any>> {

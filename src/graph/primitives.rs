@@ -31,8 +31,9 @@ impl View {
 
     /// Repeats over all leading axes that `shape` has and the view lacks.
     pub fn broadcast(mut self, shape: &[usize]) -> Self {
-        for axis in 0..shape.len() - self.shape.len() {
-            self = self.expand(axis, shape[axis]);
+        let missing = shape.len() - self.shape.len();
+        for (axis, &length) in shape[..missing].iter().enumerate() {
+            self = self.expand(axis, length);
         }
         self
     }

@@ -1,1 +1,63 @@
 //! luminal `Compiler`s over the vitx graph.
+
+mod autodiff;
+mod decompose;
+mod optimizer;
+
+pub use autodiff::Autodiff;
+pub use decompose::Decompose;
+pub use optimizer::{OptimizerState, Updates};
+
+use luminal::prelude::{Graph, NodeIndex};
+use petgraph::{Direction, visit::EdgeRef};
+
+use crate::graph::{Builder, Value};
+
+/// The inputs of a node, in order.
+pub(crate) fn inputs(graph: &Graph, node: NodeIndex) -> Vec<Value> {
+    let mut inputs: Vec<(u8, Value)> = graph
+        .graph
+        .edges_directed(node, Direction::Incoming)
+        .filter_map(|edge| {
+            let (order, output, tracker) = edge.weight().as_data()?;
+            let shape = tracker.shape().iter().filter_map(|dim| dim.to_usize()).collect();
+            Some((order, Value { node: edge.source(), output, shape }))
+        })
+        .collect();
+    inputs.sort_by_key(|(order, _)| *order);
+    inputs.into_iter().map(|(_, value)| value).collect()
+}
+
+/// Nodes in a fixed topological order: by the number a node got when it was added, as far as the
+/// edges allow. Builders add nodes after their inputs, so this is the order of the program text.
+pub(crate) fn ordered(graph: &Graph) -> Vec<NodeIndex> {
+    let mut waiting: rustc_hash::FxHashMap<NodeIndex, usize> = graph
+        .graph
+        .node_indices()
+        .map(|node| (node, graph.graph.edges_directed(node, Direction::Incoming).count()))
+        .collect();
+    let mut ready: std::collections::BTreeSet<NodeIndex> =
+        waiting.iter().filter(|(_, count)| **count == 0).map(|(node, _)| *node).collect();
+    let mut order = Vec::with_capacity(waiting.len());
+    while let Some(node) = ready.pop_first() {
+        order.push(node);
+        for edge in graph.graph.edges_directed(node, Direction::Outgoing) {
+            if let Some(count) = waiting.get_mut(&edge.target()) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.insert(edge.target());
+                }
+            }
+        }
+    }
+    order
+}
+
+/// Lends a graph to a builder for the time of `edit`.
+pub(crate) fn with_builder<R>(graph: &mut Graph, edit: impl FnOnce(&mut Builder) -> R) -> R {
+    let mut builder = Builder::new();
+    std::mem::swap(&mut builder.graph, graph);
+    let result = edit(&mut builder);
+    std::mem::swap(&mut builder.graph, graph);
+    result
+}

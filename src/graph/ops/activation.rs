@@ -50,7 +50,7 @@ fn tanh(builder: &mut Builder, x: &Value) -> Value {
 /// 1.5e-7), which needs no more than luminal's primitives.
 fn phi(builder: &mut Builder, x: &Value) -> Value {
     const P: f32 = 0.327_591_1;
-    const A: [f32; 5] = [0.254_829_59, -0.284_496_72, 1.421_413_8, -1.453_152_1, 1.061_405_4];
+    const A: [f32; 5] = [0.254_829_6, -0.284_496_72, 1.421_413_8, -1.453_152_1, 1.061_405_4];
     let negative = negative(builder, x);
     let sign = builder.prim_affine(&negative, -2.0, 1.0);
     let z = builder.prim_affine(x, std::f32::consts::FRAC_1_SQRT_2, 0.0);
