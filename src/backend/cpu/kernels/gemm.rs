@@ -308,9 +308,8 @@ mod tests {
                             let mut c = initial.clone();
                             let mut scratch = vec![f32::NAN; scratch_len(m, n, k)];
                             gemm(m, n, k, a, b, &mut c, ldc, accumulate, &mut scratch);
-                            let expected = reference(m, n, k, a, b, |i, j| {
-                                if accumulate { initial[i * ldc + j] } else { 0.0 }
-                            });
+                            let expected =
+                                reference(m, n, k, a, b, |i, j| if accumulate { initial[i * ldc + j] } else { 0.0 });
                             check(m, n, ldc, &c, &initial, &expected, &what);
 
                             let mut packed = vec![f32::NAN; packed_len(k, n)];

@@ -7,12 +7,22 @@
 //!
 //! No result depends on how rows are grouped into calls: each output element is summed in an order
 //! that its own shape fixes. Every kernel exists for AVX-512, AVX2 with FMA, and plain Rust
-//! ([`isa::Isa`]); the first two give the same bits in [`gemm`].
+//! ([`isa::Isa`]); the first two give the same bits, the third rounds products before it adds.
 
 // A kernel is its shapes and its operands: bundling them into one-use structs would not make a call
 // clearer.
 #![allow(clippy::too_many_arguments)]
 
+pub mod activation;
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod elementwise;
+pub mod exp;
 pub mod gemm;
 pub mod isa;
+pub mod lanes;
+pub mod layer_norm;
+pub mod softmax;
 pub mod transpose;

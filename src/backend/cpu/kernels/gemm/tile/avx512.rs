@@ -79,12 +79,8 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const PACKED: bool>(ti
         let a_row = if PACKED { 1 } else { tile.a_row };
         let a_k = if PACKED { MR } else { tile.a_k };
         let first = tile.a.as_ptr();
-        let mut a = [
-            first,
-            first.wrapping_add(3 * a_row),
-            first.wrapping_add(6 * a_row),
-            first.wrapping_add(9 * a_row),
-        ];
+        let mut a =
+            [first, first.wrapping_add(3 * a_row), first.wrapping_add(6 * a_row), first.wrapping_add(9 * a_row)];
         let mut b = tile.b.as_ptr();
         for _ in 0..tile.k {
             let mut columns = [_mm512_setzero_ps(); VECTORS];
