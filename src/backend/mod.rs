@@ -3,6 +3,8 @@
 //! `reference` runs the graph decomposed into luminal's primitives on luminal's own CPU compiler:
 //! slow, and the oracle of every test. `cpu` is ours.
 
+pub mod cpu;
+
 use std::time::Duration;
 
 /// One batch, ready for the network.

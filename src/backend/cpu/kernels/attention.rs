@@ -1,0 +1,319 @@
+//! Scaled dot-product attention of one image, all heads, fused (Vaswani et al. 2017).
+//!
+//! For each head: `S = Q·Kᵀ / sqrt(key_dim)`, `P = softmax(S)` by rows, dropout on `P`, `O = P·V`. The
+//! scores of a head stay in the second-level cache between the two products.
+
+use super::dropout::{self, Mask};
+use super::gemm::{self, Mat, gemm};
+use super::isa::multiversion;
+use super::{lanes, softmax};
+
+/// Shapes of one image's attention. `q` is `[tokens, heads · key_dim]`, `k` `[sources, heads ·
+/// key_dim]`, `v` `[sources, heads · value_dim]`, the output `[tokens, heads · value_dim]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attention {
+    pub tokens: usize,
+    pub sources: usize,
+    pub heads: usize,
+    pub key_dim: usize,
+    pub value_dim: usize,
+    /// Dropout on the weights, whose elements are counted over `[batch, heads, tokens, sources]`.
+    pub mask: Option<Mask>,
+    /// Index of the image in the batch.
+    pub image: usize,
+}
+
+impl Attention {
+    /// Length of the softmax that [`Attention::forward`] can save: `[heads, tokens, sources]`.
+    #[must_use]
+    pub fn probs_len(&self) -> usize {
+        self.heads * self.scores()
+    }
+
+    /// Length of [`Attention::forward`]'s scratch.
+    #[must_use]
+    pub fn forward_scratch_len(&self) -> usize {
+        self.scores() + self.gemm_scratch_len()
+    }
+
+    /// Length of [`Attention::backward`]'s scratch.
+    #[must_use]
+    pub fn backward_scratch_len(&self) -> usize {
+        3 * self.scores() + self.gemm_scratch_len()
+    }
+
+    /// Elements of one head's weights.
+    fn scores(&self) -> usize {
+        self.tokens * self.sources
+    }
+
+    fn gemm_scratch_len(&self) -> usize {
+        let Self { tokens, sources, key_dim, value_dim, .. } = *self;
+        let width = key_dim.max(value_dim);
+        [(tokens, sources, width), (tokens, width, sources), (sources, width, tokens)]
+            .into_iter()
+            .map(|(m, n, k)| gemm::scratch_len(m, n, k))
+            .fold(0, usize::max)
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.key_dim as f32).sqrt()
+    }
+
+    /// Index of the first weight of a head, in the tensor of the whole batch.
+    fn first_weight(&self, head: usize) -> u64 {
+        (self.image * self.heads + head) as u64 * self.scores() as u64
+    }
+
+    fn check(&self, q: &[f32], k: &[f32], v: &[f32], out: &[f32]) {
+        let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
+        assert_eq!(q.len(), tokens * heads * key_dim, "q");
+        assert_eq!(k.len(), sources * heads * key_dim, "k");
+        assert_eq!(v.len(), sources * heads * value_dim, "v");
+        assert_eq!(out.len(), tokens * heads * value_dim, "output");
+    }
+
+    /// `out = dropout(softmax(Q·Kᵀ / sqrt(key_dim)))·V`. `probs` receives the softmax without
+    /// dropout, for [`Attention::backward`].
+    ///
+    /// # Panics
+    /// When a slice does not have its length.
+    pub fn forward(
+        &self,
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        out: &mut [f32],
+        mut probs: Option<&mut [f32]>,
+        scratch: &mut [f32],
+    ) {
+        self.check(q, k, v, out);
+        let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
+        let (keys, values) = (heads * key_dim, heads * value_dim);
+        let (weights, scratch) = scratch.split_at_mut(self.scores());
+        for head in 0..heads {
+            self.scores_of(head, q, k, weights, scratch, keys);
+            let saved = probs.as_deref_mut().map_or(&mut [][..], |p| &mut p[head * self.scores()..][..self.scores()]);
+            normalise(self, self.first_weight(head), weights, saved);
+            let v = Mat::rows(&v[head * value_dim..], values);
+            let out = &mut out[head * value_dim..];
+            gemm(tokens, value_dim, sources, Mat::rows(weights, sources), v, out, values, false, scratch);
+        }
+    }
+
+    fn scores_of(&self, head: usize, q: &[f32], k: &[f32], scores: &mut [f32], scratch: &mut [f32], ld: usize) {
+        let Self { tokens, sources, key_dim, .. } = *self;
+        let q = Mat::rows(&q[head * key_dim..], ld);
+        let k = Mat::transposed(&k[head * key_dim..], ld);
+        gemm(tokens, sources, key_dim, q, k, scores, sources, false, scratch);
+    }
+
+    /// Gradients by `q`, `k` and `v`, which are overwritten, from the gradient `dout` by the output.
+    /// `probs` is what [`Attention::forward`] saved; without it the softmax is computed again, to the
+    /// same bits.
+    ///
+    /// With `D` the dropout factors: `dV = (P·D)ᵀ·dO`; `dP = (dO·Vᵀ)·D`; `dS = P·(dP - Σ P·dP)` by
+    /// rows; `dQ = dS·K / sqrt(key_dim)`; `dK = dSᵀ·Q / sqrt(key_dim)`.
+    ///
+    /// # Panics
+    /// When a slice does not have its length.
+    pub fn backward(
+        &self,
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        dout: &[f32],
+        probs: Option<&[f32]>,
+        dq: &mut [f32],
+        dk: &mut [f32],
+        dv: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        self.check(q, k, v, dout);
+        self.check(dq, dk, dv, dout);
+        let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
+        let (keys, values) = (heads * key_dim, heads * value_dim);
+        let (softmax, scratch) = scratch.split_at_mut(self.scores());
+        let (dropped, scratch) = scratch.split_at_mut(self.scores());
+        let (grad, scratch) = scratch.split_at_mut(self.scores());
+        for head in 0..heads {
+            let dout_head = Mat::rows(&dout[head * value_dim..], values);
+            let v_head = Mat::transposed(&v[head * value_dim..], values);
+            gemm(tokens, sources, value_dim, dout_head, v_head, grad, sources, false, scratch);
+            let softmax = if let Some(probs) = probs {
+                &probs[head * self.scores()..][..self.scores()]
+            } else {
+                self.scores_of(head, q, k, softmax, scratch, keys);
+                normalise(&Self { mask: None, ..*self }, 0, softmax, &mut []);
+                &*softmax
+            };
+            differentiate(self, self.first_weight(head), softmax, dropped, grad);
+            let weights = if self.mask.is_some() { &*dropped } else { softmax };
+
+            let dv = &mut dv[head * value_dim..];
+            let transposed = Mat::transposed(weights, sources);
+            gemm(sources, value_dim, tokens, transposed, dout_head, dv, values, false, scratch);
+            let dq = &mut dq[head * key_dim..];
+            let k_head = Mat::rows(&k[head * key_dim..], keys);
+            gemm(tokens, key_dim, sources, Mat::rows(grad, sources), k_head, dq, keys, false, scratch);
+            let dk = &mut dk[head * key_dim..];
+            let q_head = Mat::rows(&q[head * key_dim..], keys);
+            gemm(sources, key_dim, tokens, Mat::transposed(grad, sources), q_head, dk, keys, false, scratch);
+        }
+    }
+}
+
+#[inline(always)]
+fn normalise_generic<const FMA: bool>(attention: &Attention, first: u64, weights: &mut [f32], saved: &mut [f32]) {
+    let sources = attention.sources;
+    for (i, row) in weights.chunks_exact_mut(sources).enumerate() {
+        softmax::row::<FMA>(attention.scale(), row);
+        if !saved.is_empty() {
+            saved[i * sources..(i + 1) * sources].copy_from_slice(row);
+        }
+        if let Some(mask) = &attention.mask {
+            dropout::apply_in_place_inline::<FMA>(mask, first + (i * sources) as u64, row);
+        }
+    }
+}
+
+#[inline(always)]
+fn differentiate_generic<const FMA: bool>(
+    attention: &Attention,
+    first: u64,
+    softmax: &[f32],
+    dropped: &mut [f32],
+    grad: &mut [f32],
+) {
+    let sources = attention.sources;
+    let scale = attention.scale();
+    let rows = softmax.chunks_exact(sources).zip(grad.chunks_exact_mut(sources)).zip(dropped.chunks_exact_mut(sources));
+    for (i, ((p, grad), dropped)) in rows.enumerate() {
+        if let Some(mask) = &attention.mask {
+            dropout::factors_inline::<FMA>(mask, first + (i * sources) as u64, dropped);
+            for ((grad, dropped), p) in grad.iter_mut().zip(dropped).zip(p) {
+                *grad *= *dropped;
+                *dropped *= p;
+            }
+        }
+        let inner = lanes::sum_by(sources, |j| p[j] * grad[j]);
+        for (grad, p) in grad.iter_mut().zip(p) {
+            *grad = scale * (p * (*grad - inner));
+        }
+    }
+}
+
+multiversion! {
+    /// Softmax of the scaled scores, row by row in place; a copy to `saved` unless that is empty; then
+    /// dropout.
+    fn normalise(attention: &Attention, first: u64, weights: &mut [f32], saved: &mut [f32]) = normalise_generic;
+    /// From the softmax and the gradient by the dropped weights: the gradient by the unscaled scores,
+    /// in place, and the dropped weights themselves, unless nothing is dropped.
+    fn differentiate(
+        attention: &Attention, first: u64, softmax: &[f32], dropped: &mut [f32], grad: &mut [f32],
+    ) = differentiate_generic;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::kernels::isa::tests::{assert_close, noise, on_each_isa};
+    use crate::random::{Philox, Stream};
+
+    /// Everything in f64 and by the definition.
+    struct Reference {
+        out: Vec<f64>,
+        probs: Vec<f64>,
+        dq: Vec<f64>,
+        dk: Vec<f64>,
+        dv: Vec<f64>,
+    }
+
+    fn reference(a: &Attention, q: &[f32], k: &[f32], v: &[f32], dout: &[f32]) -> Reference {
+        let Attention { tokens, sources, heads, key_dim, value_dim, .. } = *a;
+        let (keys, values) = (heads * key_dim, heads * value_dim);
+        let mut r = Reference {
+            out: vec![0.0; tokens * values],
+            probs: vec![0.0; heads * tokens * sources],
+            dq: vec![0.0; q.len()],
+            dk: vec![0.0; k.len()],
+            dv: vec![0.0; v.len()],
+        };
+        let scale = 1.0 / (key_dim as f64).sqrt();
+        for h in 0..heads {
+            for i in 0..tokens {
+                let qi = |d: usize| i * keys + h * key_dim + d;
+                let kj = |j: usize, d: usize| j * keys + h * key_dim + d;
+                let vj = |j: usize, d: usize| j * values + h * value_dim + d;
+                let oi = |d: usize| i * values + h * value_dim + d;
+                let score = |j| (0..key_dim).map(|d| f64::from(q[qi(d)]) * f64::from(k[kj(j, d)])).sum::<f64>() * scale;
+                let e: Vec<f64> = (0..sources).map(|j| score(j).exp()).collect();
+                let sum: f64 = e.iter().sum();
+                let p: Vec<f64> = e.iter().map(|e| e / sum).collect();
+                let factor = |j| {
+                    let element = (((a.image * heads + h) * tokens + i) * sources + j) as u64;
+                    a.mask.map_or(1.0, |mask| f64::from(mask.factor(element)))
+                };
+                let mut dp = vec![0.0; sources];
+                for j in 0..sources {
+                    r.probs[(h * tokens + i) * sources + j] = p[j];
+                    for d in 0..value_dim {
+                        r.out[oi(d)] += p[j] * factor(j) * f64::from(v[vj(j, d)]);
+                        r.dv[vj(j, d)] += p[j] * factor(j) * f64::from(dout[oi(d)]);
+                        dp[j] += factor(j) * f64::from(dout[oi(d)]) * f64::from(v[vj(j, d)]);
+                    }
+                }
+                let inner: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
+                for j in 0..sources {
+                    let ds = p[j] * (dp[j] - inner) * scale;
+                    for d in 0..key_dim {
+                        r.dq[qi(d)] += ds * f64::from(k[kj(j, d)]);
+                        r.dk[kj(j, d)] += ds * f64::from(q[qi(d)]);
+                    }
+                }
+            }
+        }
+        r
+    }
+
+    #[test]
+    fn against_f64() {
+        let mask = Mask::new(Philox::new(5, Stream::Dropout), 2, 77, 0.25);
+        on_each_isa(|isa| {
+            for (tokens, sources, heads, key_dim, value_dim) in
+                [(1, 1, 1, 1, 1), (3, 2, 2, 7, 5), (17, 17, 3, 8, 8), (33, 17, 1, 65, 3), (65, 65, 2, 16, 16)]
+            {
+                for mask in [None, Some(mask)] {
+                    let a = Attention { tokens, sources, heads, key_dim, value_dim, mask, image: 3 };
+                    let what = format!("{isa:?} {a:?}");
+                    let q = noise(1, tokens * heads * key_dim);
+                    let k = noise(2, sources * heads * key_dim);
+                    let v = noise(3, sources * heads * value_dim);
+                    let dout = noise(4, tokens * heads * value_dim);
+                    let expected = reference(&a, &q, &k, &v, &dout);
+
+                    let mut scratch = vec![f32::NAN; a.forward_scratch_len()];
+                    let (mut out, mut probs) = (vec![0.0; dout.len()], vec![0.0; a.probs_len()]);
+                    a.forward(&q, &k, &v, &mut out, Some(&mut probs), &mut scratch);
+                    assert_close(&out, &expected.out, 5e-6, &what);
+                    assert_close(&probs, &expected.probs, 5e-6, &what);
+                    let mut same = vec![0.0; dout.len()];
+                    a.forward(&q, &k, &v, &mut same, None, &mut scratch);
+                    assert_eq!(out, same, "{what}");
+
+                    let mut scratch = vec![f32::NAN; a.backward_scratch_len()];
+                    let mut saved: Option<[Vec<f32>; 3]> = None;
+                    for probs in [Some(&probs[..]), None] {
+                        let mut grads = [vec![9.0; q.len()], vec![9.0; k.len()], vec![9.0; v.len()]];
+                        let [dq, dk, dv] = &mut grads;
+                        a.backward(&q, &k, &v, &dout, probs, dq, dk, dv, &mut scratch);
+                        assert_close(dq, &expected.dq, 1e-5, &what);
+                        assert_close(dk, &expected.dk, 1e-5, &what);
+                        assert_close(dv, &expected.dv, 1e-5, &what);
+                        assert_eq!(saved.get_or_insert_with(|| grads.clone()), &grads, "{what}");
+                    }
+                }
+            }
+        });
+    }
+}
