@@ -4,6 +4,7 @@
 //! slow, and the oracle of every test. `cpu` is ours.
 
 pub mod cpu;
+pub mod reference;
 
 use std::time::Duration;
 

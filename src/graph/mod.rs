@@ -17,4 +17,4 @@ pub(crate) use builder::Load;
 pub use builder::{Builder, Input, Parameter};
 pub use initializer::Initializer;
 pub use node::{Gradients, Node, Operation, operation};
-pub use value::Value;
+pub use value::{Network, Value};

@@ -9,6 +9,14 @@ pub struct Value {
     pub shape: Vec<usize>,
 }
 
+/// The two ends of a network on a graph: images `[batch, height, width, channels]` and logits
+/// `[batch, num_classes]`.
+#[derive(Debug, Clone)]
+pub struct Network {
+    pub images: Value,
+    pub logits: Value,
+}
+
 impl Value {
     /// Number of elements.
     pub fn len(&self) -> usize {

@@ -3,10 +3,12 @@
 mod autodiff;
 mod decompose;
 mod optimizer;
+mod training;
 
 pub use autodiff::Autodiff;
 pub use decompose::Decompose;
 pub use optimizer::{OptimizerState, Updates};
+pub use training::{Lowering, Purpose, StepGraph};
 
 use luminal::prelude::{Graph, NodeIndex};
 use petgraph::{Direction, visit::EdgeRef};

@@ -14,7 +14,7 @@ use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 ///
 /// Inputs w, g, m, v (one shape) and `[learning_rate, alpha]`; outputs the new w, m, v, which
 /// backends write in place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWUpdate {
     pub beta_1: f32,
     pub beta_2: f32,

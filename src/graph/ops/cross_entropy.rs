@@ -25,18 +25,19 @@ impl Operator for Range {
     }
 }
 
-/// `[batch, classes]` with a one at each row's label. Equality is spelled with the one comparison
-/// luminal has: neither less nor greater.
+/// `[batch, classes]` with a one at each row's label: classes less than half away from it. (Spelled
+/// as "neither less nor greater", luminal 0.2.0's CPU compiler would take it for its equality
+/// pattern, which computes "less".)
 fn one_hot(builder: &mut Builder, labels: &Value, classes: usize) -> Value {
     let batch = labels.shape[0];
     let node = builder.add_node(Range { count: classes }, &[]);
     let range = Value { node, output: 0, shape: vec![classes] };
     let range = || View::from(&range).expand(0, batch);
-    let labels = || View::from(labels).expand(1, classes);
-    let less = builder.prim_less_than(range(), labels());
-    let greater = builder.prim_less_than(labels(), range());
-    let different = builder.prim_add(&less, &greater);
-    builder.prim_affine(&different, -1.0, 1.0)
+    let below = builder.prim_affine(labels, 1.0, -0.5);
+    let above = builder.prim_affine(labels, 1.0, 0.5);
+    let over = builder.prim_less_than(View::from(&below).expand(1, classes), range());
+    let under = builder.prim_less_than(range(), View::from(&above).expand(1, classes));
+    builder.prim_mul(&over, &under)
 }
 
 impl Operation for CrossEntropy {

@@ -82,7 +82,7 @@ fn tanh_at<const FMA: bool>(x: f32) -> f32 {
     let p = madd::<FMA>(-5.704_988_7e-3, s, 2.063_908_8e-2);
     let p = madd::<FMA>(p, s, -5.373_971_6e-2);
     let p = madd::<FMA>(p, s, 1.333_144_2e-1);
-    let p = madd::<FMA>(p, s, -3.333_328_2e-1);
+    let p = madd::<FMA>(p, s, -3.333_328e-1);
     let near = madd::<FMA>(p * s, x, x);
     let far = (1.0 - 2.0 / (exp::<FMA>(2.0 * x.abs()) + 1.0)).copysign(x);
     if x.abs() > 0.625 { far } else { near }

@@ -12,6 +12,8 @@
 // A kernel is its shapes and its operands: bundling them into one-use structs would not make a call
 // clearer.
 #![allow(clippy::too_many_arguments)]
+// Register tiles are arrays indexed by constants; iterators over them hide that they unroll.
+#![allow(clippy::needless_range_loop)]
 
 pub mod activation;
 pub mod adamw;

@@ -1,0 +1,64 @@
+use std::cell::RefCell;
+
+use luminal::prelude::Compiler;
+
+use super::{Autodiff, OptimizerState, Updates};
+use crate::graph::{Builder, Network, Value, ops::AdamWUpdate};
+
+/// Builds a network for a batch size on a graph.
+pub type Lowering = dyn Fn(&mut Builder, usize) -> Network + Send + Sync;
+
+/// What a graph is built for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Purpose {
+    /// Loss and logits, dropout off.
+    Evaluate,
+    /// Gradients, dropout off.
+    Differentiate,
+    /// One optimizer step, dropout on.
+    Train(AdamWUpdate),
+}
+
+/// A network with its loss and, as the purpose asks, its backward pass and updates.
+#[derive(Debug)]
+pub struct StepGraph {
+    pub builder: Builder,
+    pub network: Network,
+    pub labels: Value,
+    pub loss: Value,
+    /// One per parameter; empty when evaluating.
+    pub gradients: Vec<Value>,
+    /// One per parameter; empty unless training.
+    pub states: Vec<OptimizerState>,
+}
+
+impl StepGraph {
+    /// Lowers the network and runs the passes.
+    ///
+    /// # Errors
+    /// The name of a parameter that the loss does not depend on.
+    pub fn build(lowering: &Lowering, batch: usize, purpose: Purpose) -> Result<Self, String> {
+        let mut builder = if matches!(purpose, Purpose::Train(_)) { Builder::for_training() } else { Builder::new() };
+        let network = lowering(&mut builder, batch);
+        let labels = builder.input("labels", &[batch]);
+        let loss = builder.cross_entropy(&network.logits, &labels);
+        let (mut gradients, mut states) = (Vec::new(), Vec::new());
+        if purpose != Purpose::Evaluate {
+            let seed = builder.input("loss_gradient", &[1]);
+            let wanted: Vec<Value> = builder.parameters.iter().map(|parameter| parameter.value.clone()).collect();
+            let found = RefCell::default();
+            Autodiff { loss: &loss, seed: &seed, wanted: &wanted, gradients: &found }.compile(&mut builder.graph, ());
+            for (parameter, gradient) in builder.parameters.iter().zip(found.into_inner()) {
+                gradients.push(gradient.ok_or_else(|| parameter.name.clone())?);
+            }
+            if let Purpose::Train(rule) = purpose {
+                let rates = builder.input("rates", &[2]);
+                let pairs: Vec<(Value, Value)> = wanted.into_iter().zip(gradients.iter().cloned()).collect();
+                let found = RefCell::default();
+                Updates { rule, rates: &rates, parameters: &pairs, states: &found }.compile(&mut builder.graph, ());
+                states = found.into_inner();
+            }
+        }
+        Ok(Self { builder, network, labels, loss, gradients, states })
+    }
+}

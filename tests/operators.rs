@@ -1,0 +1,150 @@
+//! Every operator: its gradient rule against finite differences of its decomposition, run on
+//! luminal's own CPU compiler.
+
+use std::cell::RefCell;
+
+use luminal::prelude::Compiler;
+use rustc_hash::FxHashMap;
+use vitx::{
+    backend::reference,
+    graph::{
+        Builder, Initializer, Value,
+        ops::{Activation, RandomState},
+    },
+    passes::Autodiff,
+};
+
+type Build<'a> = &'a dyn Fn(&mut Builder, &[Value]) -> Value;
+
+fn noise(seed: u64, len: usize) -> Vec<f32> {
+    let mut values = vec![0.0; len];
+    Initializer::Uniform { limit: 1.0 }.fill(seed, 0, &mut values);
+    values
+}
+
+/// A scalar of an operator's output: a weighted sum, so that every element of the gradient matters.
+fn scalar(builder: &mut Builder, y: &Value, weights: &str) -> Value {
+    let row = builder.reshape(y, &[1, y.len()]);
+    let weights = builder.parameter(weights, &[y.len(), 1], &[y.len(), 1], Initializer::Zeros);
+    let sum = builder.dense(&row, &weights, None);
+    builder.reshape(&sum, &[1])
+}
+
+/// Compares every element of every input's gradient with central differences.
+fn check(what: &str, shapes: &[&[usize]], build: Build) {
+    let mut inputs: FxHashMap<String, Vec<f32>> = FxHashMap::default();
+    for (index, shape) in shapes.iter().enumerate() {
+        inputs.insert(format!("x{index}"), noise(index as u64 + 1, shape.iter().product()));
+    }
+    inputs.insert("random".into(), RandomState::new(5, 9).encode().to_vec());
+    inputs.insert("seed".into(), vec![1.0]);
+
+    let graph = |inputs: &mut FxHashMap<String, Vec<f32>>| {
+        let mut builder = Builder::for_training();
+        let values: Vec<Value> = shapes
+            .iter()
+            .enumerate()
+            .map(|(index, shape)| builder.parameter(&format!("x{index}"), shape, shape, Initializer::Zeros))
+            .collect();
+        let y = build(&mut builder, &values);
+        inputs.entry("weights".into()).or_insert_with(|| noise(77, y.len()));
+        let loss = scalar(&mut builder, &y, "weights");
+        (builder, values, loss)
+    };
+
+    let (mut builder, values, loss) = graph(&mut inputs);
+    let seed = builder.input("seed", &[1]);
+    let gradients = RefCell::default();
+    Autodiff { loss: &loss, seed: &seed, wanted: &values, gradients: &gradients }.compile(&mut builder.graph, ());
+    let gradients: Vec<Value> = gradients.into_inner().into_iter().flatten().collect();
+    assert_eq!(gradients.len(), values.len(), "{what}: an input has no gradient");
+    for (value, gradient) in values.iter().zip(&gradients) {
+        assert_eq!(value.len(), gradient.len(), "{what}");
+    }
+    let analytic = reference::run(builder, &inputs, &gradients).unwrap();
+
+    let loss_at = |inputs: &mut FxHashMap<String, Vec<f32>>| {
+        let (builder, _, loss) = graph(inputs);
+        f64::from(reference::run(builder, inputs, &[loss]).unwrap()[0][0])
+    };
+    const STEP: f32 = 1.0 / 128.0;
+    for (index, gradient) in analytic.iter().enumerate() {
+        let name = format!("x{index}");
+        for element in 0..gradient.len() {
+            let start = inputs[&name][element];
+            let mut at = |value: f32| {
+                inputs.get_mut(&name).unwrap()[element] = value;
+                loss_at(&mut inputs)
+            };
+            let numeric = (at(start + STEP) - at(start - STEP)) / f64::from(2.0 * STEP);
+            at(start);
+            let error = (numeric - f64::from(gradient[element])).abs();
+            assert!(
+                error < 2e-3 * (1.0 + numeric.abs()),
+                "{what}, {name}[{element}]: {} is not {numeric}",
+                gradient[element]
+            );
+        }
+    }
+}
+
+#[test]
+fn dense() {
+    check("dense", &[&[2, 3, 5], &[5, 4], &[4]], &|b, x| b.dense(&x[0], &x[1], Some(&x[2])));
+    check("dense without bias", &[&[1, 1], &[1, 3]], &|b, x| b.dense(&x[0], &x[1], None));
+}
+
+#[test]
+fn layer_norm() {
+    check("layer_norm", &[&[2, 2, 5], &[5], &[5]], &|b, x| b.layer_norm(&x[0], &x[1], &x[2], 1e-3));
+}
+
+#[test]
+fn attention() {
+    for rate in [0.0, 0.4] {
+        check("attention", &[&[2, 3, 4], &[2, 5, 4], &[2, 5, 6]], &|b, x| b.attention(&x[0], &x[1], &x[2], 2, rate));
+    }
+}
+
+#[test]
+fn activations() {
+    for activation in [Activation::Gelu, Activation::Silu, Activation::Tanh, Activation::Relu] {
+        check(activation.name(), &[&[3, 7]], &|b, x| b.activation(&x[0], activation));
+    }
+}
+
+#[test]
+fn softmax() {
+    check("softmax", &[&[2, 3, 5]], &|b, x| b.softmax(&x[0]));
+}
+
+#[test]
+fn dropout() {
+    check("dropout", &[&[3, 7]], &|b, x| b.dropout(&x[0], 0.3));
+}
+
+#[test]
+fn shapes() {
+    check("add", &[&[2, 3, 4], &[2, 3, 4]], &|b, x| b.add(&x[0], &x[1]));
+    check("add of a suffix", &[&[2, 3, 4], &[3, 4]], &|b, x| b.add(&x[0], &x[1]));
+    check("concat", &[&[2, 3, 4], &[2, 1, 4], &[2, 2, 4]], &|b, x| b.concat(&[&x[0], &x[1], &x[2]], 1));
+    check("slice", &[&[2, 5, 3]], &|b, x| b.slice(&x[0], 1, 1, 3));
+    check("transpose", &[&[2, 3, 4]], &|b, x| b.transpose(&x[0], &[2, 0, 1]));
+    check("mean", &[&[2, 3, 4]], &|b, x| b.mean(&x[0], 1));
+    check("scale", &[&[2, 3]], &|b, x| b.scale(&x[0], -1.5));
+    check("expand", &[&[2, 3]], &|b, x| b.expand(&x[0], 4));
+    check("a value used twice", &[&[2, 3]], &|b, x| {
+        let doubled = b.add(&x[0], &x[0]);
+        b.activation(&doubled, Activation::Tanh)
+    });
+}
+
+#[test]
+fn cross_entropy() {
+    check("cross_entropy", &[&[3, 5]], &|b, x| {
+        let labels = b.input("random_labels", &[3]);
+        b.graph.set_tensor(labels.node, 0, luminal::prelude::Tensor::new(vec![0.0_f32, 4.0, 2.0]));
+        b.inputs.retain(|input| input.name != "random_labels");
+        b.cross_entropy(&x[0], &labels)
+    });
+}
