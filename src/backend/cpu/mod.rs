@@ -1,3 +1,17 @@
-//! The CPU engine.
+//! The CPU backend: a training graph becomes one [`Program`], a static list of kernel calls over a
+//! planned arena.
+//!
+//! Consecutive operators that treat every image alike form a *region*. A region runs depth-first:
+//! a tile of images goes through all of its operators before the next tile starts, so activations
+//! stay in a core's cache. Sums over the batch (weight gradients) are taken per *lane*, a fixed
+//! share of the batch, and the lanes are added in order: the number of threads changes no bit.
 
+mod compile;
+mod engine;
 pub mod kernels;
+mod plan;
+mod program;
+mod steps;
+
+pub use engine::CpuEngine;
+pub use program::Program;

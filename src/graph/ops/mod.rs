@@ -21,6 +21,7 @@ mod transpose;
 pub use activation::{Activation, ActivationGradient};
 pub use adamw::AdamWUpdate;
 pub use add::Add;
+pub(crate) use attention::AttentionShape;
 pub use attention::{Attention, AttentionGradient};
 pub use concat::Concat;
 pub use cross_entropy::{CrossEntropy, CrossEntropyGradient};

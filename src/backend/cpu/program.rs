@@ -1,0 +1,323 @@
+//! The static list of kernel calls, and how it runs on threads.
+
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use rayon::ThreadPool;
+
+use super::{
+    kernels::elementwise,
+    steps::{Call, Kernel, Kind, Split},
+};
+
+/// Shares of the batch whose sums are taken apart and added in order.
+pub const LANES: usize = 16;
+
+/// The local memory of steps that have none.
+const NONE: *mut f32 = std::ptr::null_mut();
+
+/// Columns, rows or elements per task.
+const COLUMNS: usize = 128;
+const ROWS: usize = 256;
+const ELEMENTS: usize = 1 << 16;
+
+/// Which memory a slot is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// Parameters and moments, kept across steps and programs.
+    Store,
+    /// The program's arena.
+    Arena,
+    /// A worker's own memory, for one tile.
+    Local,
+}
+
+/// Where a tensor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    pub base: Base,
+    pub offset: usize,
+    /// Elements, per image if `per_image`.
+    pub len: usize,
+    pub per_image: bool,
+    /// Arena offset of one sum per lane, for a sum over images.
+    pub lanes: Option<usize>,
+}
+
+/// How the threads share a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    Images,
+    Single,
+}
+
+impl From<Split> for Work {
+    fn from(split: Split) -> Self {
+        if split == Split::Images { Self::Images } else { Self::Single }
+    }
+}
+
+/// One kernel call.
+pub struct Step {
+    pub name: &'static str,
+    pub kernel: Kernel,
+    pub flops: u64,
+    pub inputs: Vec<Slot>,
+    pub outputs: Vec<Slot>,
+}
+
+/// Steps that run depth-first over tiles of images, or one step over the whole batch.
+pub struct Region {
+    pub work: Work,
+    pub steps: Vec<Step>,
+    /// Images per tile.
+    pub tile: usize,
+    /// Local elements for one tile.
+    pub local_len: usize,
+}
+
+/// A compiled graph for one batch size.
+pub struct Program {
+    pub batch: usize,
+    pub regions: Vec<Region>,
+    pub loss: Slot,
+    pub logits: Slot,
+    pub gradients: Vec<Slot>,
+    /// Inputs by name.
+    pub loads: Vec<(String, Slot)>,
+    pub arena_len: usize,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program").field("batch", &self.batch).field("regions", &self.regions.len()).finish()
+    }
+}
+
+/// The memory that the threads of a running program share.
+#[derive(Clone, Copy)]
+struct Memory {
+    store: *mut f32,
+    arena: *mut f32,
+}
+
+// SAFETY: threads write disjoint parts only: a tensor per image is written at the images of the
+// task, a lane's sums by the lane's task, a split output at the task's part; and a region's tasks
+// are all done before the next region reads.
+unsafe impl Send for Memory {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    fn pointer(self, slot: &Slot, local: *mut f32) -> *mut f32 {
+        let base = match slot.base {
+            Base::Store => self.store,
+            Base::Arena => self.arena,
+            Base::Local => local,
+        };
+        // SAFETY: the compiler planned every slot inside its memory.
+        unsafe { base.add(slot.offset) }
+    }
+
+    /// A tensor at images `first..first + images`, or all of it. A local tensor holds just these.
+    fn read<'a>(self, slot: &Slot, local: *mut f32, first: usize, images: usize) -> &'a [f32] {
+        let (start, len) = extent(slot, first, images);
+        // SAFETY: inside the slot, and nothing writes it while this step runs.
+        unsafe { std::slice::from_raw_parts(self.pointer(slot, local).add(start), len) }
+    }
+
+    fn write<'a>(self, slot: &Slot, local: *mut f32, first: usize, images: usize) -> &'a mut [f32] {
+        let (start, len) = extent(slot, first, images);
+        // SAFETY: inside the slot, and only this task writes these images.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(slot, local).add(start), len) }
+    }
+
+    fn arena<'a>(self, offset: usize, len: usize) -> &'a mut [f32] {
+        // SAFETY: callers pass a lane of a planned buffer that belongs to their task.
+        unsafe { std::slice::from_raw_parts_mut(self.arena.add(offset), len) }
+    }
+}
+
+fn extent(slot: &Slot, first: usize, images: usize) -> (usize, usize) {
+    match (slot.per_image, slot.base) {
+        (false, _) => (0, slot.len),
+        (true, Base::Local) => (0, slot.len * images),
+        (true, _) => (slot.len * first, slot.len * images),
+    }
+}
+
+impl Program {
+    /// Elements of scratch memory each worker needs.
+    pub fn worker_len(&self) -> usize {
+        let lane = self.batch.div_ceil(LANES);
+        let need = |region: &Region| {
+            let scratch = region.steps.iter().map(|step| match step.kernel.split {
+                Split::Columns { rows, columns } => (step.kernel.scratch)(COLUMNS.min(columns)) + rows * COLUMNS,
+                Split::Rows { rows, .. } => (step.kernel.scratch)(ROWS.min(rows)),
+                Split::Images => (step.kernel.scratch)(region.tile.min(lane)),
+                _ => (step.kernel.scratch)(self.batch),
+            });
+            region.local_len + scratch.max().unwrap_or(0)
+        };
+        self.regions.iter().map(need).max().unwrap_or(0)
+    }
+
+    /// Runs all regions. `workers` has one slice of [`Program::worker_len`] per thread.
+    pub fn run(
+        &self,
+        store: &mut [f32],
+        arena: &mut [f32],
+        workers: &mut [Vec<f32>],
+        pool: &ThreadPool,
+        iteration: u64,
+    ) {
+        assert!(arena.len() >= self.arena_len);
+        let memory = Memory { store: store.as_mut_ptr(), arena: arena.as_mut_ptr() };
+        for region in &self.regions {
+            match region.work {
+                Work::Images => self.run_images(region, memory, workers, pool, iteration),
+                Work::Single => {
+                    region.steps.iter().for_each(|step| self.run_single(step, memory, workers, pool, iteration))
+                }
+            }
+        }
+    }
+
+    fn run_images(&self, region: &Region, memory: Memory, workers: &mut [Vec<f32>], pool: &ThreadPool, iteration: u64) {
+        let lane_images = self.batch.div_ceil(LANES);
+        let lanes = self.batch.div_ceil(lane_images);
+        let sums = || region.steps.iter().flat_map(|step| &step.outputs).filter_map(|slot| Some((slot, slot.lanes?)));
+        parallel(pool, workers, lanes, |lane, worker| {
+            for (slot, offset) in sums() {
+                memory.arena(offset + lane * slot.len, slot.len).fill(0.0);
+            }
+            let (local, scratch) = worker.split_at_mut(region.local_len);
+            let local = local.as_mut_ptr();
+            let end = self.batch.min((lane + 1) * lane_images);
+            for first in (lane * lane_images..end).step_by(region.tile) {
+                let images = region.tile.min(end - first);
+                for step in &region.steps {
+                    let inputs = step.inputs.iter().map(|slot| memory.read(slot, local, first, images)).collect();
+                    let outputs = step.outputs.iter().map(|slot| match slot.lanes {
+                        Some(offset) => memory.arena(offset + lane * slot.len, slot.len),
+                        None => memory.write(slot, local, first, images),
+                    });
+                    let outputs = outputs.collect();
+                    (step.kernel.run)(&mut Call { inputs, outputs, scratch, first, images, part: 0..0, iteration });
+                }
+            }
+        });
+        for (slot, offset) in sums() {
+            let total = memory.write(slot, NONE, 0, 0);
+            total.copy_from_slice(memory.arena(offset, slot.len));
+            for lane in 1..lanes {
+                elementwise::accumulate(memory.arena(offset + lane * slot.len, slot.len), total);
+            }
+        }
+    }
+
+    /// A call on all images.
+    fn whole<'a>(
+        &self,
+        iteration: u64,
+        inputs: Vec<&'a [f32]>,
+        outputs: Vec<&'a mut [f32]>,
+        scratch: &'a mut [f32],
+        part: Range<usize>,
+    ) -> Call<'a> {
+        Call { inputs, outputs, scratch, first: 0, images: self.batch, part, iteration }
+    }
+
+    fn run_single(&self, step: &Step, memory: Memory, workers: &mut [Vec<f32>], pool: &ThreadPool, iteration: u64) {
+        let inputs = || step.inputs.iter().map(|slot| memory.read(slot, NONE, 0, self.batch));
+        match step.kernel.split {
+            Split::Images | Split::Once => parallel(pool, workers, 1, |_, scratch| {
+                let outputs: Vec<&mut [f32]> =
+                    step.outputs.iter().map(|slot| memory.write(slot, NONE, 0, self.batch)).collect();
+                let outputs = step.kernel.outputs.iter().zip(outputs).map(|(kind, output)| {
+                    if *kind == Kind::Sum {
+                        output.fill(0.0);
+                    }
+                    output
+                });
+                (step.kernel.run)(&mut self.whole(iteration, inputs().collect(), outputs.collect(), scratch, 0..0));
+            }),
+            Split::Columns { rows, columns } => parallel(pool, workers, columns.div_ceil(COLUMNS), |task, worker| {
+                let part = task * COLUMNS..columns.min((task + 1) * COLUMNS);
+                let (compact, scratch) = worker.split_at_mut(rows * COLUMNS);
+                let compact = &mut compact[..rows * part.len()];
+                (step.kernel.run)(&mut self.whole(
+                    iteration,
+                    inputs().collect(),
+                    vec![&mut *compact],
+                    scratch,
+                    part.clone(),
+                ));
+                let base = memory.pointer(&step.outputs[0], NONE);
+                for (row, values) in compact.chunks(part.len()).enumerate() {
+                    // SAFETY: this task alone writes its columns of a row.
+                    let to =
+                        unsafe { std::slice::from_raw_parts_mut(base.add(row * columns + part.start), part.len()) };
+                    to.copy_from_slice(values);
+                }
+            }),
+            Split::Rows { rows, columns } => parallel(pool, workers, rows.div_ceil(ROWS), |task, scratch| {
+                let part = task * ROWS..rows.min((task + 1) * ROWS);
+                let base = memory.pointer(&step.outputs[0], NONE);
+                // SAFETY: this task alone writes its rows.
+                let to =
+                    unsafe { std::slice::from_raw_parts_mut(base.add(part.start * columns), part.len() * columns) };
+                (step.kernel.run)(&mut self.whole(iteration, inputs().collect(), vec![to], scratch, part));
+            }),
+            Split::Elements => {
+                let len = step.outputs[0].len;
+                parallel(pool, workers, len.div_ceil(ELEMENTS), |task, scratch| {
+                    let part = task * ELEMENTS..len.min((task + 1) * ELEMENTS);
+                    // Inputs that are updated in place are reached through the outputs alone.
+                    let inputs = step.inputs.iter().map(|slot| match slot {
+                        slot if step.outputs.contains(slot) => &[][..],
+                        slot if slot.len == len => &memory.read(slot, NONE, 0, 0)[part.clone()],
+                        slot => memory.read(slot, NONE, 0, 0),
+                    });
+                    let outputs = step.outputs.iter().map(|slot| {
+                        // SAFETY: this task alone writes its elements.
+                        unsafe {
+                            std::slice::from_raw_parts_mut(memory.pointer(slot, NONE).add(part.start), part.len())
+                        }
+                    });
+                    (step.kernel.run)(&mut self.whole(
+                        iteration,
+                        inputs.collect(),
+                        outputs.collect(),
+                        scratch,
+                        part.clone(),
+                    ));
+                });
+            }
+        }
+    }
+}
+
+/// Runs numbered tasks on the pool's threads, each with its worker's memory. Tasks are handed out
+/// as threads come free: which thread runs a task must not matter.
+fn parallel(pool: &ThreadPool, workers: &mut [Vec<f32>], tasks: usize, run: impl Fn(usize, &mut [f32]) + Sync) {
+    if let ([worker, ..], true) = (&mut *workers, tasks == 1) {
+        return run(0, worker);
+    }
+    let next = AtomicUsize::new(0);
+    pool.scope(|scope| {
+        for worker in workers.iter_mut() {
+            scope.spawn(|_| {
+                loop {
+                    let task = next.fetch_add(1, Ordering::Relaxed);
+                    if task >= tasks {
+                        break;
+                    }
+                    run(task, worker);
+                }
+            });
+        }
+    });
+}

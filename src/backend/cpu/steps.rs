@@ -1,0 +1,406 @@
+//! Which kernel runs an operator, on the rows of a few images or as numbered tasks.
+
+use std::ops::Range;
+
+use super::kernels::{
+    activation, adamw, attention, cross_entropy, dropout, elementwise, gemm, layer_norm, softmax, transpose,
+};
+use crate::graph::{
+    Operation,
+    ops::{
+        self, Activation, ActivationGradient, AdamWUpdate, Attention, AttentionGradient, AttentionShape, RandomState,
+        around, flat,
+    },
+};
+use gemm::Mat;
+
+/// What a kernel call sees. Of a tensor that has a batch axis, only the images of this call.
+pub struct Call<'a> {
+    pub inputs: Vec<&'a [f32]>,
+    pub outputs: Vec<&'a mut [f32]>,
+    pub scratch: &'a mut [f32],
+    /// First image of the call, and how many.
+    pub first: usize,
+    pub images: usize,
+    /// The part of the output that a task of a [`Split`] computes.
+    pub part: Range<usize>,
+    /// Optimizer iterations before this step.
+    pub iteration: u64,
+}
+
+type Run = Box<dyn Fn(&mut Call) + Send + Sync>;
+
+/// How an output relates to the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Row `i` belongs to image `i`.
+    PerImage,
+    /// A sum over images: the call adds to what is there.
+    Sum,
+}
+
+/// How the work of an operator is shared among threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// By images, in tiles.
+    Images,
+    /// Not at all.
+    Once,
+    /// By columns of the `[rows, columns]` output, which the kernel computes compactly.
+    Columns { rows: usize, columns: usize },
+    /// By rows of the `[rows, columns]` output.
+    Rows { rows: usize, columns: usize },
+    /// By elements, alike in all outputs and in the inputs of the same length.
+    Elements,
+}
+
+/// An operator's kernel.
+pub struct Kernel {
+    pub run: Run,
+    pub outputs: Vec<Kind>,
+    /// Scratch elements for a call on this many images (or columns, or rows).
+    pub scratch: Box<dyn Fn(usize) -> usize + Send + Sync>,
+    pub split: Split,
+}
+
+impl Kernel {
+    fn per_image(run: impl Fn(&mut Call) + Send + Sync + 'static) -> Self {
+        Self { run: Box::new(run), outputs: vec![Kind::PerImage], scratch: Box::new(|_| 0), split: Split::Images }
+    }
+
+    fn outputs(self, outputs: &[Kind]) -> Self {
+        Self { outputs: outputs.to_vec(), ..self }
+    }
+
+    fn scratch(self, scratch: impl Fn(usize) -> usize + Send + Sync + 'static) -> Self {
+        Self { scratch: Box::new(scratch), ..self }
+    }
+
+    fn split(self, split: Split) -> Self {
+        Self { split, ..self }
+    }
+}
+
+/// The dropout mask at an iteration, its key read from the encoded state.
+fn mask(operator: &ops::Dropout, encoded: &[f32]) -> dropout::Mask {
+    let random = RandomState::decode(encoded);
+    dropout::Mask::new(random.philox, operator.stream, random.iteration, operator.rate)
+}
+
+/// The kernel of an operator on inputs of these shapes, batch axis included; `None` when this
+/// backend has none.
+pub fn kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> {
+    let any = operation.as_any();
+    let [_, width] = flat(shapes[0]);
+    // One row per image: a tile would stream the whole kernel matrix through the cache for a few
+    // rows, so such products run on the whole batch.
+    if shapes[0].len() == 2
+        && let Some(kernel) = wide_dense(operation, shapes)
+    {
+        return Some(kernel);
+    }
+    if any.is::<ops::Dense>() {
+        let n = shapes[1][1];
+        return Some(
+            Kernel::per_image(move |call| {
+                let m = call.inputs[0].len() / width;
+                let (a, b) = (Mat::rows(call.inputs[0], width), Mat::rows(call.inputs[1], n));
+                gemm::gemm(m, n, width, a, b, call.outputs[0], n, false, call.scratch);
+                if let Some(bias) = call.inputs.get(2) {
+                    elementwise::add_rows_in_place(call.outputs[0], bias);
+                }
+            })
+            .scratch(rows_scratch(shapes[0], move |m| gemm::scratch_len(m, n, width))),
+        );
+    }
+    if any.is::<ops::DenseInputGradient>() {
+        let n = shapes[1][0];
+        return Some(
+            Kernel::per_image(move |call| {
+                let m = call.inputs[0].len() / width;
+                let (a, b) = (Mat::rows(call.inputs[0], width), Mat::transposed(call.inputs[1], width));
+                gemm::gemm(m, n, width, a, b, call.outputs[0], n, false, call.scratch);
+            })
+            .scratch(rows_scratch(shapes[0], move |m| gemm::scratch_len(m, n, width))),
+        );
+    }
+    if any.is::<ops::DenseKernelGradient>() {
+        let n = flat(shapes[1])[1];
+        return Some(
+            Kernel::per_image(move |call| {
+                let k = call.inputs[0].len() / width;
+                let (a, b) = (Mat::transposed(call.inputs[0], width), Mat::rows(call.inputs[1], n));
+                gemm::gemm(width, n, k, a, b, call.outputs[0], n, true, call.scratch);
+            })
+            .outputs(&[Kind::Sum])
+            .scratch(rows_scratch(shapes[0], move |k| gemm::scratch_len(width, n, k))),
+        );
+    }
+    if let Some(sum) = any.downcast_ref::<ops::SumLeading>() {
+        let len: usize = sum.shape.iter().product();
+        let run = move |call: &mut Call| {
+            elementwise::sum_rows(call.inputs[0].len() / len, len, call.inputs[0], call.outputs[0])
+        };
+        return Some(Kernel::per_image(run).outputs(&[Kind::Sum]));
+    }
+    if let Some(&ops::LayerNorm { epsilon }) = any.downcast_ref() {
+        let run = move |call: &mut Call| {
+            let rows = call.inputs[0].len() / width;
+            let [y, mean, rstd] = &mut call.outputs[..] else { return };
+            layer_norm::forward(rows, width, call.inputs[0], call.inputs[1], call.inputs[2], epsilon, y, mean, rstd);
+        };
+        return Some(Kernel::per_image(run).outputs(&[Kind::PerImage; 3]));
+    }
+    if any.is::<ops::LayerNormGradient>() {
+        let run = move |call: &mut Call| {
+            let [dy, x, gamma, mean, rstd] = call.inputs[..] else { return };
+            let [dx, dgamma, dbeta] = &mut call.outputs[..] else { return };
+            layer_norm::backward(x.len() / width, width, x, gamma, mean, rstd, dy, dx, dgamma, dbeta);
+        };
+        return Some(Kernel::per_image(run).outputs(&[Kind::PerImage, Kind::Sum, Kind::Sum]));
+    }
+    if let Some(&operator) = any.downcast_ref::<Attention>() {
+        return Some(attention_forward(operator, shapes));
+    }
+    if let Some(AttentionGradient(operator)) = any.downcast_ref() {
+        return Some(attention_backward(*operator, &shapes[1..]));
+    }
+    elementwise_kernel(operation, shapes).or_else(|| layout_kernel(operation, shapes))
+}
+
+/// Matrix products on the whole batch, shared by columns or rows of the result.
+fn wide_dense(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> {
+    let any = operation.as_any();
+    let [rows, width] = flat(shapes[0]);
+    if any.is::<ops::Dense>() {
+        let columns = shapes[1][1];
+        let run = move |call: &mut Call| {
+            let (n, part) = (call.part.len(), call.part.clone());
+            let (a, b) = (Mat::rows(call.inputs[0], width), Mat::rows(&call.inputs[1][part.start..], columns));
+            gemm::gemm(rows, n, width, a, b, call.outputs[0], n, false, call.scratch);
+            if let Some(bias) = call.inputs.get(2) {
+                elementwise::add_rows_in_place(call.outputs[0], &bias[part]);
+            }
+        };
+        let kernel = Kernel::per_image(run).scratch(move |n| gemm::scratch_len(rows, n, width));
+        return Some(kernel.split(Split::Columns { rows, columns }));
+    }
+    if any.is::<ops::DenseInputGradient>() {
+        let columns = shapes[1][0];
+        let run = move |call: &mut Call| {
+            let n = call.part.len();
+            let b = Mat::transposed(&call.inputs[1][call.part.start * width..], width);
+            gemm::gemm(rows, n, width, Mat::rows(call.inputs[0], width), b, call.outputs[0], n, false, call.scratch);
+        };
+        let kernel = Kernel::per_image(run).scratch(move |n| gemm::scratch_len(rows, n, width));
+        return Some(kernel.split(Split::Columns { rows, columns }));
+    }
+    if any.is::<ops::DenseKernelGradient>() {
+        let columns = flat(shapes[1])[1];
+        let run = move |call: &mut Call| {
+            let a = Mat::transposed(&call.inputs[0][call.part.start..], width);
+            let b = Mat::rows(call.inputs[1], columns);
+            let (m, c) = (call.part.len(), &mut call.outputs[0]);
+            gemm::gemm(m, columns, rows, a, b, c, columns, false, call.scratch);
+        };
+        let kernel = Kernel::per_image(run).scratch(move |m| gemm::scratch_len(m, columns, rows));
+        return Some(kernel.split(Split::Rows { rows: width, columns }));
+    }
+    None
+}
+
+/// Scratch as a function of rows, for a tensor of a known number of rows per image.
+fn rows_scratch(
+    shape: &[usize],
+    scratch: impl Fn(usize) -> usize + Send + Sync + 'static,
+) -> impl Fn(usize) -> usize + Send + Sync + 'static {
+    let rows_per_image: usize = shape[1..shape.len() - 1].iter().product();
+    move |images| scratch(images * rows_per_image)
+}
+
+fn per_image_attention(shape: &AttentionShape, mask: Option<dropout::Mask>, image: usize) -> attention::Attention {
+    let &AttentionShape { tokens, sources, heads, key_dim, value_dim, .. } = shape;
+    attention::Attention { tokens, sources, heads, key_dim, value_dim, mask, image }
+}
+
+/// The part of a per-image tensor that belongs to one image of a call.
+fn image(tensor: &[f32], images: usize, index: usize) -> &[f32] {
+    let len = tensor.len() / images;
+    &tensor[index * len..][..len]
+}
+
+fn image_mut(tensor: &mut [f32], images: usize, index: usize) -> &mut [f32] {
+    let len = tensor.len() / images;
+    &mut tensor[index * len..][..len]
+}
+
+fn attention_forward(operator: Attention, shapes: &[&[usize]]) -> Kernel {
+    let shape = AttentionShape::new(shapes[0], shapes[1], shapes[2], operator.heads);
+    let scratch = per_image_attention(&shape, None, 0).forward_scratch_len();
+    Kernel::per_image(move |call| {
+        let mask = call.inputs.get(3).map(|random| mask(&operator.dropout, random));
+        for index in 0..call.images {
+            let [q, k, v] = [0, 1, 2].map(|input| image(call.inputs[input], call.images, index));
+            let [out, weights] = &mut call.outputs[..] else { return };
+            let (out, weights) = (image_mut(out, call.images, index), image_mut(weights, call.images, index));
+            per_image_attention(&shape, mask, call.first + index).forward(q, k, v, out, Some(weights), call.scratch);
+        }
+    })
+    .outputs(&[Kind::PerImage; 2])
+    .scratch(move |_| scratch)
+}
+
+fn attention_backward(operator: Attention, shapes: &[&[usize]]) -> Kernel {
+    let shape = AttentionShape::new(shapes[0], shapes[1], shapes[2], operator.heads);
+    let scratch = per_image_attention(&shape, None, 0).backward_scratch_len();
+    Kernel::per_image(move |call| {
+        let mask = call.inputs.get(5).map(|random| mask(&operator.dropout, random));
+        for index in 0..call.images {
+            let [dy, q, k, v, weights] = [0, 1, 2, 3, 4].map(|input| image(call.inputs[input], call.images, index));
+            let [dq, dk, dv] = &mut call.outputs[..] else { return };
+            let [dq, dk, dv] = [dq, dk, dv].map(|output| image_mut(output, call.images, index));
+            let kernel = per_image_attention(&shape, mask, call.first + index);
+            kernel.backward(q, k, v, dy, Some(weights), dq, dk, dv, call.scratch);
+        }
+    })
+    .outputs(&[Kind::PerImage; 3])
+    .scratch(move |_| scratch)
+}
+
+fn elementwise_kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> {
+    let any = operation.as_any();
+    let [_, width] = flat(shapes[0]);
+    let per_image: usize = shapes[0].iter().skip(1).product();
+    Some(if let Some(activation) = any.downcast_ref::<Activation>() {
+        let run: fn(&[f32], &mut [f32]) = match activation {
+            Activation::Gelu => activation::gelu,
+            Activation::Relu => activation::relu,
+            Activation::Silu => activation::silu,
+            Activation::Tanh => activation::tanh,
+        };
+        Kernel::per_image(move |call| run(call.inputs[0], call.outputs[0]))
+    } else if let Some(ActivationGradient(activation)) = any.downcast_ref() {
+        let run: fn(&[f32], &[f32], &mut [f32]) = match activation {
+            Activation::Gelu => activation::gelu_backward,
+            Activation::Relu => activation::relu_backward,
+            Activation::Silu => activation::silu_backward,
+            Activation::Tanh => activation::tanh_backward,
+        };
+        Kernel::per_image(move |call| run(call.inputs[1], call.inputs[0], call.outputs[0]))
+    } else if let Some(&operator) = any.downcast_ref::<ops::Dropout>() {
+        Kernel::per_image(move |call| {
+            let mask = mask(&operator, call.inputs[1]);
+            dropout::apply(&mask, (call.first * per_image) as u64, call.inputs[0], call.outputs[0]);
+        })
+    } else if any.is::<ops::Softmax>() {
+        Kernel::per_image(move |call| {
+            softmax::forward(call.inputs[0].len() / width, width, call.inputs[0], call.outputs[0])
+        })
+    } else if any.is::<ops::SoftmaxGradient>() {
+        Kernel::per_image(move |call| {
+            softmax::backward(call.inputs[0].len() / width, width, call.inputs[1], call.inputs[0], call.outputs[0]);
+        })
+    } else if any.is::<ops::Add>() {
+        if shapes[0] == shapes[1] {
+            Kernel::per_image(|call| elementwise::add(call.inputs[0], call.inputs[1], call.outputs[0]))
+        } else {
+            Kernel::per_image(|call| elementwise::add_rows(call.inputs[0], call.inputs[1], call.outputs[0]))
+        }
+    } else if let Some(&ops::Scale { factor }) = any.downcast_ref() {
+        Kernel::per_image(move |call| elementwise::scale(factor, call.inputs[0], call.outputs[0]))
+    } else if any.is::<ops::CrossEntropy>() {
+        let batch = shapes[0][0];
+        Kernel::per_image(move |call| {
+            let losses = &mut call.scratch[..batch];
+            cross_entropy::forward(batch, width, call.inputs[0], call.inputs[1], losses);
+            let sum: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
+            call.outputs[0][0] = (sum / batch as f64) as f32;
+        })
+        .scratch(move |_| batch)
+        .split(Split::Once)
+    } else if any.is::<ops::CrossEntropyGradient>() {
+        let (batch, classes) = (shapes[1][0], shapes[1][1]);
+        Kernel::per_image(move |call| {
+            let scale = call.inputs[0][0] / batch as f32;
+            let (logits, labels) = (call.inputs[1], call.inputs[2]);
+            cross_entropy::backward(labels.len(), classes, logits, labels, scale, call.outputs[0]);
+        })
+    } else if let Some(&rule) = any.downcast_ref::<AdamWUpdate>() {
+        let AdamWUpdate { beta_1, beta_2, epsilon, weight_decay } = rule;
+        Kernel::per_image(move |call| {
+            let (grad, rate) = (call.inputs[1], call.inputs[4][0]);
+            let [w, m, v] = &mut call.outputs[..] else { return };
+            adamw::step(w, grad, m, v, rate, weight_decay, beta_1, beta_2, epsilon, call.iteration + 1);
+        })
+        .outputs(&[Kind::PerImage; 3])
+        .split(Split::Elements)
+    } else {
+        return None;
+    })
+}
+
+fn layout_kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> {
+    let any = operation.as_any();
+    // Shapes of one image: the batch axis goes, so axes count one less.
+    let inner = |shape: &[usize], axis: usize| axis.checked_sub(1).map(|axis| around(&shape[1..], axis));
+    Some(if let Some(operator) = any.downcast_ref::<ops::Transpose>() {
+        if operator.permutation[0] != 0 {
+            return None;
+        }
+        let (shape, axes) = (shapes[0].to_vec(), operator.permutation.clone());
+        Kernel::per_image(move |call| {
+            for index in 0..call.images {
+                let (from, to) =
+                    (image(call.inputs[0], call.images, index), image_mut(call.outputs[0], call.images, index));
+                transpose::permute(&shape[1..], &axes[1..].iter().map(|axis| axis - 1).collect::<Vec<_>>(), from, to);
+            }
+        })
+    } else if let Some(operator) = any.downcast_ref::<ops::Mean>() {
+        let [outer, length, inner] = inner(shapes[0], operator.axis)?;
+        Kernel::per_image(move |call| {
+            elementwise::mean_axis(call.images * outer, length, inner, call.inputs[0], call.outputs[0]);
+        })
+    } else if let Some(operator) = any.downcast_ref::<ops::MeanGradient>() {
+        let [outer, length, inner] = inner(&operator.output_shapes(shapes)[0], operator.axis)?;
+        Kernel::per_image(move |call| {
+            elementwise::mean_axis_backward(call.images * outer, length, inner, call.inputs[0], call.outputs[0]);
+        })
+    } else if let Some(&ops::Slice { axis, start, length }) = any.downcast_ref() {
+        let [_, from, inner] = inner(shapes[0], axis)?;
+        Kernel::per_image(move |call| {
+            let (from, to) = (call.inputs[0].chunks(from * inner), call.outputs[0].chunks_mut(length * inner));
+            from.zip(to).for_each(|(from, to)| to.copy_from_slice(&from[start * inner..][..length * inner]));
+        })
+    } else if let Some(&ops::Pad { axis, before, after }) = any.downcast_ref() {
+        let [_, length, inner] = inner(shapes[0], axis)?;
+        Kernel::per_image(move |call| {
+            let to = call.outputs[0].chunks_mut((before + length + after) * inner);
+            for (from, to) in call.inputs[0].chunks(length * inner).zip(to) {
+                to.fill(0.0);
+                to[before * inner..][..length * inner].copy_from_slice(from);
+            }
+        })
+    } else if let Some(operator) = any.downcast_ref::<ops::Concat>() {
+        let parts: Vec<usize> = shapes
+            .iter()
+            .map(|shape| inner(shape, operator.axis).map(|[_, length, inner]| length * inner))
+            .collect::<Option<_>>()?;
+        let row: usize = parts.iter().sum();
+        Kernel::per_image(move |call| {
+            let mut start = 0;
+            for (input, &len) in call.inputs.iter().zip(&parts) {
+                for (from, to) in input.chunks(len).zip(call.outputs[0].chunks_mut(row)) {
+                    to[start..][..len].copy_from_slice(from);
+                }
+                start += len;
+            }
+        })
+    } else if any.is::<ops::Expand>() {
+        Kernel::per_image(|call| {
+            let source = call.inputs[0];
+            call.outputs[0].chunks_mut(source.len()).for_each(|row| row.copy_from_slice(source));
+        })
+    } else {
+        return None;
+    })
+}
