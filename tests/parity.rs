@@ -1,90 +1,28 @@
 //! The seed model against Keras: logits, loss, gradients, and three AdamW steps, for every
 //! `*.safetensors` in `tests/fixtures/parity/` and in the folder that `VITX_PARITY_DIR` names.
 
+#[path = "common/seed.rs"]
+mod seed;
+
 use std::{collections::HashMap, path::PathBuf};
 
 use safetensors::SafeTensors;
-use vitx::{
-    backend::{AdamW, Batch, Engine, EngineOptions, StateTensor, Step, cpu::CpuEngine},
-    graph::{Builder, Initializer, Network, Value, ops::Activation},
-};
+use seed::Config;
+use vitx::backend::{AdamW, Batch, Engine, EngineOptions, StateTensor, Step, cpu::CpuEngine};
 
-/// What the fixture's script was told.
-#[derive(Debug, Clone)]
-struct Config {
-    image: usize,
-    patch: usize,
-    dim: usize,
-    heads: usize,
-    depth: usize,
-    classes: usize,
-    head: Vec<usize>,
-}
-
-impl Config {
-    fn read(metadata: &HashMap<String, String>) -> Self {
-        let number = |key: &str| metadata[key].parse().unwrap();
-        let head = metadata["head"].trim_matches(['[', ']']).split(',').filter(|text| !text.trim().is_empty());
-        Self {
-            image: number("image"),
-            patch: number("patch"),
-            dim: number("dim"),
-            heads: number("heads"),
-            depth: number("depth"),
-            classes: number("classes"),
-            head: head.map(|text| text.trim().parse().unwrap()).collect(),
-        }
+fn config(metadata: &HashMap<String, String>) -> Config {
+    let number = |key: &str| metadata[key].parse().unwrap();
+    let head = metadata["head"].trim_matches(['[', ']']).split(',').filter(|text| !text.trim().is_empty());
+    Config {
+        image: number("image"),
+        patch: number("patch"),
+        dim: number("dim"),
+        heads: number("heads"),
+        depth: number("depth"),
+        classes: number("classes"),
+        dropout: 0.0,
+        head: head.map(|text| text.trim().parse().unwrap()).collect(),
     }
-
-    fn lower(&self, b: &mut Builder, batch: usize) -> Network {
-        let &Self { image, patch, dim, heads, depth, classes, .. } = self;
-        let side = image / patch;
-        let images = b.input("images", &[batch, image, image, 3]);
-        let x = b.reshape(&images, &[batch, side, patch, side, patch, 3]);
-        let x = b.transpose(&x, &[0, 1, 3, 2, 4, 5]);
-        let x = b.reshape(&x, &[batch, side * side, patch * patch * 3]);
-        let x = dense(b, "patch_encoder/projection", &x, dim);
-        let position = parameter(b, "patch_encoder/position/embeddings", &[side * side, dim]);
-        let mut x = b.add(&x, &position);
-        for block in 0..depth {
-            let name = |part: &str| format!("block{block}/{part}");
-            let normal = layer_norm(b, &name("norm1"), &x);
-            let [query, key, value] = ["query", "key", "value"]
-                .map(|part| dense(b, &name(&format!("attention/{part}")), &normal, heads * dim));
-            let attention = b.attention(&query, &key, &value, heads, 0.0);
-            let attention = dense(b, &name("attention/attention_output"), &attention, dim);
-            let middle = b.add(&attention, &x);
-            let mut y = layer_norm(b, &name("norm2"), &middle);
-            for (index, units) in [2 * dim, dim].into_iter().enumerate() {
-                y = dense(b, &name(&format!("mlp{index}")), &y, units);
-                y = b.activation(&y, Activation::Gelu);
-            }
-            x = b.add(&y, &middle);
-        }
-        let x = layer_norm(b, "norm", &x);
-        let mut x = b.reshape(&x, &[batch, side * side * dim]);
-        for (index, &units) in self.head.iter().enumerate() {
-            x = dense(b, &format!("head{index}"), &x, units);
-            x = b.activation(&x, Activation::Gelu);
-        }
-        Network { images, logits: dense(b, "classify", &x, classes) }
-    }
-}
-
-fn parameter(b: &mut Builder, name: &str, shape: &[usize]) -> Value {
-    b.parameter(name, shape, shape, Initializer::Zeros)
-}
-
-fn dense(b: &mut Builder, name: &str, x: &Value, units: usize) -> Value {
-    let kernel = parameter(b, &format!("{name}/kernel"), &[x.last(), units]);
-    let bias = parameter(b, &format!("{name}/bias"), &[units]);
-    b.dense(x, &kernel, Some(&bias))
-}
-
-fn layer_norm(b: &mut Builder, name: &str, x: &Value) -> Value {
-    let gamma = parameter(b, &format!("{name}/gamma"), &[x.last()]);
-    let beta = parameter(b, &format!("{name}/beta"), &[x.last()]);
-    b.layer_norm(x, &gamma, &beta, 1e-6)
 }
 
 fn fixtures() -> Vec<PathBuf> {
@@ -141,7 +79,7 @@ fn keras() {
     for path in fixtures {
         let bytes = std::fs::read(&path).unwrap();
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-        let config = Config::read(metadata.metadata().as_ref().unwrap());
+        let config = config(metadata.metadata().as_ref().unwrap());
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let (images, labels) = (floats(&file, "images"), labels(&file));
         let batch = Batch { images: &images, labels: &labels };
@@ -177,7 +115,7 @@ fn one_thread_and_two_give_the_same_bits() {
     let path = &fixtures()[0];
     let bytes = std::fs::read(path).unwrap();
     let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-    let config = Config::read(metadata.metadata().as_ref().unwrap());
+    let config = config(metadata.metadata().as_ref().unwrap());
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let images: Vec<f32> = floats(&file, "images").repeat(10);
     let labels = labels(&file).repeat(10);
