@@ -1,1 +1,26 @@
-//! The training loop, metrics, checkpoints.
+//! Training: metrics, the record of epochs, checkpoints.
+
+pub mod checkpoint;
+pub mod history;
+pub mod metrics;
+
+use std::path::PathBuf;
+
+/// What can go wrong with a run's files.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error("cannot {action} `{path}`: {source}")]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("`{path}` is not a checkpoint of vitx: {problem}")]
+    Checkpoint { path: PathBuf, problem: String },
+    #[error("`{path}`, line {line}: {problem}")]
+    History { path: PathBuf, line: usize, problem: String },
+}
+
+impl TrainError {
+    /// Wraps an error of the file system with what was tried on which file.
+    fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

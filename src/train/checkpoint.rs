@@ -1,0 +1,129 @@
+//! Checkpoints: safetensors files that are replaced whole or not at all.
+
+use std::{collections::HashMap, fs, io::Write, path::Path};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::{TrainError, metrics::Totals};
+use crate::backend::StateTensor;
+
+/// Key of the progress in a file's metadata.
+const PROGRESS: &str = "vitx.progress";
+
+/// Where training stood when a checkpoint was written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Finished epochs.
+    pub epoch: u32,
+    /// Finished steps of the epoch that is under way.
+    pub step: u32,
+    /// Optimizer steps in all.
+    pub iteration: u64,
+    /// What the epoch under way has summed so far.
+    pub totals: Totals,
+    /// The best validation accuracy so far, and the epoch (from 1) that reached it.
+    pub best: Option<(f64, u32)>,
+}
+
+/// Writes a checkpoint: to a temporary file beside it, synced, then renamed over the old one. A
+/// crash or a full disk leaves the old one as it was.
+///
+/// # Errors
+/// [`TrainError::Io`] names the file.
+pub fn save(path: &Path, progress: &Progress, tensors: &[StateTensor]) -> Result<(), TrainError> {
+    let invalid = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
+    let progress = serde_json::to_string(progress).map_err(|error| TrainError::io("write", path)(invalid(&error)))?;
+    let views = tensors
+        .iter()
+        .map(|tensor| {
+            let bytes: &[u8] = bytemuck::cast_slice(&tensor.data);
+            Ok((tensor.name.as_str(), TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?))
+        })
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|error| TrainError::io("write", path)(invalid(&error)))?;
+    let metadata = HashMap::from([(PROGRESS.to_owned(), progress)]);
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|error| TrainError::io("write", path)(invalid(&error)))?;
+
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".checkpoint")
+        .tempfile_in(folder)
+        .map_err(TrainError::io("create a file in", folder))?;
+    file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(TrainError::io("write", path))?;
+    file.persist(path).map_err(|error| TrainError::io("replace", path)(error.error))?;
+    // The rename itself is only safe from a power cut once its folder is on disk.
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(TrainError::io("sync", folder))
+}
+
+/// Reads a checkpoint back.
+///
+/// # Errors
+/// [`TrainError::Io`] when it cannot be read, [`TrainError::Checkpoint`] when it is something else.
+pub fn load(path: &Path) -> Result<(Progress, Vec<StateTensor>), TrainError> {
+    let problem = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
+    let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| problem(error.to_string()))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| problem(error.to_string()))?;
+    let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(PROGRESS));
+    let text = text.ok_or_else(|| problem(format!("its metadata has no `{PROGRESS}`")))?;
+    let progress = serde_json::from_str(text).map_err(|error| problem(error.to_string()))?;
+    let tensors = file.iter().map(|(name, view)| {
+        if view.dtype() != Dtype::F32 {
+            return Err(problem(format!("`{name}` is {:?}, not float32", view.dtype())));
+        }
+        // The bytes of a tensor need not be aligned to its elements.
+        let data =
+            view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+        Ok(StateTensor { name: name.to_owned(), shape: view.shape().to_vec(), data: data.collect() })
+    });
+    let mut tensors = tensors.collect::<Result<Vec<_>, _>>()?;
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((progress, tensors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensors() -> Vec<StateTensor> {
+        let data = vec![0.1, -0.0, f32::MIN_POSITIVE / 2.0, 3.0e38, 1.0, 2.0];
+        vec![
+            StateTensor { name: "a/kernel".into(), shape: vec![2, 3], data },
+            StateTensor { name: "adamw/m/a/kernel".into(), shape: vec![1], data: vec![7.0] },
+        ]
+    }
+
+    #[test]
+    fn comes_back_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let totals = Totals { images: 3, loss: 0.1 + 0.2, correct: 1, correct_top_5: 2 };
+        let progress = Progress { epoch: 2, step: 5, iteration: 105, totals, best: Some((1.0 / 3.0, 2)) };
+        save(&path, &Progress::default(), &[]).unwrap();
+        save(&path, &progress, &tensors()).unwrap();
+        let (read, state) = load(&path).unwrap();
+        assert_eq!(read, progress);
+        assert_eq!(state, tensors());
+        assert_eq!(state[0].data[1].to_bits(), (-0.0_f32).to_bits());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        fs::write(&path, b"no checkpoint").unwrap();
+        assert!(matches!(load(&path), Err(TrainError::Checkpoint { .. })));
+        assert!(matches!(load(&folder.path().join("missing")), Err(TrainError::Io { .. })));
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gone/last.safetensors");
+        let error = save(&path, &Progress::default(), &tensors()).unwrap_err().to_string();
+        assert!(error.contains("gone"), "{error}");
+    }
+}

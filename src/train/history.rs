@@ -1,0 +1,138 @@
+//! The record of epochs: `metrics.jsonl`, one JSON object a line, only ever appended to.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{TrainError, metrics::Means};
+
+/// One finished epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// From 1, as shown.
+    pub epoch: u32,
+    pub loss: f64,
+    pub accuracy: f64,
+    pub top_5_accuracy: f64,
+    /// Absent without a validation split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_loss: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_accuracy: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_top_5_accuracy: Option<f64>,
+    pub learning_rate: f32,
+    /// Wall time of the epoch, validation included.
+    pub seconds: f64,
+    /// Of training alone.
+    pub images_per_second: f64,
+    /// Seconds the training step waited for images.
+    pub loader_wait_seconds: f64,
+}
+
+impl Epoch {
+    /// The means of both splits, with the epoch's times still zero.
+    pub fn new(epoch: u32, train: Means, validation: Option<Means>, learning_rate: f32) -> Self {
+        Self {
+            epoch,
+            loss: train.loss,
+            accuracy: train.accuracy,
+            top_5_accuracy: train.top_5_accuracy,
+            val_loss: validation.map(|means| means.loss),
+            val_accuracy: validation.map(|means| means.accuracy),
+            val_top_5_accuracy: validation.map(|means| means.top_5_accuracy),
+            learning_rate,
+            seconds: 0.0,
+            images_per_second: 0.0,
+            loader_wait_seconds: 0.0,
+        }
+    }
+}
+
+/// Appends an epoch and waits until it is on disk.
+///
+/// # Errors
+/// [`TrainError::Io`], with the file as it was or with an unfinished last line, which [`read`]
+/// leaves out.
+pub fn append(path: &Path, epoch: &Epoch) -> Result<(), TrainError> {
+    let mut line = serde_json::to_string(epoch).map_err(|error| TrainError::io("write", path)(error.into()))?;
+    line.push('\n');
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(TrainError::io("open", path))?;
+    file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(TrainError::io("write", path))
+}
+
+/// All finished epochs. A last line without its end is what a killed process left, and is not read.
+///
+/// # Errors
+/// A line that is no epoch, or a file that cannot be read. A missing file has no epochs.
+pub fn read(path: &Path) -> Result<Vec<Epoch>, TrainError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(TrainError::io("read", path)(error)),
+    };
+    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).enumerate();
+    lines
+        .map(|(index, line)| {
+            serde_json::from_str(line).map_err(|error| TrainError::History {
+                path: path.to_owned(),
+                line: index + 1,
+                problem: error.to_string(),
+            })
+        })
+        .collect()
+}
+
+/// Keeps the first `epochs` lines: a resumed run repeats what came after its checkpoint, and must
+/// not record it twice.
+///
+/// # Errors
+/// As [`read`], and [`TrainError::Io`] when the file cannot be cut.
+pub fn truncate(path: &Path, epochs: usize) -> Result<(), TrainError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+    let kept: usize = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).take(epochs).map(str::len).sum();
+    let file: File = OpenOptions::new().write(true).open(path).map_err(TrainError::io("open", path))?;
+    file.set_len(kept as u64).and_then(|()| file.sync_data()).map_err(TrainError::io("shorten", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(number: u32) -> Epoch {
+        let means = Means { loss: 1.5, accuracy: 0.25, top_5_accuracy: 0.5 };
+        Epoch::new(number, means, Some(means), 1e-3)
+    }
+
+    #[test]
+    fn an_unfinished_line_is_neither_read_nor_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        assert_eq!(read(&path).unwrap(), []);
+        for number in 1..=3 {
+            append(&path, &epoch(number)).unwrap();
+        }
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"epoch\": 4, \"lo").unwrap();
+        assert_eq!(read(&path).unwrap(), [epoch(1), epoch(2), epoch(3)]);
+        truncate(&path, 2).unwrap();
+        append(&path, &epoch(3)).unwrap();
+        assert_eq!(read(&path).unwrap(), [epoch(1), epoch(2), epoch(3)]);
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        append(&path, &epoch(1)).unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"epoch\": 2}\n").unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("line 2: missing field `loss`"), "{error}");
+    }
+}
