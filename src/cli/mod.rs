@@ -1,16 +1,38 @@
-//! The command line: one file per subcommand.
+//! The command line: one file per subcommand, each with `Args` and `run`.
+
+mod check;
+mod graph;
+mod model;
+mod summary;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Describe an image-classification network, train it, sweep it, read one table.
 #[derive(Debug, Parser)]
-#[command(name = "vitx", version, about, arg_required_else_help = true)]
-struct Cli {}
+#[command(name = "vitx", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
 
-/// Runs the program on the process' arguments.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+    Graph(graph::Args),
+    Summary(summary::Args),
+}
+
+/// Runs the program on the process' arguments. Errors print as diagnostics and give exit code 1.
 pub fn main() -> ExitCode {
-    Cli::parse();
-    ExitCode::SUCCESS
+    let result = match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
+        Command::Graph(args) => graph::run(&args),
+        Command::Summary(args) => summary::run(&args),
+    };
+    result.unwrap_or_else(|report| {
+        eprintln!("{report:?}");
+        ExitCode::FAILURE
+    })
 }

@@ -1,1 +1,21 @@
-//! The DSL: parser, syntax tree with spans, formatter, diagnostics.
+//! The text language of models: parser, syntax tree with spans, diagnostics.
+//!
+//! Nothing here knows what a layer is. A text is parsed whatever its mistakes: each costs one
+//! statement and gives one diagnostic, and the rest is still there for the model room to check.
+
+mod brackets;
+mod diagnostics;
+mod parse;
+mod source;
+mod suggest;
+pub mod syntax;
+mod syntax_text;
+mod value;
+
+pub use diagnostics::{Diagnostics, Problem};
+pub use parse::parse;
+pub(crate) use parse::parse_tolerant;
+pub use source::{MAX_SOURCE_BYTES, Source};
+pub use suggest::nearest;
+pub use syntax_text::syntax_text;
+pub use value::Value;

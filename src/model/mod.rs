@@ -1,1 +1,31 @@
-//! Elaboration of a syntax tree to a checked architecture; layers; summary.
+//! From a syntax tree to a checked architecture: parameters bound, blocks expanded, names resolved,
+//! shapes inferred. One file per layer under [`layers`].
+
+mod architecture;
+mod elaborate;
+mod evaluate;
+pub mod layers;
+mod names;
+mod summary;
+
+pub use architecture::{Architecture, LayerNode};
+pub use elaborate::elaborate;
+pub use summary::{Row, Summary};
+
+/// What a data set says about its images. Sizes in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageSpec {
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    pub num_classes: usize,
+}
+
+/// Most layers of a network once blocks and repeats are expanded.
+pub const MAX_LAYERS: usize = 10_000;
+
+/// Most elements of one tensor: of a parameter, or of what a layer gives for one image.
+pub const MAX_ELEMENTS: usize = 1 << 31;
+
+/// Most parameters of a network: 32 GiB of float32.
+pub const MAX_PARAMETERS: usize = 1 << 33;

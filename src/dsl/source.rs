@@ -1,0 +1,62 @@
+use std::path::Path;
+
+use super::{Diagnostics, Problem, syntax::Span};
+
+/// The longest text that is read, in bytes. A hand-written model has a few thousand.
+pub const MAX_SOURCE_BYTES: usize = 1 << 20;
+
+/// A named text, e.g. a model file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// What diagnostics call it: a path, `<stdin>`.
+    pub name: String,
+    pub text: String,
+}
+
+impl Source {
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: text.into() }
+    }
+
+    /// Takes any bytes. Bytes that are not UTF-8, or more than [`MAX_SOURCE_BYTES`], are diagnostics.
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self, Diagnostics> {
+        if bytes.len() > MAX_SOURCE_BYTES {
+            return Err(Self::new(name, "").too_long(bytes.len()));
+        }
+        String::from_utf8(bytes).map(|text| Self::new(name, text)).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let source = Self::new(name, text);
+            // The replacement character stands where the valid part ends.
+            let label = (Span::new(valid, valid + '\u{FFFD}'.len_utf8()), "this byte begins no UTF-8 character");
+            Problem::new("vitx::syntax::encoding", format!("`{name}` is not UTF-8 text"))
+                .label(label.0, label.1)
+                .help("save the file as UTF-8")
+                .in_source(&source)
+                .into()
+        })
+    }
+
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, Diagnostics> {
+        let name = path.display().to_string();
+        let read = || {
+            let length = std::fs::metadata(path)?.len();
+            if length > MAX_SOURCE_BYTES as u64 { Ok(Err(length)) } else { std::fs::read(path).map(Ok) }
+        };
+        match read() {
+            Ok(Ok(bytes)) => Self::from_bytes(&name, bytes),
+            Ok(Err(length)) => Err(Self::new(name, "").too_long(length as usize)),
+            Err(error) => Err(Problem::new("vitx::io", format!("cannot read `{name}`: {error}")).into()),
+        }
+    }
+
+    pub(crate) fn check_length(&self) -> Result<(), Diagnostics> {
+        if self.text.len() > MAX_SOURCE_BYTES { Err(self.too_long(self.text.len())) } else { Ok(()) }
+    }
+
+    fn too_long(&self, length: usize) -> Diagnostics {
+        let message = format!("`{}` is {length} bytes long; a model file has at most {MAX_SOURCE_BYTES}", self.name);
+        Problem::new("vitx::syntax::size", message).into()
+    }
+}

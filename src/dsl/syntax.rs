@@ -1,0 +1,158 @@
+//! The syntax tree. Spans are byte ranges of the source text.
+
+use super::Value;
+
+/// A byte range of the source text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Span {
+    pub fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+
+    pub fn contains(self, position: usize) -> bool {
+        (self.start..self.end).contains(&position)
+    }
+}
+
+/// A whole file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct File {
+    pub definitions: Vec<Definition>,
+    /// All comments, in order, wherever they stand.
+    pub comments: Vec<Comment>,
+}
+
+/// A comment, from `//` to the end of its line (trailing blanks left out).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comment {
+    pub text: String,
+    pub span: Span,
+}
+
+/// An identifier where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Name {
+    pub text: String,
+    pub span: Span,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefinitionKind {
+    Model,
+    Block,
+}
+
+/// `model name(parameters) { .. }` or `block name(parameters) { .. }`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    pub kind: DefinitionKind,
+    pub name: Name,
+    pub parameters: Vec<Parameter>,
+    /// The parameter list with its brackets; empty where there is none.
+    pub parameters_span: Span,
+    pub body: Body,
+    pub span: Span,
+}
+
+/// `name` or `name = default`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    pub name: Name,
+    pub default: Option<Expr>,
+    pub span: Span,
+}
+
+/// `{ statements }`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Body {
+    pub statements: Vec<Statement>,
+    pub span: Span,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    pub kind: StatementKind,
+    pub span: Span,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum StatementKind {
+    /// `let name = value`: a number, or a branch of the network that starts at the current tensor
+    /// and leaves it as it is.
+    Let { name: Name, value: Expr },
+    /// `layer`, `label: layer`: takes the current tensor and makes the next.
+    Apply { label: Option<Name>, value: Expr },
+    /// A piece that could not be parsed, and was reported.
+    Invalid,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expr {
+    pub kind: ExprKind,
+    pub span: Span,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExprKind {
+    Literal(Value),
+    List(Vec<Expr>),
+    /// `(expression)`
+    Group(Box<Expr>),
+    /// `-expression`
+    Negate(Box<Expr>),
+    /// `first op rest op rest`, from left to right, all operators of one precedence.
+    Chain {
+        first: Box<Expr>,
+        rest: Vec<(Operator, Expr)>,
+    },
+    /// `a -> b -> c`: each applied to the one before.
+    Flow(Vec<Expr>),
+    /// A layer, a block or a value: `name`, `name(arguments)`.
+    Call {
+        name: Name,
+        arguments: Vec<Argument>,
+    },
+    /// `residual { .. }`: the body's result plus its input.
+    Residual(Body),
+    /// `{ .. }`: a branch of the network.
+    Branch(Body),
+    /// `repeat layer ×count`, `repeat ×count { .. }`.
+    Repeat {
+        repeated: Box<Expr>,
+        count: Box<Expr>,
+    },
+}
+
+/// `value` or `name = value` in a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Argument {
+    pub name: Option<Name>,
+    pub value: Expr,
+    pub span: Span,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operator {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+}
+
+impl Operator {
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Remainder => "%",
+        }
+    }
+}

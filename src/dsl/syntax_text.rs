@@ -1,0 +1,98 @@
+use std::fmt::Write;
+
+use super::syntax::{Argument, Body, DefinitionKind, Expr, ExprKind, File, StatementKind};
+
+/// The stable text form of a syntax tree: one node a line, indented, without spans.
+pub fn syntax_text(file: &File) -> String {
+    let mut tree = Tree { out: String::new(), depth: 0 };
+    for definition in &file.definitions {
+        let kind = match definition.kind {
+            DefinitionKind::Model => "model",
+            DefinitionKind::Block => "block",
+        };
+        tree.nest(format_args!("{kind} {}", definition.name.text), |tree| {
+            for parameter in &definition.parameters {
+                tree.nest(format_args!("parameter {}", parameter.name.text), |tree| {
+                    if let Some(default) = &parameter.default {
+                        tree.expr(default);
+                    }
+                });
+            }
+            tree.body(&definition.body);
+        });
+    }
+    for comment in &file.comments {
+        tree.line(format_args!("comment {}", comment.text));
+    }
+    tree.out
+}
+
+struct Tree {
+    out: String,
+    depth: usize,
+}
+
+impl Tree {
+    fn line(&mut self, text: std::fmt::Arguments<'_>) {
+        let _ = writeln!(self.out, "{:indent$}{text}", "", indent = self.depth * 2);
+    }
+
+    fn nest(&mut self, head: std::fmt::Arguments<'_>, children: impl FnOnce(&mut Self)) {
+        self.line(head);
+        self.depth += 1;
+        children(self);
+        self.depth -= 1;
+    }
+
+    fn body(&mut self, body: &Body) {
+        self.nest(format_args!("body"), |tree| {
+            for statement in &body.statements {
+                match &statement.kind {
+                    StatementKind::Let { name, value } => {
+                        tree.nest(format_args!("let {}", name.text), |tree| tree.expr(value));
+                    }
+                    StatementKind::Apply { label: Some(label), value } => {
+                        tree.nest(format_args!("label {}", label.text), |tree| tree.expr(value));
+                    }
+                    StatementKind::Apply { label: None, value } => tree.expr(value),
+                    StatementKind::Invalid => tree.line(format_args!("invalid")),
+                }
+            }
+        });
+    }
+
+    fn expr(&mut self, expr: &Expr) {
+        match &expr.kind {
+            ExprKind::Literal(value) => self.line(format_args!("{value}")),
+            ExprKind::List(items) => self.nest(format_args!("list"), |tree| tree.exprs(items)),
+            ExprKind::Group(inner) => self.nest(format_args!("group"), |tree| tree.expr(inner)),
+            ExprKind::Negate(inner) => self.nest(format_args!("negate"), |tree| tree.expr(inner)),
+            ExprKind::Chain { first, rest } => self.nest(format_args!("arithmetic"), |tree| {
+                tree.expr(first);
+                for (operator, operand) in rest {
+                    tree.line(format_args!("{}", operator.symbol()));
+                    tree.expr(operand);
+                }
+            }),
+            ExprKind::Flow(steps) => self.nest(format_args!("flow"), |tree| tree.exprs(steps)),
+            ExprKind::Call { name, arguments } => self.nest(format_args!("call {}", name.text), |tree| {
+                for Argument { name, value, .. } in arguments {
+                    match name {
+                        Some(name) => tree.nest(format_args!("argument {}", name.text), |tree| tree.expr(value)),
+                        None => tree.expr(value),
+                    }
+                }
+            }),
+            ExprKind::Residual(body) => self.nest(format_args!("residual"), |tree| tree.body(body)),
+            ExprKind::Branch(body) => self.body(body),
+            ExprKind::Repeat { repeated, count } => self.nest(format_args!("repeat"), |tree| {
+                tree.nest(format_args!("count"), |tree| tree.expr(count));
+                tree.expr(repeated);
+            }),
+        }
+    }
+
+    fn exprs(&mut self, exprs: &[Expr]) {
+        exprs.iter().for_each(|expr| self.expr(expr));
+    }
+}

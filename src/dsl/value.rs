@@ -1,0 +1,109 @@
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Diagnostics, Source, parse};
+
+/// A value of the language: what parameters and arguments hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Str(String),
+    List(Vec<Value>),
+}
+
+impl Value {
+    /// What a diagnostic calls the kind of value.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Int(_) => "a whole number",
+            Self::Float(_) => "a number",
+            Self::Bool(_) => "a truth value",
+            Self::Str(_) => "a string",
+            Self::List(_) => "a list",
+        }
+    }
+
+    /// Splits `name=value` and reads the value, as given on a command line. A word that is no
+    /// other literal is a string: `activation=gelu`.
+    pub fn parse_assignment(text: &str) -> Result<(String, Self), Diagnostics> {
+        let (name, value) = text.split_once('=').ok_or_else(|| {
+            super::Problem::new("vitx::command_line", format!("`{text}` is not of the form name=value"))
+        })?;
+        Ok((name.trim().to_owned(), value.parse()?))
+    }
+}
+
+impl FromStr for Value {
+    type Err = Diagnostics;
+
+    /// Reads a literal: `8`, `1e-3`, `true`, `"gelu"`, `[128, 64]`; any other single word is a string.
+    fn from_str(text: &str) -> Result<Self, Diagnostics> {
+        let text = text.trim();
+        let word = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+        let begins_word = |c: char| c.is_ascii_alphabetic() || c == '_';
+        if text.starts_with(begins_word) && text.chars().all(word) && !matches!(text, "true" | "false") {
+            return Ok(Self::Str(text.to_owned()));
+        }
+        parse::parse_value(&Source::new("<value>", text))
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(value) => write!(f, "{value}"),
+            // The debug form keeps `1.0` a float and writes `1e-6` short.
+            Self::Float(value) => write!(f, "{value:?}"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Str(value) => {
+                f.write_str("\"")?;
+                for c in value.chars() {
+                    match c {
+                        '"' => f.write_str("\\\"")?,
+                        '\\' => f.write_str("\\\\")?,
+                        '\n' => f.write_str("\\n")?,
+                        '\t' => f.write_str("\\t")?,
+                        c => write!(f, "{c}")?,
+                    }
+                }
+                f.write_str("\"")
+            }
+            Self::List(values) => {
+                f.write_str("[")?;
+                for (index, value) in values.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(f, "{comma}{value}")?;
+                }
+                f.write_str("]")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Value;
+
+    #[test]
+    fn literals_survive_display_and_parse() {
+        for text in ["8", "-3", "0.5", "1e-6", "true", "\"a \\\"b\\\"\"", "[128, 64]", "[]", "[[1], 2.0]"] {
+            let value: Value = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(value.to_string(), text);
+        }
+        assert_eq!(Value::parse_assignment("a=gelu").unwrap(), ("a".into(), Value::Str("gelu".into())));
+        assert!("8 9".parse::<Value>().is_err());
+        assert!("".parse::<Value>().is_err());
+        assert!(Value::parse_assignment("depth").is_err());
+    }
+
+    #[test]
+    fn yaml_values_keep_their_kind() {
+        let values: Vec<Value> = serde_json::from_str("[1, 1.5, true, \"x\", [2, 3]]").unwrap();
+        let kinds: Vec<_> = values.iter().map(Value::kind).collect();
+        assert_eq!(kinds, ["a whole number", "a number", "a truth value", "a string", "a list"]);
+    }
+}

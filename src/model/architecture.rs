@@ -1,0 +1,102 @@
+use std::{collections::BTreeMap, fmt::Write};
+
+use super::layers::Layer;
+use crate::{
+    dsl,
+    graph::{Builder, Network, Value},
+};
+
+/// One layer of a checked network.
+#[derive(Debug)]
+pub struct LayerNode {
+    /// Path of the instance, e.g. `transformer_block0/mlp`.
+    pub path: String,
+    /// The layer's name in the language.
+    pub kind: &'static str,
+    /// Resolved arguments, for the text form.
+    pub arguments: String,
+    pub layer: Box<dyn Layer>,
+    /// Tensors by number: 0 is the images, `i + 1` the output of node `i`.
+    pub inputs: Vec<usize>,
+}
+
+/// A network whose names are resolved and whose shapes fit.
+#[derive(Debug)]
+pub struct Architecture {
+    pub(super) name: String,
+    pub(super) image_shape: [usize; 3],
+    pub(super) num_classes: usize,
+    pub(super) bindings: BTreeMap<String, dsl::Value>,
+    pub(super) nodes: Vec<LayerNode>,
+    /// The tensor that is the logits.
+    pub(super) output: usize,
+}
+
+impl Architecture {
+    /// Name of the model in its file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `[height, width, channels]` that the network takes.
+    pub fn image_shape(&self) -> [usize; 3] {
+        self.image_shape
+    }
+
+    pub fn num_classes(&self) -> usize {
+        self.num_classes
+    }
+
+    /// All parameters of the model with their values.
+    pub fn bindings(&self) -> &BTreeMap<String, dsl::Value> {
+        &self.bindings
+    }
+
+    /// The layers, each after those it depends on.
+    pub fn layers(&self) -> &[LayerNode] {
+        &self.nodes
+    }
+
+    /// Adds the network to a graph for a batch size: images `[batch, height, width, channels]`,
+    /// logits `[batch, num_classes]`.
+    pub fn lower(&self, builder: &mut Builder, batch: usize) -> Network {
+        let [height, width, channels] = self.image_shape;
+        let images = builder.input("images", &[batch, height, width, channels]);
+        let mut tensors: Vec<Value> = vec![images.clone()];
+        for node in &self.nodes {
+            let parameters: Vec<Value> = node
+                .layer
+                .parameters()
+                .into_iter()
+                .map(|spec| {
+                    let name = format!("{}/{}", node.path, spec.name);
+                    builder.parameter(&name, &spec.shape, &spec.stored_shape, spec.initializer)
+                })
+                .collect();
+            let inputs: Vec<Value> = node.inputs.iter().map(|&input| tensors[input].clone()).collect();
+            tensors.push(node.layer.lower(builder, &inputs, &parameters));
+        }
+        Network { images, logits: tensors[self.output].clone() }
+    }
+
+    /// The stable text form: one layer a line, with inputs, output shape and arguments.
+    pub fn text(&self) -> String {
+        let mut text =
+            format!("model {} (%0: {:?}) -> %{}: [{}]\n", self.name, self.image_shape, self.output, self.num_classes);
+        for (index, node) in self.nodes.iter().enumerate() {
+            let inputs: Vec<String> = node.inputs.iter().map(|input| format!("%{input}")).collect();
+            let shape = node.layer.output_shape();
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "%{}: {shape:?} = {}({}) {{{}}}  // {}",
+                index + 1,
+                node.kind,
+                inputs.join(", "),
+                node.arguments,
+                node.path
+            );
+        }
+        text
+    }
+}

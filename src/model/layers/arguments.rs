@@ -1,0 +1,148 @@
+use std::collections::BTreeMap;
+
+use crate::dsl::Value;
+
+/// What an argument may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// A whole number, at least 1.
+    Size,
+    /// A whole number, at least 0.
+    Index,
+    /// A whole number.
+    Int,
+    /// Whole numbers, each at least 1; a single one stands for a list of one.
+    Sizes,
+    /// Whole numbers, each at least 0.
+    Indices,
+    /// At least 0 and less than 1.
+    Rate,
+    /// A number greater than 0.
+    Positive,
+    Number,
+    Bool,
+    /// One of these words, quoted or not.
+    Choice(&'static [&'static str]),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Default {
+    Required,
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Word(&'static str),
+    /// The value of an earlier argument.
+    Same(&'static str),
+}
+
+/// An argument of a layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Argument {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub default: Default,
+}
+
+impl Argument {
+    pub const fn required(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, default: Default::Required }
+    }
+
+    pub const fn optional(name: &'static str, kind: Kind, default: Default) -> Self {
+        Self { name, kind, default }
+    }
+}
+
+impl Kind {
+    /// What a diagnostic says was expected.
+    pub fn expected(self) -> String {
+        match self {
+            Self::Size => "a whole number, at least 1".into(),
+            Self::Index => "a whole number, at least 0".into(),
+            Self::Int => "a whole number".into(),
+            Self::Sizes => "a list of whole numbers, each at least 1".into(),
+            Self::Indices => "a list of whole numbers, each at least 0".into(),
+            Self::Rate => "a number from 0 up to, but not including, 1".into(),
+            Self::Positive => "a number greater than 0".into(),
+            Self::Number => "a number".into(),
+            Self::Bool => "`true` or `false`".into(),
+            Self::Choice(words) => format!("one of {}", words.join(", ")),
+        }
+    }
+
+    /// The value as a layer takes it, or `None` where it is not of this kind.
+    pub fn check(self, value: &Value) -> Option<Value> {
+        let int_from = |least: i64| move |value: &Value| matches!(value, Value::Int(n) if *n >= least && *n <= i64::from(u32::MAX));
+        let number = || match value {
+            Value::Int(number) => Some(*number as f64),
+            Value::Float(number) => Some(*number),
+            _ => None,
+        };
+        let fits = match (self, value) {
+            (Self::Size, value) => int_from(1)(value),
+            (Self::Index, value) => int_from(0)(value),
+            (Self::Int, value) => int_from(-i64::from(u32::MAX))(value),
+            (Self::Sizes, Value::List(values)) => !values.is_empty() && values.iter().all(int_from(1)),
+            (Self::Sizes, value) if int_from(1)(value) => return Some(Value::List(vec![value.clone()])),
+            (Self::Indices, Value::List(values)) => values.iter().all(int_from(0)),
+            (Self::Rate, _) => number().is_some_and(|rate| (0.0..1.0).contains(&rate)),
+            (Self::Positive, _) => number().is_some_and(|number| (number as f32) > 0.0 && (number as f32).is_finite()),
+            (Self::Number, _) => number().is_some_and(|number| (number as f32).is_finite()),
+            (Self::Bool, Value::Bool(_)) => true,
+            (Self::Choice(words), Value::Str(word)) => words.contains(&word.as_str()),
+            _ => false,
+        };
+        fits.then(|| value.clone())
+    }
+}
+
+/// The arguments of one layer instance, checked against its [`Argument`]s: every one is there and
+/// is of its kind.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Arguments(pub BTreeMap<&'static str, Value>);
+
+impl Arguments {
+    fn get(&self, name: &str) -> &Value {
+        self.0.get(name).unwrap_or_else(|| panic!("the layer declares no argument `{name}`"))
+    }
+
+    pub fn size(&self, name: &str) -> usize {
+        self.int(name) as usize
+    }
+
+    pub fn int(&self, name: &str) -> i64 {
+        match self.get(name) {
+            Value::Int(number) => *number,
+            other => panic!("`{name}` is {other}, not an integer: declare it so"),
+        }
+    }
+
+    pub fn sizes(&self, name: &str) -> Vec<usize> {
+        match self.get(name) {
+            Value::List(values) => {
+                values.iter().map(|value| if let Value::Int(number) = value { *number as usize } else { 0 }).collect()
+            }
+            other => panic!("`{name}` is {other}, not a list: declare it so"),
+        }
+    }
+
+    pub fn number(&self, name: &str) -> f32 {
+        match self.get(name) {
+            Value::Int(number) => *number as f32,
+            Value::Float(number) => *number as f32,
+            other => panic!("`{name}` is {other}, not a number: declare it so"),
+        }
+    }
+
+    pub fn flag(&self, name: &str) -> bool {
+        *self.get(name) == Value::Bool(true)
+    }
+
+    pub fn word(&self, name: &str) -> &str {
+        match self.get(name) {
+            Value::Str(word) => word,
+            other => panic!("`{name}` is {other}, not a word: declare it so"),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+use super::{Argument, Arguments, Default, Inputs, Kind, Layer, LayerKind, Misfit, show};
+use crate::graph::{Builder, Value};
+
+/// `concat(a, b, .., axis = -1)`: tensors joined along an axis, which counts without the batch;
+/// negative axes count from the last.
+pub const KIND: LayerKind = LayerKind {
+    name: "concat",
+    inputs: Inputs::Listed,
+    arguments: &[Argument::optional("axis", Kind::Int, Default::Int(-1))],
+    build,
+};
+
+fn build(shapes: &[Vec<usize>], arguments: &Arguments) -> Result<Box<dyn Layer>, Misfit> {
+    let mut shape = shapes.first().cloned().unwrap_or_default();
+    let axis = arguments.int("axis");
+    let axis = if axis < 0 { axis + shape.len() as i64 } else { axis };
+    let axis = usize::try_from(axis).ok().filter(|axis| *axis < shape.len()).ok_or_else(|| {
+        Misfit::new(format!("shape {shape:?} has no axis {axis}"), "no such axis")
+            .blame("axis")
+            .help(format!("axes run from 0 to {}, without the batch", shape.len().saturating_sub(1)))
+    })?;
+    for other in &shapes[1..] {
+        let same = other.len() == shape.len()
+            && other.iter().zip(&shape).enumerate().all(|(index, (a, b))| index == axis || a == b);
+        if !same {
+            return Err(Misfit::new(
+                format!("shapes {} cannot be joined along axis {axis}", show(shapes)),
+                format!("needs tensors that agree in every axis but {axis}"),
+            ));
+        }
+        shape[axis] = shape[axis].saturating_add(other[axis]);
+    }
+    Ok(Box::new(Concat { axis, shape }))
+}
+
+#[derive(Debug)]
+struct Concat {
+    axis: usize,
+    shape: Vec<usize>,
+}
+
+impl Layer for Concat {
+    fn output_shape(&self) -> Vec<usize> {
+        self.shape.clone()
+    }
+
+    fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
+        builder.concat(&inputs.iter().collect::<Vec<_>>(), self.axis + 1)
+    }
+}

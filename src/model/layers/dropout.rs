@@ -1,0 +1,29 @@
+use super::{Argument, Inputs, Kind, Layer, LayerKind, last_axis};
+use crate::graph::{Builder, Value};
+
+/// `dropout(rate)`: active in training only, as `keras.layers.Dropout`.
+pub const KIND: LayerKind = LayerKind {
+    name: "dropout",
+    inputs: Inputs::Current,
+    arguments: &[Argument::required("rate", Kind::Rate)],
+    build: |shapes, arguments| {
+        let (shape, _) = last_axis("dropout", shapes)?;
+        Ok(Box::new(Dropout { shape, rate: arguments.number("rate") }))
+    },
+};
+
+#[derive(Debug)]
+struct Dropout {
+    shape: Vec<usize>,
+    rate: f32,
+}
+
+impl Layer for Dropout {
+    fn output_shape(&self) -> Vec<usize> {
+        self.shape.clone()
+    }
+
+    fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
+        builder.dropout(&inputs[0], self.rate)
+    }
+}

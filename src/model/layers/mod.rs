@@ -1,0 +1,207 @@
+//! The layers, one file each: arguments, shape rule, parameters and initialisers, lowering, FLOPs.
+//!
+//! A new layer is a new file and one line in [`LAYERS`]. Shapes are those of one image: the batch
+//! axis comes in front when a layer is lowered.
+
+mod activation;
+mod add;
+mod arguments;
+mod attention;
+mod class_token;
+mod concat;
+mod dense;
+mod dropout;
+mod flatten;
+mod global_average_pool;
+mod layer_norm;
+mod mlp;
+mod patch_encoder;
+mod patches;
+mod reshape;
+mod scale;
+mod take;
+mod transpose;
+
+use std::fmt::Debug;
+
+pub use arguments::{Argument, Arguments, Default, Kind};
+
+use crate::graph::{Builder, Initializer, Value};
+
+/// All layers of the language.
+pub const LAYERS: &[&LayerKind] = &[
+    &activation::GELU,
+    &activation::RELU,
+    &activation::SILU,
+    &activation::SOFTMAX,
+    &activation::TANH,
+    &add::KIND,
+    &attention::KIND,
+    &class_token::KIND,
+    &concat::KIND,
+    &dense::KIND,
+    &dropout::KIND,
+    &flatten::KIND,
+    &global_average_pool::KIND,
+    &layer_norm::KIND,
+    &mlp::KIND,
+    &patch_encoder::KIND,
+    &patches::KIND,
+    &reshape::KIND,
+    &scale::KIND,
+    &take::KIND,
+    &transpose::KIND,
+];
+
+/// A layer's constructor, from the shapes of its inputs.
+pub type Build = fn(&[Vec<usize>], &Arguments) -> Result<Box<dyn Layer>, Misfit>;
+
+/// A layer of the language: its name, its arguments, and how an instance is made.
+#[derive(Debug)]
+pub struct LayerKind {
+    pub name: &'static str,
+    pub inputs: Inputs,
+    pub arguments: &'static [Argument],
+    /// Makes an instance for inputs of these shapes, which holds the shape rule.
+    pub build: Build,
+}
+
+/// What a layer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inputs {
+    /// The current tensor.
+    Current,
+    /// The tensors given as positional arguments, at least two.
+    Listed,
+}
+
+/// A layer instance: arguments resolved, shapes known.
+pub trait Layer: Debug + Send + Sync {
+    /// Shape of the output for one image.
+    fn output_shape(&self) -> Vec<usize>;
+
+    /// The trainable tensors, in the order of [`Layer::lower`]'s `parameters`.
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        Vec::new()
+    }
+
+    /// Floating-point operations of matrix products in a forward pass over one image, a
+    /// multiply-add counting two.
+    fn flops(&self) -> u64 {
+        0
+    }
+
+    /// Adds the layer to a graph: inputs `[batch, ..]`, parameters in their graph shapes.
+    fn lower(&self, builder: &mut Builder, inputs: &[Value], parameters: &[Value]) -> Value;
+}
+
+/// A trainable tensor of a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParameterSpec {
+    /// Within the layer, e.g. `query/kernel`.
+    pub name: String,
+    /// As Keras stores it.
+    pub stored_shape: Vec<usize>,
+    /// As the graph computes with it.
+    pub shape: Vec<usize>,
+    pub initializer: Initializer,
+}
+
+impl ParameterSpec {
+    /// A tensor that is stored as it is computed with.
+    pub fn plain(name: &str, shape: &[usize], initializer: Initializer) -> Self {
+        Self { name: name.to_owned(), stored_shape: shape.to_vec(), shape: shape.to_vec(), initializer }
+    }
+
+    /// Number of elements; saturates.
+    pub fn len(&self) -> usize {
+        self.shape.iter().fold(1, |product: usize, length| product.saturating_mul(*length))
+    }
+
+    /// True when some dimension is zero.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Why a layer cannot take its input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    pub message: String,
+    /// What the layer asks for, for the label at the layer.
+    pub needs: String,
+    /// The argument to blame, if one is.
+    pub argument: Option<&'static str>,
+    pub help: Option<String>,
+}
+
+impl Misfit {
+    pub fn new(message: impl Into<String>, needs: impl Into<String>) -> Self {
+        Self { message: message.into(), needs: needs.into(), argument: None, help: None }
+    }
+
+    pub fn blame(self, argument: &'static str) -> Self {
+        Self { argument: Some(argument), ..self }
+    }
+
+    pub fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+}
+
+/// `keras.initializers.GlorotUniform` of a kernel's shape: fans as `keras.src.initializers.compute_fans`
+/// has them, where all axes but the last two count as a receptive field.
+pub fn glorot(shape: &[usize]) -> Initializer {
+    let (fan_in, fan_out) = match shape {
+        [] => (1, 1),
+        [only] => (*only, *only),
+        [field @ .., fan_in, fan_out] => {
+            let field = field.iter().fold(1, |product: usize, length| product.saturating_mul(*length));
+            (fan_in.saturating_mul(field), fan_out.saturating_mul(field))
+        }
+    };
+    Initializer::GlorotUniform { fan_in, fan_out }
+}
+
+/// Number of elements of a shape; saturates.
+pub fn volume(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |product: usize, length| product.saturating_mul(*length))
+}
+
+/// Product of sizes as FLOPs; saturates.
+fn flops(factors: &[usize]) -> u64 {
+    factors.iter().fold(1, |product: u64, factor| product.saturating_mul(*factor as u64))
+}
+
+/// A shape with the batch axis in front.
+fn batched(input: &Value, shape: &[usize]) -> Vec<usize> {
+    let batch = input.shape.first().copied().unwrap_or(1);
+    [&[batch], shape].concat()
+}
+
+/// The one input, as `[tokens, dim]`.
+fn tokens(layer: &str, shapes: &[Vec<usize>]) -> Result<(usize, usize), Misfit> {
+    match shapes {
+        [shape] if shape.len() == 2 => Ok((shape[0], shape[1])),
+        _ => Err(Misfit::new(
+            format!("`{layer}` takes tokens, not a tensor of shape {}", show(shapes)),
+            "needs [tokens, dim]",
+        )
+        .help("`patches` or `reshape` make tokens")),
+    }
+}
+
+/// The shape of the one input, which has an axis at least.
+fn last_axis(layer: &str, shapes: &[Vec<usize>]) -> Result<(Vec<usize>, usize), Misfit> {
+    match shapes {
+        [shape] if !shape.is_empty() => Ok((shape.clone(), shape[shape.len() - 1])),
+        _ => Err(Misfit::new(
+            format!("`{layer}` takes a tensor with an axis at least, not {}", show(shapes)),
+            "needs [.., dim]",
+        )),
+    }
+}
+
+fn show(shapes: &[Vec<usize>]) -> String {
+    shapes.iter().map(|shape| format!("{shape:?}")).collect::<Vec<_>>().join(", ")
+}

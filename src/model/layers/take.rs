@@ -1,0 +1,41 @@
+use super::{Argument, Inputs, Kind, Layer, LayerKind, Misfit, batched, show};
+use crate::graph::{Builder, Value};
+
+/// `take(index)`: one entry of the first axis, e.g. a token: `[tokens, dim]` to `[dim]`.
+pub const KIND: LayerKind = LayerKind {
+    name: "take",
+    inputs: Inputs::Current,
+    arguments: &[Argument::required("index", Kind::Index)],
+    build: |shapes, arguments| {
+        let index = arguments.size("index");
+        match shapes {
+            [shape] if shape.len() >= 2 && index < shape[0] => Ok(Box::new(Take { index, shape: shape[1..].to_vec() })),
+            [shape] if shape.len() >= 2 => Err(Misfit::new(
+                format!("there is no entry {index} among {}", shape[0]),
+                format!("takes entry {index}, counted from 0"),
+            )
+            .blame("index")),
+            _ => Err(Misfit::new(
+                format!("`take` takes one of several tokens, not of a tensor of shape {}", show(shapes)),
+                "needs [tokens, dim]",
+            )),
+        }
+    },
+};
+
+#[derive(Debug)]
+struct Take {
+    index: usize,
+    shape: Vec<usize>,
+}
+
+impl Layer for Take {
+    fn output_shape(&self) -> Vec<usize> {
+        self.shape.clone()
+    }
+
+    fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
+        let entry = builder.slice(&inputs[0], 1, self.index, 1);
+        builder.reshape(&entry, &batched(&inputs[0], &self.shape))
+    }
+}
