@@ -3,6 +3,7 @@
 mod check;
 mod graph;
 mod model;
+mod run;
 mod summary;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ struct Cli {
 enum Command {
     Check(check::Args),
     Graph(graph::Args),
+    Run(run::Args),
     Summary(summary::Args),
 }
 
@@ -29,6 +31,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Check(args) => check::run(&args),
         Command::Graph(args) => graph::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Summary(args) => summary::run(&args),
     };
     result.unwrap_or_else(|report| {

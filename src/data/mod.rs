@@ -1,6 +1,29 @@
-//! Datasets, the input pipeline, and the loader that runs it ahead of training.
+//! Datasets and the input pipeline.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`sources`] | the data sets, one file each |
+//! | [`locate`] | where they lie |
+//! | [`statistics`], [`resize`] | the steps of the input pipeline |
+//! | [`pipeline`] | those steps on a batch |
+//! | [`order`] | the order of images in an epoch |
 
+mod error;
+mod file;
+pub mod locate;
+pub mod order;
+pub mod pipeline;
+pub mod resize;
+pub mod sources;
+mod split;
+pub mod statistics;
+
+use std::path::PathBuf;
 use std::sync::Arc;
+
+pub use error::DataError;
+pub use pipeline::Pipeline;
+pub use statistics::Statistics;
 
 /// Images of one split, all of one size, as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +35,11 @@ pub struct Split {
 }
 
 impl Split {
+    /// A split of `pixels` `[count, height, width, channels]` and `labels` `[count]`.
+    pub fn new(pixels: Vec<u8>, labels: Vec<u32>) -> Self {
+        Self { pixels: Arc::new(pixels), labels: Arc::new(labels) }
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -33,4 +61,58 @@ pub struct Dataset {
     pub class_names: Vec<String>,
     pub train: Split,
     pub test: Split,
+}
+
+/// What is known of a data set without its pixels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    pub name: String,
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    pub num_classes: usize,
+    pub class_names: Vec<String>,
+    /// Number of training images, validation included.
+    pub train: usize,
+    /// Number of test images.
+    pub test: usize,
+    /// The folder it was found in; `None` for what is built in.
+    pub place: Option<PathBuf>,
+}
+
+impl Spec {
+    /// The data set of this description.
+    fn with(self, train: Split, test: Split) -> Dataset {
+        let Self { name, height, width, channels, class_names, .. } = self;
+        Dataset { name, height, width, channels, class_names, train, test }
+    }
+}
+
+/// Where to look for a data set, and what to make of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DataOptions {
+    /// Searched before `VITX_DATA_DIR` and the user's cache.
+    pub data_dir: Option<PathBuf>,
+    /// The folder of `image_folder`.
+    pub path: Option<PathBuf>,
+    /// Side in pixels that the images of `image_folder` are resized to when they are loaded.
+    /// Other data sets ignore it: their images have one size, and the pipeline resizes them.
+    pub image_size: Option<usize>,
+}
+
+/// Loads a data set by name.
+///
+/// # Errors
+/// Unknown names (with the nearest valid one), sets that are not on this machine (with the places
+/// searched), files that are truncated or corrupt (with file and byte offset).
+pub fn load(name: &str, options: &DataOptions) -> Result<Dataset, DataError> {
+    sources::find(name)?.load(options)
+}
+
+/// Shape, classes and counts of a data set, without loading its pixels where the format allows it.
+///
+/// # Errors
+/// As [`load`].
+pub fn describe(name: &str, options: &DataOptions) -> Result<Spec, DataError> {
+    sources::find(name)?.describe(options)
 }

@@ -1,6 +1,7 @@
-//! Training: metrics, the record of epochs, checkpoints.
+//! Training: the loop, metrics, the record of epochs, checkpoints.
 
 pub mod checkpoint;
+pub mod fit;
 pub mod history;
 pub mod metrics;
 

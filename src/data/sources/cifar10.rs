@@ -1,0 +1,48 @@
+//! `cifar10`: 60,000 colour images 32x32 of 10 classes.
+
+use super::super::{DataError, DataOptions, Dataset, Spec, locate};
+use super::Source;
+use super::cifar::{Layout, Place};
+
+const FOLDERS: &[&str] = &["cifar-10-batches-bin", "cifar-10-batches-py", "cifar10", "cifar-10", ""];
+
+const LAYOUT: Layout = Layout {
+    name: "cifar10",
+    classes: 10,
+    label_bytes: 1,
+    label_at: 0,
+    binary_train: &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
+    binary_test: &["test_batch.bin"],
+    binary_names: "batches.meta.txt",
+    pickle_train: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
+    pickle_test: &["test_batch"],
+    pickle_meta: "batches.meta",
+    label_key: "labels",
+    names_key: "label_names",
+};
+
+pub struct Cifar10;
+
+impl Cifar10 {
+    fn place(&self, options: &DataOptions) -> Result<Place, DataError> {
+        locate::find(LAYOUT.name, options, FOLDERS, |folder| LAYOUT.probe(folder))
+    }
+}
+
+impl Source for Cifar10 {
+    fn name(&self) -> &'static str {
+        LAYOUT.name
+    }
+
+    fn about(&self) -> &'static str {
+        "60,000 colour images 32x32, 10 classes"
+    }
+
+    fn describe(&self, options: &DataOptions) -> Result<Spec, DataError> {
+        LAYOUT.describe(&self.place(options)?)
+    }
+
+    fn load(&self, options: &DataOptions) -> Result<Dataset, DataError> {
+        LAYOUT.load(&self.place(options)?)
+    }
+}

@@ -1,0 +1,49 @@
+//! `cifar100`: 60,000 colour images 32x32 of 100 (fine) classes.
+
+use super::super::{DataError, DataOptions, Dataset, Spec, locate};
+use super::Source;
+use super::cifar::{Layout, Place};
+
+const FOLDERS: &[&str] = &["cifar-100-binary", "cifar-100-python", "cifar100", "cifar-100", ""];
+
+const LAYOUT: Layout = Layout {
+    name: "cifar100",
+    classes: 100,
+    // The coarse label, then the fine one.
+    label_bytes: 2,
+    label_at: 1,
+    binary_train: &["train.bin"],
+    binary_test: &["test.bin"],
+    binary_names: "fine_label_names.txt",
+    pickle_train: &["train"],
+    pickle_test: &["test"],
+    pickle_meta: "meta",
+    label_key: "fine_labels",
+    names_key: "fine_label_names",
+};
+
+pub struct Cifar100;
+
+impl Cifar100 {
+    fn place(&self, options: &DataOptions) -> Result<Place, DataError> {
+        locate::find(LAYOUT.name, options, FOLDERS, |folder| LAYOUT.probe(folder))
+    }
+}
+
+impl Source for Cifar100 {
+    fn name(&self) -> &'static str {
+        LAYOUT.name
+    }
+
+    fn about(&self) -> &'static str {
+        "60,000 colour images 32x32, 100 classes"
+    }
+
+    fn describe(&self, options: &DataOptions) -> Result<Spec, DataError> {
+        LAYOUT.describe(&self.place(options)?)
+    }
+
+    fn load(&self, options: &DataOptions) -> Result<Dataset, DataError> {
+        LAYOUT.load(&self.place(options)?)
+    }
+}

@@ -1,0 +1,67 @@
+//! Mean and variance of each channel: what Keras' `Normalization` layer adapts to.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DataError, Split};
+
+/// Per-channel statistics of byte pixels, in units of 0 to 255. Variance is the population's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// `[channels]`
+    pub mean: Vec<f64>,
+    /// `[channels]`
+    pub variance: Vec<f64>,
+}
+
+impl Statistics {
+    /// Statistics over all pixels of a split. Sums of bytes and of their squares are integers, so
+    /// the result is exact but for the last division, whatever the order.
+    ///
+    /// # Errors
+    /// An empty split has none.
+    pub fn of(split: &Split, channels: usize) -> Result<Self, DataError> {
+        if split.pixels.is_empty() || channels == 0 {
+            return Err(DataError::Invalid {
+                message: "no images to take mean and variance of".into(),
+                help: "the training split is empty: raise its limit".into(),
+            });
+        }
+        let (mut sums, mut squares) = (vec![0u64; channels], vec![0u64; channels]);
+        for pixel in split.pixels.chunks_exact(channels) {
+            for ((sum, square), &value) in sums.iter_mut().zip(&mut squares).zip(pixel) {
+                *sum += u64::from(value);
+                *square += u64::from(value) * u64::from(value);
+            }
+        }
+        let count = (split.pixels.len() / channels) as u64;
+        let mean = sums.iter().map(|&sum| sum as f64 / count as f64).collect();
+        let variance = sums
+            .iter()
+            .zip(&squares)
+            .map(|(&sum, &square)| {
+                let (count, sum) = (u128::from(count), u128::from(sum));
+                (count * u128::from(square) - sum * sum) as f64 / (count * count) as f64
+            })
+            .collect();
+        Ok(Self { mean, variance })
+    }
+
+    /// Standard deviation by which channel `channel` is divided: at least Keras' epsilon 1e-7.
+    pub fn deviation(&self, channel: usize) -> f64 {
+        self.variance[channel].sqrt().max(1e-7)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_channels_by_hand() {
+        let split = Split::new(vec![0, 10, 2, 10, 4, 10, 6, 10], vec![0, 1]);
+        let statistics = Statistics::of(&split, 2).unwrap();
+        assert_eq!(statistics, Statistics { mean: vec![3.0, 10.0], variance: vec![5.0, 0.0] });
+        assert_eq!(statistics.deviation(1), 1e-7);
+        assert!(Statistics::of(&Split::new(vec![], vec![]), 1).is_err());
+    }
+}
