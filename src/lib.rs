@@ -22,6 +22,7 @@ pub mod data;
 pub mod dsl;
 pub mod experiment;
 pub mod graph;
+pub mod memory;
 pub mod model;
 pub mod passes;
 pub mod random;

@@ -4,9 +4,18 @@
 //! slow, and the oracle of every test. `cpu` is ours.
 
 pub mod cpu;
+mod kind;
 pub mod reference;
+mod store;
+mod task;
 
 use std::time::Duration;
+
+pub use kind::Backend;
+pub use store::Store;
+pub(crate) use task::Task;
+
+use crate::graph::ops::AdamWUpdate;
 
 /// One batch, ready for the network.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +36,11 @@ pub struct Step {
     /// Optimizer steps taken before this one, over the whole training.
     pub iteration: u64,
     pub learning_rate: f32,
+}
+
+impl Step {
+    /// A step that neither updates nor draws.
+    pub const STILL: Self = Self { epoch: 0, step: 0, iteration: 0, learning_rate: 0.0 };
 }
 
 /// A named tensor of an engine's state: `NAME` for a parameter, `adamw/m/NAME` and `adamw/v/NAME`
@@ -51,6 +65,14 @@ pub struct AdamW {
 impl Default for AdamW {
     fn default() -> Self {
         Self { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, weight_decay: 1e-4 }
+    }
+}
+
+impl AdamW {
+    /// The operator of this rule.
+    pub fn rule(&self) -> AdamWUpdate {
+        let Self { beta_1, beta_2, epsilon, weight_decay } = *self;
+        AdamWUpdate { beta_1, beta_2, epsilon, weight_decay }
     }
 }
 
@@ -86,7 +108,7 @@ pub enum BackendError {
 }
 
 /// A compiled model with its parameters and optimizer state.
-pub trait Engine: Send {
+pub trait Engine {
     /// One training step: forward, loss, backward, AdamW. Any batch size from 1 up; a size seen
     /// for the first time compiles a program for it. Gives the loss, and leaves the logits of the
     /// step for [`Engine::logits`].

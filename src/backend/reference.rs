@@ -2,43 +2,181 @@
 
 use std::cell::RefCell;
 
-use luminal::prelude::{CPUCompiler, Compiler, NodeIndex, Tensor};
+use luminal::prelude::{CPUCompiler, Compiler, Graph, NodeIndex, Tensor};
 use rustc_hash::FxHashMap;
 
+use super::{BackendError, Batch, Engine, EngineOptions, StateTensor, Step, Store, Task};
 use crate::{
-    graph::{Builder, Value},
-    passes::Decompose,
+    graph::{
+        Builder, Load, Value,
+        ops::{AdamWUpdate, RandomState},
+    },
+    passes::{Decompose, Lowering, StepGraph},
 };
 
-/// Runs a graph on inputs given by name and reads values back. Slow; every kernel is held to it.
+/// A graph that luminal has compiled, to be run any number of times.
+pub struct Compiled {
+    graph: Graph,
+    loads: Vec<(String, NodeIndex)>,
+    outputs: Vec<Value>,
+}
+
+impl Compiled {
+    /// Decomposes and compiles. `outputs` are what [`Compiled::run`] gives.
+    pub fn new(mut builder: Builder, outputs: &[Value]) -> Self {
+        let mut graph = std::mem::take(&mut builder.graph);
+        let values = RefCell::new(outputs.to_vec());
+        Decompose { values: &values }.compile(&mut graph, ());
+        let mut outputs = values.into_inner();
+        let remap: Vec<&mut NodeIndex> = outputs.iter_mut().map(|value| &mut value.node).collect();
+        graph.compile(CPUCompiler::default(), remap);
+        let load = |node| graph.graph.node_weight(node)?.as_any().downcast_ref::<Load>();
+        let loads = graph.graph.node_indices().filter_map(|node| Some((load(node)?.0.clone(), node))).collect();
+        Self { graph, loads, outputs }
+    }
+
+    /// Runs on inputs and parameters given by name, and gives the outputs, row-major.
+    ///
+    /// # Errors
+    /// The name of an input that is not given.
+    pub fn run(&mut self, input: impl Fn(&str) -> Option<Vec<f32>>) -> Result<Vec<Vec<f32>>, String> {
+        self.graph.tensors.clear();
+        for (name, node) in &self.loads {
+            let data = input(name).ok_or_else(|| name.clone())?;
+            self.graph.set_tensor(*node, 0, Tensor::new(data));
+        }
+        self.graph.execute();
+        let read = |value: &Value| {
+            let tensor = self.graph.get_tensor_ref(value.node, value.output)?;
+            tensor.data.as_any().downcast_ref::<Vec<f32>>().cloned()
+        };
+        Ok(self.outputs.iter().map(|value| read(value).unwrap_or_default()).collect())
+    }
+}
+
+/// Runs a graph once on inputs given by name and reads values back. Slow; every kernel is held to it.
 ///
 /// # Errors
 /// The name of an input that is not given.
-pub fn run(
-    mut builder: Builder,
-    inputs: &FxHashMap<String, Vec<f32>>,
-    outputs: &[Value],
-) -> Result<Vec<Vec<f32>>, String> {
-    let loads = builder
-        .inputs
-        .iter()
-        .map(|input| (&input.name, &input.value))
-        .chain(builder.parameters.iter().map(|parameter| (&parameter.name, &parameter.value)));
-    for (name, value) in loads {
-        let data = inputs.get(name).ok_or_else(|| name.clone())?;
-        builder.graph.set_tensor(value.node, 0, Tensor::new(data.clone()));
+pub fn run(builder: Builder, inputs: &FxHashMap<String, Vec<f32>>, outputs: &[Value]) -> Result<Vec<Vec<f32>>, String> {
+    Compiled::new(builder, outputs).run(|name| inputs.get(name).cloned())
+}
+
+/// The reference backend's [`Engine`].
+pub struct ReferenceEngine {
+    lowering: Box<Lowering>,
+    seed: u64,
+    rule: AdamWUpdate,
+    store: Store,
+    compiled: FxHashMap<(Task, usize), Compiled>,
+    logits: Vec<f32>,
+}
+
+impl ReferenceEngine {
+    /// Initialises the parameters as every backend does. `options.threads` has no effect.
+    pub fn new(lowering: Box<Lowering>, options: EngineOptions) -> Self {
+        let mut builder = Builder::new();
+        lowering(&mut builder, 1);
+        Self {
+            lowering,
+            seed: options.seed,
+            rule: options.optimizer.rule(),
+            store: Store::new(builder.parameters, options.seed),
+            compiled: FxHashMap::default(),
+            logits: Vec::new(),
+        }
     }
-    let mut graph = std::mem::take(&mut builder.graph);
-    let values = RefCell::new(outputs.to_vec());
-    Decompose { values: &values }.compile(&mut graph, ());
-    let values = values.into_inner();
-    let mut nodes: Vec<NodeIndex> = values.iter().map(|value| value.node).collect();
-    let remap: Vec<&mut NodeIndex> = nodes.iter_mut().collect();
-    graph.compile(CPUCompiler::default(), remap);
-    graph.execute();
-    let read = |(id, value): (_, &Value)| {
-        let tensor = graph.get_tensor_ref(id, value.output)?;
-        tensor.data.as_any().downcast_ref::<Vec<f32>>().cloned()
-    };
-    Ok(nodes.into_iter().zip(&values).map(|pair| read(pair).unwrap_or_default()).collect())
+
+    /// Runs a program: loss, logits, then gradients or the updated state (parameter, m and v, one
+    /// parameter after the other).
+    fn run(&mut self, task: Task, batch: &Batch, step: &Step) -> Result<Vec<Vec<f32>>, BackendError> {
+        let size = batch.labels.len();
+        let compiled = match self.compiled.entry((task, size)) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let graph = StepGraph::build(&self.lowering, size, task.purpose(self.rule))
+                    .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+                let mut outputs = vec![graph.loss, graph.network.logits];
+                match task {
+                    Task::Evaluate => {}
+                    Task::Differentiate => outputs.extend(graph.gradients),
+                    Task::Train => outputs.extend(graph.states.into_iter().flat_map(|state| state.updated)),
+                }
+                entry.insert(Compiled::new(graph.builder, &outputs))
+            }
+        };
+        let store = &self.store;
+        let state = |index: usize| {
+            let (_, parameter, start) = store.layout().nth(index)?;
+            Some(store.values[start..][..parameter.value.len()].to_vec())
+        };
+        let count = store.parameters().len();
+        let moment = |group: usize, index: &str| state(group * count + index.parse::<usize>().ok()?);
+        let (seed, rule) = (self.seed, self.rule);
+        let outputs = compiled.run(|name| match name {
+            "images" => Some(batch.images.to_vec()),
+            "labels" => Some(batch.labels.iter().map(|&label| label as f32).collect()),
+            "random" => Some(RandomState::new(seed, step.iteration).encode().to_vec()),
+            "rates" => Some(rule.rates(step.learning_rate, step.iteration).to_vec()),
+            "loss_gradient" => Some(vec![1.0]),
+            _ => {
+                if let Some(index) = name.strip_prefix("adamw/m/") {
+                    moment(1, index)
+                } else if let Some(index) = name.strip_prefix("adamw/v/") {
+                    moment(2, index)
+                } else {
+                    state(store.parameters().iter().position(|parameter| parameter.name == name)?)
+                }
+            }
+        });
+        let mut outputs =
+            outputs.map_err(|name| BackendError::Other(format!("the graph's input `{name}` is unknown")))?;
+        self.logits = std::mem::take(&mut outputs[1]);
+        let loss = outputs[0].first().copied().unwrap_or(f32::NAN);
+        if !loss.is_finite() {
+            let operator = "cross_entropy".to_owned();
+            return Err(BackendError::NonFinite { loss, epoch: step.epoch, step: step.step, operator });
+        }
+        Ok(outputs)
+    }
+}
+
+impl Engine for ReferenceEngine {
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<f32, BackendError> {
+        let outputs = self.run(Task::Train, batch, step)?;
+        let count = self.store.parameters().len();
+        let starts: Vec<usize> = self.store.layout().map(|(_, _, start)| start).collect();
+        for (index, updated) in outputs[2..].iter().enumerate() {
+            let start = starts[index % 3 * count + index / 3];
+            self.store.values[start..][..updated.len()].copy_from_slice(updated);
+        }
+        Ok(outputs[0][0])
+    }
+
+    fn evaluate(&mut self, batch: &Batch) -> Result<f32, BackendError> {
+        Ok(self.run(Task::Evaluate, batch, &Step::STILL)?[0][0])
+    }
+
+    fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    fn state(&self) -> Vec<StateTensor> {
+        self.store.state()
+    }
+
+    fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {
+        self.store.load(tensors)
+    }
+
+    fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError> {
+        let outputs = self.run(Task::Differentiate, batch, &Step::STILL)?;
+        let named = self.store.parameters().iter().zip(outputs.into_iter().skip(2));
+        let tensor = |(parameter, data): (&crate::graph::Parameter, Vec<f32>)| StateTensor {
+            name: parameter.name.clone(),
+            shape: parameter.shape.clone(),
+            data,
+        };
+        Ok(named.map(tensor).collect())
+    }
 }

@@ -1,17 +1,32 @@
 use std::process::ExitCode;
 
 use super::model::ModelArgs;
+use crate::{
+    data,
+    experiment::{Definition, Overrides},
+};
 
-/// Checks a model: all diagnostics, exit code 1 if there are any
+/// Checks a model or an experiment: all diagnostics, exit code 1 if there are any
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: vitx check experiments/cifar100_vit.vitx --param patch_size=8")]
+#[command(after_help = "Examples:
+  vitx check experiments/cifar100_vit.vitx --param patch_size=8
+  vitx check experiments/cifar100_vit.yaml")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
-    let architecture = args.model.architecture()?;
-    println!("{}: model `{}` is fine", args.model.file.display(), architecture.name());
+    let file = &args.model.file;
+    let architecture = if file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        let definition =
+            Definition::read(file, &Overrides { params: args.model.overrides()?, ..Overrides::default() })?;
+        let data = &definition.experiment.data;
+        let described = data::describe(&data.name, &data.options(None))?;
+        definition.architecture(&described.image())?
+    } else {
+        args.model.architecture()?
+    };
+    println!("{}: model `{}` is fine", file.display(), architecture.name());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,10 +1,15 @@
 //! The command line: one file per subcommand, each with `Args` and `run`.
 
 mod check;
+mod console;
+mod engine_args;
+mod eval;
 mod graph;
 mod model;
+mod predict;
 mod run;
 mod summary;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -21,18 +26,24 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Eval(eval::Args),
     Graph(graph::Args),
+    Predict(predict::Args),
     Run(run::Args),
     Summary(summary::Args),
+    Trial(trial::Args),
 }
 
 /// Runs the program on the process' arguments. Errors print as diagnostics and give exit code 1.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Graph(args) => graph::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Summary(args) => summary::run(&args),
+        Command::Trial(args) => trial::run(&args),
     };
     result.unwrap_or_else(|report| {
         eprintln!("{report:?}");

@@ -10,7 +10,7 @@ use crate::{
 /// A model file and what stands in for a data set.
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
-    /// Model file (.vitx)
+    /// Model file (.vitx); `check` also takes an experiment (.yaml)
     pub file: PathBuf,
     /// Sets a parameter of the model, e.g. `-p patch_size=4`
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
@@ -32,19 +32,19 @@ impl ModelArgs {
         Ok(Source::read(&self.file)?)
     }
 
+    /// The parameters given by `--param`.
+    pub fn overrides(&self) -> miette::Result<BTreeMap<String, Value>> {
+        Ok(self.param.iter().map(|text| Value::parse_assignment(text)).collect::<Result<_, _>>()?)
+    }
+
     /// Reads and checks the model.
     pub fn architecture(&self) -> miette::Result<Architecture> {
-        let mut overrides = BTreeMap::new();
-        for text in &self.param {
-            let (name, value) = Value::parse_assignment(text)?;
-            overrides.insert(name, value);
-        }
         let data = ImageSpec {
             height: self.image_size,
             width: self.image_size,
             channels: self.channels,
             num_classes: self.num_classes,
         };
-        Ok(elaborate(&self.source()?, &overrides, &data)?)
+        Ok(elaborate(&self.source()?, &self.overrides()?, &data)?)
     }
 }

@@ -25,6 +25,8 @@ pub use error::DataError;
 pub use pipeline::Pipeline;
 pub use statistics::Statistics;
 
+use crate::model::ImageSpec;
+
 /// Images of one split, all of one size, as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
@@ -81,6 +83,12 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// What a model is checked on.
+    pub fn image(&self) -> ImageSpec {
+        let Self { height, width, channels, num_classes, .. } = *self;
+        ImageSpec { height, width, channels, num_classes }
+    }
+
     /// The data set of this description.
     fn with(self, train: Split, test: Split) -> Dataset {
         let Self { name, height, width, channels, class_names, .. } = self;

@@ -1,11 +1,11 @@
 //! Checkpoints: safetensors files that are replaced whole or not at all.
 
-use std::{collections::HashMap, fs, io::Write, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{TrainError, metrics::Totals};
+use super::{TrainError, metrics::Totals, replace};
 use crate::backend::StateTensor;
 
 /// Key of the progress in a file's metadata.
@@ -22,12 +22,17 @@ pub struct Progress {
     pub iteration: u64,
     /// What the epoch under way has summed so far.
     pub totals: Totals,
+    /// Wall time of the epoch under way, in seconds.
+    #[serde(default)]
+    pub seconds: f64,
+    /// How much of it was waiting for images.
+    #[serde(default)]
+    pub loader_wait_seconds: f64,
     /// The best validation accuracy so far, and the epoch (from 1) that reached it.
     pub best: Option<(f64, u32)>,
 }
 
-/// Writes a checkpoint: to a temporary file beside it, synced, then renamed over the old one. A
-/// crash or a full disk leaves the old one as it was.
+/// Writes a checkpoint by [`replace`].
 ///
 /// # Errors
 /// [`TrainError::Io`] names the file.
@@ -45,16 +50,7 @@ pub fn save(path: &Path, progress: &Progress, tensors: &[StateTensor]) -> Result
     let metadata = HashMap::from([(PROGRESS.to_owned(), progress)]);
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|error| TrainError::io("write", path)(invalid(&error)))?;
-
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".checkpoint")
-        .tempfile_in(folder)
-        .map_err(TrainError::io("create a file in", folder))?;
-    file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(TrainError::io("write", path))?;
-    file.persist(path).map_err(|error| TrainError::io("replace", path)(error.error))?;
-    // The rename itself is only safe from a power cut once its folder is on disk.
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(TrainError::io("sync", folder))
+    replace(path, &bytes)
 }
 
 /// Reads a checkpoint back.
@@ -100,7 +96,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.safetensors");
         let totals = Totals { images: 3, loss: 0.1 + 0.2, correct: 1, correct_top_5: 2 };
-        let progress = Progress { epoch: 2, step: 5, iteration: 105, totals, best: Some((1.0 / 3.0, 2)) };
+        let progress =
+            Progress { epoch: 2, step: 5, iteration: 105, totals, best: Some((1.0 / 3.0, 2)), ..Progress::default() };
         save(&path, &Progress::default(), &[]).unwrap();
         save(&path, &progress, &tensors()).unwrap();
         let (read, state) = load(&path).unwrap();

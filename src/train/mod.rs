@@ -1,11 +1,22 @@
 //! Training: the loop, metrics, the record of epochs, checkpoints.
 
 pub mod checkpoint;
-pub mod fit;
+mod fit;
 pub mod history;
+mod interrupt;
 pub mod metrics;
+mod observer;
+mod replace;
+pub mod result;
+mod schedule;
 
 use std::path::PathBuf;
+
+pub use fit::{Fit, FitError, Fitted, evaluate};
+pub use interrupt::Interrupt;
+pub use observer::Observer;
+pub use replace::replace;
+pub use schedule::{Kind, Schedule};
 
 /// What can go wrong with a run's files.
 #[derive(Debug, thiserror::Error)]

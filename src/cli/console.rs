@@ -1,0 +1,113 @@
+//! What a training shows: a bar on a terminal, plain lines where output is piped.
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use miette::IntoDiagnostic;
+
+use crate::{
+    experiment::trial::Outcome,
+    train::{Interrupt, Observer, history::Epoch, metrics::Means},
+};
+
+/// Exit code of a process that Ctrl-C stopped, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Watches a training from the command line.
+pub struct Console {
+    bar: ProgressBar,
+}
+
+impl Console {
+    pub fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(
+            None,
+            if std::io::stderr().is_terminal() {
+                ProgressDrawTarget::stderr_with_hz(10)
+            } else {
+                ProgressDrawTarget::hidden()
+            },
+        );
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} - ETA {eta} - {msg}") {
+            bar.set_style(style);
+        }
+        Self { bar }
+    }
+
+    /// Writes a line to standard output. Training goes on when nobody reads it any more.
+    pub fn line(&self, text: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(std::io::stdout().lock(), "{text}");
+        });
+    }
+}
+
+impl Observer for Console {
+    fn start(&mut self, description: &str) {
+        self.line(description);
+    }
+
+    fn step(&mut self, done: usize, steps: usize, means: &Means) {
+        if done <= 1 {
+            self.bar.reset();
+        }
+        self.bar.set_length(steps as u64);
+        self.bar.set_message(format!("loss: {:.4} - accuracy: {:.4}", means.loss, means.accuracy));
+        self.bar.set_position(done as u64);
+    }
+
+    fn epoch(&mut self, epoch: &Epoch, epochs: u32) {
+        let validation = match (epoch.val_loss, epoch.val_accuracy, epoch.val_top_5_accuracy) {
+            (Some(loss), Some(accuracy), Some(top_5)) => {
+                format!(" - val_loss: {loss:.4} - val_accuracy: {accuracy:.4} - val_top_5_accuracy: {top_5:.4}")
+            }
+            _ => String::new(),
+        };
+        let wait = 100.0 * epoch.loader_wait_seconds / epoch.seconds.max(f64::MIN_POSITIVE);
+        self.line(&format!(
+            "epoch {}/{epochs} - {:.1} s - {:.0} images/s - wait {wait:.1}% - loss: {:.4} - accuracy: {:.4} - \
+             top_5_accuracy: {:.4}{validation}",
+            epoch.epoch, epoch.seconds, epoch.images_per_second, epoch.loss, epoch.accuracy, epoch.top_5_accuracy,
+        ));
+    }
+}
+
+/// Lets Ctrl-C ask a training to stop after its step; a second one ends the process at once.
+pub fn handle_interrupts(interrupt: &Interrupt) -> miette::Result<()> {
+    let interrupt = interrupt.clone();
+    ctrlc::set_handler(move || {
+        if interrupt.requested() {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        interrupt.request();
+        let _ = writeln!(std::io::stderr(), "stopping after this step; once more to stop now");
+    })
+    .into_diagnostic()
+}
+
+/// Prints how a trial ended, and gives the exit code that says so.
+pub fn report(console: &Console, outcome: &Outcome, resume: &str) -> ExitCode {
+    console.bar.finish_and_clear();
+    match outcome {
+        Outcome::Finished(result) => {
+            let time = Duration::from_secs_f64(result.seconds.max(0.0));
+            console.line(&format!("Best epoch: {} of {}, trained in {:.1?}", result.best_epoch, result.epochs, time));
+            print_accuracy(console, "Test", result.test_accuracy, result.test_top_5_accuracy);
+            ExitCode::SUCCESS
+        }
+        Outcome::Interrupted => {
+            console.line(&format!("Interrupted, and saved. To continue: {resume}"));
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
+
+/// The two lines that the Keras example prints.
+pub fn print_accuracy(console: &Console, split: &str, accuracy: f64, top_5_accuracy: f64) {
+    console.line(&format!("{split} accuracy: {:.2}%", 100.0 * accuracy));
+    console.line(&format!("{split} top 5 accuracy: {:.2}%", 100.0 * top_5_accuracy));
+}

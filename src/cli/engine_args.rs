@@ -1,0 +1,24 @@
+use std::path::PathBuf;
+
+use crate::{backend::Backend, experiment::trial::Options, train::Interrupt};
+
+/// What the commands that run a network share: where, and on which data. Nothing here changes results.
+#[derive(Debug, clap::Args)]
+pub struct EngineArgs {
+    /// Which backend runs the network
+    #[arg(long, value_enum, default_value_t)]
+    backend: Backend,
+    /// Worker threads; results do not depend on it [default: all cores]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Folder of data sets, searched first
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+}
+
+impl EngineArgs {
+    /// The options of a trial.
+    pub fn options(&self, interrupt: Interrupt) -> Options {
+        Options { data_dir: self.data_dir.clone(), backend: self.backend, threads: self.threads, interrupt }
+    }
+}

@@ -1,0 +1,79 @@
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use image::imageops::FilterType;
+
+use super::{console::Console, engine_args::EngineArgs};
+use crate::{
+    backend::Batch,
+    data::{DataError, Pipeline, Split},
+    experiment::{
+        Definition, ExperimentError,
+        trial::{self, Input},
+    },
+    train::Interrupt,
+};
+
+/// Classifies pictures with the best weights of a trial
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: vitx predict runs/cifar100_vit-5d0c3f1a cat.jpg dog.png")]
+pub struct Args {
+    /// Directory of the trial
+    directory: PathBuf,
+    /// Pictures (PNG, JPEG, WebP) of any size
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// How many classes to show
+    #[arg(long, default_value_t = 5)]
+    top: usize,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+pub fn run(args: &Args) -> miette::Result<ExitCode> {
+    let definition = Definition::of_trial(&args.directory)?;
+    let input = Input::read(&args.directory)?;
+    let architecture = definition.architecture(&input.spec())?;
+    let [height, width, _] = architecture.image_shape();
+    let pipeline = Pipeline::new(&input.statistics, (input.height, input.width), input.channels, (height, width));
+    let options = args.engine.options(Interrupt::default());
+    let checkpoint = args.directory.join("best.safetensors");
+    let mut engine = trial::trained(&definition, architecture, &checkpoint, &options)?;
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    let console = Console::new();
+    for path in &args.images {
+        let split = Split::new(pixels(path, &input)?, vec![0]);
+        pipeline.batch(&split, &[0], &mut images, &mut labels);
+        engine.evaluate(&Batch { images: &images, labels: &labels }).map_err(ExperimentError::from)?;
+        console.line(&format!("{}\n{}", path.display(), table(engine.logits(), &input.class_names, args.top)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A picture at the size and with the channels of the data set that the trial trained on.
+fn pixels(path: &Path, input: &Input) -> Result<Vec<u8>, DataError> {
+    let decode = |error: image::ImageError| DataError::Image { path: path.to_owned(), message: error.to_string() };
+    let reader = image::ImageReader::open(path).map_err(|error| DataError::io("read", path, error))?;
+    let reader = reader.with_guessed_format().map_err(|error| DataError::io("read", path, error))?;
+    let picture = reader.decode().map_err(decode)?;
+    let picture = picture.resize_exact(input.width as u32, input.height as u32, FilterType::Triangle);
+    Ok(if input.channels == 1 { picture.to_luma8().into_raw() } else { picture.to_rgb8().into_raw() })
+}
+
+/// The `top` most probable classes.
+fn table(logits: &[f32], class_names: &[String], top: usize) -> Table {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f32 = exponentials.iter().sum();
+    let mut classes: Vec<(&String, f32)> = class_names.iter().zip(exponentials.iter().map(|e| e / sum)).collect();
+    classes.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(["class", "probability"]);
+    for (name, probability) in classes.into_iter().take(top) {
+        table.add_row([name.clone(), format!("{:.2}%", 100.0 * probability)]);
+    }
+    table
+}

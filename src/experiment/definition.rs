@@ -1,0 +1,170 @@
+use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
+
+use sha2::{Digest, Sha256};
+
+use super::{Experiment, ExperimentError, builtin, overrides};
+use crate::{
+    dsl::{Source, Value},
+    model::{Architecture, ImageSpec, elaborate},
+    train::replace,
+};
+
+/// Name of the model's text in a trial directory.
+const MODEL: &str = "model.vitx";
+const CONFIG: &str = "config.yaml";
+
+/// Counted up when the same definition would train to something else than before.
+const VERSION: u32 = 1;
+
+/// What the command line changes of an experiment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overrides {
+    /// Parameters of the model.
+    pub params: BTreeMap<String, Value>,
+    /// `path.to.key=value`, applied in order.
+    pub set: Vec<String>,
+    pub seed: Option<u64>,
+}
+
+/// An experiment with its model's text: all that defines a trial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    /// Its `model` is `model.vitx`, whatever file the text came from.
+    pub experiment: Experiment,
+    pub source: Source,
+}
+
+impl Definition {
+    /// Reads an experiment and its model. Files that are not there may be carried by the binary.
+    ///
+    /// # Errors
+    /// As [`Experiment::read`] and [`overrides::apply`], or a model that cannot be read.
+    pub fn read(path: &Path, changes: &Overrides) -> Result<Self, ExperimentError> {
+        let mut experiment = Experiment::read(path)?;
+        for assignment in &changes.set {
+            experiment = overrides::apply(&experiment, assignment)?;
+        }
+        experiment.params.extend(changes.params.clone());
+        experiment.train.seed = changes.seed.unwrap_or(experiment.train.seed);
+        let model = std::mem::replace(&mut experiment.model, MODEL.into());
+        let source = match builtin::text(&model) {
+            Some(text) if !model.exists() => Source::new(model.display().to_string(), text),
+            _ => Source::read(&model)?,
+        };
+        Ok(Self { experiment, source })
+    }
+
+    /// Reads what [`Definition::write`] wrote.
+    ///
+    /// # Errors
+    /// Files that are missing or that someone has broken.
+    pub fn of_trial(folder: &Path) -> Result<Self, ExperimentError> {
+        let mut experiment = Experiment::read(&folder.join(CONFIG))?;
+        experiment.model = MODEL.into();
+        Ok(Self { experiment, source: Source::read(&folder.join(MODEL))? })
+    }
+
+    /// Checks the model on a data set.
+    ///
+    /// # Errors
+    /// All diagnostics of the model.
+    pub fn architecture(&self, data: &ImageSpec) -> Result<Architecture, ExperimentError> {
+        Ok(elaborate(&self.source, &self.experiment.params, data)?)
+    }
+
+    /// Eight hexadecimal digits of a hash over all that defines the trial. Where its data lies, and
+    /// how many threads train it, does not.
+    pub fn identity(&self) -> String {
+        let mut hash = Sha256::new();
+        // Serialising plain structs to memory cannot fail; an empty text would still be a stable identity.
+        let experiment = serde_json::to_string(&self.experiment).unwrap_or_default();
+        for part in [&VERSION.to_string(), &experiment, &self.source.text] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Writes `config.yaml` and `model.vitx` into a folder, which is made if need be.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Other`] when the folder holds another definition, which stays as it is.
+    pub fn write(&self, folder: &Path) -> Result<(), ExperimentError> {
+        fs::create_dir_all(folder).map_err(ExperimentError::io("create", folder))?;
+        let config = serde_yaml::to_string(&self.experiment)
+            .map_err(|error| ExperimentError::io("write", folder.join(CONFIG))(std::io::Error::other(error)))?;
+        // The model comes first: a folder with a config is a whole definition.
+        for (name, text) in [(MODEL, &self.source.text), (CONFIG, &config)] {
+            let path = folder.join(name);
+            match fs::read_to_string(&path) {
+                Ok(old) if old == *text => continue,
+                Ok(old) if folder.join(CONFIG).exists() => {
+                    let difference = first_difference(&old, text).unwrap_or_else(|| format!("another {name}"));
+                    return Err(ExperimentError::Other { folder: folder.to_owned(), difference });
+                }
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(ExperimentError::io("read", path)(error));
+                }
+                _ => replace(&path, text.as_bytes())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// "has `A`, not `B`", for the first line that differs.
+fn first_difference(old: &str, new: &str) -> Option<String> {
+    let (mut old, mut new) = (old.lines(), new.lines());
+    loop {
+        match (old.next(), new.next()) {
+            (None, None) => return None,
+            (a, b) if a == b => {}
+            (a, b) => {
+                return Some(format!("it has `{}`, not `{}`", a.unwrap_or("").trim(), b.unwrap_or("").trim()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(set: &[&str]) -> Definition {
+        let set = set.iter().map(ToString::to_string).collect();
+        Definition::read(Path::new("experiments/digits_vit.yaml"), &Overrides { set, ..Overrides::default() }).unwrap()
+    }
+
+    #[test]
+    fn identity_follows_the_definition() {
+        let one = definition(&[]);
+        assert_eq!(one.identity(), definition(&["train.epochs=40"]).identity());
+        assert_ne!(one.identity(), definition(&["train.epochs=41"]).identity());
+        let mut other = one.clone();
+        other.source.text.push(' ');
+        assert_ne!(one.identity(), other.identity());
+    }
+
+    #[test]
+    fn a_folder_keeps_the_definition_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let trial = folder.path().join("a/b");
+        let one = definition(&["train.optimizer.learning_rate=0.003"]);
+        one.write(&trial).unwrap();
+        one.write(&trial).unwrap();
+        let read = Definition::of_trial(&trial).unwrap();
+        assert_eq!(read.identity(), one.identity());
+        let error = definition(&["train.epochs=3"]).write(&trial).unwrap_err().to_string();
+        assert!(error.contains("it has `epochs: 40`, not `epochs: 3`"), "{error}");
+        assert_eq!(Definition::of_trial(&trial).unwrap(), read);
+    }
+
+    #[test]
+    fn the_binary_carries_the_shipped_experiments() {
+        let experiment = Experiment::read(Path::new("experiments/gone/../cifar100_vit.yaml"));
+        assert!(matches!(experiment, Err(ExperimentError::Io { .. })));
+        assert!(builtin::text(Path::new("experiments/cifar100_vit.vitx")).is_some());
+        assert!(builtin::text(Path::new("cifar100_vit.yaml")).is_some());
+        assert!(builtin::text(Path::new("other.yaml")).is_none());
+    }
+}

@@ -1,0 +1,75 @@
+use std::{path::PathBuf, sync::Arc};
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+
+use crate::dsl;
+
+/// What is wrong with an experiment or with the directory of a trial.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum ExperimentError {
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    #[diagnostic(code(vitx::experiment::io))]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{message}")]
+    #[diagnostic(code(vitx::experiment::yaml))]
+    Yaml {
+        message: String,
+        #[source_code]
+        text: Arc<NamedSource<String>>,
+        #[label("here")]
+        place: Option<SourceSpan>,
+        #[help]
+        help: Option<String>,
+    },
+    #[error("`--set {assignment}`: {message}")]
+    #[diagnostic(code(vitx::experiment::set))]
+    Set {
+        assignment: String,
+        message: String,
+        #[help]
+        help: Option<String>,
+    },
+    #[error("`{}` holds another trial: {difference}", folder.display())]
+    #[diagnostic(code(vitx::experiment::other), help("give the new trial a folder of its own, or remove this one"))]
+    Other { folder: PathBuf, difference: String },
+    #[error("`{}` is in use by another vitx process", folder.display())]
+    #[diagnostic(code(vitx::experiment::locked), help("wait until it has finished, or stop it"))]
+    Locked { folder: PathBuf },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Model(#[from] Box<dsl::Diagnostics>),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] Box<crate::data::DataError>),
+    #[error(transparent)]
+    Files(#[from] crate::train::TrainError),
+    #[error(transparent)]
+    Backend(#[from] crate::backend::BackendError),
+    /// Training met a loss that is not finite.
+    #[error("{reason}")]
+    #[diagnostic(
+        code(vitx::train::not_finite),
+        help("try a smaller train.optimizer.learning_rate, some train.schedule.warmup_epochs, or another seed")
+    )]
+    NotFinite { reason: String },
+}
+
+impl ExperimentError {
+    /// Wraps an error of the file system with what was tried on which file.
+    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl From<dsl::Diagnostics> for ExperimentError {
+    fn from(diagnostics: dsl::Diagnostics) -> Self {
+        Self::Model(Box::new(diagnostics))
+    }
+}
+
+impl From<crate::data::DataError> for ExperimentError {
+    fn from(error: crate::data::DataError) -> Self {
+        Self::Data(Box::new(error))
+    }
+}

@@ -1,0 +1,86 @@
+//! Setting any key of an experiment from outside: `--set train.optimizer.learning_rate=3e-4`.
+
+use serde_yaml::{Mapping, Value};
+
+use super::{Experiment, ExperimentError, read::suggestion};
+
+/// Sets one key, given as `path.to.key=value` with the value in YAML.
+///
+/// # Errors
+/// [`ExperimentError::Set`] for what is no assignment, an unknown key, a wrong type, or a value out
+/// of range.
+pub fn apply(experiment: &Experiment, assignment: &str) -> Result<Experiment, ExperimentError> {
+    let refuse = |message: String, help: Option<String>| ExperimentError::Set {
+        assignment: assignment.to_owned(),
+        message,
+        help,
+    };
+    let (path, text) = assignment
+        .split_once('=')
+        .ok_or_else(|| refuse("this is not of the form key=value".into(), Some("e.g. train.epochs=3".into())))?;
+    let value: Value = serde_yaml::from_str(text).map_err(|error| refuse(error.to_string(), None))?;
+    let mut tree = serde_yaml::to_value(experiment).map_err(|error| refuse(error.to_string(), None))?;
+    set(&mut tree, path.trim(), value).map_err(|message| refuse(message, None))?;
+    let changed: Experiment = serde_yaml::from_value(tree).map_err(|error| {
+        let message = error.to_string();
+        let help = suggestion(&message);
+        refuse(message, help)
+    })?;
+    match changed.out_of_range() {
+        Some((key, range)) => Err(refuse(format!("`{key}` must be {range}"), None)),
+        None => Ok(changed),
+    }
+}
+
+/// Sets the key at a dotted path in a tree of YAML, adding the mappings on its way.
+///
+/// # Errors
+/// When the path leads through something that is no mapping.
+pub fn set(tree: &mut Value, path: &str, value: Value) -> Result<(), String> {
+    let mut at = tree;
+    let mut walked = Vec::new();
+    for part in path.split('.') {
+        if part.is_empty() {
+            return Err(format!("`{path}` has an empty part"));
+        }
+        if at.is_null() {
+            *at = Value::Mapping(Mapping::new());
+        }
+        let Value::Mapping(mapping) = at else {
+            return Err(format!("`{}` has no keys of its own", walked.join(".")));
+        };
+        at = mapping.entry(part.into()).or_insert(Value::Null);
+        walked.push(part);
+    }
+    *at = value;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use miette::Diagnostic;
+
+    use super::*;
+
+    fn experiment() -> Experiment {
+        Experiment::parse("a.yaml", "model: m.vitx\ndata: {name: digits}\n").unwrap()
+    }
+
+    #[test]
+    fn sets_what_is_there_and_what_is_not() {
+        let changed = apply(&experiment(), "train.optimizer.learning_rate=3e-4").unwrap();
+        assert_eq!(changed.train.optimizer.learning_rate, 3e-4);
+        let changed = apply(&changed, "params.patch_size=4").unwrap();
+        assert_eq!(changed.params["patch_size"], crate::dsl::Value::Int(4));
+        assert_eq!(apply(&changed, "data.train_limit=100").unwrap().data.train_limit, Some(100));
+    }
+
+    #[test]
+    fn refuses_what_cannot_be() {
+        let error = apply(&experiment(), "train.epoch=3").unwrap_err();
+        assert_eq!(error.help().unwrap().to_string(), "did you mean `epochs`?");
+        for bad in ["train.epochs", "train.epochs=0", "train.epochs=few", "data.name.first=1", "=1", "train..a=1"] {
+            assert!(matches!(apply(&experiment(), bad), Err(ExperimentError::Set { .. })), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{backend::AdamW, data::DataOptions, dsl, train::Schedule};
+
+/// One experiment, as its YAML file has it. Unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Model file, relative to the experiment's.
+    pub model: PathBuf,
+    /// Parameters of the model.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, dsl::Value>,
+    pub data: Data,
+    #[serde(default)]
+    pub train: Train,
+}
+
+/// Which images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Name of a data set.
+    pub name: String,
+    /// The folder of `image_folder`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Side in pixels that `image_folder` loads its images at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    /// The last part of the training images validates, as Keras' `validation_split`.
+    #[serde(default = "tenth")]
+    pub validation_split: f64,
+    /// Use only so many training images, validation included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_limit: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_limit: Option<usize>,
+}
+
+impl Data {
+    /// Where to look for these images; `data_dir` is searched first.
+    pub fn options(&self, data_dir: Option<PathBuf>) -> DataOptions {
+        DataOptions { data_dir, path: self.path.clone(), image_size: self.image_size }
+    }
+}
+
+/// How it is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Train {
+    pub epochs: u32,
+    pub batch_size: usize,
+    /// Seeds initialisation, shuffling, augmentation and dropout.
+    pub seed: u64,
+    pub optimizer: Optimizer,
+    pub schedule: Schedule,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Self { epochs: 10, batch_size: 256, seed: 42, optimizer: Optimizer::default(), schedule: Schedule::default() }
+    }
+}
+
+/// AdamW, see [`AdamW`]. `learning_rate` is the peak of the schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optimizer {
+    pub learning_rate: f32,
+    pub weight_decay: f32,
+    pub beta_1: f32,
+    pub beta_2: f32,
+    pub epsilon: f32,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        let AdamW { beta_1, beta_2, epsilon, weight_decay } = AdamW::default();
+        Self { learning_rate: 1e-3, weight_decay, beta_1, beta_2, epsilon }
+    }
+}
+
+impl Optimizer {
+    /// The rule without its learning rate, which is given step by step.
+    pub fn adamw(&self) -> AdamW {
+        let Self { weight_decay, beta_1, beta_2, epsilon, .. } = *self;
+        AdamW { beta_1, beta_2, epsilon, weight_decay }
+    }
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+impl Experiment {
+    /// The dotted key whose value is out of range, and the range, if there is one.
+    pub(super) fn out_of_range(&self) -> Option<(&'static str, &'static str)> {
+        let Self { data, train, .. } = self;
+        let Optimizer { learning_rate, weight_decay, beta_1, beta_2, epsilon } = train.optimizer;
+        let positive = |value: f32| value > 0.0 && value.is_finite();
+        let not_negative = |value: f32| value >= 0.0 && value.is_finite();
+        let decay = |value: f32| (0.0..1.0).contains(&value);
+        let some = |limit: Option<usize>| limit != Some(0);
+        let at_least_1 = "at least 1";
+        let below_1 = "from 0 up to, but not including, 1";
+        let checks = [
+            ("data.validation_split", (0.0..1.0).contains(&data.validation_split), below_1),
+            ("data.train_limit", some(data.train_limit), at_least_1),
+            ("data.test_limit", some(data.test_limit), at_least_1),
+            ("data.image_size", data.image_size.is_none_or(|size| (1..=4096).contains(&size)), "from 1 to 4096"),
+            ("train.epochs", train.epochs >= 1, at_least_1),
+            ("train.batch_size", (1..=1 << 20).contains(&train.batch_size), "from 1 to 1048576"),
+            ("train.optimizer.learning_rate", positive(learning_rate), "greater than 0"),
+            ("train.optimizer.weight_decay", not_negative(weight_decay), "at least 0"),
+            ("train.optimizer.beta_1", decay(beta_1), below_1),
+            ("train.optimizer.beta_2", decay(beta_2), below_1),
+            ("train.optimizer.epsilon", positive(epsilon), "greater than 0"),
+            ("train.schedule.warmup_epochs", not_negative(train.schedule.warmup_epochs), "at least 0"),
+            ("train.schedule.final_fraction", (0.0..=1.0).contains(&train.schedule.final_fraction), "from 0 to 1"),
+        ];
+        checks.into_iter().find(|(_, fine, _)| !fine).map(|(key, _, range)| (key, range))
+    }
+}

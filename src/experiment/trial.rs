@@ -1,0 +1,244 @@
+//! A trial: one definition trained in a directory of its own.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `config.yaml`, `model.vitx` | the definition |
+//! | `model.txt` | the architecture's stable text |
+//! | `input.json` | what a picture needs to be classified: [`Input`] |
+//! | `metrics.jsonl` | one line per epoch |
+//! | `last.safetensors`, `best.safetensors` | checkpoints |
+//! | `result.json` or `failure.json` | how it ended |
+//! | `lock` | held by the process that trains |
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Definition, ExperimentError, Setup};
+use crate::{
+    backend::{Backend, BackendError, Engine, EngineOptions},
+    data::Statistics,
+    graph::Builder,
+    memory,
+    model::{Architecture, ImageSpec},
+    train::{
+        Fit, FitError, Fitted, Interrupt, Observer, checkpoint,
+        history::{self, Epoch},
+        replace,
+        result::{Failure, FailureKind, RunResult},
+    },
+};
+
+/// How to run a trial; nothing here changes what comes out.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Searched for data sets before the usual places.
+    pub data_dir: Option<PathBuf>,
+    pub backend: Backend,
+    /// Worker threads; all cores by default.
+    pub threads: Option<usize>,
+    pub interrupt: Interrupt,
+}
+
+/// How a trial ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    Finished(RunResult),
+    /// Asked to stop; the last checkpoint has everything.
+    Interrupted,
+}
+
+/// What a picture needs, besides the weights, to be classified. In `input.json`, so that a trial
+/// can be used where its data set is not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// Of the data set's images, in pixels.
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    pub statistics: Statistics,
+    pub class_names: Vec<String>,
+}
+
+impl Input {
+    /// What a model is checked on.
+    pub fn spec(&self) -> ImageSpec {
+        let Self { height, width, channels, .. } = *self;
+        ImageSpec { height, width, channels, num_classes: self.class_names.len() }
+    }
+
+    /// Reads a trial's.
+    ///
+    /// # Errors
+    /// A file that is missing or broken.
+    pub fn read(folder: &Path) -> Result<Self, ExperimentError> {
+        let path = folder.join("input.json");
+        let text = fs::read_to_string(&path).map_err(ExperimentError::io("read", &path))?;
+        serde_json::from_str(&text).map_err(|error| ExperimentError::io("read", &path)(error.into()))
+    }
+}
+
+/// The hold of this process on a trial's directory. The system lets go of it when the process ends,
+/// however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Locked`] when another process has it.
+    pub fn take(folder: &Path) -> Result<Self, ExperimentError> {
+        let path = folder.join("lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(ExperimentError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(ExperimentError::Locked { folder: folder.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(ExperimentError::io("lock", path)(error)),
+        }
+    }
+}
+
+/// Trains what the directory defines, from its last checkpoint if it has one, and tests the best
+/// weights. A trial that has its result is not trained again.
+///
+/// # Errors
+/// Whatever stops it. A reason that training again would meet again is kept in `failure.json`.
+pub fn run(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Result<Outcome, ExperimentError> {
+    let _lock = Lock::take(folder)?;
+    if let Some(result) = RunResult::read(folder)? {
+        return Ok(Outcome::Finished(result));
+    }
+    Failure::clear(folder)?;
+    let outcome = train(folder, options, observer);
+    if let Err(error) = &outcome {
+        let kind = match error {
+            ExperimentError::NotFinite { .. } => FailureKind::Nan,
+            _ => FailureKind::Error,
+        };
+        // The error itself is what the caller must see, even where the note of it cannot be written.
+        let _ = Failure { kind, reason: error.to_string() }.write(folder);
+    }
+    outcome
+}
+
+fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Result<Outcome, ExperimentError> {
+    let definition = Definition::of_trial(folder)?;
+    let setup = Setup::new(&definition, options.data_dir.clone())?;
+    let train = &definition.experiment.train;
+    replace(&folder.join("model.txt"), setup.architecture.text().as_bytes())?;
+    let input = Input {
+        height: setup.dataset.height,
+        width: setup.dataset.width,
+        channels: setup.dataset.channels,
+        statistics: setup.statistics.clone(),
+        class_names: setup.dataset.class_names.clone(),
+    };
+    let json = serde_json::to_string_pretty(&input)
+        .map_err(|error| ExperimentError::io("write", folder.join("input.json"))(error.into()))?;
+    replace(&folder.join("input.json"), json.as_bytes())?;
+
+    let summary = setup.architecture.summary();
+    observer.start(&format!(
+        "{}: {} parameters, {} training, {} validation and {} test images; in {}",
+        setup.dataset.name,
+        summary.parameters,
+        setup.training.len(),
+        setup.validation.len(),
+        setup.dataset.test.len(),
+        folder.display()
+    ));
+    let Setup { dataset, training, validation, architecture, pipeline, .. } = setup;
+    let mut engine = engine(&definition, architecture, options)?;
+    let fit = Fit {
+        train: &training,
+        validation: &validation,
+        test: &dataset.test,
+        pipeline: &pipeline,
+        epochs: train.epochs,
+        batch_size: train.batch_size,
+        seed: train.seed,
+        learning_rate: train.optimizer.learning_rate,
+        schedule: train.schedule,
+        folder,
+        interrupt: &options.interrupt,
+    };
+    let best = match fit.run(engine.as_mut(), observer)? {
+        Fitted::Interrupted => return Ok(Outcome::Interrupted),
+        Fitted::Finished { best } => best,
+    };
+    let epochs = history::read(&fit.history())?;
+    let test = fit.test(engine.as_mut())?;
+    let best_epoch = epochs.iter().find(|epoch| epoch.epoch == best);
+    let sum = |of: fn(&Epoch) -> f64| epochs.iter().map(of).sum::<f64>();
+    let count = epochs.len().max(1) as f64;
+    let result = RunResult {
+        test_loss: test.loss,
+        test_accuracy: test.accuracy,
+        test_top_5_accuracy: test.top_5_accuracy,
+        best_epoch: best,
+        best_val_loss: best_epoch.and_then(|epoch| epoch.val_loss),
+        best_val_accuracy: best_epoch.and_then(|epoch| epoch.val_accuracy),
+        best_val_top_5_accuracy: best_epoch.and_then(|epoch| epoch.val_top_5_accuracy),
+        epochs: epochs.len() as u32,
+        parameters: summary.parameters,
+        flops: summary.flops,
+        seconds: sum(|epoch| epoch.seconds),
+        images_per_second: sum(|epoch| epoch.images_per_second) / count,
+        peak_memory_bytes: memory::peak_bytes(),
+    };
+    result.write(folder)?;
+    Ok(Outcome::Finished(result))
+}
+
+/// Compiles a definition's network, with its initial weights.
+///
+/// # Errors
+/// When the backend cannot start on this machine.
+pub fn engine(
+    definition: &Definition,
+    architecture: Architecture,
+    options: &Options,
+) -> Result<Box<dyn Engine>, ExperimentError> {
+    let train = &definition.experiment.train;
+    let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let engine_options = EngineOptions { optimizer: train.optimizer.adamw(), seed: train.seed, threads };
+    let lowering = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
+    Ok(options.backend.engine(lowering, engine_options)?)
+}
+
+/// [`engine`] with the weights of a checkpoint.
+///
+/// # Errors
+/// A checkpoint that is missing, broken, or of another model.
+pub fn trained(
+    definition: &Definition,
+    architecture: Architecture,
+    checkpoint: &Path,
+    options: &Options,
+) -> Result<Box<dyn Engine>, ExperimentError> {
+    let mut engine = engine(definition, architecture, options)?;
+    let (_, tensors) = checkpoint::load(checkpoint)?;
+    engine.load_state(&tensors)?;
+    Ok(engine)
+}
+
+impl From<FitError> for ExperimentError {
+    fn from(error: FitError) -> Self {
+        match error {
+            FitError::Files(error) => Self::Files(error),
+            FitError::Backend(error @ BackendError::NonFinite { .. }) => Self::NotFinite { reason: error.to_string() },
+            FitError::Backend(error) => Self::Backend(error),
+        }
+    }
+}

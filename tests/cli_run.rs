@@ -1,0 +1,166 @@
+//! `vitx run` and its relatives, as a user runs them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+const QUICK: [&str; 8] =
+    ["--set", "train.epochs=4", "--set", "data.train_limit=400", "--set", "data.test_limit=100", "--param", "depth=1"];
+
+fn vitx(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vitx"));
+    command.current_dir(folder).env("NO_COLOR", "1").env_remove("VITX_DATA_DIR");
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    vitx(folder).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn quick(folder: &Path, output: &str) -> Output {
+    let mut arguments = vec!["run", "digits_vit.yaml", "--output", output];
+    arguments.extend(QUICK);
+    run(folder, &arguments)
+}
+
+/// What a trial has learnt, without its times.
+fn learnt(trial: &Path) -> (Vec<u8>, Vec<serde_json::Value>, serde_json::Value) {
+    let best = fs::read(trial.join("best.safetensors")).unwrap();
+    let without_times = |text: &str| {
+        let mut value: serde_json::Value = serde_json::from_str(text).unwrap();
+        for key in ["seconds", "images_per_second", "loader_wait_seconds", "peak_memory_bytes"] {
+            value.as_object_mut().unwrap().remove(key);
+        }
+        value
+    };
+    let history = fs::read_to_string(trial.join("metrics.jsonl")).unwrap();
+    let result = fs::read_to_string(trial.join("result.json")).unwrap();
+    (best, history.lines().map(without_times).collect(), without_times(&result))
+}
+
+#[test]
+fn trains_evaluates_and_predicts() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = quick(folder.path(), "one");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    assert!(shown.contains("epoch 4/4"), "{shown}");
+    let accuracy = shown.lines().find(|line| line.starts_with("Test accuracy: ")).unwrap();
+
+    let evaluated = run(folder.path(), &["eval", "one"]);
+    assert!(text(&evaluated.stdout).contains(accuracy), "{accuracy}\n{}", text(&evaluated.stdout));
+    let again = quick(folder.path(), "one");
+    assert!(text(&again.stdout).contains(accuracy) && !text(&again.stdout).contains("epoch 1/4"));
+
+    let picture = folder.path().join("black.png");
+    image::GrayImage::new(20, 30).save(&picture).unwrap();
+    let predicted = run(folder.path(), &["predict", "one", "black.png", "--top", "3"]);
+    let shown = text(&predicted.stdout);
+    assert!(predicted.status.success() && shown.matches('%').count() == 3, "{shown}{}", text(&predicted.stderr));
+}
+
+#[test]
+fn kill_9_and_resume_learn_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(quick(folder.path(), "calm").status.success());
+    let stormy = folder.path().join("stormy");
+    let mut arguments = vec!["run", "digits_vit.yaml", "--output", "stormy"];
+    arguments.extend(QUICK);
+    for (attempt, milliseconds) in [60, 150, 90, 250].into_iter().enumerate() {
+        let mut command = vitx(folder.path());
+        if attempt == 0 {
+            command.args(&arguments)
+        } else {
+            command.args(["trial", "stormy"])
+        };
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if !stormy.join("config.yaml").exists() {
+            // Killed before it had begun: begin again.
+            assert!(quick(folder.path(), "stormy").status.success());
+        }
+    }
+    let last = run(folder.path(), &["trial", "stormy"]);
+    assert!(last.status.success(), "{}", text(&last.stderr));
+    assert_eq!(learnt(&folder.path().join("calm")), learnt(&stormy));
+}
+
+#[test]
+fn threads_do_not_change_results() {
+    let folder = tempfile::tempdir().unwrap();
+    for threads in ["1", "2"] {
+        let mut arguments = vec!["run", "digits_vit.yaml", "--output", threads, "--threads", threads];
+        arguments.extend(QUICK);
+        assert!(run(folder.path(), &arguments).status.success());
+    }
+    assert_eq!(learnt(&folder.path().join("1")), learnt(&folder.path().join("2")));
+}
+
+#[test]
+fn an_unfinished_run_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = quick(folder.path(), "one");
+    assert!(output.status.success());
+    fs::remove_file(folder.path().join("one/result.json")).unwrap();
+    let refused = quick(folder.path(), "one");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("holds an unfinished run"), "{}", text(&refused.stderr));
+    let other = run(folder.path(), &["run", "digits_vit.yaml", "--output", "one", "--resume"]);
+    assert!(text(&other.stderr).contains("holds another trial"), "{}", text(&other.stderr));
+}
+
+#[test]
+fn a_loss_that_is_not_finite_says_where_and_what_to_try() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut arguments =
+        vec!["run", "digits_vit.yaml", "--output", "one", "--set", "train.optimizer.learning_rate=1e30"];
+    arguments.extend(QUICK);
+    let output = run(folder.path(), &arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let shown = text(&output.stderr);
+    assert!(shown.contains("epoch 0, step") && shown.contains("smaller"), "{shown}");
+    let failure = fs::read_to_string(folder.path().join("one/failure.json")).unwrap();
+    assert!(failure.contains("\"nan\""), "{failure}");
+}
+
+/// Every error that a wrong command line or file can cause, as it is shown.
+#[test]
+fn errors() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("key.yaml"), "model: digits_vit.vitx\ndata: {name: digits}\ntrian: {epochs: 3}\n")
+        .unwrap();
+    fs::write(
+        folder.path().join("value.yaml"),
+        "model: digits_vit.vitx\ndata:\n  name: digits\n  validation_split: 1.5\n",
+    )
+    .unwrap();
+    fs::write(folder.path().join("data.yaml"), "model: digits_vit.vitx\ndata: {name: digit}\n").unwrap();
+    let cases: [&[&str]; 8] = [
+        &["run", "missing.yaml"],
+        &["run", "key.yaml"],
+        &["run", "value.yaml"],
+        &["run", "data.yaml"],
+        &["run", "digits_vit.yaml", "--set", "train.epoch=3"],
+        &["run", "digits_vit.yaml", "--param", "dept=3"],
+        &["run", "digits_vit.yaml", "--param", "patch_size=3"],
+        &["trial", "nowhere"],
+    ];
+    let mut shown = String::new();
+    for arguments in cases {
+        let output = run(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        shown += &format!("$ vitx {}\n{}\n", arguments.join(" "), text(&output.stderr));
+    }
+    insta::assert_snapshot!(shown);
+    let left: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
