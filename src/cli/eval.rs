@@ -8,6 +8,7 @@ use super::{
     engine_args::EngineArgs,
 };
 use crate::{
+    data::Loader,
     experiment::{Definition, ExperimentError, Setup, trial},
     train::{Interrupt, evaluate},
 };
@@ -47,7 +48,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let checkpoint = args.directory.join("best.safetensors");
     let mut engine = trial::trained(&definition, setup.architecture, &checkpoint, &options)?;
     let batch_size = definition.experiment.train.batch_size;
-    let means = evaluate(engine.as_mut(), &setup.pipeline, &split, batch_size).map_err(ExperimentError::from)?;
+    let loader = Loader { pipeline: &setup.pipeline, split: &split, augmentation: None, workers: options.workers() };
+    let means = evaluate(engine.as_mut(), &loader, batch_size).map_err(ExperimentError::from)?;
     let console = Console::new();
     console.line(&format!("{name} loss: {:.4}", means.loss));
     print_accuracy(&console, name, means.accuracy, means.top_5_accuracy);

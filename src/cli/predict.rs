@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let console = Console::new();
     for path in &args.images {
         let split = Split::new(pixels(path, &input)?, vec![0]);
-        pipeline.batch(&split, &[0], &mut images, &mut labels);
+        pipeline.batch(&split, &[0], None, &mut images, &mut labels);
         engine.evaluate(&Batch { images: &images, labels: &labels }).map_err(ExperimentError::from)?;
         console.line(&format!("{}\n{}", path.display(), table(engine.logits(), &input.class_names, args.top)));
     }

@@ -4,12 +4,15 @@
 //! |---|---|
 //! | [`sources`] | the data sets, one file each |
 //! | [`locate`] | where they lie |
-//! | [`statistics`], [`resize`] | the steps of the input pipeline |
+//! | [`statistics`], [`resize`], [`augment`] | the steps of the input pipeline |
 //! | [`pipeline`] | those steps on a batch |
+//! | [`loader`] | batches made ahead of the training step |
 //! | [`order`] | the order of images in an epoch |
 
+pub mod augment;
 mod error;
 mod file;
+pub mod loader;
 pub mod locate;
 pub mod order;
 pub mod pipeline;
@@ -21,7 +24,9 @@ pub mod statistics;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use augment::{Augmentation, Draws};
 pub use error::DataError;
+pub use loader::{Batches, Loader};
 pub use pipeline::Pipeline;
 pub use statistics::Statistics;
 

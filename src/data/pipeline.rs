@@ -1,7 +1,11 @@
-//! The input pipeline of evaluation, and of training without augmentation: normalise, then resize
-//! (Keras' `Normalization` and `Resizing`).
+//! The input pipeline: normalise, resize (Keras' `Normalization` and `Resizing`), and, in training,
+//! augment.
 
-use super::{Split, Statistics, resize::Resize};
+use super::{
+    Split, Statistics,
+    augment::{Augmentation, Draws},
+    resize::Resize,
+};
 
 /// Turns bytes into what a network takes.
 pub struct Pipeline {
@@ -24,7 +28,14 @@ impl Pipeline {
     }
 
     /// Fills `images` `[indices, height, width, channels]` and `labels` `[indices]`.
-    pub fn batch(&self, split: &Split, indices: &[u32], images: &mut Vec<f32>, labels: &mut Vec<u32>) {
+    pub fn batch(
+        &self,
+        split: &Split,
+        indices: &[u32],
+        augmentation: Option<(Augmentation, Draws)>,
+        images: &mut Vec<f32>,
+        labels: &mut Vec<u32>,
+    ) {
         let Self { channels, from, to, .. } = *self;
         let (bytes, values) = (from.0 * from.1 * channels, to.0 * to.1 * channels);
         labels.clear();
@@ -36,10 +47,15 @@ impl Pipeline {
             for (position, (value, &byte)) in normal.iter_mut().zip(pixels).enumerate() {
                 *value = self.table[position % channels * 256 + usize::from(byte)];
             }
-            if from == to {
+            let drawn = augmentation.map(|(augmentation, draws)| augmentation.draw(draws, index));
+            let mirrored = drawn.is_some_and(|drawn| drawn.mirrored);
+            if from == to && !mirrored {
                 image.copy_from_slice(&normal);
             } else {
-                self.resize.run(&normal, channels, false, &mut between, image);
+                self.resize.run(&normal, channels, mirrored, &mut between, image);
+            }
+            if let Some(drawn) = drawn {
+                drawn.apply([to.0, to.1, channels], image, &mut between);
             }
         }
     }

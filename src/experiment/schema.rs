@@ -2,7 +2,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{backend::AdamW, data::DataOptions, dsl, train::Schedule};
+use crate::{
+    backend::AdamW,
+    data::{Augmentation, DataOptions},
+    dsl,
+    train::Schedule,
+};
 
 /// One experiment, as its YAML file has it. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +19,8 @@ pub struct Experiment {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, dsl::Value>,
     pub data: Data,
+    #[serde(default)]
+    pub augmentation: Augmentation,
     #[serde(default)]
     pub train: Train,
 }
@@ -98,7 +105,7 @@ fn tenth() -> f64 {
 impl Experiment {
     /// The dotted key whose value is out of range, and the range, if there is one.
     pub(super) fn out_of_range(&self) -> Option<(&'static str, &'static str)> {
-        let Self { data, train, .. } = self;
+        let Self { data, train, augmentation, .. } = self;
         let Optimizer { learning_rate, weight_decay, beta_1, beta_2, epsilon } = train.optimizer;
         let positive = |value: f32| value > 0.0 && value.is_finite();
         let not_negative = |value: f32| value >= 0.0 && value.is_finite();
@@ -111,6 +118,8 @@ impl Experiment {
             ("data.train_limit", some(data.train_limit), at_least_1),
             ("data.test_limit", some(data.test_limit), at_least_1),
             ("data.image_size", data.image_size.is_none_or(|size| (1..=4096).contains(&size)), "from 1 to 4096"),
+            ("augmentation.rotation", (0.0..=0.5).contains(&augmentation.rotation), "from 0 to 0.5 of a turn"),
+            ("augmentation.zoom", decay(augmentation.zoom), below_1),
             ("train.epochs", train.epochs >= 1, at_least_1),
             ("train.batch_size", (1..=1 << 20).contains(&train.batch_size), "from 1 to 1048576"),
             ("train.optimizer.learning_rate", positive(learning_rate), "greater than 0"),

@@ -43,6 +43,17 @@ pub struct Options {
     pub interrupt: Interrupt,
 }
 
+impl Options {
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// Threads that make batches: a few, for the step needs far more time than its images.
+    pub fn workers(&self) -> usize {
+        self.threads().clamp(1, 4)
+    }
+}
+
 /// How a trial ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
@@ -165,6 +176,8 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         validation: &validation,
         test: &dataset.test,
         pipeline: &pipeline,
+        augmentation: definition.experiment.augmentation,
+        workers: options.workers(),
         epochs: train.epochs,
         batch_size: train.batch_size,
         seed: train.seed,
@@ -211,8 +224,8 @@ pub fn engine(
     options: &Options,
 ) -> Result<Box<dyn Engine>, ExperimentError> {
     let train = &definition.experiment.train;
-    let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let engine_options = EngineOptions { optimizer: train.optimizer.adamw(), seed: train.seed, threads };
+    let engine_options =
+        EngineOptions { optimizer: train.optimizer.adamw(), seed: train.seed, threads: options.threads() };
     let lowering = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
     Ok(options.backend.engine(lowering, engine_options)?)
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     backend::{BackendError, Batch, Engine, StateTensor, Step},
-    data::{Pipeline, Split, order},
+    data::{Augmentation, Batches, Draws, Loader, Pipeline, Split, order},
 };
 
 /// The longest time whose steps a killed process can lose.
@@ -25,6 +25,9 @@ pub struct Fit<'a> {
     pub validation: &'a Split,
     pub test: &'a Split,
     pub pipeline: &'a Pipeline,
+    pub augmentation: Augmentation,
+    /// Threads that make batches ahead of the steps; results do not depend on it.
+    pub workers: usize,
     pub epochs: u32,
     pub batch_size: usize,
     pub seed: u64,
@@ -110,44 +113,67 @@ impl Fit<'_> {
     ) -> Result<Option<Epoch>, FitError> {
         let order = order::shuffled(self.train.len(), self.seed, progress.epoch);
         let steps = order.len().div_ceil(self.batch_size);
-        let (mut images, mut labels) = (Vec::new(), Vec::new());
+        let rest = &order[(progress.step as usize * self.batch_size).min(order.len())..];
+        let draws = Draws { seed: self.seed, epoch: progress.epoch };
+        let loader = Loader {
+            pipeline: self.pipeline,
+            split: self.train,
+            augmentation: Some((self.augmentation, draws)),
+            workers: self.workers,
+        };
+        let rate = |iteration| self.learning_rate * self.schedule.factor(iteration, steps, self.epochs);
+        let step_all = |batches: &mut Batches| self.steps(engine, progress, observer, steps, &rate, batches);
+        if !loader.run(rest, self.batch_size, step_all)? {
+            return Ok(None);
+        }
+        let clock = Instant::now();
+        let trained = progress.seconds;
+        let validation = if self.validation.is_empty() { None } else { Some(self.evaluate(engine, self.validation)?) };
+        let mut epoch = Epoch::new(
+            progress.epoch + 1,
+            progress.totals.means(),
+            validation,
+            rate(progress.iteration.saturating_sub(1)),
+        );
+        epoch.seconds = trained + clock.elapsed().as_secs_f64();
+        epoch.images_per_second = self.train.len() as f64 / trained;
+        epoch.loader_wait_seconds = progress.loader_wait_seconds;
+        Ok(Some(epoch))
+    }
+
+    /// All steps of `batches`; false when it was interrupted, and saved.
+    fn steps(
+        &self,
+        engine: &mut dyn Engine,
+        progress: &mut Progress,
+        observer: &mut dyn Observer,
+        steps: usize,
+        rate: &dyn Fn(u64) -> f32,
+        batches: &mut Batches,
+    ) -> Result<bool, FitError> {
         let (mut clock, mut saved) = (Instant::now(), Instant::now());
-        let mut learning_rate = self.learning_rate;
-        for indices in order.chunks(self.batch_size).skip(progress.step as usize) {
-            let waiting = Instant::now();
-            self.pipeline.batch(self.train, indices, &mut images, &mut labels);
-            progress.loader_wait_seconds += waiting.elapsed().as_secs_f64();
-            learning_rate = self.learning_rate * self.schedule.factor(progress.iteration, steps, self.epochs);
+        let waited_before = progress.loader_wait_seconds;
+        while let Some(loaded) = batches.next() {
             let Progress { epoch, step, iteration, .. } = *progress;
-            let loss = engine.train_step(
-                &Batch { images: &images, labels: &labels },
-                &Step { epoch, step, iteration, learning_rate },
-            )?;
-            progress.totals.add(loss, engine.logits(), &labels);
+            let batch = Batch { images: &loaded.images, labels: &loaded.labels };
+            let loss = engine.train_step(&batch, &Step { epoch, step, iteration, learning_rate: rate(iteration) })?;
+            progress.totals.add(loss, engine.logits(), &loaded.labels);
+            batches.recycle(loaded);
             progress.iteration += 1;
             progress.step += 1;
+            progress.loader_wait_seconds = waited_before + batches.waited().as_secs_f64();
             progress.seconds += std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
             observer.step(progress.step as usize, steps, &progress.totals.means());
             if self.interrupt.requested() {
                 checkpoint::save(&self.last(), progress, &engine.state())?;
-                return Ok(None);
+                return Ok(false);
             }
             if saved.elapsed() >= SAVE_EVERY {
                 checkpoint::save(&self.last(), progress, &engine.state())?;
                 saved = Instant::now();
             }
         }
-        let trained = progress.seconds;
-        let validation = if self.validation.is_empty() {
-            None
-        } else {
-            Some(evaluate(engine, self.pipeline, self.validation, self.batch_size)?)
-        };
-        let mut epoch = Epoch::new(progress.epoch + 1, progress.totals.means(), validation, learning_rate);
-        epoch.seconds = trained + clock.elapsed().as_secs_f64();
-        epoch.images_per_second = self.train.len() as f64 / trained;
-        epoch.loader_wait_seconds = progress.loader_wait_seconds;
-        Ok(Some(epoch))
+        Ok(true)
     }
 
     /// Evaluates the best weights on the test split.
@@ -157,29 +183,30 @@ impl Fit<'_> {
     pub fn test(&self, engine: &mut dyn Engine) -> Result<Means, FitError> {
         let (_, tensors) = checkpoint::load(&self.best())?;
         engine.load_state(&tensors)?;
-        evaluate(engine, self.pipeline, self.test, self.batch_size)
+        self.evaluate(engine, self.test)
+    }
+
+    fn evaluate(&self, engine: &mut dyn Engine, split: &Split) -> Result<Means, FitError> {
+        let loader = Loader { pipeline: self.pipeline, split, augmentation: None, workers: self.workers };
+        evaluate(engine, &loader, self.batch_size)
     }
 }
 
-/// Means over a split, dropout off.
+/// Means over a loader's split, dropout off.
 ///
 /// # Errors
 /// As the engine's.
-pub fn evaluate(
-    engine: &mut dyn Engine,
-    pipeline: &Pipeline,
-    split: &Split,
-    batch_size: usize,
-) -> Result<Means, FitError> {
-    let indices: Vec<u32> = (0..split.len() as u32).collect();
-    let (mut images, mut labels) = (Vec::new(), Vec::new());
-    let mut totals = Totals::default();
-    for indices in indices.chunks(batch_size) {
-        pipeline.batch(split, indices, &mut images, &mut labels);
-        let loss = engine.evaluate(&Batch { images: &images, labels: &labels })?;
-        totals.add(loss, engine.logits(), &labels);
-    }
-    Ok(totals.means())
+pub fn evaluate(engine: &mut dyn Engine, loader: &Loader, batch_size: usize) -> Result<Means, FitError> {
+    let indices: Vec<u32> = (0..loader.split.len() as u32).collect();
+    loader.run(&indices, batch_size, |batches| {
+        let mut totals = Totals::default();
+        while let Some(loaded) = batches.next() {
+            let loss = engine.evaluate(&Batch { images: &loaded.images, labels: &loaded.labels })?;
+            totals.add(loss, engine.logits(), &loaded.labels);
+            batches.recycle(loaded);
+        }
+        Ok(totals.means())
+    })
 }
 
 /// The parameters alone: what Keras' `save_weights_only` keeps.

@@ -1,0 +1,147 @@
+//! Batches made ahead of the training step, by threads of their own.
+
+use std::{
+    sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Pipeline, Split,
+    augment::{Augmentation, Draws},
+};
+
+/// Finished batches that one worker keeps waiting.
+const AHEAD: usize = 2;
+
+/// One batch, ready for the network.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// `[batch, height, width, channels]`
+    pub images: Vec<f32>,
+    /// `[batch]`
+    pub labels: Vec<u32>,
+}
+
+/// Where batches come from.
+#[derive(Clone, Copy)]
+pub struct Loader<'a> {
+    pub pipeline: &'a Pipeline,
+    pub split: &'a Split,
+    /// With what the images are augmented, if they are.
+    pub augmentation: Option<(Augmentation, Draws)>,
+    /// Threads that make batches. The batches do not depend on it.
+    pub workers: usize,
+}
+
+/// The batches of one pass, in order.
+pub struct Batches {
+    workers: Vec<(Receiver<Loaded>, Sender<Loaded>)>,
+    next: usize,
+    count: usize,
+    waited: Duration,
+}
+
+impl Batches {
+    /// The next batch; `None` after the last.
+    pub fn next(&mut self) -> Option<Loaded> {
+        if self.next == self.count {
+            return None;
+        }
+        let start = Instant::now();
+        let loaded = self.workers[self.next % self.workers.len()].0.recv().ok()?;
+        self.waited += start.elapsed();
+        self.next += 1;
+        Some(loaded)
+    }
+
+    /// Gives the buffers of a batch back to the worker that made it.
+    pub fn recycle(&mut self, loaded: Loaded) {
+        // A worker that has made its last batch is gone, and needs no buffers.
+        let _ = self.workers[(self.next + self.workers.len() - 1) % self.workers.len()].1.send(loaded);
+    }
+
+    /// How long [`Batches::next`] has waited so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+impl Loader<'_> {
+    /// Makes a batch of each chunk of `batch_size` of `order` (the last may be smaller) while `body`
+    /// takes them. When `body` returns early, the rest is not made.
+    pub fn run<R>(&self, order: &[u32], batch_size: usize, body: impl FnOnce(&mut Batches) -> R) -> R {
+        let count = order.len().div_ceil(batch_size);
+        let workers = self.workers.clamp(1, count.max(1));
+        thread::scope(|scope| {
+            let make = |worker: usize| {
+                let (finished, finished_here): (SyncSender<Loaded>, _) = sync_channel(AHEAD);
+                let (used, used_there) = channel::<Loaded>();
+                scope.spawn(move || {
+                    for indices in order.chunks(batch_size).skip(worker).step_by(workers) {
+                        let mut loaded = used_there.try_recv().unwrap_or_default();
+                        self.pipeline.batch(
+                            self.split,
+                            indices,
+                            self.augmentation,
+                            &mut loaded.images,
+                            &mut loaded.labels,
+                        );
+                        if finished.send(loaded).is_err() {
+                            break;
+                        }
+                    }
+                });
+                (finished_here, used)
+            };
+            let workers = (0..workers).map(make).collect();
+            let mut batches = Batches { workers, next: 0, count, waited: Duration::ZERO };
+            let result = body(&mut batches);
+            // Hanging up ends the workers that still wait to hand over a batch.
+            drop(batches);
+            result
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Statistics;
+
+    #[test]
+    fn the_same_batches_for_any_number_of_workers() {
+        let pixels = (0..50 * 12).map(|value| (value * 7 % 256) as u8).collect();
+        let split = Split::new(pixels, (0..50).collect());
+        let statistics = Statistics::of(&split, 1).unwrap();
+        let pipeline = Pipeline::new(&statistics, (4, 3), 1, (8, 6));
+        let augmentation = Augmentation { flip: true, rotation: 0.1, zoom: 0.2 };
+        let order: Vec<u32> = (0..50).rev().collect();
+        let all = |workers: usize, batch_size: usize| {
+            let loader = Loader {
+                pipeline: &pipeline,
+                split: &split,
+                augmentation: Some((augmentation, Draws { seed: 1, epoch: 4 })),
+                workers,
+            };
+            loader.run(&order, batch_size, |batches| {
+                let (mut images, mut labels) = (Vec::new(), Vec::new());
+                while let Some(loaded) = batches.next() {
+                    images.extend_from_slice(&loaded.images);
+                    labels.extend_from_slice(&loaded.labels);
+                    batches.recycle(loaded);
+                }
+                (images, labels)
+            })
+        };
+        let expected = all(1, 50);
+        assert_eq!(expected.1, order);
+        assert_eq!(expected.0.len(), 50 * 48);
+        for (workers, batch_size) in [(2, 7), (3, 16), (9, 1), (4, 64)] {
+            assert!(all(workers, batch_size) == expected, "{workers} workers, batches of {batch_size}");
+        }
+        let loader = Loader { pipeline: &pipeline, split: &split, augmentation: None, workers: 3 };
+        assert_eq!(loader.run(&order, 5, |batches| batches.next().unwrap().labels), [49, 48, 47, 46, 45]);
+        assert!(loader.run(&[], 5, |batches| batches.next().is_none()));
+    }
+}
