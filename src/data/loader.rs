@@ -42,9 +42,10 @@ pub struct Batches {
     waited: Duration,
 }
 
-impl Batches {
-    /// The next batch; `None` after the last.
-    pub fn next(&mut self) -> Option<Loaded> {
+impl Iterator for Batches {
+    type Item = Loaded;
+
+    fn next(&mut self) -> Option<Loaded> {
         if self.next == self.count {
             return None;
         }
@@ -54,7 +55,9 @@ impl Batches {
         self.next += 1;
         Some(loaded)
     }
+}
 
+impl Batches {
     /// Gives the buffers of a batch back to the worker that made it.
     pub fn recycle(&mut self, loaded: Loaded) {
         // A worker that has made its last batch is gone, and needs no buffers.
