@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Exit code of a process that Ctrl-C stopped, as shells have it.
-const INTERRUPTED: u8 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 /// Watches a training from the command line.
 pub struct Console {

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use crate::{backend::Backend, experiment::trial::Options, train::Interrupt};
 
@@ -20,5 +20,16 @@ impl EngineArgs {
     /// The options of a trial.
     pub fn options(&self, interrupt: Interrupt) -> Options {
         Options { data_dir: self.data_dir.clone(), backend: self.backend, threads: self.threads, interrupt }
+    }
+
+    /// The same, as arguments of one of `jobs` processes that share the threads.
+    pub fn arguments(&self, jobs: usize) -> Vec<OsString> {
+        let threads = self.options(Interrupt::default()).threads() / jobs;
+        let mut arguments: Vec<OsString> = vec!["--threads".into(), threads.max(1).to_string().into()];
+        arguments.extend(["--backend".into(), self.backend.to_string().into()]);
+        if let Some(folder) = &self.data_dir {
+            arguments.extend(["--data-dir".into(), folder.into()]);
+        }
+        arguments
     }
 }

@@ -7,8 +7,10 @@ mod eval;
 mod graph;
 mod model;
 mod predict;
+mod report;
 mod run;
 mod summary;
+mod sweep;
 mod trial;
 
 use std::process::ExitCode;
@@ -29,8 +31,10 @@ enum Command {
     Eval(eval::Args),
     Graph(graph::Args),
     Predict(predict::Args),
+    Report(report::Args),
     Run(run::Args),
     Summary(summary::Args),
+    Sweep(sweep::Args),
     Trial(trial::Args),
 }
 
@@ -41,8 +45,10 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Summary(args) => summary::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Trial(args) => trial::run(&args),
     };
     result.unwrap_or_else(|report| {

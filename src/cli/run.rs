@@ -43,6 +43,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let params: BTreeMap<_, _> =
         args.param.iter().map(|text| Value::parse_assignment(text)).collect::<Result<_, _>>()?;
     let definition = Definition::read(&args.experiment, &Overrides { params, set: args.set.clone(), seed: args.seed })?;
+    let definition = definition.with(&[])?;
     let folder = args.output.clone().unwrap_or_else(|| {
         let stem = args.experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
         PathBuf::from("runs").join(format!("{stem}-{}", definition.identity()))

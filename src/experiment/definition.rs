@@ -64,6 +64,24 @@ impl Definition {
         Ok(Self { experiment, source: Source::read(&folder.join(MODEL))? })
     }
 
+    /// This definition with some keys changed: parameters of the model, and dotted keys of the
+    /// experiment. What the sweep varies is not part of the new one.
+    ///
+    /// # Errors
+    /// As [`overrides::apply`]'s.
+    pub fn with(&self, assignments: &[(String, Value)]) -> Result<Self, ExperimentError> {
+        let mut changed = self.clone();
+        changed.experiment.sweep = None;
+        for (key, value) in assignments {
+            if key.contains('.') {
+                changed.experiment = overrides::apply(&changed.experiment, &format!("{key}={value}"))?;
+            } else {
+                changed.experiment.params.insert(key.clone(), value.clone());
+            }
+        }
+        Ok(changed)
+    }
+
     /// Checks the model on a data set.
     ///
     /// # Errors

@@ -29,6 +29,19 @@ pub enum ExperimentError {
         #[help]
         help: Option<String>,
     },
+    #[error("`{text}` is no set of values: {message}")]
+    #[diagnostic(
+        code(vitx::sweep::axis),
+        help("e.g. patch_size=4,6,8, depth=4..=8:2, train.optimizer.learning_rate=log(1e-4, 1e-2, 5)")
+    )]
+    Axis { text: String, message: String },
+    #[error("{message}")]
+    #[diagnostic(code(vitx::sweep::plan))]
+    Sweep {
+        message: String,
+        #[help]
+        help: Option<String>,
+    },
     #[error("`{}` holds another trial: {difference}", folder.display())]
     #[diagnostic(code(vitx::experiment::other), help("give the new trial a folder of its own, or remove this one"))]
     Other { folder: PathBuf, difference: String },
@@ -56,7 +69,7 @@ pub enum ExperimentError {
 
 impl ExperimentError {
     /// Wraps an error of the file system with what was tried on which file.
-    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }

@@ -8,6 +8,7 @@
 //! | [`Definition`] | an experiment with its model's text: what defines a trial |
 //! | [`Setup`] | its data, architecture and input pipeline in memory |
 //! | [`trial`] | training a trial directory |
+//! | [`sweep`] | many trials: spaces, plans, executors |
 //! | `builtin.rs` | the experiments that the binary carries |
 
 mod builtin;
@@ -17,9 +18,10 @@ pub mod overrides;
 mod read;
 mod schema;
 mod setup;
+pub mod sweep;
 pub mod trial;
 
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;
-pub use schema::{Data, Experiment, Optimizer, Train};
+pub use schema::{Data, Experiment, Optimizer, Sweep, Train, Values};
 pub use setup::Setup;

@@ -23,6 +23,28 @@ pub struct Experiment {
     pub augmentation: Augmentation,
     #[serde(default)]
     pub train: Train,
+    /// What `vitx sweep` varies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
+}
+
+/// The variants of a sweep.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sweep {
+    /// Values by model parameter, or by dotted key of the experiment: a list, or a text as for
+    /// `--param` (`4..=8:2`).
+    pub params: BTreeMap<String, Values>,
+    /// How many seeds each variant is trained with, counting up from `train.seed`.
+    pub seeds: Option<u32>,
+}
+
+/// The values of one swept key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Values {
+    List(Vec<dsl::Value>),
+    Text(String),
 }
 
 /// Which images.

@@ -44,7 +44,8 @@ pub struct Options {
 }
 
 impl Options {
-    fn threads(&self) -> usize {
+    /// Worker threads of the backend.
+    pub fn threads(&self) -> usize {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 
@@ -100,6 +101,18 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// Whether no process holds the lock of a folder.
+    ///
+    /// # Errors
+    /// A lock that cannot be opened.
+    pub fn is_free(folder: &Path) -> Result<bool, ExperimentError> {
+        match Self::take(folder) {
+            Ok(_) => Ok(true),
+            Err(ExperimentError::Locked { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes the lock.
     ///
     /// # Errors

@@ -1,0 +1,163 @@
+use super::super::ExperimentError;
+use crate::dsl::Value;
+
+/// Most values of one axis: more is a slip of the keyboard.
+const MAX_VALUES: i64 = 10_000;
+
+/// One swept key: a parameter of the model, or a dotted key of the experiment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Axis {
+    pub key: String,
+    pub values: Vec<Value>,
+}
+
+impl Axis {
+    /// Reads `key=VALUES`, see [`Axis::new`].
+    ///
+    /// # Errors
+    /// [`ExperimentError::Axis`].
+    pub fn parse(text: &str) -> Result<Self, ExperimentError> {
+        let refuse = |message: &str| ExperimentError::Axis { text: text.to_owned(), message: message.to_owned() };
+        let (key, values) = text.split_once('=').ok_or_else(|| refuse("there is no `=`"))?;
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+        if key.trim().is_empty() || !key.trim().chars().all(word) {
+            return Err(refuse("the name before `=` is no parameter or key"));
+        }
+        Self::new(key.trim(), values)
+    }
+
+    /// Reads values separated by commas: literals (`8`, `gelu`, `[128, 64]`), ranges (`4..9`,
+    /// `4..=8:2`), and `log(FROM, TO, COUNT)` for values at equal ratios.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Axis`] for an empty or unreadable part, a repeated value, or too many.
+    pub fn new(key: &str, text: &str) -> Result<Self, ExperimentError> {
+        let refuse = |message: String| ExperimentError::Axis { text: format!("{key}={text}"), message };
+        let mut values = Vec::new();
+        for part in split(text) {
+            values.extend(part_values(part.trim()).map_err(refuse)?);
+        }
+        Self::of(key, values).map_err(|message| ExperimentError::Axis { text: format!("{key}={text}"), message })
+    }
+
+    /// An axis of given values.
+    ///
+    /// # Errors
+    /// What is wrong with them, as [`Axis::new`].
+    pub fn of(key: &str, values: Vec<Value>) -> Result<Self, String> {
+        if values.is_empty() {
+            return Err("it has no values".into());
+        }
+        if let Some(value) = values.iter().enumerate().find_map(|(i, v)| values[..i].contains(v).then_some(v)) {
+            return Err(format!("{value} stands there twice"));
+        }
+        Ok(Self { key: key.to_owned(), values })
+    }
+}
+
+/// Splits at the commas that are in no bracket.
+fn split(text: &str) -> Vec<&str> {
+    let (mut parts, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '[' | '(' => depth += 1,
+            ']' | ')' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+fn part_values(part: &str) -> Result<Vec<Value>, String> {
+    if part.is_empty() {
+        return Err("a value is missing between commas".into());
+    }
+    if let Some(arguments) = part.strip_prefix("log(").and_then(|rest| rest.strip_suffix(')')) {
+        return logarithmic(arguments);
+    }
+    if let Some((from, to)) = part.split_once("..") {
+        return range(from, to);
+    }
+    part.parse().map(|value| vec![value]).map_err(|error: crate::dsl::Diagnostics| format!("`{part}`: {error}"))
+}
+
+/// `4..9`, `4..=8`, each with `:step`.
+fn range(from: &str, to: &str) -> Result<Vec<Value>, String> {
+    let (to, step) = to.split_once(':').unwrap_or((to, "1"));
+    let (to, inclusive) = to.strip_prefix('=').map_or((to, false), |to| (to, true));
+    let whole = |text: &str| text.trim().parse::<i64>().map_err(|_| format!("`{text}` is no whole number"));
+    let (from, to, step) = (whole(from)?, whole(to)?, whole(step)?);
+    if step < 1 {
+        return Err("the step of a range must be at least 1".into());
+    }
+    let last = if inclusive { to } else { to.saturating_sub(1) };
+    let count = last.saturating_sub(from) / step;
+    if last < from {
+        return Err("the range is empty".into());
+    }
+    if count >= MAX_VALUES {
+        return Err(format!("the range has more than {MAX_VALUES} values"));
+    }
+    Ok((0..=count).map(|index| Value::Int(from + index * step)).collect())
+}
+
+/// `from, to, count`: equal ratios, both ends included.
+fn logarithmic(arguments: &str) -> Result<Vec<Value>, String> {
+    let parts: Vec<&str> = arguments.split(',').map(str::trim).collect();
+    let [from, to, count] = parts[..] else { return Err("log takes a first and a last value and a count".into()) };
+    let number = |text: &str| text.parse::<f64>().ok().filter(|value| *value > 0.0 && value.is_finite());
+    let (Some(from), Some(to)) = (number(from), number(to)) else {
+        return Err("the ends of log must be numbers above 0".into());
+    };
+    let count: i64 = count.parse().map_err(|_| format!("`{count}` is no count"))?;
+    if !(2..=MAX_VALUES).contains(&count) {
+        return Err(format!("the count of log must be from 2 to {MAX_VALUES}"));
+    }
+    let at = |index: i64| from * (to / from).powf(index as f64 / (count - 1) as f64);
+    // Four digits say what was meant: 0.001, not 0.0010000000000000002.
+    Ok((0..count).map(|index| Value::Float(format!("{:.3e}", at(index)).parse().unwrap_or(f64::NAN))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(text: &str) -> String {
+        Value::List(Axis::parse(text).unwrap().values).to_string()
+    }
+
+    #[test]
+    fn reads_lists_ranges_and_ratios() {
+        assert_eq!(values("patch_size=4,6,8"), "[4, 6, 8]");
+        assert_eq!(values("depth=4..=8:2"), "[4, 6, 8]");
+        assert_eq!(values("depth=1..3,8"), "[1, 2, 8]");
+        assert_eq!(values("units=[128, 64],[64]"), "[[128, 64], [64]]");
+        assert_eq!(values("activation=gelu,relu"), "[\"gelu\", \"relu\"]");
+        assert_eq!(values("train.optimizer.learning_rate=log(1e-4, 1e-2, 3)"), "[0.0001, 0.001, 0.01]");
+    }
+
+    #[test]
+    fn refuses_what_is_no_set() {
+        for text in [
+            "depth",
+            "=4",
+            "depth=",
+            "depth=4,,6",
+            "depth=4,4",
+            "depth=8..4",
+            "depth=1..9:0",
+            "depth=0..99999999999",
+            "lr=log(0,1,3)",
+            "lr=log(1,2)",
+            "a b=1",
+            "depth=[1",
+        ] {
+            assert!(matches!(Axis::parse(text), Err(ExperimentError::Axis { .. })), "{text}");
+        }
+    }
+}
