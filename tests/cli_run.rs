@@ -164,3 +164,20 @@ fn errors() {
     let left: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(left.len(), 3, "{left:?}");
 }
+
+#[test]
+fn bench_step_prints_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["bench", "step", "digits_vit.yaml", "--batch", "5", "--steps", "2", "-p", "depth=1", "--json"];
+    let output = run(folder.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let measured: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let keys: Vec<&str> = measured.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = "ms_per_step ms_min ms_max images_per_second gflops matmul_peak_gflops peak_memory_bytes threads \
+                    batch backend";
+    assert_eq!(keys, expected.split_whitespace().collect::<Vec<_>>());
+    let number = |key: &str| measured[key].as_f64().unwrap();
+    assert!(number("ms_min") > 0.0 && number("ms_min") <= number("ms_per_step"));
+    assert!(number("ms_per_step") <= number("ms_max") && number("gflops") < number("matmul_peak_gflops"));
+    assert_eq!(number("batch"), 5.0);
+}

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each with `Args` and `run`.
 
+mod bench;
 mod check;
 mod console;
 mod engine_args;
@@ -27,6 +28,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bench(bench::Args),
     Check(check::Args),
     Eval(eval::Args),
     Graph(graph::Args),
@@ -41,6 +43,7 @@ enum Command {
 /// Runs the program on the process' arguments. Errors print as diagnostics and give exit code 1.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Graph(args) => graph::run(&args),

@@ -9,9 +9,11 @@
 mod compile;
 mod engine;
 pub mod kernels;
+mod peak;
 mod plan;
 mod program;
 mod steps;
 
 pub use engine::CpuEngine;
+pub use peak::matmul_flops;
 pub use program::Program;

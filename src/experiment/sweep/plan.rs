@@ -1,7 +1,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{super::trial, Variant};
@@ -13,8 +13,12 @@ use crate::{
     train::replace,
 };
 
-/// Images of the steps that calibrate the prediction.
-const CALIBRATION_BATCH: usize = 16;
+/// Most images of the steps that calibrate the prediction.
+const CALIBRATION_BATCH: usize = 64;
+
+/// Timed steps: at least one, and more while they are short.
+const CALIBRATION_STEPS: u32 = 6;
+const CALIBRATION_TIME: Duration = Duration::from_millis(300);
 
 /// File in a trial's directory with what the sweep changed.
 const VARIANT: &str = "variant.json";
@@ -98,7 +102,7 @@ impl Plan {
     }
 }
 
-/// The second of two steps: the first one compiles.
+/// The fastest of a few steps after the first one, which compiles.
 fn seconds_per_image(
     definition: &Definition,
     architecture: Architecture,
@@ -108,14 +112,19 @@ fn seconds_per_image(
     let images = vec![0.5; size * architecture.image_shape().iter().product::<usize>()];
     let labels = vec![0; size];
     let mut engine = trial::engine(definition, architecture, options)?;
-    let mut seconds = 0.0;
-    for iteration in 0..2 {
+    let (mut fastest, begin) = (f64::INFINITY, Instant::now());
+    for iteration in 0..=CALIBRATION_STEPS {
         let start = Instant::now();
         let step = Step { epoch: 0, step: iteration, iteration: u64::from(iteration), learning_rate: 0.0 };
         engine.train_step(&Batch { images: &images, labels: &labels }, &step)?;
-        seconds = start.elapsed().as_secs_f64();
+        if iteration > 0 {
+            fastest = fastest.min(start.elapsed().as_secs_f64());
+            if begin.elapsed() > CALIBRATION_TIME {
+                break;
+            }
+        }
     }
-    Ok(seconds / size as f64)
+    Ok(fastest / size as f64)
 }
 
 impl Planned {

@@ -1,0 +1,148 @@
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Instant};
+
+use serde::Serialize;
+
+use super::{console::Console, engine_args::EngineArgs};
+use crate::{
+    backend::{Batch, Step, cpu::matmul_flops},
+    data::{self, DataError},
+    dsl::Value,
+    experiment::{Definition, ExperimentError, Overrides, trial},
+    graph::Initializer,
+    memory,
+    model::ImageSpec,
+    train::Interrupt,
+};
+
+/// What stands in for a data set that is not on this machine: images and classes of CIFAR-100.
+const STAND_IN: ImageSpec = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
+
+/// Measures speed on this machine
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    Step(StepArgs),
+}
+
+/// The training step alone, on random images that are already resized: forward, loss, backward, AdamW
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: vitx bench step experiments/cifar100_vit.yaml --batch 256 --steps 5 --json")]
+struct StepArgs {
+    /// Experiment file (.yaml)
+    #[arg(default_value = "experiments/cifar100_vit.yaml")]
+    experiment: PathBuf,
+    /// Images per step
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: u32,
+    /// Steps to time, after one that compiles and one that warms up
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Sets a parameter of the model, e.g. `-p patch_size=8`
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    param: Vec<String>,
+    /// Times evaluation: forward and loss only
+    #[arg(long)]
+    forward: bool,
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// What a measurement gives; the keys of `--json`.
+#[derive(Debug, Serialize)]
+struct Measured {
+    /// The median.
+    ms_per_step: f64,
+    ms_min: f64,
+    ms_max: f64,
+    images_per_second: f64,
+    /// Matrix products only, a multiply-add counting two, a step as three forward passes.
+    gflops: f64,
+    matmul_peak_gflops: f64,
+    peak_memory_bytes: Option<u64>,
+    threads: usize,
+    batch: usize,
+    backend: String,
+}
+
+pub fn run(args: &Args) -> miette::Result<ExitCode> {
+    match &args.what {
+        What::Step(args) => step(args),
+    }
+}
+
+fn step(args: &StepArgs) -> miette::Result<ExitCode> {
+    let params: BTreeMap<_, _> =
+        args.param.iter().map(|text| Value::parse_assignment(text)).collect::<Result<_, _>>()?;
+    let definition = Definition::read(&args.experiment, &Overrides { params, ..Overrides::default() })?;
+    let options = args.engine.options(Interrupt::default());
+    let data = &definition.experiment.data;
+    let spec = match data::describe(&data.name, &data.options(options.data_dir.clone())) {
+        Ok(described) => described.image(),
+        Err(DataError::NotFound { .. }) => STAND_IN,
+        Err(error) => return Err(error.into()),
+    };
+    let architecture = definition.architecture(&spec)?;
+    let batch = args.batch as usize;
+    let forward = architecture.summary().flops as f64;
+    let flops = batch as f64 * if args.forward { forward } else { 3.0 * forward };
+    let mut images = vec![0.0; batch * architecture.image_shape().iter().product::<usize>()];
+    Initializer::Uniform { limit: 1.7 }.fill(1, 0, &mut images);
+    let labels: Vec<u32> = (0..args.batch).map(|index| index % architecture.num_classes() as u32).collect();
+    let batch_of = Batch { images: &images, labels: &labels };
+    let mut engine = trial::engine(&definition, architecture, &options)?;
+    let mut times = Vec::new();
+    for iteration in 0..args.steps + 2 {
+        let start = Instant::now();
+        let step = Step { epoch: 0, step: iteration, iteration: u64::from(iteration), learning_rate: 1e-4 };
+        let outcome = if args.forward { engine.evaluate(&batch_of) } else { engine.train_step(&batch_of, &step) };
+        outcome.map_err(ExperimentError::from)?;
+        if iteration >= 2 {
+            times.push(1e3 * start.elapsed().as_secs_f64());
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    let median = 0.5 * (times[(times.len() - 1) / 2] + times[times.len() / 2]);
+    let threads = options.threads();
+    let measured = Measured {
+        ms_per_step: median,
+        ms_min: times[0],
+        ms_max: times[times.len() - 1],
+        images_per_second: 1e3 * batch as f64 / median,
+        gflops: flops / median / 1e6,
+        peak_memory_bytes: memory::peak_bytes(),
+        matmul_peak_gflops: matmul_flops(threads) / 1e9,
+        threads,
+        batch,
+        backend: options.backend.to_string(),
+    };
+    let console = Console::new();
+    if args.json {
+        console.line(&serde_json::to_string(&measured).map_err(|error| ExperimentError::Sweep {
+            message: format!("a measurement is no JSON: {error}"),
+            help: None,
+        })?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    console.line(&format!(
+        "batch {batch} on {threads} threads, {}: median {median:.1} ms/step ({:.1} .. {:.1}), {:.1} images/s",
+        measured.backend, measured.ms_min, measured.ms_max, measured.images_per_second
+    ));
+    console.line(&format!(
+        "{:.1} GFLOP/s, {:.0}% of the {:.1} that large matrix products reach here",
+        measured.gflops,
+        100.0 * measured.gflops / measured.matmul_peak_gflops,
+        measured.matmul_peak_gflops
+    ));
+    if let Some(bytes) = measured.peak_memory_bytes {
+        console.line(&format!("peak memory {} MiB", bytes >> 20));
+    }
+    Ok(ExitCode::SUCCESS)
+}
