@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use super::model::ModelArgs;
+use super::{console::Console, model::ModelArgs};
 use crate::{
     data,
     experiment::{Definition, Overrides},
@@ -27,6 +27,6 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     } else {
         args.model.architecture()?
     };
-    println!("{}: model `{}` is fine", file.display(), architecture.name());
+    Console::new().line(&format!("{}: model `{}` is fine", file.display(), architecture.name()));
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal, Write},
+    path::Path,
     process::ExitCode,
     time::Duration,
 };
@@ -11,7 +12,12 @@ use miette::IntoDiagnostic;
 
 use crate::{
     experiment::trial::Outcome,
-    train::{Interrupt, Observer, history::Epoch, metrics::Means},
+    report::plots,
+    train::{
+        Interrupt, Observer,
+        history::{self, Epoch},
+        metrics::Means,
+    },
 };
 
 /// Exit code of a process that Ctrl-C stopped, as shells have it.
@@ -89,9 +95,14 @@ pub fn handle_interrupts(interrupt: &Interrupt) -> miette::Result<()> {
     .into_diagnostic()
 }
 
-/// Prints how a trial ended, and gives the exit code that says so.
-pub fn report(console: &Console, outcome: &Outcome, resume: &str) -> ExitCode {
+/// Draws the curves of a trial, prints how it ended, and gives the exit code that says so.
+pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
     console.bar.finish_and_clear();
+    let drawn = history::read(&folder.join("metrics.jsonl")).and_then(|epochs| plots::write(folder, &epochs));
+    if let Err(error) = drawn {
+        // The training itself has succeeded.
+        let _ = writeln!(std::io::stderr(), "no plots: {error}");
+    }
     match outcome {
         Outcome::Finished(result) => {
             let time = Duration::from_secs_f64(result.seconds.max(0.0));
@@ -100,7 +111,7 @@ pub fn report(console: &Console, outcome: &Outcome, resume: &str) -> ExitCode {
             ExitCode::SUCCESS
         }
         Outcome::Interrupted => {
-            console.line(&format!("Interrupted, and saved. To continue: {resume}"));
+            console.line(&format!("Interrupted, and saved. To continue: vitx trial {}", folder.display()));
             ExitCode::from(INTERRUPTED)
         }
     }

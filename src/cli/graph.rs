@@ -1,31 +1,80 @@
 use std::process::ExitCode;
 
-use super::model::ModelArgs;
-use crate::dsl;
+use miette::{IntoDiagnostic, miette};
 
-/// Prints a model in the stable text form of a stage
+use super::{console::Console, model::ModelArgs};
+use crate::{
+    backend::AdamW,
+    dsl,
+    passes::{Lowering, Purpose, StepGraph},
+};
+
+/// Prints a model as it is at one stage of its compilation
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: vitx graph experiments/digits_vit.vitx --stage model")]
+#[command(after_help = "Examples:
+  vitx graph experiments/digits_vit.vitx --stage model
+  vitx graph experiments/digits_vit.vitx --stage training --format dot | dot -Tsvg > training.svg")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// How far the model is taken
     #[arg(long, value_enum, default_value_t = Stage::Model)]
     stage: Stage,
+    /// How it is written; the stages `syntax` and `model` are text only
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Images per batch of the graph
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: u32,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Stage {
     /// The syntax tree, comments included
     Syntax,
     /// Blocks expanded, names resolved, shapes inferred
     Model,
+    /// The graph of evaluation: operators, loss and logits
+    Forward,
+    /// The graph of a training step: forward, gradients, AdamW
+    Training,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Dot,
+    Mermaid,
+    Json,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
-    match args.stage {
-        Stage::Syntax => print!("{}", dsl::syntax_text(&dsl::parse(&args.model.source()?)?)),
-        Stage::Model => print!("{}", args.model.architecture()?.text()),
-    }
+    let purpose = match args.stage {
+        Stage::Syntax | Stage::Model if args.format != Format::Text => {
+            return Err(miette!(
+                help = "leave out --format, or add --stage forward or --stage training",
+                "this stage has no other form than text"
+            ));
+        }
+        Stage::Syntax => return show(&dsl::syntax_text(&dsl::parse(&args.model.source()?)?)),
+        Stage::Model => return show(&args.model.architecture()?.text()),
+        Stage::Forward => Purpose::Evaluate,
+        Stage::Training => Purpose::Train(AdamW::default().rule()),
+    };
+    let architecture = args.model.architecture()?;
+    let lowering: Box<Lowering> = Box::new(move |builder, batch| architecture.lower(builder, batch));
+    let graph = StepGraph::build(&lowering, args.batch as usize, purpose)
+        .map_err(|name| miette!("the loss does not depend on `{name}`"))?;
+    let listing = graph.listing();
+    show(&match args.format {
+        Format::Text => listing.text(),
+        Format::Dot => listing.dot(),
+        Format::Mermaid => listing.mermaid(),
+        Format::Json => serde_json::to_string_pretty(&listing).into_diagnostic()?,
+    })
+}
+
+fn show(text: &str) -> miette::Result<ExitCode> {
+    Console::new().line(text.trim_end());
     Ok(ExitCode::SUCCESS)
 }

@@ -65,5 +65,5 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     handle_interrupts(&interrupt)?;
     let mut console = Console::new();
     let outcome = trial::run(&folder, &options, &mut console)?;
-    Ok(report(&console, &outcome, &format!("vitx trial {}", folder.display())))
+    Ok(report(&console, &folder, &outcome))
 }

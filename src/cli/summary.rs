@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::model::ModelArgs;
+use super::{console::Console, model::ModelArgs};
 
 /// Prints layers, output shapes, parameters and FLOPs, as Keras' `Model.summary()`
 #[derive(Debug, clap::Args)]
@@ -26,10 +26,11 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    println!("model {} on images {:?}", architecture.name(), architecture.image_shape());
-    println!("{table}");
-    println!("Total parameters: {}", grouped(summary.parameters));
-    println!("FLOPs of a forward pass: {} per image", grouped(summary.flops));
+    let console = Console::new();
+    console.line(&format!("model {} on images {:?}", architecture.name(), architecture.image_shape()));
+    console.line(&table.to_string());
+    console.line(&format!("Total parameters: {}", grouped(summary.parameters)));
+    console.line(&format!("FLOPs of a forward pass: {} per image", grouped(summary.flops)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -20,5 +20,5 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     handle_interrupts(&interrupt)?;
     let mut console = Console::new();
     let outcome = trial::run(&args.directory, &args.engine.options(interrupt), &mut console)?;
-    Ok(report(&console, &outcome, &format!("vitx trial {}", args.directory.display())))
+    Ok(report(&console, &args.directory, &outcome))
 }

@@ -7,6 +7,7 @@
 //! | `input.json` | what a picture needs to be classified: [`Input`] |
 //! | `metrics.jsonl` | one line per epoch |
 //! | `last.safetensors`, `best.safetensors` | checkpoints |
+//! | `history.csv`, `loss.svg`, `loss.png`, ... | the curves, drawn at the end |
 //! | `result.json` or `failure.json` | how it ended |
 //! | `lock` | held by the process that trains |
 

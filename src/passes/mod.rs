@@ -2,11 +2,13 @@
 
 mod autodiff;
 mod decompose;
+mod listing;
 mod optimizer;
 mod training;
 
 pub use autodiff::Autodiff;
 pub use decompose::Decompose;
+pub use listing::{Entry, Listing};
 pub use optimizer::{OptimizerState, Updates};
 pub use training::{Lowering, Purpose, StepGraph};
 

@@ -1,5 +1,6 @@
 //! Reads trial directories, and prints them: tables and exports.
 
+pub mod plots;
 mod record;
 mod table;
 

@@ -1,0 +1,39 @@
+//! The graphs of the shipped models, as `vitx graph` prints them.
+
+use std::process::Command;
+
+fn graph(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_vitx"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .arg("graph")
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn forward_and_training_graphs_of_every_shipped_model() {
+    for model in ["cifar100_vit", "cifar10_vit", "digits_vit"] {
+        let file = format!("experiments/{model}.vitx");
+        for stage in ["forward", "training"] {
+            let text = graph(&[&file, "--stage", stage, "--batch", "2", "--param", "depth=1"]);
+            insta::assert_snapshot!(format!("{model}_{stage}"), text);
+        }
+    }
+}
+
+#[test]
+fn every_form_has_every_node_and_edge() {
+    let form = |format| graph(&["experiments/digits_vit.vitx", "--stage", "training", "--format", format]);
+    let text = form("text");
+    let listing: serde_json::Value = serde_json::from_str(&form("json")).unwrap();
+    let nodes = listing["nodes"].as_array().unwrap();
+    assert_eq!(text.lines().count(), nodes.len() + 1);
+    let (dot, mermaid) = (form("dot"), form("mermaid"));
+    assert_eq!(dot.matches("[label=").count(), nodes.len());
+    assert_eq!(mermaid.matches("[\"").count(), nodes.len());
+    assert_eq!(dot.matches(" -> ").count(), mermaid.matches(" --> ").count());
+    assert!(dot.matches(" -> ").count() > nodes.len());
+}
