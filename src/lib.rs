@@ -5,14 +5,14 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`dsl`] | parser, syntax tree with spans, formatter, diagnostics |
+//! | [`dsl`] | parser, syntax tree with spans, diagnostics |
 //! | [`model`] | elaboration to a checked architecture; one file per layer; summary |
-//! | [`graph`] | the vitx operators on luminal's `Graph`, the builder, the stable text form |
-//! | [`passes`] | luminal `Compiler`s: autodiff, optimizer update, decompose |
+//! | [`graph`] | the vitx operators on luminal's `Graph`, the builder |
+//! | [`passes`] | luminal `Compiler`s: autodiff, optimizer update, decompose; the listing of a graph |
 //! | [`backend`] | `reference` (luminal's own CPU compiler) and `cpu` (ours) |
 //! | [`data`] | datasets, augmentation, loader |
 //! | [`train`] | the loop, metrics, checkpoints |
-//! | [`experiment`] | YAML, overrides, trials |
+//! | [`experiment`] | YAML, overrides, trials, sweeps |
 //! | [`report`] | tables, plots, exports |
 //! | [`cli`] | one file per subcommand |
 
