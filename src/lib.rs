@@ -5,7 +5,7 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`dsl`] | parser, syntax tree with spans, diagnostics |
+//! | [`dsl`] | parser, syntax tree with spans, formatter, diagnostics |
 //! | [`model`] | elaboration to a checked architecture; one file per layer; summary |
 //! | [`graph`] | the vitx operators on luminal's `Graph`, the builder |
 //! | [`passes`] | luminal `Compiler`s: autodiff, optimizer update, decompose; the listing of a graph |

@@ -5,6 +5,7 @@ mod check;
 mod console;
 mod engine_args;
 mod eval;
+mod fmt;
 mod graph;
 mod model;
 mod predict;
@@ -31,6 +32,7 @@ enum Command {
     Bench(bench::Args),
     Check(check::Args),
     Eval(eval::Args),
+    Fmt(fmt::Args),
     Graph(graph::Args),
     Predict(predict::Args),
     Report(report::Args),
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Fmt(args) => fmt::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Report(args) => report::run(&args),

@@ -1,10 +1,11 @@
-//! The text language of models: parser, syntax tree with spans, diagnostics.
+//! The text language of models: parser, syntax tree with spans, formatter, diagnostics.
 //!
 //! Nothing here knows what a layer is. A text is parsed whatever its mistakes: each costs one
 //! statement and gives one diagnostic, and the rest is still there for the model room to check.
 
 mod brackets;
 mod diagnostics;
+mod format;
 mod parse;
 mod source;
 mod suggest;
@@ -13,6 +14,7 @@ mod syntax_text;
 mod value;
 
 pub use diagnostics::{Diagnostics, Problem};
+pub use format::format;
 pub use parse::parse;
 pub(crate) use parse::parse_tolerant;
 pub use source::{MAX_SOURCE_BYTES, Source};

@@ -1,0 +1,464 @@
+//! The one way to write a text: four spaces, one statement a line, lists broken where they are too
+//! long for a line or end in a comma.
+
+mod comments;
+
+use comments::Comments;
+
+use super::{
+    Diagnostics, Source, parse,
+    syntax::{Argument, Body, Definition, DefinitionKind, Expr, ExprKind, File, Parameter, Span, StatementKind},
+};
+
+/// Columns of a line.
+const WIDTH: usize = 120;
+const INDENT: usize = 4;
+
+/// Writes a text in the standard form. Comments stay: at the end of a line those that were there,
+/// others on lines of their own before what they stand in. Formatting twice changes nothing more.
+///
+/// # Errors
+/// The syntax errors of the text.
+pub fn format(source: &Source) -> Result<String, Diagnostics> {
+    let file = parse(source)?;
+    let mut writer = Writer { comments: Comments::new(&source.text, &file), out: String::new(), column: 0, indent: 0 };
+    writer.file(&file);
+    Ok(writer.out)
+}
+
+/// What stands in a sequence: between two brackets, or in the file.
+trait Item {
+    fn span(&self) -> Span;
+    /// The sequences of its own, whose comments are theirs.
+    fn sequences(&self, spans: &mut Vec<Span>);
+}
+
+impl Item for Definition {
+    fn span(&self) -> Span {
+        self.span
+    }
+
+    fn sequences(&self, spans: &mut Vec<Span>) {
+        if !self.parameters.is_empty() {
+            spans.push(self.parameters_span);
+        }
+        spans.push(self.body.span);
+    }
+}
+
+impl Item for Parameter {
+    fn span(&self) -> Span {
+        self.span
+    }
+
+    fn sequences(&self, spans: &mut Vec<Span>) {
+        if let Some(default) = &self.default {
+            default.sequences(spans);
+        }
+    }
+}
+
+impl Item for Argument {
+    fn span(&self) -> Span {
+        self.span
+    }
+
+    fn sequences(&self, spans: &mut Vec<Span>) {
+        self.value.sequences(spans);
+    }
+}
+
+impl Item for super::syntax::Statement {
+    fn span(&self) -> Span {
+        self.span
+    }
+
+    fn sequences(&self, spans: &mut Vec<Span>) {
+        match &self.kind {
+            StatementKind::Let { value, .. } | StatementKind::Apply { value, .. } => value.sequences(spans),
+            StatementKind::Invalid => {}
+        }
+    }
+}
+
+impl Item for Expr {
+    fn span(&self) -> Span {
+        self.span
+    }
+
+    fn sequences(&self, spans: &mut Vec<Span>) {
+        match &self.kind {
+            ExprKind::Literal(_) => {}
+            ExprKind::List(items) if items.is_empty() => {}
+            ExprKind::List(_) => spans.push(self.span),
+            ExprKind::Group(inner) | ExprKind::Negate(inner) => inner.sequences(spans),
+            ExprKind::Chain { first, rest } => {
+                first.sequences(spans);
+                rest.iter().for_each(|(_, operand)| operand.sequences(spans));
+            }
+            ExprKind::Flow(steps) => steps.iter().for_each(|step| step.sequences(spans)),
+            ExprKind::Call { arguments, .. } if arguments.is_empty() => {}
+            ExprKind::Call { name, .. } => spans.push(Span::new(name.span.end, self.span.end)),
+            ExprKind::Residual(body) | ExprKind::Branch(body) => spans.push(body.span),
+            ExprKind::Repeat { repeated, count } => {
+                repeated.sequences(spans);
+                count.sequences(spans);
+            }
+        }
+    }
+}
+
+struct Writer<'a> {
+    comments: Comments<'a>,
+    out: String,
+    /// Characters on the current line.
+    column: usize,
+    indent: usize,
+}
+
+impl Writer<'_> {
+    fn push(&mut self, text: &str) {
+        self.out.push_str(text);
+        self.column += text.chars().count();
+    }
+
+    fn newline(&mut self) {
+        self.out.push('\n');
+        let indent = self.indent * INDENT;
+        self.out.extend(std::iter::repeat_n(' ', indent));
+        self.column = indent;
+    }
+
+    /// Ends a line whose blanks would trail.
+    fn blank_line(&mut self) {
+        self.out.truncate(self.out.trim_end_matches(' ').len());
+        self.newline();
+    }
+
+    fn file(&mut self, file: &File) {
+        let end = self.comments.text().len();
+        let mut previous = None;
+        for definition in &file.definitions {
+            let start = previous.unwrap_or(0);
+            let between = self.between(start, definition, previous.is_some(), end);
+            if previous.is_some() {
+                self.newline();
+                self.newline();
+            }
+            self.own_lines(&between);
+            self.definition(definition);
+            previous = Some(self.comments.end(definition.span));
+        }
+        let last = self.comments.take(Span::new(previous.unwrap_or(0), end));
+        for (index, comment) in last.iter().enumerate() {
+            let trailing = index == 0 && previous.is_some_and(|end| !self.comments.newline(end, comment.span.start));
+            if trailing {
+                self.push(" ");
+            } else if previous.is_some() || index > 0 {
+                self.newline();
+                if comment.blank_before || (index == 0 && previous.is_some()) {
+                    self.blank_line();
+                }
+            }
+            self.push(&comment.text);
+        }
+        if !self.out.is_empty() {
+            self.out.push('\n');
+        }
+    }
+
+    /// The comments before an item and those loose in it; what trails the item before is written.
+    fn between(&mut self, start: usize, item: &impl Item, trails: bool, end: usize) -> Vec<comments::Placed> {
+        let span = item.span();
+        let mut before = self.comments.take(Span::new(start, span.start.min(end)));
+        if trails && before.first().is_some_and(|first| !self.comments.newline(start, first.span.start)) {
+            let first = before.remove(0);
+            self.push(" ");
+            self.push(&first.text);
+        }
+        let mut own = Vec::new();
+        item.sequences(&mut own);
+        before.extend(self.comments.take_loose(span, &own));
+        before
+    }
+
+    /// Comments on lines of their own, before what the cursor is at.
+    fn own_lines(&mut self, comments: &[comments::Placed]) {
+        for (index, comment) in comments.iter().enumerate() {
+            self.push(&comment.text);
+            self.newline();
+            let followed_by_blank = comment.blank_after && index + 1 == comments.len();
+            if followed_by_blank || comments.get(index + 1).is_some_and(|next| next.blank_before) {
+                self.blank_line();
+            }
+        }
+    }
+
+    fn definition(&mut self, definition: &Definition) {
+        self.push(match definition.kind {
+            DefinitionKind::Model => "model ",
+            DefinitionKind::Block => "block ",
+        });
+        self.push(&definition.name.text);
+        if !definition.parameters.is_empty() {
+            let flat = self.flat_items(&definition.parameters, definition.parameters_span, |writer, parameter| {
+                let mut text = parameter.name.text.clone();
+                if let Some(default) = &parameter.default {
+                    text += " = ";
+                    text += &writer.flat(default)?;
+                }
+                Some(text)
+            });
+            self.sequence(
+                ('(', ')'),
+                definition.parameters_span,
+                &definition.parameters,
+                flat,
+                2,
+                |writer, parameter| {
+                    writer.push(&parameter.name.text);
+                    if let Some(default) = &parameter.default {
+                        writer.push(" = ");
+                        writer.expr(default, 1);
+                    }
+                },
+            );
+        }
+        self.push(" ");
+        self.body(&definition.body);
+    }
+
+    fn body(&mut self, body: &Body) {
+        let end = body.span.end.saturating_sub(1).max(body.span.start);
+        self.push("{");
+        self.indent += 1;
+        let mut previous = body.span.start + 1;
+        for (index, statement) in body.statements.iter().enumerate() {
+            let between = self.between(previous, statement, index > 0, end);
+            self.newline();
+            let first = between.first().map_or(statement.span.start, |comment| comment.span.start);
+            let first = first.min(statement.span.start);
+            if index > 0 && self.comments.blank_before(first) {
+                self.blank_line();
+            }
+            self.own_lines(&between);
+            match &statement.kind {
+                StatementKind::Let { name, value } => {
+                    self.push("let ");
+                    self.push(&name.text);
+                    self.push(" = ");
+                    self.expr(value, 0);
+                }
+                StatementKind::Apply { label, value } => {
+                    if let Some(label) = label {
+                        self.push(&label.text);
+                        self.push(": ");
+                    }
+                    self.expr(value, 0);
+                }
+                StatementKind::Invalid => {}
+            }
+            previous = self.comments.end(statement.span);
+        }
+        let any = self.dangling(previous, end, !body.statements.is_empty());
+        self.indent -= 1;
+        if any || !body.statements.is_empty() {
+            self.newline();
+        }
+        self.push("}");
+    }
+
+    /// Comments between the last item of a sequence and its closing bracket.
+    fn dangling(&mut self, start: usize, end: usize, after_item: bool) -> bool {
+        let comments = self.comments.take(Span::new(start, end));
+        for (index, comment) in comments.iter().enumerate() {
+            if index == 0 && after_item && !self.comments.newline(start, comment.span.start) {
+                self.push(" ");
+            } else {
+                self.newline();
+                if comment.blank_before && (index > 0 || after_item) {
+                    self.blank_line();
+                }
+            }
+            self.push(&comment.text);
+        }
+        !comments.is_empty()
+    }
+
+    /// Items between brackets: on this line where `flat` fits before `reserved` more characters.
+    fn sequence<T: Item>(
+        &mut self,
+        (open, close): (char, char),
+        span: Span,
+        items: &[T],
+        flat: Option<String>,
+        reserved: usize,
+        write: impl Fn(&mut Self, &T),
+    ) {
+        if let Some(flat) = flat.filter(|flat| self.column + flat.chars().count() + 2 + reserved <= WIDTH) {
+            self.push(&format!("{open}{flat}{close}"));
+            return;
+        }
+        let end = self.comments.end(span);
+        self.push(open.encode_utf8(&mut [0; 4]));
+        self.indent += 1;
+        let mut previous = span.start;
+        for (index, item) in items.iter().enumerate() {
+            let between = self.between(previous, item, index > 0, end);
+            self.newline();
+            self.own_lines(&between);
+            write(self, item);
+            self.push(",");
+            previous = self.comments.end(item.span());
+        }
+        self.dangling(previous, end, true);
+        self.indent -= 1;
+        self.newline();
+        self.push(close.encode_utf8(&mut [0; 4]));
+    }
+
+    fn expr(&mut self, expr: &Expr, reserved: usize) {
+        if let Some(flat) = self.flat(expr).filter(|flat| self.column + flat.chars().count() + reserved <= WIDTH) {
+            return self.push(&flat);
+        }
+        match &expr.kind {
+            ExprKind::Literal(_) => {
+                let text = self.comments.slice(expr.span).to_owned();
+                self.push(&text);
+            }
+            ExprKind::List(items) if items.is_empty() => self.push("[]"),
+            ExprKind::List(items) => {
+                self.sequence(('[', ']'), expr.span, items, None, 0, |writer, item| writer.expr(item, 1));
+            }
+            ExprKind::Group(inner) => {
+                self.push("(");
+                self.expr(inner, reserved + 1);
+                self.push(")");
+            }
+            ExprKind::Negate(inner) => {
+                self.push("-");
+                self.expr(inner, reserved);
+            }
+            ExprKind::Chain { first, rest } => {
+                self.expr(first, 0);
+                self.indent += 1;
+                for (operator, operand) in rest {
+                    self.newline();
+                    self.push(operator.symbol());
+                    self.push(" ");
+                    self.expr(operand, reserved);
+                }
+                self.indent -= 1;
+            }
+            ExprKind::Flow(steps) => {
+                for (index, step) in steps.iter().enumerate() {
+                    if index == 1 {
+                        self.indent += 1;
+                    }
+                    if index > 0 {
+                        self.newline();
+                        self.push("-> ");
+                    }
+                    self.expr(step, reserved);
+                }
+                self.indent -= 1;
+            }
+            ExprKind::Call { name, arguments } => {
+                self.push(&name.text);
+                if !arguments.is_empty() {
+                    let span = Span::new(name.span.end, expr.span.end);
+                    self.sequence(('(', ')'), span, arguments, None, reserved, |writer, argument| {
+                        if let Some(name) = &argument.name {
+                            writer.push(&name.text);
+                            writer.push(" = ");
+                        }
+                        writer.expr(&argument.value, 1);
+                    });
+                }
+            }
+            ExprKind::Residual(body) => {
+                self.push("residual ");
+                self.body(body);
+            }
+            ExprKind::Branch(body) => self.body(body),
+            ExprKind::Repeat { repeated, count } => {
+                self.push("repeat ");
+                if let ExprKind::Branch(body) = &repeated.kind {
+                    self.push("×");
+                    self.expr(count, 2);
+                    self.push(" ");
+                    self.body(body);
+                } else {
+                    let count_len = self.flat(count).map_or(0, |flat| flat.chars().count());
+                    self.expr(repeated, reserved + 2 + count_len);
+                    self.push(" ×");
+                    self.expr(count, reserved);
+                }
+            }
+        }
+    }
+
+    /// The expression on one line, `None` where it has a body or a comment, asks for several lines,
+    /// or is too long for any.
+    fn flat(&self, expr: &Expr) -> Option<String> {
+        let text = match &expr.kind {
+            ExprKind::Literal(_) => self.comments.slice(expr.span).to_owned(),
+            ExprKind::List(items) if items.is_empty() => "[]".to_owned(),
+            ExprKind::List(items) => {
+                format!("[{}]", self.flat_items(items, expr.span, |writer, item| writer.flat(item))?)
+            }
+            ExprKind::Group(inner) => format!("({})", self.flat(inner)?),
+            ExprKind::Negate(inner) => format!("-{}", self.flat(inner)?),
+            ExprKind::Chain { first, rest } => {
+                let mut text = self.flat(first)?;
+                for (operator, operand) in rest {
+                    text += &format!(" {} {}", operator.symbol(), self.flat(operand)?);
+                }
+                text
+            }
+            ExprKind::Flow(steps) => steps.iter().map(|step| self.flat(step)).collect::<Option<Vec<_>>>()?.join(" -> "),
+            ExprKind::Call { name, arguments } if arguments.is_empty() => name.text.clone(),
+            ExprKind::Call { name, arguments } => {
+                let span = Span::new(name.span.end, expr.span.end);
+                let arguments = self.flat_items(arguments, span, |writer, argument| {
+                    let value = writer.flat(&argument.value)?;
+                    Some(argument.name.as_ref().map_or(value.clone(), |name| format!("{} = {value}", name.text)))
+                })?;
+                format!("{}({arguments})", name.text)
+            }
+            ExprKind::Residual(_) | ExprKind::Branch(_) => return None,
+            ExprKind::Repeat { repeated, count } => {
+                format!("repeat {} ×{}", self.flat(repeated)?, self.flat(count)?)
+            }
+        };
+        (text.chars().count() <= WIDTH).then_some(text)
+    }
+
+    fn flat_items<T: Item>(
+        &self,
+        items: &[T],
+        span: Span,
+        flat: impl Fn(&Self, &T) -> Option<String>,
+    ) -> Option<String> {
+        let end = self.comments.end(span);
+        if self.comments.any(Span::new(span.start, end)) {
+            return None;
+        }
+        let asks_for_lines = items.last().is_some_and(|last| {
+            let rest = Span::new(self.comments.end(last.span()), end);
+            self.comments.slice(rest).contains(',')
+        });
+        if asks_for_lines {
+            return None;
+        }
+        let mut text = String::new();
+        for (index, item) in items.iter().enumerate() {
+            text += if index == 0 { "" } else { ", " };
+            text += &flat(self, item)?;
+            if text.len() > 4 * WIDTH {
+                return None;
+            }
+        }
+        Some(text)
+    }
+}
