@@ -1,34 +1,28 @@
 //! The seed model's training step on the CPU backend: `cargo bench --bench train_step`.
 
-#[path = "../tests/common/seed.rs"]
-mod seed;
+use std::collections::BTreeMap;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use seed::Config;
 use vitx::{
     backend::{AdamW, Batch, Engine, EngineOptions, Step, cpu::CpuEngine},
+    dsl::Source,
     graph::Initializer,
+    model::{ImageSpec, elaborate},
 };
 
 fn train_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("train_step");
     group.sample_size(10);
+    let source = Source::new("cifar100_vit.vitx", include_str!("../experiments/cifar100_vit.vitx"));
+    let data = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
     for batch in [16, 64] {
-        let config = Config {
-            image: 72,
-            patch: 6,
-            dim: 64,
-            heads: 4,
-            depth: 8,
-            classes: 100,
-            dropout: 0.1,
-            head: vec![2048, 1024],
-        };
+        let architecture = elaborate(&source, &BTreeMap::new(), &data).expect("the shipped model is right");
+        let pixels: usize = architecture.image_shape().iter().product();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let options = EngineOptions { optimizer: AdamW::default(), seed: 1, threads };
-        let mut engine =
-            CpuEngine::new(Box::new(move |b, batch| config.lower(b, batch)), options).expect("threads start");
-        let mut images = vec![0.0; batch * 72 * 72 * 3];
+        let mut engine = CpuEngine::new(Box::new(move |builder, batch| architecture.lower(builder, batch)), options)
+            .expect("threads start");
+        let mut images = vec![0.0; batch * pixels];
         Initializer::Uniform { limit: 1.0 }.fill(1, 0, &mut images);
         let labels: Vec<u32> = (0..batch as u32).map(|index| index % 100).collect();
         let mut iteration = 0;

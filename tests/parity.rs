@@ -1,28 +1,68 @@
 //! The seed model against Keras: logits, loss, gradients, and three AdamW steps, for every
 //! `*.safetensors` in `tests/fixtures/parity/` and in the folder that `VITX_PARITY_DIR` names.
 
-#[path = "common/seed.rs"]
-mod seed;
-
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
 
 use safetensors::SafeTensors;
-use seed::Config;
-use vitx::backend::{AdamW, Batch, Engine, EngineOptions, StateTensor, Step, cpu::CpuEngine};
+use vitx::{
+    backend::{AdamW, Batch, Engine, EngineOptions, StateTensor, Step, cpu::CpuEngine},
+    data::resize::resize,
+    dsl::Source,
+    model::{Architecture, ImageSpec, elaborate},
+};
 
-fn config(metadata: &HashMap<String, String>) -> Config {
-    let number = |key: &str| metadata[key].parse().unwrap();
-    let head = metadata["head"].trim_matches(['[', ']']).split(',').filter(|text| !text.trim().is_empty());
-    Config {
-        image: number("image"),
-        patch: number("patch"),
-        dim: number("dim"),
-        heads: number("heads"),
-        depth: number("depth"),
-        classes: number("classes"),
-        dropout: 0.0,
-        head: head.map(|text| text.trim().parse().unwrap()).collect(),
+/// The seed's model with the configuration of a fixture, dropout off.
+fn architecture(metadata: &HashMap<String, String>) -> Architecture {
+    let number = |key: &str| metadata[key].parse::<usize>().unwrap();
+    let head = metadata["head"].trim_matches(['[', ']']);
+    let head = if head.trim().is_empty() { String::new() } else { format!("head: mlp([{head}])") };
+    let text = format!(
+        "model vit(patch_size = {}, projection_dim = {}, num_heads = {}, depth = {}) {{
+            patches(patch_size)
+            patch_encoder(projection_dim)
+            repeat transformer_block(
+                num_heads,
+                key_dim = projection_dim,
+                units = [projection_dim * 2, projection_dim],
+            ) ×depth
+            norm: layer_norm(epsilon = 1e-6)
+            flatten
+            {head}
+            classify: dense(num_classes)
+        }}",
+        number("patch"),
+        number("dim"),
+        number("heads"),
+        number("depth"),
+    );
+    let image = number("image");
+    let data = ImageSpec { height: image, width: image, channels: 3, num_classes: number("classes") };
+    elaborate(&Source::new("parity.vitx", text), &BTreeMap::new(), &data).unwrap()
+}
+
+/// What the fixture calls a parameter: `transformer_block0/mlp/dense1/kernel` is `block0/mlp1/kernel`,
+/// `head/dense0/bias` is `head0/bias`. A number that is not there is a 0: there is only one.
+fn fixture_name(name: &str) -> String {
+    let numbered = |part: &str, prefix: &str| {
+        let number = part.strip_prefix(prefix)?;
+        Some(if number.is_empty() { "0".to_owned() } else { number.to_owned() })
+    };
+    let parts: Vec<&str> = name.split('/').collect();
+    let mut out: Vec<String> = Vec::new();
+    for part in parts {
+        match (out.last().map(String::as_str), numbered(part, "transformer_block"), numbered(part, "dense")) {
+            (_, Some(number), _) => out.push(format!("block{number}")),
+            (Some("mlp" | "head"), _, Some(number)) => {
+                let last = out.pop().unwrap();
+                out.push(format!("{last}{number}"));
+            }
+            _ => out.push(part.to_owned()),
+        }
     }
+    out.join("/")
 }
 
 fn fixtures() -> Vec<PathBuf> {
@@ -58,16 +98,18 @@ fn assert_near(what: &str, actual: &[f32], expected: &[f32], relative: f64, floo
     assert!(difference <= relative * norm + floor, "{what}: off by {difference:e} of {norm:e}");
 }
 
-fn engine(config: &Config, file: &SafeTensors, threads: usize) -> CpuEngine {
-    let lowered = config.clone();
+fn engine(architecture: Architecture, file: &SafeTensors, threads: usize) -> CpuEngine {
     let options = EngineOptions { optimizer: AdamW::default(), seed: 1, threads };
-    let mut engine = CpuEngine::new(Box::new(move |b, batch| lowered.lower(b, batch)), options).unwrap();
+    let mut engine =
+        CpuEngine::new(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap();
     let weights: Vec<StateTensor> = engine
         .state()
         .into_iter()
         .filter(|tensor| !tensor.name.starts_with("adamw/"))
-        .map(|tensor| StateTensor { data: floats(file, &format!("weight/{}", tensor.name)), ..tensor })
+        .map(|tensor| StateTensor { data: floats(file, &format!("weight/{}", fixture_name(&tensor.name))), ..tensor })
         .collect();
+    let given = file.names().into_iter().filter(|name| name.starts_with("weight/")).count();
+    assert_eq!(weights.len(), given, "the model has other parameters than the fixture");
     engine.load_state(&weights).unwrap();
     engine
 }
@@ -79,18 +121,18 @@ fn keras() {
     for path in fixtures {
         let bytes = std::fs::read(&path).unwrap();
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-        let config = config(metadata.metadata().as_ref().unwrap());
+        let architecture = architecture(metadata.metadata().as_ref().unwrap());
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let (images, labels) = (floats(&file, "images"), labels(&file));
         let batch = Batch { images: &images, labels: &labels };
-        let mut engine = engine(&config, &file, 2);
+        let mut engine = engine(architecture, &file, 2);
         let at = |what: &str| format!("{}: {what}", path.display());
 
         let loss = engine.evaluate(&batch).unwrap();
         assert_near(&at("loss"), &[loss], &floats(&file, "loss"), 1e-5, 0.0);
         assert_near(&at("logits"), engine.logits(), &floats(&file, "logits"), 1e-5, 0.0);
         for gradient in engine.gradients(&batch).unwrap() {
-            let expected = floats(&file, &format!("grad/{}", gradient.name));
+            let expected = floats(&file, &format!("grad/{}", fixture_name(&gradient.name)));
             assert_near(&at(&gradient.name), &gradient.data, &expected, 1e-4, 1e-6);
         }
         let mut last = 0.0;
@@ -104,8 +146,28 @@ fn keras() {
             if tensor.name.starts_with("adamw/") || tensor.name.ends_with("key/bias") {
                 continue;
             }
-            let expected = floats(&file, &format!("step3/{}", tensor.name));
+            let expected = floats(&file, &format!("step3/{}", fixture_name(&tensor.name)));
             assert_near(&at(&tensor.name), &tensor.data, &expected, 1e-4, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn resizing() {
+    for path in fixtures() {
+        let bytes = std::fs::read(&path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let Ok(picture) = file.tensor("resize/in") else { continue };
+        let expected = file.tensor("resize/out").unwrap();
+        let size = |shape: &[usize]| (shape[1], shape[2]);
+        let (from, to, channels) = (size(picture.shape()), size(expected.shape()), picture.shape()[3]);
+        let actual = resize(&floats(&file, "resize/in"), from, channels, to);
+        for (index, (actual, expected)) in actual.iter().zip(floats(&file, "resize/out")).enumerate() {
+            assert!(
+                (actual - expected).abs() <= 0.255,
+                "{}: element {index}: {actual}, not {expected}",
+                path.display()
+            );
         }
     }
 }
@@ -115,12 +177,12 @@ fn one_thread_and_two_give_the_same_bits() {
     let path = &fixtures()[0];
     let bytes = std::fs::read(path).unwrap();
     let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-    let config = config(metadata.metadata().as_ref().unwrap());
+    let metadata = metadata.metadata().as_ref().unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let images: Vec<f32> = floats(&file, "images").repeat(10);
     let labels = labels(&file).repeat(10);
     let run = |threads| {
-        let mut engine = engine(&config, &file, threads);
+        let mut engine = engine(architecture(metadata), &file, threads);
         for (step, count) in [40, 37, 1].into_iter().enumerate() {
             let pixels = images.len() / labels.len();
             let batch = Batch { images: &images[..count * pixels], labels: &labels[..count] };

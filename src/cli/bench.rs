@@ -1,10 +1,11 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Instant};
 
+use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
 use super::{console::Console, engine_args::EngineArgs};
 use crate::{
-    backend::{Batch, Step, cpu::matmul_flops},
+    backend::{Batch, OperatorTime, Step, cpu::matmul_flops},
     data::{self, DataError},
     dsl::Value,
     experiment::{Definition, ExperimentError, Overrides, trial},
@@ -48,6 +49,9 @@ struct StepArgs {
     /// Times evaluation: forward and loss only
     #[arg(long)]
     forward: bool,
+    /// Shows where the time goes, by operator
+    #[arg(long)]
+    profile: bool,
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
@@ -70,6 +74,54 @@ struct Measured {
     threads: usize,
     batch: usize,
     backend: String,
+    /// With `--profile`, longest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    profile: Vec<Profiled>,
+}
+
+/// The share of one operator in a step.
+#[derive(Debug, Serialize)]
+struct Profiled {
+    operator: String,
+    calls: f64,
+    /// Per step, summed over threads.
+    thread_ms: f64,
+    /// Of the time of all threads.
+    share: f64,
+    /// Of one thread; zero for what is no matrix product.
+    gflops: f64,
+}
+
+/// The engine's profile per step.
+fn profiled(times: &[OperatorTime], steps: f64) -> Vec<Profiled> {
+    let total: f64 = times.iter().map(|time| time.time.as_secs_f64()).sum();
+    let profiled = |time: &OperatorTime| {
+        let seconds = time.time.as_secs_f64().max(f64::MIN_POSITIVE);
+        Profiled {
+            operator: time.operator.clone(),
+            calls: time.calls as f64 / steps,
+            thread_ms: 1e3 * seconds / steps,
+            share: seconds / total,
+            gflops: time.flops as f64 / seconds / 1e9,
+        }
+    };
+    times.iter().map(profiled).collect()
+}
+
+fn table(profile: &[Profiled]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(["operator", "calls", "thread ms", "share", "GFLOP/s"]);
+    for Profiled { operator, calls, thread_ms, share, gflops } in profile {
+        let gflops = if *gflops > 0.0 { format!("{gflops:.1}") } else { String::new() };
+        let share = format!("{:.1}%", 100.0 * share);
+        table.add_row([operator.clone(), format!("{calls:.0}"), format!("{thread_ms:.2}"), share, gflops]);
+    }
+    for column in 1..5 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
@@ -100,6 +152,9 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     let mut engine = trial::engine(&definition, architecture, &options)?;
     let mut times = Vec::new();
     for iteration in 0..args.steps + 2 {
+        if iteration == 2 && args.profile {
+            engine.set_profiling(true);
+        }
         let start = Instant::now();
         let step = Step { epoch: 0, step: iteration, iteration: u64::from(iteration), learning_rate: 1e-4 };
         let outcome = if args.forward { engine.evaluate(&batch_of) } else { engine.train_step(&batch_of, &step) };
@@ -122,6 +177,7 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
         threads,
         batch,
         backend: options.backend.to_string(),
+        profile: profiled(&engine.profile(), f64::from(args.steps)),
     };
     let console = Console::new();
     if args.json {
@@ -143,6 +199,9 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     ));
     if let Some(bytes) = measured.peak_memory_bytes {
         console.line(&format!("peak memory {} MiB", bytes >> 20));
+    }
+    if !measured.profile.is_empty() {
+        console.line(&table(&measured.profile).to_string());
     }
     Ok(ExitCode::SUCCESS)
 }

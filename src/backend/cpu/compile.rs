@@ -53,6 +53,7 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
     let mut loads: Vec<(String, usize)> = Vec::new();
     let mut regions: Vec<(Work, Vec<Step>)> = Vec::new();
     let mut links: Vec<Vec<(Vec<usize>, Vec<usize>)>> = Vec::new();
+    let mut count = 0;
     for node in ordered(luminal) {
         let Some(operation) = operation(luminal, node) else {
             let Some(load) = luminal.graph[node].as_any().downcast_ref::<Load>() else { continue };
@@ -114,7 +115,14 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
         }
         let flops = operation.flops(&shapes);
         if let (Some((_, steps)), Some(links)) = (regions.last_mut(), links.last_mut()) {
-            steps.push(Step { name: operation.name(), kernel, flops, inputs: Vec::new(), outputs: Vec::new() });
+            let named = |value: &Value| {
+                let mut parameters = graph.builder.parameters.iter();
+                Some(parameters.find(|parameter| parameter.value.node == value.node)?.name.clone())
+            };
+            let parameters = sources.iter().filter_map(named).collect();
+            let (name, index) = (operation.name(), count);
+            steps.push(Step { name, parameters, index, kernel, flops, inputs: Vec::new(), outputs: Vec::new() });
+            count += 1;
             links.push((source_ids, output_ids));
         }
     }
@@ -141,6 +149,7 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
     let id_of = |value: &Value| ids[&(value.node, value.output)];
     let results: Vec<usize> =
         [&graph.loss, &graph.network.logits].into_iter().chain(&graph.gradients).map(id_of).collect();
+    let loss_region = tensors[results[0]].regions.0;
     for (index, &id) in results.iter().enumerate() {
         if index < 2 || graph.states.is_empty() {
             tensors[id].regions.1 = end;
@@ -170,6 +179,7 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
         batch,
         regions,
         loss: loss.ok_or("loss")?,
+        loss_region,
         logits: logits.ok_or("logits")?,
         gradients: results.collect(),
         loads: loads.into_iter().map(|(name, id)| (name, slots.slots[id])).collect(),

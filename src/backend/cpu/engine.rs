@@ -1,9 +1,13 @@
 use rayon::ThreadPool;
 use rustc_hash::FxHashMap;
 
-use super::{compile::compile, program::Program};
+use super::{
+    compile::compile,
+    program::{Machine, Program},
+    watch::Watch,
+};
 use crate::{
-    backend::{BackendError, Batch, Engine, EngineOptions, StateTensor, Step, Store, Task},
+    backend::{BackendError, Batch, Engine, EngineOptions, OperatorTime, StateTensor, Step, Store, Task},
     graph::ops::{AdamWUpdate, RandomState},
     passes::{Lowering, StepGraph},
 };
@@ -18,6 +22,8 @@ pub struct CpuEngine {
     workers: Vec<Vec<f32>>,
     programs: FxHashMap<(Task, usize), Program>,
     pool: ThreadPool,
+    /// Times by program, while profiling.
+    profile: Option<FxHashMap<(Task, usize), Watch>>,
     labels: Vec<f32>,
     logits: Vec<f32>,
 }
@@ -44,6 +50,7 @@ impl CpuEngine {
             workers: vec![Vec::new(); threads],
             programs: FxHashMap::default(),
             pool,
+            profile: None,
             labels: Vec::new(),
             logits: Vec::new(),
         })
@@ -92,15 +99,33 @@ impl CpuEngine {
             }
             self.arena[slot.offset..][..len].copy_from_slice(data);
         }
-        program.run(&mut self.store.values, &mut self.arena, &mut self.workers, &self.pool, step.iteration);
+        let mut watch =
+            self.profile.as_mut().map(|watches| watches.entry((task, size)).or_insert_with(|| Watch::times(program)));
+        // Until the loss is known, nothing has changed that a bad one would spoil.
+        let forward = 0..program.loss_region + 1;
+        let mut machine = Machine {
+            store: &mut self.store.values,
+            arena: &mut self.arena,
+            workers: &mut self.workers,
+            pool: &self.pool,
+        };
+        for regions in [forward.clone(), forward.end..program.regions.len()] {
+            program.run(regions, &mut machine, step.iteration, watch.as_deref());
+            let loss = machine.arena[program.loss.offset];
+            if !loss.is_finite() {
+                let watch = Watch::values(program);
+                program.run(forward, &mut machine, step.iteration, Some(&watch));
+                let operator = watch.first_bad(program).unwrap_or_else(|| "the images".to_owned());
+                return Err(BackendError::NonFinite { loss, epoch: step.epoch, step: step.step, operator });
+            }
+        }
+        if let Some(watch) = &mut watch {
+            watch.finish_run();
+        }
+        let loss = self.arena[program.loss.offset];
         let logits = program.logits;
         self.logits.clear();
         self.logits.extend_from_slice(&self.arena[logits.offset..][..logits.len * size]);
-        let loss = self.arena[program.loss.offset];
-        if !loss.is_finite() {
-            let operator = "cross_entropy".to_owned();
-            return Err(BackendError::NonFinite { loss, epoch: step.epoch, step: step.step, operator });
-        }
         Ok(loss)
     }
 }
@@ -135,5 +160,28 @@ impl Engine for CpuEngine {
             data: self.arena[slot.offset..][..slot.len].to_vec(),
         });
         Ok(tensors.collect())
+    }
+
+    fn set_profiling(&mut self, on: bool) {
+        self.profile = on.then(FxHashMap::default);
+    }
+
+    fn profile(&self) -> Vec<OperatorTime> {
+        let mut times: Vec<OperatorTime> = Vec::new();
+        for (key, watch) in self.profile.iter().flatten() {
+            for (step, time) in self.programs[key].steps().zip(watch.step_times()) {
+                let (calls, flops) = (watch.runs(), watch.runs() * step.flops);
+                match times.iter_mut().find(|known| known.operator == step.name) {
+                    Some(known) => {
+                        known.calls += calls;
+                        known.time += time;
+                        known.flops += flops;
+                    }
+                    None => times.push(OperatorTime { operator: step.name.to_owned(), calls, time, flops }),
+                }
+            }
+        }
+        times.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.operator.cmp(&b.operator)));
+        times
     }
 }

@@ -13,6 +13,7 @@ mod peak;
 mod plan;
 mod program;
 mod steps;
+mod watch;
 
 pub use engine::CpuEngine;
 pub use peak::matmul_flops;

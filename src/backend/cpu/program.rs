@@ -5,11 +5,12 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use rayon::ThreadPool;
+use rayon::{ThreadPool, prelude::*};
 
 use super::{
     kernels::elementwise,
-    steps::{Call, Kernel, Kind, Split},
+    steps::{Call, Inputs, Kernel, Kind, Outputs, Split},
+    watch::Watch,
 };
 
 /// Shares of the batch whose sums are taken apart and added in order.
@@ -62,6 +63,10 @@ impl From<Split> for Work {
 /// One kernel call.
 pub struct Step {
     pub name: &'static str,
+    /// Parameters that the operator reads.
+    pub parameters: Vec<String>,
+    /// Place in the program's order.
+    pub index: usize,
     pub kernel: Kernel,
     pub flops: u64,
     pub inputs: Vec<Slot>,
@@ -83,6 +88,8 @@ pub struct Program {
     pub batch: usize,
     pub regions: Vec<Region>,
     pub loss: Slot,
+    /// The region that computes the loss; before it is done nothing is updated.
+    pub loss_region: usize,
     pub logits: Slot,
     pub gradients: Vec<Slot>,
     /// Inputs by name.
@@ -164,38 +171,58 @@ impl Program {
         self.regions.iter().map(need).max().unwrap_or(0)
     }
 
-    /// Runs all regions. `workers` has one slice of [`Program::worker_len`] per thread.
-    pub fn run(
-        &self,
-        store: &mut [f32],
-        arena: &mut [f32],
-        workers: &mut [Vec<f32>],
-        pool: &ThreadPool,
-        iteration: u64,
-    ) {
-        assert!(arena.len() >= self.arena_len);
-        let memory = Memory { store: store.as_mut_ptr(), arena: arena.as_mut_ptr() };
-        for region in &self.regions {
-            match region.work {
-                Work::Images => self.run_images(region, memory, workers, pool, iteration),
-                Work::Single => {
-                    region.steps.iter().for_each(|step| self.run_single(step, memory, workers, pool, iteration))
-                }
-            }
-        }
+    /// All kernel calls, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.regions.iter().flat_map(|region| &region.steps)
     }
 
-    fn run_images(&self, region: &Region, memory: Memory, workers: &mut [Vec<f32>], pool: &ThreadPool, iteration: u64) {
-        let lane_images = self.batch.div_ceil(LANES);
-        let lanes = self.batch.div_ceil(lane_images);
+    /// Runs regions. Nothing is allocated while they run.
+    pub fn run(&self, regions: Range<usize>, machine: &mut Machine, iteration: u64, watch: Option<&Watch>) {
+        let Machine { store, arena, workers, pool } = machine;
+        assert!(arena.len() >= self.arena_len);
+        let memory = Memory { store: store.as_mut_ptr(), arena: arena.as_mut_ptr() };
+        let run = Run { program: self, memory, iteration, watch };
+        pool.install(|| {
+            for region in &self.regions[regions] {
+                match region.work {
+                    Work::Images => run.images(region, workers),
+                    Work::Single => region.steps.iter().for_each(|step| run.single(step, workers)),
+                }
+            }
+        });
+    }
+}
+
+/// What a program runs on.
+pub struct Machine<'a> {
+    pub store: &'a mut [f32],
+    pub arena: &'a mut [f32],
+    /// [`Program::worker_len`] elements per thread.
+    pub workers: &'a mut [Vec<f32>],
+    pub pool: &'a ThreadPool,
+}
+
+/// One run of a program.
+struct Run<'a> {
+    program: &'a Program,
+    memory: Memory,
+    iteration: u64,
+    watch: Option<&'a Watch>,
+}
+
+impl Run<'_> {
+    fn images(&self, region: &Region, workers: &mut [Vec<f32>]) {
+        let (memory, batch) = (self.memory, self.program.batch);
+        let lane_images = batch.div_ceil(LANES);
+        let lanes = batch.div_ceil(lane_images);
         let sums = || region.steps.iter().flat_map(|step| &step.outputs).filter_map(|slot| Some((slot, slot.lanes?)));
-        parallel(pool, workers, lanes, |lane, worker| {
+        parallel(workers, lanes, |lane, worker| {
             for (slot, offset) in sums() {
                 memory.arena(offset + lane * slot.len, slot.len).fill(0.0);
             }
             let (local, scratch) = worker.split_at_mut(region.local_len);
             let local = local.as_mut_ptr();
-            let end = self.batch.min((lane + 1) * lane_images);
+            let end = batch.min((lane + 1) * lane_images);
             for first in (lane * lane_images..end).step_by(region.tile) {
                 let images = region.tile.min(end - first);
                 for step in &region.steps {
@@ -205,7 +232,8 @@ impl Program {
                         None => memory.write(slot, local, first, images),
                     });
                     let outputs = outputs.collect();
-                    (step.kernel.run)(&mut Call { inputs, outputs, scratch, first, images, part: 0..0, iteration });
+                    let iteration = self.iteration;
+                    self.call(step, Call { inputs, outputs, scratch, first, images, part: 0..0, iteration });
                 }
             }
         });
@@ -218,62 +246,67 @@ impl Program {
         }
     }
 
+    fn call(&self, step: &Step, mut call: Call) {
+        match self.watch {
+            None => (step.kernel.run)(&mut call),
+            Some(watch) => watch.call(step, &mut call),
+        }
+    }
+
+    /// All images of a step's inputs.
+    fn inputs<'a>(&self, step: &Step) -> Inputs<'a> {
+        step.inputs.iter().map(|slot| self.memory.read(slot, NONE, 0, self.program.batch)).collect()
+    }
+
     /// A call on all images.
     fn whole<'a>(
         &self,
-        iteration: u64,
-        inputs: Vec<&'a [f32]>,
-        outputs: Vec<&'a mut [f32]>,
+        step: &Step,
+        inputs: Inputs<'a>,
+        outputs: Outputs<'a>,
         scratch: &'a mut [f32],
         part: Range<usize>,
-    ) -> Call<'a> {
-        Call { inputs, outputs, scratch, first: 0, images: self.batch, part, iteration }
+    ) {
+        let (images, iteration) = (self.program.batch, self.iteration);
+        self.call(step, Call { inputs, outputs, scratch, first: 0, images, part, iteration });
     }
 
-    fn run_single(&self, step: &Step, memory: Memory, workers: &mut [Vec<f32>], pool: &ThreadPool, iteration: u64) {
-        let inputs = || step.inputs.iter().map(|slot| memory.read(slot, NONE, 0, self.batch));
+    fn single(&self, step: &Step, workers: &mut [Vec<f32>]) {
+        let (memory, batch) = (self.memory, self.program.batch);
+        let base = |output: usize| memory.pointer(&step.outputs[output], NONE);
         match step.kernel.split {
-            Split::Images | Split::Once => parallel(pool, workers, 1, |_, scratch| {
-                let outputs: Vec<&mut [f32]> =
-                    step.outputs.iter().map(|slot| memory.write(slot, NONE, 0, self.batch)).collect();
-                let outputs = step.kernel.outputs.iter().zip(outputs).map(|(kind, output)| {
+            Split::Images | Split::Once => parallel(workers, 1, |_, scratch| {
+                let outputs = step.kernel.outputs.iter().zip(&step.outputs).map(|(kind, slot)| {
+                    let output = memory.write(slot, NONE, 0, batch);
                     if *kind == Kind::Sum {
                         output.fill(0.0);
                     }
                     output
                 });
-                (step.kernel.run)(&mut self.whole(iteration, inputs().collect(), outputs.collect(), scratch, 0..0));
+                self.whole(step, self.inputs(step), outputs.collect(), scratch, 0..0);
             }),
-            Split::Columns { rows, columns } => parallel(pool, workers, columns.div_ceil(COLUMNS), |task, worker| {
+            Split::Columns { rows, columns } => parallel(workers, columns.div_ceil(COLUMNS), |task, worker| {
                 let part = task * COLUMNS..columns.min((task + 1) * COLUMNS);
                 let (compact, scratch) = worker.split_at_mut(rows * COLUMNS);
                 let compact = &mut compact[..rows * part.len()];
-                (step.kernel.run)(&mut self.whole(
-                    iteration,
-                    inputs().collect(),
-                    vec![&mut *compact],
-                    scratch,
-                    part.clone(),
-                ));
-                let base = memory.pointer(&step.outputs[0], NONE);
+                self.whole(step, self.inputs(step), Outputs::from_iter([&mut *compact]), scratch, part.clone());
                 for (row, values) in compact.chunks(part.len()).enumerate() {
                     // SAFETY: this task alone writes its columns of a row.
                     let to =
-                        unsafe { std::slice::from_raw_parts_mut(base.add(row * columns + part.start), part.len()) };
+                        unsafe { std::slice::from_raw_parts_mut(base(0).add(row * columns + part.start), part.len()) };
                     to.copy_from_slice(values);
                 }
             }),
-            Split::Rows { rows, columns } => parallel(pool, workers, rows.div_ceil(ROWS), |task, scratch| {
+            Split::Rows { rows, columns } => parallel(workers, rows.div_ceil(ROWS), |task, scratch| {
                 let part = task * ROWS..rows.min((task + 1) * ROWS);
-                let base = memory.pointer(&step.outputs[0], NONE);
                 // SAFETY: this task alone writes its rows.
                 let to =
-                    unsafe { std::slice::from_raw_parts_mut(base.add(part.start * columns), part.len() * columns) };
-                (step.kernel.run)(&mut self.whole(iteration, inputs().collect(), vec![to], scratch, part));
+                    unsafe { std::slice::from_raw_parts_mut(base(0).add(part.start * columns), part.len() * columns) };
+                self.whole(step, self.inputs(step), Outputs::from_iter([to]), scratch, part);
             }),
             Split::Elements => {
                 let len = step.outputs[0].len;
-                parallel(pool, workers, len.div_ceil(ELEMENTS), |task, scratch| {
+                parallel(workers, len.div_ceil(ELEMENTS), |task, scratch| {
                     let part = task * ELEMENTS..len.min((task + 1) * ELEMENTS);
                     // Inputs that are updated in place are reached through the outputs alone.
                     let inputs = step.inputs.iter().map(|slot| match slot {
@@ -287,37 +320,27 @@ impl Program {
                             std::slice::from_raw_parts_mut(memory.pointer(slot, NONE).add(part.start), part.len())
                         }
                     });
-                    (step.kernel.run)(&mut self.whole(
-                        iteration,
-                        inputs.collect(),
-                        outputs.collect(),
-                        scratch,
-                        part.clone(),
-                    ));
+                    self.whole(step, inputs.collect(), outputs.collect(), scratch, part.clone());
                 });
             }
         }
     }
 }
 
-/// Runs numbered tasks on the pool's threads, each with its worker's memory. Tasks are handed out
-/// as threads come free: which thread runs a task must not matter.
-fn parallel(pool: &ThreadPool, workers: &mut [Vec<f32>], tasks: usize, run: impl Fn(usize, &mut [f32]) + Sync) {
+/// Runs numbered tasks on the threads of the pool that this runs in, each with its worker's memory.
+/// Tasks are handed out as threads come free: which thread runs a task must not matter.
+fn parallel(workers: &mut [Vec<f32>], tasks: usize, run: impl Fn(usize, &mut [f32]) + Sync) {
     if let ([worker, ..], true) = (&mut *workers, tasks == 1) {
         return run(0, worker);
     }
     let next = AtomicUsize::new(0);
-    pool.scope(|scope| {
-        for worker in workers.iter_mut() {
-            scope.spawn(|_| {
-                loop {
-                    let task = next.fetch_add(1, Ordering::Relaxed);
-                    if task >= tasks {
-                        break;
-                    }
-                    run(task, worker);
-                }
-            });
+    workers.par_iter_mut().with_max_len(1).for_each(|worker| {
+        loop {
+            let task = next.fetch_add(1, Ordering::Relaxed);
+            if task >= tasks {
+                break;
+            }
+            run(task, worker);
         }
     });
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::kernels::{
     activation, adamw, attention, cross_entropy, dropout, elementwise, gemm, layer_norm, softmax, transpose,
 };
@@ -14,10 +16,14 @@ use crate::graph::{
 };
 use gemm::Mat;
 
+/// Operands of a call, on the stack: only a `concat` of many parts has more.
+pub type Inputs<'a> = SmallVec<[&'a [f32]; 8]>;
+pub type Outputs<'a> = SmallVec<[&'a mut [f32]; 4]>;
+
 /// What a kernel call sees. Of a tensor that has a batch axis, only the images of this call.
 pub struct Call<'a> {
-    pub inputs: Vec<&'a [f32]>,
-    pub outputs: Vec<&'a mut [f32]>,
+    pub inputs: Inputs<'a>,
+    pub outputs: Outputs<'a>,
     pub scratch: &'a mut [f32],
     /// First image of the call, and how many.
     pub first: usize,
@@ -347,12 +353,13 @@ fn layout_kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kerne
         if operator.permutation[0] != 0 {
             return None;
         }
-        let (shape, axes) = (shapes[0].to_vec(), operator.permutation.clone());
+        let shape = shapes[0].to_vec();
+        let axes: Vec<usize> = operator.permutation[1..].iter().map(|axis| axis - 1).collect();
         Kernel::per_image(move |call| {
             for index in 0..call.images {
                 let (from, to) =
                     (image(call.inputs[0], call.images, index), image_mut(call.outputs[0], call.images, index));
-                transpose::permute(&shape[1..], &axes[1..].iter().map(|axis| axis - 1).collect::<Vec<_>>(), from, to);
+                transpose::permute(&shape[1..], &axes, from, to);
             }
         })
     } else if let Some(operator) = any.downcast_ref::<ops::Mean>() {
