@@ -37,3 +37,15 @@ fn every_form_has_every_node_and_edge() {
     assert_eq!(dot.matches(" -> ").count(), mermaid.matches(" --> ").count());
     assert!(dot.matches(" -> ").count() > nodes.len());
 }
+
+#[test]
+fn programs_list_every_kernel_call() {
+    let model = "experiments/digits_vit.vitx";
+    let text = graph(&[model, "--stage", "program", "--batch", "2", "--param", "depth=1"]);
+    insta::assert_snapshot!("digits_vit_program", text);
+    let json = graph(&[model, "--stage", "program", "--batch", "2", "--param", "depth=1", "--format", "json"]);
+    let listing: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let steps: usize =
+        listing["regions"].as_array().unwrap().iter().map(|region| region["steps"].as_array().unwrap().len()).sum();
+    assert_eq!(text.lines().filter(|line| line.starts_with("  ")).count(), steps);
+}

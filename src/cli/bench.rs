@@ -6,17 +6,13 @@ use serde::Serialize;
 use super::{console::Console, engine_args::EngineArgs};
 use crate::{
     backend::{Batch, OperatorTime, Step, cpu::matmul_flops},
-    data::{self, DataError},
+    data,
     dsl::Value,
     experiment::{Definition, ExperimentError, Overrides, trial},
     graph::Initializer,
     memory,
-    model::ImageSpec,
     train::Interrupt,
 };
-
-/// What stands in for a data set that is not on this machine: images and classes of CIFAR-100.
-const STAND_IN: ImageSpec = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
 
 /// Measures speed on this machine
 #[derive(Debug, clap::Args)]
@@ -136,11 +132,7 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     let definition = Definition::read(&args.experiment, &Overrides { params, ..Overrides::default() })?;
     let options = args.engine.options(Interrupt::default());
     let data = &definition.experiment.data;
-    let spec = match data::describe(&data.name, &data.options(options.data_dir.clone())) {
-        Ok(described) => described.image(),
-        Err(DataError::NotFound { .. }) => STAND_IN,
-        Err(error) => return Err(error.into()),
-    };
+    let spec = data::image_spec(&data.name, &data.options(options.data_dir.clone()))?;
     let architecture = definition.architecture(&spec)?;
     let batch = args.batch as usize;
     let forward = architecture.summary().flops as f64;

@@ -22,8 +22,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         let definition =
             Definition::read(file, &Overrides { params: args.model.overrides()?, ..Overrides::default() })?;
         let data = &definition.experiment.data;
-        let described = data::describe(&data.name, &data.options(None))?;
-        definition.architecture(&described.image())?
+        definition.architecture(&data::image_spec(&data.name, &data.options(None))?)?
     } else {
         args.model.architecture()?
     };

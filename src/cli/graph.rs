@@ -4,7 +4,7 @@ use miette::{IntoDiagnostic, miette};
 
 use super::{console::Console, model::ModelArgs};
 use crate::{
-    backend::AdamW,
+    backend::{AdamW, cpu::compile},
     dsl,
     passes::{Lowering, Purpose, StepGraph},
 };
@@ -38,6 +38,8 @@ enum Stage {
     Forward,
     /// The graph of a training step: forward, gradients, AdamW
     Training,
+    /// What the CPU backend makes of it: kernel calls in order, and where their tensors are
+    Program,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -52,19 +54,34 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let purpose = match args.stage {
         Stage::Syntax | Stage::Model if args.format != Format::Text => {
             return Err(miette!(
-                help = "leave out --format, or add --stage forward or --stage training",
+                help = "leave out --format, or add --stage forward, training or program",
                 "this stage has no other form than text"
             ));
         }
         Stage::Syntax => return show(&dsl::syntax_text(&dsl::parse(&args.model.source()?)?)),
         Stage::Model => return show(&args.model.architecture()?.text()),
         Stage::Forward => Purpose::Evaluate,
-        Stage::Training => Purpose::Train(AdamW::default().rule()),
+        Stage::Program if matches!(args.format, Format::Dot | Format::Mermaid) => {
+            return Err(miette!(
+                help = "use --format text or json, or --stage training for the graph that it is made from",
+                "a program is a list, and cannot be drawn"
+            ));
+        }
+        Stage::Training | Stage::Program => Purpose::Train(AdamW::default().rule()),
     };
     let architecture = args.model.architecture()?;
     let lowering: Box<Lowering> = Box::new(move |builder, batch| architecture.lower(builder, batch));
     let graph = StepGraph::build(&lowering, args.batch as usize, purpose)
         .map_err(|name| miette!("the loss does not depend on `{name}`"))?;
+    if args.stage == Stage::Program {
+        let program = compile(&graph, args.batch as usize)
+            .map_err(|name| miette!("the cpu backend has no kernel for `{name}`"))?;
+        let listing = program.listing();
+        return show(&match args.format {
+            Format::Json => serde_json::to_string_pretty(&listing).into_diagnostic()?,
+            _ => listing.text(),
+        });
+    }
     let listing = graph.listing();
     show(&match args.format {
         Format::Text => listing.text(),

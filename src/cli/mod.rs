@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod console;
+mod data;
 mod engine_args;
 mod eval;
 mod fmt;
@@ -31,6 +32,7 @@ struct Cli {
 enum Command {
     Bench(bench::Args),
     Check(check::Args),
+    Data(data::Args),
     Eval(eval::Args),
     Fmt(fmt::Args),
     Graph(graph::Args),
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Graph(args) => graph::run(&args),

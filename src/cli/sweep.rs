@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     std::fs::create_dir_all(&folder).map_err(|source| ExperimentError::Io {
         action: "create",
         path: folder.clone(),
-        source,
+        cause: source,
     })?;
     let _lock = Lock::take(&folder)?;
     handle_interrupts(&interrupt)?;

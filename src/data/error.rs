@@ -30,12 +30,12 @@ pub enum DataError {
         help("the file is truncated or not in this format; delete it and fetch or copy it again")
     )]
     Corrupt { path: PathBuf, offset: u64, expected: String, found: String },
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {cause}", path.display())]
     #[diagnostic(code(vitx::data::io))]
     Io {
         action: &'static str,
         path: PathBuf,
-        source: io::Error,
+        cause: io::Error,
         #[help]
         help: Option<String>,
     },
@@ -57,6 +57,14 @@ pub enum DataError {
         #[help]
         help: String,
     },
+    #[error("cannot fetch {url}: {message}")]
+    #[diagnostic(code(vitx::data::fetch))]
+    Fetch {
+        url: String,
+        message: String,
+        #[help]
+        help: String,
+    },
     #[error("a data worker stopped: {message}")]
     #[diagnostic(code(vitx::data::worker), help("this is a defect of vitx, please report it with the message above"))]
     Worker { message: String },
@@ -64,15 +72,15 @@ pub enum DataError {
 
 impl DataError {
     /// An I/O error with the help that its kind calls for.
-    pub fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        let help = match source.kind() {
+    pub fn io(action: &'static str, path: &Path, cause: io::Error) -> Self {
+        let help = match cause.kind() {
             io::ErrorKind::StorageFull => Some("the disk is full: free some space, or choose another --data-dir"),
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Some("check the permissions, or choose another --data-dir")
             }
             _ => None,
         };
-        Self::Io { action, path: path.to_path_buf(), source, help: help.map(str::to_owned) }
+        Self::Io { action, path: path.to_path_buf(), cause, help: help.map(str::to_owned) }
     }
 
     /// A file whose bytes are not what its format says.

@@ -43,6 +43,9 @@ pub fn find<T>(
     Err(DataError::NotFound {
         name: name.to_owned(),
         searched: roots,
-        help: format!("name the folder that holds {} with --data-dir or {DATA_DIR_VARIABLE}", named.join(" or ")),
+        help: format!(
+            "fetch it: vitx data fetch {name}; or name the folder that holds {} with --data-dir or {DATA_DIR_VARIABLE}",
+            named.join(" or ")
+        ),
     })
 }

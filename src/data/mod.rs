@@ -3,18 +3,21 @@
 //! | file | holds |
 //! |---|---|
 //! | [`sources`] | the data sets, one file each |
-//! | [`locate`] | where they lie |
+//! | [`locate`], [`fetch`] | where they lie, how they get there |
 //! | [`statistics`], [`resize`], [`augment`] | the steps of the input pipeline |
 //! | [`pipeline`] | those steps on a batch |
 //! | [`loader`] | batches made ahead of the training step |
 //! | [`order`] | the order of images in an epoch |
+//! | [`picture`] | an image and its patches, to look at |
 
 pub mod augment;
 mod error;
+pub mod fetch;
 mod file;
 pub mod loader;
 pub mod locate;
 pub mod order;
+pub mod picture;
 pub mod pipeline;
 pub mod resize;
 pub mod sources;
@@ -120,6 +123,20 @@ pub struct DataOptions {
 /// searched), files that are truncated or corrupt (with file and byte offset).
 pub fn load(name: &str, options: &DataOptions) -> Result<Dataset, DataError> {
     sources::find(name)?.load(options)
+}
+
+/// What a model is checked on: the data set as it is on this machine or, where it is not, as
+/// published.
+///
+/// # Errors
+/// As [`load`], for sets that are not published in one shape only.
+pub fn image_spec(name: &str, options: &DataOptions) -> Result<ImageSpec, DataError> {
+    let source = sources::find(name)?;
+    match (source.describe(options), source.published()) {
+        (Ok(spec), _) => Ok(spec.image()),
+        (Err(DataError::NotFound { .. }), Some(published)) => Ok(published),
+        (Err(error), _) => Err(error),
+    }
 }
 
 /// Shape, classes and counts of a data set, without loading its pixels where the format allows it.

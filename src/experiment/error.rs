@@ -7,9 +7,9 @@ use crate::dsl;
 /// What is wrong with an experiment or with the directory of a trial.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum ExperimentError {
-    #[error("cannot {action} `{}`: {source}", path.display())]
+    #[error("cannot {action} `{}`: {cause}", path.display())]
     #[diagnostic(code(vitx::experiment::io))]
-    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    Io { action: &'static str, path: PathBuf, cause: std::io::Error },
     #[error("{message}")]
     #[diagnostic(code(vitx::experiment::yaml))]
     Yaml {
@@ -71,7 +71,7 @@ impl ExperimentError {
     /// Wraps an error of the file system with what was tried on which file.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source }
+        move |cause| Self::Io { action, path, cause }
     }
 }
 

@@ -44,7 +44,7 @@ pub fn write(folder: &Path, epochs: &[Epoch]) -> Result<(), TrainError> {
     let failed = |name: &str, error: &dyn std::fmt::Display| TrainError::Io {
         action: "draw",
         path: folder.join(name),
-        source: std::io::Error::other(error.to_string()),
+        cause: std::io::Error::other(error.to_string()),
     };
     let mut table = csv::Writer::from_writer(Vec::new());
     for epoch in epochs {

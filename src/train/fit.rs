@@ -8,6 +8,7 @@ use std::{
 use super::{
     Interrupt, Observer, Schedule, TrainError,
     checkpoint::{self, Progress},
+    events::EventFiles,
     history::{self, Epoch},
     metrics::{Means, Totals},
 };
@@ -82,12 +83,14 @@ impl Fit<'_> {
             progress = found;
         }
         history::truncate(&self.history(), progress.epoch as usize)?;
+        let events = EventFiles::create(self.folder, &history::read(&self.history())?)?;
         while progress.epoch < self.epochs {
             let Some(epoch) = self.epoch(engine, &mut progress, observer)? else {
                 return Ok(Fitted::Interrupted);
             };
             // The record comes first: a crash between the two repeats the epoch and cuts the record.
             history::append(&self.history(), &epoch)?;
+            events.append(&epoch)?;
             let best = progress.best;
             progress = Progress { epoch: epoch.epoch, iteration: progress.iteration, best, ..Progress::default() };
             let accuracy = epoch.val_accuracy.unwrap_or(epoch.accuracy);

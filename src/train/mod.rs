@@ -1,6 +1,7 @@
 //! Training: the loop, metrics, the record of epochs, checkpoints.
 
 pub mod checkpoint;
+pub mod events;
 mod fit;
 pub mod history;
 mod interrupt;
@@ -21,8 +22,8 @@ pub use schedule::{Kind, Schedule};
 /// What can go wrong with a run's files.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    #[error("cannot {action} `{path}`: {source}")]
-    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("cannot {action} `{path}`: {cause}")]
+    Io { action: &'static str, path: PathBuf, cause: std::io::Error },
     #[error("`{path}` is not a checkpoint of vitx: {problem}")]
     Checkpoint { path: PathBuf, problem: String },
     #[error("`{path}`, line {line}: {problem}")]
@@ -33,6 +34,6 @@ impl TrainError {
     /// Wraps an error of the file system with what was tried on which file.
     fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source }
+        move |cause| Self::Io { action, path, cause }
     }
 }

@@ -9,12 +9,15 @@
 mod compile;
 mod engine;
 pub mod kernels;
+mod listing;
 mod peak;
 mod plan;
 mod program;
 mod steps;
 mod watch;
 
+pub use compile::compile;
 pub use engine::CpuEngine;
+pub use listing::{ProgramListing, RegionListing, StepListing};
 pub use peak::matmul_flops;
 pub use program::Program;

@@ -1,8 +1,9 @@
 //! `cifar10`: 60,000 colour images 32x32 of 10 classes.
 
-use super::super::{DataError, DataOptions, Dataset, Spec, locate};
+use super::super::{DataError, DataOptions, Dataset, Spec, fetch::Remote, locate};
 use super::Source;
 use super::cifar::{Layout, Place};
+use crate::model::ImageSpec;
 
 const FOLDERS: &[&str] = &["cifar-10-batches-bin", "cifar-10-batches-py", "cifar10", "cifar-10", ""];
 
@@ -21,6 +22,12 @@ const LAYOUT: Layout = Layout {
     names_key: "label_names",
 };
 
+const REMOTE: &[Remote] = &[Remote {
+    url: "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    md5: "c58f30108f718f92721af3b95e74349a",
+    folder: "cifar-10-batches-py",
+}];
+
 pub struct Cifar10;
 
 impl Cifar10 {
@@ -36,6 +43,14 @@ impl Source for Cifar10 {
 
     fn about(&self) -> &'static str {
         "60,000 colour images 32x32, 10 classes"
+    }
+
+    fn published(&self) -> Option<ImageSpec> {
+        Some(ImageSpec { height: 32, width: 32, channels: 3, num_classes: 10 })
+    }
+
+    fn remote(&self) -> &'static [Remote] {
+        REMOTE
     }
 
     fn describe(&self, options: &DataOptions) -> Result<Spec, DataError> {

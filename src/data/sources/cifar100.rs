@@ -1,8 +1,9 @@
 //! `cifar100`: 60,000 colour images 32x32 of 100 (fine) classes.
 
-use super::super::{DataError, DataOptions, Dataset, Spec, locate};
+use super::super::{DataError, DataOptions, Dataset, Spec, fetch::Remote, locate};
 use super::Source;
 use super::cifar::{Layout, Place};
+use crate::model::ImageSpec;
 
 const FOLDERS: &[&str] = &["cifar-100-binary", "cifar-100-python", "cifar100", "cifar-100", ""];
 
@@ -22,6 +23,12 @@ const LAYOUT: Layout = Layout {
     names_key: "fine_label_names",
 };
 
+const REMOTE: &[Remote] = &[Remote {
+    url: "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    md5: "eb9058c3a382ffc7106e4002c42a8d85",
+    folder: "cifar-100-python",
+}];
+
 pub struct Cifar100;
 
 impl Cifar100 {
@@ -37,6 +44,14 @@ impl Source for Cifar100 {
 
     fn about(&self) -> &'static str {
         "60,000 colour images 32x32, 100 classes"
+    }
+
+    fn published(&self) -> Option<ImageSpec> {
+        Some(ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 })
+    }
+
+    fn remote(&self) -> &'static [Remote] {
+        REMOTE
     }
 
     fn describe(&self, options: &DataOptions) -> Result<Spec, DataError> {

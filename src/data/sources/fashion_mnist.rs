@@ -1,8 +1,9 @@
 //! `fashion_mnist`: 70,000 grey images of clothes 28x28 (Xiao, Rasul, Vollgraf, arXiv 1708.07747).
 
-use super::super::{DataError, DataOptions, Dataset, Spec};
+use super::super::{DataError, DataOptions, Dataset, Spec, fetch::Remote};
 use super::Source;
 use super::idx::Layout;
+use crate::model::ImageSpec;
 
 static LAYOUT: Layout = Layout {
     name: "fashion_mnist",
@@ -21,6 +22,29 @@ static LAYOUT: Layout = Layout {
     ],
 };
 
+const REMOTE: &[Remote] = &[
+    Remote {
+        url: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-images-idx3-ubyte.gz",
+        md5: "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        folder: "FashionMNIST/raw",
+    },
+    Remote {
+        url: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz",
+        md5: "25c81989df183df01b3e8a0aad5dffbe",
+        folder: "FashionMNIST/raw",
+    },
+    Remote {
+        url: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/t10k-images-idx3-ubyte.gz",
+        md5: "bef4ecab320f06d8554ea6380940ec79",
+        folder: "FashionMNIST/raw",
+    },
+    Remote {
+        url: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/t10k-labels-idx1-ubyte.gz",
+        md5: "bb300cfdad3c16e7a12a480ee83cd310",
+        folder: "FashionMNIST/raw",
+    },
+];
+
 pub struct FashionMnist;
 
 impl Source for FashionMnist {
@@ -30,6 +54,14 @@ impl Source for FashionMnist {
 
     fn about(&self) -> &'static str {
         "70,000 grey images of clothes 28x28, 10 classes"
+    }
+
+    fn published(&self) -> Option<ImageSpec> {
+        Some(ImageSpec { height: 28, width: 28, channels: 1, num_classes: 10 })
+    }
+
+    fn remote(&self) -> &'static [Remote] {
+        REMOTE
     }
 
     fn describe(&self, options: &DataOptions) -> Result<Spec, DataError> {

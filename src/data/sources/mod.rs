@@ -10,7 +10,8 @@ mod image_folder;
 mod mnist;
 mod pickle;
 
-use super::{DataError, DataOptions, Dataset, Spec};
+use super::{DataError, DataOptions, Dataset, Spec, fetch::Remote};
+use crate::model::ImageSpec;
 
 /// Every data set, in the order in which they are listed.
 static SOURCES: &[&dyn Source] = &[
@@ -29,6 +30,17 @@ pub trait Source: Sync {
 
     /// One line for lists.
     fn about(&self) -> &'static str;
+
+    /// Height, width, channels and classes as published, for sets that are always the same: a model
+    /// can be checked where its data is not.
+    fn published(&self) -> Option<ImageSpec> {
+        None
+    }
+
+    /// The files that [`fetch`](super::fetch) downloads; none for what cannot be.
+    fn remote(&self) -> &'static [Remote] {
+        &[]
+    }
 
     /// Shape and classes, without loading pixels where the format allows that.
     fn describe(&self, options: &DataOptions) -> Result<Spec, DataError>;

@@ -1,0 +1,100 @@
+//! A compiled program as text: what runs in which order, and where its tensors are.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::program::{Base, Program, Slot, Work};
+
+/// A program as a list of regions.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProgramListing {
+    pub batch: usize,
+    /// Memory of the activations and gradients of a step.
+    pub arena_bytes: usize,
+    /// Memory of each thread.
+    pub worker_bytes: usize,
+    pub regions: Vec<RegionListing>,
+}
+
+/// Kernel calls that run together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RegionListing {
+    /// `images`: depth-first over tiles of the batch; `whole`: one operator over all of it.
+    pub work: &'static str,
+    /// Images per tile.
+    pub tile: usize,
+    /// Each thread's memory for a tile.
+    pub local_bytes: usize,
+    pub steps: Vec<StepListing>,
+}
+
+/// A kernel call.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepListing {
+    pub operator: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<String>,
+    /// `MEMORY[OFFSET; ELEMENTS]`, with `x batch` for tensors that every image has.
+    pub inputs: Vec<String>,
+    pub outputs: Vec<String>,
+}
+
+fn slot(slot: &Slot) -> String {
+    let base = match slot.base {
+        Base::Store => "store",
+        Base::Arena => "arena",
+        Base::Local => "local",
+    };
+    let times = if slot.per_image { " x batch" } else { "" };
+    format!("{base}[{}; {}{times}]", slot.offset, slot.len)
+}
+
+impl Program {
+    /// Lists the program.
+    pub fn listing(&self) -> ProgramListing {
+        let region = |region: &super::program::Region| RegionListing {
+            work: if region.work == Work::Images { "images" } else { "whole" },
+            tile: region.tile,
+            local_bytes: size_of::<f32>() * region.local_len,
+            steps: region
+                .steps
+                .iter()
+                .map(|step| StepListing {
+                    operator: step.name,
+                    parameters: step.parameters.clone(),
+                    inputs: step.inputs.iter().map(slot).collect(),
+                    outputs: step.outputs.iter().map(slot).collect(),
+                })
+                .collect(),
+        };
+        ProgramListing {
+            batch: self.batch,
+            arena_bytes: size_of::<f32>() * self.arena_len,
+            worker_bytes: size_of::<f32>() * self.worker_len(),
+            regions: self.regions.iter().map(region).collect(),
+        }
+    }
+}
+
+impl ProgramListing {
+    /// One kernel call a line, under its region: `OUTPUTS = OPERATOR(INPUTS) PARAMETERS`.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let Self { batch, arena_bytes, worker_bytes, regions } = self;
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "program batch {batch}, arena {arena_bytes} bytes, each thread {worker_bytes} bytes");
+        for (index, region) in regions.iter().enumerate() {
+            let RegionListing { work, tile, local_bytes, steps } = region;
+            let _ = match *work {
+                "images" => writeln!(out, "region {index}: tiles of {tile} images, local {local_bytes} bytes"),
+                _ => writeln!(out, "region {index}: the whole batch"),
+            };
+            for StepListing { operator, parameters, inputs, outputs } in steps {
+                let parameters: String = parameters.iter().map(|name| format!(" \"{name}\"")).collect();
+                let _ = writeln!(out, "  {} = {operator}({}){parameters}", outputs.join(", "), inputs.join(", "));
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,204 @@
+use std::{path::PathBuf, process::ExitCode};
+
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use miette::miette;
+
+use super::console::Console;
+use crate::{
+    data::{self, DataError, DataOptions, fetch, locate, picture, sources},
+    train::replace,
+};
+
+/// Fetches data sets, and shows what is in them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  vitx data fetch cifar100
+  vitx data info
+  vitx data show digits --image-size 24 --patches 6 -o patches.png")]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    Fetch(FetchArgs),
+    Info(InfoArgs),
+    Show(ShowArgs),
+}
+
+/// Downloads a data set; a download that broke off is continued
+#[derive(Debug, clap::Args)]
+struct FetchArgs {
+    /// Data set, e.g. cifar100
+    name: String,
+    /// Folder of data sets to put it in [default: VITX_DATA_DIR, or the user's cache]
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Takes the files from here instead of from their publishers; checksums hold all the same
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+}
+
+/// Shape, classes and place of a data set, or of all
+#[derive(Debug, clap::Args)]
+struct InfoArgs {
+    /// Data set
+    name: Option<String>,
+    /// Folder of data sets, searched first
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// The folder of `image_folder`
+    #[arg(long)]
+    path: Option<PathBuf>,
+}
+
+/// Draws an image beside its patches
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    /// Data set
+    name: String,
+    /// Height and width of a patch, in pixels of the resized image
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    patches: u32,
+    /// Height and width that the image is resized to
+    #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    image_size: u32,
+    /// Which image of the training split
+    #[arg(long, default_value_t = 0)]
+    index: usize,
+    /// The picture to write (PNG)
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Folder of data sets, searched first
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// The folder of `image_folder`
+    #[arg(long)]
+    path: Option<PathBuf>,
+}
+
+pub fn run(args: &Args) -> miette::Result<ExitCode> {
+    match &args.what {
+        What::Fetch(args) => run_fetch(args)?,
+        What::Info(args) => info(args)?,
+        What::Show(args) => show(args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_fetch(args: &FetchArgs) -> miette::Result<()> {
+    let console = Console::new();
+    let source = sources::find(&args.name)?;
+    let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
+    match source.describe(&options) {
+        Err(DataError::NotFound { .. }) => {}
+        Err(_) if source.remote().is_empty() => {}
+        Err(error) => return Err(error.into()),
+        Ok(spec) => {
+            let place = spec.place.map_or("built in".to_owned(), |place| format!("in {}", place.display()));
+            console.line(&format!("{} is here already, {place}", source.name()));
+            return Ok(());
+        }
+    }
+    if source.remote().is_empty() {
+        return Err(miette!(
+            help = "these can be fetched: cifar10, cifar100, mnist, fashion_mnist",
+            "`{}` is nothing that can be fetched",
+            source.name()
+        ));
+    }
+    let root = locate::roots(&options)
+        .into_iter()
+        .next()
+        .ok_or_else(|| miette!(help = "name one with --data-dir", "there is no folder to put data sets in"))?;
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} - {bytes_per_sec} - ETA {eta}")
+    {
+        bar.set_style(style);
+    }
+    fetch::fetch(source.remote(), &root, args.mirror.as_deref(), &mut |name, done, total| {
+        if bar.message() != name {
+            bar.set_message(name.to_owned());
+        }
+        bar.set_length(total.unwrap_or(done));
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    let spec = source.describe(&DataOptions { data_dir: Some(root), ..DataOptions::default() })?;
+    let place = spec.place.unwrap_or_default();
+    console.line(&format!(
+        "{}: {} training and {} test images in {}",
+        spec.name,
+        spec.train,
+        spec.test,
+        place.display()
+    ));
+    Ok(())
+}
+
+fn info(args: &InfoArgs) -> miette::Result<()> {
+    let console = Console::new();
+    let options = DataOptions { data_dir: args.data_dir.clone(), path: args.path.clone(), ..DataOptions::default() };
+    let Some(name) = &args.name else {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED).set_header(["data set", "about", "place"]);
+        for source in sources::all() {
+            let place = match source.describe(&options) {
+                Ok(spec) => spec.place.map_or("built in".to_owned(), |place| place.display().to_string()),
+                Err(DataError::NotFound { .. }) => format!("not here: vitx data fetch {}", source.name()),
+                Err(_) if source.remote().is_empty() => "--path FOLDER".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            table.add_row([source.name().to_owned(), source.about().to_owned(), place]);
+        }
+        console.line(&table.to_string());
+        return Ok(());
+    };
+    let spec = data::describe(name, &options)?;
+    let place = spec.place.map_or("built in".to_owned(), |place| place.display().to_string());
+    console.line(&format!("{}: {}", spec.name, sources::find(name)?.about()));
+    console.line(&format!("place: {place}"));
+    console.line(&format!("images: {} x {} x {}", spec.height, spec.width, spec.channels));
+    console.line(&format!("training: {}, test: {}", spec.train, spec.test));
+    console.line(&format!("classes ({}): {}", spec.num_classes, spec.class_names.join(", ")));
+    Ok(())
+}
+
+fn show(args: &ShowArgs) -> miette::Result<()> {
+    let (size, patch_size) = (args.image_size as usize, args.patches as usize);
+    if !size.is_multiple_of(patch_size) {
+        let sizes: Vec<String> =
+            (1..=size).filter(|patch| size.is_multiple_of(*patch)).map(|patch| patch.to_string()).collect();
+        return Err(miette!(
+            help = format!("patch sizes that divide {size}: {}", sizes.join(", ")),
+            "patches of {patch_size} do not fill an image of {size}"
+        ));
+    }
+    let options = DataOptions { data_dir: args.data_dir.clone(), path: args.path.clone(), image_size: Some(size) };
+    let set = data::load(&args.name, &options)?;
+    let count = set.train.len();
+    if args.index >= count {
+        return Err(miette!(
+            help = format!("the first is 0, the last {}", count - 1),
+            "there is no image {}",
+            args.index
+        ));
+    }
+    let image = set.height * set.width * set.channels;
+    let pixels = &set.train.pixels[args.index * image..][..image];
+    let picture = picture::patches(pixels, (set.height, set.width), set.channels, size, patch_size);
+    let mut png = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut png, image::ImageFormat::Png).map_err(|error| miette!("cannot encode a PNG: {error}"))?;
+    replace(&args.output, png.get_ref()).map_err(crate::experiment::ExperimentError::from)?;
+    let class = &set.class_names[set.train.labels[args.index] as usize];
+    let console = Console::new();
+    console.line(&format!("Image {} of {}, class {class}", args.index, set.name));
+    console.line(&format!("Image size: {size} X {size}"));
+    console.line(&format!("Patch size: {patch_size} X {patch_size}"));
+    console.line(&format!("Patches per image: {}", (size / patch_size).pow(2)));
+    console.line(&format!("Elements per patch: {}", patch_size * patch_size * set.channels));
+    Ok(())
+}
