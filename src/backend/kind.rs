@@ -23,7 +23,7 @@ impl Backend {
     pub fn engine(self, lowering: Box<Lowering>, options: EngineOptions) -> Result<Box<dyn Engine>, BackendError> {
         Ok(match self {
             Self::Auto | Self::Cpu => Box::new(CpuEngine::new(lowering, options)?),
-            Self::Reference => Box::new(ReferenceEngine::new(lowering, options)),
+            Self::Reference => Box::new(ReferenceEngine::new(lowering, options)?),
         })
     }
 }

@@ -3,6 +3,7 @@
 //! `reference` runs the graph decomposed into luminal's primitives on luminal's own CPU compiler:
 //! slow, and the oracle of every test. `cpu` is ours.
 
+mod buffer;
 pub mod cpu;
 mod kind;
 pub mod reference;
@@ -11,6 +12,7 @@ mod task;
 
 use std::time::Duration;
 
+pub use buffer::Buffer;
 pub use kind::Backend;
 pub use store::Store;
 pub(crate) use task::Task;

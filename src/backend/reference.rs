@@ -74,17 +74,20 @@ pub struct ReferenceEngine {
 
 impl ReferenceEngine {
     /// Initialises the parameters as every backend does. `options.threads` has no effect.
-    pub fn new(lowering: Box<Lowering>, options: EngineOptions) -> Self {
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn new(lowering: Box<Lowering>, options: EngineOptions) -> Result<Self, BackendError> {
         let mut builder = Builder::new();
         lowering(&mut builder, 1);
-        Self {
+        Ok(Self {
             lowering,
             seed: options.seed,
             rule: options.optimizer.rule(),
-            store: Store::new(builder.parameters, options.seed),
+            store: Store::new(builder.parameters, options.seed)?,
             compiled: FxHashMap::default(),
             logits: Vec::new(),
-        }
+        })
     }
 
     /// Runs a program: loss, logits, then gradients or the updated state (parameter, m and v, one

@@ -1,6 +1,6 @@
 use rustc_hash::FxHashMap;
 
-use super::{BackendError, StateTensor};
+use super::{BackendError, Buffer, StateTensor};
 use crate::graph::Parameter;
 
 /// What training changes: parameters, first moments, second moments, each group in the order of the
@@ -8,21 +8,24 @@ use crate::graph::Parameter;
 #[derive(Debug)]
 pub struct Store {
     parameters: Vec<Parameter>,
-    pub values: Vec<f32>,
+    pub values: Buffer,
 }
 
 impl Store {
     /// Initialised parameters, and moments of zero.
-    pub fn new(parameters: Vec<Parameter>, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn new(parameters: Vec<Parameter>, seed: u64) -> Result<Self, BackendError> {
         let total: usize = parameters.iter().map(|parameter| parameter.value.len()).sum();
-        let mut values = vec![0.0; 3 * total];
+        let mut values = Buffer::zeroed(3 * total)?;
         let mut rest = &mut values[..];
         for (index, parameter) in parameters.iter().enumerate() {
             let (own, after) = rest.split_at_mut(parameter.value.len());
             parameter.initializer.fill(seed, index as u32, own);
             rest = after;
         }
-        Self { parameters, values }
+        Ok(Self { parameters, values })
     }
 
     /// The network's parameters, in order.

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use super::{
     plan::{self, Lifetime},
     program::{Base, LANES, Program, Region, Slot, Step, Work},
-    steps::{self, Kind, Split},
+    steps::{self, Kind, Packing, Split},
 };
 use crate::{
     graph::{Load, Value, operation, ops},
@@ -54,6 +54,8 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
     let mut regions: Vec<(Work, Vec<Step>)> = Vec::new();
     let mut links: Vec<Vec<(Vec<usize>, Vec<usize>)>> = Vec::new();
     let mut count = 0;
+    // Operands to be packed before all else: packing, from which tensor, to which.
+    let mut packs: Vec<(Packing, usize, usize)> = Vec::new();
     for node in ordered(luminal) {
         let Some(operation) = operation(luminal, node) else {
             let Some(load) = luminal.graph[node].as_any().downcast_ref::<Load>() else { continue };
@@ -74,7 +76,7 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
             continue;
         };
         let sources: Vec<Value> = inputs(luminal, node);
-        let source_ids: Vec<usize> = sources.iter().map(|source| ids[&(source.node, source.output)]).collect();
+        let mut source_ids: Vec<usize> = sources.iter().map(|source| ids[&(source.node, source.output)]).collect();
         if operation.as_any().is::<ops::Reshape>() {
             ids.insert((node, 0), source_ids[0]);
             continue;
@@ -103,6 +105,27 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
             output_ids.push(id);
         }
 
+        if let Some(packing) = kernel.packing {
+            let source = source_ids[packing.input];
+            let known =
+                packs.iter().find(|(other, known, _)| *known == source && other.transposed == packing.transposed);
+            source_ids[packing.input] = match known {
+                Some((_, _, id)) => *id,
+                None => {
+                    let len = packing.len();
+                    tensors.push(Tensor {
+                        len,
+                        per_image: false,
+                        stored: None,
+                        summed: false,
+                        regions: (0, 0),
+                        steps: (0, 0),
+                    });
+                    packs.push((packing, source, tensors.len() - 1));
+                    tensors.len() - 1
+                }
+            };
+        }
         let reads_open_sum = links.last().is_some_and(|open| {
             open.iter().any(|(_, outputs)| outputs.iter().any(|id| tensors[*id].summed && source_ids.contains(id)))
         });
@@ -125,6 +148,20 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
             count += 1;
             links.push((source_ids, output_ids));
         }
+    }
+
+    if !packs.is_empty() {
+        let step = |(index, (packing, ..)): (usize, &(Packing, usize, usize))| Step {
+            name: "pack",
+            parameters: Vec::new(),
+            index: count + index,
+            kernel: packing.kernel(),
+            flops: 0,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        regions.insert(0, (Work::Each, packs.iter().enumerate().map(step).collect()));
+        links.insert(0, packs.iter().map(|&(_, source, id)| (vec![source], vec![id])).collect());
     }
 
     let lifetimes = |tensors: &mut Vec<Tensor>| {

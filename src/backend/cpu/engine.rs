@@ -7,7 +7,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    backend::{BackendError, Batch, Engine, EngineOptions, OperatorTime, StateTensor, Step, Store, Task},
+    backend::{BackendError, Batch, Buffer, Engine, EngineOptions, OperatorTime, StateTensor, Step, Store, Task},
     graph::ops::{AdamWUpdate, RandomState},
     passes::{Lowering, StepGraph},
 };
@@ -18,8 +18,8 @@ pub struct CpuEngine {
     options: EngineOptions,
     rule: AdamWUpdate,
     store: Store,
-    arena: Vec<f32>,
-    workers: Vec<Vec<f32>>,
+    arena: Buffer,
+    workers: Vec<Buffer>,
     programs: FxHashMap<(Task, usize), Program>,
     pool: ThreadPool,
     /// Times by program, while profiling.
@@ -45,9 +45,9 @@ impl CpuEngine {
             lowering,
             options,
             rule: options.optimizer.rule(),
-            store: Store::new(builder.parameters, options.seed),
-            arena: Vec::new(),
-            workers: vec![Vec::new(); threads],
+            store: Store::new(builder.parameters, options.seed)?,
+            arena: Buffer::zeroed(0)?,
+            workers: (0..threads).map(|_| Buffer::zeroed(0)).collect::<Result<_, _>>()?,
             programs: FxHashMap::default(),
             pool,
             profile: None,
@@ -66,10 +66,14 @@ impl CpuEngine {
         }
         let program = &self.programs[&(task, batch)];
         if self.arena.len() < program.arena_len {
-            self.arena = vec![0.0; program.arena_len];
+            // The old one goes first: there may not be room for both.
+            self.arena = Buffer::zeroed(0)?;
+            self.arena = Buffer::zeroed(program.arena_len)?;
         }
         for worker in &mut self.workers {
-            worker.resize(worker.len().max(program.worker_len()), 0.0);
+            if worker.len() < program.worker_len() {
+                *worker = Buffer::zeroed(program.worker_len())?;
+            }
         }
         Ok(())
     }
@@ -169,7 +173,8 @@ impl Engine for CpuEngine {
     fn profile(&self) -> Vec<OperatorTime> {
         let mut times: Vec<OperatorTime> = Vec::new();
         for (key, watch) in self.profile.iter().flatten() {
-            for (step, time) in self.programs[key].steps().zip(watch.step_times()) {
+            for step in self.programs[key].steps() {
+                let time = watch.time(step);
                 let (calls, flops) = (watch.runs(), watch.runs() * step.flops);
                 match times.iter_mut().find(|known| known.operator == step.name) {
                     Some(known) => {

@@ -20,7 +20,8 @@ pub struct ProgramListing {
 /// Kernel calls that run together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RegionListing {
-    /// `images`: depth-first over tiles of the batch; `whole`: one operator over all of it.
+    /// `images`: depth-first over tiles of the batch; `whole`: one operator over all of it;
+    /// `each`: operators that do not depend on each other.
     pub work: &'static str,
     /// Images per tile.
     pub tile: usize,
@@ -54,7 +55,11 @@ impl Program {
     /// Lists the program.
     pub fn listing(&self) -> ProgramListing {
         let region = |region: &super::program::Region| RegionListing {
-            work: if region.work == Work::Images { "images" } else { "whole" },
+            work: match region.work {
+                Work::Images => "images",
+                Work::Each => "each",
+                Work::Single => "whole",
+            },
             tile: region.tile,
             local_bytes: size_of::<f32>() * region.local_len,
             steps: region
@@ -88,6 +93,7 @@ impl ProgramListing {
             let RegionListing { work, tile, local_bytes, steps } = region;
             let _ = match *work {
                 "images" => writeln!(out, "region {index}: tiles of {tile} images, local {local_bytes} bytes"),
+                "each" => writeln!(out, "region {index}: side by side"),
                 _ => writeln!(out, "region {index}: the whole batch"),
             };
             for StepListing { operator, parameters, inputs, outputs } in steps {

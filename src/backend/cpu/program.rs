@@ -12,6 +12,7 @@ use super::{
     steps::{Call, Inputs, Kernel, Kind, Outputs, Split},
     watch::Watch,
 };
+use crate::backend::Buffer;
 
 /// Shares of the batch whose sums are taken apart and added in order.
 pub const LANES: usize = 16;
@@ -50,7 +51,11 @@ pub struct Slot {
 /// How the threads share a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
+    /// Depth-first over tiles of the batch.
     Images,
+    /// Steps that do not depend on each other, a task each.
+    Each,
+    /// One step after the other, each as its split says.
     Single,
 }
 
@@ -186,6 +191,9 @@ impl Program {
             for region in &self.regions[regions] {
                 match region.work {
                     Work::Images => run.images(region, workers),
+                    Work::Each => parallel(workers, region.steps.len(), |index, scratch| {
+                        run.once(&region.steps[index], scratch);
+                    }),
                     Work::Single => region.steps.iter().for_each(|step| run.single(step, workers)),
                 }
             }
@@ -198,7 +206,7 @@ pub struct Machine<'a> {
     pub store: &'a mut [f32],
     pub arena: &'a mut [f32],
     /// [`Program::worker_len`] elements per thread.
-    pub workers: &'a mut [Vec<f32>],
+    pub workers: &'a mut [Buffer],
     pub pool: &'a ThreadPool,
 }
 
@@ -211,7 +219,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn images(&self, region: &Region, workers: &mut [Vec<f32>]) {
+    fn images(&self, region: &Region, workers: &mut [Buffer]) {
         let (memory, batch) = (self.memory, self.program.batch);
         let lane_images = batch.div_ceil(LANES);
         let lanes = batch.div_ceil(lane_images);
@@ -271,20 +279,23 @@ impl Run<'_> {
         self.call(step, Call { inputs, outputs, scratch, first: 0, images, part, iteration });
     }
 
-    fn single(&self, step: &Step, workers: &mut [Vec<f32>]) {
-        let (memory, batch) = (self.memory, self.program.batch);
+    /// The whole step as one task.
+    fn once(&self, step: &Step, scratch: &mut [f32]) {
+        let outputs = step.kernel.outputs.iter().zip(&step.outputs).map(|(kind, slot)| {
+            let output = self.memory.write(slot, NONE, 0, self.program.batch);
+            if *kind == Kind::Sum {
+                output.fill(0.0);
+            }
+            output
+        });
+        self.whole(step, self.inputs(step), outputs.collect(), scratch, 0..0);
+    }
+
+    fn single(&self, step: &Step, workers: &mut [Buffer]) {
+        let memory = self.memory;
         let base = |output: usize| memory.pointer(&step.outputs[output], NONE);
         match step.kernel.split {
-            Split::Images | Split::Once => parallel(workers, 1, |_, scratch| {
-                let outputs = step.kernel.outputs.iter().zip(&step.outputs).map(|(kind, slot)| {
-                    let output = memory.write(slot, NONE, 0, batch);
-                    if *kind == Kind::Sum {
-                        output.fill(0.0);
-                    }
-                    output
-                });
-                self.whole(step, self.inputs(step), outputs.collect(), scratch, 0..0);
-            }),
+            Split::Images | Split::Once => parallel(workers, 1, |_, scratch| self.once(step, scratch)),
             Split::Columns { rows, columns } => parallel(workers, columns.div_ceil(COLUMNS), |task, worker| {
                 let part = task * COLUMNS..columns.min((task + 1) * COLUMNS);
                 let (compact, scratch) = worker.split_at_mut(rows * COLUMNS);
@@ -329,7 +340,7 @@ impl Run<'_> {
 
 /// Runs numbered tasks on the threads of the pool that this runs in, each with its worker's memory.
 /// Tasks are handed out as threads come free: which thread runs a task must not matter.
-fn parallel(workers: &mut [Vec<f32>], tasks: usize, run: impl Fn(usize, &mut [f32]) + Sync) {
+fn parallel(workers: &mut [Buffer], tasks: usize, run: impl Fn(usize, &mut [f32]) + Sync) {
     if let ([worker, ..], true) = (&mut *workers, tasks == 1) {
         return run(0, worker);
     }

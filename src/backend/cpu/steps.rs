@@ -14,7 +14,7 @@ use crate::graph::{
         around, flat,
     },
 };
-use gemm::Mat;
+use gemm::{Epilogue, Mat};
 
 /// Operands of a call, on the stack: only a `concat` of many parts has more.
 pub type Inputs<'a> = SmallVec<[&'a [f32]; 8]>;
@@ -67,11 +67,48 @@ pub struct Kernel {
     /// Scratch elements for a call on this many images (or columns, or rows).
     pub scratch: Box<dyn Fn(usize) -> usize + Send + Sync>,
     pub split: Split,
+    /// An operand that the kernel wants packed, once per step rather than once per tile.
+    pub packing: Option<Packing>,
+}
+
+/// The right-hand matrix `[k, n]` of a product, to be packed by [`gemm::pack_b`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// Index of the input.
+    pub input: usize,
+    pub k: usize,
+    pub n: usize,
+    /// The input is the transpose of the matrix.
+    pub transposed: bool,
+}
+
+impl Packing {
+    /// Elements of the packed matrix.
+    pub fn len(self) -> usize {
+        gemm::packed_len(self.k, self.n)
+    }
+
+    /// The kernel that packs.
+    pub fn kernel(self) -> Kernel {
+        let Self { k, n, transposed, .. } = self;
+        let run = move |call: &mut Call| {
+            let matrix = call.inputs[0];
+            let matrix = if transposed { Mat::transposed(matrix, k) } else { Mat::rows(matrix, n) };
+            gemm::pack_b(k, n, matrix, call.outputs[0]);
+        };
+        Kernel::per_image(run).split(Split::Once)
+    }
 }
 
 impl Kernel {
     fn per_image(run: impl Fn(&mut Call) + Send + Sync + 'static) -> Self {
-        Self { run: Box::new(run), outputs: vec![Kind::PerImage], scratch: Box::new(|_| 0), split: Split::Images }
+        Self {
+            run: Box::new(run),
+            outputs: vec![Kind::PerImage],
+            scratch: Box::new(|_| 0),
+            split: Split::Images,
+            packing: None,
+        }
     }
 
     fn outputs(self, outputs: &[Kind]) -> Self {
@@ -80,6 +117,10 @@ impl Kernel {
 
     fn scratch(self, scratch: impl Fn(usize) -> usize + Send + Sync + 'static) -> Self {
         Self { scratch: Box::new(scratch), ..self }
+    }
+
+    fn packed(self, packing: Packing) -> Self {
+        Self { packing: Some(packing), ..self }
     }
 
     fn split(self, split: Split) -> Self {
@@ -107,28 +148,20 @@ pub fn kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> 
     }
     if any.is::<ops::Dense>() {
         let n = shapes[1][1];
-        return Some(
-            Kernel::per_image(move |call| {
-                let m = call.inputs[0].len() / width;
-                let (a, b) = (Mat::rows(call.inputs[0], width), Mat::rows(call.inputs[1], n));
-                gemm::gemm(m, n, width, a, b, call.outputs[0], n, false, call.scratch);
-                if let Some(bias) = call.inputs.get(2) {
-                    elementwise::add_rows_in_place(call.outputs[0], bias);
-                }
-            })
-            .scratch(rows_scratch(shapes[0], move |m| gemm::scratch_len(m, n, width))),
-        );
+        let run = move |call: &mut Call| {
+            let (m, a) = (call.inputs[0].len() / width, Mat::rows(call.inputs[0], width));
+            let epilogue = Epilogue { bias: call.inputs.get(2).copied(), ..Epilogue::default() };
+            gemm::gemm_packed(m, n, width, a, call.inputs[1], call.outputs[0], n, &epilogue);
+        };
+        return Some(Kernel::per_image(run).packed(Packing { input: 1, k: width, n, transposed: false }));
     }
     if any.is::<ops::DenseInputGradient>() {
         let n = shapes[1][0];
-        return Some(
-            Kernel::per_image(move |call| {
-                let m = call.inputs[0].len() / width;
-                let (a, b) = (Mat::rows(call.inputs[0], width), Mat::transposed(call.inputs[1], width));
-                gemm::gemm(m, n, width, a, b, call.outputs[0], n, false, call.scratch);
-            })
-            .scratch(rows_scratch(shapes[0], move |m| gemm::scratch_len(m, n, width))),
-        );
+        let run = move |call: &mut Call| {
+            let (m, a) = (call.inputs[0].len() / width, Mat::rows(call.inputs[0], width));
+            gemm::gemm_packed(m, n, width, a, call.inputs[1], call.outputs[0], n, &Epilogue::default());
+        };
+        return Some(Kernel::per_image(run).packed(Packing { input: 1, k: width, n, transposed: true }));
     }
     if any.is::<ops::DenseKernelGradient>() {
         let n = flat(shapes[1])[1];

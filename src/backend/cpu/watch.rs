@@ -57,9 +57,9 @@ impl Watch {
         self.runs
     }
 
-    /// Time of each step, in the program's order.
-    pub fn step_times(&self) -> impl Iterator<Item = Duration> {
-        self.nanoseconds.iter().map(|time| Duration::from_nanos(time.load(Ordering::Relaxed)))
+    /// Time of a step.
+    pub fn time(&self, step: &Step) -> Duration {
+        Duration::from_nanos(self.nanoseconds[step.index].load(Ordering::Relaxed))
     }
 
     /// The first operator that made a value that is not finite, and the parameters it reads.

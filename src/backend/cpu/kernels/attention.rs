@@ -1,12 +1,18 @@
 //! Scaled dot-product attention of one image, all heads, fused (Vaswani et al. 2017).
 //!
-//! For each head: `S = Q·Kᵀ / sqrt(key_dim)`, `P = softmax(S)` by rows, dropout on `P`, `O = P·V`. The
-//! scores of a head stay in the second-level cache between the two products.
+//! For each head: `S = Q·Kᵀ / sqrt(key_dim)`, `P = softmax(S)` by rows, dropout on `P`, `O = P·V`. A
+//! block of rows goes through all of it before the next, so that its scores stay in the first-level
+//! cache; K and V are packed once for all blocks.
 
 use super::dropout::{self, Mask};
-use super::gemm::{self, Mat, gemm};
+use super::gemm::{self, Epilogue, MR, Mat, gemm, gemm_packed};
 use super::isa::multiversion;
 use super::{lanes, softmax};
+
+/// Rows that go through a head together.
+const BLOCK: usize = 2 * MR;
+/// Room to start on a cache line.
+const ALIGNMENT: usize = 16;
 
 /// Shapes of one image's attention. `q` is `[tokens, heads · key_dim]`, `k` `[sources, heads ·
 /// key_dim]`, `v` `[sources, heads · value_dim]`, the output `[tokens, heads · value_dim]`.
@@ -33,13 +39,19 @@ impl Attention {
     /// Length of [`Attention::forward`]'s scratch.
     #[must_use]
     pub fn forward_scratch_len(&self) -> usize {
-        self.scores() + self.gemm_scratch_len()
+        let Self { sources, key_dim, value_dim, .. } = *self;
+        BLOCK * sources + gemm::packed_len(key_dim, sources) + gemm::packed_len(sources, value_dim) + ALIGNMENT
     }
 
     /// Length of [`Attention::backward`]'s scratch.
     #[must_use]
     pub fn backward_scratch_len(&self) -> usize {
-        3 * self.scores() + self.gemm_scratch_len()
+        let Self { tokens, sources, key_dim, value_dim, .. } = *self;
+        let products = [value_dim, key_dim].map(|width| gemm::scratch_len(sources, width, tokens));
+        let packed = gemm::packed_len(value_dim, sources)
+            + gemm::packed_len(sources, key_dim)
+            + gemm::packed_len(key_dim, sources);
+        2 * self.scores() + BLOCK * sources + packed + products[0].max(products[1]) + ALIGNMENT
     }
 
     /// Elements of one head's weights.
@@ -47,22 +59,13 @@ impl Attention {
         self.tokens * self.sources
     }
 
-    fn gemm_scratch_len(&self) -> usize {
-        let Self { tokens, sources, key_dim, value_dim, .. } = *self;
-        let width = key_dim.max(value_dim);
-        [(tokens, sources, width), (tokens, width, sources), (sources, width, tokens)]
-            .into_iter()
-            .map(|(m, n, k)| gemm::scratch_len(m, n, k))
-            .fold(0, usize::max)
-    }
-
     fn scale(&self) -> f32 {
         1.0 / (self.key_dim as f32).sqrt()
     }
 
-    /// Index of the first weight of a head, in the tensor of the whole batch.
-    fn first_weight(&self, head: usize) -> u64 {
-        (self.image * self.heads + head) as u64 * self.scores() as u64
+    /// Index of the first weight of a head's row, in the tensor of the whole batch.
+    fn first_weight(&self, head: usize, row: usize) -> u64 {
+        (self.image * self.heads + head) as u64 * self.scores() as u64 + (row * self.sources) as u64
     }
 
     fn check(&self, q: &[f32], k: &[f32], v: &[f32], out: &[f32]) {
@@ -90,22 +93,24 @@ impl Attention {
         self.check(q, k, v, out);
         let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
         let (keys, values) = (heads * key_dim, heads * value_dim);
-        let (weights, scratch) = scratch.split_at_mut(self.scores());
+        let (packed_k, scratch) = gemm::cache_aligned(scratch).split_at_mut(gemm::packed_len(key_dim, sources));
+        let (packed_v, scratch) = scratch.split_at_mut(gemm::packed_len(sources, value_dim));
         for head in 0..heads {
-            self.scores_of(head, q, k, weights, scratch, keys);
-            let saved = probs.as_deref_mut().map_or(&mut [][..], |p| &mut p[head * self.scores()..][..self.scores()]);
-            normalise(self, self.first_weight(head), weights, saved);
-            let v = Mat::rows(&v[head * value_dim..], values);
-            let out = &mut out[head * value_dim..];
-            gemm(tokens, value_dim, sources, Mat::rows(weights, sources), v, out, values, false, scratch);
+            gemm::pack_b(key_dim, sources, Mat::transposed(&k[head * key_dim..], keys), packed_k);
+            gemm::pack_b(sources, value_dim, Mat::rows(&v[head * value_dim..], values), packed_v);
+            for first in (0..tokens).step_by(BLOCK) {
+                let rows = BLOCK.min(tokens - first);
+                let weights = &mut scratch[..rows * sources];
+                let q = Mat::rows(&q[first * keys + head * key_dim..], keys);
+                gemm_packed(rows, sources, key_dim, q, packed_k, weights, sources, &Epilogue::default());
+                let row = head * tokens + first;
+                let saved = probs.as_deref_mut().map_or(&mut [][..], |p| &mut p[row * sources..][..rows * sources]);
+                normalise(self, self.first_weight(head, first), weights, saved);
+                let out = &mut out[first * values + head * value_dim..];
+                let weights = Mat::rows(weights, sources);
+                gemm_packed(rows, value_dim, sources, weights, packed_v, out, values, &Epilogue::default());
+            }
         }
-    }
-
-    fn scores_of(&self, head: usize, q: &[f32], k: &[f32], scores: &mut [f32], scratch: &mut [f32], ld: usize) {
-        let Self { tokens, sources, key_dim, .. } = *self;
-        let q = Mat::rows(&q[head * key_dim..], ld);
-        let k = Mat::transposed(&k[head * key_dim..], ld);
-        gemm(tokens, sources, key_dim, q, k, scores, sources, false, scratch);
     }
 
     /// Gradients by `q`, `k` and `v`, which are overwritten, from the gradient `dout` by the output.
@@ -133,32 +138,45 @@ impl Attention {
         self.check(dq, dk, dv, dout);
         let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
         let (keys, values) = (heads * key_dim, heads * value_dim);
-        let (softmax, scratch) = scratch.split_at_mut(self.scores());
+        let (packed_v, scratch) = gemm::cache_aligned(scratch).split_at_mut(gemm::packed_len(value_dim, sources));
+        let (packed_k, scratch) = scratch.split_at_mut(gemm::packed_len(sources, key_dim));
+        let (packed_kt, scratch) = scratch.split_at_mut(gemm::packed_len(key_dim, sources));
+        let (block, scratch) = scratch.split_at_mut(BLOCK * sources);
         let (dropped, scratch) = scratch.split_at_mut(self.scores());
         let (grad, scratch) = scratch.split_at_mut(self.scores());
         for head in 0..heads {
-            let dout_head = Mat::rows(&dout[head * value_dim..], values);
-            let v_head = Mat::transposed(&v[head * value_dim..], values);
-            gemm(tokens, sources, value_dim, dout_head, v_head, grad, sources, false, scratch);
-            let softmax = if let Some(probs) = probs {
-                &probs[head * self.scores()..][..self.scores()]
-            } else {
-                self.scores_of(head, q, k, softmax, scratch, keys);
-                normalise(&Self { mask: None, ..*self }, 0, softmax, &mut []);
-                &*softmax
-            };
-            differentiate(self, self.first_weight(head), softmax, dropped, grad);
-            let weights = if self.mask.is_some() { &*dropped } else { softmax };
-
-            let dv = &mut dv[head * value_dim..];
-            let transposed = Mat::transposed(weights, sources);
-            gemm(sources, value_dim, tokens, transposed, dout_head, dv, values, false, scratch);
-            let dq = &mut dq[head * key_dim..];
-            let k_head = Mat::rows(&k[head * key_dim..], keys);
-            gemm(tokens, key_dim, sources, Mat::rows(grad, sources), k_head, dq, keys, false, scratch);
-            let dk = &mut dk[head * key_dim..];
-            let q_head = Mat::rows(&q[head * key_dim..], keys);
-            gemm(sources, key_dim, tokens, Mat::transposed(grad, sources), q_head, dk, keys, false, scratch);
+            let k_head = &k[head * key_dim..];
+            gemm::pack_b(value_dim, sources, Mat::transposed(&v[head * value_dim..], values), packed_v);
+            gemm::pack_b(sources, key_dim, Mat::rows(k_head, keys), packed_k);
+            if probs.is_none() {
+                gemm::pack_b(key_dim, sources, Mat::transposed(k_head, keys), packed_kt);
+            }
+            for first in (0..tokens).step_by(BLOCK) {
+                let rows = BLOCK.min(tokens - first);
+                let part = first * sources..(first + rows) * sources;
+                let softmax = match probs {
+                    Some(probs) => &probs[head * self.scores()..][part.clone()],
+                    None => {
+                        let block = &mut block[..rows * sources];
+                        let q = Mat::rows(&q[first * keys + head * key_dim..], keys);
+                        gemm_packed(rows, sources, key_dim, q, packed_kt, block, sources, &Epilogue::default());
+                        normalise(&Self { mask: None, ..*self }, 0, block, &mut []);
+                        &*block
+                    }
+                };
+                let (grad, dropped) = (&mut grad[part.clone()], &mut dropped[part]);
+                let dout = Mat::rows(&dout[first * values + head * value_dim..], values);
+                gemm_packed(rows, sources, value_dim, dout, packed_v, grad, sources, &Epilogue::default());
+                differentiate(self, self.first_weight(head, first), softmax, dropped, grad);
+                let dq = &mut dq[first * keys + head * key_dim..];
+                let grad = Mat::rows(grad, sources);
+                gemm_packed(rows, key_dim, sources, grad, packed_k, dq, keys, &Epilogue::default());
+            }
+            let weights = Mat::transposed(dropped, sources);
+            let dout = Mat::rows(&dout[head * value_dim..], values);
+            gemm(sources, value_dim, tokens, weights, dout, &mut dv[head * value_dim..], values, false, scratch);
+            let (grad, q) = (Mat::transposed(grad, sources), Mat::rows(&q[head * key_dim..], keys));
+            gemm(sources, key_dim, tokens, grad, q, &mut dk[head * key_dim..], keys, false, scratch);
         }
     }
 }
@@ -195,6 +213,8 @@ fn differentiate_generic<const FMA: bool>(
                 *grad *= *dropped;
                 *dropped *= p;
             }
+        } else {
+            dropped.copy_from_slice(p);
         }
         let inner = lanes::sum_by(sources, |j| p[j] * grad[j]);
         for (grad, p) in grad.iter_mut().zip(p) {
@@ -208,7 +228,7 @@ multiversion! {
     /// dropout.
     fn normalise(attention: &Attention, first: u64, weights: &mut [f32], saved: &mut [f32]) = normalise_generic;
     /// From the softmax and the gradient by the dropped weights: the gradient by the unscaled scores,
-    /// in place, and the dropped weights themselves, unless nothing is dropped.
+    /// in place, and the dropped weights themselves.
     fn differentiate(
         attention: &Attention, first: u64, softmax: &[f32], dropped: &mut [f32], grad: &mut [f32],
     ) = differentiate_generic;

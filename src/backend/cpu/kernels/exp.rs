@@ -7,18 +7,14 @@ const OVERFLOW: f32 = 88.722_84;
 /// Below this, the result is zero: results that would be subnormal are flushed.
 const UNDERFLOW: f32 = -87.336_54;
 
-/// `e^x` within 2 ulp where the result is a normal number; zero below, infinity above, NaN for NaN.
-///
-/// `x = n·ln 2 + r` with `|r| ≤ ln 2 / 2` (Cody & Waite, ln 2 in two parts), a polynomial of degree
-/// 6 for `e^r` (coefficients of Cephes' `expf`, S. Moshier 1989), and `n` added to the exponent.
+/// `e^r` and `n` with `e^x = e^r · 2^n`, for `x` between the bounds above.
 #[inline(always)]
-pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
+fn reduced<const FMA: bool>(x: f32) -> (f32, i32) {
     // Adding 1.5·2^23 rounds to an integer and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    let clamped = x.clamp(UNDERFLOW, OVERFLOW);
-    let shifted = madd::<FMA>(clamped, std::f32::consts::LOG2_E, ROUND);
+    let shifted = madd::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = madd::<FMA>(n, -0.693_359_4, clamped);
+    let r = madd::<FMA>(n, -0.693_359_4, x);
     let r = madd::<FMA>(n, 2.121_944_4e-4, r);
     let p = madd::<FMA>(1.987_569_1e-4, r, 1.398_199_9e-3);
     let p = madd::<FMA>(p, r, 8.333_452e-3);
@@ -26,16 +22,31 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     let p = madd::<FMA>(p, r, 1.666_666_5e-1);
     let p = madd::<FMA>(p, r, 0.5);
     let p = madd::<FMA>(p, r * r, r) + 1.0;
+    (p, (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32))
+}
+
+/// `e^x` within 2 ulp where the result is a normal number; zero below, infinity above, NaN for NaN.
+///
+/// `x = n·ln 2 + r` with `|r| ≤ ln 2 / 2` (Cody & Waite, ln 2 in two parts), a polynomial of degree
+/// 6 for `e^r` (coefficients of Cephes' `expf`, S. Moshier 1989), and `n` added to the exponent.
+#[inline(always)]
+pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
+    let (p, n) = reduced::<FMA>(x.clamp(UNDERFLOW, OVERFLOW));
     // n may be 128 just below the overflow: halving it keeps both powers of two finite.
-    let bits = shifted.to_bits();
-    let n = (bits as i32).wrapping_sub(ROUND.to_bits() as i32);
     let half = n >> 1;
     let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
     let result = p * power(half) * power(n - half);
     let result = if x < UNDERFLOW { 0.0 } else { result };
-    let result = if x > OVERFLOW { f32::INFINITY } else { result };
     // A comparison with NaN is false: clamp let it through, and so did the polynomial.
-    result
+    if x > OVERFLOW { f32::INFINITY } else { result }
+}
+
+/// [`exp`] of `x ≤ 0`, to the same bits: one power of two is enough, and nothing overflows.
+#[inline(always)]
+pub(crate) fn exp_at_most_one<const FMA: bool>(x: f32) -> f32 {
+    let (p, n) = reduced::<FMA>(if x < UNDERFLOW { UNDERFLOW } else { x });
+    let result = p * f32::from_bits((n.wrapping_add(127) as u32) << 23);
+    if x < UNDERFLOW { 0.0 } else { result }
 }
 
 #[inline(always)]

@@ -171,7 +171,6 @@ pub fn gemm_packed(
     }
     assert!(packed.len() >= packed_len(k, n), "packed B too short");
     let direct = reads_well(a, k);
-    let mut strip = [0.0; MR * KC];
     for m0 in (0..m).step_by(MC) {
         let rows = MC.min(m - m0);
         for k0 in (0..k).step_by(KC) {
@@ -202,6 +201,7 @@ pub fn gemm_packed(
                     }
                 }
             } else {
+                let mut strip = [0.0; MR * KC];
                 for i in (0..rows).step_by(MR) {
                     pack::pack_a(MR.min(rows - i), depth, a.from(m0 + i, k0), &mut strip);
                     for j in (0..n).step_by(NR) {
@@ -249,7 +249,7 @@ fn reads_well(a: Mat, k: usize) -> bool {
 }
 
 /// The part of `scratch` that starts on a cache line.
-pub(super) fn cache_aligned(scratch: &mut [f32]) -> &mut [f32] {
+pub(crate) fn cache_aligned(scratch: &mut [f32]) -> &mut [f32] {
     let skip = scratch.as_ptr().align_offset(64).min(15);
     &mut scratch[skip..]
 }

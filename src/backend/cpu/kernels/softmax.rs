@@ -1,6 +1,6 @@
 //! Softmax over the last axis.
 
-use super::exp::exp;
+use super::exp::exp_at_most_one;
 use super::isa::multiversion;
 use super::lanes;
 
@@ -9,7 +9,7 @@ use super::lanes;
 pub(crate) fn row<const FMA: bool>(scale: f32, x: &mut [f32]) {
     let max = lanes::max(x) * scale;
     for x in x.iter_mut() {
-        *x = exp::<FMA>(*x * scale - max);
+        *x = exp_at_most_one::<FMA>(*x * scale - max);
     }
     let reciprocal = 1.0 / lanes::sum_by(x.len(), |i| x[i]);
     for x in x.iter_mut() {
