@@ -183,15 +183,14 @@ impl Attention {
 
 #[inline(always)]
 fn normalise_generic<const FMA: bool>(attention: &Attention, first: u64, weights: &mut [f32], saved: &mut [f32]) {
-    let sources = attention.sources;
-    for (i, row) in weights.chunks_exact_mut(sources).enumerate() {
+    for row in weights.chunks_exact_mut(attention.sources) {
         softmax::row::<FMA>(attention.scale(), row);
-        if !saved.is_empty() {
-            saved[i * sources..(i + 1) * sources].copy_from_slice(row);
-        }
-        if let Some(mask) = &attention.mask {
-            dropout::apply_in_place_inline::<FMA>(mask, first + (i * sources) as u64, row);
-        }
+    }
+    if !saved.is_empty() {
+        saved.copy_from_slice(weights);
+    }
+    if let Some(mask) = &attention.mask {
+        dropout::apply_in_place_inline::<FMA>(mask, first, weights);
     }
 }
 
@@ -205,17 +204,17 @@ fn differentiate_generic<const FMA: bool>(
 ) {
     let sources = attention.sources;
     let scale = attention.scale();
-    let rows = softmax.chunks_exact(sources).zip(grad.chunks_exact_mut(sources)).zip(dropped.chunks_exact_mut(sources));
-    for (i, ((p, grad), dropped)) in rows.enumerate() {
-        if let Some(mask) = &attention.mask {
-            dropout::factors_inline::<FMA>(mask, first + (i * sources) as u64, dropped);
-            for ((grad, dropped), p) in grad.iter_mut().zip(dropped).zip(p) {
+    match &attention.mask {
+        Some(mask) => {
+            dropout::factors_inline::<FMA>(mask, first, dropped);
+            for ((grad, dropped), p) in grad.iter_mut().zip(&mut *dropped).zip(softmax) {
                 *grad *= *dropped;
                 *dropped *= p;
             }
-        } else {
-            dropped.copy_from_slice(p);
         }
+        None => dropped.copy_from_slice(softmax),
+    }
+    for (p, grad) in softmax.chunks_exact(sources).zip(grad.chunks_exact_mut(sources)) {
         let inner = lanes::sum_by(sources, |j| p[j] * grad[j]);
         for (grad, p) in grad.iter_mut().zip(p) {
             *grad = scale * (p * (*grad - inner));

@@ -6,40 +6,65 @@
 /// Accumulators: enough independent chains to hide the latency of an addition.
 pub const LANES: usize = 32;
 
+/// Half of the accumulators: a step that rows of 16, 48, 80, .. elements end in.
+const HALF: usize = LANES / 2;
+
 /// Sum of `f` over the indices of a row. `f(i)` must accept any index below `len`.
 #[inline(always)]
 pub(crate) fn sum_by(len: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut sums = [0.0; LANES];
-    let full = len / LANES * LANES;
-    for i in (0..full).step_by(LANES) {
-        for lane in 0..LANES {
-            sums[lane] += f(i + lane);
-        }
-    }
-    for lane in 0..len - full {
-        sums[lane] += f(full + lane);
-    }
-    tree(sums, |a, b| a + b)
+    let [sum] = sums_by(len, |i| [f(i)]);
+    sum
 }
 
 /// Two sums at once.
 #[inline(always)]
 pub(crate) fn sum_pair_by(len: usize, f: impl Fn(usize) -> (f32, f32)) -> (f32, f32) {
-    let (mut left, mut right) = ([0.0; LANES], [0.0; LANES]);
+    let [left, right] = sums_by(len, |i| f(i).into());
+    (left, right)
+}
+
+#[inline(always)]
+fn sums_by<const N: usize>(len: usize, f: impl Fn(usize) -> [f32; N]) -> [f32; N] {
+    let mut sums = [[0.0; LANES]; N];
     let full = len / LANES * LANES;
     for i in (0..full).step_by(LANES) {
         for lane in 0..LANES {
-            let (l, r) = f(i + lane);
-            left[lane] += l;
-            right[lane] += r;
+            let values = f(i + lane);
+            for n in 0..N {
+                sums[n][lane] += values[n];
+            }
         }
     }
-    for lane in 0..len - full {
-        let (l, r) = f(full + lane);
-        left[lane] += l;
-        right[lane] += r;
+    let mut first = full;
+    if len - full >= HALF {
+        for lane in 0..HALF {
+            let values = f(full + lane);
+            for n in 0..N {
+                sums[n][lane] += values[n];
+            }
+        }
+        first += HALF;
     }
-    (tree(left, |a, b| a + b), tree(right, |a, b| a + b))
+    if first < len {
+        // The rest goes through an array: accumulators addressed by a variable would live in memory.
+        let mut rest = [[0.0; HALF]; N];
+        for lane in 0..len - first {
+            let values = f(first + lane);
+            for n in 0..N {
+                rest[n][lane] = values[n];
+            }
+        }
+        for n in 0..N {
+            for lane in 0..HALF {
+                if first == full {
+                    sums[n][lane] += rest[n][lane];
+                } else {
+                    sums[n][HALF + lane] += rest[n][lane];
+                }
+            }
+        }
+    }
+    sums.map(|sums| tree(sums, |a, b| a + b))
 }
 
 /// Largest element of a row; negative infinity for an empty one. A NaN is skipped.
@@ -48,16 +73,20 @@ pub(crate) fn max(row: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut best = [f32::NEG_INFINITY; LANES];
     let chunks = row.chunks_exact(LANES);
-    let rest = chunks.remainder();
+    let mut rest = chunks.remainder();
     for chunk in chunks {
         for lane in 0..LANES {
             best[lane] = larger(best[lane], chunk[lane]);
         }
     }
-    for (best, &value) in best.iter_mut().zip(rest) {
-        *best = larger(*best, value);
+    if let Some((half, after)) = rest.split_first_chunk::<HALF>() {
+        for lane in 0..HALF {
+            best[lane] = larger(best[lane], half[lane]);
+        }
+        rest = after;
     }
-    tree(best, larger)
+    let best = tree(best, larger);
+    rest.iter().fold(best, |best, &value| larger(best, value))
 }
 
 #[inline(always)]
