@@ -8,6 +8,14 @@ pub fn peak_bytes() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
+/// Memory that new processes can have, in bytes; `None` where the system does not tell.
+pub fn available_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -28,6 +28,7 @@ fn learnt(folder: &Path) -> serde_json::Value {
         .unwrap();
     let mut trials: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     for trial in trials.as_array_mut().unwrap() {
+        trial.as_object_mut().unwrap().remove("prediction");
         if let Some(result) = trial["result"].as_object_mut() {
             for key in ["seconds", "images_per_second", "peak_memory_bytes"] {
                 result.remove(key);
@@ -76,23 +77,74 @@ fn a_failing_trial_is_shown_and_the_rest_goes_on() {
     assert!(text.contains("finished depth=1 train.optimizer.learning_rate=0.001"), "{text}");
 }
 
+#[test]
+fn a_folder_of_another_experiment_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(sweep(folder.path(), &["-p", "depth=1"]).output().unwrap().status.success());
+    let other = sweep(folder.path(), &["-p", "depth=1", "--set", "train.batch_size=8"]).output().unwrap();
+    assert_eq!(other.status.code(), Some(1));
+    assert!(shown(&other).contains("batch_size"), "{}", shown(&other));
+}
+
+#[test]
+fn halving_gives_the_epochs_to_the_best() {
+    let folder = tempfile::tempdir().unwrap();
+    let rates = "train.optimizer.learning_rate=1e-6,1e-5,1e-4,3e-3";
+    let arguments = ["-p", rates, "--stop", "halving", "--factor", "2", "--jobs", "2", "--set", "train.epochs=4"];
+    let output = sweep(folder.path(), &arguments).output().unwrap();
+    let text = shown(&output);
+    assert!(output.status.success(), "{text}");
+    let trials = learnt(folder.path());
+    let epochs: Vec<u64> = trials.as_array().unwrap().iter().map(|trial| trial["epochs"].as_u64().unwrap()).collect();
+    let mut sorted = epochs.clone();
+    sorted.sort_unstable();
+    // Rungs at epochs 1 and 2: two of four stop at the first, one of two at the second.
+    assert_eq!(sorted, [1, 1, 2, 4], "{text}");
+    assert_eq!(epochs[3], 4, "the largest rate learns fastest: {text}");
+    assert!(trials[0]["stopped"].as_str().unwrap().starts_with("stopped after epoch 1"), "{trials:#}");
+    let again = sweep(folder.path(), &arguments).output().unwrap();
+    assert!(again.status.success() && !shown(&again).contains("started"), "{}", shown(&again));
+    assert_eq!(learnt(folder.path()), trials);
+}
+
 /// Kills the sweep at several moments; its trials outlive it, and the next attempt must wait for
 /// them. `VITX_KILLS` makes it more.
 #[test]
 fn kill_9_loses_nothing() {
-    let arguments = ["-p", "depth=1,2", "-p", "patch_size=2,4", "--jobs", "2"];
+    survives_kills(&["-p", "depth=1,2", "-p", "patch_size=2,4", "--jobs", "2"]);
+}
+
+#[test]
+fn kill_9_loses_nothing_of_a_search() {
+    survives_kills(&[
+        "-p",
+        "depth=int(1, 3)",
+        "-p",
+        "train.optimizer.learning_rate=loguniform(1e-4, 1e-2)",
+        "--strategy",
+        "tpe",
+        "--trials",
+        "6",
+        "--stop",
+        "median",
+        "--jobs",
+        "2",
+    ]);
+}
+
+fn survives_kills(arguments: &[&str]) {
     let calm = tempfile::tempdir().unwrap();
-    assert!(sweep(calm.path(), &arguments).output().unwrap().status.success());
+    assert!(sweep(calm.path(), arguments).output().unwrap().status.success());
     let stormy = tempfile::tempdir().unwrap();
     let kills: u64 = std::env::var("VITX_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     for kill in 0..kills {
-        let mut command = sweep(stormy.path(), &arguments);
+        let mut command = sweep(stormy.path(), arguments);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(100 + kill * 137 % 600));
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let output = sweep(stormy.path(), &arguments).output().unwrap();
+    let output = sweep(stormy.path(), arguments).output().unwrap();
     assert!(output.status.success(), "{}", shown(&output));
     assert_eq!(learnt(calm.path()), learnt(stormy.path()));
 }

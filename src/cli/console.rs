@@ -110,6 +110,10 @@ pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
             print_accuracy(console, "Test", result.test_accuracy, result.test_top_5_accuracy);
             ExitCode::SUCCESS
         }
+        Outcome::Paused => {
+            console.line("Paused: its sweep wants it no further for now");
+            ExitCode::SUCCESS
+        }
         Outcome::Interrupted => {
             console.line(&format!("Interrupted, and saved. To continue: vitx trial {}", folder.display()));
             ExitCode::from(INTERRUPTED)

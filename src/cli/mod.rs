@@ -2,12 +2,14 @@
 
 mod bench;
 mod check;
+mod compare;
 mod console;
 mod data;
 mod engine_args;
 mod eval;
 mod fmt;
 mod graph;
+mod live;
 mod model;
 mod predict;
 mod report;
@@ -32,6 +34,7 @@ struct Cli {
 enum Command {
     Bench(bench::Args),
     Check(check::Args),
+    Compare(compare::Args),
     Data(data::Args),
     Eval(eval::Args),
     Fmt(fmt::Args),
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Fmt(args) => fmt::run(&args),

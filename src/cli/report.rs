@@ -1,23 +1,49 @@
-use std::{path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use super::console::Console;
-use crate::report::{Format, Record, Sort, render};
+use crate::{
+    experiment::ExperimentError,
+    report::{Record, View, page, render},
+    train::replace,
+};
 
 /// Prints the table of a sweep, or of the runs in a folder, from disk
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: vitx report runs/sweeps/digits_vit-1a2b3c4d --format markdown --sort accuracy")]
+#[command(after_help = "Examples:
+  vitx report runs/sweeps/digits_vit-1a2b3c4d --format markdown --sort accuracy
+  vitx report runs/sweeps/digits_vit-1a2b3c4d --pivot patch_size,depth
+  vitx report runs/sweeps/digits_vit-1a2b3c4d --pareto time --html sweep.html")]
 pub struct Args {
     /// Directory of a sweep, of a trial, or of many trials
     directory: PathBuf,
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-    /// Sorts the rows [default: by what was changed]
-    #[arg(long, value_enum)]
-    sort: Option<Sort>,
+    #[command(flatten)]
+    view: View,
+    /// Writes a page with table, curves, parallel coordinates and models, instead
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let records = Record::read_all(&args.directory)?;
-    Console::new().line(&render(&records, args.format, args.sort));
+    let Some(path) = &args.html else {
+        Console::new().line(&render(&records, &args.view)?);
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut models: Vec<(String, String)> = Vec::new();
+    for record in &records {
+        // A trial that has not begun has no text of its model yet.
+        let Ok(text) = fs::read_to_string(record.folder.join("model.txt")) else { continue };
+        let name = match record.variant.is_empty() {
+            true => record.folder.display().to_string(),
+            false => record.variant.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "),
+        };
+        match models.iter_mut().find(|(_, known)| *known == text) {
+            Some((names, _)) => *names += &format!(", {name}"),
+            None => models.push((name, text)),
+        }
+    }
+    let title = args.directory.file_name().map_or_else(|| "vitx".into(), |name| name.to_string_lossy().into_owned());
+    replace(path, page(&title, &records, &models).as_bytes()).map_err(ExperimentError::from)?;
+    Console::new().line(&format!("{} trials in {}", records.len(), path.display()));
     Ok(ExitCode::SUCCESS)
 }

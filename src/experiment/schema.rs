@@ -2,6 +2,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::sweep::{Rule, Stopping, Strategy};
 use crate::{
     backend::AdamW,
     data::{Augmentation, DataOptions},
@@ -35,8 +36,46 @@ pub struct Sweep {
     /// Values by model parameter, or by dotted key of the experiment: a list, or a text as for
     /// `--param` (`4..=8:2`).
     pub params: BTreeMap<String, Values>,
+    /// Keys that go through their values together.
+    pub zip: Vec<Vec<String>>,
+    /// By key: `OTHER=VALUES`, outside of which the key does not vary.
+    pub when: BTreeMap<String, String>,
+    pub strategy: Strategy,
+    /// How many points a search tries.
+    pub trials: Option<usize>,
+    /// Seeds the search.
+    pub search_seed: u64,
+    /// Ends bad trials early.
+    pub stop: Option<Stop>,
     /// How many seeds each variant is trained with, counting up from `train.seed`.
     pub seeds: Option<u32>,
+}
+
+/// Which trials end before their last epoch, see [`Stopping`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    pub rule: Rule,
+    #[serde(default = "one")]
+    pub min_epochs: u32,
+    #[serde(default = "three")]
+    pub factor: u32,
+}
+
+impl Stop {
+    /// The rule with its numbers.
+    pub fn stopping(self) -> Stopping {
+        let Self { rule, min_epochs, factor } = self;
+        Stopping { rule, min_epochs, factor }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn three() -> u32 {
+    3
 }
 
 /// The values of one swept key.

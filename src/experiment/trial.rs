@@ -9,6 +9,7 @@
 //! | `last.safetensors`, `best.safetensors` | checkpoints |
 //! | `history.csv`, `loss.svg`, `loss.png`, ... | the curves, drawn at the end |
 //! | `result.json` or `failure.json` | how it ended |
+//! | `until.json`, `stopped.json` | how far its sweep wants it trained, and why no further |
 //! | `lock` | held by the process that trains |
 
 use std::{
@@ -29,7 +30,7 @@ use crate::{
         Fit, FitError, Fitted, Interrupt, Observer, checkpoint,
         history::{self, Epoch},
         replace,
-        result::{Failure, FailureKind, RunResult},
+        result::{Failure, FailureKind, RunResult, Until},
     },
 };
 
@@ -62,6 +63,8 @@ pub enum Outcome {
     Finished(RunResult),
     /// Asked to stop; the last checkpoint has everything.
     Interrupted,
+    /// Trained as far as its sweep wanted for now.
+    Paused,
 }
 
 /// What a picture needs, besides the weights, to be classified. In `input.json`, so that a trial
@@ -193,6 +196,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         augmentation: definition.experiment.augmentation,
         workers: options.workers(),
         epochs: train.epochs,
+        until: Until::read(folder)?.map(|until| until.epochs),
         batch_size: train.batch_size,
         seed: train.seed,
         learning_rate: train.optimizer.learning_rate,
@@ -202,6 +206,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
     };
     let best = match fit.run(engine.as_mut(), observer)? {
         Fitted::Interrupted => return Ok(Outcome::Interrupted),
+        Fitted::Paused => return Ok(Outcome::Paused),
         Fitted::Finished { best } => best,
     };
     let epochs = history::read(&fit.history())?;

@@ -8,11 +8,11 @@ use crate::{
     dsl::Value,
     experiment::{
         ExperimentError,
-        sweep::{Planned, Variant},
+        sweep::{Planned, Prediction, Variant},
     },
     train::{
         history::{self, Epoch},
-        result::{Failure, RunResult},
+        result::{Failure, RunResult, Stopped},
     },
 };
 
@@ -25,6 +25,10 @@ pub struct Record {
     pub epochs: Vec<Epoch>,
     pub result: Option<RunResult>,
     pub failure: Option<Failure>,
+    /// Why the sweep's strategy ended the trial before its last epoch.
+    pub stopped: Option<String>,
+    /// What the sweep expected of it.
+    pub prediction: Option<Prediction>,
 }
 
 impl Record {
@@ -39,6 +43,8 @@ impl Record {
             epochs: history::read(&folder.join("metrics.jsonl"))?,
             result: RunResult::read(folder)?,
             failure: Failure::read(folder)?,
+            stopped: Stopped::read(folder)?.map(|stopped| stopped.reason),
+            prediction: Prediction::read(folder)?,
         })
     }
 

@@ -1,11 +1,12 @@
 use comfy_table::{Table, TableStyle, presets};
 use serde_json::json;
 
-use super::Record;
-use crate::{dsl::Value, train::result::RunResult};
-
-/// The key whose variants are one row, with mean and deviation.
-const SEED: &str = "train.seed";
+use super::{
+    Record,
+    measure::{self, Measure},
+    rows::{Mean, Row, Rows},
+};
+use crate::{dsl::Value, experiment::ExperimentError};
 
 /// How a report is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -16,6 +17,8 @@ pub enum Format {
     Csv,
     /// Every trial with its full result
     Json,
+    /// A `tabular` with the rules of the package booktabs
+    Latex,
 }
 
 /// What the rows of a table are sorted by.
@@ -33,169 +36,251 @@ pub enum Sort {
     Parameters,
 }
 
-/// A column of measured numbers.
-struct Measure {
-    header: &'static str,
-    of: fn(&RunResult) -> Option<f64>,
-    show: fn(f64) -> String,
-    /// Whether the largest or the smallest is the best; `None` marks nothing.
-    best: Option<fn(f64, f64) -> bool>,
+/// What accuracy is bought with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Price {
+    Time,
+    Parameters,
+    Flops,
 }
 
-fn percent(value: f64) -> String {
-    format!("{:.2}%", 100.0 * value)
+/// How trials are shown.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
+pub struct View {
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Sorts the rows [default: in the order of the variants]
+    #[arg(long, value_enum)]
+    pub sort: Option<Sort>,
+    /// One table for each value of this key
+    #[arg(long, value_name = "KEY")]
+    pub group_by: Option<String>,
+    /// Test accuracy by two keys: one down, one across; the mean over all others
+    #[arg(long, value_name = "DOWN,ACROSS", conflicts_with = "group_by")]
+    pub pivot: Option<String>,
+    /// Marks the variants that no other beats in both accuracy and this
+    #[arg(long, value_enum)]
+    pub pareto: Option<Price>,
+    /// The variant that others are compared with, e.g. `patch_size=6,depth=8` [default: the first]
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub baseline: Option<String>,
 }
 
-/// `21.76M`
-fn short(value: f64) -> String {
-    let (scaled, unit) = match value {
-        value if value >= 1e9 => (value / 1e9, "G"),
-        value if value >= 1e6 => (value / 1e6, "M"),
-        value if value >= 1e3 => (value / 1e3, "k"),
-        value => return format!("{value:.0}"),
-    };
-    format!("{scaled:.2}{unit}")
-}
-
-const MEASURES: [Measure; 9] = [
-    Measure { header: "params", of: |r| Some(r.parameters as f64), show: short, best: None },
-    Measure { header: "FLOPs", of: |r| Some(r.flops as f64), show: short, best: None },
-    Measure { header: "val top-1", of: |r| r.best_val_accuracy, show: percent, best: Some(|a, b| a > b) },
-    Measure { header: "test top-1", of: |r| Some(r.test_accuracy), show: percent, best: Some(|a, b| a > b) },
-    Measure { header: "test top-5", of: |r| Some(r.test_top_5_accuracy), show: percent, best: Some(|a, b| a > b) },
-    Measure { header: "test loss", of: |r| Some(r.test_loss), show: |v| format!("{v:.4}"), best: Some(|a, b| a < b) },
-    Measure { header: "time", of: |r| Some(r.seconds), show: |v| format!("{v:.1} s"), best: Some(|a, b| a < b) },
-    Measure { header: "img/s", of: |r| Some(r.images_per_second), show: |v| format!("{v:.0}"), best: None },
-    Measure {
-        header: "peak MiB",
-        of: |r| r.peak_memory_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)),
-        show: |v| format!("{v:.0}"),
-        best: None,
-    },
-];
-
-/// Trials that differ in their seeds only.
-struct Row<'a> {
-    values: Vec<Option<&'a Value>>,
-    records: Vec<&'a Record>,
-}
-
-impl Row<'_> {
-    fn mean(&self, of: fn(&RunResult) -> Option<f64>) -> Option<(f64, f64, usize)> {
-        let values: Vec<f64> = self.records.iter().filter_map(|record| record.result.as_ref()).filter_map(of).collect();
-        let count = values.len();
-        if count == 0 {
-            return None;
-        }
-        let mean = values.iter().sum::<f64>() / count as f64;
-        // The sample's deviation, as over seeds one estimates that of all seeds.
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        Some((mean, (squares / (count.max(2) - 1) as f64).sqrt(), count))
-    }
-
-    /// "finished", or how many of its trials are, and why others failed.
-    fn state(&self) -> String {
-        let finished = self.records.iter().filter(|record| record.result.is_some()).count();
-        let mut parts = Vec::new();
-        if finished == self.records.len() {
-            return "finished".into();
-        }
-        if self.records.len() > 1 {
-            parts.push(format!("{finished}/{} finished", self.records.len()));
-        }
-        for record in self.records.iter().filter(|record| record.result.is_none()) {
-            parts.push(match &record.failure {
-                Some(failure) => format!("failed: {}", failure.reason),
-                None if record.epochs.is_empty() => "not begun".to_owned(),
-                None => format!("stopped after epoch {}", record.epochs.len()),
-            });
-        }
-        parts.dedup();
-        parts.join("; ")
-    }
-}
-
-/// Writes trials in a format: one row per variant, its seeds taken together.
-pub fn render(records: &[Record], format: Format, sort: Option<Sort>) -> String {
-    if format == Format::Json {
-        return json(records);
-    }
-    let mut keys: Vec<&str> = Vec::new();
-    for (key, _) in records.iter().flat_map(|record| &record.variant) {
-        if key != SEED && !keys.contains(&key.as_str()) {
-            keys.push(key);
-        }
-    }
-    let mut rows: Vec<Row> = Vec::new();
-    for record in records {
-        let find = |key: &&str| record.variant.iter().find(|(name, _)| name == key).map(|(_, value)| value);
-        let values: Vec<_> = keys.iter().map(find).collect();
-        // Trials that no sweep made have nothing in common but that.
-        match rows.iter_mut().find(|row| row.values == values && !record.variant.is_empty()) {
-            Some(row) => row.records.push(record),
-            None => rows.push(Row { values, records: vec![record] }),
-        }
-    }
-    if let Some(sort) = sort {
-        let key = |row: &Row| {
-            let (header, sign) = match sort {
-                Sort::Accuracy => ("test top-1", -1.0),
-                Sort::ValAccuracy => ("val top-1", -1.0),
-                Sort::Loss => ("test loss", 1.0),
-                Sort::Time => ("time", 1.0),
-                Sort::Parameters => ("params", 1.0),
-            };
-            let measure = MEASURES.iter().find(|measure| measure.header == header);
-            measure.and_then(|measure| row.mean(measure.of)).map_or(f64::INFINITY, |(mean, ..)| sign * mean)
+impl Sort {
+    fn key(self, row: &Row) -> f64 {
+        let (measure, sign) = match self {
+            Self::Accuracy => (measure::ACCURACY, -1.0),
+            Self::ValAccuracy => (measure::VAL_ACCURACY, -1.0),
+            Self::Loss => (measure::LOSS, 1.0),
+            Self::Time => (measure::TIME, 1.0),
+            Self::Parameters => (measure::PARAMETERS, 1.0),
         };
-        rows.sort_by(|a, b| key(a).total_cmp(&key(b)));
+        row.mean(&measure).map_or(f64::INFINITY, |mean| sign * mean.mean)
     }
-    let unnamed = records.iter().all(|record| record.variant.is_empty());
+}
+
+impl Price {
+    fn measure(self) -> Measure {
+        match self {
+            Self::Time => measure::TIME,
+            Self::Parameters => measure::PARAMETERS,
+            Self::Flops => measure::FLOPS,
+        }
+    }
+}
+
+/// Writes trials: one row per variant, its seeds taken together.
+///
+/// # Errors
+/// A key of the view that the sweep did not vary, or a baseline that is not there.
+pub fn render(records: &[Record], view: &View) -> Result<String, ExperimentError> {
+    if view.format == Format::Json {
+        return Ok(json(records));
+    }
+    let mut rows = Rows::new(records);
+    let baseline = baseline(&rows, view.baseline.as_deref())?;
+    if let Some(sort) = view.sort {
+        rows.rows.sort_by(|a, b| sort.key(a).total_cmp(&sort.key(b)));
+    }
+    if let Some(pivot) = &view.pivot {
+        let (down, across) = pivot.split_once(',').ok_or_else(|| {
+            let message = format!("`--pivot {pivot}` does not name two keys");
+            ExperimentError::Sweep { message, help: Some("e.g. --pivot patch_size,depth".into()) }
+        })?;
+        let (header, cells) = pivoted(&rows, index(&rows, down.trim())?, index(&rows, across.trim())?);
+        return Ok(written(view.format, header, cells));
+    }
+    let Some(key) = &view.group_by else {
+        let (header, cells) = lines(&rows.rows, &rows.keys, &baseline, view);
+        return Ok(written(view.format, header, cells));
+    };
+    let at = index(&rows, key)?;
+    let mut groups: Vec<(Option<&Value>, Vec<Row>)> = Vec::new();
+    for row in rows.rows {
+        match groups.iter_mut().find(|(value, _)| *value == row.values[at]) {
+            Some((_, group)) => group.push(row),
+            None => groups.push((row.values[at], vec![row])),
+        }
+    }
+    let tables = groups.iter().map(|(value, group)| {
+        let (header, cells) = lines(group, &rows.keys, &baseline, view);
+        let value = value.map_or_else(String::new, ToString::to_string);
+        format!("{key} = {value}\n{}", written(view.format, header, cells))
+    });
+    Ok(tables.collect::<Vec<_>>().join("\n\n"))
+}
+
+/// Where a key stands among those that the sweep varied.
+fn index(rows: &Rows, key: &str) -> Result<usize, ExperimentError> {
+    rows.keys.iter().position(|known| *known == key).ok_or_else(|| ExperimentError::Sweep {
+        message: format!("`{key}` is not varied here"),
+        help: Some(match crate::dsl::nearest(key, rows.keys.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("varied are: {}", rows.keys.join(", ")),
+        }),
+    })
+}
+
+/// The row that others are compared with.
+fn baseline<'a>(rows: &Rows<'a>, wanted: Option<&str>) -> Result<Option<Row<'a>>, ExperimentError> {
+    let Some(wanted) = wanted else {
+        return Ok(rows.rows.first().filter(|_| rows.rows.len() > 1 && !rows.keys.is_empty()).cloned());
+    };
+    let mut values = Vec::new();
+    for part in wanted.split(',') {
+        let (key, value) = Value::parse_assignment(part).map_err(Box::new)?;
+        values.push((index(rows, &key)?, value));
+    }
+    let fits = |row: &&Row| values.iter().all(|(at, value)| row.values[*at] == Some(value));
+    let found = rows.rows.iter().find(fits).ok_or_else(|| ExperimentError::Sweep {
+        message: format!("no variant has {wanted}"),
+        help: Some("see the table without --baseline for those that there are".into()),
+    })?;
+    Ok(Some(found.clone()))
+}
+
+/// Header and cells of a table.
+fn lines(rows: &[Row], keys: &[&str], baseline: &Option<Row>, view: &View) -> (Vec<String>, Vec<Vec<String>>) {
+    let unnamed = keys.is_empty();
+    let any = |measure: &Measure| rows.iter().any(|row| row.mean(measure).is_some());
+    // Runs of their own have no prediction.
+    let measures: Vec<Measure> =
+        measure::ALL.into_iter().filter(|column| column.header != measure::PREDICTED.header || any(column)).collect();
     let mut header: Vec<String> = if unnamed { vec!["trial".into()] } else { Vec::new() };
     header.extend(keys.iter().map(|key| (*key).to_owned()));
-    header.extend(MEASURES.iter().map(|measure| measure.header.to_owned()));
+    for column in &measures {
+        header.push(column.header.to_owned());
+        if column.header == measure::ACCURACY.header && baseline.is_some() {
+            header.push("vs baseline".into());
+        }
+    }
+    if view.pareto.is_some() {
+        header.push("Pareto".into());
+    }
     header.push("state".into());
-    let cells: Vec<Vec<String>> = rows.iter().map(|row| line(row, &rows, unnamed, format)).collect();
+    let cells = rows.iter().map(|row| {
+        let mut cells = if unnamed { vec![row.folder()] } else { Vec::new() };
+        cells.extend(row.values.iter().map(|value| value.map_or_else(String::new, ToString::to_string)));
+        for column in &measures {
+            cells.push(cell(column, row, rows, view.format));
+            if let (true, Some(baseline)) = (column.header == measure::ACCURACY.header, baseline) {
+                cells.push(difference(row, baseline, view.format));
+            }
+        }
+        if let Some(price) = view.pareto {
+            cells.push(if on_front(row, rows, &price.measure()) { "front".into() } else { String::new() });
+        }
+        cells.push(row.state());
+        cells
+    });
+    let cells = cells.collect();
+    (header, cells)
+}
+
+fn cell(column: &Measure, row: &Row, rows: &[Row], format: Format) -> String {
+    let Some(Mean { mean, deviation, count }) = row.mean(column) else { return String::new() };
+    if format == Format::Csv {
+        return mean.to_string();
+    }
+    let mut cell = (column.show)(mean);
+    if count > 1 && deviation > 0.0 && column.best.is_some() {
+        cell += &format!(" ± {}", (column.show)(deviation));
+    }
+    let beaten = |better: fn(f64, f64) -> bool| {
+        rows.iter().filter_map(|row| row.mean(column)).any(|other| better(other.mean, mean))
+    };
+    if rows.len() > 1 && column.best.is_some_and(|better| !beaten(better)) {
+        cell += " *";
+    }
+    cell
+}
+
+/// Points of test accuracy more or less than the baseline.
+fn difference(row: &Row, baseline: &Row, format: Format) -> String {
+    if row.values == baseline.values {
+        return if format == Format::Csv { "0".into() } else { "baseline".into() };
+    }
+    match (row.mean(&measure::ACCURACY), baseline.mean(&measure::ACCURACY)) {
+        (Some(own), Some(other)) if format == Format::Csv => (own.mean - other.mean).to_string(),
+        (Some(own), Some(other)) => format!("{:+.2}", 100.0 * (own.mean - other.mean)),
+        _ => String::new(),
+    }
+}
+
+/// Whether no other row is at least as good in both, and better in one.
+fn on_front(row: &Row, rows: &[Row], price: &Measure) -> bool {
+    let point = |row: &Row| Some((row.mean(&measure::ACCURACY)?.mean, row.mean(price)?.mean));
+    let Some((accuracy, cost)) = point(row) else { return false };
+    let beats = |(a, c): (f64, f64)| a >= accuracy && c <= cost && (a > accuracy || c < cost);
+    !rows.iter().filter_map(point).any(beats)
+}
+
+/// Mean test accuracy by two keys.
+fn pivoted(rows: &Rows, down: usize, across: usize) -> (Vec<String>, Vec<Vec<String>>) {
+    let distinct = |at: usize| {
+        let mut values: Vec<Option<&Value>> = Vec::new();
+        for row in &rows.rows {
+            if !values.contains(&row.values[at]) {
+                values.push(row.values[at]);
+            }
+        }
+        values
+    };
+    let show = |value: &Option<&Value>| value.map_or_else(String::new, ToString::to_string);
+    let mean = |d: &Option<&Value>, a: &Option<&Value>| {
+        let here = rows.rows.iter().filter(|row| row.values[down] == *d && row.values[across] == *a);
+        let means: Vec<f64> = here.filter_map(|row| Some(row.mean(&measure::ACCURACY)?.mean)).collect();
+        (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
+    };
+    let (downs, acrosses) = (distinct(down), distinct(across));
+    let all = downs.iter().flat_map(|d| acrosses.iter().filter_map(move |a| mean(d, a)));
+    let best = all.fold(f64::NEG_INFINITY, f64::max);
+    let mut header = vec![format!("{} \\ {}", rows.keys[down], rows.keys[across])];
+    header.extend(acrosses.iter().map(show));
+    let cells = downs.iter().map(|d| {
+        let mut cells = vec![show(d)];
+        cells.extend(acrosses.iter().map(|a| match mean(d, a) {
+            Some(value) if value == best => measure::percent(value) + " *",
+            Some(value) => measure::percent(value),
+            None => String::new(),
+        }));
+        cells
+    });
+    let cells = cells.collect();
+    (header, cells)
+}
+
+fn written(format: Format, header: Vec<String>, cells: Vec<Vec<String>>) -> String {
     match format {
         Format::Csv => csv(&header, &cells),
+        Format::Latex => latex(&header, &cells),
         Format::Markdown => table(presets::ASCII_MARKDOWN, header, cells),
         Format::Table | Format::Json => table(presets::UTF8_FULL_CONDENSED, header, cells),
     }
 }
 
-fn line(row: &Row, rows: &[Row], unnamed: bool, format: Format) -> Vec<String> {
-    let mut cells = Vec::new();
-    if unnamed {
-        let name = row.records.first().and_then(|record| record.folder.file_name());
-        cells.push(name.map_or_else(String::new, |name| name.to_string_lossy().into_owned()));
-    }
-    cells.extend(row.values.iter().map(|value| value.map_or_else(String::new, ToString::to_string)));
-    for measure in &MEASURES {
-        let Some((mean, deviation, count)) = row.mean(measure.of) else {
-            cells.push(String::new());
-            continue;
-        };
-        if format == Format::Csv {
-            cells.push(mean.to_string());
-            continue;
-        }
-        let mut cell = (measure.show)(mean);
-        if count > 1 && deviation > 0.0 && measure.best.is_some() {
-            cell += &format!(" ± {}", (measure.show)(deviation));
-        }
-        let beaten = |better: fn(f64, f64) -> bool| {
-            rows.iter().filter_map(|row| row.mean(measure.of)).any(|(other, ..)| better(other, mean))
-        };
-        if rows.len() > 1 && measure.best.is_some_and(|better| !beaten(better)) {
-            cell += " *";
-        }
-        cells.push(cell);
-    }
-    cells.push(row.state());
-    cells
-}
-
-fn table(style: TableStyle, header: Vec<String>, cells: Vec<Vec<String>>) -> String {
+/// A table for a terminal or for Markdown.
+pub fn table(style: TableStyle, header: Vec<String>, cells: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(style).set_header(header);
     for row in cells {
@@ -214,6 +299,26 @@ fn csv(header: &[String], cells: &[Vec<String>]) -> String {
     String::from_utf8_lossy(&bytes).trim_end().to_owned()
 }
 
+fn latex(header: &[String], cells: &[Vec<String>]) -> String {
+    let escaped = |cell: &String| {
+        let escape = |c: char| match c {
+            '\\' => "\\textbackslash{}".to_owned(),
+            '~' => "\\textasciitilde{}".to_owned(),
+            '^' => "\\textasciicircum{}".to_owned(),
+            '±' => "$\\pm$".to_owned(),
+            '&' | '%' | '$' | '#' | '_' | '{' | '}' => format!("\\{c}"),
+            c => c.to_string(),
+        };
+        cell.chars().map(escape).collect::<String>()
+    };
+    let line = |cells: &[String]| format!("{} \\\\", cells.iter().map(escaped).collect::<Vec<_>>().join(" & "));
+    let mut out = vec![format!("\\begin{{tabular}}{{{}}}", "l".repeat(header.len())), "\\toprule".into(), line(header)];
+    out.push("\\midrule".into());
+    out.extend(cells.iter().map(|row| line(row)));
+    out.extend(["\\bottomrule".into(), "\\end{tabular}".into()]);
+    out.join("\n")
+}
+
 fn json(records: &[Record]) -> String {
     let trial = |record: &Record| {
         let variant: serde_json::Map<_, _> =
@@ -224,6 +329,8 @@ fn json(records: &[Record]) -> String {
             "epochs": record.epochs.len(),
             "result": record.result,
             "failure": record.failure,
+            "stopped": record.stopped,
+            "prediction": record.prediction,
         })
     };
     let trials: Vec<_> = records.iter().map(trial).collect();
@@ -231,44 +338,4 @@ fn json(records: &[Record]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-    use crate::train::result::{Failure, FailureKind};
-
-    fn record(patch_size: i64, seed: i64, accuracy: Option<f64>) -> Record {
-        let result = accuracy.map(|accuracy| RunResult {
-            test_loss: 2.0 - accuracy,
-            test_accuracy: accuracy,
-            test_top_5_accuracy: 0.9,
-            best_epoch: 2,
-            best_val_loss: None,
-            best_val_accuracy: Some(accuracy / 2.0),
-            best_val_top_5_accuracy: None,
-            epochs: 3,
-            parameters: 21_759_012,
-            flops: 402_751_488,
-            seconds: 12.25,
-            images_per_second: 100.4,
-            peak_memory_bytes: Some(3 << 20),
-        });
-        let failure = accuracy.is_none().then(|| Failure { kind: FailureKind::Nan, reason: "a, \"b\"".into() });
-        let variant = vec![("patch_size".to_owned(), Value::Int(patch_size)), (SEED.to_owned(), Value::Int(seed))];
-        Record { folder: PathBuf::from("trials/1"), variant, epochs: Vec::new(), result, failure }
-    }
-
-    #[test]
-    fn every_format() {
-        let records = [
-            record(4, 1, Some(0.5)),
-            record(4, 2, Some(0.6)),
-            record(8, 1, Some(0.7)),
-            record(8, 2, Some(0.7)),
-            record(9, 1, None),
-        ];
-        let shown = [Format::Table, Format::Markdown, Format::Csv, Format::Json]
-            .map(|format| render(&records, format, Some(Sort::Accuracy)));
-        insta::assert_snapshot!(shown.join("\n\n"));
-    }
-}
+pub(super) mod tests;

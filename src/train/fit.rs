@@ -30,6 +30,8 @@ pub struct Fit<'a> {
     /// Threads that make batches ahead of the steps; results do not depend on it.
     pub workers: usize,
     pub epochs: u32,
+    /// Stops after so many epochs, with everything saved, to be continued later or not at all.
+    pub until: Option<u32>,
     pub batch_size: usize,
     pub seed: u64,
     pub learning_rate: f32,
@@ -46,6 +48,8 @@ pub enum Fitted {
     Finished { best: u32 },
     /// Stopped by request; the last checkpoint has everything.
     Interrupted,
+    /// Has reached [`Fit::until`]; the last checkpoint has everything.
+    Paused,
 }
 
 /// Why a run stopped.
@@ -85,6 +89,9 @@ impl Fit<'_> {
         history::truncate(&self.history(), progress.epoch as usize)?;
         let events = EventFiles::create(self.folder, &history::read(&self.history())?)?;
         while progress.epoch < self.epochs {
+            if self.until.is_some_and(|until| progress.epoch >= until) {
+                return Ok(Fitted::Paused);
+            }
             let Some(epoch) = self.epoch(engine, &mut progress, observer)? else {
                 return Ok(Fitted::Interrupted);
             };

@@ -46,6 +46,21 @@ pub enum FailureKind {
     Error,
 }
 
+/// `stopped.json`: why a sweep ended a trial before its last epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    pub reason: String,
+}
+
+/// `until.json`: how far a sweep wants a trial trained for now. In its directory, so that whoever
+/// runs the trial need know nothing but that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Until {
+    pub epochs: u32,
+}
+
+const UNTIL: &str = "until.json";
+const STOPPED: &str = "stopped.json";
 const RESULT: &str = "result.json";
 const FAILURE: &str = "failure.json";
 
@@ -89,15 +104,57 @@ impl Failure {
     /// # Errors
     /// [`TrainError::Io`] when the file cannot be removed.
     pub fn clear(folder: &Path) -> Result<(), TrainError> {
-        let path = folder.join(FAILURE);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(TrainError::io("remove", path)(error)),
-            _ => Ok(()),
+        remove(&folder.join(FAILURE))
+    }
+}
+
+impl Until {
+    /// How far a trial is wanted; to its end where there is nothing.
+    ///
+    /// # Errors
+    /// As [`RunResult::read`].
+    pub fn read(folder: &Path) -> Result<Option<Self>, TrainError> {
+        read(&folder.join(UNTIL))
+    }
+
+    /// Wants a trial so far, or to its end.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] names the file.
+    pub fn set(folder: &Path, epochs: Option<u32>) -> Result<(), TrainError> {
+        match epochs {
+            Some(epochs) => write(&folder.join(UNTIL), &Self { epochs }),
+            None => remove(&folder.join(UNTIL)),
         }
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, TrainError> {
+fn remove(path: &Path) -> Result<(), TrainError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(TrainError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+impl Stopped {
+    /// Why a trial was ended early, if it was.
+    ///
+    /// # Errors
+    /// As [`RunResult::read`].
+    pub fn read(folder: &Path) -> Result<Option<Self>, TrainError> {
+        read(&folder.join(STOPPED))
+    }
+
+    /// Writes it whole or not at all.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] names the file.
+    pub fn write(&self, folder: &Path) -> Result<(), TrainError> {
+        write(&folder.join(STOPPED), self)
+    }
+}
+
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, TrainError> {
     match fs::read_to_string(path) {
         Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| TrainError::io("read", path)(error.into())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -105,7 +162,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, TrainError> {
     }
 }
 
-fn write(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
+pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| TrainError::io("write", path)(error.into()))?;
     replace(path, text.as_bytes())
 }

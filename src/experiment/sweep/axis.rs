@@ -8,7 +8,49 @@ const MAX_VALUES: i64 = 10_000;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
     pub key: String,
-    pub values: Vec<Value>,
+    pub domain: Domain,
+}
+
+/// What a swept key can be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Domain {
+    /// One of these.
+    Values(Vec<Value>),
+    /// Anything between two ends, which only searches can take values from.
+    Interval { low: f64, high: f64, scale: Scale },
+}
+
+/// How an interval is covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// `uniform(low, high)`
+    Linear,
+    /// `loguniform(low, high)`
+    Logarithmic,
+    /// `int(low, high)`, both ends included
+    Whole,
+}
+
+impl Domain {
+    /// The value at `share` of the way through, from 0 up to, but not including, 1.
+    pub fn at(&self, share: f64) -> Value {
+        match self {
+            Self::Values(values) => {
+                let index = ((share * values.len() as f64) as usize).min(values.len() - 1);
+                values[index].clone()
+            }
+            Self::Interval { low, high, scale: Scale::Linear } => rounded(low + share * (high - low)),
+            Self::Interval { low, high, scale: Scale::Logarithmic } => rounded(low * (high / low).powf(share)),
+            Self::Interval { low, high, scale: Scale::Whole } => {
+                Value::Int((low + (share * (high - low + 1.0)).floor()).min(*high) as i64)
+            }
+        }
+    }
+}
+
+/// Four digits say what was meant: 0.001, not 0.0010000000000000002.
+fn rounded(value: f64) -> Value {
+    Value::Float(format!("{value:.3e}").parse().unwrap_or(value))
 }
 
 impl Axis {
@@ -27,12 +69,17 @@ impl Axis {
     }
 
     /// Reads values separated by commas: literals (`8`, `gelu`, `[128, 64]`), ranges (`4..9`,
-    /// `4..=8:2`), and `log(FROM, TO, COUNT)` for values at equal ratios.
+    /// `4..=8:2`), and `log(FROM, TO, COUNT)` for values at equal ratios. Or, for searches, one
+    /// interval: `uniform(LOW, HIGH)`, `loguniform(LOW, HIGH)`, `int(LOW, HIGH)`.
     ///
     /// # Errors
     /// [`ExperimentError::Axis`] for an empty or unreadable part, a repeated value, or too many.
     pub fn new(key: &str, text: &str) -> Result<Self, ExperimentError> {
         let refuse = |message: String| ExperimentError::Axis { text: format!("{key}={text}"), message };
+        if let Some(domain) = interval(text.trim()) {
+            let domain = domain.map_err(refuse)?;
+            return Ok(Self { key: key.to_owned(), domain });
+        }
         let mut values = Vec::new();
         for part in split(text) {
             values.extend(part_values(part.trim()).map_err(refuse)?);
@@ -51,8 +98,26 @@ impl Axis {
         if let Some(value) = values.iter().enumerate().find_map(|(i, v)| values[..i].contains(v).then_some(v)) {
             return Err(format!("{value} stands there twice"));
         }
-        Ok(Self { key: key.to_owned(), values })
+        Ok(Self { key: key.to_owned(), domain: Domain::Values(values) })
     }
+}
+
+/// `uniform(low, high)` and its relatives; `None` for what is none of them.
+fn interval(text: &str) -> Option<Result<Domain, String>> {
+    let scales = [("uniform(", Scale::Linear), ("loguniform(", Scale::Logarithmic), ("int(", Scale::Whole)];
+    let (arguments, scale) = scales.iter().find_map(|(name, scale)| Some((text.strip_prefix(name)?, *scale)))?;
+    let numbers: Option<Vec<f64>> = arguments.strip_suffix(')').and_then(|arguments| {
+        arguments.split(',').map(|text| text.trim().parse().ok().filter(|n: &f64| n.is_finite())).collect()
+    });
+    Some(match numbers.as_deref() {
+        Some(&[low, high]) if low >= high => Err("the first end must be below the second".into()),
+        Some(&[low, _]) if scale == Scale::Logarithmic && low <= 0.0 => Err("both ends must be above 0".into()),
+        Some(&[low, high]) if scale == Scale::Whole && (low.fract() != 0.0 || high.fract() != 0.0) => {
+            Err("both ends must be whole numbers".into())
+        }
+        Some(&[low, high]) => Ok(Domain::Interval { low, high, scale }),
+        _ => Err("it takes two numbers, e.g. loguniform(1e-4, 1e-2)".into()),
+    })
 }
 
 /// Splits at the commas that are in no bracket.
@@ -119,8 +184,7 @@ fn logarithmic(arguments: &str) -> Result<Vec<Value>, String> {
         return Err(format!("the count of log must be from 2 to {MAX_VALUES}"));
     }
     let at = |index: i64| from * (to / from).powf(index as f64 / (count - 1) as f64);
-    // Four digits say what was meant: 0.001, not 0.0010000000000000002.
-    Ok((0..count).map(|index| Value::Float(format!("{:.3e}", at(index)).parse().unwrap_or(f64::NAN))).collect())
+    Ok((0..count).map(|index| rounded(at(index))).collect())
 }
 
 #[cfg(test)]
@@ -128,7 +192,10 @@ mod tests {
     use super::*;
 
     fn values(text: &str) -> String {
-        Value::List(Axis::parse(text).unwrap().values).to_string()
+        match Axis::parse(text).unwrap().domain {
+            Domain::Values(values) => Value::List(values).to_string(),
+            Domain::Interval { .. } => panic!("{text} is an interval"),
+        }
     }
 
     #[test]
@@ -156,8 +223,22 @@ mod tests {
             "lr=log(1,2)",
             "a b=1",
             "depth=[1",
+            "lr=loguniform(0, 1)",
+            "lr=uniform(2, 1)",
+            "depth=int(1.5, 2)",
+            "depth=int(1)",
         ] {
             assert!(matches!(Axis::parse(text), Err(ExperimentError::Axis { .. })), "{text}");
         }
+    }
+
+    #[test]
+    fn intervals_are_covered_evenly() {
+        let at = |text: &str, share: f64| Axis::parse(text).unwrap().domain.at(share).to_string();
+        assert_eq!(at("dropout=uniform(0, 0.5)", 0.5), "0.25");
+        assert_eq!(at("lr=loguniform(1e-4, 1e-2)", 0.5), "0.001");
+        let depths: Vec<String> = (0..6).map(|i| at("depth=int(2, 4)", f64::from(i) / 6.0)).collect();
+        assert_eq!(depths, ["2", "2", "3", "3", "4", "4"]);
+        assert_eq!(at("depth=2,8", 0.6), "8");
     }
 }

@@ -3,8 +3,11 @@
 //! | file | holds |
 //! |---|---|
 //! | `axis.rs` | the values of one swept key |
-//! | `space.rs` | all variants |
+//! | `space.rs` | all that may be tried: axes that are crossed or zipped, conditions, seeds |
+//! | `search.rs` | what is tried: grid, random, Sobol, TPE |
+//! | `stopping.rs` | what is ended early: halving, Hyperband, median |
 //! | `plan.rs` | every variant checked and costed before the first step |
+//! | `prediction.rs` | what a variant is expected to take |
 //! | `executor.rs`, `local.rs` | where trials run |
 //! | `schedule.rs` | which trial runs next |
 //!
@@ -14,12 +17,18 @@ mod axis;
 mod executor;
 mod local;
 mod plan;
+mod prediction;
 mod schedule;
+mod search;
 mod space;
+mod stopping;
 
-pub use axis::Axis;
+pub use axis::{Axis, Domain, Scale};
 pub use executor::{Ended, Executor};
 pub use local::Local;
 pub use plan::{Cost, Plan, Planned};
+pub use prediction::Prediction;
 pub use schedule::{Event, Policy, Schedule};
-pub use space::{Space, Variant};
+pub use search::{Search, Strategy};
+pub use space::{Condition, Space, SpaceArguments, Variant};
+pub use stopping::{Curve, Rule, Stopping};

@@ -4,12 +4,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{super::trial, Variant};
+use super::{super::trial, Prediction, Variant};
 use crate::{
-    backend::{Batch, Step},
+    backend::{BackendError, Batch, Step, cpu},
     data,
     experiment::{Definition, ExperimentError, trial::Options},
-    model::Architecture,
+    graph::Builder,
+    model::{Architecture, ImageSpec},
+    passes::{Lowering, Purpose, StepGraph},
     train::replace,
 };
 
@@ -29,8 +31,8 @@ pub struct Cost {
     pub parameters: u64,
     /// Of a forward pass over one image.
     pub flops: u64,
-    /// Predicted seconds of one epoch, validation included; 0 when it was not timed.
-    pub epoch_seconds: f64,
+    /// `None` for a trial that is finished.
+    pub prediction: Option<Prediction>,
 }
 
 /// A variant that passed all checks.
@@ -52,7 +54,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Checks every variant; with `calibrate`, times a few steps of each on this machine.
+    /// Checks every variant, and times a few steps of those that are not finished on this machine.
     ///
     /// # Errors
     /// When the data set itself cannot be described.
@@ -61,11 +63,10 @@ impl Plan {
         variants: Vec<Variant>,
         folder: &Path,
         options: &Options,
-        calibrate: bool,
     ) -> Result<Self, ExperimentError> {
         let mut plan = Self::default();
         for variant in variants {
-            match Self::check(base, &variant, folder, options, calibrate) {
+            match Self::check(base, &variant, folder, options) {
                 Ok(planned) => plan.trials.push(planned),
                 Err(error @ ExperimentError::Data(_)) => return Err(error),
                 Err(error) => plan.invalid.push((variant, error)),
@@ -79,7 +80,6 @@ impl Plan {
         variant: &Variant,
         folder: &Path,
         options: &Options,
-        calibrate: bool,
     ) -> Result<Planned, ExperimentError> {
         let definition = base.with(variant)?;
         let data = &definition.experiment.data;
@@ -90,16 +90,42 @@ impl Plan {
         let validation = images * data.validation_split;
         let folder = folder.join("trials").join(definition.identity());
         let finished = folder.join("result.json").exists();
-        let epoch_seconds = if calibrate && !finished {
-            let image = seconds_per_image(&definition, architecture, options)?;
-            // A forward pass is about a third of a step.
-            image * (images - validation + validation / 3.0)
-        } else {
-            0.0
+        let prediction = match finished {
+            true => None,
+            false => {
+                let image = &described.image();
+                let pixels = (image.height * image.width * image.channels) as u64;
+                let data_bytes = (described.train + described.test) as u64 * (pixels + 4);
+                let memory_bytes = data_bytes + memory(&definition, image, options)? + OWN_BYTES;
+                // A forward pass is about a third of a step.
+                let epoch_seconds =
+                    seconds_per_image(&definition, architecture, options)? * (images - validation + validation / 3.0);
+                Some(Prediction { epoch_seconds, memory_bytes })
+            }
         };
-        let cost = Cost { parameters: summary.parameters, flops: summary.flops, epoch_seconds };
+        let cost = Cost { parameters: summary.parameters, flops: summary.flops, prediction };
         Ok(Planned { variant: variant.clone(), definition, cost, folder })
     }
+}
+
+/// What the program itself, its threads and its libraries take.
+const OWN_BYTES: u64 = 11 << 20;
+
+/// Parameters, moments, activations and gradients of a training step, and the batches that are
+/// made ahead of it.
+fn memory(definition: &Definition, image: &ImageSpec, options: &Options) -> Result<u64, ExperimentError> {
+    let architecture = definition.architecture(image)?;
+    let batch = definition.experiment.train.batch_size;
+    let images = (options.workers() + 2) * batch * architecture.image_shape().iter().product::<usize>();
+    let rule = definition.experiment.train.optimizer.adamw().rule();
+    let state = 3 * architecture.summary().parameters as usize;
+    let lowering: Box<Lowering> = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
+    let graph = StepGraph::build(&lowering, batch, Purpose::Train(rule))
+        .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+    let program = cpu::compile(&graph, batch)
+        .map_err(|name| BackendError::Other(format!("the cpu backend has no kernel for `{name}`")))?;
+    let floats = program.arena_len + options.threads() * program.worker_len() + state + images;
+    Ok((floats * size_of::<f32>()) as u64)
 }
 
 /// The fastest of a few steps after the first one, which compiles.
@@ -137,7 +163,11 @@ impl Planned {
         let path = self.folder.join(VARIANT);
         let json =
             serde_json::to_string(&self.variant).map_err(|error| ExperimentError::io("write", &path)(error.into()))?;
-        Ok(replace(&path, json.as_bytes())?)
+        replace(&path, json.as_bytes())?;
+        match self.cost.prediction {
+            Some(prediction) => prediction.write(&self.folder),
+            None => Ok(()),
+        }
     }
 
     /// What the sweep changed in a trial's directory; nothing in one that no sweep made.

@@ -1,11 +1,16 @@
-use std::{collections::VecDeque, thread, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    thread,
+    time::Duration,
+};
 
-use super::{Ended, Executor, Planned};
+use super::{Curve, Ended, Executor, Planned, Stopping};
 use crate::{
     experiment::{ExperimentError, trial::Lock},
     train::{
         Interrupt,
-        result::{Failure, FailureKind, RunResult},
+        history::{self, Epoch},
+        result::{Failure, FailureKind, RunResult, Stopped, Until},
     },
 };
 
@@ -34,6 +39,10 @@ pub enum Event<'a> {
     Waiting(&'a Planned),
     Finished(&'a Planned, RunResult),
     Failed(&'a Planned, String),
+    /// Trained as far as was wanted for now.
+    Paused(&'a Planned),
+    /// Ended before its last epoch, with the reason.
+    Stopped(&'a Planned, String),
     /// Time has passed; nothing new.
     Tick,
 }
@@ -46,15 +55,65 @@ pub struct Schedule<'a> {
 }
 
 impl Schedule<'_> {
-    /// Runs until every trial has ended; false when it was interrupted.
+    /// Runs until every trial has ended; false when it was interrupted. With `stopping`, trials run
+    /// from rung to rung, and the rule says at each which of them end there.
     ///
     /// # Errors
     /// A directory that cannot be written, or an executor that fails. Failing trials are no error.
-    pub fn run(&self, executor: &mut dyn Executor, mut report: impl FnMut(Event)) -> Result<bool, ExperimentError> {
+    pub fn run(
+        &self,
+        stopping: Option<Stopping>,
+        executor: &mut dyn Executor,
+        mut report: impl FnMut(Event),
+    ) -> Result<bool, ExperimentError> {
+        let mut failed = HashSet::new();
+        let epochs = self.trials.iter().map(|planned| planned.definition.experiment.train.epochs).max().unwrap_or(0);
+        let rungs = stopping.map_or_else(Vec::new, |stopping| stopping.rungs(epochs));
+        for planned in self.trials {
+            planned.write()?;
+        }
+        for (stopping, &rung) in stopping.iter().flat_map(|stopping| rungs.iter().map(move |rung| (stopping, rung))) {
+            if !self.stage(Some(rung), &mut failed, executor, &mut report)? {
+                return Ok(false);
+            }
+            let curve = |(index, planned): (usize, &Planned)| -> Result<Option<Curve>, ExperimentError> {
+                let epochs = history::read(&planned.folder.join("metrics.jsonl"))?;
+                let accuracy = |epoch: &Epoch| epoch.val_accuracy.unwrap_or(epoch.accuracy);
+                Ok((!failed.contains(&index)).then(|| epochs.iter().map(accuracy).collect()))
+            };
+            let curves = self.trials.iter().enumerate().map(curve).collect::<Result<Vec<_>, _>>()?;
+            for (index, reason) in stopping.stopped(rung, &rungs, &curves) {
+                let planned = &self.trials[index];
+                if !self.is_done(planned, None)? {
+                    Stopped { reason: reason.clone() }.write(&planned.folder)?;
+                    report(Event::Stopped(planned, reason));
+                }
+            }
+        }
+        self.stage(None, &mut failed, executor, &mut report)
+    }
+
+    /// Whether a trial has its result, was stopped, or is as far as is wanted.
+    fn is_done(&self, planned: &Planned, until: Option<u32>) -> Result<bool, ExperimentError> {
+        let folder = &planned.folder;
+        let reached = match until {
+            Some(until) => history::read(&folder.join("metrics.jsonl"))?.len() >= until as usize,
+            None => false,
+        };
+        Ok(reached || RunResult::read(folder)?.is_some() || Stopped::read(folder)?.is_some())
+    }
+
+    /// Runs every trial until an epoch, or to its end.
+    fn stage(
+        &self,
+        until: Option<u32>,
+        failed: &mut HashSet<usize>,
+        executor: &mut dyn Executor,
+        report: &mut impl FnMut(Event),
+    ) -> Result<bool, ExperimentError> {
         let mut queue = VecDeque::new();
         for (index, planned) in self.trials.iter().enumerate() {
-            planned.write()?;
-            if RunResult::read(&planned.folder)?.is_none() {
+            if !failed.contains(&index) && !self.is_done(planned, until)? {
                 queue.push_back((index, self.policy.retries));
             }
         }
@@ -76,6 +135,7 @@ impl Schedule<'_> {
                 if let Some(result) = RunResult::read(&planned.folder)? {
                     report(Event::Finished(planned, result));
                 } else if Lock::is_free(&planned.folder)? {
+                    Until::set(&planned.folder, until)?;
                     executor.submit(&planned.folder)?;
                     running.push((index, retries));
                     report(Event::Started(planned));
@@ -96,6 +156,10 @@ impl Schedule<'_> {
                     report(Event::Finished(planned, result));
                     continue;
                 }
+                if self.is_done(planned, until)? {
+                    report(Event::Paused(planned));
+                    continue;
+                }
                 let failure = Failure::read(&folder)?;
                 let hopeless = failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Nan);
                 if retries > 0 && !hopeless && !self.interrupt.requested() {
@@ -106,6 +170,7 @@ impl Schedule<'_> {
                 if !self.interrupt.requested() {
                     // Kept, so that the table can show it at any time.
                     failure.write(&folder)?;
+                    failed.insert(index);
                     stop |= self.policy.fail_fast;
                     report(Event::Failed(planned, failure.reason));
                 }

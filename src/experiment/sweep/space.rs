@@ -1,4 +1,6 @@
-use super::{super::ExperimentError, Axis};
+use std::collections::BTreeMap;
+
+use super::{super::ExperimentError, Axis, Domain};
 use crate::{
     dsl::Value,
     experiment::{Experiment, Values},
@@ -13,70 +15,210 @@ const SEED: &str = "train.seed";
 /// What one trial changes of the experiment.
 pub type Variant = Vec<(String, Value)>;
 
-/// The grid of all combinations.
+/// What the command line says of a space.
+#[derive(Debug, Clone, Default)]
+pub struct SpaceArguments {
+    /// `key=VALUES`
+    pub params: Vec<String>,
+    /// `key,key`: these go through their values together.
+    pub zip: Vec<String>,
+    /// `key:other=VALUES`: the key varies only where the other has one of these values.
+    pub when: Vec<String>,
+    pub seeds: Option<u32>,
+}
+
+/// All that a sweep may try.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Space {
-    pub axes: Vec<Axis>,
+    /// Those of one group go through their values together; most groups are of one.
+    pub groups: Vec<Vec<Axis>>,
+    /// A key that varies only where another has one of these values.
+    pub conditions: Vec<Condition>,
+    /// How many seeds each point is trained with.
+    pub seeds: u32,
+    first_seed: u64,
+}
+
+/// `key` varies only where `other` is one of `values`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    pub key: String,
+    pub other: String,
+    pub values: Vec<Value>,
+}
+
+fn refuse(message: String, help: &str) -> ExperimentError {
+    ExperimentError::Sweep { message, help: Some(help.to_owned()) }
 }
 
 impl Space {
     /// The axes of an experiment's `sweep`, where the command line does not give them anew, then
-    /// those of the command line; at last the seeds.
+    /// those of the command line.
     ///
     /// # Errors
-    /// [`ExperimentError::Axis`], or [`ExperimentError::Sweep`] when nothing is varied.
-    pub fn new(experiment: &Experiment, params: &[String], seeds: Option<u32>) -> Result<Self, ExperimentError> {
-        let given = params.iter().map(|text| Axis::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    /// [`ExperimentError::Axis`], or [`ExperimentError::Sweep`] for what does not fit together.
+    pub fn new(experiment: &Experiment, given: &SpaceArguments) -> Result<Self, ExperimentError> {
         let sweep = experiment.sweep.clone().unwrap_or_default();
-        let mut axes = Vec::new();
-        for (key, values) in sweep.params {
-            if given.iter().any(|axis| axis.key == key) {
-                continue;
-            }
-            axes.push(match values {
-                Values::Text(text) => Axis::new(&key, &text)?,
-                Values::List(values) => {
-                    let text = format!("{key}: {}", Value::List(values.clone()));
-                    Axis::of(&key, values).map_err(|message| ExperimentError::Axis { text, message })?
-                }
-            });
-        }
-        axes.extend(given);
-        if let Some(seeds) = seeds.or(sweep.seeds).filter(|seeds| *seeds > 1) {
-            let first = experiment.train.seed;
-            let values = (0..u64::from(seeds)).map(|index| Value::Int(first.wrapping_add(index) as i64)).collect();
-            axes.push(Axis { key: SEED.to_owned(), values });
-        }
+        let own = given.params.iter().map(|text| Axis::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut axes = axes_of(sweep.params, &own)?;
+        axes.extend(own);
         if let Some(key) = axes.iter().enumerate().find_map(|(i, a)| axes[..i].iter().find(|b| a.key == b.key)) {
-            let message = format!("`{}` is given twice", key.key);
-            return Err(ExperimentError::Sweep { message, help: None });
+            return Err(refuse(format!("`{}` is given twice", key.key), "give each key once, with all its values"));
         }
-        let size = axes.iter().try_fold(1usize, |size, axis| size.checked_mul(axis.values.len()));
-        if axes.is_empty() || size.is_none_or(|size| size > MAX_VARIANTS) {
-            let message = match size {
-                Some(_) if axes.is_empty() => "nothing is varied".to_owned(),
-                _ => format!("the sweep has more than {MAX_VARIANTS} variants"),
-            };
-            let help = Some("e.g. --param patch_size=4,6,8, or `sweep: {params: ...}` in the experiment".to_owned());
-            return Err(ExperimentError::Sweep { message, help });
+        if axes.is_empty() && given.seeds.or(sweep.seeds).is_none_or(|seeds| seeds < 2) {
+            let help = "e.g. --param patch_size=4,6,8, or `sweep: {params: ...}` in the experiment";
+            return Err(refuse("nothing is varied".into(), help));
         }
-        Ok(Self { axes })
+        let zips: Vec<Vec<String>> = match given.zip.is_empty() {
+            true => sweep.zip,
+            false => given.zip.iter().map(|zip| zip.split(',').map(|key| key.trim().to_owned()).collect()).collect(),
+        };
+        let mut conditions = Vec::new();
+        let texts = sweep.when.iter().map(|(key, condition)| format!("{key}:{condition}"));
+        for text in texts.chain(given.when.iter().cloned()) {
+            conditions.push(condition(&text, &axes)?);
+        }
+        let groups = zipped(axes, &zips)?;
+        let seeds = given.seeds.or(sweep.seeds).unwrap_or(1).max(1);
+        Ok(Self { groups, conditions, seeds, first_seed: experiment.train.seed })
     }
 
     /// All combinations; the last axis varies fastest.
-    pub fn variants(&self) -> Vec<Variant> {
-        self.axes.iter().fold(vec![Vec::new()], |variants, axis| {
-            let with = |variant: &Variant| {
-                let variant = variant.clone();
-                axis.values.iter().map(move |value| {
-                    let mut longer = variant.clone();
-                    longer.push((axis.key.clone(), value.clone()));
-                    longer
-                })
+    ///
+    /// # Errors
+    /// [`ExperimentError::Sweep`] for intervals, and for too many.
+    pub fn grid(&self) -> Result<Vec<Variant>, ExperimentError> {
+        let mut size = self.seeds as usize;
+        for group in &self.groups {
+            for axis in group {
+                if let Domain::Interval { .. } = axis.domain {
+                    let help = "give it values, or search it: --strategy random, sobol or tpe";
+                    return Err(refuse(format!("`{}` is an interval, which a grid cannot have", axis.key), help));
+                }
+            }
+            size = size.saturating_mul(steps(group));
+        }
+        if size > MAX_VARIANTS {
+            let help = "leave out values, or search the space: --strategy sobol --trials 50";
+            return Err(refuse(format!("the sweep has more than {MAX_VARIANTS} variants"), help));
+        }
+        let mut points = vec![Vec::new()];
+        for group in &self.groups {
+            let count = steps(group);
+            let with = |point: &Vec<f64>| {
+                let point = point.clone();
+                (0..count).map(move |step| [&point[..], &[(step as f64 + 0.5) / count as f64]].concat())
             };
-            variants.iter().flat_map(with).collect()
-        })
+            points = points.iter().flat_map(with).collect();
+        }
+        let mut variants: Vec<Variant> = Vec::new();
+        for point in points {
+            let variant = self.at(&point);
+            // Where a condition does not hold, what differs only in its key is the same.
+            if !variants.contains(&variant) || self.conditions.is_empty() {
+                variants.push(variant);
+            }
+        }
+        Ok(variants.iter().flat_map(|variant| self.seeded(variant)).collect())
     }
+
+    /// The variant at a point with one share, from 0 to 1, for each group.
+    pub fn at(&self, point: &[f64]) -> Variant {
+        let axes =
+            self.groups.iter().zip(point).flat_map(|(group, share)| group.iter().map(move |axis| (axis, *share)));
+        let all: Variant = axes.map(|(axis, share)| (axis.key.clone(), axis.domain.at(share))).collect();
+        let holds = |condition: &Condition| {
+            let other = all.iter().find(|(key, _)| *key == condition.other);
+            other.is_some_and(|(_, value)| condition.values.contains(value))
+        };
+        let varies = |key: &String| self.conditions.iter().filter(|c| c.key == *key).all(holds);
+        all.iter().filter(|(key, _)| varies(key)).cloned().collect()
+    }
+
+    /// A variant with each seed.
+    pub fn seeded(&self, variant: &Variant) -> Vec<Variant> {
+        if self.seeds == 1 {
+            return vec![variant.clone()];
+        }
+        let seed = |index: u32| Value::Int(self.first_seed.wrapping_add(u64::from(index)) as i64);
+        let with = |index: u32| variant.iter().cloned().chain([(SEED.to_owned(), seed(index))]).collect();
+        (0..self.seeds).map(with).collect()
+    }
+}
+
+fn axes_of(params: BTreeMap<String, Values>, replaced: &[Axis]) -> Result<Vec<Axis>, ExperimentError> {
+    let mut axes = Vec::new();
+    for (key, values) in params {
+        if replaced.iter().any(|axis| axis.key == key) {
+            continue;
+        }
+        axes.push(match values {
+            Values::Text(text) => Axis::new(&key, &text)?,
+            Values::List(values) => {
+                let text = format!("{key}: {}", Value::List(values.clone()));
+                Axis::of(&key, values).map_err(|message| ExperimentError::Axis { text, message })?
+            }
+        });
+    }
+    Ok(axes)
+}
+
+/// How many values a group goes through.
+fn steps(group: &[Axis]) -> usize {
+    group.first().map_or(1, |axis| match &axis.domain {
+        Domain::Values(values) => values.len(),
+        Domain::Interval { .. } => 1,
+    })
+}
+
+fn known<'a>(key: &str, axes: &'a [Axis]) -> Result<&'a Axis, ExperimentError> {
+    axes.iter().find(|axis| axis.key == key).ok_or_else(|| {
+        let names = axes.iter().map(|axis| axis.key.as_str());
+        let help = crate::dsl::nearest(key, names)
+            .map_or("only keys that are given values can be named here".into(), |near| {
+                format!("did you mean `{near}`?")
+            });
+        refuse(format!("`{key}` is not varied"), &help)
+    })
+}
+
+fn zipped(mut axes: Vec<Axis>, zips: &[Vec<String>]) -> Result<Vec<Vec<Axis>>, ExperimentError> {
+    let mut groups = Vec::new();
+    for keys in zips {
+        let mut group: Vec<Axis> = Vec::new();
+        for key in keys {
+            let axis = known(key, &axes)?.clone();
+            if let (Domain::Values(values), Some(first)) = (&axis.domain, group.first()) {
+                let count = steps(std::slice::from_ref(first));
+                if values.len() != count {
+                    let message = format!("`{}` has {count} values, `{key}` has {}", first.key, values.len());
+                    return Err(refuse(message, "keys that go together need as many values each"));
+                }
+            } else if matches!(axis.domain, Domain::Interval { .. }) {
+                let message = format!("`{key}` is an interval");
+                return Err(refuse(message, "only lists of values can go together"));
+            }
+            axes.retain(|axis| axis.key != *key);
+            group.push(axis);
+        }
+        groups.push(group);
+    }
+    groups.extend(axes.into_iter().map(|axis| vec![axis]));
+    Ok(groups)
+}
+
+/// Reads `key:other=VALUES`.
+fn condition(text: &str, axes: &[Axis]) -> Result<Condition, ExperimentError> {
+    let help = "e.g. --when train.schedule.warmup_epochs:train.schedule.kind=cosine";
+    let (key, condition) =
+        text.split_once(':').ok_or_else(|| refuse(format!("`{text}` is no condition: there is no `:`"), help))?;
+    let condition = Axis::parse(condition)?;
+    let Domain::Values(values) = condition.domain else {
+        return Err(refuse(format!("`{text}` is no condition: an interval cannot be one"), help));
+    };
+    known(key.trim(), axes)?;
+    known(&condition.key, axes)?;
+    Ok(Condition { key: key.trim().to_owned(), other: condition.key, values })
 }
 
 #[cfg(test)]
@@ -87,24 +229,62 @@ mod tests {
         Experiment::parse("a.yaml", &format!("model: m.vitx\ndata: {{name: digits}}\n{sweep}\n")).unwrap()
     }
 
-    #[test]
-    fn the_command_line_replaces_axes_of_the_file() {
-        let experiment = experiment("sweep: {params: {depth: 1..3, patch_size: [2, 4]}, seeds: 2}");
-        let space = Space::new(&experiment, &["depth=5".into()], None).unwrap();
-        let keys: Vec<&str> = space.axes.iter().map(|axis| axis.key.as_str()).collect();
-        assert_eq!(keys, ["patch_size", "depth", "train.seed"]);
-        let variants = space.variants();
-        assert_eq!(variants.len(), 4);
-        assert_eq!(variants[1][2], ("train.seed".into(), Value::Int(43)));
-        assert_eq!(variants[2][0], ("patch_size".into(), Value::Int(4)));
+    fn arguments(params: &[&str], zip: &[&str], when: &[&str], seeds: Option<u32>) -> SpaceArguments {
+        let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        SpaceArguments { params: own(params), zip: own(zip), when: own(when), seeds }
+    }
+
+    fn shown(space: &Space) -> Vec<String> {
+        let name = |variant: &Variant| {
+            variant.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        space.grid().unwrap().iter().map(name).collect()
     }
 
     #[test]
-    fn refuses_nothing_twice_and_too_much() {
+    fn the_command_line_replaces_axes_of_the_file() {
+        let experiment = experiment("sweep: {params: {depth: 1..3, patch_size: [2, 4]}, seeds: 2}");
+        let space = Space::new(&experiment, &arguments(&["depth=5"], &[], &[], None)).unwrap();
+        let expected = ["2 depth=5 train.seed=42", "2 depth=5 train.seed=43", "4 depth=5 train.seed=42"];
+        assert_eq!(shown(&space)[..3], expected.map(|rest| format!("patch_size={rest}")));
+        assert_eq!(shown(&space).len(), 4);
+    }
+
+    #[test]
+    fn zipped_keys_go_together() {
+        let given = arguments(&["a=1,2", "b=3,4", "c=5,6"], &["a,c"], &[], None);
+        let space = Space::new(&experiment(""), &given).unwrap();
+        assert_eq!(shown(&space), ["a=1 c=5 b=3", "a=1 c=5 b=4", "a=2 c=6 b=3", "a=2 c=6 b=4"]);
+        let file = experiment("sweep: {params: {a: [1, 2], c: [5, 6]}, zip: [[a, c]]}");
+        assert_eq!(shown(&Space::new(&file, &SpaceArguments::default()).unwrap()), ["a=1 c=5", "a=2 c=6"]);
+    }
+
+    #[test]
+    fn conditional_keys_vary_only_where_they_matter() {
+        let given = arguments(&["kind=constant,cosine", "warmup=0,5"], &[], &["warmup:kind=cosine"], None);
+        let space = Space::new(&experiment(""), &given).unwrap();
+        assert_eq!(shown(&space), ["kind=\"constant\"", "kind=\"cosine\" warmup=0", "kind=\"cosine\" warmup=5"]);
+        let file = experiment("sweep: {params: {kind: [a, b], warmup: [0, 5]}, when: {warmup: kind=b}}");
+        assert_eq!(shown(&Space::new(&file, &SpaceArguments::default()).unwrap()).len(), 3);
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit_together() {
         let plain = experiment("");
-        for params in [vec![], vec!["a=1", "a=2"], vec!["a=1..9999", "b=1..9999"]] {
-            let params: Vec<String> = params.into_iter().map(str::to_owned).collect();
-            assert!(matches!(Space::new(&plain, &params, None), Err(ExperimentError::Sweep { .. })), "{params:?}");
+        for given in [
+            arguments(&[], &[], &[], None),
+            arguments(&["a=1", "a=2"], &[], &[], None),
+            arguments(&["a=1,2", "b=1"], &["a,b"], &[], None),
+            arguments(&["a=1,2", "b=1,2"], &["a,bb"], &[], None),
+            arguments(&["a=1,2", "b=uniform(0, 1)"], &["a,b"], &[], None),
+            arguments(&["a=1,2"], &[], &["a"], None),
+            arguments(&["a=1,2"], &[], &["a:b=1"], None),
+        ] {
+            assert!(matches!(Space::new(&plain, &given), Err(ExperimentError::Sweep { .. })), "{given:?}");
+        }
+        for given in [["a=1..9999", "b=1..9999"], ["a=1", "b=uniform(0, 1)"]] {
+            let space = Space::new(&plain, &arguments(&given, &[], &[], None)).unwrap();
+            assert!(matches!(space.grid(), Err(ExperimentError::Sweep { .. })), "{given:?}");
         }
     }
 }

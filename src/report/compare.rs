@@ -1,0 +1,111 @@
+use std::path::PathBuf;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use serde_json::Value;
+use similar::TextDiff;
+
+use super::{
+    Record,
+    measure::{self, Measure},
+    table::table,
+};
+use crate::experiment::{Definition, ExperimentError};
+
+/// Most epochs of a table of curves; more are thinned out evenly.
+const MOST_EPOCHS: usize = 20;
+
+/// Shows how single runs differ: in their configurations, models, results and curves. The first is
+/// what the others are compared with.
+///
+/// # Errors
+/// A folder that is no trial.
+pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
+    let records = folders.iter().map(|folder| Record::read(folder)).collect::<Result<Vec<_>, _>>()?;
+    let definitions = folders.iter().map(|folder| Definition::of_trial(folder)).collect::<Result<Vec<_>, _>>()?;
+    let name = |record: &Record| {
+        record.folder.file_name().map_or_else(|| record.folder.display().to_string(), |n| n.to_string_lossy().into())
+    };
+    let names: Vec<String> = records.iter().map(name).collect();
+    let header = |first: &str| std::iter::once(first.to_owned()).chain(names.iter().cloned()).collect::<Vec<_>>();
+    let mut parts = Vec::new();
+
+    let configs: Vec<Vec<(String, String)>> = definitions.iter().map(flat).collect();
+    let mut keys: Vec<&String> = configs.iter().flatten().map(|(key, _)| key).collect();
+    keys.sort();
+    keys.dedup();
+    let cells: Vec<Vec<String>> = keys
+        .into_iter()
+        .map(|key| {
+            let find = |config: &Vec<(String, String)>| config.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone());
+            std::iter::once(key.clone()).chain(configs.iter().map(|c| find(c).unwrap_or_default())).collect()
+        })
+        .filter(|row: &Vec<String>| row[2..].iter().any(|value| *value != row[1]))
+        .collect();
+    parts.push(match cells.is_empty() {
+        true => "The configurations are the same.".to_owned(),
+        false => format!("Configurations\n{}", table(UTF8_FULL_CONDENSED, header("key"), cells)),
+    });
+
+    let mut models = String::new();
+    for (definition, name) in definitions.iter().zip(&names).skip(1) {
+        let (first, other) = (definitions[0].source.text.as_str(), definition.source.text.as_str());
+        if first != other {
+            models += &TextDiff::from_lines(first, other).unified_diff().header(&names[0], name).to_string();
+        }
+    }
+    parts.push(match models.is_empty() {
+        true => "The models' texts are the same.".to_owned(),
+        false => format!("Models\n{}", models.trim_end()),
+    });
+
+    let shown = |measure: &Measure, record: &Record| (measure.of)(record).map_or_else(String::new, measure.show);
+    let results = measure::ALL.iter().filter(|measure| records.iter().any(|record| (measure.of)(record).is_some()));
+    let results: Vec<Vec<String>> = results
+        .map(|measure| {
+            std::iter::once(measure.header.to_owned()).chain(records.iter().map(|r| shown(measure, r))).collect()
+        })
+        .collect();
+    parts.push(match results.is_empty() {
+        true => "None is finished.".to_owned(),
+        false => format!("Results\n{}", table(UTF8_FULL_CONDENSED, header("measure"), results)),
+    });
+
+    let last = records.iter().map(|record| record.epochs.len()).max().unwrap_or(0);
+    if last > 0 {
+        let step = last.div_ceil(MOST_EPOCHS);
+        let epochs = (1..=last).filter(|epoch| epoch % step == 0 || *epoch == 1 || *epoch == last);
+        let cell = |record: &Record, epoch: usize| {
+            let epoch = record.epochs.get(epoch - 1)?;
+            Some(match (epoch.val_loss, epoch.val_accuracy) {
+                (Some(loss), Some(accuracy)) => format!("{loss:.4} / {}", measure::percent(accuracy)),
+                _ => format!("{:.4} / {}", epoch.loss, measure::percent(epoch.accuracy)),
+            })
+        };
+        let rows = epochs.map(|epoch| {
+            let cells = records.iter().map(|record| cell(record, epoch).unwrap_or_default());
+            std::iter::once(epoch.to_string()).chain(cells).collect()
+        });
+        let table = table(UTF8_FULL_CONDENSED, header("epoch"), rows.collect());
+        parts.push(format!("Validation loss / accuracy by epoch\n{table}"));
+    }
+    Ok(parts.join("\n\n"))
+}
+
+/// Dotted keys and their values.
+fn flat(definition: &Definition) -> Vec<(String, String)> {
+    fn walk(prefix: &str, value: &Value, out: &mut Vec<(String, String)>) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    walk(&key, value, out);
+                }
+            }
+            value => out.push((prefix.to_owned(), value.to_string())),
+        }
+    }
+    let mut out = Vec::new();
+    // Plain structs serialise; what could not would be left out of the comparison.
+    walk("", &serde_json::to_value(&definition.experiment).unwrap_or_default(), &mut out);
+    out
+}
