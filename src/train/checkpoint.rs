@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, path::Path};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{TrainError, metrics::Totals, replace};
+use super::{TrainError, metrics::Totals, replace_by};
 use crate::backend::StateTensor;
 
 /// Key of the progress in a file's metadata.
@@ -32,7 +32,7 @@ pub struct Progress {
     pub best: Option<(f64, u32)>,
 }
 
-/// Writes a checkpoint by [`replace`].
+/// Writes a checkpoint by [`replace_by`].
 ///
 /// # Errors
 /// [`TrainError::Io`] names the file.
@@ -48,9 +48,13 @@ pub fn save(path: &Path, progress: &Progress, tensors: &[StateTensor]) -> Result
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|error| TrainError::io("write", path)(invalid(&error)))?;
     let metadata = HashMap::from([(PROGRESS.to_owned(), progress)]);
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| TrainError::io("write", path)(invalid(&error)))?;
-    replace(path, &bytes)
+    // Straight to disk: a copy in memory would be as large as all parameters and moments.
+    replace_by(path, |temporary| {
+        safetensors::serialize_to_file(views, Some(metadata), temporary).map_err(|error| match error {
+            safetensors::SafeTensorError::IoError(error) => error,
+            other => invalid(&other),
+        })
+    })
 }
 
 /// Reads a checkpoint back.

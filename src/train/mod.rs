@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub use fit::{Fit, FitError, Fitted, evaluate};
 pub use interrupt::Interrupt;
 pub use observer::Observer;
-pub use replace::replace;
+pub use replace::{replace, replace_by};
 pub use schedule::{Kind, Schedule};
 
 /// What can go wrong with a run's files.

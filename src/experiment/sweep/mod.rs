@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `axis.rs` | the values of one swept key |
 //! | `space.rs` | all that may be tried: axes that are crossed or zipped, conditions, seeds |
-//! | `search.rs` | what is tried: grid, random, Sobol, TPE |
+//! | `search.rs`, `tpe.rs` | what is tried: grid, random, Sobol, TPE |
 //! | `stopping.rs` | what is ended early: halving, Hyperband, median |
 //! | `plan.rs` | every variant checked and costed before the first step |
 //! | `prediction.rs` | what a variant is expected to take |
@@ -22,6 +22,7 @@ mod schedule;
 mod search;
 mod space;
 mod stopping;
+mod tpe;
 
 pub use axis::{Axis, Domain, Scale};
 pub use executor::{Ended, Executor};

@@ -95,7 +95,8 @@ impl Plan {
             false => {
                 let image = &described.image();
                 let pixels = (image.height * image.width * image.channels) as u64;
-                let data_bytes = (described.train + described.test) as u64 * (pixels + 4);
+                let test = data.test_limit.map_or(described.test, |limit| limit.min(described.test));
+                let data_bytes = (images as u64 + test as u64) * (pixels + 4);
                 let memory_bytes = data_bytes + memory(&definition, image, options)? + OWN_BYTES;
                 // A forward pass is about a third of a step.
                 let epoch_seconds =
@@ -118,7 +119,8 @@ fn memory(definition: &Definition, image: &ImageSpec, options: &Options) -> Resu
     let batch = definition.experiment.train.batch_size;
     let images = (options.workers() + 2) * batch * architecture.image_shape().iter().product::<usize>();
     let rule = definition.experiment.train.optimizer.adamw().rule();
-    let state = 3 * architecture.summary().parameters as usize;
+    // Parameters and both moments, and a copy of them while they are saved.
+    let state = 2 * 3 * architecture.summary().parameters as usize;
     let lowering: Box<Lowering> = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
     let graph = StepGraph::build(&lowering, batch, Purpose::Train(rule))
         .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;

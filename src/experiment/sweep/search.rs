@@ -1,13 +1,11 @@
 //! Which variants are tried.
 
-use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
-use tpe::{TpeOptimizer, categorical_range, parzen_estimator, range};
 
-use super::{Domain, Space, Variant};
+use super::{Axis, Domain, Space, Variant, tpe::Estimator};
 use crate::{
     experiment::ExperimentError,
-    random::{Philox, Stream},
+    random::{Philox, Stream, unit},
 };
 
 /// How a space is searched.
@@ -39,8 +37,8 @@ pub struct Search<'a> {
     seed: u64,
     proposed: usize,
     /// Of TPE, one for each group of axes.
-    estimators: Vec<TpeOptimizer>,
-    random: StdRng,
+    estimators: Vec<Estimator>,
+    philox: Philox,
     /// The points of the last round of TPE, in the estimators' own coordinates.
     round: Vec<Vec<f64>>,
 }
@@ -70,16 +68,13 @@ impl<'a> Search<'a> {
         if space.groups.len() > sobol_burley::NUM_DIMENSIONS as usize {
             return refuse("a search can vary no more than 256 keys", "leave some at their values");
         }
-        let estimator = |group: &Vec<super::Axis>| {
-            let range = match &group[0].domain {
-                Domain::Values(values) => categorical_range(values.len()).ok(),
-                Domain::Interval { .. } => range(0.0, 1.0).ok(),
-            };
-            range.map(|range| TpeOptimizer::new(parzen_estimator(), range))
+        let choices = |group: &Vec<Axis>| match &group[0].domain {
+            Domain::Values(values) => Some(values.len()),
+            Domain::Interval { .. } => None,
         };
-        let estimators = space.groups.iter().filter_map(estimator).collect();
-        let random = StdRng::seed_from_u64(seed);
-        Ok(Self { space, strategy, trials, seed, proposed: 0, estimators, random, round: Vec::new() })
+        let estimators = space.groups.iter().map(|group| Estimator::new(choices(group))).collect();
+        let philox = Philox::new(seed, Stream::Search);
+        Ok(Self { space, strategy, trials, seed, proposed: 0, estimators, philox, round: Vec::new() })
     }
 
     /// The next variants, without their seeds; none when the search is over.
@@ -103,8 +98,9 @@ impl<'a> Search<'a> {
             }
             Strategy::Tpe => {
                 let count = ROUND.min(self.trials - self.proposed);
+                let draws = self.proposed..self.proposed + count;
                 self.proposed += count;
-                self.round = (0..count).map(|_| self.ask()).collect();
+                self.round = draws.map(|draw| self.ask(draw as u32)).collect();
                 Ok(self.round.iter().map(|point| self.space.at(&self.shares(point))).collect())
             }
         }
@@ -112,12 +108,11 @@ impl<'a> Search<'a> {
 
     /// As many different points as are wanted, or as there are found.
     fn distinct(&self) -> Vec<Variant> {
-        let philox = Philox::new(self.seed, Stream::Search);
         let mut variants = Vec::new();
         for index in 0..self.trials.saturating_mul(50).min(1 << 16) as u32 {
             let share = |axis: u32| match self.strategy {
                 Strategy::Sobol => f64::from(sobol_burley::sample(index, axis, self.seed as u32)),
-                _ => f64::from(crate::random::unit(philox.block([index, axis, 0, 0])[0])),
+                _ => f64::from(unit(self.philox.block([index, axis, 0, 0])[0])),
             };
             let point: Vec<f64> = (0..self.space.groups.len() as u32).map(share).collect();
             let variant = self.space.at(&point);
@@ -131,14 +126,14 @@ impl<'a> Search<'a> {
         variants
     }
 
-    fn ask(&mut self) -> Vec<f64> {
-        // Asking fails only for ranges that are refused when they are made.
-        self.estimators.iter_mut().map(|estimator| estimator.ask(&mut self.random).unwrap_or(0.0)).collect()
+    fn ask(&self, draw: u32) -> Vec<f64> {
+        let estimators = self.estimators.iter().enumerate();
+        estimators.map(|(axis, estimator)| estimator.ask(&self.philox, draw, axis as u32)).collect()
     }
 
     /// From the estimators' coordinates to shares of each group.
     fn shares(&self, point: &[f64]) -> Vec<f64> {
-        let share = |(group, at): (&Vec<super::Axis>, &f64)| match &group[0].domain {
+        let share = |(group, at): (&Vec<Axis>, &f64)| match &group[0].domain {
             Domain::Values(values) => (at.floor() + 0.5) / values.len() as f64,
             Domain::Interval { .. } => *at,
         };
@@ -150,8 +145,7 @@ impl<'a> Search<'a> {
     pub fn tell(&mut self, accuracies: &[Option<f64>]) {
         for (point, accuracy) in std::mem::take(&mut self.round).iter().zip(accuracies) {
             for (estimator, at) in self.estimators.iter_mut().zip(point) {
-                // Told are coordinates that the estimator itself gave out, and finite numbers.
-                let _ = estimator.tell(*at, 1.0 - accuracy.unwrap_or(0.0));
+                estimator.tell(*at, 1.0 - accuracy.unwrap_or(0.0));
             }
         }
     }

@@ -1,0 +1,155 @@
+//! Layers of a model: their arguments read, their instances added to the architecture.
+
+use super::{Current, Elaborator, Naming, Pending, Tensor};
+use crate::{
+    dsl::{
+        Value,
+        syntax::{Argument, ExprKind, Span},
+    },
+    model::{
+        LayerNode, MAX_ELEMENTS, MAX_LAYERS,
+        evaluate::Scope,
+        layers::{Arguments, Default as ArgumentDefault, Inputs, Kind, LayerKind, volume},
+    },
+};
+
+impl Elaborator<'_> {
+    pub(super) fn layer_call(
+        &mut self,
+        layer: &'static LayerKind,
+        arguments: &[Argument],
+        span: Span,
+        current: Current,
+        naming: Naming,
+        scope: &Scope,
+    ) -> Current {
+        let (inputs, arguments): (Vec<Current>, Vec<Argument>) = match layer.inputs {
+            Inputs::Current => (vec![current], arguments.to_vec()),
+            Inputs::Listed => {
+                let (listed, named): (Vec<_>, Vec<_>) =
+                    arguments.iter().cloned().partition(|argument| argument.name.is_none());
+                let plain = Naming::plain(naming.parent);
+                (listed.iter().map(|argument| self.apply(&argument.value, current, plain, scope)).collect(), named)
+            }
+        };
+        if layer.inputs == Inputs::Listed && inputs.len() < 2 {
+            let problem =
+                self.problem("vitx::argument", format!("`{}` takes two tensors at least", layer.name), span, "here");
+            self.report(problem);
+            return None;
+        }
+        let names: Vec<&str> = layer.arguments.iter().map(|argument| argument.name).collect();
+        let given = self.assign(layer.name, &names, &arguments)?;
+        let mut values = Arguments::default();
+        let mut complete = true;
+        for declared in layer.arguments {
+            let value = match given.get(declared.name) {
+                Some(argument) => self.argument(layer, declared.kind, declared.name, argument, scope),
+                None => match declared.default {
+                    ArgumentDefault::Required => {
+                        let message = format!("`{}` needs `{}`", layer.name, declared.name);
+                        let label = format!("`{}` is missing: {}", declared.name, declared.kind.expected());
+                        let problem = self.problem("vitx::argument", message, span, label);
+                        self.report(problem);
+                        None
+                    }
+                    ArgumentDefault::Int(number) => declared.kind.check(&Value::Int(number)),
+                    ArgumentDefault::Float(number) => Some(Value::Float(number)),
+                    ArgumentDefault::Bool(flag) => Some(Value::Bool(flag)),
+                    ArgumentDefault::Word(word) => Some(Value::Str(word.to_owned())),
+                    ArgumentDefault::Same(other) => values.0.get(other).cloned(),
+                },
+            };
+            complete &= value.is_some();
+            values.0.extend(value.map(|value| (declared.name, value)));
+        }
+        let inputs: Vec<usize> = inputs.into_iter().collect::<Option<_>>()?;
+        if complete { self.layer(layer, values, &inputs, naming, span) } else { None }
+    }
+
+    fn argument(
+        &mut self,
+        layer: &LayerKind,
+        kind: Kind,
+        name: &str,
+        argument: &Argument,
+        scope: &Scope,
+    ) -> Option<Value> {
+        let word = match (&kind, &argument.value.kind) {
+            (Kind::Choice(_), ExprKind::Call { name, arguments })
+                if arguments.is_empty() && !scope.contains_key(&name.text) =>
+            {
+                Some(Value::Str(name.text.clone()))
+            }
+            _ => None,
+        };
+        let value = match word {
+            Some(word) => word,
+            None => self.value(&argument.value, scope)?,
+        };
+        let checked = kind.check(&value);
+        if checked.is_none() {
+            let message = format!("`{name}` of `{}` is {value}", layer.name);
+            let mut problem =
+                self.problem("vitx::type", message, argument.value.span, format!("expected {}", kind.expected()));
+            if let (Kind::Choice(words), Value::Str(word)) = (kind, &value) {
+                problem = problem.suggest(word, words.iter().copied());
+            }
+            self.report(problem);
+        }
+        checked
+    }
+
+    /// Adds an instance whose arguments are complete.
+    pub(super) fn layer(
+        &mut self,
+        layer: &'static LayerKind,
+        arguments: Arguments,
+        inputs: &[usize],
+        naming: Naming,
+        span: Span,
+    ) -> Current {
+        let shapes: Vec<Vec<usize>> = inputs.iter().map(|&input| self.tensors[input].shape.clone()).collect();
+        let built = match (layer.build)(&shapes, &arguments) {
+            Ok(built) => built,
+            Err(misfit) => {
+                let mut problem = self.problem("vitx::shape", misfit.message, span, misfit.needs);
+                for &input in inputs {
+                    let tensor = &self.tensors[input];
+                    problem = problem.label(tensor.span, format!("this gives {:?}", tensor.shape));
+                }
+                if let Some(help) = misfit.help {
+                    problem = problem.help(help);
+                }
+                self.report(problem);
+                return None;
+            }
+        };
+        let shape = built.output_shape();
+        let largest = built.parameters().iter().map(|parameter| parameter.len()).fold(volume(&shape), usize::max);
+        if largest > MAX_ELEMENTS || self.nodes.len() >= MAX_LAYERS {
+            self.full = true;
+            let message = match largest > MAX_ELEMENTS {
+                true => {
+                    format!("`{}` needs a tensor of {largest} elements; at most {MAX_ELEMENTS} are allowed", layer.name)
+                }
+                false => format!("the network has more than {MAX_LAYERS} layers"),
+            };
+            let problem = self.problem("vitx::size", message, span, "here");
+            self.report(problem);
+            return None;
+        }
+        let name = self.instance(layer.name, naming)?;
+        let text: Vec<String> = arguments.0.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let node = LayerNode {
+            path: String::new(),
+            kind: layer.name,
+            arguments: text.join(", "),
+            layer: built,
+            inputs: inputs.to_vec(),
+        };
+        self.nodes.push(Pending { name, node });
+        self.tensors.push(Tensor { shape, span: self.at(span) });
+        Some(self.tensors.len() - 1)
+    }
+}
