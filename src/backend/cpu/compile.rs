@@ -13,8 +13,9 @@ use crate::{
     passes::{StepGraph, inputs, ordered},
 };
 
-/// Local buffers of a tile should stay in a core's second-level cache, with room for operands.
-const TILE_ELEMENTS: usize = 96 * 1024;
+/// What a step reads and writes of a tile should be half of a core's second-level cache: the other half
+/// is for weights and for what the next steps will touch.
+const TILE_ELEMENTS: usize = 256 * 1024;
 
 type Key = (NodeIndex, u8);
 
@@ -144,7 +145,16 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
             };
             let parameters = sources.iter().filter_map(named).collect();
             let (name, index) = (operation.name(), count);
-            steps.push(Step { name, parameters, index, kernel, flops, inputs: Vec::new(), outputs: Vec::new() });
+            steps.push(Step {
+                name,
+                parameters,
+                index,
+                kernel,
+                flops,
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                cold: Vec::new(),
+            });
             count += 1;
             links.push((source_ids, output_ids));
         }
@@ -159,6 +169,7 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
             flops: 0,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            cold: Vec::new(),
         };
         regions.insert(0, (Work::Each, packs.iter().enumerate().map(step).collect()));
         links.insert(0, packs.iter().map(|&(_, source, id)| (vec![source], vec![id])).collect());
@@ -203,6 +214,14 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
         for (step, (sources, outputs)) in steps.iter_mut().zip(links) {
             step.inputs = sources.iter().map(slot).collect();
             step.outputs = outputs.iter().map(slot).collect();
+        }
+    }
+    for (_, steps) in &mut regions {
+        let mut warm: Vec<Slot> = Vec::new();
+        for step in steps {
+            let cold = |slot: &&Slot| slot.base == Base::Arena && slot.per_image && !warm.contains(slot);
+            step.cold = step.inputs.iter().filter(cold).copied().collect();
+            warm.extend(step.inputs.iter().chain(&step.outputs));
         }
     }
     let regions = regions
@@ -274,7 +293,10 @@ fn place(
                 .collect();
             plan::pack(&buffers)
         };
-        let per_image = fit(1).1.max(1);
+        let elements = |(sources, outputs): &(Vec<usize>, Vec<usize>)| -> usize {
+            sources.iter().chain(outputs).filter(|&&id| tensors[id].per_image).map(|&id| tensors[id].len).sum()
+        };
+        let per_image = links.iter().map(elements).max().unwrap_or(1).max(1);
         let tile = (TILE_ELEMENTS / per_image).clamp(1, lane);
         let (offsets, local_len) = fit(tile);
         for (&id, offset) in locals.iter().zip(offsets) {

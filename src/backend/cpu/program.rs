@@ -8,7 +8,7 @@ use std::{
 use rayon::{ThreadPool, prelude::*};
 
 use super::{
-    kernels::elementwise,
+    kernels::{ahead, elementwise},
     steps::{Call, Inputs, Kernel, Kind, Outputs, Split},
     watch::Watch,
 };
@@ -19,6 +19,9 @@ pub const LANES: usize = 16;
 
 /// The local memory of steps that have none.
 const NONE: *mut f32 = std::ptr::null_mut();
+
+/// Steps between one whose operands are announced and the one that runs.
+const AHEAD: usize = 2;
 
 /// Columns, rows or elements per task.
 const COLUMNS: usize = 128;
@@ -76,6 +79,9 @@ pub struct Step {
     pub flops: u64,
     pub inputs: Vec<Slot>,
     pub outputs: Vec<Slot>,
+    /// Inputs that no step of the region has touched shortly before. (Outputs gain nothing from being
+    /// asked for: the processor follows a stream of stores by itself.)
+    pub cold: Vec<Slot>,
 }
 
 /// Steps that run depth-first over tiles of images, or one step over the whole batch.
@@ -231,9 +237,13 @@ impl Run<'_> {
             let (local, scratch) = worker.split_at_mut(region.local_len);
             let local = local.as_mut_ptr();
             let end = batch.min((lane + 1) * lane_images);
+            let mut count = 0;
             for first in (lane * lane_images..end).step_by(region.tile) {
                 let images = region.tile.min(end - first);
-                for step in &region.steps {
+                for (index, step) in region.steps.iter().enumerate() {
+                    ahead::begin(count);
+                    self.announce(region, index + AHEAD, first, count + AHEAD as u64, end);
+                    count += 1;
                     let inputs = step.inputs.iter().map(|slot| memory.read(slot, local, first, images)).collect();
                     let outputs = step.outputs.iter().map(|slot| match slot.lanes {
                         Some(offset) => memory.arena(offset + lane * slot.len, slot.len),
@@ -251,6 +261,20 @@ impl Run<'_> {
             for lane in 1..lanes {
                 elementwise::accumulate(memory.arena(offset + lane * slot.len, slot.len), total);
             }
+        }
+    }
+
+    /// Announces what a later step of a tile, or of the one after it, reads from the arena.
+    fn announce(&self, region: &Region, index: usize, first: usize, count: u64, end: usize) {
+        let tiles = index / region.steps.len();
+        let (first, step) = (first + tiles * region.tile, &region.steps[index % region.steps.len()]);
+        if first >= end {
+            return;
+        }
+        let images = region.tile.min(end - first);
+        for slot in &step.cold {
+            let (start, len) = extent(slot, first, images);
+            ahead::announce(count, self.memory.pointer(slot, NONE).wrapping_add(start), len);
         }
     }
 

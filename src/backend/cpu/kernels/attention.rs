@@ -6,8 +6,8 @@
 
 use super::dropout::{self, Mask};
 use super::gemm::{self, Epilogue, MR, Mat, gemm, gemm_packed};
-use super::isa::multiversion;
-use super::{lanes, softmax};
+use super::softmax;
+use super::vector::{self, Vector, groups, pairs, vectorised};
 
 /// Rows that go through a head together.
 const BLOCK: usize = 2 * MR;
@@ -40,7 +40,8 @@ impl Attention {
     #[must_use]
     pub fn forward_scratch_len(&self) -> usize {
         let Self { sources, key_dim, value_dim, .. } = *self;
-        BLOCK * sources + gemm::packed_len(key_dim, sources) + gemm::packed_len(sources, value_dim) + ALIGNMENT
+        let packed = gemm::packed_len(key_dim, sources) + gemm::packed_len(sources, value_dim);
+        BLOCK * sources + self.bits_len() + packed + ALIGNMENT
     }
 
     /// Length of [`Attention::backward`]'s scratch.
@@ -51,7 +52,12 @@ impl Attention {
         let packed = gemm::packed_len(value_dim, sources)
             + gemm::packed_len(sources, key_dim)
             + gemm::packed_len(key_dim, sources);
-        2 * self.scores() + BLOCK * sources + packed + products[0].max(products[1]) + ALIGNMENT
+        2 * self.scores() + BLOCK * sources + self.bits_len() + packed + products[0].max(products[1]) + ALIGNMENT
+    }
+
+    /// Floats whose memory holds the mask of a block of rows.
+    fn bits_len(&self) -> usize {
+        dropout::keep_bits_len(BLOCK * self.sources).div_ceil(size_of::<f32>())
     }
 
     /// Elements of one head's weights.
@@ -95,6 +101,8 @@ impl Attention {
         let (keys, values) = (heads * key_dim, heads * value_dim);
         let (packed_k, scratch) = gemm::cache_aligned(scratch).split_at_mut(gemm::packed_len(key_dim, sources));
         let (packed_v, scratch) = scratch.split_at_mut(gemm::packed_len(sources, value_dim));
+        let (scratch, bits) = scratch.split_at_mut(BLOCK * sources);
+        let bits = bytemuck::cast_slice_mut(bits);
         for head in 0..heads {
             gemm::pack_b(key_dim, sources, Mat::transposed(&k[head * key_dim..], keys), packed_k);
             gemm::pack_b(sources, value_dim, Mat::rows(&v[head * value_dim..], values), packed_v);
@@ -105,7 +113,7 @@ impl Attention {
                 gemm_packed(rows, sources, key_dim, q, packed_k, weights, sources, &Epilogue::default());
                 let row = head * tokens + first;
                 let saved = probs.as_deref_mut().map_or(&mut [][..], |p| &mut p[row * sources..][..rows * sources]);
-                normalise(self, self.first_weight(head, first), weights, saved);
+                normalise(self, self.first_weight(head, first), weights, saved, bits);
                 let out = &mut out[first * values + head * value_dim..];
                 let weights = Mat::rows(weights, sources);
                 gemm_packed(rows, value_dim, sources, weights, packed_v, out, values, &Epilogue::default());
@@ -142,6 +150,8 @@ impl Attention {
         let (packed_k, scratch) = scratch.split_at_mut(gemm::packed_len(sources, key_dim));
         let (packed_kt, scratch) = scratch.split_at_mut(gemm::packed_len(key_dim, sources));
         let (block, scratch) = scratch.split_at_mut(BLOCK * sources);
+        let (bits, scratch) = scratch.split_at_mut(self.bits_len());
+        let bits = bytemuck::cast_slice_mut(bits);
         let (dropped, scratch) = scratch.split_at_mut(self.scores());
         let (grad, scratch) = scratch.split_at_mut(self.scores());
         for head in 0..heads {
@@ -160,14 +170,14 @@ impl Attention {
                         let block = &mut block[..rows * sources];
                         let q = Mat::rows(&q[first * keys + head * key_dim..], keys);
                         gemm_packed(rows, sources, key_dim, q, packed_kt, block, sources, &Epilogue::default());
-                        normalise(&Self { mask: None, ..*self }, 0, block, &mut []);
+                        normalise(&Self { mask: None, ..*self }, 0, block, &mut [], bits);
                         &*block
                     }
                 };
                 let (grad, dropped) = (&mut grad[part.clone()], &mut dropped[part]);
                 let dout = Mat::rows(&dout[first * values + head * value_dim..], values);
                 gemm_packed(rows, sources, value_dim, dout, packed_v, grad, sources, &Epilogue::default());
-                differentiate(self, self.first_weight(head, first), softmax, dropped, grad);
+                differentiate(self, self.first_weight(head, first), softmax, dropped, grad, bits);
                 let dq = &mut dq[first * keys + head * key_dim..];
                 let grad = Mat::rows(grad, sources);
                 gemm_packed(rows, key_dim, sources, grad, packed_k, dq, keys, &Epilogue::default());
@@ -182,54 +192,105 @@ impl Attention {
 }
 
 #[inline(always)]
-fn normalise_generic<const FMA: bool>(attention: &Attention, first: u64, weights: &mut [f32], saved: &mut [f32]) {
-    for row in weights.chunks_exact_mut(attention.sources) {
-        softmax::row::<FMA>(attention.scale(), row);
-    }
-    if !saved.is_empty() {
-        saved.copy_from_slice(weights);
-    }
-    if let Some(mask) = &attention.mask {
-        dropout::apply_in_place_inline::<FMA>(mask, first, weights);
+unsafe fn normalise_generic<V: Vector>(
+    attention: &Attention,
+    first: u64,
+    weights: &mut [f32],
+    saved: &mut [f32],
+    bits: &mut [u8],
+) {
+    let sources = attention.sources;
+    assert!(weights.len().is_multiple_of(sources) && weights.len() <= BLOCK * sources);
+    assert!(saved.is_empty() || saved.len() == weights.len());
+    let mask = attention.mask.as_ref();
+    let skip = mask.map_or(0, |mask| dropout::keep_bits(mask, first, weights.len(), bits));
+    // What is saved is read in the backward pass, long after: it need not pass through the caches.
+    let streams = sources.is_multiple_of(vector::LANES) && saved.as_ptr().align_offset(64) == 0;
+    let mut reciprocals = [0.0; BLOCK];
+    let reciprocals = &mut reciprocals[..weights.len() / sources];
+    // SAFETY: rows lie inside the slices, and the caller has the instruction set.
+    unsafe {
+        softmax::exponentials::<V>(attention.scale(), sources, weights.as_mut_ptr(), reciprocals);
+        for (row, reciprocal) in reciprocals.iter().enumerate() {
+            let first = row * sources;
+            for (j, count) in groups(sources) {
+                let weight = weights.as_mut_ptr().add(first + j);
+                let p = vector::load::<V>(weight, count, 0.0).mul(V::splat(*reciprocal));
+                if !saved.is_empty() {
+                    let saved = saved.as_mut_ptr().add(first + j);
+                    if streams { p.stream(saved) } else { vector::store(p, saved, count) }
+                }
+                let dropped = match mask {
+                    Some(mask) => p.mul(V::splat(mask.scale)).keep(dropout::sixteen(bits, skip + first + j)),
+                    None => p,
+                };
+                vector::store(dropped, weight, count);
+            }
+        }
     }
 }
 
 #[inline(always)]
-fn differentiate_generic<const FMA: bool>(
+unsafe fn differentiate_generic<V: Vector>(
     attention: &Attention,
     first: u64,
     softmax: &[f32],
     dropped: &mut [f32],
     grad: &mut [f32],
+    bits: &mut [u8],
 ) {
     let sources = attention.sources;
-    let scale = attention.scale();
-    match &attention.mask {
-        Some(mask) => {
-            dropout::factors_inline::<FMA>(mask, first, dropped);
-            for ((grad, dropped), p) in grad.iter_mut().zip(&mut *dropped).zip(softmax) {
-                *grad *= *dropped;
-                *dropped *= p;
-            }
+    assert!(softmax.len().is_multiple_of(sources) && softmax.len() <= BLOCK * sources);
+    assert!(dropped.len() == softmax.len() && grad.len() == softmax.len());
+    let mask = attention.mask.as_ref();
+    let skip = mask.map_or(0, |mask| dropout::keep_bits(mask, first, softmax.len(), bits));
+    let mut inner = [0.0; BLOCK];
+    let inner = &mut inner[..softmax.len() / sources];
+    // SAFETY: rows lie inside the slices, and the caller has the instruction set.
+    unsafe {
+        for (row, inner) in inner.iter_mut().enumerate() {
+            let first = row * sources;
+            let p = softmax.as_ptr().add(first);
+            let (grad, dropped) = (grad.as_mut_ptr().add(first), dropped.as_mut_ptr().add(first));
+            let mut sums = [V::splat(0.0); 2];
+            pairs!(sources, |j, count, turn| {
+                let p = vector::load::<V>(p.add(j), count, 0.0);
+                let mut g = vector::load::<V>(grad.add(j), count, 0.0);
+                let mut weight = p;
+                if let Some(mask) = mask {
+                    let (scale, bits) = (V::splat(mask.scale), dropout::sixteen(bits, skip + first + j));
+                    g = g.mul(scale).keep(bits);
+                    weight = p.mul(scale).keep(bits);
+                    vector::store(g, grad.add(j), count);
+                }
+                vector::store(weight, dropped.add(j), count);
+                sums[turn] = p.mul_add(g, sums[turn]);
+            });
+            *inner = sums[0].add(sums[1]).sum();
         }
-        None => dropped.copy_from_slice(softmax),
-    }
-    for (p, grad) in softmax.chunks_exact(sources).zip(grad.chunks_exact_mut(sources)) {
-        let inner = lanes::sum_by(sources, |j| p[j] * grad[j]);
-        for (grad, p) in grad.iter_mut().zip(p) {
-            *grad = scale * (p * (*grad - inner));
+        let scale = V::splat(attention.scale());
+        for (row, inner) in inner.iter().enumerate() {
+            let first = row * sources;
+            for (j, count) in groups(sources) {
+                let p = vector::load::<V>(softmax.as_ptr().add(first + j), count, 0.0);
+                let grad = grad.as_mut_ptr().add(first + j);
+                let g = vector::load::<V>(grad, count, 0.0);
+                vector::store(p.mul(scale).mul(g.sub(V::splat(*inner))), grad, count);
+            }
         }
     }
 }
 
-multiversion! {
+vectorised! {
     /// Softmax of the scaled scores, row by row in place; a copy to `saved` unless that is empty; then
-    /// dropout.
-    fn normalise(attention: &Attention, first: u64, weights: &mut [f32], saved: &mut [f32]) = normalise_generic;
+    /// dropout. `bits` is room for the mask.
+    fn normalise(
+        attention: &Attention, first: u64, weights: &mut [f32], saved: &mut [f32], bits: &mut [u8],
+    ) = normalise_generic;
     /// From the softmax and the gradient by the dropped weights: the gradient by the unscaled scores,
     /// in place, and the dropped weights themselves.
     fn differentiate(
-        attention: &Attention, first: u64, softmax: &[f32], dropped: &mut [f32], grad: &mut [f32],
+        attention: &Attention, first: u64, softmax: &[f32], dropped: &mut [f32], grad: &mut [f32], bits: &mut [u8],
     ) = differentiate_generic;
 }
 

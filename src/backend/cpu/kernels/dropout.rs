@@ -5,15 +5,13 @@
 //! of word `l / 2` when `l` is even, else the high half. An element is dropped if its lane is below
 //! the threshold.
 
-use super::isa::multiversion;
-use crate::random::{MULTIPLIERS, Philox, ROUNDS, WEYL};
+mod keep;
+
+use super::vector::{self, Vector, vectorised};
+use crate::random::Philox;
 
 /// Elements that share a Philox block.
 const PER_BLOCK: usize = 8;
-/// Blocks computed side by side: one vector of 64-bit lanes.
-const BLOCKS: usize = 8;
-/// Elements of a group of blocks.
-const GROUP: usize = PER_BLOCK * BLOCKS;
 
 /// Which elements of one tensor are dropped in one iteration.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,110 +51,73 @@ impl Mask {
     }
 }
 
-/// The 16-bit lanes of [`BLOCKS`] blocks from `block` on.
+/// Bytes that [`keep_bits`] needs for `len` elements: it writes whole groups, and readers take four bytes
+/// at a time.
+#[must_use]
+pub fn keep_bits_len(len: usize) -> usize {
+    (len + PER_BLOCK).next_multiple_of(keep::GROUP) / 8 + 4
+}
+
+/// Which of `len` elements from `first` on are kept, a bit each, from the returned bit on.
 ///
-/// Words are kept in 64-bit lanes whose upper halves may hold anything: the multiplier reads the
-/// lower halves only, and its product holds both halves that Philox wants.
-#[inline(always)]
-fn lanes(mask: &Mask, block: u64) -> [u16; GROUP] {
-    const LOW: u64 = 0xFFFF_FFFF;
-    let mut c0 = [0_u64; BLOCKS];
-    let mut c1 = [0_u64; BLOCKS];
-    for i in 0..BLOCKS {
-        c0[i] = block.wrapping_add(i as u64);
-        c1[i] = c0[i] >> 32;
-    }
-    let mut c2 = [u64::from(mask.stream); BLOCKS];
-    let mut c3 = [u64::from(mask.iteration); BLOCKS];
-    let [mut k0, mut k1] = mask.philox.key;
-    for _ in 0..ROUNDS {
-        for i in 0..BLOCKS {
-            let p0 = (c0[i] & LOW) * u64::from(MULTIPLIERS[0]);
-            let p1 = (c2[i] & LOW) * u64::from(MULTIPLIERS[1]);
-            c0[i] = (p1 >> 32) ^ c1[i] ^ u64::from(k0);
-            c2[i] = (p0 >> 32) ^ c3[i] ^ u64::from(k1);
-            c1[i] = p1;
-            c3[i] = p0;
-        }
-        k0 = k0.wrapping_add(WEYL[0]);
-        k1 = k1.wrapping_add(WEYL[1]);
-    }
-    let mut out = [0; GROUP];
-    for i in 0..BLOCKS {
-        let low = (c0[i] & LOW) | (c1[i] << 32);
-        let high = (c2[i] & LOW) | (c3[i] << 32);
-        for lane in 0..4 {
-            out[PER_BLOCK * i + lane] = (low >> (16 * lane)) as u16;
-            out[PER_BLOCK * i + 4 + lane] = (high >> (16 * lane)) as u16;
-        }
-    }
-    out
+/// # Panics
+/// When `bits` is shorter than [`keep_bits_len`].
+pub fn keep_bits(mask: &Mask, first: u64, len: usize, bits: &mut [u8]) -> usize {
+    assert!(bits.len() >= keep_bits_len(len), "too little room for the bits of a mask");
+    let skip = (first % PER_BLOCK as u64) as usize;
+    keep::bits(mask, first / PER_BLOCK as u64, (skip + len).div_ceil(keep::GROUP), bits);
+    skip
 }
 
-/// Calls `visit(position, count, factors)` for the elements from `first` to `first + len`, where the
-/// factors of `count` elements from `position` on start at the given index of the array.
+/// Sixteen bits from `bit` on.
 #[inline(always)]
-fn for_each_group(mask: &Mask, first: u64, len: usize, mut visit: impl FnMut(usize, &[f32])) {
-    // Below the threshold as a comparison of 16 bits: a threshold of 65536 cannot occur.
-    let threshold = mask.threshold as u16;
-    let mut position = 0;
-    let mut skip = (first % PER_BLOCK as u64) as usize;
-    let mut block = first / PER_BLOCK as u64;
-    while position < len {
-        let lanes = lanes(mask, block);
-        let mut factors = [0.0; GROUP];
-        for i in 0..GROUP {
-            factors[i] = if lanes[i] < threshold { 0.0 } else { mask.scale };
-        }
-        let count = (GROUP - skip).min(len - position);
-        visit(position, &factors[skip..skip + count]);
-        position += count;
-        skip = 0;
-        block = block.wrapping_add(BLOCKS as u64);
-    }
+pub(crate) fn sixteen(bits: &[u8], bit: usize) -> u16 {
+    let at = bit / 8;
+    let word = u32::from_le_bytes([bits[at], bits[at + 1], bits[at + 2], bits[at + 3]]);
+    (word >> (bit % 8)) as u16
 }
 
-#[inline(always)]
-pub(crate) fn apply_in_place_inline<const FMA: bool>(mask: &Mask, first: u64, x: &mut [f32]) {
-    for_each_group(mask, first, x.len(), |at, factors| multiply(factors, &mut x[at..at + factors.len()]));
-}
+/// Elements whose bits are computed at once, on the stack.
+const CHUNK: usize = 8 * keep::GROUP;
 
 #[inline(always)]
-fn multiply(factors: &[f32], x: &mut [f32]) {
-    if let (Ok(factors), Ok(x)) = (<&[f32; GROUP]>::try_from(factors), <&mut [f32; GROUP]>::try_from(&mut *x)) {
-        for i in 0..GROUP {
-            x[i] *= factors[i];
-        }
-    } else {
-        for (x, factor) in x.iter_mut().zip(factors) {
-            *x *= factor;
+unsafe fn masked<V: Vector>(mask: &Mask, first: u64, len: usize, x: *const f32, y: *mut f32) {
+    let mut bits = [0; CHUNK / 8 + keep::GROUP / 8 + 4];
+    for start in (0..len).step_by(CHUNK) {
+        let chunk = CHUNK.min(len - start);
+        let skip = keep_bits(mask, first + start as u64, chunk, &mut bits);
+        // SAFETY: the caller has `len` elements at `x` and `y`, and the instruction set.
+        unsafe {
+            let scale = V::splat(mask.scale);
+            for i in (0..chunk).step_by(vector::LANES) {
+                let count = vector::LANES.min(chunk - i);
+                let value: V = vector::load(x.add(start + i), count, 0.0);
+                vector::store(value.mul(scale).keep(sixteen(&bits, skip + i)), y.add(start + i), count);
+            }
         }
     }
 }
 
 #[inline(always)]
-fn apply_generic<const FMA: bool>(mask: &Mask, first: u64, x: &[f32], y: &mut [f32]) {
+unsafe fn apply_generic<V: Vector>(mask: &Mask, first: u64, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
-    for_each_group(mask, first, x.len(), |at, factors| {
-        let y = &mut y[at..at + factors.len()];
-        y.copy_from_slice(&x[at..at + factors.len()]);
-        multiply(factors, y);
-    });
+    // SAFETY: both have that many elements.
+    unsafe { masked::<V>(mask, first, x.len(), x.as_ptr(), y.as_mut_ptr()) }
 }
 
 #[inline(always)]
-pub(crate) fn factors_inline<const FMA: bool>(mask: &Mask, first: u64, out: &mut [f32]) {
-    for_each_group(mask, first, out.len(), |at, factors| out[at..at + factors.len()].copy_from_slice(factors));
+unsafe fn apply_in_place_generic<V: Vector>(mask: &Mask, first: u64, x: &mut [f32]) {
+    let pointer = x.as_mut_ptr();
+    // SAFETY: each element is read before it is written.
+    unsafe { masked::<V>(mask, first, x.len(), pointer, pointer) }
 }
 
-multiversion! {
+vectorised! {
     /// `y = x · mask`, where `x` starts at element `first` of the tensor. The same for the gradient:
     /// `dx = dy · mask`.
     pub fn apply(mask: &Mask, first: u64, x: &[f32], y: &mut [f32]) = apply_generic;
     /// `x = x · mask`.
-    pub fn apply_in_place(mask: &Mask, first: u64, x: &mut [f32]) = apply_in_place_inline;
-    /// The mask itself: [`Mask::factor`] of the elements from `first` on.
-    pub fn factors(mask: &Mask, first: u64, out: &mut [f32]) = factors_inline;
+    pub fn apply_in_place(mask: &Mask, first: u64, x: &mut [f32]) = apply_in_place_generic;
 }
 
 #[cfg(test)]
@@ -185,8 +146,16 @@ mod tests {
                         y.copy_from_slice(&x);
                         apply_in_place(&mask, first, &mut y);
                         assert_eq!(y, expected, "{isa:?} {len} from {first}, {rate}");
-                        factors(&mask, first, &mut y);
-                        assert!((0..len).all(|i| y[i] == mask.factor(first + i as u64)));
+                        let mut bits = vec![0; keep_bits_len(len)];
+                        let skip = keep_bits(&mask, first, len, &mut bits);
+                        for i in 0..len {
+                            let kept = sixteen(&bits, skip + i) & 1 == 1;
+                            assert_eq!(
+                                kept,
+                                mask.factor(first + i as u64) != 0.0,
+                                "{isa:?} {len} from {first}, {rate}"
+                            );
+                        }
                     }
                 }
             }
@@ -196,8 +165,8 @@ mod tests {
     #[test]
     fn drops_about_the_rate() {
         let mask = mask(0.3);
-        let mut out = vec![0.0; 100_000];
-        factors(&mask, 0, &mut out);
+        let mut out = vec![1.0; 100_000];
+        apply_in_place(&mask, 0, &mut out);
         let dropped = out.iter().filter(|&&f| f == 0.0).count() as f64 / 1e5;
         assert!((dropped - 0.3).abs() < 0.006, "{dropped}");
         let mean = out.iter().map(|&f| f64::from(f)).sum::<f64>() / 1e5;

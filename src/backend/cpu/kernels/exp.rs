@@ -1,26 +1,28 @@
 //! The exponential function, in a form that compilers vectorise.
 
 use super::isa::{madd, multiversion};
+use super::vector::Vector;
 
 /// Above this, the result is infinite: `ln(f32::MAX)` rounded up.
 const OVERFLOW: f32 = 88.722_84;
 /// Below this, the result is zero: results that would be subnormal are flushed.
 const UNDERFLOW: f32 = -87.336_54;
 
+/// Adding 1.5·2^23 rounds to an integer and leaves it in the low bits.
+const ROUND: f32 = 12_582_912.0;
+/// ln 2 in two parts, the first with few bits.
+const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+/// `(e^r - 1 - r) / r²` for `|r| ≤ ln 2 / 2`, highest power first.
+const POLYNOMIAL: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+
 /// `e^r` and `n` with `e^x = e^r · 2^n`, for `x` between the bounds above.
 #[inline(always)]
 fn reduced<const FMA: bool>(x: f32) -> (f32, i32) {
-    // Adding 1.5·2^23 rounds to an integer and leaves it in the low bits.
-    const ROUND: f32 = 12_582_912.0;
     let shifted = madd::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = madd::<FMA>(n, -0.693_359_4, x);
-    let r = madd::<FMA>(n, 2.121_944_4e-4, r);
-    let p = madd::<FMA>(1.987_569_1e-4, r, 1.398_199_9e-3);
-    let p = madd::<FMA>(p, r, 8.333_452e-3);
-    let p = madd::<FMA>(p, r, 4.166_579_6e-2);
-    let p = madd::<FMA>(p, r, 1.666_666_5e-1);
-    let p = madd::<FMA>(p, r, 0.5);
+    let r = madd::<FMA>(n, -LN_2[0], x);
+    let r = madd::<FMA>(n, -LN_2[1], r);
+    let p = POLYNOMIAL[1..].iter().fold(POLYNOMIAL[0], |p, &c| madd::<FMA>(p, r, c));
     let p = madd::<FMA>(p, r * r, r) + 1.0;
     (p, (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32))
 }
@@ -41,12 +43,29 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     if x > OVERFLOW { f32::INFINITY } else { result }
 }
 
-/// [`exp`] of `x ≤ 0`, to the same bits: one power of two is enough, and nothing overflows.
+/// `e^x` of `x ≤ 0`, sixteen at a time: within 2 ulp, zero where the result would be subnormal.
+///
+/// # Safety
+/// As [`Vector`].
 #[inline(always)]
-pub(crate) fn exp_at_most_one<const FMA: bool>(x: f32) -> f32 {
-    let (p, n) = reduced::<FMA>(if x < UNDERFLOW { UNDERFLOW } else { x });
-    let result = p * f32::from_bits((n.wrapping_add(127) as u32) << 23);
-    if x < UNDERFLOW { 0.0 } else { result }
+pub(crate) unsafe fn exp_at_most_one<V: Vector>(x: V) -> V {
+    // SAFETY: what the caller vouches for.
+    unsafe {
+        let bound = V::splat(UNDERFLOW);
+        let clamped = x.larger(bound);
+        let n = clamped.mul_add(V::splat(std::f32::consts::LOG2_E), V::splat(ROUND)).sub(V::splat(ROUND));
+        let r = n.mul_add(V::splat(-LN_2[0]), clamped);
+        let r = n.mul_add(V::splat(-LN_2[1]), r);
+        // Written out: a closure would be compiled for the baseline instruction set.
+        let mut p = V::splat(POLYNOMIAL[0]);
+        p = p.mul_add(r, V::splat(POLYNOMIAL[1]));
+        p = p.mul_add(r, V::splat(POLYNOMIAL[2]));
+        p = p.mul_add(r, V::splat(POLYNOMIAL[3]));
+        p = p.mul_add(r, V::splat(POLYNOMIAL[4]));
+        p = p.mul_add(r, V::splat(POLYNOMIAL[5]));
+        p = p.mul_add(r.mul(r), r).add(V::splat(1.0));
+        p.times_power_of_two(n).zero_below(x, bound)
+    }
 }
 
 #[inline(always)]
@@ -65,7 +84,10 @@ multiversion! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::cpu::kernels::isa::tests::on_each_isa;
+    use crate::backend::cpu::kernels::{
+        isa::tests::on_each_isa,
+        vector::{self, groups, vectorised},
+    };
 
     #[test]
     fn two_ulp() {
@@ -80,6 +102,42 @@ mod tests {
                 worst = worst.max((f64::from(y) - exact).abs() / ulp);
             }
             assert!(worst <= 2.0, "{isa:?}: {worst} ulp");
+        });
+    }
+
+    #[inline(always)]
+    unsafe fn at_most_one<V: Vector>(x: &[f32], y: &mut [f32]) {
+        for (i, count) in groups(x.len()) {
+            // SAFETY: both have that many elements; the caller has the instruction set.
+            unsafe {
+                vector::store(
+                    exp_at_most_one(vector::load::<V>(x.as_ptr().add(i), count, 0.0)),
+                    y.as_mut_ptr().add(i),
+                    count,
+                )
+            }
+        }
+    }
+
+    vectorised! {
+        fn run_at_most_one(x: &[f32], y: &mut [f32]) = at_most_one;
+    }
+
+    #[test]
+    fn at_most_one_two_ulp_and_ends() {
+        on_each_isa(|isa| {
+            let mut x: Vec<f32> = (0..200_001).map(|i| -87.3 + i as f32 * 87.3 / 200_000.0).collect();
+            x.extend([f32::NEG_INFINITY, -1e30, -88.0, f32::NAN]);
+            let mut y = vec![7.0; x.len()];
+            run_at_most_one(&x, &mut y);
+            let end = x.len() - 4;
+            for (&x, &y) in x[..end].iter().zip(&y) {
+                let ulp = f64::from(y.next_up()) - f64::from(y);
+                let error = (f64::from(y) - f64::from(x).exp()).abs() / ulp;
+                assert!(error <= 2.0, "{isa:?}: e^{x} is off by {error} ulp");
+            }
+            assert_eq!(y[end..end + 3], [0.0; 3], "{isa:?}");
+            assert!(y[end + 3].is_nan(), "{isa:?}");
         });
     }
 

@@ -11,6 +11,8 @@
 mod pack;
 mod tile;
 
+use super::ahead;
+
 use tile::{Start, Tile};
 
 /// Rows of a micro-tile.
@@ -19,8 +21,15 @@ pub const MR: usize = 12;
 pub const NR: usize = 32;
 /// Depth of a block: a panel of B of this depth shares the first-level cache with the rows of A.
 const KC: usize = 256;
+/// Elements between rows of A that are copied to lie well: an odd number of cache lines.
+const PADDED: usize = KC + 16;
 /// Rows of A packed at once.
 const MC: usize = 12 * MR;
+/// Rows of C for which packing B takes longer than it saves, if its rows are [`NEAR`] each other.
+const FEW_ROWS: usize = 12 * MR;
+/// Elements between rows that are read one after the other: more would fall into few sets of the
+/// first-level cache, and into a new page each.
+const NEAR: usize = 512;
 /// Columns of B packed at once: with [`KC`], half of the second-level cache.
 const NC: usize = 16 * NR;
 
@@ -74,7 +83,7 @@ pub struct Epilogue<'a> {
 pub fn scratch_len(m: usize, n: usize, k: usize) -> usize {
     let depth = k.min(KC);
     // 16 more, to start on a cache line.
-    depth * (n.min(NC).next_multiple_of(NR) + m.min(MC).next_multiple_of(MR)) + 16
+    depth * n.min(NC).next_multiple_of(NR) + PADDED * m.min(MC).next_multiple_of(MR) + 16
 }
 
 /// `C = A·B`, or `C += A·B` with `accumulate`: A is `[m, k]`, B `[k, n]`, C `[m, n]` with rows `ldc`
@@ -100,20 +109,30 @@ pub fn gemm(
     let scratch = cache_aligned(scratch);
     let (packed_b, packed_a) = scratch.split_at_mut(k.min(KC) * n.min(NC).next_multiple_of(NR));
     let direct = reads_well(a, k);
+    let in_place = m <= FEW_ROWS && b.col_stride == 1 && n.is_multiple_of(NR) && b.row_stride <= NEAR;
     for n0 in (0..n).step_by(NC) {
         let cols = NC.min(n - n0);
         for k0 in (0..k).step_by(KC) {
             let depth = KC.min(k - k0);
-            pack::pack_b(depth, cols, b.from(k0, n0), packed_b);
+            if m <= FEW_ROWS && !in_place && k0 + KC < k {
+                announce(b.from(k0 + KC, n0), KC.min(k - k0 - KC), cols);
+            }
+            if !in_place {
+                pack::pack_b(depth, cols, b.from(k0, n0), packed_b);
+            }
             for m0 in (0..m).step_by(MC) {
                 let rows = MC.min(m - m0);
-                if !direct {
+                if !direct && a.col_stride == 1 {
+                    pack::pad_a(rows, depth, a.from(m0, k0), packed_a, PADDED);
+                } else if !direct {
                     pack::pack_a(rows, depth, a.from(m0, k0), packed_a);
                 }
                 for j in (0..cols).step_by(NR) {
                     for i in (0..rows).step_by(MR) {
                         let (a, a_row, a_k) = if direct {
-                            (a.from(m0 + i, k0).data, a.row_stride, 1)
+                            (a.from(m0 + i, k0).data, a.row_stride, a.col_stride)
+                        } else if a.col_stride == 1 {
+                            (&packed_a[i * PADDED..], PADDED, 1)
                         } else {
                             (&packed_a[i * depth..], 1, MR)
                         };
@@ -124,7 +143,8 @@ pub fn gemm(
                             a,
                             a_row,
                             a_k,
-                            b: &packed_b[j * depth..],
+                            b: if in_place { b.from(k0, n0 + j).data } else { &packed_b[j * depth..] },
+                            b_row: if in_place { b.row_stride } else { NR },
                             ldc,
                             start: if accumulate || k0 > 0 { Start::Output } else { Start::Zero },
                             bias: None,
@@ -134,6 +154,16 @@ pub fn gemm(
                 }
             }
         }
+    }
+}
+
+/// With few rows, reading B takes as long as the products: the next block is on its way meanwhile.
+fn announce(b: Mat, k: usize, n: usize) {
+    ahead::begin(0);
+    if b.col_stride == 1 {
+        ahead::announce_rows(b.data.as_ptr(), n, k, b.row_stride);
+    } else {
+        ahead::announce_rows(b.data.as_ptr(), k, n, b.col_stride);
     }
 }
 
@@ -184,6 +214,7 @@ pub fn gemm_packed(
                     a_row,
                     a_k,
                     b: &packed[j * k + k0 * NR..],
+                    b_row: NR,
                     ldc,
                     start: match epilogue.residual {
                         _ if epilogue.accumulate || k0 > 0 => Start::Output,
@@ -197,7 +228,7 @@ pub fn gemm_packed(
             if direct {
                 for j in (0..n).step_by(NR) {
                     for i in (0..rows).step_by(MR) {
-                        run(i, j, (a.from(m0 + i, k0).data, a.row_stride, 1));
+                        run(i, j, (a.from(m0 + i, k0).data, a.row_stride, a.col_stride));
                     }
                 }
             } else {
@@ -242,10 +273,15 @@ fn prepare(m: usize, n: usize, k: usize, a: Mat, c: &mut [f32], ldc: usize, epil
     true
 }
 
-/// Whether A is best read in place: rows contiguous along `k`, and not so far apart that a dozen of
-/// them fall into one set of the first-level cache (4 KiB apart, or a multiple).
+/// Whether A is best read where it lies: contiguous along `k`, with rows not so far apart that a dozen
+/// of them fall into one set of the first-level cache (4 KiB apart, or a multiple); or contiguous along
+/// `m`, with columns [`NEAR`] each other.
 fn reads_well(a: Mat, k: usize) -> bool {
-    a.col_stride == 1 && (k <= 32 || !a.row_stride.is_multiple_of(1024))
+    match (a.row_stride, a.col_stride) {
+        (row, 1) => k <= 32 || !row.is_multiple_of(1024),
+        (1, column) => column <= NEAR,
+        _ => false,
+    }
 }
 
 /// The part of `scratch` that starts on a cache line.

@@ -16,13 +16,6 @@ pub(crate) fn sum_by(len: usize, f: impl Fn(usize) -> f32) -> f32 {
     sum
 }
 
-/// Two sums at once.
-#[inline(always)]
-pub(crate) fn sum_pair_by(len: usize, f: impl Fn(usize) -> (f32, f32)) -> (f32, f32) {
-    let [left, right] = sums_by(len, |i| f(i).into());
-    (left, right)
-}
-
 #[inline(always)]
 fn sums_by<const N: usize>(len: usize, f: impl Fn(usize) -> [f32; N]) -> [f32; N] {
     let mut sums = [[0.0; LANES]; N];

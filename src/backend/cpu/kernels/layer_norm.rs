@@ -1,10 +1,13 @@
 //! Layer normalisation over the last axis (Ba, Kiros & Hinton 2016).
 
-use super::isa::{madd, multiversion};
-use super::lanes;
+use super::vector::{self, Vector, groups, pairs, vectorised};
+
+/// Rows that go through a step together: a row's reduction ends in a chain of dependent instructions,
+/// which the next row fills.
+const ROWS: usize = 16;
 
 #[inline(always)]
-fn forward_generic<const FMA: bool>(
+unsafe fn forward_generic<V: Vector>(
     rows: usize,
     dim: usize,
     x: &[f32],
@@ -17,24 +20,46 @@ fn forward_generic<const FMA: bool>(
 ) {
     assert!(x.len() == rows * dim && y.len() == rows * dim);
     assert!(gamma.len() == dim && beta.len() == dim && mean.len() == rows && rstd.len() == rows && dim > 0);
-    let count = 1.0 / dim as f32;
-    for ((x, y), (mean, rstd)) in
-        x.chunks_exact(dim).zip(y.chunks_exact_mut(dim)).zip(mean.iter_mut().zip(rstd.iter_mut()))
-    {
-        // Two passes: the row is in the first-level cache, and the variance does not cancel.
-        let m = lanes::sum_by(dim, |i| x[i]) * count;
-        let variance = lanes::sum_by(dim, |i| (x[i] - m) * (x[i] - m)) * count;
-        let r = 1.0 / (variance + eps).sqrt();
-        for (((y, x), gamma), &beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
-            *y = madd::<FMA>((x - m) * r, *gamma, beta);
+    let each = 1.0 / dim as f32;
+    for first in (0..rows).step_by(ROWS) {
+        let block = first..rows.min(first + ROWS);
+        // SAFETY: rows lie inside the slices, and the caller has the instruction set.
+        unsafe {
+            for row in block.clone() {
+                let x = x.as_ptr().add(row * dim);
+                let mut sums = [V::splat(0.0); 2];
+                pairs!(dim, |i, count, turn| {
+                    sums[turn] = sums[turn].add(vector::load(x.add(i), count, 0.0));
+                });
+                mean[row] = sums[0].add(sums[1]).sum() * each;
+            }
+            // A second pass: the rows are in the first-level cache, and the variance does not cancel.
+            for row in block.clone() {
+                let x = x.as_ptr().add(row * dim);
+                let m = V::splat(mean[row]);
+                let mut sums = [V::splat(0.0); 2];
+                pairs!(dim, |i, count, turn| {
+                    let centred = vector::load::<V>(x.add(i), count, mean[row]).sub(m);
+                    sums[turn] = centred.mul_add(centred, sums[turn]);
+                });
+                rstd[row] = 1.0 / (sums[0].add(sums[1]).sum() * each + eps).sqrt();
+            }
+            for row in block {
+                let (m, r) = (V::splat(mean[row]), V::splat(rstd[row]));
+                for (i, count) in groups(dim) {
+                    let x = vector::load::<V>(x.as_ptr().add(row * dim + i), count, 0.0);
+                    let gamma = vector::load::<V>(gamma.as_ptr().add(i), count, 0.0);
+                    let beta = vector::load::<V>(beta.as_ptr().add(i), count, 0.0);
+                    let y = y.as_mut_ptr().add(row * dim + i);
+                    vector::store(x.sub(m).mul(r).mul_add(gamma, beta), y, count);
+                }
+            }
         }
-        *mean = m;
-        *rstd = r;
     }
 }
 
 #[inline(always)]
-fn backward_generic<const FMA: bool>(
+unsafe fn backward_generic<V: Vector>(
     rows: usize,
     dim: usize,
     x: &[f32],
@@ -49,25 +74,50 @@ fn backward_generic<const FMA: bool>(
     assert!(x.len() == rows * dim && dy.len() == rows * dim && dx.len() == rows * dim);
     assert!(gamma.len() == dim && dgamma.len() == dim && dbeta.len() == dim);
     assert!(mean.len() == rows && rstd.len() == rows && dim > 0);
-    let count = 1.0 / dim as f32;
-    for (((x, dy), dx), (&m, &r)) in
-        x.chunks_exact(dim).zip(dy.chunks_exact(dim)).zip(dx.chunks_exact_mut(dim)).zip(mean.iter().zip(rstd))
-    {
-        let (sum, sum_x) = lanes::sum_pair_by(dim, |i| {
-            let g = dy[i] * gamma[i];
-            (g, g * ((x[i] - m) * r))
-        });
-        let (mean_g, mean_gx) = (sum * count, sum_x * count);
-        for i in 0..dim {
-            let normal = (x[i] - m) * r;
-            dgamma[i] = madd::<FMA>(dy[i], normal, dgamma[i]);
-            dbeta[i] += dy[i];
-            dx[i] = r * (dy[i] * gamma[i] - mean_g - normal * mean_gx);
+    let each = 1.0 / dim as f32;
+    for first in (0..rows).step_by(ROWS) {
+        let block = first..rows.min(first + ROWS);
+        let (mut mean_g, mut mean_gx) = ([0.0; ROWS], [0.0; ROWS]);
+        // SAFETY: rows lie inside the slices, and the caller has the instruction set.
+        unsafe {
+            for row in block.clone() {
+                let (m, r) = (V::splat(mean[row]), V::splat(rstd[row]));
+                let (x, dy) = (x.as_ptr().add(row * dim), dy.as_ptr().add(row * dim));
+                let (mut sums, mut sums_x) = ([V::splat(0.0); 2], [V::splat(0.0); 2]);
+                pairs!(dim, |i, count, turn| {
+                    let gamma = vector::load::<V>(gamma.as_ptr().add(i), count, 0.0);
+                    let g = vector::load::<V>(dy.add(i), count, 0.0).mul(gamma);
+                    let normal = vector::load::<V>(x.add(i), count, 0.0).sub(m).mul(r);
+                    sums[turn] = sums[turn].add(g);
+                    sums_x[turn] = g.mul_add(normal, sums_x[turn]);
+                });
+                mean_g[row - first] = sums[0].add(sums[1]).sum() * each;
+                mean_gx[row - first] = sums_x[0].add(sums_x[1]).sum() * each;
+            }
+            for (i, count) in groups(dim) {
+                let gamma = vector::load::<V>(gamma.as_ptr().add(i), count, 0.0);
+                let (dgamma, dbeta) = (dgamma.as_mut_ptr().add(i), dbeta.as_mut_ptr().add(i));
+                let mut sum_gamma = vector::load::<V>(dgamma, count, 0.0);
+                let mut sum_beta = vector::load::<V>(dbeta, count, 0.0);
+                for row in block.clone() {
+                    let (m, r) = (V::splat(mean[row]), V::splat(rstd[row]));
+                    let at = row * dim + i;
+                    let dy = vector::load::<V>(dy.as_ptr().add(at), count, 0.0);
+                    let normal = vector::load::<V>(x.as_ptr().add(at), count, 0.0).sub(m).mul(r);
+                    sum_gamma = dy.mul_add(normal, sum_gamma);
+                    sum_beta = sum_beta.add(dy);
+                    let g = dy.mul(gamma).sub(V::splat(mean_g[row - first]));
+                    let inner = normal.mul(V::splat(mean_gx[row - first]));
+                    vector::store(g.sub(inner).mul(r), dx.as_mut_ptr().add(at), count);
+                }
+                vector::store(sum_gamma, dgamma, count);
+                vector::store(sum_beta, dbeta, count);
+            }
         }
     }
 }
 
-multiversion! {
+vectorised! {
     /// `y = (x - mean) · rstd · gamma + beta` by rows, with `rstd = 1 / sqrt(var + eps)` of the biased
     /// variance. `x`, `y`: `[rows, dim]`; `gamma`, `beta`: `[dim]`; `mean`, `rstd`: `[rows]`, kept for
     /// [`backward`].

@@ -17,6 +17,7 @@
 
 pub mod activation;
 pub mod adamw;
+pub mod ahead;
 pub mod attention;
 pub mod cross_entropy;
 pub mod dropout;
@@ -28,3 +29,4 @@ pub mod lanes;
 pub mod layer_norm;
 pub mod softmax;
 pub mod transpose;
+pub(crate) mod vector;

@@ -3,29 +3,67 @@
 use super::exp::exp_at_most_one;
 use super::isa::multiversion;
 use super::lanes;
+use super::vector::{self, Vector, groups, pairs, vectorised};
 
-/// One row in place: `p = softmax(scale · x)`, for a positive scale.
+/// The first half of a softmax of `[rows, len]`: rows become `e^(scale · x - max)` in place; `reciprocals`
+/// receives `1 / Σ` of each. The scale is positive.
+///
+/// All rows go through one step before the next: the end of a row's reduction is a chain of dependent
+/// instructions, which the next row fills.
+///
+/// # Safety
+/// `x` has `reciprocals.len() · len` elements; and as [`Vector`].
 #[inline(always)]
-pub(crate) fn row<const FMA: bool>(scale: f32, x: &mut [f32]) {
-    let max = lanes::max(x) * scale;
-    for x in x.iter_mut() {
-        *x = exp_at_most_one::<FMA>(*x * scale - max);
-    }
-    let reciprocal = 1.0 / lanes::sum_by(x.len(), |i| x[i]);
-    for x in x.iter_mut() {
-        *x *= reciprocal;
+pub(crate) unsafe fn exponentials<V: Vector>(scale: f32, len: usize, x: *mut f32, reciprocals: &mut [f32]) {
+    // SAFETY: what the caller vouches for.
+    unsafe {
+        for (row, shift) in reciprocals.iter_mut().enumerate() {
+            let x = x.add(row * len);
+            let mut best = [V::splat(f32::NEG_INFINITY); 2];
+            pairs!(len, |i, count, turn| {
+                best[turn] = best[turn].larger(vector::load(x.add(i), count, f32::NEG_INFINITY));
+            });
+            *shift = -scale * best[0].larger(best[1]).largest();
+        }
+        let scale = V::splat(scale);
+        for (row, reciprocal) in reciprocals.iter_mut().enumerate() {
+            let x = x.add(row * len);
+            let shift = V::splat(*reciprocal);
+            let mut sums = [V::splat(0.0); 2];
+            pairs!(len, |i, count, turn| {
+                let x = x.add(i);
+                let e = exp_at_most_one(vector::load::<V>(x, count, f32::NEG_INFINITY).mul_add(scale, shift));
+                vector::store(e, x, count);
+                sums[turn] = sums[turn].add(e);
+            });
+            *reciprocal = 1.0 / sums[0].add(sums[1]).sum();
+        }
     }
 }
 
+/// Rows that [`forward`] takes through [`exponentials`] together.
+const ROWS: usize = 16;
+
 #[inline(always)]
-fn forward_generic<const FMA: bool>(rows: usize, dim: usize, x: &[f32], y: &mut [f32]) {
+unsafe fn forward_generic<V: Vector>(rows: usize, dim: usize, x: &[f32], y: &mut [f32]) {
     assert!(x.len() == rows * dim && y.len() == rows * dim);
     if dim == 0 {
         return;
     }
-    for (x, y) in x.chunks_exact(dim).zip(y.chunks_exact_mut(dim)) {
-        y.copy_from_slice(x);
-        row::<FMA>(1.0, y);
+    y.copy_from_slice(x);
+    for y in y.chunks_mut(ROWS * dim) {
+        let mut reciprocals = [0.0; ROWS];
+        let reciprocals = &mut reciprocals[..y.len() / dim];
+        // SAFETY: the chunk has whole rows of `dim` elements; the caller has the instruction set.
+        unsafe {
+            exponentials::<V>(1.0, dim, y.as_mut_ptr(), reciprocals);
+            for (row, reciprocal) in reciprocals.iter().enumerate() {
+                for (i, count) in groups(dim) {
+                    let y = y.as_mut_ptr().add(row * dim + i);
+                    vector::store(vector::load::<V>(y, count, 0.0).mul(V::splat(*reciprocal)), y, count);
+                }
+            }
+        }
     }
 }
 
@@ -43,9 +81,12 @@ fn backward_generic<const FMA: bool>(rows: usize, dim: usize, y: &[f32], dy: &[f
     }
 }
 
-multiversion! {
+vectorised! {
     /// `y[r, :] = softmax(x[r, :])`; `x` and `y` are `[rows, dim]`.
     pub fn forward(rows: usize, dim: usize, x: &[f32], y: &mut [f32]) = forward_generic;
+}
+
+multiversion! {
     /// `dx = y · (dy - Σ y·dy)` by rows, from the softmax `y`.
     pub fn backward(rows: usize, dim: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) = backward_generic;
 }

@@ -1,5 +1,8 @@
 //! Transposes and permutations.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use super::isa::Isa;
 
 /// `dst[c, r] = src[r, c]` for `r < rows`, `c < cols`; `src_ld` and `dst_ld` are the row strides.
@@ -11,11 +14,14 @@ pub fn transpose_2d(rows: usize, cols: usize, src: &[f32], src_ld: usize, dst: &
     assert!(dst_ld >= rows || cols == 1, "rows of the target overlap");
     assert!(src.len() >= (rows - 1) * src_ld + cols, "source too short");
     assert!(dst.len() >= (cols - 1) * dst_ld + rows, "target too short");
-    #[cfg(target_arch = "x86_64")]
-    if Isa::current() >= Isa::Avx2 {
+    match Isa::current() {
+        // SAFETY: the processor has AVX-512, and the bounds were checked above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => return unsafe { avx512::transpose(rows, cols, src.as_ptr(), src_ld, dst.as_mut_ptr(), dst_ld) },
         // SAFETY: the processor has AVX2, and the bounds were checked above.
-        unsafe { avx2::transpose(rows, cols, src.as_ptr(), src_ld, dst.as_mut_ptr(), dst_ld) };
-        return;
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => return unsafe { avx2::transpose(rows, cols, src.as_ptr(), src_ld, dst.as_mut_ptr(), dst_ld) },
+        _ => {}
     }
     // Squares of 8 keep both sides within a few cache lines.
     for r0 in (0..rows).step_by(8) {

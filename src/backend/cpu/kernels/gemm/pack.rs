@@ -3,6 +3,13 @@
 use super::{MR, Mat, NR};
 use crate::backend::cpu::kernels::transpose::transpose_2d;
 
+/// The rows of `a`, `[m, k]`, which are contiguous, to rows `ld` apart.
+pub fn pad_a(m: usize, k: usize, a: Mat, out: &mut [f32], ld: usize) {
+    for i in 0..m {
+        out[i * ld..][..k].copy_from_slice(&a.data[i * a.row_stride..][..k]);
+    }
+}
+
 /// `a`, `[m, k]`, into strips `[m / MR][k][MR]`. What pads the last strip is left as it was.
 pub fn pack_a(m: usize, k: usize, a: Mat, out: &mut [f32]) {
     for i in (0..m).step_by(MR) {

@@ -7,7 +7,7 @@ mod avx512;
 mod portable;
 
 use super::{MR, NR};
-use crate::backend::cpu::kernels::isa::Isa;
+use crate::backend::cpu::kernels::{ahead, isa::Isa};
 
 /// What the sums start from, besides the bias.
 #[derive(Debug, Clone, Copy)]
@@ -31,13 +31,27 @@ pub struct Tile<'a> {
     pub a: &'a [f32],
     pub a_row: usize,
     pub a_k: usize,
-    /// `[k, NR]`.
+    /// `[k, NR]`, with rows `b_row` apart. Unless those are packed, the tile has [`NR`] columns.
     pub b: &'a [f32],
+    pub b_row: usize,
     /// Row stride of C.
     pub ldc: usize,
     pub start: Start<'a>,
     /// `[cols]`.
     pub bias: Option<&'a [f32]>,
+}
+
+/// Steps along `k` for each line that is asked for ahead: memory delivers about one in that time.
+const LINE_EVERY: usize = 4;
+
+impl Tile<'_> {
+    /// The first line to ask for while this tile is computed, and the bytes to the next. When nothing is
+    /// announced, a line that is there anyway.
+    #[inline]
+    fn ahead(&self) -> (*const i8, usize) {
+        let ahead::Lines { address, stride } = ahead::lines(self.k / LINE_EVERY);
+        if stride == 0 { (self.b.as_ptr().cast(), 0) } else { (address, stride) }
+    }
 }
 
 static ZEROS: [f32; NR] = [0.0; NR];
@@ -48,7 +62,7 @@ pub fn run(tile: &Tile, c: &mut [f32]) {
     let Tile { rows, cols, k, .. } = *tile;
     assert!((1..=MR).contains(&rows) && (1..=NR).contains(&cols) && k > 0);
     assert!(tile.a.len() > (rows - 1) * tile.a_row + (k - 1) * tile.a_k);
-    assert!(tile.b.len() >= k * NR);
+    assert!(tile.b_row >= NR && tile.b.len() >= (k - 1) * tile.b_row + NR);
     assert!(c.len() >= (rows - 1) * tile.ldc + cols);
     assert!(tile.bias.is_none_or(|bias| bias.len() >= cols));
     if let Start::From(start, ld) = tile.start {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{NR, Start, Tile, ZEROS};
+use super::{LINE_EVERY, Start, Tile};
 
 /// Rows of a piece.
 const PIECE: usize = 6;
@@ -40,6 +40,8 @@ pub unsafe fn run(tile: &Tile, c: &mut [f32]) {
 unsafe fn kernel<const ROWS: usize>(tile: &Tile, i0: usize, j0: usize, c: &mut [f32]) {
     // SAFETY: rows and columns of all operands are in bounds; columns beyond the tile are masked out.
     unsafe {
+        // Two pieces of columns, and of rows: the first asks for memory for all.
+        let (mut line, stride) = if i0 == 0 && j0 == 0 { tile.ahead() } else { (tile.b.as_ptr().cast(), 0) };
         let cols = (tile.cols - j0).min(2 * LANES);
         let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         let masks = [
@@ -47,18 +49,26 @@ unsafe fn kernel<const ROWS: usize>(tile: &Tile, i0: usize, j0: usize, c: &mut [
             _mm256_cmpgt_epi32(_mm256_set1_epi32(cols as i32 - LANES as i32), lane),
         ];
         let c = c.as_mut_ptr().wrapping_add(i0 * tile.ldc + j0);
-        let (start, start_ld) = match tile.start {
-            Start::Zero => (ZEROS.as_ptr(), 0),
-            Start::Output => (c.cast_const(), tile.ldc),
-            Start::From(start, ld) => (start.as_ptr().wrapping_add(i0 * ld + j0), ld),
-        };
-        let bias = tile.bias.map_or(ZEROS.as_ptr(), |bias| bias.as_ptr().wrapping_add(j0));
         let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
-        for v in 0..2 {
-            let bias = _mm256_maskload_ps(bias.wrapping_add(v * LANES), masks[v]);
-            for i in 0..ROWS {
-                let start = _mm256_maskload_ps(start.wrapping_add(i * start_ld + v * LANES), masks[v]);
-                sums[i][v] = _mm256_add_ps(start, bias);
+        if let Some(bias) = tile.bias {
+            for v in 0..2 {
+                let bias = _mm256_maskload_ps(bias.as_ptr().wrapping_add(j0 + v * LANES), masks[v]);
+                for sums in &mut sums {
+                    sums[v] = bias;
+                }
+            }
+        }
+        let start = match tile.start {
+            Start::Zero => None,
+            Start::Output => Some((c.cast_const(), tile.ldc)),
+            Start::From(start, ld) => Some((start.as_ptr().wrapping_add(i0 * ld + j0), ld)),
+        };
+        if let Some((start, ld)) = start {
+            for v in 0..2 {
+                for i in 0..ROWS {
+                    let start = _mm256_maskload_ps(start.wrapping_add(i * ld + v * LANES), masks[v]);
+                    sums[i][v] = _mm256_add_ps(start, sums[i][v]);
+                }
             }
         }
 
@@ -66,20 +76,32 @@ unsafe fn kernel<const ROWS: usize>(tile: &Tile, i0: usize, j0: usize, c: &mut [
         let first = tile.a.as_ptr().wrapping_add(i0 * a_row);
         let mut a = [first, first.wrapping_add(3 * a_row)];
         let mut b = tile.b.as_ptr().add(j0);
-        for _ in 0..tile.k {
-            let columns = [_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(LANES))];
-            for i in 0..ROWS {
-                let a = _mm256_set1_ps(*a[i / 3].add(i % 3 * a_row));
-                for v in 0..2 {
-                    sums[i][v] = _mm256_fmadd_ps(a, columns[v], sums[i][v]);
+        // A macro: a closure would be compiled for the baseline instruction set.
+        macro_rules! step {
+            () => {{
+                let columns = [_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(LANES))];
+                for i in 0..ROWS {
+                    let a = _mm256_set1_ps(*a[i / 3].add(i % 3 * a_row));
+                    for v in 0..2 {
+                        sums[i][v] = _mm256_fmadd_ps(a, columns[v], sums[i][v]);
+                    }
                 }
-            }
-            b = b.wrapping_add(NR);
-            for a in &mut a {
-                *a = a.wrapping_add(tile.a_k);
+                b = b.wrapping_add(tile.b_row);
+                for a in &mut a {
+                    *a = a.wrapping_add(tile.a_k);
+                }
+            }};
+        }
+        for _ in 0..tile.k / LINE_EVERY {
+            _mm_prefetch::<_MM_HINT_T1>(line);
+            line = line.wrapping_add(stride);
+            for _ in 0..LINE_EVERY {
+                step!();
             }
         }
-
+        for _ in 0..tile.k % LINE_EVERY {
+            step!();
+        }
         for i in 0..ROWS {
             let to = c.wrapping_add(i * tile.ldc);
             if cols == 2 * LANES {

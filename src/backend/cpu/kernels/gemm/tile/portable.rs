@@ -1,6 +1,6 @@
 //! Plain Rust, in 4 × 8 pieces, which the compiler turns into the vectors of its baseline.
 
-use super::{NR, Start, Tile, ZEROS};
+use super::{Start, Tile, ZEROS};
 
 const ROWS: usize = 4;
 const COLS: usize = 8;
@@ -32,8 +32,8 @@ fn piece(tile: &Tile, i0: usize, rows: usize, j0: usize, cols: usize, c: &mut [f
     }
     // Rows beyond the tile repeat its last: the loop below then has a fixed shape.
     let offsets: [usize; ROWS] = std::array::from_fn(|r| (i0 + r.min(rows - 1)) * tile.a_row);
-    for (p, b) in tile.b.chunks_exact(NR).take(tile.k).enumerate() {
-        let b: &[f32; COLS] = b[j0..j0 + COLS].try_into().expect("eight columns");
+    for p in 0..tile.k {
+        let b: &[f32; COLS] = tile.b[p * tile.b_row + j0..][..COLS].try_into().expect("eight columns");
         for (sums, offset) in sums.iter_mut().zip(offsets) {
             let a = tile.a[offset + p * tile.a_k];
             for (sum, b) in sums.iter_mut().zip(b) {

@@ -1,0 +1,127 @@
+//! What a thread will touch next, brought into the second-level cache while it multiplies.
+//!
+//! A training step reads what the forward pass saved long ago: from memory, at a fraction of the speed
+//! of the caches. The products between have loads to spare: a micro-kernel asks for a line every few
+//! steps along `k`. Whoever knows the order of the kernels announces their operands; results do not
+//! depend on any of it.
+
+use std::cell::RefCell;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Announcements kept: a few steps' operands. More are forgotten.
+const CAPACITY: usize = 64;
+
+/// Memory that a step will touch.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    /// The step, in the order of the thread.
+    step: u64,
+    next: usize,
+    /// Bytes from line to line.
+    stride: usize,
+    left: usize,
+}
+
+/// Announced ranges of a thread, in the order of their steps.
+struct Queue {
+    ranges: [Range; CAPACITY],
+    first: usize,
+    len: usize,
+}
+
+thread_local! {
+    static QUEUE: RefCell<Queue> = const {
+        RefCell::new(Queue { ranges: [Range { step: 0, next: 0, stride: 0, left: 0 }; CAPACITY], first: 0, len: 0 })
+    };
+}
+
+/// Lines to be asked for: the address of the first, and the bytes to the next; 0 when there are none.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines {
+    pub address: *const i8,
+    pub stride: usize,
+}
+
+/// Announces that a step of this thread will touch `len` floats. Nothing is read through the pointer.
+pub fn announce(step: u64, start: *const f32, len: usize) {
+    push(Range { step, next: start as usize, stride: LINE, left: (len * size_of::<f32>()).div_ceil(LINE) });
+}
+
+/// Announces `rows` rows of `len` floats each, `stride` floats apart, to be touched next.
+pub fn announce_rows(start: *const f32, len: usize, rows: usize, stride: usize) {
+    for at in (0..len * size_of::<f32>()).step_by(LINE) {
+        push(Range { step: 0, next: start as usize + at, stride: stride * size_of::<f32>(), left: rows });
+    }
+}
+
+fn push(range: Range) {
+    QUEUE.with_borrow_mut(|queue| {
+        if queue.len < CAPACITY {
+            let at = (queue.first + queue.len) % CAPACITY;
+            queue.ranges[at] = range;
+            queue.len += 1;
+        }
+    });
+}
+
+/// A step begins: what it and those before it touch is not announced any more.
+pub fn begin(step: u64) {
+    QUEUE.with_borrow_mut(|queue| {
+        while queue.len > 0 && queue.ranges[queue.first].step <= step {
+            queue.drop_first();
+        }
+    });
+}
+
+/// The next `count` lines, which the caller asks the processor for.
+#[inline]
+pub fn lines(count: usize) -> Lines {
+    QUEUE.with_borrow_mut(|queue| {
+        if queue.len == 0 {
+            return Lines { address: std::ptr::null(), stride: 0 };
+        }
+        let range = &mut queue.ranges[queue.first];
+        let lines = Lines { address: range.next as *const i8, stride: range.stride };
+        // The last lines may lie behind the range: asking for them does no harm.
+        range.next += count * range.stride;
+        range.left = range.left.saturating_sub(count);
+        if range.left == 0 {
+            queue.drop_first();
+        }
+        lines
+    })
+}
+
+impl Queue {
+    fn drop_first(&mut self) {
+        self.first = (self.first + 1) % CAPACITY;
+        self.len -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_in_order_until_their_step_begins() {
+        let (a, b) = ([0.0_f32; 64], [0.0_f32; 64]);
+        announce(1, a.as_ptr(), 64);
+        announce(2, b.as_ptr(), 64);
+        let first = lines(3);
+        assert_eq!((first.address, first.stride), (a.as_ptr().cast(), LINE));
+        assert_eq!(lines(3).address, a[48..].as_ptr().cast());
+        assert_eq!(lines(1).address, b.as_ptr().cast());
+        begin(2);
+        assert_eq!(lines(1).stride, 0);
+        for _ in 0..2 * CAPACITY {
+            announce(3, a.as_ptr(), 64);
+        }
+        begin(3);
+        assert_eq!(lines(1).stride, 0);
+        announce_rows(a.as_ptr(), 32, 2, 40);
+        assert_eq!((lines(2).stride, lines(2).address), (160, a[16..].as_ptr().cast()));
+        assert_eq!(lines(1).stride, 0);
+    }
+}
