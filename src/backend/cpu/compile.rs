@@ -1,7 +1,8 @@
 //! From a step graph to a [`Program`]: kernels chosen, regions cut, memory planned.
 
-use luminal::prelude::NodeIndex;
-use rustc_hash::FxHashMap;
+use luminal::prelude::{Graph, NodeIndex};
+use petgraph::{Direction, visit::EdgeRef};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     plan::{self, Lifetime},
@@ -55,6 +56,8 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
     let mut regions: Vec<(Work, Vec<Step>)> = Vec::new();
     let mut links: Vec<Vec<(Vec<usize>, Vec<usize>)>> = Vec::new();
     let mut count = 0;
+    // Sums that the product before them has taken over.
+    let mut added: FxHashSet<NodeIndex> = FxHashSet::default();
     // Operands to be packed before all else: packing, from which tensor, to which.
     let mut packs: Vec<(Packing, usize, usize)> = Vec::new();
     for node in ordered(luminal) {
@@ -76,6 +79,9 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
             tensors.push(Tensor { len, per_image, stored: place, summed: false, regions: (0, 0), steps: (0, 0) });
             continue;
         };
+        if added.contains(&node) {
+            continue;
+        }
         let sources: Vec<Value> = inputs(luminal, node);
         let mut source_ids: Vec<usize> = sources.iter().map(|source| ids[&(source.node, source.output)]).collect();
         if operation.as_any().is::<ops::Reshape>() {
@@ -87,10 +93,20 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
         let batched = operation.as_any().is::<ops::Expand>() || source_ids.iter().any(|&id| tensors[id].per_image);
         let split = if kernel.split == Split::Images && !batched { Split::Once } else { kernel.split };
 
+        // A product that is only added to something known starts from that: a pass over memory less.
+        let sum = sum_of(luminal, node).filter(|_| kernel.adds && split == Split::Images);
+        let residual = sum.as_ref().and_then(|(_, other)| ids.get(&(other.node, other.output)));
+        let mut output_node = node;
+        if let (Some((sum, _)), Some(&residual)) = (sum, residual) {
+            source_ids.push(residual);
+            added.insert(sum);
+            output_node = sum;
+        }
+
         let output_shapes = operation.output_shapes(&shapes);
         let mut output_ids = Vec::new();
         for (output, shape) in output_shapes.iter().enumerate() {
-            let key = (node, output as u8);
+            let key = (output_node, output as u8);
             let id = if split == Split::Elements {
                 source_ids[[0, 2, 3][output]]
             } else {
@@ -241,6 +257,17 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
         loads: loads.into_iter().map(|(name, id)| (name, slots.slots[id])).collect(),
         arena_len: slots.arena_len,
     })
+}
+
+/// The sum of two equal shapes that is all that a node's output goes into, and its other operand.
+fn sum_of(graph: &Graph, node: NodeIndex) -> Option<(NodeIndex, Value)> {
+    let mut users = graph.graph.edges_directed(node, Direction::Outgoing);
+    let user = users.next()?.target();
+    if users.next().is_some() || !operation(graph, user)?.as_any().is::<ops::Add>() {
+        return None;
+    }
+    let [a, b] = <[Value; 2]>::try_from(inputs(graph, user)).ok()?;
+    (a.shape == b.shape).then(|| (user, if a.node == node { b } else { a }))
 }
 
 struct Places {

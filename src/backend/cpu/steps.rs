@@ -69,6 +69,8 @@ pub struct Kernel {
     pub split: Split,
     /// An operand that the kernel wants packed, once per step rather than once per tile.
     pub packing: Option<Packing>,
+    /// Takes one input more, of the shape of the output, and adds it.
+    pub adds: bool,
 }
 
 /// The right-hand matrix `[k, n]` of a product, to be packed by [`gemm::pack_b`].
@@ -108,6 +110,7 @@ impl Kernel {
             scratch: Box::new(|_| 0),
             split: Split::Images,
             packing: None,
+            adds: false,
         }
     }
 
@@ -121,6 +124,10 @@ impl Kernel {
 
     fn packed(self, packing: Packing) -> Self {
         Self { packing: Some(packing), ..self }
+    }
+
+    fn adds(self) -> Self {
+        Self { adds: true, ..self }
     }
 
     fn split(self, split: Split) -> Self {
@@ -147,21 +154,25 @@ pub fn kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> 
         return Some(kernel);
     }
     if any.is::<ops::Dense>() {
-        let n = shapes[1][1];
+        let (n, operands) = (shapes[1][1], shapes.len());
         let run = move |call: &mut Call| {
             let (m, a) = (call.inputs[0].len() / width, Mat::rows(call.inputs[0], width));
-            let epilogue = Epilogue { bias: call.inputs.get(2).copied(), ..Epilogue::default() };
+            let bias = (operands == 3).then(|| call.inputs[2]);
+            let residual = call.inputs.get(operands).map(|residual| (*residual, n));
+            let epilogue = Epilogue { bias, residual, accumulate: false };
             gemm::gemm_packed(m, n, width, a, call.inputs[1], call.outputs[0], n, &epilogue);
         };
-        return Some(Kernel::per_image(run).packed(Packing { input: 1, k: width, n, transposed: false }));
+        return Some(Kernel::per_image(run).adds().packed(Packing { input: 1, k: width, n, transposed: false }));
     }
     if any.is::<ops::DenseInputGradient>() {
-        let n = shapes[1][0];
+        let (n, operands) = (shapes[1][0], shapes.len());
         let run = move |call: &mut Call| {
             let (m, a) = (call.inputs[0].len() / width, Mat::rows(call.inputs[0], width));
-            gemm::gemm_packed(m, n, width, a, call.inputs[1], call.outputs[0], n, &Epilogue::default());
+            let residual = call.inputs.get(operands).map(|residual| (*residual, n));
+            let epilogue = Epilogue { residual, ..Epilogue::default() };
+            gemm::gemm_packed(m, n, width, a, call.inputs[1], call.outputs[0], n, &epilogue);
         };
-        return Some(Kernel::per_image(run).packed(Packing { input: 1, k: width, n, transposed: true }));
+        return Some(Kernel::per_image(run).adds().packed(Packing { input: 1, k: width, n, transposed: true }));
     }
     if any.is::<ops::DenseKernelGradient>() {
         let n = flat(shapes[1])[1];

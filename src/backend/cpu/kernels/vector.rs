@@ -66,12 +66,12 @@ macro_rules! pairs {
         let len: usize = $len;
         let mut at = 0;
         macro_rules! visit {
-                                ($turn:literal, $elements:expr) => {{
-                                    let ($index, $count, $accumulator) = (at, $elements, $turn);
-                                    $body
-                                    at += $crate::backend::cpu::kernels::vector::LANES;
-                                }};
-                            }
+                                    ($turn:literal, $elements:expr) => {{
+                                        let ($index, $count, $accumulator) = (at, $elements, $turn);
+                                        $body
+                                        at += $crate::backend::cpu::kernels::vector::LANES;
+                                    }};
+                                }
         const LANES: usize = $crate::backend::cpu::kernels::vector::LANES;
         while at + 2 * LANES <= len {
             visit!(0, LANES);
