@@ -41,15 +41,15 @@ fn attention(criterion: &mut Criterion) {
     let attention =
         Attention { tokens: 144, sources: 144, heads: 4, key_dim: 64, value_dim: 64, mask: Some(mask), image: 0 };
     let [q, k, v, dout] = [0; 4].map(|_| noise(144 * 256));
-    let (mut out, mut probs) = (vec![0.0; 144 * 256], vec![0.0; attention.probs_len()]);
+    let mut out = vec![0.0; 144 * 256];
     let mut scratch = vec![0.0; attention.forward_scratch_len().max(attention.backward_scratch_len())];
     group.bench_function("forward", |bencher| {
-        bencher.iter(|| attention.forward(&q, &k, &v, &mut out, Some(&mut probs), &mut scratch));
+        bencher.iter(|| attention.forward(&q, &k, &v, &mut out, &mut scratch));
     });
     let [mut dq, mut dk, mut dv] = [0; 3].map(|_| vec![0.0; 144 * 256]);
     group.bench_function("backward", |bencher| {
         bencher.iter(|| {
-            attention.backward(&q, &k, &v, &dout, Some(&probs), &mut dq, &mut dk, &mut dv, &mut scratch);
+            attention.backward(&q, &k, &v, &dout, &mut dq, &mut dk, &mut dv, &mut scratch);
         });
     });
     group.finish();

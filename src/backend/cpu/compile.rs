@@ -1,38 +1,28 @@
 //! From a step graph to a [`Program`]: kernels chosen, regions cut, memory planned.
 
+mod again;
+mod draft;
+mod place;
+
 use luminal::prelude::{Graph, NodeIndex};
 use petgraph::{Direction, visit::EdgeRef};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use self::{
+    again::Again,
+    draft::{Call, Draft, Links, Tensor},
+    place::place,
+};
 use super::{
-    plan::{self, Lifetime},
-    program::{Base, LANES, Program, Region, Slot, Step, Work},
-    steps::{self, Kind, Packing, Split},
+    program::{Base, Program, Region, Slot},
+    steps::{self, Kind, Split},
 };
 use crate::{
     graph::{Load, Value, operation, ops},
     passes::{StepGraph, inputs, ordered},
 };
 
-/// What a step reads and writes of a tile should be half of a core's second-level cache: the other half
-/// is for weights and for what the next steps will touch.
-const TILE_ELEMENTS: usize = 256 * 1024;
-
 type Key = (NodeIndex, u8);
-
-/// A tensor of the program before it has a place.
-struct Tensor {
-    /// Elements per image, or all elements.
-    len: usize,
-    per_image: bool,
-    /// Index of its place in the store: parameters and moments.
-    stored: Option<usize>,
-    /// Summed over lanes by the region that computes it.
-    summed: bool,
-    /// First and last region, and within one region first and last step.
-    regions: (usize, usize),
-    steps: (usize, usize),
-}
 
 /// Compiles a graph. The store holds parameters, then first moments, then second moments, each in
 /// the order of the builder's parameters.
@@ -41,7 +31,7 @@ struct Tensor {
 /// The name of an operator that has no kernel.
 pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
     let luminal = &graph.builder.graph;
-    let mut tensors: Vec<Tensor> = Vec::new();
+    let mut draft = Draft::default();
     let mut ids: FxHashMap<Key, usize> = FxHashMap::default();
     let mut stored: FxHashMap<Key, usize> = FxHashMap::default();
     let mut store_len = 0;
@@ -53,13 +43,9 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
     }
 
     let mut loads: Vec<(String, usize)> = Vec::new();
-    let mut regions: Vec<(Work, Vec<Step>)> = Vec::new();
-    let mut links: Vec<Vec<(Vec<usize>, Vec<usize>)>> = Vec::new();
-    let mut count = 0;
+    let mut again = Again::new(luminal);
     // Sums that the product before them has taken over.
     let mut added: FxHashSet<NodeIndex> = FxHashSet::default();
-    // Operands to be packed before all else: packing, from which tensor, to which.
-    let mut packs: Vec<(Packing, usize, usize)> = Vec::new();
     for node in ordered(luminal) {
         let Some(operation) = operation(luminal, node) else {
             let Some(load) = luminal.graph[node].as_any().downcast_ref::<Load>() else { continue };
@@ -72,11 +58,11 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
             };
             let per_image = matches!(load.0.as_str(), "labels") || value.node == graph.network.images.node;
             let len = if per_image { value.len() / batch } else { value.len() };
-            ids.insert((node, 0), tensors.len());
+            let id = draft.tensor(Tensor { len, per_image, stored: place, ..Tensor::default() });
+            ids.insert((node, 0), id);
             if place.is_none() {
-                loads.push((load.0.clone(), tensors.len()));
+                loads.push((load.0.clone(), id));
             }
-            tensors.push(Tensor { len, per_image, stored: place, summed: false, regions: (0, 0), steps: (0, 0) });
             continue;
         };
         if added.contains(&node) {
@@ -90,15 +76,20 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
         }
         let shapes: Vec<&[usize]> = sources.iter().map(|source| source.shape.as_slice()).collect();
         let kernel = steps::kernel(operation, &shapes).ok_or_else(|| operation.name().to_owned())?;
-        let batched = operation.as_any().is::<ops::Expand>() || source_ids.iter().any(|&id| tensors[id].per_image);
+        let batched =
+            operation.as_any().is::<ops::Expand>() || source_ids.iter().any(|&id| draft.tensors[id].per_image);
         let split = if kernel.split == Split::Images && !batched { Split::Once } else { kernel.split };
 
+        let region = draft.open(split, &source_ids);
+        if split == Split::Images {
+            source_ids = source_ids.into_iter().map(|id| again.bring(id, &mut draft)).collect();
+        }
         // A product that is only added to something known starts from that: a pass over memory less.
         let sum = sum_of(luminal, node).filter(|_| kernel.adds && split == Split::Images);
         let residual = sum.as_ref().and_then(|(_, other)| ids.get(&(other.node, other.output)));
         let mut output_node = node;
         if let (Some((sum, _)), Some(&residual)) = (sum, residual) {
-            source_ids.push(residual);
+            source_ids.push(again.bring(residual, &mut draft));
             added.insert(sum);
             output_node = sum;
         }
@@ -113,134 +104,64 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
                 let elements: usize = shape.iter().product();
                 let sum = kernel.outputs[output] == Kind::Sum;
                 let per_image = batched && !sum && matches!(split, Split::Images | Split::Columns { .. });
-                let len = if per_image { elements / batch } else { elements };
+                let len = match kernel.outputs[output] {
+                    Kind::Omitted => 0,
+                    _ if per_image => elements / batch,
+                    _ => elements,
+                };
                 let summed = sum && split == Split::Images;
-                tensors.push(Tensor { len, per_image, stored: None, summed, regions: (0, 0), steps: (0, 0) });
-                tensors.len() - 1
+                draft.tensor(Tensor { len, per_image, summed, ..Tensor::default() })
             };
             ids.insert(key, id);
             output_ids.push(id);
         }
 
         if let Some(packing) = kernel.packing {
-            let source = source_ids[packing.input];
-            let known =
-                packs.iter().find(|(other, known, _)| *known == source && other.transposed == packing.transposed);
-            source_ids[packing.input] = match known {
-                Some((_, _, id)) => *id,
-                None => {
-                    let len = packing.len();
-                    tensors.push(Tensor {
-                        len,
-                        per_image: false,
-                        stored: None,
-                        summed: false,
-                        regions: (0, 0),
-                        steps: (0, 0),
-                    });
-                    packs.push((packing, source, tensors.len() - 1));
-                    tensors.len() - 1
-                }
-            };
+            source_ids[packing.input] = draft.packed(packing, source_ids[packing.input]);
         }
-        let reads_open_sum = links.last().is_some_and(|open| {
-            open.iter().any(|(_, outputs)| outputs.iter().any(|id| tensors[*id].summed && source_ids.contains(id)))
-        });
-        let work = Work::from(split);
-        let joins =
-            work == Work::Images && regions.last().is_some_and(|(open, _)| *open == Work::Images) && !reads_open_sum;
-        if !joins {
-            regions.push((work, Vec::new()));
-            links.push(Vec::new());
+        let named = |value: &Value| {
+            let mut parameters = graph.builder.parameters.iter();
+            Some(parameters.find(|parameter| parameter.value.node == value.node)?.name.clone())
+        };
+        let parameters = sources.iter().filter_map(named).collect();
+        let links = Links { sources: source_ids, outputs: output_ids };
+        if split == Split::Images && kernel.cheap {
+            again.made(node, region, &links);
         }
         let flops = operation.flops(&shapes);
-        if let (Some((_, steps)), Some(links)) = (regions.last_mut(), links.last_mut()) {
-            let named = |value: &Value| {
-                let mut parameters = graph.builder.parameters.iter();
-                Some(parameters.find(|parameter| parameter.value.node == value.node)?.name.clone())
-            };
-            let parameters = sources.iter().filter_map(named).collect();
-            let (name, index) = (operation.name(), count);
-            steps.push(Step {
-                name,
-                parameters,
-                index,
-                kernel,
-                flops,
-                inputs: Vec::new(),
-                outputs: Vec::new(),
-                cold: Vec::new(),
-            });
-            count += 1;
-            links.push((source_ids, output_ids));
-        }
+        draft.push(Call { name: operation.name(), parameters, kernel, flops }, links);
     }
+    draft.finish();
 
-    if !packs.is_empty() {
-        let step = |(index, (packing, ..)): (usize, &(Packing, usize, usize))| Step {
-            name: "pack",
-            parameters: Vec::new(),
-            index: count + index,
-            kernel: packing.kernel(),
-            flops: 0,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            cold: Vec::new(),
-        };
-        regions.insert(0, (Work::Each, packs.iter().enumerate().map(step).collect()));
-        links.insert(0, packs.iter().map(|&(_, source, id)| (vec![source], vec![id])).collect());
-    }
-
-    let lifetimes = |tensors: &mut Vec<Tensor>| {
-        for (region, links) in links.iter().enumerate() {
-            for (step, (sources, outputs)) in links.iter().enumerate() {
-                for &id in outputs {
-                    tensors[id].regions = (region, region);
-                    tensors[id].steps = (step, step);
-                }
-                for &id in sources {
-                    let tensor = &mut tensors[id];
-                    if tensor.regions.1 == region {
-                        tensor.steps.1 = step;
-                    }
-                    tensor.regions.1 = region;
-                }
-            }
-        }
-    };
-    lifetimes(&mut tensors);
-    let end = regions.len();
+    let end = draft.regions.len();
     let id_of = |value: &Value| ids[&(value.node, value.output)];
     let results: Vec<usize> =
         [&graph.loss, &graph.network.logits].into_iter().chain(&graph.gradients).map(id_of).collect();
-    let loss_region = tensors[results[0]].regions.0;
+    let loss_region = draft.tensors[results[0]].regions.0;
     for (index, &id) in results.iter().enumerate() {
         if index < 2 || graph.states.is_empty() {
-            tensors[id].regions.1 = end;
+            draft.tensors[id].regions.1 = end;
         }
     }
     // Inputs are set before the program runs and may be read by any region.
     for &(_, id) in &loads {
-        tensors[id].regions = (0, end);
+        draft.tensors[id].regions = (0, end);
     }
 
-    let slots = place(&tensors, &regions, &links, batch);
+    let slots = place(&draft, batch);
     let slot = |id: &usize| slots.slots[*id];
-    for ((_, steps), links) in regions.iter_mut().zip(&links) {
-        for (step, (sources, outputs)) in steps.iter_mut().zip(links) {
-            step.inputs = sources.iter().map(slot).collect();
-            step.outputs = outputs.iter().map(slot).collect();
-        }
-    }
-    for (_, steps) in &mut regions {
+    for ((_, steps), links) in draft.regions.iter_mut().zip(&draft.links) {
         let mut warm: Vec<Slot> = Vec::new();
-        for step in steps {
+        for (step, links) in steps.iter_mut().zip(links) {
+            step.inputs = links.sources.iter().map(slot).collect();
+            step.outputs = links.outputs.iter().map(slot).collect();
             let cold = |slot: &&Slot| slot.base == Base::Arena && slot.per_image && !warm.contains(slot);
             step.cold = step.inputs.iter().filter(cold).copied().collect();
             warm.extend(step.inputs.iter().chain(&step.outputs));
         }
     }
-    let regions = regions
+    let regions = draft
+        .regions
         .into_iter()
         .zip(slots.tiles)
         .map(|((work, steps), (tile, local_len))| Region { work, steps, tile, local_len })
@@ -268,93 +189,4 @@ fn sum_of(graph: &Graph, node: NodeIndex) -> Option<(NodeIndex, Value)> {
     }
     let [a, b] = <[Value; 2]>::try_from(inputs(graph, user)).ok()?;
     (a.shape == b.shape).then(|| (user, if a.node == node { b } else { a }))
-}
-
-struct Places {
-    slots: Vec<Slot>,
-    /// Images per tile and local elements of each region.
-    tiles: Vec<(usize, usize)>,
-    arena_len: usize,
-}
-
-fn place(
-    tensors: &[Tensor],
-    regions: &[(Work, Vec<Step>)],
-    links: &[Vec<(Vec<usize>, Vec<usize>)>],
-    batch: usize,
-) -> Places {
-    let lane = batch.div_ceil(LANES);
-    let is_local = |tensor: &Tensor| {
-        tensor.per_image
-            && tensor.stored.is_none()
-            && tensor.regions.0 == tensor.regions.1
-            && tensor.regions.0 < regions.len()
-            && regions[tensor.regions.0].0 == Work::Images
-    };
-    let mut slots: Vec<Slot> = tensors
-        .iter()
-        .map(|tensor| Slot {
-            base: if tensor.stored.is_some() { Base::Store } else { Base::Arena },
-            offset: tensor.stored.unwrap_or(0),
-            len: tensor.len,
-            per_image: tensor.per_image,
-            lanes: None,
-        })
-        .collect();
-
-    let mut tiles = Vec::new();
-    for (region, links) in links.iter().enumerate() {
-        let locals: Vec<usize> = links
-            .iter()
-            .flat_map(|(_, outputs)| outputs.iter().copied())
-            .filter(|&id| tensors[id].regions.0 == region && is_local(&tensors[id]))
-            .collect();
-        let fit = |images: usize| {
-            let buffers: Vec<Lifetime> = locals
-                .iter()
-                .map(|&id| Lifetime {
-                    len: tensors[id].len * images,
-                    first: tensors[id].steps.0,
-                    last: tensors[id].steps.1,
-                })
-                .collect();
-            plan::pack(&buffers)
-        };
-        let elements = |(sources, outputs): &(Vec<usize>, Vec<usize>)| -> usize {
-            sources.iter().chain(outputs).filter(|&&id| tensors[id].per_image).map(|&id| tensors[id].len).sum()
-        };
-        let per_image = links.iter().map(elements).max().unwrap_or(1).max(1);
-        let tile = (TILE_ELEMENTS / per_image).clamp(1, lane);
-        let (offsets, local_len) = fit(tile);
-        for (&id, offset) in locals.iter().zip(offsets) {
-            slots[id].base = Base::Local;
-            slots[id].offset = offset;
-        }
-        tiles.push((tile, local_len));
-    }
-
-    let mut buffers = Vec::new();
-    let mut owners = Vec::new();
-    for (id, tensor) in tensors.iter().enumerate() {
-        if slots[id].base != Base::Arena {
-            continue;
-        }
-        let len = if tensor.per_image { tensor.len * batch } else { tensor.len };
-        let (first, last) = tensor.regions;
-        buffers.push(Lifetime { len, first, last });
-        owners.push((id, false));
-        if tensor.summed {
-            buffers.push(Lifetime { len: tensor.len * batch.div_ceil(lane), first, last: first });
-            owners.push((id, true));
-        }
-    }
-    let (offsets, arena_len) = plan::pack(&buffers);
-    for (&(id, lanes), offset) in owners.iter().zip(offsets) {
-        if lanes {
-            slots[id].lanes = Some(offset);
-        } else {
-            slots[id].offset = offset;
-        }
-    }
-    Places { slots, tiles, arena_len }
 }

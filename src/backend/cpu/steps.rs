@@ -43,6 +43,8 @@ pub enum Kind {
     PerImage,
     /// A sum over images: the call adds to what is there.
     Sum,
+    /// Not computed: whoever needs it computes it again.
+    Omitted,
 }
 
 /// How the work of an operator is shared among threads.
@@ -71,6 +73,8 @@ pub struct Kernel {
     pub packing: Option<Packing>,
     /// Takes one input more, of the shape of the output, and adds it.
     pub adds: bool,
+    /// Computing the output again takes no longer than to write it to memory and to read it back.
+    pub cheap: bool,
 }
 
 /// The right-hand matrix `[k, n]` of a product, to be packed by [`gemm::pack_b`].
@@ -111,6 +115,7 @@ impl Kernel {
             split: Split::Images,
             packing: None,
             adds: false,
+            cheap: false,
         }
     }
 
@@ -128,6 +133,10 @@ impl Kernel {
 
     fn adds(self) -> Self {
         Self { adds: true, ..self }
+    }
+
+    fn cheap(self) -> Self {
+        Self { cheap: true, ..self }
     }
 
     fn split(self, split: Split) -> Self {
@@ -199,7 +208,7 @@ pub fn kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> 
             let [y, mean, rstd] = &mut call.outputs[..] else { return };
             layer_norm::forward(rows, width, call.inputs[0], call.inputs[1], call.inputs[2], epsilon, y, mean, rstd);
         };
-        return Some(Kernel::per_image(run).outputs(&[Kind::PerImage; 3]));
+        return Some(Kernel::per_image(run).outputs(&[Kind::PerImage; 3]).cheap());
     }
     if any.is::<ops::LayerNormGradient>() {
         let run = move |call: &mut Call| {
@@ -291,12 +300,12 @@ fn attention_forward(operator: Attention, shapes: &[&[usize]]) -> Kernel {
         let mask = call.inputs.get(3).map(|random| mask(&operator.dropout, random));
         for index in 0..call.images {
             let [q, k, v] = [0, 1, 2].map(|input| image(call.inputs[input], call.images, index));
-            let [out, weights] = &mut call.outputs[..] else { return };
-            let (out, weights) = (image_mut(out, call.images, index), image_mut(weights, call.images, index));
-            per_image_attention(&shape, mask, call.first + index).forward(q, k, v, out, Some(weights), call.scratch);
+            let out = image_mut(call.outputs[0], call.images, index);
+            per_image_attention(&shape, mask, call.first + index).forward(q, k, v, out, call.scratch);
         }
     })
-    .outputs(&[Kind::PerImage; 2])
+    // The weights are most of what a step would keep: tokens times tokens for each head.
+    .outputs(&[Kind::PerImage, Kind::Omitted])
     .scratch(move |_| scratch)
 }
 
@@ -306,11 +315,11 @@ fn attention_backward(operator: Attention, shapes: &[&[usize]]) -> Kernel {
     Kernel::per_image(move |call| {
         let mask = call.inputs.get(5).map(|random| mask(&operator.dropout, random));
         for index in 0..call.images {
-            let [dy, q, k, v, weights] = [0, 1, 2, 3, 4].map(|input| image(call.inputs[input], call.images, index));
+            let [dy, q, k, v] = [0, 1, 2, 3].map(|input| image(call.inputs[input], call.images, index));
             let [dq, dk, dv] = &mut call.outputs[..] else { return };
             let [dq, dk, dv] = [dq, dk, dv].map(|output| image_mut(output, call.images, index));
             let kernel = per_image_attention(&shape, mask, call.first + index);
-            kernel.backward(q, k, v, dy, Some(weights), dq, dk, dv, call.scratch);
+            kernel.backward(q, k, v, dy, dq, dk, dv, call.scratch);
         }
     })
     .outputs(&[Kind::PerImage; 3])
@@ -328,7 +337,7 @@ fn elementwise_kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<
             Activation::Silu => activation::silu,
             Activation::Tanh => activation::tanh,
         };
-        Kernel::per_image(move |call| run(call.inputs[0], call.outputs[0]))
+        Kernel::per_image(move |call| run(call.inputs[0], call.outputs[0])).cheap()
     } else if let Some(ActivationGradient(activation)) = any.downcast_ref() {
         let run: fn(&[f32], &[f32], &mut [f32]) = match activation {
             Activation::Gelu => activation::gelu_backward,
@@ -342,6 +351,7 @@ fn elementwise_kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<
             let mask = mask(&operator, call.inputs[1]);
             dropout::apply(&mask, (call.first * per_image) as u64, call.inputs[0], call.outputs[0]);
         })
+        .cheap()
     } else if any.is::<ops::Softmax>() {
         Kernel::per_image(move |call| {
             softmax::forward(call.inputs[0].len() / width, width, call.inputs[0], call.outputs[0])

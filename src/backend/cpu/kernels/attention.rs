@@ -30,12 +30,6 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Length of the softmax that [`Attention::forward`] can save: `[heads, tokens, sources]`.
-    #[must_use]
-    pub fn probs_len(&self) -> usize {
-        self.heads * self.scores()
-    }
-
     /// Length of [`Attention::forward`]'s scratch.
     #[must_use]
     pub fn forward_scratch_len(&self) -> usize {
@@ -82,20 +76,11 @@ impl Attention {
         assert_eq!(out.len(), tokens * heads * value_dim, "output");
     }
 
-    /// `out = dropout(softmax(Q·Kᵀ / sqrt(key_dim)))·V`. `probs` receives the softmax without
-    /// dropout, for [`Attention::backward`].
+    /// `out = dropout(softmax(Q·Kᵀ / sqrt(key_dim)))·V`.
     ///
     /// # Panics
     /// When a slice does not have its length.
-    pub fn forward(
-        &self,
-        q: &[f32],
-        k: &[f32],
-        v: &[f32],
-        out: &mut [f32],
-        mut probs: Option<&mut [f32]>,
-        scratch: &mut [f32],
-    ) {
+    pub fn forward(&self, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], scratch: &mut [f32]) {
         self.check(q, k, v, out);
         let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
         let (keys, values) = (heads * key_dim, heads * value_dim);
@@ -111,9 +96,7 @@ impl Attention {
                 let weights = &mut scratch[..rows * sources];
                 let q = Mat::rows(&q[first * keys + head * key_dim..], keys);
                 gemm_packed(rows, sources, key_dim, q, packed_k, weights, sources, &Epilogue::default());
-                let row = head * tokens + first;
-                let saved = probs.as_deref_mut().map_or(&mut [][..], |p| &mut p[row * sources..][..rows * sources]);
-                normalise(self, self.first_weight(head, first), weights, saved, bits);
+                normalise(self, self.first_weight(head, first), weights, bits);
                 let out = &mut out[first * values + head * value_dim..];
                 let weights = Mat::rows(weights, sources);
                 gemm_packed(rows, value_dim, sources, weights, packed_v, out, values, &Epilogue::default());
@@ -121,9 +104,8 @@ impl Attention {
         }
     }
 
-    /// Gradients by `q`, `k` and `v`, which are overwritten, from the gradient `dout` by the output.
-    /// `probs` is what [`Attention::forward`] saved; without it the softmax is computed again, to the
-    /// same bits.
+    /// Gradients by `q`, `k` and `v`, which are overwritten, from the gradient `dout` by the output. The
+    /// softmax is computed again, to the same bits: it would be most of what a step keeps in memory.
     ///
     /// With `D` the dropout factors: `dV = (P·D)ᵀ·dO`; `dP = (dO·Vᵀ)·D`; `dS = P·(dP - Σ P·dP)` by
     /// rows; `dQ = dS·K / sqrt(key_dim)`; `dK = dSᵀ·Q / sqrt(key_dim)`.
@@ -136,7 +118,6 @@ impl Attention {
         k: &[f32],
         v: &[f32],
         dout: &[f32],
-        probs: Option<&[f32]>,
         dq: &mut [f32],
         dk: &mut [f32],
         dv: &mut [f32],
@@ -158,22 +139,14 @@ impl Attention {
             let k_head = &k[head * key_dim..];
             gemm::pack_b(value_dim, sources, Mat::transposed(&v[head * value_dim..], values), packed_v);
             gemm::pack_b(sources, key_dim, Mat::rows(k_head, keys), packed_k);
-            if probs.is_none() {
-                gemm::pack_b(key_dim, sources, Mat::transposed(k_head, keys), packed_kt);
-            }
+            gemm::pack_b(key_dim, sources, Mat::transposed(k_head, keys), packed_kt);
             for first in (0..tokens).step_by(BLOCK) {
                 let rows = BLOCK.min(tokens - first);
                 let part = first * sources..(first + rows) * sources;
-                let softmax = match probs {
-                    Some(probs) => &probs[head * self.scores()..][part.clone()],
-                    None => {
-                        let block = &mut block[..rows * sources];
-                        let q = Mat::rows(&q[first * keys + head * key_dim..], keys);
-                        gemm_packed(rows, sources, key_dim, q, packed_kt, block, sources, &Epilogue::default());
-                        normalise(&Self { mask: None, ..*self }, 0, block, &mut [], bits);
-                        &*block
-                    }
-                };
+                let softmax = &mut block[..rows * sources];
+                let q = Mat::rows(&q[first * keys + head * key_dim..], keys);
+                gemm_packed(rows, sources, key_dim, q, packed_kt, softmax, sources, &Epilogue::default());
+                normalise(&Self { mask: None, ..*self }, 0, softmax, bits);
                 let (grad, dropped) = (&mut grad[part.clone()], &mut dropped[part]);
                 let dout = Mat::rows(&dout[first * values + head * value_dim..], values);
                 gemm_packed(rows, sources, value_dim, dout, packed_v, grad, sources, &Epilogue::default());
@@ -192,20 +165,11 @@ impl Attention {
 }
 
 #[inline(always)]
-unsafe fn normalise_generic<V: Vector>(
-    attention: &Attention,
-    first: u64,
-    weights: &mut [f32],
-    saved: &mut [f32],
-    bits: &mut [u8],
-) {
+unsafe fn normalise_generic<V: Vector>(attention: &Attention, first: u64, weights: &mut [f32], bits: &mut [u8]) {
     let sources = attention.sources;
     assert!(weights.len().is_multiple_of(sources) && weights.len() <= BLOCK * sources);
-    assert!(saved.is_empty() || saved.len() == weights.len());
     let mask = attention.mask.as_ref();
     let skip = mask.map_or(0, |mask| dropout::keep_bits(mask, first, weights.len(), bits));
-    // What is saved is read in the backward pass, long after: it need not pass through the caches.
-    let streams = sources.is_multiple_of(vector::LANES) && saved.as_ptr().align_offset(64) == 0;
     let mut reciprocals = [0.0; BLOCK];
     let reciprocals = &mut reciprocals[..weights.len() / sources];
     // SAFETY: rows lie inside the slices, and the caller has the instruction set.
@@ -216,10 +180,6 @@ unsafe fn normalise_generic<V: Vector>(
             for (j, count) in groups(sources) {
                 let weight = weights.as_mut_ptr().add(first + j);
                 let p = vector::load::<V>(weight, count, 0.0).mul(V::splat(*reciprocal));
-                if !saved.is_empty() {
-                    let saved = saved.as_mut_ptr().add(first + j);
-                    if streams { p.stream(saved) } else { vector::store(p, saved, count) }
-                }
                 let dropped = match mask {
                     Some(mask) => p.mul(V::splat(mask.scale)).keep(dropout::sixteen(bits, skip + first + j)),
                     None => p,
@@ -282,11 +242,8 @@ unsafe fn differentiate_generic<V: Vector>(
 }
 
 vectorised! {
-    /// Softmax of the scaled scores, row by row in place; a copy to `saved` unless that is empty; then
-    /// dropout. `bits` is room for the mask.
-    fn normalise(
-        attention: &Attention, first: u64, weights: &mut [f32], saved: &mut [f32], bits: &mut [u8],
-    ) = normalise_generic;
+    /// Softmax of the scaled scores, row by row in place; then dropout. `bits` is room for the mask.
+    fn normalise(attention: &Attention, first: u64, weights: &mut [f32], bits: &mut [u8]) = normalise_generic;
     /// From the softmax and the gradient by the dropped weights: the gradient by the unscaled scores,
     /// in place, and the dropped weights themselves.
     fn differentiate(
@@ -303,7 +260,6 @@ mod tests {
     /// Everything in f64 and by the definition.
     struct Reference {
         out: Vec<f64>,
-        probs: Vec<f64>,
         dq: Vec<f64>,
         dk: Vec<f64>,
         dv: Vec<f64>,
@@ -314,7 +270,6 @@ mod tests {
         let (keys, values) = (heads * key_dim, heads * value_dim);
         let mut r = Reference {
             out: vec![0.0; tokens * values],
-            probs: vec![0.0; heads * tokens * sources],
             dq: vec![0.0; q.len()],
             dk: vec![0.0; k.len()],
             dv: vec![0.0; v.len()],
@@ -336,7 +291,6 @@ mod tests {
                 };
                 let mut dp = vec![0.0; sources];
                 for j in 0..sources {
-                    r.probs[(h * tokens + i) * sources + j] = p[j];
                     for d in 0..value_dim {
                         r.out[oi(d)] += p[j] * factor(j) * f64::from(v[vj(j, d)]);
                         r.dv[vj(j, d)] += p[j] * factor(j) * f64::from(dout[oi(d)]);
@@ -373,25 +327,16 @@ mod tests {
                     let expected = reference(&a, &q, &k, &v, &dout);
 
                     let mut scratch = vec![f32::NAN; a.forward_scratch_len()];
-                    let (mut out, mut probs) = (vec![0.0; dout.len()], vec![0.0; a.probs_len()]);
-                    a.forward(&q, &k, &v, &mut out, Some(&mut probs), &mut scratch);
+                    let mut out = vec![0.0; dout.len()];
+                    a.forward(&q, &k, &v, &mut out, &mut scratch);
                     assert_close(&out, &expected.out, 5e-6, &what);
-                    assert_close(&probs, &expected.probs, 5e-6, &what);
-                    let mut same = vec![0.0; dout.len()];
-                    a.forward(&q, &k, &v, &mut same, None, &mut scratch);
-                    assert_eq!(out, same, "{what}");
 
                     let mut scratch = vec![f32::NAN; a.backward_scratch_len()];
-                    let mut saved: Option<[Vec<f32>; 3]> = None;
-                    for probs in [Some(&probs[..]), None] {
-                        let mut grads = [vec![9.0; q.len()], vec![9.0; k.len()], vec![9.0; v.len()]];
-                        let [dq, dk, dv] = &mut grads;
-                        a.backward(&q, &k, &v, &dout, probs, dq, dk, dv, &mut scratch);
-                        assert_close(dq, &expected.dq, 1e-5, &what);
-                        assert_close(dk, &expected.dk, 1e-5, &what);
-                        assert_close(dv, &expected.dv, 1e-5, &what);
-                        assert_eq!(saved.get_or_insert_with(|| grads.clone()), &grads, "{what}");
-                    }
+                    let [mut dq, mut dk, mut dv] = [&q, &k, &v].map(|x| vec![9.0; x.len()]);
+                    a.backward(&q, &k, &v, &dout, &mut dq, &mut dk, &mut dv, &mut scratch);
+                    assert_close(&dq, &expected.dq, 1e-5, &what);
+                    assert_close(&dk, &expected.dk, 1e-5, &what);
+                    assert_close(&dv, &expected.dv, 1e-5, &what);
                 }
             }
         });

@@ -32,8 +32,6 @@ pub(crate) trait Vector: Copy {
     unsafe fn load_first(from: *const f32, count: usize, fill: f32) -> Self;
     /// Stores the first `count` lanes, at most 16.
     unsafe fn store_first(self, to: *mut f32, count: usize);
-    /// As [`Vector::store`] to a multiple of 64 bytes, past the caches: for what is read much later.
-    unsafe fn stream(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
@@ -62,28 +60,26 @@ pub(crate) trait Vector: Copy {
 /// or 1 in turns, known when compiled: two accumulators in an array stay in registers. A macro, since
 /// the body of a closure would be compiled for the baseline instruction set.
 macro_rules! pairs {
+    (@visit $turn:literal, $elements:expr, $at:ident, |$index:ident, $count:ident, $accumulator:ident| $body:block) => {
+        let ($index, $count, $accumulator) = ($at, $elements, $turn);
+        $body
+        $at += $crate::backend::cpu::kernels::vector::LANES;
+    };
     ($len:expr, |$index:ident, $count:ident, $accumulator:ident| $body:block) => {{
+        const LANES: usize = $crate::backend::cpu::kernels::vector::LANES;
         let len: usize = $len;
         let mut at = 0;
-        macro_rules! visit {
-                                    ($turn:literal, $elements:expr) => {{
-                                        let ($index, $count, $accumulator) = (at, $elements, $turn);
-                                        $body
-                                        at += $crate::backend::cpu::kernels::vector::LANES;
-                                    }};
-                                }
-        const LANES: usize = $crate::backend::cpu::kernels::vector::LANES;
         while at + 2 * LANES <= len {
-            visit!(0, LANES);
-            visit!(1, LANES);
+            pairs!(@visit 0, LANES, at, |$index, $count, $accumulator| $body);
+            pairs!(@visit 1, LANES, at, |$index, $count, $accumulator| $body);
         }
         if at + LANES <= len {
-            visit!(0, LANES);
+            pairs!(@visit 0, LANES, at, |$index, $count, $accumulator| $body);
             if at < len {
-                visit!(1, len - at);
+                pairs!(@visit 1, len - at, at, |$index, $count, $accumulator| $body);
             }
         } else if at < len {
-            visit!(0, len - at);
+            pairs!(@visit 0, len - at, at, |$index, $count, $accumulator| $body);
         }
         let _ = at;
     }};

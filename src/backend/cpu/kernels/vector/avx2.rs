@@ -105,14 +105,6 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn stream(self, to: *mut f32) {
-        unsafe {
-            _mm256_stream_ps(to, self.0);
-            _mm256_stream_ps(to.add(HALF), self.1);
-        }
-    }
-
-    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
     }

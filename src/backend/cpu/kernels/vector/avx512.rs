@@ -39,11 +39,6 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn stream(self, to: *mut f32) {
-        unsafe { _mm512_stream_ps(to, self.0) }
-    }
-
-    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         unsafe { Self(_mm512_add_ps(self.0, other.0)) }
     }

@@ -58,11 +58,6 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
-    unsafe fn stream(self, to: *mut f32) {
-        unsafe { self.store(to) }
-    }
-
-    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         self.map(|lane, x| x + other.0[lane])
     }

@@ -1,0 +1,124 @@
+use super::super::{
+    program::{Step, Work},
+    steps::{Kernel, Packing, Split},
+};
+
+/// A tensor of the program before it has a place.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tensor {
+    /// Elements per image, or all elements.
+    pub len: usize,
+    pub per_image: bool,
+    /// Index of its place in the store: parameters and moments.
+    pub stored: Option<usize>,
+    /// Summed over lanes by the region that computes it.
+    pub summed: bool,
+    /// First and last region, and within one region first and last step.
+    pub regions: (usize, usize),
+    pub steps: (usize, usize),
+}
+
+/// The tensors that a step reads and writes.
+#[derive(Debug)]
+pub struct Links {
+    pub sources: Vec<usize>,
+    pub outputs: Vec<usize>,
+}
+
+/// A program whose tensors have no places yet.
+#[derive(Default)]
+pub struct Draft {
+    pub tensors: Vec<Tensor>,
+    pub regions: Vec<(Work, Vec<Step>)>,
+    /// As `regions`.
+    pub links: Vec<Vec<Links>>,
+    count: usize,
+    /// Operands that are packed before all else: how, from which tensor, to which.
+    packs: Vec<(Packing, usize, usize)>,
+}
+
+/// A step before it has operands.
+pub struct Call {
+    pub name: &'static str,
+    pub parameters: Vec<String>,
+    pub kernel: Kernel,
+    pub flops: u64,
+}
+
+impl Draft {
+    pub fn tensor(&mut self, tensor: Tensor) -> usize {
+        self.tensors.push(tensor);
+        self.tensors.len() - 1
+    }
+
+    /// The region that a step of this kind on these tensors joins or opens.
+    pub fn open(&mut self, split: Split, sources: &[usize]) -> usize {
+        let work = Work::from(split);
+        let reads_open_sum = self.links.last().is_some_and(|open| {
+            let mut outputs = open.iter().flat_map(|links| &links.outputs);
+            outputs.any(|id| self.tensors[*id].summed && sources.contains(id))
+        });
+        let images = self.regions.last().is_some_and(|(open, _)| *open == Work::Images);
+        if work != Work::Images || !images || reads_open_sum {
+            self.regions.push((work, Vec::new()));
+            self.links.push(Vec::new());
+        }
+        self.regions.len() - 1
+    }
+
+    /// Appends a step to the last region.
+    pub fn push(&mut self, call: Call, links: Links) {
+        let step = step(call, self.count);
+        self.count += 1;
+        if let (Some((_, steps)), Some(region)) = (self.regions.last_mut(), self.links.last_mut()) {
+            steps.push(step);
+            region.push(links);
+        }
+    }
+
+    /// A source in the packed form, which all steps that want it share.
+    pub fn packed(&mut self, packing: Packing, source: usize) -> usize {
+        let same = |(known, id, _): &&(Packing, usize, usize)| *id == source && known.transposed == packing.transposed;
+        if let Some((_, _, id)) = self.packs.iter().find(same) {
+            return *id;
+        }
+        let id = self.tensor(Tensor { len: packing.len(), ..Tensor::default() });
+        self.packs.push((packing, source, id));
+        id
+    }
+
+    /// Puts the packing first, and finds out from where to where each tensor lives.
+    pub fn finish(&mut self) {
+        if !self.packs.is_empty() {
+            let (mut steps, mut links) = (Vec::new(), Vec::new());
+            for (packing, source, id) in self.packs.drain(..) {
+                let call = Call { name: "pack", parameters: Vec::new(), kernel: packing.kernel(), flops: 0 };
+                steps.push(step(call, self.count));
+                links.push(Links { sources: vec![source], outputs: vec![id] });
+                self.count += 1;
+            }
+            self.regions.insert(0, (Work::Each, steps));
+            self.links.insert(0, links);
+        }
+        for (region, links) in self.links.iter().enumerate() {
+            for (step, links) in links.iter().enumerate() {
+                for &id in &links.outputs {
+                    self.tensors[id].regions = (region, region);
+                    self.tensors[id].steps = (step, step);
+                }
+                for &id in &links.sources {
+                    let tensor = &mut self.tensors[id];
+                    if tensor.regions.1 == region {
+                        tensor.steps.1 = step;
+                    }
+                    tensor.regions.1 = region;
+                }
+            }
+        }
+    }
+}
+
+fn step(call: Call, index: usize) -> Step {
+    let Call { name, parameters, kernel, flops } = call;
+    Step { name, parameters, index, kernel, flops, inputs: Vec::new(), outputs: Vec::new(), cold: Vec::new() }
+}
