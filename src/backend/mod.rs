@@ -6,6 +6,7 @@
 mod buffer;
 pub mod cpu;
 mod kind;
+mod program_diagram;
 pub mod reference;
 mod store;
 mod task;
