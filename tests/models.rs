@@ -105,6 +105,7 @@ fn diagnostics() {
             "unused_block",
             "block spare(n) { dence(n) dense(n, unit = 3) repeat reluu ×n } model a { flatten dense(100) }",
         ),
+        ("unused", "model a { let x = { dense(4) -> relu } let y = { relu } flatten dense(100) }"),
         ("repeat_zero", "model a { repeat dence ×0 flatten dense(100) }"),
         ("same_block", "block a { relu }\nblock a { gelu }\nmodel m(x = 1, x = 2) { a flatten dense(100) }"),
         ("tensor_as_value", "model a { let x = { relu } flatten dense(x) dense(100) }"),

@@ -258,6 +258,7 @@ impl<'a> Elaborator<'a> {
                 .causes(self.tensors[output].causes);
             self.report(problem.help("end with `dense(num_classes)`"));
         }
+        self.check_used(output);
         let paths = self.names.paths();
         let nodes: Vec<LayerNode> = std::mem::take(&mut self.nodes)
             .into_iter()
@@ -271,6 +272,29 @@ impl<'a> Elaborator<'a> {
             self.report(problem);
         }
         Some(Architecture { name: model.name.text.clone(), image_shape, num_classes, bindings, nodes, output })
+    }
+
+    /// Reports layers whose parameters could not be trained, for the logits do not depend on them.
+    fn check_used(&mut self, output: usize) {
+        let mut used = vec![false; self.tensors.len()];
+        used[output] = true;
+        // Inputs come before what is made of them.
+        for (index, pending) in self.nodes.iter().enumerate().rev() {
+            if used[index + 1] {
+                pending.node.inputs.iter().for_each(|&input| used[input] = true);
+            }
+        }
+        for (index, pending) in self.nodes.iter().enumerate() {
+            if !used[index + 1] && !pending.node.layer.parameters().is_empty() {
+                let message = format!("the result of this `{}` is not used", pending.node.kind);
+                let problem = Problem::new("vitx::unused", message);
+                self.problems.push(
+                    problem
+                        .label(self.tensors[index + 1].span, "the logits do not depend on it")
+                        .help("merge it by `add` or `concat`, or leave it out: its parameters would never be trained"),
+                );
+            }
+        }
     }
 
     fn body(&mut self, body: &Body, start: Current, parent: Option<usize>, scope: &mut Scope) -> Current {
