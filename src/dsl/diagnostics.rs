@@ -121,6 +121,9 @@ fn shown(source: &Source) -> NamedSource<Arc<str>> {
     NamedSource::new(&source.name, Arc::from(source.text.chars().map(harmless).collect::<String>()))
 }
 
+/// The longest message, in characters: it may quote a value as long as the text.
+const LONGEST: usize = 600;
+
 /// The longest line of a snippet, in bytes. miette itself gives up at 65535 columns.
 const WIDEST: usize = 1000;
 

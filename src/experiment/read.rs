@@ -5,6 +5,9 @@ use miette::{NamedSource, SourceSpan};
 use super::{Experiment, ExperimentError, builtin, places::Places};
 use crate::dsl::{self, Source};
 
+/// The longest file that is read. Parsers of YAML take time quadratic in the depth of nesting.
+const MAX_BYTES: usize = 1 << 15;
+
 impl Experiment {
     /// Reads a file; `model` becomes relative to the working directory. A file that is not there is
     /// taken from the binary, if it carries one of that name (see `builtin.rs`).
@@ -29,6 +32,10 @@ impl Experiment {
     /// # Errors
     /// As [`Experiment::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ExperimentError> {
+        if text.len() > MAX_BYTES {
+            let message = format!("`{name}` is {} bytes long; an experiment file has at most {MAX_BYTES}", text.len());
+            return Err(dsl::Diagnostics::from(dsl::Problem::new("vitx::experiment::size", message)).into());
+        }
         let refuse = |message: String, place: Option<SourceSpan>, help: Option<String>| ExperimentError::Yaml {
             message,
             text: Arc::new(NamedSource::new(name, text.to_owned())),
@@ -137,6 +144,31 @@ mod tests {
             refused(rest);
         }
         assert!(Experiment::parse("a.yaml", "").is_err());
+    }
+
+    #[test]
+    fn every_text_is_answered_soon() {
+        let params = "model: m\ndata: {name: digits}\nparams: ";
+        let laughs: String = (1..30).map(|i| format!("  a{i}: &a{i} [*a{0}, *a{0}, *a{0}, *a{0}]\n", i - 1)).collect();
+        let texts = [
+            format!("{params}{}{}", "[".repeat(16_000), "]".repeat(16_000)),
+            format!("{params}{}", "{a: ".repeat(8_000)),
+            "? ".repeat(16_000),
+            "- ".repeat(16_000),
+            format!("{params}\n  a0: &a0 [x, x]\n{laughs}"),
+            format!(
+                "{{model: m, params: {{{} a: 1, a: 2}}}}",
+                (0..2_500).map(|i| format!("a{i}: 1,")).collect::<String>()
+            ),
+            "x".repeat(1 << 20),
+        ];
+        for text in texts {
+            let start = std::time::Instant::now();
+            let error = Experiment::parse("a.yaml", &text).unwrap_err();
+            let mut shown = String::new();
+            miette::GraphicalReportHandler::new().render_report(&mut shown, &error).unwrap();
+            assert!(start.elapsed().as_secs() < 10, "{:?} for {}", start.elapsed(), &text[..60]);
+        }
     }
 
     #[test]
