@@ -139,7 +139,7 @@ impl<'a> Elaborator<'a> {
                 let site = self.site;
                 self.problems.extend(problem.map(|problem| match site {
                     Some(span) => problem.moved_to(span, "in this block"),
-                    None => problem,
+                    None => *problem,
                 }));
                 None
             }

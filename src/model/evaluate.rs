@@ -103,10 +103,10 @@ impl<'o> Scope<'o> {
 ///
 /// # Errors
 /// The problem, or `None` where it was reported already.
-pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Problem>> {
-    let problem = |message: String, label: &str| Problem::new("vitx::value", message).label(expr.span, label);
+pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Box<Problem>>> {
+    let problem = |message: String, label: &str| Box::new(Problem::new("vitx::value", message).label(expr.span, label));
     if !take(&scope.left.work, 1) {
-        return Err(Some(Problem::new("vitx::size", "the values of this text take too long to work out")));
+        return Err(Some(exhausted()));
     }
     match &expr.kind {
         ExprKind::Literal(value) => copy(value, 0, scope),
@@ -136,7 +136,7 @@ pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Probl
                 let (right, others) = value(operand, scope)?;
                 causes |= others;
                 total = combine(*operator, &total, &right)
-                    .map_err(|message| Some(problem(message, "in this expression").causes(causes)))?;
+                    .map_err(|message| Some(Box::new(problem(message, "in this expression").causes(causes))))?;
             }
             Ok((total, causes))
         }
@@ -149,32 +149,33 @@ pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Probl
             None => {
                 let names = scope.iter().filter(|(_, bound)| matches!(bound, Bound::Value(..) | Bound::Unknown));
                 let problem = Problem::new("vitx::name", format!("there is no parameter `{}`", name.text));
-                Err(Some(scope.suggest(
-                    problem.label(name.span, "not defined here"),
-                    &name.text,
-                    names.map(|(name, _)| name),
-                )))
+                let problem = problem.label(name.span, "not defined here");
+                Err(Some(Box::new(scope.suggest(problem, &name.text, names.map(|(name, _)| name)))))
             }
         },
         _ => Err(Some(problem("a layer is not a value".into(), "expected a value"))),
     }
 }
 
+fn exhausted() -> Box<Problem> {
+    Box::new(Problem::new("vitx::size", "the values of this text take too long to work out"))
+}
+
 /// A copy of a value, whose work is counted.
-fn copy(value: &Value, causes: Causes, scope: &Scope) -> Result<(Value, Causes), Option<Problem>> {
+fn copy(value: &Value, causes: Causes, scope: &Scope) -> Result<(Value, Causes), Option<Box<Problem>>> {
     let units = match value {
         Value::Str(text) => text.len() / 16,
         Value::List(_) => value.items(),
         _ => 0,
     };
     if !take(&scope.left.work, units) {
-        return Err(Some(Problem::new("vitx::size", "the values of this text take too long to work out")));
+        return Err(Some(exhausted()));
     }
     Ok((value.clone(), causes))
 }
 
 enum Fault {
-    Item(Option<Problem>),
+    Item(Option<Box<Problem>>),
     Large,
 }
 
