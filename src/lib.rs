@@ -15,10 +15,13 @@
 //! | [`experiment`] | YAML, overrides, trials, sweeps |
 //! | [`report`] | tables, plots, exports |
 //! | [`cli`] | one file per subcommand |
+//!
+//! [`diagram`] draws what several of them list.
 
 pub mod backend;
 pub mod cli;
 pub mod data;
+pub mod diagram;
 pub mod dsl;
 pub mod experiment;
 pub mod graph;

@@ -94,6 +94,51 @@ fn kill_9_and_resume_learn_the_same_bits() {
     assert_eq!(learnt(&folder.path().join("calm")), learnt(&stormy));
 }
 
+/// Ctrl-C ends the step, saves, and says how to go on; what goes on learns what an undisturbed run does.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_is_saved_and_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(quick(folder.path(), "calm").status.success());
+    let mut arguments = vec!["run", "digits_vit.yaml", "--output", "one"];
+    arguments.extend(QUICK);
+    let child = vitx(folder.path()).args(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !folder.path().join("one/metrics.jsonl").exists() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    // On a fast machine the run may have been over.
+    if output.status.code() != Some(0) {
+        assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("To continue: vitx trial one"), "{}", text(&output.stdout));
+        assert!(!folder.path().join("one/result.json").exists());
+        arguments.push("--resume");
+        let resumed = run(folder.path(), &arguments);
+        assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    }
+    assert_eq!(learnt(&folder.path().join("calm")), learnt(&folder.path().join("one")));
+}
+
+#[test]
+fn a_broken_checkpoint_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(quick(folder.path(), "one").status.success());
+    for file in ["best.safetensors", "last.safetensors"] {
+        let path = folder.path().join("one").join(file);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    fs::remove_file(folder.path().join("one/result.json")).unwrap();
+    for (command, file) in [("eval", "best"), ("trial", "last")] {
+        let output = run(folder.path(), &[command, "one"]);
+        assert_eq!(output.status.code(), Some(1));
+        let shown = text(&output.stderr).replace(['\n', '│', ' '], "");
+        assert!(shown.contains(&format!("one/{file}.safetensors`isnotacheckpoint")), "{shown}");
+        assert!(shown.contains("help:"), "{shown}");
+    }
+}
+
 #[test]
 fn threads_do_not_change_results() {
     let folder = tempfile::tempdir().unwrap();
@@ -127,7 +172,7 @@ fn a_loss_that_is_not_finite_says_where_and_what_to_try() {
     let output = run(folder.path(), &arguments);
     assert_eq!(output.status.code(), Some(1));
     let shown = text(&output.stderr);
-    assert!(shown.contains("epoch 0, step") && shown.contains("smaller"), "{shown}");
+    assert!(shown.contains("epoch 1, step") && shown.contains("smaller"), "{shown}");
     let failure = fs::read_to_string(folder.path().join("one/failure.json")).unwrap();
     assert!(failure.contains("\"nan\""), "{failure}");
 }
@@ -144,7 +189,16 @@ fn errors() {
     )
     .unwrap();
     fs::write(folder.path().join("data.yaml"), "model: digits_vit.vitx\ndata: {name: digit}\n").unwrap();
-    let cases: [&[&str]; 8] = [
+    fs::write(folder.path().join("twice.yaml"), "model: m.vitx\ndata: {name: digits}\nparams: {a: 1, a: 2}\n").unwrap();
+    fs::write(folder.path().join("type.yaml"), "model: m.vitx\ndata: {name: digits}\ntrain: {epochs: many}\n").unwrap();
+    fs::write(folder.path().join("model.yaml"), "model: nowhere.vitx\ndata: {name: digits}\n").unwrap();
+    fs::write(folder.path().join("bytes.yaml"), b"model: \xff\n").unwrap();
+    let cases: [&[&str]; 13] = [
+        &["run", "twice.yaml"],
+        &["run", "type.yaml"],
+        &["run", "model.yaml"],
+        &["run", "bytes.yaml"],
+        &["run", "digits_vit.yaml", "--set", "train.optimizer=3"],
         &["run", "missing.yaml"],
         &["run", "key.yaml"],
         &["run", "value.yaml"],
@@ -162,7 +216,7 @@ fn errors() {
     }
     insta::assert_snapshot!(shown);
     let left: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(left.len(), 3, "{left:?}");
+    assert_eq!(left.len(), 7, "{left:?}");
 }
 
 #[test]

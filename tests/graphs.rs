@@ -39,6 +39,29 @@ fn every_form_has_every_node_and_edge() {
 }
 
 #[test]
+fn every_stage_has_every_form() {
+    for stage in ["syntax", "model", "forward", "training", "program"] {
+        // An experiment stands for its model.
+        for file in ["experiments/digits_vit.vitx", "experiments/digits_vit.yaml"] {
+            let form = |format| {
+                let arguments = [file, "--stage", stage, "--format", format, "--num-classes", "10", "--channels", "1"];
+                graph(&arguments)
+            };
+            serde_json::from_str::<serde_json::Value>(&form("json")).unwrap();
+            let (dot, mermaid) = (form("dot"), form("mermaid"));
+            assert!(dot.starts_with("digraph {") && dot.trim_end().ends_with('}'), "{dot}");
+            assert!(mermaid.starts_with("flowchart TB"), "{mermaid}");
+            assert!(dot.matches(" -> ").count() >= 1, "{stage}: {dot}");
+            assert_eq!(dot.matches(" -> ").count(), mermaid.matches(" --> ").count());
+        }
+    }
+    insta::assert_snapshot!(
+        "digits_vit_model_mermaid",
+        graph(&["experiments/digits_vit.yaml", "--format", "mermaid", "--param", "depth=1"])
+    );
+}
+
+#[test]
 fn programs_list_every_kernel_call() {
     let model = "experiments/digits_vit.vitx";
     let text = graph(&[model, "--stage", "program", "--batch", "2", "--param", "depth=1"]);

@@ -101,6 +101,33 @@ fn diagnostics() {
         ("division", "model a(width = 1 / 0) { flatten dense(width) dense(100) }"),
         ("inside_a_standard_block", "model a { flatten transformer_block(4, key_dim = 2, units = [3]) dense(100) }"),
         ("same_label", "model a { flatten head: dense(3) head: dense(100) }"),
+        (
+            "unused_block",
+            "block spare(n) { dence(n) dense(n, unit = 3) repeat reluu ×n } model a { flatten dense(100) }",
+        ),
+        ("unused", "model a { let x = { dense(4) -> relu } let y = { relu } flatten dense(100) }"),
+        ("repeat_zero", "model a { repeat dence ×0 flatten dense(100) }"),
+        ("same_block", "block a { relu }\nblock a { gelu }\nmodel m(x = 1, x = 2) { a flatten dense(100) }"),
+        ("tensor_as_value", "model a { let x = { relu } flatten dense(x) dense(100) }"),
+        ("value_as_layer", "model a(x = 3) { x flatten dense(100) }"),
+        (
+            "arithmetic",
+            "model a {\n let b = 9223372036854775807 + 1\n let c = \"a\" * 2\n let d = 1e308 * 10\n let e = -true\n flatten dense(100)\n}",
+        ),
+        ("numbers", "model a { let b = 99999999999999999999 let c = 1e999 flatten dense(100) }"),
+        ("deep_lists", "model a { let b = [[[[[[[[[[1]]]]]]]]]] flatten dense(100) }"),
+        ("brackets", "model a { flatten dense(100]\n}\n)"),
+        ("string", "model a {\n dense(10, activation = \"gelu)\n flatten dense(100) }"),
+        ("take", "model a { patches(4) class_token take(65) dense(100) }"),
+        (
+            "concat",
+            "model a { patches(4) let x = { dense(4) } let y = { take(0) } concat(x, y, axis = 1) flatten dense(100) }",
+        ),
+        ("reshape", "model a { reshape([31, 33, 3]) transpose([0, 0]) flatten dense(100) }"),
+        ("tokens", "model a { attention(2, 8) flatten class_token dense(100) }"),
+        ("image_size", "model a(image_size = 0) { flatten dense(100) }"),
+        ("too_few_classes", "model a(num_classes = 3) { flatten dense(3) }"),
+        ("control_characters", "model a { \u{1b}[2J flatten \u{202e} dense(100) }"),
         ("all_errors", "model a { patches(5) dense(x) dence(3) dense }"),
     ];
     for (name, text) in cases {
@@ -116,6 +143,64 @@ fn unknown_overrides_are_refused() {
     assert_eq!(error.problems()[0].message(), "model `m` has no parameter `detph`");
 }
 
+/// A line that no terminal is wide enough for is not shown; where the mistake stands, is.
+#[test]
+fn long_lines() {
+    let shown = shown(&format!("model a {{ {} dence(3) flatten dense(100) }}", "relu ".repeat(9_000)));
+    assert_eq!(shown.lines().filter(|line| line.len() > 200).count(), 0, "{shown}");
+    assert!(shown.contains("`dence`") && shown.contains("model.vitx:1:45012: not known"), "{shown}");
+    let most = "model a { flatten ".to_owned() + &"relu ".repeat(10_001) + "dense(100) }";
+    assert!(check(&most).unwrap_err().to_string().contains("more than 10000 layers"));
+}
+
+/// Texts that ask for much more work than their length suggests.
+#[test]
+fn every_text_is_answered_soon() {
+    let names = |from: &str, count: usize| -> String { (0..count).map(|i| format!("{from}{i} ")).collect() };
+    let lets: String = (0..10_000).map(|i| format!("let a{i} = 1\n")).collect();
+    let texts = [
+        // Values that double, nest, or are long and read often.
+        format!("model m {{ let a = [1] {} dense(a) }}", "let a = [a, a]\n".repeat(60)),
+        format!("model m {{ let a = [1] {} dense(a) }}", "let a = [a]\n".repeat(20_000)),
+        format!(
+            "model m {{ let a = [{}] repeat ×10000 {{ let b = a let c = b let d = c }} dense(a) }}",
+            "1,".repeat(4000)
+        ),
+        format!("model m {{ let a = \"{}\" repeat ×10000 {{ let b = a let c = b }} dense(a) }}", "x".repeat(500_000)),
+        format!("model m {{ repeat ×10000 {{ let b = 1{} }} }}", "+1".repeat(100_000)),
+        (0..60).map(|i| format!("block b{i}(x) {{ b{}([x, x]) }}\n", i + 1)).collect::<String>() + "model m { b0(1) }",
+        // Scopes with many names, opened often.
+        format!("model m {{ {lets} {} }}", "{}\n".repeat(10_000)),
+        format!("model m {{ {lets} {} }}", "residual { relu }".repeat(10_000)),
+        // Many misspelt names, and many to compare them with.
+        format!(
+            "{} model m {{ {} }}",
+            names("block block", 5_000).replace(' ', " {}").replace("block{}", "block "),
+            names("blokc", 5_000)
+        ),
+        format!("model m {{ {lets} {} }}", names("let b = b", 5_000)),
+        // Much to expand.
+        "model m { repeat ×10000 { repeat ×10000 { repeat ×10000 { } } } }".into(),
+        (0..60).map(|i| format!("block b{i} {{ b{0} b{0} }}\n", i + 1)).collect::<String>()
+            + "block b60 { } model m { b0 }",
+        (0..20_000).map(|i| format!("block b{i} {{ b{} }}\n", i + 1)).collect::<String>() + "model m { b0 }",
+        format!("model m {{ let x = {{ flatten }} add({}x) }}", "x, ".repeat(100_000)),
+        format!("model m {{ flatten {} }}", "dense(4294967295) ".repeat(20_000)),
+        "-".repeat(500_000),
+        format!("model m {{ let x = {}1 }}", "- ".repeat(200_000)),
+    ];
+    for text in texts {
+        let start = std::time::Instant::now();
+        if let Err(error) = check(&text) {
+            let mut out = String::new();
+            miette::GraphicalReportHandler::new().render_report(&mut out, &error).expect("writing to a string");
+            assert!(out.len() < 200_000, "{} bytes about {}", out.len(), &text[..60]);
+        }
+        // Most take milliseconds; a text that is not bounded would take hours.
+        assert!(start.elapsed().as_secs() < 20, "{:?} for {}", start.elapsed(), &text[..60]);
+    }
+}
+
 #[test]
 fn deep_nesting_is_refused() {
     for text in [
@@ -128,12 +213,35 @@ fn deep_nesting_is_refused() {
     }
 }
 
+/// A model or diagnostics, which can be shown.
+fn answer(bytes: Vec<u8>) {
+    let checked = Source::from_bytes("random", bytes).and_then(|source| elaborate(&source, &BTreeMap::new(), &CIFAR));
+    if let Err(error) = checked {
+        let mut out = String::new();
+        miette::GraphicalReportHandler::new().render_report(&mut out, &error).expect("writing to a string");
+        assert!(!out.trim().is_empty());
+    }
+}
+
 proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        if let Ok(source) = Source::from_bytes("random", bytes) {
-            let _ = elaborate(&source, &BTreeMap::new(), &CIFAR);
+        answer(bytes);
+    }
+
+    /// A shipped model with pieces of it cut out, doubled, or replaced by noise: most of it parses.
+    #[test]
+    fn damaged_models_never_panic(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..40_usize, prop::collection::vec(any::<u8>(), 0..6), any::<bool>()), 1..6),
+    ) {
+        let mut bytes = include_bytes!("../experiments/cifar10_vit.vitx").to_vec();
+        for (at, length, noise, doubled) in edits {
+            let start = at.index(bytes.len() + 1);
+            let end = (start + length).min(bytes.len());
+            let piece = bytes[start..end].to_vec();
+            bytes.splice(start..end, if doubled { [piece.clone(), noise, piece].concat() } else { noise });
         }
+        answer(bytes);
     }
 
     #[test]

@@ -92,48 +92,74 @@ fn check(what: &str, shapes: &[&[usize]], build: Build) {
 #[test]
 fn dense() {
     check("dense", &[&[2, 3, 5], &[5, 4], &[4]], &|b, x| b.dense(&x[0], &x[1], Some(&x[2])));
-    check("dense without bias", &[&[1, 1], &[1, 3]], &|b, x| b.dense(&x[0], &x[1], None));
+    check("dense of one row", &[&[1, 1], &[1, 3], &[3]], &|b, x| b.dense(&x[0], &x[1], Some(&x[2])));
+    check("dense without bias", &[&[3, 7], &[7, 1]], &|b, x| b.dense(&x[0], &x[1], None));
 }
 
 #[test]
 fn layer_norm() {
-    check("layer_norm", &[&[2, 2, 5], &[5], &[5]], &|b, x| b.layer_norm(&x[0], &x[1], &x[2], 1e-3));
+    for shape in [&[2, 2, 5][..], &[1, 3], &[3, 1, 7], &[5, 2]] {
+        let dim = &shape[shape.len() - 1..];
+        // A large epsilon keeps the finite differences of rows of two finite.
+        check("layer_norm", &[shape, dim, dim], &|b, x| b.layer_norm(&x[0], &x[1], &x[2], 1e-1));
+    }
 }
 
 #[test]
 fn attention() {
     for rate in [0.0, 0.4] {
         check("attention", &[&[2, 3, 4], &[2, 5, 4], &[2, 5, 6]], &|b, x| b.attention(&x[0], &x[1], &x[2], 2, rate));
+        check("one head", &[&[1, 1, 3], &[1, 7, 3], &[1, 7, 1]], &|b, x| b.attention(&x[0], &x[1], &x[2], 1, rate));
+        check("three heads", &[&[1, 5, 3], &[1, 2, 3], &[1, 2, 9]], &|b, x| b.attention(&x[0], &x[1], &x[2], 3, rate));
+        check("itself", &[&[2, 3, 6]], &|b, x| b.attention(&x[0], &x[0], &x[0], 3, rate));
     }
 }
 
 #[test]
 fn activations() {
     for activation in [Activation::Gelu, Activation::Silu, Activation::Tanh, Activation::Relu] {
-        check(activation.name(), &[&[3, 7]], &|b, x| b.activation(&x[0], activation));
+        for shape in [&[3, 7][..], &[1, 1], &[2, 3, 5], &[13]] {
+            check(activation.name(), &[shape], &|b, x| b.activation(&x[0], activation));
+        }
     }
 }
 
 #[test]
 fn softmax() {
-    check("softmax", &[&[2, 3, 5]], &|b, x| b.softmax(&x[0]));
+    for shape in [&[2, 3, 5][..], &[3, 1], &[1, 2], &[2, 1, 9]] {
+        check("softmax", &[shape], &|b, x| b.softmax(&x[0]));
+    }
 }
 
 #[test]
 fn dropout() {
-    check("dropout", &[&[3, 7]], &|b, x| b.dropout(&x[0], 0.3));
+    for (shape, rate) in [(&[3, 7][..], 0.3), (&[1, 1], 0.5), (&[2, 3, 5], 0.0), (&[17], 0.9)] {
+        check("dropout", &[shape], &|b, x| b.dropout(&x[0], rate));
+    }
 }
 
 #[test]
 fn shapes() {
-    check("add", &[&[2, 3, 4], &[2, 3, 4]], &|b, x| b.add(&x[0], &x[1]));
+    for shape in [&[2, 3, 4][..], &[1, 1], &[5], &[3, 1, 7]] {
+        check("add", &[shape, shape], &|b, x| b.add(&x[0], &x[1]));
+        check("scale", &[shape], &|b, x| b.scale(&x[0], -1.5));
+        check("reshape", &[shape], &|b, x| b.reshape(&x[0], &[1, x[0].len()]));
+        check("expand", &[shape], &|b, x| b.expand(&x[0], 3));
+    }
     check("add of a suffix", &[&[2, 3, 4], &[3, 4]], &|b, x| b.add(&x[0], &x[1]));
+    check("add of a row", &[&[5, 1, 3], &[3]], &|b, x| b.add(&x[0], &x[1]));
     check("concat", &[&[2, 3, 4], &[2, 1, 4], &[2, 2, 4]], &|b, x| b.concat(&[&x[0], &x[1], &x[2]], 1));
+    check("concat of columns", &[&[3, 1], &[3, 5]], &|b, x| b.concat(&[&x[0], &x[1]], 1));
+    check("concat of a tensor with itself", &[&[1, 2, 3]], &|b, x| b.concat(&[&x[0], &x[0]], 2));
     check("slice", &[&[2, 5, 3]], &|b, x| b.slice(&x[0], 1, 1, 3));
+    check("slice of one", &[&[3, 7]], &|b, x| b.slice(&x[0], 1, 6, 1));
+    check("slice of all", &[&[1, 3, 2]], &|b, x| b.slice(&x[0], 2, 0, 2));
     check("transpose", &[&[2, 3, 4]], &|b, x| b.transpose(&x[0], &[2, 0, 1]));
+    check("transpose of a matrix", &[&[1, 5]], &|b, x| b.transpose(&x[0], &[1, 0]));
+    check("transpose in five axes", &[&[1, 2, 3, 1, 2]], &|b, x| b.transpose(&x[0], &[0, 3, 2, 4, 1]));
     check("mean", &[&[2, 3, 4]], &|b, x| b.mean(&x[0], 1));
-    check("scale", &[&[2, 3]], &|b, x| b.scale(&x[0], -1.5));
-    check("expand", &[&[2, 3]], &|b, x| b.expand(&x[0], 4));
+    check("mean of one", &[&[3, 1, 5]], &|b, x| b.mean(&x[0], 1));
+    check("mean of the last", &[&[2, 7]], &|b, x| b.mean(&x[0], 1));
     check("a value used twice", &[&[2, 3]], &|b, x| {
         let doubled = b.add(&x[0], &x[0]);
         b.activation(&doubled, Activation::Tanh)
@@ -142,8 +168,10 @@ fn shapes() {
 
 #[test]
 fn cross_entropy() {
-    check("cross_entropy", &[&[3, 5]], &|b, x| {
-        let labels = b.input("labels", &[3]);
-        b.cross_entropy(&x[0], &labels)
-    });
+    for shape in [&[3, 5][..], &[3, 7], &[3, 11]] {
+        check("cross_entropy", &[shape], &|b, x| {
+            let labels = b.input("labels", &[3]);
+            b.cross_entropy(&x[0], &labels)
+        });
+    }
 }

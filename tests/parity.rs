@@ -174,22 +174,23 @@ fn resizing() {
 
 #[test]
 fn one_thread_and_two_give_the_same_bits() {
-    let path = &fixtures()[0];
-    let bytes = std::fs::read(path).unwrap();
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-    let metadata = metadata.metadata().as_ref().unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let images: Vec<f32> = floats(&file, "images").repeat(10);
-    let labels = labels(&file).repeat(10);
-    let run = |threads| {
-        let mut engine = engine(architecture(metadata), &file, threads);
-        for (step, count) in [40, 37, 1].into_iter().enumerate() {
-            let pixels = images.len() / labels.len();
-            let batch = Batch { images: &images[..count * pixels], labels: &labels[..count] };
-            let step = Step { epoch: 0, step: step as u32, iteration: step as u64, learning_rate: 1e-3 };
-            engine.train_step(&batch, &step).unwrap();
-        }
-        engine.state()
-    };
-    assert_eq!(run(1), run(2));
+    for path in fixtures() {
+        let bytes = std::fs::read(&path).unwrap();
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        let metadata = metadata.metadata().as_ref().unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let images: Vec<f32> = floats(&file, "images").repeat(20);
+        let labels = labels(&file).repeat(20);
+        let run = |threads| {
+            let mut engine = engine(architecture(metadata), &file, threads);
+            for (step, count) in [40, 37, 1].into_iter().enumerate() {
+                let pixels = images.len() / labels.len();
+                let batch = Batch { images: &images[..count * pixels], labels: &labels[..count] };
+                let step = Step { epoch: 0, step: step as u32, iteration: step as u64, learning_rate: 1e-3 };
+                engine.train_step(&batch, &step).unwrap();
+            }
+            engine.state()
+        };
+        assert_eq!(run(1), run(2), "{}", path.display());
+    }
 }

@@ -6,6 +6,7 @@
 mod buffer;
 pub mod cpu;
 mod kind;
+mod program_diagram;
 pub mod reference;
 mod store;
 mod task;
@@ -100,8 +101,8 @@ pub struct OperatorTime {
 /// What can fail while a backend runs.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The loss or an activation is NaN or infinite.
-    #[error("the loss is {loss} at epoch {epoch}, step {step}: first non-finite values in {operator}")]
+    /// The loss or an activation is NaN or infinite; epoch and step count from 0, and from 1 in words.
+    #[error("the loss is {loss} at epoch {}, step {}: first non-finite values in {operator}", epoch + 1, step + 1)]
     NonFinite { loss: f32, epoch: u32, step: u32, operator: String },
     #[error("state tensor `{name}`: {problem}")]
     State { name: String, problem: String },

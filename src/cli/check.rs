@@ -1,10 +1,6 @@
 use std::process::ExitCode;
 
 use super::{console::Console, model::ModelArgs};
-use crate::{
-    data,
-    experiment::{Definition, Overrides},
-};
 
 /// Checks a model or an experiment: all diagnostics, exit code 1 if there are any
 #[derive(Debug, clap::Args)]
@@ -17,15 +13,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
-    let file = &args.model.file;
-    let architecture = if file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
-        let definition =
-            Definition::read(file, &Overrides { params: args.model.overrides()?, ..Overrides::default() })?;
-        let data = &definition.experiment.data;
-        definition.architecture(&data::image_spec(&data.name, &data.options(None))?)?
-    } else {
-        args.model.architecture()?
-    };
-    Console::new().line(&format!("{}: model `{}` is fine", file.display(), architecture.name()));
+    let architecture = args.model.architecture()?;
+    Console::new().line(&format!("{}: model `{}` is fine", args.model.file.display(), architecture.name()));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,10 +1,12 @@
 use std::process::ExitCode;
 
 use miette::{IntoDiagnostic, miette};
+use serde::Serialize;
 
 use super::{console::Console, model::ModelArgs};
 use crate::{
     backend::{AdamW, cpu::compile},
+    diagram::Diagram,
     dsl,
     passes::{Lowering, Purpose, StepGraph},
 };
@@ -20,7 +22,7 @@ pub struct Args {
     /// How far the model is taken
     #[arg(long, value_enum, default_value_t = Stage::Model)]
     stage: Stage,
-    /// How it is written; the stages `syntax` and `model` are text only
+    /// How it is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Images per batch of the graph
@@ -52,21 +54,18 @@ enum Format {
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let purpose = match args.stage {
-        Stage::Syntax | Stage::Model if args.format != Format::Text => {
-            return Err(miette!(
-                help = "leave out --format, or add --stage forward, training or program",
-                "this stage has no other form than text"
-            ));
+        Stage::Syntax => {
+            let file = dsl::parse(&args.model.source()?)?;
+            let nodes = dsl::syntax_nodes(&file);
+            let mut diagram = Diagram::default();
+            nodes.iter().for_each(|node| node.draw(&mut diagram, None));
+            return show(args.format, &nodes, &diagram, &dsl::syntax_text(&file));
         }
-        Stage::Syntax => return show(&dsl::syntax_text(&dsl::parse(&args.model.source()?)?)),
-        Stage::Model => return show(&args.model.architecture()?.text()),
+        Stage::Model => {
+            let model = args.model.architecture()?;
+            return show(args.format, &model.listing(), &model.diagram(), &model.text());
+        }
         Stage::Forward => Purpose::Evaluate,
-        Stage::Program if matches!(args.format, Format::Dot | Format::Mermaid) => {
-            return Err(miette!(
-                help = "use --format text or json, or --stage training for the graph that it is made from",
-                "a program is a list, and cannot be drawn"
-            ));
-        }
         Stage::Training | Stage::Program => Purpose::Train(AdamW::default().rule()),
     };
     let architecture = args.model.architecture()?;
@@ -77,21 +76,20 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         let program = compile(&graph, args.batch as usize)
             .map_err(|name| miette!("the cpu backend has no kernel for `{name}`"))?;
         let listing = program.listing();
-        return show(&match args.format {
-            Format::Json => serde_json::to_string_pretty(&listing).into_diagnostic()?,
-            _ => listing.text(),
-        });
+        return show(args.format, &listing, &listing.diagram(), &listing.text());
     }
     let listing = graph.listing();
-    show(&match args.format {
-        Format::Text => listing.text(),
-        Format::Dot => listing.dot(),
-        Format::Mermaid => listing.mermaid(),
-        Format::Json => serde_json::to_string_pretty(&listing).into_diagnostic()?,
-    })
+    show(args.format, &listing, &listing.diagram(), &listing.text())
 }
 
-fn show(text: &str) -> miette::Result<ExitCode> {
+/// Prints one of the forms of a stage.
+fn show(format: Format, listing: &impl Serialize, diagram: &Diagram, text: &str) -> miette::Result<ExitCode> {
+    let text = match format {
+        Format::Text => text.to_owned(),
+        Format::Json => serde_json::to_string_pretty(listing).into_diagnostic()?,
+        Format::Dot => diagram.dot(),
+        Format::Mermaid => diagram.mermaid(),
+    };
     Console::new().line(text.trim_end());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 use std::{error::Error, fmt, sync::Arc};
 
-use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
 use super::{Source, syntax::Span};
 
@@ -12,11 +12,45 @@ pub struct Problem {
     labels: Vec<(Span, String)>,
     help: Option<String>,
     source: Option<Arc<NamedSource<Arc<str>>>>,
+    /// See [`Problem::causes`].
+    causes: u64,
+    /// Where the values came from that caused it: problems of their own, in other texts.
+    origins: Vec<Problem>,
+    severity: Severity,
 }
 
 impl Problem {
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), labels: Vec::new(), help: None, source: None }
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(LONGEST) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Self {
+            code,
+            message,
+            labels: Vec::new(),
+            help: None,
+            source: None,
+            causes: 0,
+            origins: Vec::new(),
+            severity: Severity::Error,
+        }
+    }
+
+    /// A remark that explains another problem.
+    pub fn advice(code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Advice, ..Self::new(code, message) }
+    }
+
+    /// Marks values from outside the text that the problem depends on, as bits by their position.
+    pub fn causes(self, causes: u64) -> Self {
+        Self { causes: self.causes | causes, ..self }
+    }
+
+    /// The same problem shown at another place.
+    pub fn moved_to(self, span: Span, label: &str) -> Self {
+        Self { labels: vec![(span, label.to_owned())], ..self }
     }
 
     /// Marks a place. The first label is the mistake itself.
@@ -60,13 +94,57 @@ impl Problem {
 
     /// Names the text that the spans are in.
     pub fn in_source(self, source: &Source) -> Self {
-        self.in_shared(&Arc::new(NamedSource::new(&source.name, Arc::from(source.text.as_str()))))
+        self.in_shared(&Arc::new(shown(source)))
     }
 
     fn in_shared(mut self, source: &Arc<NamedSource<Arc<str>>>) -> Self {
-        self.source.get_or_insert_with(|| source.clone());
+        if self.source.is_none() {
+            let text: &str = source.inner();
+            if self.labels.iter().any(|(span, _)| !fits(text, *span)) {
+                for (span, label) in std::mem::take(&mut self.labels) {
+                    let (line, column) = line_and_column(text, span.start);
+                    self = self.note(&format!("{}:{line}:{column}: {label}", source.name()));
+                }
+            }
+            self.source = Some(source.clone());
+        }
         self
     }
+}
+
+/// A text as a terminal can show it, byte for byte: without what would move its cursor or turn the
+/// order of its letters around.
+fn shown(source: &Source) -> NamedSource<Arc<str>> {
+    let harmless = |c: char| match c {
+        '\n' | '\r' | '\t' => c,
+        c if c.is_ascii_control() => '?',
+        // As long in UTF-8 as what it stands for.
+        '\u{80}'..='\u{9f}' => '\u{bf}',
+        '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c => c,
+    };
+    NamedSource::new(&source.name, Arc::from(source.text.chars().map(harmless).collect::<String>()))
+}
+
+/// The longest message, in characters: it may quote a value as long as the text.
+const LONGEST: usize = 600;
+
+/// The longest line of a snippet, in bytes. miette itself gives up at 65535 columns.
+const WIDEST: usize = 1000;
+
+/// Whether the lines of a span and those beside it can be shown.
+fn fits(text: &str, span: Span) -> bool {
+    let before = text.get(..span.start).unwrap_or(text).rsplit('\n');
+    let lines = text.get(span.start..span.end).unwrap_or_default().split('\n');
+    let after = text.get(span.end..).unwrap_or_default().split('\n');
+    before.take(2).chain(lines).chain(after.take(2)).all(|part| part.len() <= WIDEST)
+}
+
+/// Both from 1, the column in characters.
+fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or(before);
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
 impl fmt::Display for Problem {
@@ -86,12 +164,26 @@ impl Diagnostic for Problem {
         self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
+    }
+
     fn source_code(&self) -> Option<&dyn SourceCode> {
         self.source.as_deref().map(|source| source as &dyn SourceCode)
     }
 
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        if self.origins.is_empty() {
+            return None;
+        }
+        Some(Box::new(self.origins.iter().map(|problem| problem as &dyn Diagnostic)))
+    }
+
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         self.source.as_ref()?;
+        if self.labels.is_empty() {
+            return None;
+        }
         let labels = self.labels.iter().enumerate().map(|(index, (span, text))| {
             let range = span.start..span.end;
             match index {
@@ -122,7 +214,7 @@ impl Diagnostics {
         problems.dedup_by_key(|problem| key(problem));
         let count = problems.len();
         problems.truncate(MOST_SHOWN);
-        let shared = Arc::new(NamedSource::new(&source.name, Arc::from(source.text.as_str())));
+        let shared = Arc::new(shown(source));
         let problems: Vec<Problem> = problems.into_iter().map(|problem| problem.in_shared(&shared)).collect();
         let message = match count {
             0 => return None,
@@ -131,6 +223,24 @@ impl Diagnostics {
             _ => format!("{count} errors in `{}`, of which the first {MOST_SHOWN}", source.name),
         };
         Some(Self { message, problems })
+    }
+
+    /// Adds to each problem where the values came from that caused it: `origin` is asked for each
+    /// position that [`Problem::causes`] marked.
+    pub fn explained(mut self, origin: impl Fn(usize) -> Option<Problem>) -> Self {
+        for problem in &mut self.problems {
+            let positions = (0..64).filter(|position| problem.causes >> position & 1 == 1);
+            problem.origins.extend(positions.filter_map(&origin));
+        }
+        self
+    }
+
+    /// Adds a remark to every problem.
+    pub fn because(mut self, remark: Option<Problem>) -> Self {
+        for problem in &mut self.problems {
+            problem.origins.extend(remark.clone());
+        }
+        self
     }
 
     /// Number of mistakes shown.
@@ -185,7 +295,7 @@ impl Diagnostic for Diagnostics {
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
         match self.only() {
-            Some(_) => None,
+            Some(problem) => problem.related(),
             None => Some(Box::new(self.problems.iter().map(|problem| problem as &dyn Diagnostic))),
         }
     }

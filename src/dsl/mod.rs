@@ -19,5 +19,5 @@ pub use parse::parse;
 pub(crate) use parse::parse_tolerant;
 pub use source::{MAX_SOURCE_BYTES, Source};
 pub use suggest::nearest;
-pub use syntax_text::syntax_text;
+pub use syntax_text::{SyntaxNode, syntax_nodes, syntax_text};
 pub use value::Value;

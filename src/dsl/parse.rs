@@ -76,8 +76,8 @@ type Children<'a> = std::vec::IntoIter<Pair<'a, Rule>>;
 
 impl<'a> TreeBuilder<'a> {
     fn span(&self, pair: &Pair<'_, Rule>) -> Span {
-        let span = pair.as_span();
-        Span::new(span.start().min(self.limit), span.end().min(self.limit))
+        let start = pair.as_span().start();
+        Span::new(start.min(self.limit), end(pair.clone()).min(self.limit))
     }
 
     /// The children that carry meaning; comments are put aside.
@@ -364,6 +364,17 @@ impl<'a> TreeBuilder<'a> {
 
     fn unexpected(&mut self, at: usize, rules: &[Rule]) {
         self.problems.push(expected::problem(self.text, at, self.limit, rules));
+    }
+}
+
+/// Where a pair ends: the grammar also gives it the blanks and comments that it looked for more behind.
+fn end(mut pair: Pair<'_, Rule>) -> usize {
+    loop {
+        let whole = pair.as_span().end();
+        match pair.into_inner().rfind(|child| !matches!(child.as_rule(), Rule::COMMENT | Rule::statement_end)) {
+            Some(last) => pair = last,
+            None => return whole,
+        }
     }
 }
 

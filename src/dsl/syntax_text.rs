@@ -1,10 +1,31 @@
-use std::fmt::Write;
+use std::fmt;
+
+use serde::Serialize;
 
 use super::syntax::{Argument, Body, DefinitionKind, Expr, ExprKind, File, StatementKind};
+use crate::diagram::Diagram;
+
+/// A node of a syntax tree without its spans, for people and for other tools.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SyntaxNode {
+    /// What it is, and what it is called: `call dense`.
+    pub text: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<SyntaxNode>,
+}
 
 /// The stable text form of a syntax tree: one node a line, indented, without spans.
 pub fn syntax_text(file: &File) -> String {
-    let mut tree = Tree { out: String::new(), depth: 0 };
+    let mut out = String::new();
+    for node in syntax_nodes(file) {
+        node.write(0, &mut out);
+    }
+    out
+}
+
+/// The definitions of a file, and its comments behind them.
+pub fn syntax_nodes(file: &File) -> Vec<SyntaxNode> {
+    let mut tree = Tree { nodes: Vec::new() };
     for definition in &file.definitions {
         let kind = match definition.kind {
             DefinitionKind::Model => "model",
@@ -24,24 +45,39 @@ pub fn syntax_text(file: &File) -> String {
     for comment in &file.comments {
         tree.line(format_args!("comment {}", comment.text));
     }
-    tree.out
+    tree.nodes
+}
+
+impl SyntaxNode {
+    fn write(&self, depth: usize, out: &mut String) {
+        out.extend(std::iter::repeat_n("  ", depth));
+        out.push_str(&self.text);
+        out.push('\n');
+        self.children.iter().for_each(|child| child.write(depth + 1, out));
+    }
+
+    /// Draws the node and all below it.
+    pub fn draw(&self, diagram: &mut Diagram, parent: Option<usize>) {
+        let number = diagram.add(vec![self.text.clone()], parent);
+        self.children.iter().for_each(|child| child.draw(diagram, Some(number)));
+    }
 }
 
 struct Tree {
-    out: String,
-    depth: usize,
+    /// Of the level that is being written.
+    nodes: Vec<SyntaxNode>,
 }
 
 impl Tree {
-    fn line(&mut self, text: std::fmt::Arguments<'_>) {
-        let _ = writeln!(self.out, "{:indent$}{text}", "", indent = self.depth * 2);
+    fn line(&mut self, text: fmt::Arguments<'_>) {
+        self.nest(text, |_| {});
     }
 
-    fn nest(&mut self, head: std::fmt::Arguments<'_>, children: impl FnOnce(&mut Self)) {
-        self.line(head);
-        self.depth += 1;
+    fn nest(&mut self, head: fmt::Arguments<'_>, children: impl FnOnce(&mut Self)) {
+        let before = std::mem::take(&mut self.nodes);
         children(self);
-        self.depth -= 1;
+        let children = std::mem::replace(&mut self.nodes, before);
+        self.nodes.push(SyntaxNode { text: head.to_string(), children });
     }
 
     fn body(&mut self, body: &Body) {

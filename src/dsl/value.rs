@@ -1,11 +1,14 @@
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, SeqAccess, Visitor},
+};
 
 use super::{Diagnostics, Source, parse};
 
 /// A value of the language: what parameters and arguments hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     Int(i64),
@@ -27,6 +30,22 @@ impl Value {
         }
     }
 
+    /// Number of items of a list, those of the lists in it counted; 0 of anything else.
+    pub fn items(&self) -> usize {
+        match self {
+            Self::List(values) => values.iter().map(|value| 1 + value.items()).sum(),
+            _ => 0,
+        }
+    }
+
+    /// How deep lists are nested in it; 0 for what is no list.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::List(values) => 1 + values.iter().map(Self::depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     /// Splits `name=value` and reads the value, as given on a command line. A word that is no
     /// other literal is a string: `activation=gelu`.
     pub fn parse_assignment(text: &str) -> Result<(String, Self), Diagnostics> {
@@ -34,6 +53,63 @@ impl Value {
             super::Problem::new("vitx::command_line", format!("`{text}` is not of the form name=value"))
         })?;
         Ok((name.trim().to_owned(), value.parse()?))
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+fn too_large<E: Error>(value: impl fmt::Display) -> E {
+    E::custom(format!("{value} is too large: whole numbers go up to {}", i64::MAX))
+}
+
+/// Rather than serde's derived one, which says neither what was found nor what was expected.
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, `true` or `false`, a text, or a list of these")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Int(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        i64::try_from(value).map(Value::Int).map_err(|_| too_large(value))
+    }
+
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Value, E> {
+        Err(too_large(value))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
+        Err(too_large(value))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        if value.is_finite() { Ok(Value::Float(value)) } else { Err(E::custom(format!("{value} is no finite number"))) }
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Str(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = items.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::List(values))
     }
 }
 

@@ -2,7 +2,11 @@ use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
 
 use sha2::{Digest, Sha256};
 
-use super::{Experiment, ExperimentError, builtin, overrides};
+use super::{
+    Experiment, ExperimentError, builtin,
+    origins::{self, Origins},
+    overrides, read,
+};
 use crate::{
     dsl::{Source, Value},
     model::{Architecture, ImageSpec, elaborate},
@@ -32,6 +36,7 @@ pub struct Definition {
     /// Its `model` is `model.vitx`, whatever file the text came from.
     pub experiment: Experiment,
     pub source: Source,
+    origins: Origins,
 }
 
 impl Definition {
@@ -40,18 +45,24 @@ impl Definition {
     /// # Errors
     /// As [`Experiment::read`] and [`overrides::apply`], or a model that cannot be read.
     pub fn read(path: &Path, changes: &Overrides) -> Result<Self, ExperimentError> {
-        let mut experiment = Experiment::read(path)?;
+        let file = read::source(path)?;
+        let mut experiment = Experiment::of_source(&file, path)?;
+        let mut origins = Origins::of_file(&file, &experiment.params);
         for assignment in &changes.set {
-            experiment = overrides::apply(&experiment, assignment)?;
+            let changed = overrides::apply(&experiment, assignment)?;
+            let new = changed.params.iter().filter(|(name, value)| experiment.params.get(*name) != Some(*value));
+            origins.set_by(new, &format!("`--set {assignment}`"));
+            experiment = changed;
         }
+        origins.set_by(&changes.params, "`--param`");
         experiment.params.extend(changes.params.clone());
         experiment.train.seed = changes.seed.unwrap_or(experiment.train.seed);
         let model = std::mem::replace(&mut experiment.model, MODEL.into());
         let source = match builtin::text(&model) {
             Some(text) if !model.exists() => Source::new(model.display().to_string(), text),
-            _ => Source::read(&model)?,
+            _ => Source::read(&model).map_err(|error| error.because(origins::of_model(&file)))?,
         };
-        Ok(Self { experiment, source })
+        Ok(Self { experiment, source, origins })
     }
 
     /// Reads what [`Definition::write`] wrote.
@@ -59,9 +70,12 @@ impl Definition {
     /// # Errors
     /// Files that are missing or that someone has broken.
     pub fn of_trial(folder: &Path) -> Result<Self, ExperimentError> {
-        let mut experiment = Experiment::read(&folder.join(CONFIG))?;
+        let path = folder.join(CONFIG);
+        let file = Source::read(&path)?;
+        let mut experiment = Experiment::of_source(&file, &path)?;
         experiment.model = MODEL.into();
-        Ok(Self { experiment, source: Source::read(&folder.join(MODEL))? })
+        let origins = Origins::of_file(&file, &experiment.params);
+        Ok(Self { experiment, source: Source::read(&folder.join(MODEL))?, origins })
     }
 
     /// This definition with some keys changed: parameters of the model, and dotted keys of the
@@ -76,6 +90,7 @@ impl Definition {
             if key.contains('.') {
                 changed.experiment = overrides::apply(&changed.experiment, &format!("{key}={value}"))?;
             } else {
+                changed.origins.set_by([(key, value)], "the sweep");
                 changed.experiment.params.insert(key.clone(), value.clone());
             }
         }
@@ -85,9 +100,11 @@ impl Definition {
     /// Checks the model on a data set.
     ///
     /// # Errors
-    /// All diagnostics of the model.
+    /// All diagnostics of the model, each with the place of the parameter that caused it.
     pub fn architecture(&self, data: &ImageSpec) -> Result<Architecture, ExperimentError> {
-        Ok(elaborate(&self.source, &self.experiment.params, data)?)
+        let params = &self.experiment.params;
+        let origin = |position: usize| self.origins.of(params.keys().nth(position)?);
+        Ok(elaborate(&self.source, params, data).map_err(|diagnostics| diagnostics.explained(origin))?)
     }
 
     /// Eight hexadecimal digits of a hash over all that defines the trial. Where its data lies, and
@@ -180,9 +197,38 @@ mod tests {
     #[test]
     fn the_binary_carries_the_shipped_experiments() {
         let experiment = Experiment::read(Path::new("experiments/gone/../cifar100_vit.yaml"));
-        assert!(matches!(experiment, Err(ExperimentError::Io { .. })));
+        assert!(experiment.unwrap_err().to_string().starts_with("cannot read"));
         assert!(builtin::text(Path::new("experiments/cifar100_vit.vitx")).is_some());
         assert!(builtin::text(Path::new("cifar100_vit.yaml")).is_some());
         assert!(builtin::text(Path::new("other.yaml")).is_none());
+    }
+
+    /// What is shown of a model that the parameters of an experiment, or of a command, spoil.
+    #[test]
+    fn mistakes_in_a_model_show_where_its_parameters_were_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let yaml = "model: m.vitx\ndata: { name: digits }\nparams: { size: 3, units: few, depht: 2 }\n";
+        let model = "model m(size = 2, units = 8, rate = 0.1) {\n    patches(size)\n    let left = dense(units)\n    \
+                     let right = dense(8)\n    add(left, right)\n    dropout(rate)\n    flatten\n    \
+                     dense(num_classes)\n}\n";
+        fs::write(folder.path().join("e.yaml"), yaml).unwrap();
+        fs::write(folder.path().join("m.vitx"), model).unwrap();
+        let digits = ImageSpec { height: 8, width: 8, channels: 1, num_classes: 10 };
+        let shown = |params: &[(&str, Value)], set: &[&str]| {
+            let changes = Overrides {
+                params: params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+                set: set.iter().map(ToString::to_string).collect(),
+                seed: None,
+            };
+            let definition = Definition::read(&folder.path().join("e.yaml"), &changes).unwrap();
+            let error = definition.architecture(&digits).unwrap_err();
+            let mut text = String::new();
+            let theme = miette::GraphicalTheme::unicode_nocolor();
+            miette::GraphicalReportHandler::new_themed(theme).render_report(&mut text, &error).unwrap();
+            text.replace(&format!("{}/", folder.path().display()), "")
+        };
+        insta::assert_snapshot!("caused_by_a_file", shown(&[], &[]));
+        let given = [("size", Value::Int(2)), ("units", Value::Int(4)), ("depht", Value::Int(1))];
+        insta::assert_snapshot!("caused_by_a_command", shown(&given, &["params.rate=2"]));
     }
 }

@@ -55,6 +55,7 @@ pub enum ExperimentError {
     #[diagnostic(transparent)]
     Data(#[from] Box<crate::data::DataError>),
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Files(#[from] crate::train::TrainError),
     #[error(transparent)]
     Backend(#[from] crate::backend::BackendError),

@@ -3,7 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | [`Experiment`] (`schema.rs`) | the keys of an experiment file |
-//! | `read.rs` | reading one, with diagnostics |
+//! | `read.rs`, `places.rs` | reading one, with diagnostics |
+//! | `origins.rs` | where a model's parameters were set, for the model's diagnostics |
 //! | [`overrides`] | `--set train.epochs=3` |
 //! | [`Definition`] | an experiment with its model's text: what defines a trial |
 //! | [`Setup`] | its data, architecture and input pipeline in memory |
@@ -14,7 +15,9 @@
 mod builtin;
 mod definition;
 mod error;
+mod origins;
 pub mod overrides;
+mod places;
 mod read;
 mod schema;
 mod setup;

@@ -2,7 +2,10 @@
 
 use serde_yaml::{Mapping, Value};
 
-use super::{Experiment, ExperimentError, read::suggestion};
+use super::{
+    Experiment, ExperimentError,
+    read::{in_words, suggestion},
+};
 
 /// Sets one key, given as `path.to.key=value` with the value in YAML.
 ///
@@ -24,10 +27,10 @@ pub fn apply(experiment: &Experiment, assignment: &str) -> Result<Experiment, Ex
     let changed: Experiment = serde_yaml::from_value(tree).map_err(|error| {
         let message = error.to_string();
         let help = suggestion(&message);
-        refuse(message, help)
+        refuse(in_words(&message), help)
     })?;
     match changed.out_of_range() {
-        Some((key, range)) => Err(refuse(format!("`{key}` must be {range}"), None)),
+        Some(fault) => Err(refuse(fault.message, fault.help)),
         None => Ok(changed),
     }
 }

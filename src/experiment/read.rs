@@ -1,9 +1,12 @@
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use miette::{NamedSource, SourceSpan};
 
-use super::{Experiment, ExperimentError, builtin};
-use crate::dsl;
+use super::{Experiment, ExperimentError, builtin, places::Places};
+use crate::dsl::{self, Source};
+
+/// The longest file that is read. Parsers of YAML take time quadratic in the depth of nesting.
+const MAX_BYTES: usize = 1 << 15;
 
 impl Experiment {
     /// Reads a file; `model` becomes relative to the working directory. A file that is not there is
@@ -12,12 +15,12 @@ impl Experiment {
     /// # Errors
     /// Unknown keys, wrong types and bad values, with their place.
     pub fn read(path: &Path) -> Result<Self, ExperimentError> {
-        let text = match (fs::read_to_string(path), builtin::text(path)) {
-            (Ok(text), _) => text,
-            (Err(error), Some(text)) if error.kind() == std::io::ErrorKind::NotFound => text.to_owned(),
-            (Err(error), _) => return Err(ExperimentError::io("read", path)(error)),
-        };
-        let mut experiment = Self::parse(&path.display().to_string(), &text)?;
+        Self::of_source(&source(path)?, path)
+    }
+
+    /// Reads the text of a file that stands, or would, at `path`.
+    pub(super) fn of_source(source: &Source, path: &Path) -> Result<Self, ExperimentError> {
+        let mut experiment = Self::parse(&source.name, &source.text)?;
         if let Some(folder) = path.parent() {
             experiment.model = folder.join(&experiment.model);
         }
@@ -29,44 +32,77 @@ impl Experiment {
     /// # Errors
     /// As [`Experiment::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ExperimentError> {
-        let refuse = |message: String, place: Option<usize>, help: Option<String>| ExperimentError::Yaml {
+        if text.len() > MAX_BYTES {
+            let message = format!("`{name}` is {} bytes long; an experiment file has at most {MAX_BYTES}", text.len());
+            return Err(dsl::Diagnostics::from(dsl::Problem::new("vitx::experiment::size", message)).into());
+        }
+        let refuse = |message: String, place: Option<SourceSpan>, help: Option<String>| ExperimentError::Yaml {
             message,
             text: Arc::new(NamedSource::new(name, text.to_owned())),
-            place: place.map(|offset| word_at(text, offset)),
+            place,
             help,
         };
+        let places = Places::of(text);
+        if let Some((key, _, again)) = &places.repeated {
+            return Err(refuse(format!("`{key}` is given twice"), Some(again.clone().into()), None));
+        }
         let experiment: Self = serde_yaml::from_str(text).map_err(|error| {
             let message = error.to_string();
-            let place = error.location().map(|location| location.index());
+            let place = error.location().map(|location| word_at(text, location.index()));
             let help = suggestion(&message);
-            refuse(without_place(&message), place, help)
+            refuse(in_words(without_place(&message)), place, help)
         })?;
         match experiment.out_of_range() {
-            Some((key, range)) => Err(refuse(format!("`{key}` must be {range}"), place_of(text, key), None)),
+            Some(fault) => {
+                let place = places.get(fault.key).map(|place| place.value.clone().into());
+                Err(refuse(fault.message, place, fault.help))
+            }
             None => Ok(experiment),
         }
     }
 }
 
-/// Where a dotted key stands: each part is searched after the one before it, which is exact for
-/// keys that no value of the file repeats.
-fn place_of(text: &str, key: &str) -> Option<usize> {
-    key.split('.').try_fold(0, |from, part| {
-        let offset = text[from..].find(&format!("{part}:"))?;
-        Some(from + offset)
-    })
+/// The text of an experiment file, or the one that the binary carries.
+///
+/// # Errors
+/// A file that cannot be read, or is no text.
+pub(super) fn source(path: &Path) -> Result<Source, ExperimentError> {
+    match builtin::text(path) {
+        Some(text) if !path.exists() => Ok(Source::new(path.display().to_string(), text)),
+        _ => Ok(Source::read(path)?),
+    }
 }
 
 /// The message without the line and column at its end: the snippet shows them.
-fn without_place(message: &str) -> String {
-    message.split(" at line ").next().unwrap_or(message).to_owned()
+fn without_place(message: &str) -> &str {
+    message.split(" at line ").next().unwrap_or(message)
 }
 
-/// The word at an offset, for the caret.
-fn word_at(text: &str, offset: usize) -> SourceSpan {
-    let rest = text.get(offset..).unwrap_or("");
-    let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-    (offset.min(text.len()), length.max(1).min(text.len().saturating_sub(offset))).into()
+/// A message of serde's without the names of Rust's types.
+pub(super) fn in_words(message: &str) -> String {
+    let Some((found, expected)) = message.split_once(", expected ") else { return message.to_owned() };
+    let plain = match expected {
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number, at least 0",
+        "f32" | "f64" => "a number",
+        "a boolean" => "`true` or `false`",
+        "a string" | "path string" => "a text",
+        "a map" => "keys with values",
+        "a sequence" => "a list",
+        _ if expected.starts_with("struct ") => "keys with values",
+        other => other,
+    };
+    let found = found.replace("unit value", "nothing").replace("sequence", "a list").replace(": map", ": keys");
+    format!("{found}, expected {plain}")
+}
+
+/// The word at a character, for the caret.
+fn word_at(text: &str, index: usize) -> SourceSpan {
+    let offset = text.char_indices().nth(index).map_or(text.len(), |(offset, _)| offset);
+    let rest = &text[offset..];
+    let word = rest.find(|c: char| !c.is_alphanumeric() && !"_-.".contains(c)).unwrap_or(rest.len());
+    let first = rest.chars().next().map_or(0, char::len_utf8);
+    (offset, word.max(first)).into()
 }
 
 /// "did you mean" for a message that names an unknown field and the known ones, all in backticks.
@@ -103,10 +139,54 @@ mod tests {
     fn bad_values_are_refused_at_their_key() {
         let (message, _, offset) = refused("train: {batch_size: 8, optimizer: {learning_rate: .nan}}");
         assert_eq!(message, "`train.optimizer.learning_rate` must be greater than 0");
-        assert_eq!(offset, 70);
+        assert_eq!(offset, 85);
         for rest in ["train: {epochs: 0}", "train: {batch_size: -1}", "train: {schedule: {kind: cosin}}", "- 1"] {
             refused(rest);
         }
         assert!(Experiment::parse("a.yaml", "").is_err());
+    }
+
+    #[test]
+    fn every_text_is_answered_soon() {
+        let params = "model: m\ndata: {name: digits}\nparams: ";
+        let laughs: String = (1..30).map(|i| format!("  a{i}: &a{i} [*a{0}, *a{0}, *a{0}, *a{0}]\n", i - 1)).collect();
+        let texts = [
+            format!("{params}{}{}", "[".repeat(16_000), "]".repeat(16_000)),
+            format!("{params}{}", "{a: ".repeat(8_000)),
+            "? ".repeat(16_000),
+            "- ".repeat(16_000),
+            format!("{params}\n  a0: &a0 [x, x]\n{laughs}"),
+            format!(
+                "{{model: m, params: {{{} a: 1, a: 2}}}}",
+                (0..2_500).map(|i| format!("a{i}: 1,")).collect::<String>()
+            ),
+            "x".repeat(1 << 20),
+        ];
+        for text in texts {
+            let start = std::time::Instant::now();
+            let error = Experiment::parse("a.yaml", &text).unwrap_err();
+            let mut shown = String::new();
+            miette::GraphicalReportHandler::new().render_report(&mut shown, &error).unwrap();
+            assert!(start.elapsed().as_secs() < 10, "{:?} for {}", start.elapsed(), &text[..60]);
+        }
+    }
+
+    #[test]
+    fn types_are_named_in_words_and_found_behind_other_letters() {
+        let (message, _, offset) = refused("params: {α: 'é'}\ntrain: {epochs: many}");
+        assert_eq!(
+            message,
+            "train.epochs: invalid type: string \"many\", expected a whole number from 0 to 4294967295"
+        );
+        assert_eq!(offset, 72);
+        let (message, ..) = refused("params: {depth: }");
+        assert!(message.starts_with("params.depth: invalid type: nothing, expected a number"), "{message}");
+        let (message, ..) = refused("params: {depth: 99999999999999999999}");
+        assert!(message.contains("too large"), "{message}");
+        let (message, _, offset) = refused("params: {depth: 1, depth: 2}");
+        assert_eq!((message.as_str(), offset), ("`params.depth` is given twice", 54));
+        let error = Experiment::parse("a.yaml", "model: m.vitx\ndata: {name: digit}").unwrap_err();
+        assert_eq!(error.labels().unwrap().next().unwrap().offset(), 27);
+        assert!(error.help().unwrap().to_string().starts_with("did you mean `digits`?"));
     }
 }

@@ -1,11 +1,12 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
+use miette::Diagnostic;
 use serde::{Deserialize, Serialize};
 
 use super::sweep::{Rule, Stopping, Strategy};
 use crate::{
     backend::AdamW,
-    data::{Augmentation, DataOptions},
+    data::{Augmentation, DataOptions, sources},
     dsl,
     train::Schedule,
 };
@@ -163,10 +164,22 @@ fn tenth() -> f64 {
     0.1
 }
 
+/// What is wrong with the value of a dotted key.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub key: &'static str,
+    pub message: String,
+    pub help: Option<String>,
+}
+
 impl Experiment {
-    /// The dotted key whose value is out of range, and the range, if there is one.
-    pub(super) fn out_of_range(&self) -> Option<(&'static str, &'static str)> {
+    /// A key whose value is of the right type, but cannot be.
+    pub(super) fn out_of_range(&self) -> Option<Fault> {
         let Self { data, train, augmentation, .. } = self;
+        if let Err(error) = sources::find(&data.name) {
+            let help = error.help().map(|help| help.to_string());
+            return Some(Fault { key: "data.name", message: error.to_string(), help });
+        }
         let Optimizer { learning_rate, weight_decay, beta_1, beta_2, epsilon } = train.optimizer;
         let positive = |value: f32| value > 0.0 && value.is_finite();
         let not_negative = |value: f32| value >= 0.0 && value.is_finite();
@@ -191,6 +204,11 @@ impl Experiment {
             ("train.schedule.warmup_epochs", not_negative(train.schedule.warmup_epochs), "at least 0"),
             ("train.schedule.final_fraction", (0.0..=1.0).contains(&train.schedule.final_fraction), "from 0 to 1"),
         ];
-        checks.into_iter().find(|(_, fine, _)| !fine).map(|(key, _, range)| (key, range))
+        let fault = |(key, _, range): (&'static str, bool, &str)| Fault {
+            key,
+            message: format!("`{key}` must be {range}"),
+            help: None,
+        };
+        checks.into_iter().find(|(_, fine, _)| !fine).map(fault)
     }
 }

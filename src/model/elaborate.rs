@@ -1,18 +1,22 @@
 //! From a syntax tree to an [`Architecture`].
 
+mod block;
 mod layer_call;
+mod model;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use layer_call::Given;
 
 use super::{
-    Architecture, ImageSpec, LayerNode, MAX_LAYERS, MAX_PARAMETERS,
-    evaluate::{Bound, Scope, value},
-    layers::{Arguments, LAYERS},
-    names::{Names, Style},
+    Architecture, ImageSpec, LayerNode, MAX_LAYERS,
+    evaluate::{Bound, Causes, Scope, value},
+    layers::LAYERS,
+    names::Names,
 };
 use crate::dsl::{
     self, Diagnostics, Problem, Source, Value, parse_tolerant,
-    syntax::{Argument, Body, Definition, DefinitionKind, Expr, ExprKind, File, Name, Span, StatementKind},
+    syntax::{Body, Definition, Expr, ExprKind, File, Name, Span, StatementKind},
 };
 
 /// The standard blocks, which a file can replace.
@@ -39,7 +43,9 @@ pub fn elaborate(
     let prelude = dsl::parse(&Source::new("prelude.vitx", PRELUDE))?;
     let mut elaborator = Elaborator {
         file: &file,
-        prelude: &prelude,
+        own: block::by_name(&file),
+        standard: block::by_name(&prelude),
+        expanded: HashSet::new(),
         problems,
         globals: Scope::new(),
         names: Names::default(),
@@ -62,6 +68,8 @@ struct Tensor {
     shape: Vec<usize>,
     /// Where it arose.
     span: Span,
+    /// What from outside its shape depends on.
+    causes: Causes,
 }
 
 /// A node whose path is not settled yet.
@@ -72,9 +80,13 @@ struct Pending {
 
 struct Elaborator<'a> {
     file: &'a File,
-    prelude: &'a File,
+    /// The blocks of the file by name, and the standard ones.
+    own: HashMap<&'a str, &'a Definition>,
+    standard: HashMap<&'a str, &'a Definition>,
+    /// The blocks of the file that were followed.
+    expanded: HashSet<&'a str>,
     problems: Vec<Problem>,
-    globals: Scope,
+    globals: Scope<'static>,
     names: Names,
     nodes: Vec<Pending>,
     tensors: Vec<Tensor>,
@@ -116,136 +128,35 @@ impl<'a> Elaborator<'a> {
         Problem::new(code, message).label(self.at(span), label)
     }
 
-    fn value(&mut self, expr: &Expr, scope: &Scope) -> Option<Value> {
+    fn value(&mut self, expr: &Expr, scope: &Scope) -> Option<(Value, Causes)> {
         match value(expr, scope) {
             Ok(value) => Some(value),
             Err(problem) => {
                 let site = self.site;
                 self.problems.extend(problem.map(|problem| match site {
-                    Some(span) => Problem::new(problem.code(), problem.message()).label(span, "in this block"),
-                    None => problem,
+                    Some(span) => problem.moved_to(span, "in this block"),
+                    None => *problem,
                 }));
                 None
             }
         }
     }
 
-    fn model(&mut self, overrides: &BTreeMap<String, Value>, data: &ImageSpec) -> Option<Architecture> {
-        let mut models = self.file.definitions.iter().filter(|definition| definition.kind == DefinitionKind::Model);
-        let Some(model) = models.next() else {
-            if self.problems.is_empty() {
-                self.report(
-                    Problem::new("vitx::model", "the file defines no model").help("begin with `model name { .. }`"),
-                );
-            }
-            return None;
-        };
-        for other in models {
-            let problem =
-                self.problem("vitx::model", "a file defines one model", other.name.span, "this is a second one");
-            self.report(problem.label(model.name.span, "the first one"));
-        }
-        let size = |size: usize| Bound::Value(Value::Int(size as i64));
-        if data.height == data.width {
-            self.globals.insert("image_size".into(), size(data.height));
-        }
-        self.globals.insert("channels".into(), size(data.channels));
-        self.globals.insert("num_classes".into(), size(data.num_classes));
-
-        let mut scope = self.globals.clone();
-        let mut bindings = BTreeMap::new();
-        for parameter in &model.parameters {
-            let name = &parameter.name.text;
-            let bound = match (overrides.get(name), &parameter.default) {
-                (Some(value), _) => Some(value.clone()),
-                (None, Some(default)) => self.value(default, &scope),
-                (None, None) => match scope.get(name) {
-                    Some(Bound::Value(value)) => Some(value.clone()),
-                    _ => {
-                        let message = format!("parameter `{name}` has no value");
-                        let problem = self.problem(
-                            "vitx::parameter",
-                            message,
-                            parameter.span,
-                            "needs a default, or a value from outside",
-                        );
-                        self.report(problem.help(format!("give it with `--param {name}=VALUE`")));
-                        None
-                    }
-                },
-            };
-            if let Some(value) = bound {
-                scope.insert(name.clone(), Bound::Value(value.clone()));
-                bindings.insert(name.clone(), value);
-            } else {
-                // What depends on it stays silent: the tensor it pretends to be is reported already.
-                scope.insert(name.clone(), Bound::Tensor(None));
-            }
-        }
-        for name in
-            overrides.keys().filter(|name| !model.parameters.iter().any(|parameter| parameter.name.text == **name))
-        {
-            let known = model.parameters.iter().map(|parameter| parameter.name.text.as_str());
-            let message = format!("model `{}` has no parameter `{name}`", model.name.text);
-            let problem = self.problem("vitx::parameter", message, model.name.span, "this model");
-            self.report(problem.suggest(name, known));
-        }
-
-        let mut number = |name: &str, otherwise: usize| match scope.get(name) {
-            Some(Bound::Value(Value::Int(value))) if (1..=1 << 20).contains(value) => Some(*value as usize),
-            Some(Bound::Value(value)) => {
-                let message = format!("`{name}` is {value}, not a whole number from 1 to {}", 1 << 20);
-                self.problems.push(Problem::new("vitx::parameter", message).label(model.name.span, "in this model"));
-                None
-            }
-            _ => Some(otherwise),
-        };
-        let (height, width) = match scope.contains_key("image_size") {
-            true => number("image_size", data.height).map(|size| (size, size))?,
-            false => (data.height, data.width),
-        };
-        let (channels, num_classes) = (number("channels", data.channels)?, number("num_classes", data.num_classes)?);
-        for (name, expected) in [("channels", data.channels), ("num_classes", data.num_classes)] {
-            let given = if name == "channels" { channels } else { num_classes };
-            if given < expected || name == "channels" && given != expected {
-                let message = format!("the model has {name} = {given}, the data set {expected}");
-                self.problems.push(Problem::new("vitx::parameter", message).label(model.name.span, "this model"));
-            }
-        }
-
-        let image_shape = [height, width, channels];
-        self.tensors.push(Tensor { shape: image_shape.to_vec(), span: model.name.span });
-        let output = self.body(&model.body, Some(0), None, &mut scope)?;
-        let shape = &self.tensors[output].shape;
-        if *shape != [num_classes] {
-            let message = format!("the network ends in shape {shape:?}, not in logits of shape [{num_classes}]");
-            let origin = self.tensors[output].span;
-            let problem = self.problem("vitx::shape", message, origin, format!("gives {shape:?}"));
-            self.report(problem.help("end with `dense(num_classes)`"));
-        }
-        let paths = self.names.paths();
-        let nodes: Vec<LayerNode> = std::mem::take(&mut self.nodes)
-            .into_iter()
-            .map(|pending| LayerNode { path: paths[pending.name].clone(), ..pending.node })
-            .collect();
-        let parameters = nodes.iter().flat_map(|node| node.layer.parameters());
-        let total = parameters.fold(0_usize, |total, parameter| total.saturating_add(parameter.len()));
-        if total > MAX_PARAMETERS {
-            let message = format!("the network has {total} parameters, more than {MAX_PARAMETERS}");
-            let problem = self.problem("vitx::size", message, model.name.span, "this model");
-            self.report(problem);
-        }
-        Some(Architecture { name: model.name.text.clone(), image_shape, num_classes, bindings, nodes, output })
+    fn bound(&mut self, expr: &Expr, scope: &Scope) -> Bound {
+        self.value(expr, scope).map_or(Bound::Unknown, |(value, causes)| Bound::Value(value, causes))
     }
 
     fn body(&mut self, body: &Body, start: Current, parent: Option<usize>, scope: &mut Scope) -> Current {
         let mut current = start;
         for statement in &body.statements {
+            if !self.step(statement.span) {
+                return None;
+            }
             match &statement.kind {
                 StatementKind::Invalid => current = None,
                 StatementKind::Let { name, value } => {
                     let bound = if self.is_value(value, scope) {
-                        self.value(value, scope).map_or(Bound::Tensor(None), Bound::Value)
+                        self.bound(value, scope)
                     } else {
                         let naming = Naming { label: Some(name), parent, numbered: false };
                         Bound::Tensor(self.apply(value, current, naming, scope))
@@ -267,22 +178,27 @@ impl<'a> Elaborator<'a> {
             ExprKind::Literal(_) | ExprKind::List(_) | ExprKind::Negate(_) | ExprKind::Chain { .. } => true,
             ExprKind::Group(inner) => self.is_value(inner, scope),
             ExprKind::Call { name, arguments } => {
-                arguments.is_empty() && matches!(scope.get(&name.text), Some(Bound::Value(_)))
+                arguments.is_empty() && matches!(scope.get(&name.text), Some(Bound::Value(..) | Bound::Unknown))
             }
             _ => false,
         }
     }
 
-    /// The tensor that a piece of network makes of the current one. Without a current tensor
-    /// (something before went wrong) names and arguments are checked all the same.
-    fn apply(&mut self, expr: &Expr, current: Current, naming: Naming, scope: &Scope) -> Current {
+    /// Counts a step of the expansion; false where there have been too many.
+    fn step(&mut self, span: Span) -> bool {
         self.steps += 1;
         if self.steps > MAX_STEPS && !self.full {
             self.full = true;
-            let problem = self.problem("vitx::size", "the network is too large", expr.span, "expanding this");
+            let problem = self.problem("vitx::size", "the network is too large", span, "expanding this");
             self.report(problem.help(format!("a network has at most {MAX_LAYERS} layers")));
         }
-        if self.full {
+        !self.full
+    }
+
+    /// The tensor that a piece of network makes of the current one. Without a current tensor
+    /// (something before went wrong) names and arguments are checked all the same.
+    fn apply(&mut self, expr: &Expr, current: Current, naming: Naming, scope: &Scope) -> Current {
+        if !self.step(expr.span) {
             return None;
         }
         match &expr.kind {
@@ -294,12 +210,12 @@ impl<'a> Elaborator<'a> {
                     self.apply(part, current, naming, scope)
                 })
             }
-            ExprKind::Branch(body) => self.body(body, current, naming.parent, &mut scope.clone()),
+            ExprKind::Branch(body) => self.body(body, current, naming.parent, &mut Scope::within(scope)),
             ExprKind::Residual(body) => {
-                let result = self.body(body, current, naming.parent, &mut scope.clone());
+                let result = self.body(body, current, naming.parent, &mut Scope::within(scope));
                 let add = LAYERS.iter().find(|layer| layer.name == "add")?;
                 let (input, result) = (current?, result?);
-                self.layer(add, Arguments::default(), &[result, input], Naming::plain(naming.parent), expr.span)
+                self.layer(add, Given::default(), &[result, input], Naming::plain(naming.parent), expr.span)
             }
             ExprKind::Repeat { repeated, count } => self.repeat(repeated, count, current, naming, scope),
             ExprKind::Call { name, arguments } => self.call(name, arguments, expr.span, current, naming, scope),
@@ -313,14 +229,21 @@ impl<'a> Elaborator<'a> {
     }
 
     fn repeat(&mut self, repeated: &Expr, count: &Expr, current: Current, naming: Naming, scope: &Scope) -> Current {
-        let times = match self.value(count, scope)? {
-            Value::Int(times) if (0..=MAX_LAYERS as i64).contains(&times) => times,
-            other => {
+        let times = match self.value(count, scope) {
+            Some((Value::Int(times), _)) if (0..=MAX_LAYERS as i64).contains(&times) => Some(times),
+            Some((other, causes)) => {
                 let message = format!("a repeat count is a whole number from 0 to {MAX_LAYERS}, not {other}");
-                let problem = self.problem("vitx::repeat", message, count.span, "this count");
+                let problem = self.problem("vitx::repeat", message, count.span, "this count").causes(causes);
                 self.report(problem);
-                return None;
+                None
             }
+            None => None,
+        };
+        let Some(times @ 1..) = times else {
+            // What is repeated is checked, however often that is.
+            let hidden = self.hidden();
+            self.apply(repeated, None, Naming::plain(hidden), scope);
+            return times.and(current);
         };
         let mut current = current;
         for _ in 0..times {
@@ -332,164 +255,5 @@ impl<'a> Elaborator<'a> {
             }
         }
         current
-    }
-
-    fn call(
-        &mut self,
-        name: &Name,
-        arguments: &[Argument],
-        span: Span,
-        current: Current,
-        naming: Naming,
-        scope: &Scope,
-    ) -> Current {
-        if let (Some(Bound::Tensor(tensor)), true) = (scope.get(&name.text), arguments.is_empty()) {
-            return *tensor;
-        }
-        let find = |file: &'a File| {
-            let blocks = file.definitions.iter().filter(|definition| definition.kind == DefinitionKind::Block);
-            blocks.into_iter().find(|definition| definition.name.text == name.text)
-        };
-        if let Some(block) = find(self.file) {
-            return self.block(block, false, arguments, span, current, naming, scope);
-        }
-        if let Some(layer) = LAYERS.iter().find(|layer| layer.name == name.text) {
-            return self.layer_call(layer, arguments, span, current, naming, scope);
-        }
-        if let Some(block) = find(self.prelude) {
-            return self.block(block, true, arguments, span, current, naming, scope);
-        }
-        let tensors =
-            scope.iter().filter(|(_, bound)| matches!(bound, Bound::Tensor(_))).map(|(name, _)| name.as_str());
-        let blocks = self.file.definitions.iter().chain(&self.prelude.definitions);
-        let blocks =
-            blocks.filter(|definition| definition.kind == DefinitionKind::Block).map(|block| block.name.text.as_str());
-        let mut names: Vec<&str> = LAYERS.iter().map(|layer| layer.name).chain(blocks).chain(tensors).collect();
-        names.sort_unstable();
-        let problem =
-            self.problem("vitx::name", format!("there is no layer or block `{}`", name.text), name.span, "not known");
-        let problem = problem.suggest(&name.text, names);
-        self.report(problem);
-        None
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn block(
-        &mut self,
-        block: &'a Definition,
-        standard: bool,
-        arguments: &[Argument],
-        span: Span,
-        current: Current,
-        naming: Naming,
-        scope: &Scope,
-    ) -> Current {
-        let name = &block.name.text;
-        if self.blocks.contains(name) || self.blocks.len() >= MAX_DEPTH {
-            let chain = self.blocks.iter().chain([name]).map(String::as_str).collect::<Vec<_>>().join(" -> ");
-            let problem =
-                self.problem("vitx::recursion", format!("block `{name}` contains itself: {chain}"), span, "here");
-            self.report(problem);
-            return None;
-        }
-        let given =
-            self.assign(name, &block.parameters.iter().map(|p| p.name.text.as_str()).collect::<Vec<_>>(), arguments)?;
-        let mut inner = self.globals.clone();
-        let mut complete = true;
-        for parameter in &block.parameters {
-            let key = parameter.name.text.as_str();
-            let value = match (given.get(key), &parameter.default) {
-                (Some(argument), _) => self.value(&argument.value, scope),
-                (None, Some(default)) => {
-                    let site = self.site;
-                    if standard && site.is_none() {
-                        self.site = Some(span);
-                    }
-                    let value = self.value(default, &inner);
-                    self.site = site;
-                    value
-                }
-                (None, None) => {
-                    let problem = self.problem(
-                        "vitx::argument",
-                        format!("`{name}` needs `{key}`"),
-                        span,
-                        format!("`{key}` is missing"),
-                    );
-                    self.report(problem);
-                    None
-                }
-            };
-            complete &= value.is_some();
-            inner.insert(key.to_owned(), value.map_or(Bound::Tensor(None), Bound::Value));
-        }
-        if !complete {
-            return None;
-        }
-        let instance = self.instance(name, naming)?;
-        let site = self.site;
-        if standard && site.is_none() {
-            self.site = Some(span);
-        }
-        self.blocks.push(name.clone());
-        let result = self.body(&block.body, current, Some(instance), &mut inner);
-        self.blocks.pop();
-        self.site = site;
-        result
-    }
-
-    /// Which argument goes to which parameter.
-    fn assign<'e>(
-        &mut self,
-        callee: &str,
-        parameters: &[&str],
-        arguments: &'e [Argument],
-    ) -> Option<BTreeMap<String, &'e Argument>> {
-        let mut given: BTreeMap<String, &Argument> = BTreeMap::new();
-        let mut fine = true;
-        for (index, argument) in arguments.iter().enumerate() {
-            let name = match &argument.name {
-                Some(name) if parameters.contains(&name.text.as_str()) => name.text.clone(),
-                Some(name) => {
-                    let message = format!("`{callee}` has no argument `{}`", name.text);
-                    let problem = self.problem("vitx::argument", message, name.span, "not known");
-                    let problem = problem.suggest(&name.text, parameters.iter().copied());
-                    self.report(problem);
-                    fine = false;
-                    continue;
-                }
-                None if index < parameters.len() => parameters[index].to_owned(),
-                None => {
-                    let message = format!("`{callee}` takes at most {} arguments", parameters.len());
-                    let problem = self.problem("vitx::argument", message, argument.span, "one too many");
-                    self.report(problem);
-                    fine = false;
-                    continue;
-                }
-            };
-            if let Some(before) = given.insert(name.clone(), argument) {
-                let problem =
-                    self.problem("vitx::argument", format!("`{name}` is given twice"), argument.span, "again");
-                let problem = problem.label(self.at(before.span), "first");
-                self.report(problem);
-                fine = false;
-            }
-        }
-        fine.then_some(given)
-    }
-
-    fn instance(&mut self, kind: &str, naming: Naming) -> Option<usize> {
-        let (base, style) = match (naming.label, naming.numbered) {
-            (Some(label), false) => (label.text.as_str(), Style::Label),
-            (Some(label), true) => (label.text.as_str(), Style::Numbered),
-            (None, true) => (kind, Style::Numbered),
-            (None, false) => (kind, Style::Kind),
-        };
-        let added = self.names.add(naming.parent, base, style);
-        if let (None, Some(label)) = (added, naming.label) {
-            let problem = self.problem("vitx::name", format!("`{base}` names two layers"), label.span, "named again");
-            self.report(problem);
-        }
-        added
     }
 }

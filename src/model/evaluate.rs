@@ -1,73 +1,198 @@
 //! Arithmetic on the values of the language.
 
-use std::collections::HashMap;
+use std::{cell::Cell, collections::HashMap, rc::Rc};
 
 use crate::dsl::{
     Problem, Value,
     syntax::{Expr, ExprKind, Operator},
 };
 
-/// Longest list that is kept.
+/// Most items of a list, those of the lists in it counted.
 const MAX_LIST: usize = 4096;
+
+/// Deepest lists in lists.
+const MAX_LIST_DEPTH: usize = 8;
+
+/// How many values may be read for one text, items of lists counted.
+const MAX_WORK: usize = 50_000_000;
+
+/// How many names are compared with misspelt ones for one text.
+const MAX_COMPARED: usize = 500_000;
+
+/// Parameters that were set from outside the text, as a set of bits: what a value depends on.
+/// Those beyond the 64th have no bit, and are not named as causes.
+pub type Causes = u64;
 
 /// What a name stands for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Bound {
-    Value(Value),
+    Value(Value, Causes),
     /// A tensor by number; `None` when it could not be made, which was reported.
     Tensor(Option<usize>),
+    /// A value that cannot be had, which was reported or is of no matter.
+    Unknown,
 }
 
-pub type Scope = HashMap<String, Bound>;
+/// Names and what they stand for, within those of an enclosing scope.
+#[derive(Debug)]
+pub struct Scope<'o> {
+    outer: Option<&'o Scope<'o>>,
+    names: HashMap<String, Bound>,
+    left: Rc<Left>,
+}
 
-/// The value of an expression.
+/// What one text may still ask for.
+#[derive(Debug)]
+struct Left {
+    work: Cell<usize>,
+    compared: Cell<usize>,
+}
+
+/// Takes so much of what is left; false when there is not as much.
+fn take(left: &Cell<usize>, units: usize) -> bool {
+    let before = left.get();
+    left.set(before.saturating_sub(units));
+    before >= units
+}
+
+impl<'o> Scope<'o> {
+    pub fn new() -> Self {
+        let left = Left { work: Cell::new(MAX_WORK), compared: Cell::new(MAX_COMPARED) };
+        Self { outer: None, names: HashMap::new(), left: Rc::new(left) }
+    }
+
+    /// A scope of a block: only `globals` are seen.
+    pub fn of_block(globals: &Scope<'_>) -> Self {
+        Self { outer: None, names: globals.names.clone(), left: globals.left.clone() }
+    }
+
+    pub fn within(outer: &'o Scope<'o>) -> Self {
+        Self { outer: Some(outer), names: HashMap::new(), left: outer.left.clone() }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Bound> {
+        self.names.get(name).or_else(|| self.outer?.get(name))
+    }
+
+    pub fn insert(&mut self, name: impl Into<String>, bound: Bound) {
+        self.names.insert(name.into(), bound);
+    }
+
+    /// All names, inner ones first; an outer one of the same name comes again.
+    pub fn iter(&self) -> Box<dyn Iterator<Item = (&str, &Bound)> + '_> {
+        let own = self.names.iter().map(|(name, bound)| (name.as_str(), bound));
+        match self.outer {
+            Some(outer) => Box::new(own.chain(outer.iter())),
+            None => Box::new(own),
+        }
+    }
+
+    /// Adds "did you mean" by the nearest of `names`, while there is time for that.
+    pub fn suggest<'n>(&self, problem: Problem, name: &str, names: impl Iterator<Item = &'n str>) -> Problem {
+        if self.left.compared.get() == 0 {
+            return problem;
+        }
+        let mut names: Vec<&str> = names.collect();
+        names.sort_unstable();
+        take(&self.left.compared, names.len());
+        problem.suggest(name, names)
+    }
+}
+
+/// The value of an expression, and what from outside it depends on.
 ///
 /// # Errors
 /// The problem, or `None` where it was reported already.
-pub fn value(expr: &Expr, scope: &Scope) -> Result<Value, Option<Problem>> {
-    let problem = |message: String, label: &str| Problem::new("vitx::value", message).label(expr.span, label);
+pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Box<Problem>>> {
+    let problem = |message: String, label: &str| Box::new(Problem::new("vitx::value", message).label(expr.span, label));
+    if !take(&scope.left.work, 1) {
+        return Err(Some(exhausted()));
+    }
     match &expr.kind {
-        ExprKind::Literal(value) => Ok(value.clone()),
+        ExprKind::Literal(value) => copy(value, 0, scope),
         ExprKind::Group(inner) => value(inner, scope),
-        ExprKind::List(items) if items.len() > MAX_LIST => {
-            Err(Some(problem(format!("a list has at most {MAX_LIST} items"), "this one is longer")))
+        ExprKind::List(items) => list(items, scope).map_err(|error| match error {
+            Fault::Item(problem) => problem,
+            Fault::Large => Some(problem(
+                format!("a list has at most {MAX_LIST} items in all, and lists in it to a depth of {MAX_LIST_DEPTH}"),
+                "this one is larger",
+            )),
+        }),
+        ExprKind::Negate(inner) => {
+            let (number, causes) = value(inner, scope)?;
+            let negative = match number {
+                Value::Int(number) => number
+                    .checked_neg()
+                    .map(Value::Int)
+                    .ok_or_else(|| problem(format!("-({number}) is too large a number"), "here"))?,
+                Value::Float(number) => Value::Float(-number),
+                other => return Err(Some(problem(format!("{} has no negative", other.kind()), "expected a number"))),
+            };
+            Ok((negative, causes))
         }
-        ExprKind::List(items) => {
-            Ok(Value::List(items.iter().map(|item| value(item, scope)).collect::<Result<_, _>>()?))
-        }
-        ExprKind::Negate(inner) => match value(inner, scope)? {
-            Value::Int(number) => number
-                .checked_neg()
-                .map(Value::Int)
-                .ok_or_else(|| Some(problem("the number is too large".into(), "here"))),
-            Value::Float(number) => Ok(Value::Float(-number)),
-            other => Err(Some(problem(format!("{} has no negative", other.kind()), "expected a number"))),
-        },
         ExprKind::Chain { first, rest } => {
-            let mut total = value(first, scope)?;
+            let (mut total, mut causes) = value(first, scope)?;
             for (operator, operand) in rest {
-                let right = value(operand, scope)?;
+                let (right, others) = value(operand, scope)?;
+                causes |= others;
                 total = combine(*operator, &total, &right)
-                    .map_err(|message| Some(problem(message, "in this expression")))?;
+                    .map_err(|message| Some(Box::new(problem(message, "in this expression").causes(causes))))?;
             }
-            Ok(total)
+            Ok((total, causes))
         }
         ExprKind::Call { name, arguments } if arguments.is_empty() => match scope.get(&name.text) {
-            Some(Bound::Value(value)) => Ok(value.clone()),
-            Some(Bound::Tensor(_)) => {
+            Some(Bound::Value(value, causes)) => copy(value, *causes, scope),
+            Some(Bound::Tensor(Some(_))) => {
                 Err(Some(problem(format!("`{}` is a tensor, not a value", name.text), "expected a value")))
             }
+            Some(Bound::Tensor(None) | Bound::Unknown) => Err(None),
             None => {
-                let names =
-                    scope.iter().filter(|(_, bound)| matches!(bound, Bound::Value(_))).map(|(name, _)| name.as_str());
-                let mut names: Vec<&str> = names.collect();
-                names.sort_unstable();
+                let names = scope.iter().filter(|(_, bound)| matches!(bound, Bound::Value(..) | Bound::Unknown));
                 let problem = Problem::new("vitx::name", format!("there is no parameter `{}`", name.text));
-                Err(Some(problem.label(name.span, "not defined here").suggest(&name.text, names)))
+                let problem = problem.label(name.span, "not defined here");
+                Err(Some(Box::new(scope.suggest(problem, &name.text, names.map(|(name, _)| name)))))
             }
         },
         _ => Err(Some(problem("a layer is not a value".into(), "expected a value"))),
     }
+}
+
+fn exhausted() -> Box<Problem> {
+    Box::new(Problem::new("vitx::size", "the values of this text take too long to work out"))
+}
+
+/// A copy of a value, whose work is counted.
+fn copy(value: &Value, causes: Causes, scope: &Scope) -> Result<(Value, Causes), Option<Box<Problem>>> {
+    let units = match value {
+        Value::Str(text) => text.len() / 16,
+        Value::List(_) => value.items(),
+        _ => 0,
+    };
+    if !take(&scope.left.work, units) {
+        return Err(Some(exhausted()));
+    }
+    Ok((value.clone(), causes))
+}
+
+enum Fault {
+    Item(Option<Box<Problem>>),
+    Large,
+}
+
+fn list(items: &[Expr], scope: &Scope) -> Result<(Value, Causes), Fault> {
+    let mut values = Vec::new();
+    let (mut count, mut depth, mut causes) = (0_usize, 0, 0);
+    for item in items {
+        let (value, others) = value(item, scope).map_err(Fault::Item)?;
+        count += 1 + value.items();
+        depth = depth.max(value.depth());
+        if count > MAX_LIST || depth >= MAX_LIST_DEPTH {
+            return Err(Fault::Large);
+        }
+        causes |= others;
+        values.push(value);
+    }
+    Ok((Value::List(values), causes))
 }
 
 /// Whole numbers stay whole where the result is; a whole number and a fraction give a fraction.
@@ -81,8 +206,9 @@ fn combine(operator: Operator, left: &Value, right: &Value) -> Result<Value, Str
             Operator::Add => a.checked_add(*b),
             Operator::Subtract => a.checked_sub(*b),
             Operator::Multiply => a.checked_mul(*b),
-            Operator::Remainder => a.checked_rem(*b),
-            Operator::Divide if a.checked_rem(*b) == Some(0) => a.checked_div(*b),
+            // The one remainder that overflows, by -1, is 0.
+            Operator::Remainder => Some(a.wrapping_rem(*b)),
+            Operator::Divide if a.wrapping_rem(*b) == 0 => a.checked_div(*b),
             Operator::Divide => return Ok(Value::Float(*a as f64 / *b as f64)),
         };
         return exact.map(Value::Int).ok_or_else(|| format!("{a} {symbol} {b} is too large a number"));
@@ -100,5 +226,5 @@ fn combine(operator: Operator, left: &Value, right: &Value) -> Result<Value, Str
         Operator::Divide => a / b,
         Operator::Remainder => a % b,
     };
-    if result.is_finite() { Ok(Value::Float(result)) } else { Err(format!("{a} {symbol} {b} has no value")) }
+    if result.is_finite() { Ok(Value::Float(result)) } else { Err(format!("{left} {symbol} {right} has no value")) }
 }

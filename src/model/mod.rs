@@ -5,11 +5,13 @@ mod architecture;
 mod elaborate;
 mod evaluate;
 pub mod layers;
+mod listing;
 mod names;
 mod summary;
 
 pub use architecture::{Architecture, LayerNode};
 pub use elaborate::elaborate;
+pub use listing::{LayerListing, ModelListing};
 pub use summary::{Row, Summary};
 
 /// What a data set says about its images. Sizes in pixels.

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::{StepGraph, inputs, ordered};
-use crate::graph::operation;
+use crate::{diagram::Diagram, graph::operation};
 
 /// A graph as a list of nodes, each after those it depends on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -93,9 +93,9 @@ impl Entry {
     }
 
     /// Numbers of the nodes that this one takes, each once.
-    fn sources(&self) -> Vec<&str> {
-        let mut sources: Vec<&str> =
-            self.inputs.iter().map(|input| input[1..].split('.').next().unwrap_or_default()).collect();
+    fn sources(&self) -> Vec<usize> {
+        let number = |input: &String| input[1..].split('.').next()?.parse().ok();
+        let mut sources: Vec<usize> = self.inputs.iter().filter_map(number).collect();
         sources.dedup();
         sources
     }
@@ -113,30 +113,13 @@ impl Listing {
         text
     }
 
-    /// Graphviz.
-    pub fn dot(&self) -> String {
-        self.drawn("digraph {\n  rankdir=TB; node [shape=box];\n", "}\n", " -> ", |entry| {
-            let label = entry.name.as_deref().unwrap_or(&entry.operator);
-            format!("[label=\"{}\\n{}\"]", label.replace('"', "\\\""), entry.shape_text())
-        })
-    }
-
-    /// A Mermaid flowchart.
-    pub fn mermaid(&self) -> String {
-        self.drawn("flowchart TB\n", "", " --> ", |entry| {
-            let label = entry.name.as_deref().unwrap_or(&entry.operator);
-            format!("[\"{}<br>{}\"]", label.replace('"', "#quot;"), entry.shape_text())
-        })
-    }
-
-    fn drawn(&self, head: &str, tail: &str, arrow: &str, label: impl Fn(&Entry) -> String) -> String {
-        let mut text = head.to_owned();
+    /// The graph to be drawn: a box for each node, with its name or operator and its shapes.
+    pub fn diagram(&self) -> Diagram {
+        let mut diagram = Diagram::default();
         for entry in &self.nodes {
-            let _ = writeln!(text, "  n{}{}", entry.id, label(entry));
-            for source in entry.sources() {
-                let _ = writeln!(text, "  n{source}{arrow}n{}", entry.id);
-            }
+            let title = entry.name.as_ref().unwrap_or(&entry.operator);
+            diagram.add(vec![title.clone(), entry.shape_text()], entry.sources());
         }
-        text + tail
+        diagram
     }
 }

@@ -21,16 +21,25 @@ const VALIDATION: RGBColor = RGBColor(255, 127, 14);
 struct Plot {
     file: &'static str,
     title: &'static str,
+    /// Of the vertical axis.
+    unit: &'static str,
     training: fn(&Epoch) -> f64,
     validation: fn(&Epoch) -> Option<f64>,
 }
 
 const PLOTS: [Plot; 3] = [
-    Plot { file: "loss", title: "Loss", training: |e| e.loss, validation: |e| e.val_loss },
-    Plot { file: "accuracy", title: "Accuracy", training: |e| e.accuracy, validation: |e| e.val_accuracy },
+    Plot { file: "loss", title: "Loss", unit: "cross-entropy", training: |e| e.loss, validation: |e| e.val_loss },
+    Plot {
+        file: "accuracy",
+        title: "Accuracy",
+        unit: "share of images",
+        training: |e| e.accuracy,
+        validation: |e| e.val_accuracy,
+    },
     Plot {
         file: "top_5_accuracy",
         title: "Top-5 accuracy",
+        unit: "share of images",
         training: |e| e.top_5_accuracy,
         validation: |e| e.val_top_5_accuracy,
     },
@@ -92,24 +101,23 @@ impl Plot {
         area: &DrawingArea<B, Shift>,
         epochs: &[Epoch],
     ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
-        let training: Vec<(f64, f64)> =
-            epochs.iter().map(|epoch| (f64::from(epoch.epoch), (self.training)(epoch))).collect();
-        let validation: Vec<(f64, f64)> =
-            epochs.iter().filter_map(|epoch| Some((f64::from(epoch.epoch), (self.validation)(epoch)?))).collect();
+        let training: Vec<(u32, f64)> = epochs.iter().map(|epoch| (epoch.epoch, (self.training)(epoch))).collect();
+        let validation: Vec<(u32, f64)> =
+            epochs.iter().filter_map(|epoch| Some((epoch.epoch, (self.validation)(epoch)?))).collect();
         let all = || training.iter().chain(&validation);
-        let last = all().map(|point| point.0).fold(2.0, f64::max);
+        let last = all().map(|point| point.0).fold(2, u32::max);
         let top = all().map(|point| point.1).fold(f64::MIN_POSITIVE, f64::max);
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(area)
             .caption(self.title, ("sans-serif", 22))
             .margin(12)
             .x_label_area_size(36)
-            .y_label_area_size(52)
-            .build_cartesian_2d(1.0..last, 0.0..top * 1.05)?;
+            .y_label_area_size(64)
+            .build_cartesian_2d(1..last, 0.0..top * 1.05)?;
         chart
             .configure_mesh()
             .x_desc("epoch")
-            .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+            .y_desc(self.unit)
             .label_style(("sans-serif", 14))
             .light_line_style(WHITE)
             .draw()?;

@@ -11,6 +11,7 @@ mod replace;
 pub mod result;
 mod schedule;
 
+use miette::Diagnostic;
 use std::path::PathBuf;
 
 pub use fit::{Fit, FitError, Fitted, evaluate};
@@ -20,13 +21,22 @@ pub use replace::{replace, replace_by};
 pub use schedule::{Kind, Schedule};
 
 /// What can go wrong with a run's files.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum TrainError {
     #[error("cannot {action} `{path}`: {cause}")]
+    #[diagnostic(
+        code(vitx::train::io),
+        help("what was saved before is still there: once this is mended, the run can be continued")
+    )]
     Io { action: &'static str, path: PathBuf, cause: std::io::Error },
     #[error("`{path}` is not a checkpoint of vitx: {problem}")]
+    #[diagnostic(
+        code(vitx::train::checkpoint),
+        help("something else has written to this file; without it the run begins again")
+    )]
     Checkpoint { path: PathBuf, problem: String },
     #[error("`{path}`, line {line}: {problem}")]
+    #[diagnostic(code(vitx::train::history), help("something else has written to this file; remove what is no record"))]
     History { path: PathBuf, line: usize, problem: String },
 }
 

@@ -1,5 +1,7 @@
 //! Layers of a model: their arguments read, their instances added to the architecture.
 
+use std::collections::BTreeMap;
+
 use super::{Current, Elaborator, Naming, Pending, Tensor};
 use crate::{
     dsl::{
@@ -8,10 +10,23 @@ use crate::{
     },
     model::{
         LayerNode, MAX_ELEMENTS, MAX_LAYERS,
-        evaluate::Scope,
+        evaluate::{Causes, Scope},
         layers::{Arguments, Default as ArgumentDefault, Inputs, Kind, LayerKind, volume},
     },
 };
+
+/// The arguments of a layer, and where those that were given come from.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    arguments: Arguments,
+    origins: BTreeMap<&'static str, (Span, Causes)>,
+}
+
+impl Given {
+    fn causes(&self) -> Causes {
+        self.origins.values().fold(0, |all, (_, causes)| all | causes)
+    }
+}
 
 impl Elaborator<'_> {
     pub(super) fn layer_call(
@@ -40,11 +55,16 @@ impl Elaborator<'_> {
         }
         let names: Vec<&str> = layer.arguments.iter().map(|argument| argument.name).collect();
         let given = self.assign(layer.name, &names, &arguments)?;
-        let mut values = Arguments::default();
+        let mut values = Given::default();
         let mut complete = true;
         for declared in layer.arguments {
             let value = match given.get(declared.name) {
-                Some(argument) => self.argument(layer, declared.kind, declared.name, argument, scope),
+                Some(argument) => {
+                    self.argument(layer, declared.kind, declared.name, argument, scope).map(|(value, causes)| {
+                        values.origins.insert(declared.name, (argument.value.span, causes));
+                        value
+                    })
+                }
                 None => match declared.default {
                     ArgumentDefault::Required => {
                         let message = format!("`{}` needs `{}`", layer.name, declared.name);
@@ -57,11 +77,11 @@ impl Elaborator<'_> {
                     ArgumentDefault::Float(number) => Some(Value::Float(number)),
                     ArgumentDefault::Bool(flag) => Some(Value::Bool(flag)),
                     ArgumentDefault::Word(word) => Some(Value::Str(word.to_owned())),
-                    ArgumentDefault::Same(other) => values.0.get(other).cloned(),
+                    ArgumentDefault::Same(other) => values.arguments.0.get(other).cloned(),
                 },
             };
             complete &= value.is_some();
-            values.0.extend(value.map(|value| (declared.name, value)));
+            values.arguments.0.extend(value.map(|value| (declared.name, value)));
         }
         let inputs: Vec<usize> = inputs.into_iter().collect::<Option<_>>()?;
         if complete { self.layer(layer, values, &inputs, naming, span) } else { None }
@@ -74,46 +94,51 @@ impl Elaborator<'_> {
         name: &str,
         argument: &Argument,
         scope: &Scope,
-    ) -> Option<Value> {
+    ) -> Option<(Value, Causes)> {
         let word = match (&kind, &argument.value.kind) {
             (Kind::Choice(_), ExprKind::Call { name, arguments })
-                if arguments.is_empty() && !scope.contains_key(&name.text) =>
+                if arguments.is_empty() && scope.get(&name.text).is_none() =>
             {
                 Some(Value::Str(name.text.clone()))
             }
             _ => None,
         };
-        let value = match word {
-            Some(word) => word,
+        let (value, causes) = match word {
+            Some(word) => (word, 0),
             None => self.value(&argument.value, scope)?,
         };
         let checked = kind.check(&value);
         if checked.is_none() {
             let message = format!("`{name}` of `{}` is {value}", layer.name);
-            let mut problem =
-                self.problem("vitx::type", message, argument.value.span, format!("expected {}", kind.expected()));
+            let mut problem = self
+                .problem("vitx::type", message, argument.value.span, format!("expected {}", kind.expected()))
+                .causes(causes);
             if let (Kind::Choice(words), Value::Str(word)) = (kind, &value) {
                 problem = problem.suggest(word, words.iter().copied());
             }
             self.report(problem);
         }
-        checked
+        checked.map(|value| (value, causes))
     }
 
     /// Adds an instance whose arguments are complete.
     pub(super) fn layer(
         &mut self,
         layer: &'static LayerKind,
-        arguments: Arguments,
+        given: Given,
         inputs: &[usize],
         naming: Naming,
         span: Span,
     ) -> Current {
         let shapes: Vec<Vec<usize>> = inputs.iter().map(|&input| self.tensors[input].shape.clone()).collect();
-        let built = match (layer.build)(&shapes, &arguments) {
+        let of_inputs = inputs.iter().fold(0, |causes, &input| causes | self.tensors[input].causes);
+        let built = match (layer.build)(&shapes, &given.arguments) {
             Ok(built) => built,
             Err(misfit) => {
-                let mut problem = self.problem("vitx::shape", misfit.message, span, misfit.needs);
+                let blamed = misfit.argument.and_then(|argument| given.origins.get(argument).copied());
+                let (place, causes) = blamed.unwrap_or((span, given.causes()));
+                let mut problem =
+                    self.problem("vitx::shape", misfit.message, place, misfit.needs).causes(causes | of_inputs);
                 for &input in inputs {
                     let tensor = &self.tensors[input];
                     problem = problem.label(tensor.span, format!("this gives {:?}", tensor.shape));
@@ -135,12 +160,12 @@ impl Elaborator<'_> {
                 }
                 false => format!("the network has more than {MAX_LAYERS} layers"),
             };
-            let problem = self.problem("vitx::size", message, span, "here");
+            let problem = self.problem("vitx::size", message, span, "here").causes(given.causes() | of_inputs);
             self.report(problem);
             return None;
         }
         let name = self.instance(layer.name, naming)?;
-        let text: Vec<String> = arguments.0.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let text: Vec<String> = given.arguments.0.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         let node = LayerNode {
             path: String::new(),
             kind: layer.name,
@@ -148,8 +173,13 @@ impl Elaborator<'_> {
             layer: built,
             inputs: inputs.to_vec(),
         };
+        // A layer's own arguments explain its shape better than what came before it.
+        let causes = match given.causes() {
+            0 => of_inputs,
+            causes => causes,
+        };
         self.nodes.push(Pending { name, node });
-        self.tensors.push(Tensor { shape, span: self.at(span) });
+        self.tensors.push(Tensor { shape, span: self.at(span), causes });
         Some(self.tensors.len() - 1)
     }
 }

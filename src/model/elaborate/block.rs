@@ -1,0 +1,231 @@
+//! Calls of blocks and layers by name, and blocks expanded.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Current, Elaborator, MAX_DEPTH, Naming};
+use crate::{
+    dsl::syntax::{Argument, Definition, DefinitionKind, File, Name, Span},
+    model::{
+        evaluate::{Bound, Scope},
+        layers::LAYERS,
+        names::Style,
+    },
+};
+
+/// The blocks of a file. Of two with one name the first counts; the second is reported.
+pub(super) fn by_name(file: &File) -> HashMap<&str, &Definition> {
+    let blocks = file.definitions.iter().filter(|definition| definition.kind == DefinitionKind::Block);
+    blocks.rev().map(|block| (block.name.text.as_str(), block)).collect()
+}
+
+impl<'a> Elaborator<'a> {
+    /// Reports what is wrong in the definitions themselves: names given twice, and mistakes in blocks
+    /// that no call has led to.
+    pub(super) fn check_definitions(&mut self) {
+        let file = self.file;
+        for definition in &file.definitions {
+            let named = |name: &str| definition.parameters.iter().find(|parameter| parameter.name.text == name);
+            for parameter in &definition.parameters {
+                let first = named(&parameter.name.text).map(|first| first.name.span);
+                self.check_unique(&parameter.name, first, "parameters");
+            }
+            if definition.kind == DefinitionKind::Block {
+                let first = self.own.get(definition.name.text.as_str()).map(|first| first.name.span);
+                self.check_unique(&definition.name, first, "blocks");
+                if !self.expanded.contains(definition.name.text.as_str()) {
+                    self.check_unused(definition);
+                }
+            }
+        }
+    }
+
+    fn check_unique(&mut self, name: &Name, first: Option<Span>, what: &str) {
+        if let Some(first) = first.filter(|first| *first != name.span) {
+            let message = format!("two {what} are called `{}`", name.text);
+            self.report(self.problem("vitx::name", message, name.span, "named again").label(first, "the first one"));
+        }
+    }
+
+    /// Reports what is wrong in a block whatever it is called with: names and arguments.
+    fn check_unused(&mut self, block: &'a Definition) {
+        let mut scope = Scope::of_block(&self.globals);
+        for parameter in &block.parameters {
+            if let Some(default) = &parameter.default {
+                self.value(default, &scope);
+            }
+            scope.insert(parameter.name.text.as_str(), Bound::Unknown);
+        }
+        let hidden = self.hidden();
+        self.blocks.push(block.name.text.clone());
+        self.body(&block.body, None, hidden, &mut scope);
+        self.blocks.pop();
+    }
+
+    /// A parent for instances that are no part of the network: nothing is numbered after them.
+    pub(super) fn hidden(&mut self) -> Option<usize> {
+        self.names.add(None, "unused", Style::Numbered)
+    }
+
+    pub(super) fn call(
+        &mut self,
+        name: &Name,
+        arguments: &[Argument],
+        span: Span,
+        current: Current,
+        naming: Naming,
+        scope: &Scope,
+    ) -> Current {
+        if let (Some(Bound::Tensor(tensor)), true) = (scope.get(&name.text), arguments.is_empty()) {
+            return *tensor;
+        }
+        if let Some(Bound::Unknown) = scope.get(&name.text) {
+            return None;
+        }
+        if let Some(block) = self.own.get(name.text.as_str()).copied() {
+            return self.block(block, false, arguments, span, current, naming, scope);
+        }
+        if let Some(layer) = LAYERS.iter().find(|layer| layer.name == name.text) {
+            return self.layer_call(layer, arguments, span, current, naming, scope);
+        }
+        if let Some(block) = self.standard.get(name.text.as_str()).copied() {
+            return self.block(block, true, arguments, span, current, naming, scope);
+        }
+        let tensors = scope.iter().filter(|(_, bound)| matches!(bound, Bound::Tensor(_))).map(|(name, _)| name);
+        let blocks = self.own.keys().chain(self.standard.keys()).copied();
+        if let Some(Bound::Value(value, causes)) = scope.get(&name.text) {
+            let message = format!("`{}` is {}, not a layer", name.text, value.kind());
+            let problem = self.problem("vitx::layer", message, name.span, "expected a layer or a block");
+            self.report(problem.causes(*causes));
+            return None;
+        }
+        let problem =
+            self.problem("vitx::name", format!("there is no layer or block `{}`", name.text), name.span, "not known");
+        let names = LAYERS.iter().map(|layer| layer.name).chain(blocks).chain(tensors);
+        let problem = scope.suggest(problem, &name.text, names);
+        self.report(problem);
+        None
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn block(
+        &mut self,
+        block: &'a Definition,
+        standard: bool,
+        arguments: &[Argument],
+        span: Span,
+        current: Current,
+        naming: Naming,
+        scope: &Scope,
+    ) -> Current {
+        let name = &block.name.text;
+        if let Some(first) = self.blocks.iter().position(|outer| outer == name) {
+            let chain = self.blocks[first..].iter().chain([name]).map(String::as_str).collect::<Vec<_>>().join(" -> ");
+            let problem =
+                self.problem("vitx::recursion", format!("block `{name}` contains itself: {chain}"), span, "here");
+            self.report(problem);
+            return None;
+        }
+        if self.blocks.len() >= MAX_DEPTH {
+            self.full = true;
+            let message = format!("blocks are nested more than {MAX_DEPTH} deep");
+            let problem = self.problem("vitx::size", message, span, "one block too many");
+            self.report(problem);
+            return None;
+        }
+        let given =
+            self.assign(name, &block.parameters.iter().map(|p| p.name.text.as_str()).collect::<Vec<_>>(), arguments)?;
+        let mut inner = Scope::of_block(&self.globals);
+        for parameter in &block.parameters {
+            let key = parameter.name.text.as_str();
+            let value = match (given.get(key), &parameter.default) {
+                (Some(argument), _) => self.bound(&argument.value, scope),
+                (None, Some(default)) => {
+                    let site = self.site;
+                    if standard && site.is_none() {
+                        self.site = Some(span);
+                    }
+                    let value = self.bound(default, &inner);
+                    self.site = site;
+                    value
+                }
+                (None, None) => {
+                    let problem = self.problem(
+                        "vitx::argument",
+                        format!("`{name}` needs `{key}`"),
+                        span,
+                        format!("`{key}` is missing"),
+                    );
+                    self.report(problem);
+                    Bound::Unknown
+                }
+            };
+            inner.insert(key, value);
+        }
+        let instance = self.instance(name, naming)?;
+        self.expanded.insert(name.as_str());
+        let site = self.site;
+        if standard && site.is_none() {
+            self.site = Some(span);
+        }
+        self.blocks.push(name.clone());
+        let result = self.body(&block.body, current, Some(instance), &mut inner);
+        self.blocks.pop();
+        self.site = site;
+        result
+    }
+
+    /// Which argument goes to which parameter.
+    pub(super) fn assign<'e>(
+        &mut self,
+        callee: &str,
+        parameters: &[&str],
+        arguments: &'e [Argument],
+    ) -> Option<BTreeMap<String, &'e Argument>> {
+        let mut given: BTreeMap<String, &Argument> = BTreeMap::new();
+        let mut fine = true;
+        for (index, argument) in arguments.iter().enumerate() {
+            let name = match &argument.name {
+                Some(name) if parameters.contains(&name.text.as_str()) => name.text.clone(),
+                Some(name) => {
+                    let message = format!("`{callee}` has no argument `{}`", name.text);
+                    let problem = self.problem("vitx::argument", message, name.span, "not known");
+                    let problem = problem.suggest(&name.text, parameters.iter().copied());
+                    self.report(problem);
+                    fine = false;
+                    continue;
+                }
+                None if index < parameters.len() => parameters[index].to_owned(),
+                None => {
+                    let message = format!("`{callee}` takes at most {} arguments", parameters.len());
+                    let problem = self.problem("vitx::argument", message, argument.span, "one too many");
+                    self.report(problem);
+                    fine = false;
+                    continue;
+                }
+            };
+            if let Some(before) = given.insert(name.clone(), argument) {
+                let problem =
+                    self.problem("vitx::argument", format!("`{name}` is given twice"), argument.span, "again");
+                let problem = problem.label(self.at(before.span), "first");
+                self.report(problem);
+                fine = false;
+            }
+        }
+        fine.then_some(given)
+    }
+
+    pub(super) fn instance(&mut self, kind: &str, naming: Naming) -> Option<usize> {
+        let (base, style) = match (naming.label, naming.numbered) {
+            (Some(label), false) => (label.text.as_str(), Style::Label),
+            (Some(label), true) => (label.text.as_str(), Style::Numbered),
+            (None, true) => (kind, Style::Numbered),
+            (None, false) => (kind, Style::Kind),
+        };
+        let added = self.names.add(naming.parent, base, style);
+        if let (None, Some(label)) = (added, naming.label) {
+            let problem = self.problem("vitx::name", format!("`{base}` names two layers"), label.span, "named again");
+            self.report(problem);
+        }
+        added
+    }
+}

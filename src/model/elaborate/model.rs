@@ -1,0 +1,166 @@
+//! The model of a file: its parameters bound, its body followed, its output checked.
+
+use std::collections::BTreeMap;
+
+use super::{Elaborator, Tensor};
+use crate::{
+    dsl::{Problem, Value, syntax::DefinitionKind},
+    model::{
+        Architecture, ImageSpec, LayerNode, MAX_PARAMETERS,
+        evaluate::{Bound, Causes, Scope},
+    },
+};
+
+/// The cause that the parameter at a position among those set from outside is.
+fn bit(position: usize) -> Causes {
+    u32::try_from(position).ok().and_then(|position| 1_u64.checked_shl(position)).unwrap_or(0)
+}
+
+impl Elaborator<'_> {
+    pub(super) fn model(&mut self, overrides: &BTreeMap<String, Value>, data: &ImageSpec) -> Option<Architecture> {
+        let mut models = self.file.definitions.iter().filter(|definition| definition.kind == DefinitionKind::Model);
+        let Some(model) = models.next() else {
+            if self.problems.is_empty() {
+                self.report(
+                    Problem::new("vitx::model", "the file defines no model").help("begin with `model name { .. }`"),
+                );
+            }
+            return None;
+        };
+        for other in models {
+            let problem =
+                self.problem("vitx::model", "a file defines one model", other.name.span, "this is a second one");
+            self.report(problem.label(model.name.span, "the first one"));
+        }
+        let size = |size: usize| Bound::Value(Value::Int(size as i64), 0);
+        if data.height == data.width {
+            self.globals.insert("image_size", size(data.height));
+        }
+        self.globals.insert("channels", size(data.channels));
+        self.globals.insert("num_classes", size(data.num_classes));
+
+        let mut scope = Scope::of_block(&self.globals);
+        let mut bindings = BTreeMap::new();
+        for parameter in &model.parameters {
+            let name = &parameter.name.text;
+            let given = overrides.iter().position(|(given, _)| given == name);
+            let bound = match (overrides.get(name), &parameter.default) {
+                (Some(value), _) => Bound::Value(value.clone(), given.map_or(0, bit)),
+                (None, Some(default)) => self.bound(default, &scope),
+                (None, None) => match scope.get(name) {
+                    Some(bound @ Bound::Value(..)) => bound.clone(),
+                    _ => {
+                        let message = format!("parameter `{name}` has no value");
+                        let problem = self.problem(
+                            "vitx::parameter",
+                            message,
+                            parameter.span,
+                            "needs a default, or a value from outside",
+                        );
+                        self.report(problem.help(format!("give it with `--param {name}=VALUE`")));
+                        Bound::Unknown
+                    }
+                },
+            };
+            if let Bound::Value(value, _) = &bound {
+                bindings.insert(name.clone(), value.clone());
+            }
+            scope.insert(name.clone(), bound);
+        }
+        for (index, name) in overrides.keys().enumerate() {
+            if model.parameters.iter().any(|parameter| parameter.name.text == *name) {
+                continue;
+            }
+            let known = model.parameters.iter().map(|parameter| parameter.name.text.as_str());
+            let message = format!("model `{}` has no parameter `{name}`", model.name.text);
+            let problem = self.problem("vitx::parameter", message, model.name.span, "this model").causes(bit(index));
+            self.report(problem.suggest(name, known));
+        }
+
+        let mut number = |name: &str, otherwise: usize| match scope.get(name) {
+            Some(Bound::Value(Value::Int(value), causes)) if (1..=1 << 20).contains(value) => {
+                Some((*value as usize, *causes))
+            }
+            Some(Bound::Value(value, causes)) => {
+                let message = format!("`{name}` is {value}, not a whole number from 1 to {}", 1 << 20);
+                let problem = Problem::new("vitx::parameter", message).label(model.name.span, "in this model");
+                self.problems.push(problem.causes(*causes));
+                None
+            }
+            _ => Some((otherwise, 0)),
+        };
+        let size = match scope.get("image_size").is_some() {
+            true => number("image_size", data.height).map(|(size, causes)| (size, size, causes)),
+            false => Some((data.height, data.width, 0)),
+        };
+        let (channels, num_classes) = (number("channels", data.channels), number("num_classes", data.num_classes));
+        for (name, given, expected) in
+            [("channels", channels, data.channels), ("num_classes", num_classes, data.num_classes)]
+        {
+            let Some((given, causes)) = given else { continue };
+            if given < expected || name == "channels" && given != expected {
+                let message = format!("the model has {name} = {given}, the data set {expected}");
+                let problem = Problem::new("vitx::parameter", message).label(model.name.span, "this model");
+                self.problems.push(problem.causes(causes));
+            }
+        }
+        let image = size.zip(channels).map(|((height, width, causes), (channels, _))| Tensor {
+            shape: vec![height, width, channels],
+            span: model.name.span,
+            causes,
+        });
+        let start = image.as_ref().map(|_| 0);
+        self.tensors.extend(image);
+        let output = self.body(&model.body, start, None, &mut scope);
+        self.check_definitions();
+        let ((height, width, _), (channels, _), (num_classes, _)) = (size?, channels?, num_classes?);
+        let output = output?;
+        let image_shape = [height, width, channels];
+        let shape = &self.tensors[output].shape;
+        if *shape != [num_classes] {
+            let message = format!("the network ends in shape {shape:?}, not in logits of shape [{num_classes}]");
+            let origin = self.tensors[output].span;
+            let problem = self
+                .problem("vitx::shape", message, origin, format!("gives {shape:?}"))
+                .causes(self.tensors[output].causes);
+            self.report(problem.help("end with `dense(num_classes)`"));
+        }
+        self.check_used(output);
+        let paths = self.names.paths();
+        let nodes: Vec<LayerNode> = std::mem::take(&mut self.nodes)
+            .into_iter()
+            .map(|pending| LayerNode { path: paths[pending.name].clone(), ..pending.node })
+            .collect();
+        let parameters = nodes.iter().flat_map(|node| node.layer.parameters());
+        let total = parameters.fold(0_usize, |total, parameter| total.saturating_add(parameter.len()));
+        if total > MAX_PARAMETERS {
+            let message = format!("the network has {total} parameters, more than {MAX_PARAMETERS}");
+            let problem = self.problem("vitx::size", message, model.name.span, "this model");
+            self.report(problem);
+        }
+        Some(Architecture { name: model.name.text.clone(), image_shape, num_classes, bindings, nodes, output })
+    }
+
+    /// Reports layers whose parameters could not be trained, for the logits do not depend on them.
+    fn check_used(&mut self, output: usize) {
+        let mut used = vec![false; self.tensors.len()];
+        used[output] = true;
+        // Inputs come before what is made of them.
+        for (index, pending) in self.nodes.iter().enumerate().rev() {
+            if used[index + 1] {
+                pending.node.inputs.iter().for_each(|&input| used[input] = true);
+            }
+        }
+        for (index, pending) in self.nodes.iter().enumerate() {
+            if !used[index + 1] && !pending.node.layer.parameters().is_empty() {
+                let message = format!("the result of this `{}` is not used", pending.node.kind);
+                let problem = Problem::new("vitx::unused", message);
+                self.problems.push(
+                    problem
+                        .label(self.tensors[index + 1].span, "the logits do not depend on it")
+                        .help("merge it by `add` or `concat`, or leave it out: its parameters would never be trained"),
+                );
+            }
+        }
+    }
+}
