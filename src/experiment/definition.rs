@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
 
 use sha2::{Digest, Sha256};
+use similar::{DiffTag, TextDiff};
 
 use super::{Experiment, ExperimentError, builtin, overrides};
 use crate::{
@@ -90,7 +91,7 @@ impl Definition {
         Ok(elaborate(&self.source, &self.experiment.params, data)?)
     }
 
-    /// Eight hexadecimal digits of a hash over all that defines the trial. Where its data lies, and
+    /// Twelve hexadecimal digits of a hash over all that defines the trial. Where its data lies, and
     /// how many threads train it, does not.
     pub fn identity(&self) -> String {
         let mut hash = Sha256::new();
@@ -100,7 +101,7 @@ impl Definition {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+        hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Writes `config.yaml` and `model.vitx` into a folder, which is made if need be.
@@ -117,7 +118,7 @@ impl Definition {
             match fs::read_to_string(&path) {
                 Ok(old) if old == *text => continue,
                 Ok(old) if folder.join(CONFIG).exists() => {
-                    let difference = first_difference(&old, text).unwrap_or_else(|| format!("another {name}"));
+                    let difference = differences(&old, text).unwrap_or_else(|| format!("another {name}"));
                     return Err(ExperimentError::Other { folder: folder.to_owned(), difference });
                 }
                 Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -130,19 +131,30 @@ impl Definition {
     }
 }
 
-/// "has `A`, not `B`", for the first line that differs.
-fn first_difference(old: &str, new: &str) -> Option<String> {
-    let (mut old, mut new) = (old.lines(), new.lines());
-    loop {
-        match (old.next(), new.next()) {
-            (None, None) => return None,
-            (a, b) if a == b => {}
-            (a, b) => {
-                return Some(format!("it has `{}`, not `{}`", a.unwrap_or("").trim(), b.unwrap_or("").trim()));
-            }
-        }
+/// "it has `A`, not `B`", for the lines that differ; `None` where none does.
+fn differences(old: &str, new: &str) -> Option<String> {
+    let diff = TextDiff::from_lines(old, new);
+    let mut all = Vec::new();
+    for operation in diff.ops().iter().filter(|operation| operation.tag() != DiffTag::Equal) {
+        let joined = |text: &str, lines: std::ops::Range<usize>| {
+            let lines: Vec<&str> = text.lines().skip(lines.start).take(lines.len()).map(str::trim).collect();
+            lines.join(" ")
+        };
+        let (old, new) = (joined(old, operation.old_range()), joined(new, operation.new_range()));
+        all.push(match (old.is_empty(), new.is_empty()) {
+            (false, true) => format!("it has `{old}`"),
+            (true, _) => format!("it lacks `{new}`"),
+            (false, false) => format!("it has `{old}`, not `{new}`"),
+        });
     }
+    let more = all.len().saturating_sub(MOST_DIFFERENCES);
+    all.truncate(MOST_DIFFERENCES);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!all.is_empty()).then(|| all.join("; ") + &more)
 }
+
+/// How many differences of two definitions are shown.
+const MOST_DIFFERENCES: usize = 8;
 
 #[cfg(test)]
 mod tests {

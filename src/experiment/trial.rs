@@ -34,6 +34,13 @@ use crate::{
     },
 };
 
+/// Exit code of `vitx trial` where another process trains the same directory.
+pub const BUSY: u8 = 75;
+
+/// Exit code of a process that saved and ended because it was asked to, as shells have it for
+/// Ctrl-C.
+pub const INTERRUPTED: u8 = 130;
+
 /// How to run a trial; nothing here changes what comes out.
 #[derive(Debug, Clone, Default)]
 pub struct Options {

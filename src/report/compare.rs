@@ -1,13 +1,12 @@
 use std::path::PathBuf;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde_json::Value;
 use similar::TextDiff;
 
 use super::{
     Record,
+    layout::fitted,
     measure::{self, Measure},
-    table::table,
 };
 use crate::experiment::{Definition, ExperimentError};
 
@@ -43,7 +42,7 @@ pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
         .collect();
     parts.push(match cells.is_empty() {
         true => "The configurations are the same.".to_owned(),
-        false => format!("Configurations\n{}", table(UTF8_FULL_CONDENSED, header("key"), cells)),
+        false => format!("Configurations\n{}", fitted(header("key"), cells, 1)),
     });
 
     let mut models = String::new();
@@ -67,7 +66,7 @@ pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
         .collect();
     parts.push(match results.is_empty() {
         true => "None is finished.".to_owned(),
-        false => format!("Results\n{}", table(UTF8_FULL_CONDENSED, header("measure"), results)),
+        false => format!("Results\n{}", fitted(header("measure"), results, 1)),
     });
 
     let last = records.iter().map(|record| record.epochs.len()).max().unwrap_or(0);
@@ -85,7 +84,7 @@ pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
             let cells = records.iter().map(|record| cell(record, epoch).unwrap_or_default());
             std::iter::once(epoch.to_string()).chain(cells).collect()
         });
-        let table = table(UTF8_FULL_CONDENSED, header("epoch"), rows.collect());
+        let table = fitted(header("epoch"), rows.collect(), 1);
         parts.push(format!("Validation loss / accuracy by epoch\n{table}"));
     }
     Ok(parts.join("\n\n"))

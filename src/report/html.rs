@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     Record,
+    diagram::diagram,
     importance::importance,
     measure::{self, Measure},
     rows::{Row, Rows},
@@ -44,7 +45,11 @@ pub fn page(title: &str, records: &[Record], models: &[(String, String)]) -> Str
                 (shares(&rows))
                 h2 { "Models" }
                 @for (names, text) in models {
-                    details { summary { (names) } pre { (text) } }
+                    details {
+                        summary { (names) }
+                        @if let Some(drawing) = diagram(text) { (drawing) }
+                        details { summary { "as text" } pre { (text) } }
+                    }
                 }
                 script { (PreEscaped(SCRIPT)) }
             }

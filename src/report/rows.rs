@@ -2,7 +2,7 @@ use super::{Record, measure::Measure};
 use crate::dsl::Value;
 
 /// The key whose variants are one row, with mean and deviation.
-const SEED: &str = "train.seed";
+pub const SEED: &str = "train.seed";
 
 /// Trials that differ in their seeds only.
 #[derive(Debug, Clone)]

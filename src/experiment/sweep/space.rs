@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::{super::ExperimentError, Axis, Domain};
 use crate::{
     dsl::Value,
-    experiment::{Experiment, Values},
+    experiment::{Experiment, OneOrMany, Sweep, Values},
 };
 
 /// Most variants of a sweep.
@@ -65,21 +65,26 @@ impl Space {
         if let Some(key) = axes.iter().enumerate().find_map(|(i, a)| axes[..i].iter().find(|b| a.key == b.key)) {
             return Err(refuse(format!("`{}` is given twice", key.key), "give each key once, with all its values"));
         }
+        let seeds = given.seeds.or(sweep.seeds).unwrap_or(1).max(1);
+        if seeds > 1 && axes.iter().any(|axis| axis.key == SEED) {
+            let help = "leave out one of them";
+            return Err(refuse(format!("`{SEED}` is varied, and so are {seeds} seeds"), help));
+        }
         if axes.is_empty() && given.seeds.or(sweep.seeds).is_none_or(|seeds| seeds < 2) {
             let help = "e.g. --param patch_size=4,6,8, or `sweep: {params: ...}` in the experiment";
             return Err(refuse("nothing is varied".into(), help));
         }
         let zips: Vec<Vec<String>> = match given.zip.is_empty() {
             true => sweep.zip,
-            false => given.zip.iter().map(|zip| zip.split(',').map(|key| key.trim().to_owned()).collect()).collect(),
+            false => given.zip.iter().map(|zip| zip.split(',').map(Axis::named).collect()).collect(),
         };
         let mut conditions = Vec::new();
-        let texts = sweep.when.iter().map(|(key, condition)| format!("{key}:{condition}"));
+        let when = sweep.when.iter().flat_map(|(key, all)| all.all().iter().map(move |condition| (key, condition)));
+        let texts = when.map(|(key, condition)| format!("{key}:{condition}"));
         for text in texts.chain(given.when.iter().cloned()) {
             conditions.push(condition(&text, &axes)?);
         }
         let groups = zipped(axes, &zips)?;
-        let seeds = given.seeds.or(sweep.seeds).unwrap_or(1).max(1);
         Ok(Self { groups, conditions, seeds, first_seed: experiment.train.seed })
     }
 
@@ -135,6 +140,30 @@ impl Space {
         all.iter().filter(|(key, _)| varies(key)).cloned().collect()
     }
 
+    /// The space as an experiment has it, with nothing left to a default.
+    pub fn resolved(&self) -> Sweep {
+        let axes = || self.groups.iter().flatten();
+        let params = axes().map(|axis| (axis.key.clone(), axis.domain.values())).collect();
+        let together = self.groups.iter().filter(|group| group.len() > 1);
+        let mut when: BTreeMap<String, OneOrMany> = BTreeMap::new();
+        for Condition { key, other, values } in &self.conditions {
+            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+            let text = format!("{other}={}", values.join(","));
+            let all = match when.get(key) {
+                Some(earlier) => OneOrMany::Many([earlier.all(), &[text]].concat()),
+                None => OneOrMany::One(text),
+            };
+            when.insert(key.clone(), all);
+        }
+        Sweep {
+            params,
+            zip: together.map(|group| group.iter().map(|axis| axis.key.clone()).collect()).collect(),
+            when,
+            seeds: Some(self.seeds),
+            ..Sweep::default()
+        }
+    }
+
     /// A variant with each seed.
     pub fn seeded(&self, variant: &Variant) -> Vec<Variant> {
         if self.seeds == 1 {
@@ -146,9 +175,10 @@ impl Space {
     }
 }
 
-fn axes_of(params: BTreeMap<String, Values>, replaced: &[Axis]) -> Result<Vec<Axis>, ExperimentError> {
+fn axes_of(params: Vec<(String, Values)>, replaced: &[Axis]) -> Result<Vec<Axis>, ExperimentError> {
     let mut axes = Vec::new();
     for (key, values) in params {
+        let key = Axis::named(&key);
         if replaced.iter().any(|axis| axis.key == key) {
             continue;
         }
@@ -158,6 +188,7 @@ fn axes_of(params: BTreeMap<String, Values>, replaced: &[Axis]) -> Result<Vec<Ax
                 let text = format!("{key}: {}", Value::List(values.clone()));
                 Axis::of(&key, values).map_err(|message| ExperimentError::Axis { text, message })?
             }
+            Values::One(value) => Axis { key, domain: Domain::Values(vec![value]) },
         });
     }
     Ok(axes)
@@ -186,7 +217,8 @@ fn zipped(mut axes: Vec<Axis>, zips: &[Vec<String>]) -> Result<Vec<Vec<Axis>>, E
     let mut groups = Vec::new();
     for keys in zips {
         let mut group: Vec<Axis> = Vec::new();
-        for key in keys {
+        for key in keys.iter().map(|key| Axis::named(key)) {
+            let key = &key;
             let axis = known(key, &axes)?.clone();
             if let (Domain::Values(values), Some(first)) = (&axis.domain, group.first()) {
                 let count = steps(std::slice::from_ref(first));
@@ -216,9 +248,10 @@ fn condition(text: &str, axes: &[Axis]) -> Result<Condition, ExperimentError> {
     let Domain::Values(values) = condition.domain else {
         return Err(refuse(format!("`{text}` is no condition: an interval cannot be one"), help));
     };
-    known(key.trim(), axes)?;
+    let key = Axis::named(key);
+    known(&key, axes)?;
     known(&condition.key, axes)?;
-    Ok(Condition { key: key.trim().to_owned(), other: condition.key, values })
+    Ok(Condition { key, other: condition.key, values })
 }
 
 #[cfg(test)]
