@@ -12,10 +12,9 @@ use super::live::name;
 
 /// Writes a plan for a terminal.
 pub fn show(plan: &Plan, jobs: usize) -> String {
-    let available = memory::available_bytes();
     let mut lines: Vec<(Variant, &Planned, usize)> = Vec::new();
     for planned in &plan.trials {
-        let variant: Variant = planned.variant.iter().filter(|(key, _)| key != SEED).cloned().collect();
+        let variant = without_seed(&planned.variant);
         match lines.iter_mut().find(|(known, ..)| *known == variant) {
             Some((.., count)) => *count += 1,
             None => lines.push((variant, planned, 1)),
@@ -47,35 +46,56 @@ pub fn show(plan: &Plan, jobs: usize) -> String {
         });
         cells
     });
-    let cells = cells.collect();
-    let mut text = fitted(header, cells, keys.len());
-    let left: Vec<&Planned> = plan.trials.iter().filter(|planned| !planned.finished).collect();
-    let total: f64 = left.iter().filter_map(|planned| seconds(planned)).sum();
-    let most = plan.trials.iter().map(|planned| planned.prediction.memory_bytes).max().unwrap_or(0);
-    let jobs = jobs.min(left.len().max(1));
-    // Writing to a string cannot fail.
-    let _ = write!(text, "\n{} trials", plan.trials.len());
-    if left.len() < plan.trials.len() {
-        let _ = write!(text, ", {} of them finished", plan.trials.len() - left.len());
+    let cells: Vec<Vec<String>> = cells.collect();
+    let mut text = if cells.is_empty() { String::new() } else { fitted(header, cells, keys.len()) + "\n" };
+    text += &counted(plan, jobs);
+    if let Some(available) = memory::available_bytes() {
+        text += &too_large(&lines, jobs, available);
     }
-    let _ = write!(text, "; about {} of training", measure::seconds(total / jobs as f64));
-    if jobs > 1 {
-        let _ = write!(text, ", {jobs} at once");
-    }
-    if let Some(available) = available.filter(|available| most * jobs as u64 > *available) {
-        for (variant, planned, _) in &lines {
-            if planned.prediction.memory_bytes * jobs as u64 > available {
-                let needs = measure::mebibytes(planned.prediction.memory_bytes as f64);
-                let (times, free) = (if jobs > 1 { format!(", {jobs} times") } else { String::new() }, available as f64);
-                let free = measure::mebibytes(free);
-                let _ = write!(text, "\nwill not fit: {}: it needs {needs}{times}; {free} are free", name(variant));
-            }
+    let mut said: Vec<String> = Vec::new();
+    for (variant, reason) in &plan.invalid {
+        // What cannot be cannot be with any seed.
+        let line = format!("cannot be: {}: {reason}", name(&without_seed(variant)));
+        if !said.contains(&line) {
+            said.push(line);
         }
     }
-    for (variant, reason) in &plan.invalid {
-        let _ = write!(text, "\ncannot be: {}: {reason}", name(variant));
+    [&[text], &said[..]].concat().join("\n").trim_start().to_owned()
+}
+
+/// How many trials there are, and how long all of them take.
+fn counted(plan: &Plan, jobs: usize) -> String {
+    let left: Vec<&Planned> = plan.trials.iter().filter(|planned| !planned.finished).collect();
+    let total: f64 = left.iter().filter_map(|planned| seconds(planned)).sum();
+    let jobs = jobs.min(left.len().max(1));
+    let finished = match plan.trials.len() - left.len() {
+        0 => String::new(),
+        finished => format!(", {finished} of them finished"),
+    };
+    let at_once = if jobs > 1 { format!(", {jobs} at once") } else { String::new() };
+    match plan.trials.len() {
+        0 => String::new(),
+        count => format!("{count} trials{finished}; about {} of training{at_once}", measure::seconds(total / jobs as f64)),
+    }
+}
+
+/// What needs more memory than there is.
+fn too_large(lines: &[(Variant, &Planned, usize)], jobs: usize, available: u64) -> String {
+    let mut text = String::new();
+    for (variant, planned, _) in lines.iter().filter(|(_, planned, _)| !planned.finished) {
+        let needs = planned.prediction.memory_bytes;
+        if needs * jobs as u64 > available {
+            let [needs, free] = [needs, available].map(|bytes| measure::mebibytes(bytes as f64));
+            let times = if jobs > 1 { format!(", {jobs} times") } else { String::new() };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\nwill not fit: {}: it needs {needs}{times}; {free} are free", name(variant));
+        }
     }
     text
+}
+
+fn without_seed(variant: &Variant) -> Variant {
+    variant.iter().filter(|(key, _)| key != SEED).cloned().collect()
 }
 
 fn seconds(planned: &Planned) -> Option<f64> {

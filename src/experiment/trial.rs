@@ -159,6 +159,7 @@ pub fn run(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Res
     if let Err(error) = &outcome {
         let kind = match error {
             ExperimentError::NotFinite { .. } => FailureKind::Nan,
+            ExperimentError::Backend(BackendError::Memory(_)) => FailureKind::Memory,
             _ => FailureKind::Error,
         };
         // The error itself is what the caller must see, even where the note of it cannot be written.

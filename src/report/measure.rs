@@ -81,7 +81,7 @@ pub const LOSS: Measure =
 pub const TIME: Measure = Measure { header: "time", of: |r| result(r, |r| r.seconds), show: seconds, best: LESS };
 /// The time that was predicted before the first step.
 pub const PREDICTED_TIME: Measure = Measure {
-    header: "time, predicted",
+    header: "predicted time",
     of: |r| r.prediction?.seconds(r.result.as_ref()?.epochs),
     show: seconds,
     best: None,
@@ -89,14 +89,14 @@ pub const PREDICTED_TIME: Measure = Measure {
 pub const SPEED: Measure =
     Measure { header: "img/s", of: |r| result(r, |r| r.images_per_second), show: |v| format!("{v:.0}"), best: None };
 pub const MEMORY: Measure = Measure {
-    header: "peak memory",
+    header: "memory",
     of: |r| r.result.as_ref()?.peak_memory_bytes.map(|bytes| bytes as f64),
     show: mebibytes,
     best: LESS,
 };
 /// The memory that was predicted before the first step.
 pub const PREDICTED_MEMORY: Measure = Measure {
-    header: "memory, predicted",
+    header: "predicted memory",
     of: |r| Some(r.prediction?.memory_bytes as f64),
     show: mebibytes,
     best: None,

@@ -32,6 +32,16 @@ pub enum Scale {
 }
 
 impl Domain {
+    /// Whether it can be a value: an interval can be anything between its ends.
+    pub fn has(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Values(values), _) => values.contains(value),
+            (Self::Interval { low, high, .. }, Value::Int(value)) => (*low..=*high).contains(&(*value as f64)),
+            (Self::Interval { low, high, .. }, Value::Float(value)) => (*low..=*high).contains(value),
+            _ => false,
+        }
+    }
+
     /// As an experiment has it.
     pub fn values(&self) -> Values {
         match self {

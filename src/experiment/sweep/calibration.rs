@@ -9,8 +9,10 @@ use crate::{
     model::Architecture,
 };
 
-/// How long timing a variant may take, beyond its first steps.
-const BUDGET: Duration = Duration::from_millis(500);
+/// How long timing a variant may take, beyond its first steps: a share of what it will train, within
+/// bounds.
+const BUDGET_SHARE: f64 = 0.05;
+const BUDGET: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// A step of more images than take so long is timed with fewer, and scaled.
 const LONGEST_STEP: Duration = Duration::from_millis(400);
@@ -51,9 +53,10 @@ pub fn time(
     let training = Loader { pipeline: &pipeline, split: &split, augmentation: augmented, workers: options.workers() };
     let evaluating = Loader { augmentation: None, ..training };
 
-    let mut train_pass = Pass { loader: training, engine: engine.as_mut(), training: true };
+    let epochs = train.epochs;
+    let mut train_pass = Pass { loader: training, engine: engine.as_mut(), epochs, training: true };
     let trained = train_pass.extrapolate(images, train.batch_size, count)?;
-    let mut evaluate_pass = Pass { loader: evaluating, engine: engine.as_mut(), training: false };
+    let mut evaluate_pass = Pass { loader: evaluating, engine: engine.as_mut(), epochs, training: false };
     let validated = evaluate_pass.extrapolate(validation, train.batch_size, count)?;
     Ok(Timing {
         epoch_seconds: trained.epoch_seconds + validated.epoch_seconds,
@@ -65,6 +68,7 @@ pub fn time(
 struct Pass<'a> {
     loader: Loader<'a>,
     engine: &'a mut dyn Engine,
+    epochs: u32,
     training: bool,
 }
 
@@ -101,7 +105,9 @@ impl Pass<'_> {
         }
         // From here on as in an epoch: many batches in a row, made while others are trained.
         let step = self.run(batch_size, batch_size)?;
-        let affordable = ((BUDGET.as_secs_f64() / 2.0 / step) as usize).max(2) * batch_size;
+        let all = step * images.div_ceil(batch_size) as f64 * f64::from(self.epochs);
+        let budget = (BUDGET_SHARE * all).clamp(BUDGET.0.as_secs_f64(), BUDGET.1.as_secs_f64());
+        let affordable = ((budget / 2.0 / step) as usize).max(2) * batch_size;
         let part = images.min(affordable).min(count);
         if part < images && part > batch_size {
             // Whole batches: the last, smaller one would weigh too much.
@@ -113,7 +119,7 @@ impl Pass<'_> {
         let cold = self.run(part, batch_size)?;
         let begin = Instant::now();
         let mut warm = vec![self.run(part, batch_size)?];
-        while begin.elapsed() < BUDGET / 2 {
+        while begin.elapsed().as_secs_f64() < budget / 2.0 {
             warm.push(self.run(part, batch_size)?);
         }
         warm.sort_by(f64::total_cmp);

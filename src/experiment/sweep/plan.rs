@@ -42,6 +42,16 @@ pub struct Plan {
     pub invalid: Vec<(Variant, ExperimentError)>,
 }
 
+/// A variant that can be trained.
+struct Checked {
+    definition: Definition,
+    spec: Spec,
+    architecture: Architecture,
+    /// Images.
+    training: usize,
+    validation: usize,
+}
+
 /// Checks and costs variants; what was timed once is not timed again.
 pub struct Planner<'a> {
     base: &'a Definition,
@@ -60,49 +70,60 @@ impl<'a> Planner<'a> {
         Self { base, folder, options, described: HashMap::new(), costed: HashMap::new() }
     }
 
-    /// Checks every variant, and times a few steps of those that were not timed before.
+    /// Checks every variant, and then times a few steps of those that were not timed before. Where
+    /// some cannot be, and are not to be skipped, nothing is timed, and the plan has no trials.
     ///
     /// # Errors
     /// When the data set of all of them cannot be described.
-    pub fn plan(&mut self, variants: Vec<Variant>) -> Result<Plan, ExperimentError> {
+    pub fn plan(&mut self, variants: Vec<Variant>, skip_invalid: bool) -> Result<Plan, ExperimentError> {
         let mut plan = Plan::default();
+        let mut fine = Vec::new();
         for variant in variants {
             match self.check(&variant) {
-                Ok(planned) => plan.trials.push(planned),
+                Ok(checked) => fine.push((variant, checked)),
                 Err(error) => plan.invalid.push((variant, error)),
             }
         }
-        match plan.invalid.pop() {
+        if let (true, Some((_, ExperimentError::Data(_)))) = (fine.is_empty(), plan.invalid.last()) {
             // Where no data is, it is not for the variants to be fine.
-            Some((_, error @ ExperimentError::Data(_))) if plan.trials.is_empty() => Err(error),
-            Some(last) => {
-                plan.invalid.push(last);
-                Ok(plan)
-            }
-            None => Ok(plan),
+            return plan.invalid.pop().map_or(Ok(plan), |(_, error)| Err(error));
         }
+        if plan.invalid.is_empty() || skip_invalid {
+            for (variant, checked) in fine {
+                plan.trials.push(self.predict(variant, checked)?);
+            }
+        }
+        Ok(plan)
     }
 
-    fn check(&mut self, variant: &Variant) -> Result<Planned, ExperimentError> {
+    fn check(&mut self, variant: &Variant) -> Result<Checked, ExperimentError> {
         let definition = self.base.with(variant)?;
         let spec = self.describe(&definition)?;
+        let data = &definition.experiment.data;
+        let images = data.train_limit.map_or(spec.train, |limit| limit.min(spec.train));
+        let training = split::training(images, data.validation_split)?;
         let architecture = definition.architecture(&spec.image())?;
-        let summary = architecture.summary();
-        let folder = self.folder.join("trials").join(definition.identity());
+        Ok(Checked { definition, spec, architecture, training, validation: images - training })
+    }
+
+    fn predict(&mut self, variant: Variant, checked: Checked) -> Result<Planned, ExperimentError> {
+        let summary = checked.architecture.summary();
+        let folder = self.folder.join("trials").join(checked.definition.identity());
         let finished = folder.join("result.json").exists();
         let threads = self.options.threads();
         let known = Prediction::read(&folder)?.filter(|known| finished || known.threads == threads);
+        let definition = checked.definition.clone();
         let prediction = match known {
             Some(known) => known,
             None => {
-                let (timing, memory_bytes) = self.cost(&definition, architecture, &spec)?;
+                let (timing, memory_bytes) = self.cost(checked)?;
                 let first_seconds = timing.map_or(0.0, |timing| timing.first_seconds);
                 let epoch_seconds = timing.map(|timing| timing.epoch_seconds);
                 let (parameters, flops) = (summary.parameters, summary.flops);
                 Prediction { parameters, flops, epoch_seconds, first_seconds, memory_bytes, threads }
             }
         };
-        Ok(Planned { variant: variant.clone(), definition, prediction, folder, finished })
+        Ok(Planned { variant, definition, prediction, folder, finished })
     }
 
     fn describe(&mut self, definition: &Definition) -> Result<Spec, ExperimentError> {
@@ -117,19 +138,13 @@ impl<'a> Planner<'a> {
     }
 
     /// Time and memory of a variant. Seeds and rates cost nothing.
-    fn cost(
-        &mut self,
-        definition: &Definition,
-        architecture: Architecture,
-        spec: &Spec,
-    ) -> Result<(Option<Timing>, u64), ExperimentError> {
+    fn cost(&mut self, checked: Checked) -> Result<(Option<Timing>, u64), ExperimentError> {
+        let Checked { definition, spec, architecture, training, validation } = checked;
         let data = &definition.experiment.data;
-        let images = data.train_limit.map_or(spec.train, |limit| limit.min(spec.train));
         let test = data.test_limit.map_or(spec.test, |limit| limit.min(spec.test));
-        let validation = images - split::training(images, data.validation_split)?;
         let batch = definition.experiment.train.batch_size;
         let key = format!(
-            "{batch} {images} {validation} {test} {} {:?}\n{}",
+            "{batch} {training} {validation} {test} {} {:?}\n{}",
             spec.name,
             definition.experiment.augmentation,
             architecture.text()
@@ -137,12 +152,11 @@ impl<'a> Planner<'a> {
         if let Some(known) = self.costed.get(&key) {
             return Ok(*known);
         }
-        let memory_bytes = self.memory(definition, spec, batch.min(images.max(1)), images + test)?;
+        let memory_bytes = self.memory(&definition, &spec, batch.min(training), training + validation + test)?;
         // What does not fit could not be timed either.
         let timing = match memory::available_bytes().is_none_or(|available| memory_bytes <= available) {
             true => {
-                let sizes = (images - validation, validation);
-                Some(calibration::time(definition, architecture, spec, sizes, &self.options)?)
+                Some(calibration::time(&definition, architecture, &spec, (training, validation), &self.options)?)
             }
             false => None,
         };

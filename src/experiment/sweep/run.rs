@@ -160,12 +160,13 @@ impl Sweep {
             if points.is_empty() {
                 break;
             }
-            let mut plan = planner.plan(points.iter().flat_map(|point| self.space.seeded(point)).collect())?;
+            let mut plan = planner.plan(self.seeded(&points), running.skip_invalid)?;
             // A search may come back to where it was.
             plan.trials.retain(|planned| seen.insert(planned.folder.clone()));
             watch.plan(&plan);
             if !plan.invalid.is_empty() && !running.skip_invalid || seen.is_empty() && self.strategy != Strategy::Tpe {
-                let message = format!("{} of the variants cannot be trained", plan.invalid.len());
+                let variants = self.seeded(&points).len();
+                let message = format!("{} of {variants} variants cannot be trained", plan.invalid.len());
                 let help = Some("see the reasons above; --skip-invalid leaves them out".to_owned());
                 return Err(ExperimentError::Sweep { message, help });
             }
@@ -205,6 +206,10 @@ impl Sweep {
             Trials::of(&ended.trials).keep(folder, false)?;
         }
         Ok(ended)
+    }
+
+    fn seeded(&self, points: &[Variant]) -> Vec<Variant> {
+        points.iter().flat_map(|point| self.space.seeded(point)).collect()
     }
 
     /// Takes a directory for this sweep, and no other.

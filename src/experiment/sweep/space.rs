@@ -132,12 +132,18 @@ impl Space {
         let axes =
             self.groups.iter().zip(point).flat_map(|(group, share)| group.iter().map(move |axis| (axis, *share)));
         let all: Variant = axes.map(|(axis, share)| (axis.key.clone(), axis.domain.at(share))).collect();
-        let holds = |condition: &Condition| {
-            let other = all.iter().find(|(key, _)| *key == condition.other);
-            other.is_some_and(|(_, value)| condition.values.contains(value))
-        };
-        let varies = |key: &String| self.conditions.iter().filter(|c| c.key == *key).all(holds);
+        let varies = |key: &str| self.varies(key, &all, self.conditions.len());
         all.iter().filter(|(key, _)| varies(key)).cloned().collect()
+    }
+
+    /// Whether all conditions of a key hold at a point, with what they depend on varying itself.
+    /// `depth` bounds a circle of conditions, in which nothing varies.
+    fn varies(&self, key: &str, all: &Variant, depth: usize) -> bool {
+        self.conditions.iter().filter(|condition| condition.key == key).all(|condition| {
+            let other = all.iter().find(|(key, _)| *key == condition.other);
+            let holds = other.is_some_and(|(_, value)| condition.values.contains(value));
+            holds && depth > 0 && self.varies(&condition.other, all, depth - 1)
+        })
     }
 
     /// The space as an experiment has it, with nothing left to a default.
@@ -205,10 +211,11 @@ fn steps(group: &[Axis]) -> usize {
 fn known<'a>(key: &str, axes: &'a [Axis]) -> Result<&'a Axis, ExperimentError> {
     axes.iter().find(|axis| axis.key == key).ok_or_else(|| {
         let names = axes.iter().map(|axis| axis.key.as_str());
-        let help = crate::dsl::nearest(key, names)
-            .map_or("only keys that are given values can be named here".into(), |near| {
-                format!("did you mean `{near}`?")
-            });
+        let varied: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
+        let help = match crate::dsl::nearest(key, names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("varied are: {}", varied.join(", ")),
+        };
         refuse(format!("`{key}` is not varied"), &help)
     })
 }
@@ -250,7 +257,12 @@ fn condition(text: &str, axes: &[Axis]) -> Result<Condition, ExperimentError> {
     };
     let key = Axis::named(key);
     known(&key, axes)?;
-    known(&condition.key, axes)?;
+    let other = known(&condition.key, axes)?;
+    if let (Domain::Values(there), Some(never)) = (&other.domain, values.iter().find(|value| !other.domain.has(value))) {
+        let there: Vec<String> = there.iter().map(ToString::to_string).collect();
+        let help = format!("its values are {}", there.join(", "));
+        return Err(refuse(format!("`{}` is never {never}", other.key), &help));
+    }
     Ok(Condition { key, other: condition.key, values })
 }
 
@@ -297,6 +309,13 @@ mod tests {
         let given = arguments(&["kind=constant,cosine", "warmup=0,5"], &[], &["warmup:kind=cosine"], None);
         let space = Space::new(&experiment(""), &given).unwrap();
         assert_eq!(shown(&space), ["kind=\"constant\"", "kind=\"cosine\" warmup=0", "kind=\"cosine\" warmup=5"]);
+        // What depends on a key that does not vary does not vary either, and neither does a circle.
+        let chain = arguments(&["a=1,2", "b=1,2", "c=1,2"], &[], &["b:a=1", "c:b=1"], None);
+        assert_eq!(shown(&Space::new(&experiment(""), &chain).unwrap()), [
+            "a=1 b=1 c=1", "a=1 b=1 c=2", "a=1 b=2", "a=2"
+        ]);
+        let circle = arguments(&["a=1,2", "b=1,2"], &[], &["b:a=1", "a:b=1"], None);
+        assert_eq!(shown(&Space::new(&experiment(""), &circle).unwrap()), [""]);
         let file = experiment("sweep: {params: {kind: [a, b], warmup: [0, 5]}, when: {warmup: kind=b}}");
         assert_eq!(shown(&Space::new(&file, &SpaceArguments::default()).unwrap()).len(), 3);
     }
@@ -312,6 +331,7 @@ mod tests {
             arguments(&["a=1,2", "b=uniform(0, 1)"], &["a,b"], &[], None),
             arguments(&["a=1,2"], &[], &["a"], None),
             arguments(&["a=1,2"], &[], &["a:b=1"], None),
+            arguments(&["a=1,2", "b=1"], &[], &["b:a=3"], None),
         ] {
             assert!(matches!(Space::new(&plain, &given), Err(ExperimentError::Sweep { .. })), "{given:?}");
         }
