@@ -192,7 +192,7 @@ fn mounted(folder: &Path, script: &str) -> Option<std::process::Output> {
         command.output().ok()
     };
     if !unshare("mount -t tmpfs -o size=64k none .").is_some_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: no mounting here, so disks that are full or read-only are not tested");
+        support::skipped("no mounting here, so disks that are full or read-only are not tested");
         return None;
     }
     unshare(script)

@@ -132,7 +132,7 @@ fn folded(layers: &[Layer]) -> Vec<Node> {
 
 /// What fits into a box beside a shape.
 fn shortened(text: &str) -> String {
-    const MOST: usize = 44;
+    const MOST: usize = 38;
     if text.chars().count() <= MOST {
         return text.to_owned();
     }

@@ -8,7 +8,7 @@ use super::{
     diagram::diagram,
     importance::importance,
     measure::{self, Measure},
-    rows::{Row, Rows},
+    rows::{Row, Rows, is_best},
 };
 use crate::dsl::Value;
 
@@ -72,7 +72,7 @@ fn colour(rows: &Rows, row: &Row) -> String {
 fn table(rows: &Rows) -> Markup {
     let sortable = |measure: &Measure, row: &Row| row.mean(measure).map(|mean| mean.mean.to_string());
     html! {
-        table id="variants" {
+        div class="wide" { table id="variants" {
             thead { tr {
                 @if rows.keys.is_empty() { th { "trial" } }
                 @for key in &rows.keys { th { (key) } }
@@ -87,7 +87,7 @@ fn table(rows: &Rows) -> Markup {
                         td data-value=(text) { (text) }
                     }
                     @for measure in &measure::ALL {
-                        td data-value=[sortable(measure, row)] {
+                        td data-value=[sortable(measure, row)] class=[is_best(measure, row, &rows.rows).then_some("best")] {
                             @if let Some(mean) = row.mean(measure) {
                                 ((measure.show)(mean.mean))
                                 @if mean.count > 1 && measure.best.is_some() { " ± " ((measure.show)(mean.deviation)) }
@@ -97,7 +97,7 @@ fn table(rows: &Rows) -> Markup {
                     td { (row.state()) }
                 } }
             }
-        }
+        } }
     }
 }
 

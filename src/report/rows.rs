@@ -52,6 +52,12 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Whether no row is better than this one by a measure that has a better and a worse.
+pub fn is_best(measure: &Measure, row: &Row, rows: &[Row]) -> bool {
+    let (Some(better), Some(own)) = (measure.best, row.mean(measure)) else { return false };
+    rows.len() > 1 && !rows.iter().filter_map(|row| row.mean(measure)).any(|other| better(other.mean, own.mean))
+}
+
 impl Row<'_> {
     /// `patch_size=4 depth=2`, or the folder of a trial that no sweep made.
     pub fn name(&self, keys: &[&str]) -> String {

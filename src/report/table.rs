@@ -5,7 +5,7 @@ use super::{
     Record,
     layout::fitted_to,
     measure::{self, Measure},
-    rows::{Mean, Row, Rows},
+    rows::{Mean, Row, Rows, is_best},
 };
 use crate::{dsl::Value, experiment::ExperimentError};
 
@@ -224,10 +224,7 @@ fn cell(column: &Measure, row: &Row, rows: &[Row], format: Format) -> String {
     if count > 1 && deviation > 0.0 && column.best.is_some() {
         cell += &format!(" ± {}", (column.show)(deviation));
     }
-    let beaten = |better: fn(f64, f64) -> bool| {
-        rows.iter().filter_map(|row| row.mean(column)).any(|other| better(other.mean, mean))
-    };
-    if rows.len() > 1 && column.best.is_some_and(|better| !beaten(better)) {
+    if is_best(column, row, rows) {
         cell += " *";
     }
     cell

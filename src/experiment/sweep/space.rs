@@ -220,13 +220,17 @@ fn known<'a>(key: &str, axes: &'a [Axis]) -> Result<&'a Axis, ExperimentError> {
     })
 }
 
-fn zipped(mut axes: Vec<Axis>, zips: &[Vec<String>]) -> Result<Vec<Vec<Axis>>, ExperimentError> {
+fn zipped(all: Vec<Axis>, zips: &[Vec<String>]) -> Result<Vec<Vec<Axis>>, ExperimentError> {
     let mut groups = Vec::new();
+    let mut axes = all.clone();
     for keys in zips {
         let mut group: Vec<Axis> = Vec::new();
         for key in keys.iter().map(|key| Axis::named(key)) {
             let key = &key;
-            let axis = known(key, &axes)?.clone();
+            let axis = known(key, &all)?.clone();
+            if !axes.contains(&axis) {
+                return Err(refuse(format!("`{key}` goes together twice"), "name each key once"));
+            }
             if let (Domain::Values(values), Some(first)) = (&axis.domain, group.first()) {
                 let count = steps(std::slice::from_ref(first));
                 if values.len() != count {
@@ -332,6 +336,7 @@ mod tests {
             arguments(&["a=1,2"], &[], &["a"], None),
             arguments(&["a=1,2"], &[], &["a:b=1"], None),
             arguments(&["a=1,2", "b=1"], &[], &["b:a=3"], None),
+            arguments(&["a=1,2", "b=1,2"], &["a,a"], &[], None),
         ] {
             assert!(matches!(Space::new(&plain, &given), Err(ExperimentError::Sweep { .. })), "{given:?}");
         }
