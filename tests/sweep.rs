@@ -85,7 +85,11 @@ fn a_sweep_needs_no_experiment() {
         .output()
         .unwrap();
     // It knows the experiment; only its images are not here.
-    assert!(output.status.code() == Some(1) && shown(&output).contains("vitx data fetch cifar100"), "{}", shown(&output));
+    assert!(
+        output.status.code() == Some(1) && shown(&output).contains("vitx data fetch cifar100"),
+        "{}",
+        shown(&output)
+    );
     // The keys it varies are checked before that.
     let output = vitx(folder.path(), &["sweep", "-p", "dept=2,4", "--dry-run"]).output().unwrap();
     assert!(shown(&output).contains("did you mean `depth`?"), "{}", shown(&output));
@@ -118,7 +122,7 @@ fn what_is_not_there_is_refused_before_anything_is_timed() {
 #[test]
 fn predictions_are_kept_and_shown_beside_what_was_measured() {
     let folder = tempfile::tempdir().unwrap();
-    succeed(sweep(folder.path(), &["-p", "depth=1,2", "--set", "train.epochs=6"]));
+    succeed(sweep(folder.path(), &["-p", "depth=1,3", "-p", "patch_size=2,4", "--set", "train.epochs=6"]));
     let text = succeed(vitx(folder.path(), &["report", "out", "--format", "csv"]));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().unwrap().clone();
@@ -126,10 +130,51 @@ fn predictions_are_kept_and_shown_beside_what_was_measured() {
     for row in reader.records() {
         let row = row.unwrap();
         let number = |name: &str| row[at(name)].parse::<f64>().unwrap();
-        // Machines that run tests are busy: time is only held to its order.
+        // Machines that run tests are busy: there, time is only held to its order.
+        let quiet = std::env::var_os("VITX_QUIET").is_some();
         let time = number("predicted time") / number("time");
-        assert!((0.2..5.0).contains(&time), "{time}\n{text}");
+        let expected = if quiet { 0.8..1.25 } else { 0.15..7.0 };
+        assert!(expected.contains(&time), "{time}\n{text}");
         let memory = number("predicted memory") / number("memory");
         assert!((0.75..1.33).contains(&memory), "{memory}\n{text}");
     }
+}
+
+#[test]
+fn single_runs_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, depth) in [("one", "depth=1"), ("two", "depth=2")] {
+        let mut command = vitx(folder.path(), &["run", "digits_vit.yaml", "-o", name, "-p", depth]);
+        command.args(support::QUICK);
+        succeed(command);
+    }
+    let text = succeed(vitx(folder.path(), &["compare", "one", "two"]));
+    for part in [
+        "│ params.depth ┆ 1   ┆ 2   │",
+        "The models' texts are the same.",
+        "+transformer_block1/attention: attention {",
+        "test top-1",
+        "Validation loss / accuracy by epoch",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let none = vitx(folder.path(), &["compare", "one", "three"]).output().unwrap();
+    assert!(none.status.code() == Some(1) && shown(&none).contains("three"), "{}", shown(&none));
+}
+
+#[test]
+fn models_can_be_varied() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = "model small(units = 8) { flatten dense(units, activation = \"relu\") dense(num_classes) }\n";
+    std::fs::write(folder.path().join("small.vitx"), small).unwrap();
+    let experiment = "model: digits_vit.vitx\ndata: { name: digits }\ntrain: { epochs: 1, batch_size: 32 }\n";
+    std::fs::write(folder.path().join("both.yaml"), experiment).unwrap();
+    let arguments = ["sweep", "both.yaml", "-o", "out", "-p", "model=small.vitx,digits_vit.vitx", "--threads", "1"];
+    let text = succeed(vitx(folder.path(), &arguments));
+    assert!(
+        text.contains("finished model=\"small.vitx\"") && text.contains("finished model=\"digits_vit.vitx\""),
+        "{text}"
+    );
+    let gone = vitx(folder.path(), &["sweep", "both.yaml", "-p", "model=small.vitx,gone.vitx"]).output().unwrap();
+    assert!(gone.status.code() == Some(1) && shown(&gone).contains("gone.vitx"), "{}", shown(&gone));
 }

@@ -24,7 +24,8 @@ const TINY: [&str; 6] = ["--set", "data.train_limit=100", "--set", "train.epochs
 
 const GRID: &[&str] = &["-p", "depth=1", "-p", "patch_size=2,4", "--seeds", "2"];
 
-const HALVING: &[&str] = &["-p", "train.optimizer.learning_rate=log(1e-5, 1e-2, 6)", "--stop", "halving", "--factor", "2"];
+const HALVING: &[&str] =
+    &["-p", "train.optimizer.learning_rate=log(1e-5, 1e-2, 6)", "--stop", "halving", "--factor", "2"];
 
 const SEARCH: &[&str] = &[
     "-p",

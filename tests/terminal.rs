@@ -46,7 +46,8 @@ fn shows_every_trial_while_it_runs_and_tables_that_fit() {
     let Some(text) = on_a_terminal(folder.path(), 80, arguments) else { return };
     let text = plain(&text);
     // Rows of trials that run, drawn again and again.
-    let row = text.split(['\r', '\n']).find(|line| line.starts_with("running") && line.contains("loss")).unwrap_or(&text);
+    let row =
+        text.split(['\r', '\n']).find(|line| line.starts_with("running") && line.contains("loss")).unwrap_or(&text);
     for part in ["depth=", "/20", "loss ", "val ", "% ", "ETA "] {
         assert!(row.contains(part), "{part}: {row}");
     }
@@ -64,6 +65,8 @@ fn shows_every_trial_while_it_runs_and_tables_that_fit() {
         let Some(text) = on_a_terminal(folder.path(), columns, "report out") else { return };
         let lines = tables(&plain(&text));
         assert!(lines.iter().all(|line| line.chars().count() <= usize::from(columns)), "{}", lines.join("\n"));
-        assert!(lines.iter().any(|line| line.contains("test top-1")) && lines.iter().any(|line| line.contains("state")));
+        assert!(
+            lines.iter().any(|line| line.contains("test top-1")) && lines.iter().any(|line| line.contains("state"))
+        );
     }
 }

@@ -75,7 +75,9 @@ fn counted(plan: &Plan, jobs: usize) -> String {
     let at_once = if jobs > 1 { format!(", {jobs} at once") } else { String::new() };
     match plan.trials.len() {
         0 => String::new(),
-        count => format!("{count} trials{finished}; about {} of training{at_once}", measure::seconds(total / jobs as f64)),
+        count => {
+            format!("{count} trials{finished}; about {} of training{at_once}", measure::seconds(total / jobs as f64))
+        }
     }
 }
 

@@ -1,11 +1,6 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
-use super::{
-    console::handle_interrupts,
-    engine_args::EngineArgs,
-    live::Live,
-    plan::show,
-};
+use super::{console::handle_interrupts, engine_args::EngineArgs, live::Live, plan::show};
 use crate::{
     experiment::{
         Definition, Overrides,
@@ -115,8 +110,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let jobs = args.jobs as usize;
     options.threads = Some((options.threads() / jobs).max(1));
     let policy = Policy { jobs, retries: args.retries, fail_fast: args.fail_fast };
-    let running =
-        Running { folder: &folder, options, policy, skip_invalid: args.skip_invalid, dry_run: args.dry_run };
+    let running = Running { folder: &folder, options, policy, skip_invalid: args.skip_invalid, dry_run: args.dry_run };
     if !args.dry_run {
         handle_interrupts(&interrupt, "stopping: trials save and end; once more to stop now, and leave them")?;
     }
@@ -129,9 +123,11 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let records = ended.trials.iter().map(|planned| Record::read(&planned.folder)).collect::<Result<Vec<_>, _>>()?;
-    live.line(&render(&records, &args.view)?);
-    show_predictions(&live, &ended.trials, &records);
-    live.line(&format!("Again at any time: vitx report {}", folder.display()));
+    if !records.is_empty() {
+        live.line(&render(&records, &args.view)?);
+        show_predictions(&live, &ended.trials, &records);
+        live.line(&format!("Again at any time: vitx report {}", folder.display()));
+    }
     if ended.interrupted {
         live.line("Interrupted, and saved. The same command continues.");
         return Ok(ExitCode::from(INTERRUPTED));

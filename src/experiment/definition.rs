@@ -1,4 +1,9 @@
-use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
 use similar::{DiffTag, TextDiff};
@@ -13,6 +18,9 @@ use crate::{
 /// Name of the model's text in a trial directory.
 const MODEL: &str = "model.vitx";
 const CONFIG: &str = "config.yaml";
+
+/// The key of an experiment that names its model's file.
+pub const MODEL_KEY: &str = "model";
 
 /// Counted up when the same definition would train to something else than before.
 const VERSION: u32 = 1;
@@ -33,6 +41,8 @@ pub struct Definition {
     /// Its `model` is `model.vitx`, whatever file the text came from.
     pub experiment: Experiment,
     pub source: Source,
+    /// Where other models of the same experiment lie; no part of what defines the trial.
+    folder: PathBuf,
 }
 
 impl Definition {
@@ -48,11 +58,16 @@ impl Definition {
         experiment.params.extend(changes.params.clone());
         experiment.train.seed = changes.seed.unwrap_or(experiment.train.seed);
         let model = std::mem::replace(&mut experiment.model, MODEL.into());
-        let source = match builtin::text(&model) {
-            Some(text) if !model.exists() => Source::new(model.display().to_string(), text),
-            _ => Source::read(&model)?,
-        };
-        Ok(Self { experiment, source })
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { experiment, source: Self::model(&model)?, folder })
+    }
+
+    /// Reads a model. A file that is not there may be carried by the binary.
+    fn model(path: &Path) -> Result<Source, ExperimentError> {
+        Ok(match builtin::text(path) {
+            Some(text) if !path.exists() => Source::new(path.display().to_string(), text),
+            _ => Source::read(path)?,
+        })
     }
 
     /// Reads what [`Definition::write`] wrote.
@@ -62,11 +77,11 @@ impl Definition {
     pub fn of_trial(folder: &Path) -> Result<Self, ExperimentError> {
         let mut experiment = Experiment::read(&folder.join(CONFIG))?;
         experiment.model = MODEL.into();
-        Ok(Self { experiment, source: Source::read(&folder.join(MODEL))? })
+        Ok(Self { experiment, source: Source::read(&folder.join(MODEL))?, folder: folder.to_owned() })
     }
 
-    /// This definition with some keys changed: parameters of the model, and dotted keys of the
-    /// experiment. What the sweep varies is not part of the new one.
+    /// This definition with some keys changed: parameters of the model, dotted keys of the experiment,
+    /// and `model`, another file beside the experiment. What the sweep varies is not part of the new one.
     ///
     /// # Errors
     /// As [`overrides::apply`]'s.
@@ -74,7 +89,9 @@ impl Definition {
         let mut changed = self.clone();
         changed.experiment.sweep = None;
         for (key, value) in assignments {
-            if key.contains('.') {
+            if let (MODEL_KEY, Value::Str(file)) = (key.as_str(), value) {
+                changed.source = Self::model(&self.folder.join(file))?;
+            } else if key.contains('.') {
                 changed.experiment = overrides::apply(&changed.experiment, &format!("{key}={value}"))?;
             } else {
                 changed.experiment.params.insert(key.clone(), value.clone());

@@ -124,6 +124,12 @@ impl Lock {
         }
     }
 
+    /// Whether a process holds the lock of a folder, which may be read-only.
+    pub fn is_held(folder: &Path) -> bool {
+        let file = File::open(folder.join("lock"));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Takes the lock.
     ///
     /// # Errors

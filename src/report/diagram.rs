@@ -101,7 +101,8 @@ fn folded(layers: &[Layer]) -> Vec<Node> {
             && block(&layers[a.0]).is_some()
             && (0..a.1).all(|at| {
                 let (one, other) = (&layers[a.0 + at], &layers[b.0 + at]);
-                let inputs = |layer: &Layer, begin| layer.inputs.iter().map(|i| relative(begin, *i)).collect::<Vec<_>>();
+                let inputs =
+                    |layer: &Layer, begin| layer.inputs.iter().map(|i| relative(begin, *i)).collect::<Vec<_>>();
                 (&one.kind, &one.arguments, &one.shape) == (&other.kind, &other.arguments, &other.shape)
                     && inputs(one, a.0) == inputs(other, b.0)
             })
@@ -158,7 +159,13 @@ mod tests {
         assert_eq!(times, 3);
         assert_eq!(nodes.len() - 1, layers.len() - 2 * boxes);
         // Each box but the first has what comes into it, and that stands above it.
-        assert!(nodes.iter().enumerate().skip(1).all(|(at, node)| !node.inputs.is_empty() && node.inputs.iter().all(|i| *i < at)));
+        assert!(
+            nodes
+                .iter()
+                .enumerate()
+                .skip(1)
+                .all(|(at, node)| !node.inputs.is_empty() && node.inputs.iter().all(|i| *i < at))
+        );
         // A block's residual branches leave the line of boxes.
         assert!(nodes.iter().enumerate().any(|(at, node)| node.inputs.iter().any(|input| at - input > 1)));
         let drawn = diagram(&text).unwrap().into_string();

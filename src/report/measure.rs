@@ -123,9 +123,10 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        assert_eq!([0.01234, 0.9999, 12.25, 119.96, 200.0, 7500.0].map(seconds), [
-            "0.012 s", "1.0 s", "12.2 s", "2 min 00 s", "3 min 20 s", "2 h 05 min"
-        ]);
+        assert_eq!(
+            [0.01234, 0.9999, 12.25, 119.96, 200.0, 7500.0].map(seconds),
+            ["0.012 s", "1.0 s", "12.2 s", "2 min 00 s", "3 min 20 s", "2 h 05 min"]
+        );
         assert_eq!([14.06, 1548.4].map(|mib| mebibytes(mib * 1048576.0)), ["14.1 MiB", "1548 MiB"]);
     }
 }

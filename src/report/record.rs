@@ -9,6 +9,7 @@ use crate::{
     experiment::{
         ExperimentError,
         sweep::{Planned, Prediction, Trials, Variant},
+        trial::Lock,
     },
     train::{
         history::{self, Epoch},
@@ -29,6 +30,8 @@ pub struct Record {
     pub stopped: Option<String>,
     /// What the sweep expected of it.
     pub prediction: Option<Prediction>,
+    /// Whether a process trains it now.
+    pub running: bool,
 }
 
 impl Record {
@@ -45,6 +48,7 @@ impl Record {
             failure: Failure::read(folder)?,
             stopped: None,
             prediction: Prediction::read(folder)?,
+            running: Lock::is_held(folder),
         };
         if let Some(Stopped { reason, epochs }) = Stopped::read(folder)? {
             // What it trained beyond that, before the others had come as far, does not count.

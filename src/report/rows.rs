@@ -98,6 +98,7 @@ impl Row<'_> {
             parts.push(match (&record.failure, &record.stopped) {
                 (Some(failure), _) => format!("failed: {}", failure.reason),
                 (None, Some(stopped)) => stopped.clone(),
+                (None, None) if record.running => format!("training, after epoch {}", record.epochs.len()),
                 (None, None) if record.epochs.is_empty() => "not begun".to_owned(),
                 (None, None) => format!("interrupted after epoch {}", record.epochs.len()),
             });

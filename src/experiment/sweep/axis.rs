@@ -207,7 +207,11 @@ fn range(from: &str, to: &str) -> Result<Vec<Value>, String> {
 
 fn fractions(from: &str, to: &str, step: &str, inclusive: bool) -> Result<Vec<Value>, String> {
     let number = |text: &str| {
-        text.trim().parse::<f64>().ok().filter(|value| value.is_finite()).ok_or_else(|| format!("`{text}` is no number"))
+        text.trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|value| value.is_finite())
+            .ok_or_else(|| format!("`{text}` is no number"))
     };
     let (from, to, step) = (number(from)?, number(to)?, number(step)?);
     if step <= 0.0 {

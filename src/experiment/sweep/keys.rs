@@ -5,7 +5,7 @@ use serde_yaml::Value;
 use super::Space;
 use crate::{
     dsl::{self, nearest, syntax::DefinitionKind},
-    experiment::{Definition, Experiment, ExperimentError, overrides, read::suggestion},
+    experiment::{Definition, Experiment, ExperimentError, definition::MODEL_KEY, overrides, read::suggestion},
 };
 
 /// Keys of a sweep that no model has, and that [`overrides::apply`] does not know.
@@ -17,9 +17,15 @@ pub fn check(base: &Definition, space: &Space) -> Result<(), ExperimentError> {
     let models = model.definitions.iter().filter(|definition| definition.kind == DefinitionKind::Model);
     let parameters: Vec<&str> =
         models.flat_map(|model| &model.parameters).map(|parameter| parameter.name.text.as_str()).collect();
-    let keys = space.groups.iter().flatten().map(|axis| axis.key.as_str());
-    for key in keys {
-        let fine = if key.contains('.') { of_experiment(&base.experiment, key) } else { of_model(key, &parameters) };
+    let keys: Vec<&str> = space.groups.iter().flatten().map(|axis| axis.key.as_str()).collect();
+    for key in &keys {
+        let fine = match *key {
+            MODEL_KEY => Ok(()),
+            key if key.contains('.') => of_experiment(&base.experiment, key),
+            // Another model has other parameters: its own check tells.
+            _ if keys.contains(&MODEL_KEY) => Ok(()),
+            key => of_model(key, &parameters),
+        };
         fine.map_err(|(message, help)| ExperimentError::Sweep { message, help })?;
     }
     Ok(())
@@ -49,7 +55,8 @@ fn of_experiment(experiment: &Experiment, key: &str) -> Result<(), Refused> {
     });
     match refused {
         Err(message) if message.contains("unknown field") => {
-            let help = suggestion(&message).or_else(|| message.split_once("expected ").map(|(_, rest)| rest.to_owned()));
+            let help =
+                suggestion(&message).or_else(|| message.split_once("expected ").map(|(_, rest)| rest.to_owned()));
             Err((format!("the experiment has no key `{key}`"), help))
         }
         Err(message) if message.contains("no keys of its own") => {
@@ -75,11 +82,13 @@ mod tests {
 
     #[test]
     fn what_is_not_there_gets_the_nearest_name() {
-        for param in ["depth=1,2", "train.optimizer.learning_rate=1,2", "data.train_limit=5", "train.schedule.kind=linear"]
+        for param in
+            ["depth=1,2", "train.optimizer.learning_rate=1,2", "data.train_limit=5", "train.schedule.kind=linear"]
         {
             assert_eq!(refused(param), None, "{param}");
         }
-        let params = ["patchsize=2", "width=2", "train.epoch=2", "tain.epochs=2", "train.epochs.few=2", "sweep.seeds=2"];
+        let params =
+            ["patchsize=2", "width=2", "train.epoch=2", "tain.epochs=2", "train.epochs.few=2", "sweep.seeds=2"];
         let all: Vec<String> = params.iter().map(|param| refused(param).unwrap()).collect();
         insta::assert_snapshot!(all.join("\n"));
     }

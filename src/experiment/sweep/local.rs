@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn a_cancelled_trial_may_save_first() {
         let folder = tempfile::tempdir().unwrap();
-        let mut local = local(folder.path(), "trap 'echo saved; exit 7' TERM; echo begun; while :; do sleep 0.05; done");
+        let mut local =
+            local(folder.path(), "trap 'echo saved; exit 7' TERM; echo begun; while :; do sleep 0.05; done");
         local.submit(folder.path()).unwrap();
         let log = || std::fs::read_to_string(folder.path().join("log.txt")).unwrap_or_default();
         while !log().contains("begun") {

@@ -71,7 +71,8 @@ impl<'a> Planner<'a> {
     }
 
     /// Checks every variant, and then times a few steps of those that were not timed before. Where
-    /// some cannot be, and are not to be skipped, nothing is timed, and the plan has no trials.
+    /// some cannot be, and are not to be skipped, nothing is timed, and the plan has no trials; nor has
+    /// it when it is interrupted.
     ///
     /// # Errors
     /// When the data set of all of them cannot be described.
@@ -90,6 +91,10 @@ impl<'a> Planner<'a> {
         }
         if plan.invalid.is_empty() || skip_invalid {
             for (variant, checked) in fine {
+                // What was planned so far is nothing yet.
+                if self.options.interrupt.requested() {
+                    return Ok(Plan::default());
+                }
                 plan.trials.push(self.predict(variant, checked)?);
             }
         }
@@ -155,9 +160,7 @@ impl<'a> Planner<'a> {
         let memory_bytes = self.memory(&definition, &spec, batch.min(training), training + validation + test)?;
         // What does not fit could not be timed either.
         let timing = match memory::available_bytes().is_none_or(|available| memory_bytes <= available) {
-            true => {
-                Some(calibration::time(&definition, architecture, &spec, (training, validation), &self.options)?)
-            }
+            true => Some(calibration::time(&definition, architecture, &spec, (training, validation), &self.options)?),
             false => None,
         };
         self.costed.insert(key, (timing, memory_bytes));
@@ -188,13 +191,18 @@ impl<'a> Planner<'a> {
             Ok(program.arena_len + self.options.threads() * program.worker_len())
         };
         let programs = match self.options.backend {
-            Backend::Cpu => program(Purpose::Train(rule))?,
             // The reference keeps every tensor of the graph: an estimate from below.
-            _ => 2 * program(Purpose::Train(rule))?,
+            Backend::Reference => 2 * program(Purpose::Train(rule))?,
+            _ => program(Purpose::Train(rule))?,
         };
-        let floats = programs + state + batches;
-        let data = images as u64 * (spec.height * spec.width * spec.channels + size_of::<u32>()) as u64;
-        Ok(OWN_BYTES + data + (floats * size_of::<f32>()) as u64)
+        let image = (spec.height * spec.width * spec.channels + size_of::<u32>()) as u64;
+        let training = images as u64 * image + ((programs + state + batches) * size_of::<f32>()) as u64;
+        // The whole set is read before a part of it is kept, and copied on the way.
+        let reading = match spec.place {
+            Some(_) => 2 * spec.train as u64 * image,
+            None => 0,
+        };
+        Ok(OWN_BYTES + training.max(reading))
     }
 }
 

@@ -161,6 +161,10 @@ impl Sweep {
                 break;
             }
             let mut plan = planner.plan(self.seeded(&points), running.skip_invalid)?;
+            if running.options.interrupt.requested() {
+                ended.interrupted = true;
+                return Ok(ended);
+            }
             // A search may come back to where it was.
             plan.trials.retain(|planned| seen.insert(planned.folder.clone()));
             watch.plan(&plan);

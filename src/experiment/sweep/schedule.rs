@@ -1,6 +1,6 @@
 use std::{fs, path::Path, thread, time::Duration};
 
-use super::{Decision, Executor, How, executor::Ended, Planned, Standing, Stopping};
+use super::{Decision, Executor, How, Planned, Standing, Stopping, executor::Ended};
 use crate::{
     experiment::{
         ExperimentError,
@@ -265,7 +265,8 @@ impl Schedule<'_> {
             report(Event::Again(planned, how));
             return Ok(());
         }
-        let reason = format!("{how}, {FRUITLESS} times before it saved anything; the system does so when memory runs out");
+        let reason =
+            format!("{how}, {FRUITLESS} times before it saved anything; the system does so when memory runs out");
         self.failed(planned, state, Failure { kind: FailureKind::Killed, reason }, report)
     }
 

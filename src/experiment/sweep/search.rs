@@ -142,7 +142,8 @@ impl<'a> Search<'a> {
     fn ask(&mut self, draw: u32) -> Option<(Vec<f64>, Variant)> {
         for attempt in 0..ATTEMPTS {
             let estimators = self.estimators.iter().enumerate();
-            let ask = |(axis, estimator): (usize, &Estimator)| estimator.ask(&self.philox, [draw, axis as u32, attempt]);
+            let ask =
+                |(axis, estimator): (usize, &Estimator)| estimator.ask(&self.philox, [draw, axis as u32, attempt]);
             let point: Vec<f64> = estimators.map(ask).collect();
             let variant = self.space.at(&self.shares(&point));
             if !self.seen.contains(&variant) {

@@ -262,7 +262,8 @@ fn condition(text: &str, axes: &[Axis]) -> Result<Condition, ExperimentError> {
     let key = Axis::named(key);
     known(&key, axes)?;
     let other = known(&condition.key, axes)?;
-    if let (Domain::Values(there), Some(never)) = (&other.domain, values.iter().find(|value| !other.domain.has(value))) {
+    if let (Domain::Values(there), Some(never)) = (&other.domain, values.iter().find(|value| !other.domain.has(value)))
+    {
         let there: Vec<String> = there.iter().map(ToString::to_string).collect();
         let help = format!("its values are {}", there.join(", "));
         return Err(refuse(format!("`{}` is never {never}", other.key), &help));
@@ -315,9 +316,10 @@ mod tests {
         assert_eq!(shown(&space), ["kind=\"constant\"", "kind=\"cosine\" warmup=0", "kind=\"cosine\" warmup=5"]);
         // What depends on a key that does not vary does not vary either, and neither does a circle.
         let chain = arguments(&["a=1,2", "b=1,2", "c=1,2"], &[], &["b:a=1", "c:b=1"], None);
-        assert_eq!(shown(&Space::new(&experiment(""), &chain).unwrap()), [
-            "a=1 b=1 c=1", "a=1 b=1 c=2", "a=1 b=2", "a=2"
-        ]);
+        assert_eq!(
+            shown(&Space::new(&experiment(""), &chain).unwrap()),
+            ["a=1 b=1 c=1", "a=1 b=1 c=2", "a=1 b=2", "a=2"]
+        );
         let circle = arguments(&["a=1,2", "b=1,2"], &[], &["b:a=1", "a:b=1"], None);
         assert_eq!(shown(&Space::new(&experiment(""), &circle).unwrap()), [""]);
         let file = experiment("sweep: {params: {kind: [a, b], warmup: [0, 5]}, when: {warmup: kind=b}}");

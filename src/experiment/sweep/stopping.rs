@@ -91,7 +91,8 @@ impl Stopping {
         // `None` while a trial has passed every rung so far.
         let mut decisions: Vec<Option<Decision>> = vec![None; trials.len()];
         for (number, &rung) in rungs.iter().enumerate() {
-            let at: Vec<At> = trials.iter().zip(&decisions).map(|(trial, decision)| at(trial, decision, rung)).collect();
+            let at: Vec<At> =
+                trials.iter().zip(&decisions).map(|(trial, decision)| at(trial, decision, rung)).collect();
             for (first, members) in brackets.iter().enumerate() {
                 for (place, &trial) in members.iter().enumerate() {
                     if decisions[trial].is_some() {
@@ -131,8 +132,7 @@ impl Stopping {
             let reason = format!("stopped after epoch {rung}: {own} is below the median {other}");
             return (best < median).then_some(Decision::Stop(rung, reason));
         }
-        let ranked: Vec<(usize, f64)> =
-            rivals.iter().filter_map(|&rival| Some((rival, at[rival].best()?))).collect();
+        let ranked: Vec<(usize, f64)> = rivals.iter().filter_map(|&rival| Some((rival, at[rival].best()?))).collect();
         // Ties go to the trial that stands first.
         let ahead = |(rival, other): &(usize, f64)| *other > best || *other == best && *rival < trial;
         let (place, count) = (ranked.iter().filter(|rival| ahead(rival)).count(), ranked.len());

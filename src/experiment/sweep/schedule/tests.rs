@@ -32,14 +32,7 @@ struct Cluster<'a> {
 
 impl<'a> Cluster<'a> {
     fn new(fate: &'a dyn Fn(&Path, u32) -> How) -> Self {
-        Self {
-            handed_over: Vec::new(),
-            cancelled: Vec::new(),
-            attempts: HashMap::new(),
-            pick: |_| 0,
-            polls: 0,
-            fate,
-        }
+        Self { handed_over: Vec::new(), cancelled: Vec::new(), attempts: HashMap::new(), pick: |_| 0, polls: 0, fate }
     }
 }
 
