@@ -304,7 +304,7 @@ fn sparkline(values: &[f64]) -> String {
 
 /// `patch_size=4 depth=2`
 pub fn name(variant: &Variant) -> String {
-    variant.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+    variant.iter().map(|(key, value)| format!("{key}={}", value.plain())).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

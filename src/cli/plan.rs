@@ -31,7 +31,7 @@ pub fn show(plan: &Plan, jobs: usize) -> String {
     header.extend(seeds.then(|| "trials".to_owned()));
     header.extend(["params", "FLOPs", "memory", "per epoch", "time"].map(str::to_owned));
     let cells = lines.iter().map(|(variant, planned, count)| {
-        let value = |key: &&String| variant.iter().find(|(k, _)| k == *key).map(|(_, value)| value.to_string());
+        let value = |key: &&String| variant.iter().find(|(k, _)| k == *key).map(|(_, value)| value.plain());
         let mut cells: Vec<String> = keys.iter().map(|key| value(key).unwrap_or_default()).collect();
         cells.extend(seeds.then(|| count.to_string()));
         let prediction = &planned.prediction;

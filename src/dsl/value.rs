@@ -37,6 +37,16 @@ impl Value {
     }
 }
 
+impl Value {
+    /// As a person reads it: a string without its quotes.
+    pub fn plain(&self) -> String {
+        match self {
+            Self::Str(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl FromStr for Value {
     type Err = Diagnostics;
 

@@ -83,7 +83,7 @@ fn table(rows: &Rows) -> Markup {
                 @for row in &rows.rows { tr {
                     @if rows.keys.is_empty() { td { (row.folder()) } }
                     @for value in &row.values {
-                        @let text = value.map_or_else(String::new, ToString::to_string);
+                        @let text = value.map_or_else(String::new, Value::plain);
                         td data-value=(text) { (text) }
                     }
                     @for measure in &measure::ALL {
@@ -197,7 +197,7 @@ fn coordinates(rows: &Rows) -> Markup {
                 text x=(x(at)) y=(MARGIN - 14.0) text-anchor="middle" { (key) }
                 @for value in values {
                     text class="tick" x=(x(at) + 6.0) y=(y(position(values, *value)) + 4.0) {
-                        (value.map_or_else(String::new, ToString::to_string))
+                        (value.map_or_else(String::new, Value::plain))
                     }
                 }
             }

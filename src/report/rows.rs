@@ -61,7 +61,8 @@ pub fn is_best(measure: &Measure, row: &Row, rows: &[Row]) -> bool {
 impl Row<'_> {
     /// `patch_size=4 depth=2`, or the folder of a trial that no sweep made.
     pub fn name(&self, keys: &[&str]) -> String {
-        let named = keys.iter().zip(&self.values).filter_map(|(key, value)| Some(format!("{key}={}", (*value)?)));
+        let named =
+            keys.iter().zip(&self.values).filter_map(|(key, value)| Some(format!("{key}={}", (*value)?.plain())));
         let name = named.collect::<Vec<_>>().join(" ");
         if name.is_empty() { self.folder() } else { name }
     }

@@ -141,7 +141,7 @@ pub fn render(records: &[Record], view: &View) -> Result<String, ExperimentError
     }
     let tables = groups.iter().map(|(value, group)| {
         let (header, cells) = lines(group, &rows.keys, &baseline, view);
-        let value = value.map_or_else(String::new, ToString::to_string);
+        let value = value.map_or_else(String::new, Value::plain);
         format!("{key} = {value}\n{}", written(view, header, cells, rows.keys.len()))
     });
     Ok(tables.collect::<Vec<_>>().join("\n\n"))
@@ -198,7 +198,7 @@ fn lines(rows: &[Row], keys: &[&str], baseline: &Option<Row>, view: &View) -> (V
     header.push("state".into());
     let cells = rows.iter().map(|row| {
         let mut cells = if unnamed { vec![row.folder()] } else { Vec::new() };
-        cells.extend(row.values.iter().map(|value| value.map_or_else(String::new, ToString::to_string)));
+        cells.extend(row.values.iter().map(|value| value.map_or_else(String::new, Value::plain)));
         for column in &measures {
             cells.push(cell(column, row, rows, view.format));
             if let (true, Some(baseline)) = (column.header == measure::ACCURACY.header, baseline) {
@@ -261,7 +261,7 @@ fn pivoted(rows: &Rows, down: usize, across: usize) -> (Vec<String>, Vec<Vec<Str
         }
         values
     };
-    let show = |value: &Option<&Value>| value.map_or_else(String::new, ToString::to_string);
+    let show = |value: &Option<&Value>| value.map_or_else(String::new, Value::plain);
     let mean = |d: &Option<&Value>, a: &Option<&Value>| {
         let here = rows.rows.iter().filter(|row| row.values[down] == *d && row.values[across] == *a);
         let means: Vec<f64> = here.filter_map(|row| Some(row.mean(&measure::ACCURACY)?.mean)).collect();
