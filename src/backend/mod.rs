@@ -106,6 +106,9 @@ pub enum BackendError {
     NonFinite { loss: f32, epoch: u32, step: u32, operator: String },
     #[error("state tensor `{name}`: {problem}")]
     State { name: String, problem: String },
+    /// Memory that cannot be had.
+    #[error("{0}")]
+    Memory(String),
     #[error("{0}")]
     Other(String),
 }

@@ -1,6 +1,7 @@
 use std::process::ExitCode;
 
 use super::{console::Console, model::ModelArgs};
+use crate::experiment::sweep::{Given, Sweep};
 
 /// Checks a model or an experiment: all diagnostics, exit code 1 if there are any
 #[derive(Debug, clap::Args)]
@@ -13,6 +14,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
+    if let Some(definition) = args.model.experiment()?.filter(|definition| definition.experiment.sweep.is_some()) {
+        // What it varies is there, and fits together.
+        Sweep::new(&definition, &Given::default())?;
+    }
     let architecture = args.model.architecture()?;
     Console::new().line(&format!("{}: model `{}` is fine", args.model.file.display(), architecture.name()));
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::IntoDiagnostic;
 
 use crate::{
-    experiment::trial::Outcome,
+    experiment::trial::{INTERRUPTED, Outcome},
     report::plots,
     train::{
         Interrupt, Observer,
@@ -19,9 +19,6 @@ use crate::{
         metrics::Means,
     },
 };
-
-/// Exit code of a process that Ctrl-C stopped, as shells have it.
-pub const INTERRUPTED: u8 = 130;
 
 /// Watches a training from the command line.
 pub struct Console {
@@ -82,18 +79,21 @@ impl Observer for Console {
     }
 }
 
-/// Lets Ctrl-C ask a training to stop after its step; a second one ends the process at once.
-pub fn handle_interrupts(interrupt: &Interrupt) -> miette::Result<()> {
+/// Lets Ctrl-C ask for a clean end, which `words` announce; a second one ends the process at once.
+pub fn handle_interrupts(interrupt: &Interrupt, words: &'static str) -> miette::Result<()> {
     let interrupt = interrupt.clone();
     ctrlc::set_handler(move || {
         if interrupt.requested() {
             std::process::exit(i32::from(INTERRUPTED));
         }
         interrupt.request();
-        let _ = writeln!(std::io::stderr(), "stopping after this step; once more to stop now");
+        let _ = writeln!(std::io::stderr(), "{words}");
     })
     .into_diagnostic()
 }
+
+/// What Ctrl-C does to a training.
+pub const AFTER_THIS_STEP: &str = "stopping after this step; once more to stop now";
 
 /// Draws the curves of a trial, prints how it ended, and gives the exit code that says so.
 pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {

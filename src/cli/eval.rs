@@ -15,7 +15,7 @@ use crate::{
 
 /// Evaluates the best weights of a trial
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: vitx eval runs/digits_vit-eb401f7a --split validation")]
+#[command(after_help = "Example: vitx eval runs/digits_vit-7b11ecf409de --split validation")]
 pub struct Args {
     /// Directory of the trial
     directory: PathBuf,

@@ -1,39 +1,94 @@
-//! What a sweep shows: a line for each event, and on a terminal a bar for each trial that runs.
+//! What a sweep shows while it runs: on a terminal a row for each trial, as many as fit; plain lines
+//! where output is piped.
 
 use std::{
     io::{IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
-    experiment::sweep::{Event, Planned, Variant},
+    experiment::sweep::{Event, Planned, Prediction, Variant},
+    report::measure,
     train::history::{self, Epoch},
 };
 
-/// How often the bars look at what trials have written.
+/// How often the rows look at what trials have written.
 const REFRESH: Duration = Duration::from_millis(500);
 
 /// Most characters of a sparkline.
 const SPARKS: usize = 16;
 
+/// Rows of a terminal that does not tell its height.
+const ROWS: usize = 24;
+
 /// Watches a sweep from the command line.
 pub struct Live {
     bars: MultiProgress,
-    running: Vec<(PathBuf, ProgressBar)>,
+    /// The summary, then a row for each trial shown.
+    rows: Vec<ProgressBar>,
+    trials: Vec<Trial>,
+    jobs: usize,
+    began: Instant,
     refreshed: Instant,
 }
 
+/// What is known of a trial.
+struct Trial {
+    folder: PathBuf,
+    name: String,
+    state: State,
+    epochs: u32,
+    prediction: Prediction,
+    record: Vec<Epoch>,
+    /// When this process last started it, and how many epochs it had.
+    started: Option<(Instant, usize)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    Elsewhere,
+    Queued,
+    Paused,
+    Stopped,
+    Failed,
+    Finished,
+}
+
+impl State {
+    const ALL: [Self; 7] =
+        [Self::Running, Self::Elsewhere, Self::Queued, Self::Paused, Self::Stopped, Self::Failed, Self::Finished];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Elsewhere => "elsewhere",
+            Self::Queued => "queued",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Finished => "finished",
+        }
+    }
+
+    fn ended(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed | Self::Finished)
+    }
+}
+
 impl Live {
-    pub fn new() -> Self {
+    pub fn new(jobs: usize) -> Self {
         let target = if std::io::stderr().is_terminal() {
             ProgressDrawTarget::stderr_with_hz(4)
         } else {
             ProgressDrawTarget::hidden()
         };
-        Self { bars: MultiProgress::with_draw_target(target), running: Vec::new(), refreshed: Instant::now() }
+        let bars = MultiProgress::with_draw_target(target);
+        let now = Instant::now();
+        Self { bars, rows: Vec::new(), trials: Vec::new(), jobs, began: now, refreshed: now }
     }
 
     /// Writes a line to standard output. The sweep goes on when nobody reads it any more.
@@ -43,85 +98,197 @@ impl Live {
         });
     }
 
+    /// Takes the rows away.
+    pub fn clear(&self) {
+        // What cannot be cleared is a terminal that went away.
+        let _ = self.bars.clear();
+    }
+
+    /// Trials that will be run.
+    pub fn add(&mut self, trials: &[Planned]) {
+        for planned in trials {
+            let mut trial = Trial {
+                folder: planned.folder.clone(),
+                name: name(&planned.variant),
+                state: if planned.finished { State::Finished } else { State::Queued },
+                epochs: planned.definition.experiment.train.epochs,
+                prediction: planned.prediction,
+                record: Vec::new(),
+                started: None,
+            };
+            trial.look();
+            self.trials.push(trial);
+        }
+        self.draw();
+    }
+
     /// Shows what happens to a trial.
     pub fn show(&mut self, event: &Event) {
-        match event {
-            Event::Started(planned) => {
-                self.line(&format!("started  {}", name(&planned.variant)));
-                self.start(planned);
-            }
+        // A terminal's rows show how trials come and go; only what needs a reason is also a line.
+        let piped = self.bars.is_hidden();
+        let (planned, state, text, always) = match event {
+            Event::Started(planned) => (planned, State::Running, format!("started  {}", name(&planned.variant)), false),
             Event::Waiting(planned) => {
-                self.line(&format!("waiting  {}: another process still trains it", name(&planned.variant)));
+                let text = format!("waiting  {}: another process still trains it", name(&planned.variant));
+                (planned, State::Elsewhere, text, true)
             }
-            Event::Finished(planned, result) => self.end(
-                planned,
-                &format!(
-                    "finished {} - test accuracy: {:.2}% - {:.1} s",
+            Event::Finished(planned, result) => {
+                let text = format!(
+                    "finished {} - test accuracy: {} - {}",
                     name(&planned.variant),
-                    100.0 * result.test_accuracy,
-                    result.seconds
-                ),
-            ),
+                    measure::percent(result.test_accuracy),
+                    measure::seconds(result.seconds)
+                );
+                (planned, State::Finished, text, false)
+            }
             Event::Failed(planned, reason) => {
-                self.end(planned, &format!("failed   {}: {reason}", name(&planned.variant)));
+                (planned, State::Failed, format!("failed   {}: {reason}", name(&planned.variant)), true)
             }
-            Event::Paused(planned) => self.end(planned, &format!("paused   {}", name(&planned.variant))),
+            Event::Again(planned, reason) => {
+                let text = format!("again    {}: {reason}", name(&planned.variant));
+                (planned, State::Queued, text, true)
+            }
+            Event::Paused(planned) => (planned, State::Paused, format!("paused   {}", name(&planned.variant)), false),
             Event::Stopped(planned, reason) => {
-                self.end(planned, &format!("stopped  {}: {reason}", name(&planned.variant)));
+                (planned, State::Stopped, format!("stopped  {}: {reason}", name(&planned.variant)), true)
             }
-            Event::Tick if self.refreshed.elapsed() >= REFRESH => {
-                self.refreshed = Instant::now();
-                self.refresh();
+            Event::Tick => {
+                if self.refreshed.elapsed() >= REFRESH {
+                    self.refreshed = Instant::now();
+                    self.draw();
+                }
+                return;
             }
-            Event::Tick => {}
+        };
+        if piped || always {
+            self.line(&text);
         }
+        if let Some(trial) = self.trials.iter_mut().find(|trial| trial.folder == planned.folder) {
+            trial.state = state;
+            trial.look();
+            trial.started = (state == State::Running).then(|| (Instant::now(), trial.record.len()));
+        }
+        self.draw();
     }
 
-    fn start(&mut self, planned: &Planned) {
-        let epochs = planned.definition.experiment.train.epochs;
-        let bar = self.bars.add(ProgressBar::new(u64::from(epochs)));
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:16} {pos}/{len} {msg}") {
-            bar.set_style(style);
-        }
-        bar.set_prefix(name(&planned.variant));
-        self.running.push((planned.folder.clone(), bar));
-    }
-
-    fn end(&mut self, planned: &Planned, text: &str) {
-        if let Some(at) = self.running.iter().position(|(folder, _)| *folder == planned.folder) {
-            let (_, bar) = self.running.swap_remove(at);
-            bar.finish_and_clear();
-            self.bars.remove(&bar);
-        }
-        self.line(text);
-    }
-
-    fn refresh(&self) {
+    fn draw(&mut self) {
         if self.bars.is_hidden() {
             return;
         }
-        for (folder, bar) in &self.running {
-            // A record that is being written is read at the next look.
-            let epochs = history::read(&folder.join("metrics.jsonl")).unwrap_or_default();
-            bar.set_position(epochs.len() as u64);
-            bar.set_message(message(&epochs, bar.length().unwrap_or(0)));
+        for trial in self.trials.iter_mut().filter(|trial| matches!(trial.state, State::Running | State::Elsewhere)) {
+            trial.look();
         }
+        let height = terminal_size::terminal_size().map_or(ROWS, |(_, height)| usize::from(height.0));
+        let lines = self.lines(height.saturating_sub(2).max(3));
+        while self.rows.len() < lines.len() {
+            let bar = self.bars.add(ProgressBar::new_spinner());
+            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+                bar.set_style(style);
+            }
+            self.rows.push(bar);
+        }
+        for bar in self.rows.drain(lines.len()..) {
+            bar.finish_and_clear();
+            self.bars.remove(&bar);
+        }
+        for (bar, line) in self.rows.iter().zip(lines) {
+            bar.set_message(line);
+            bar.tick();
+        }
+    }
+
+    /// The summary and the trials' rows, at most so many lines: in order where all fit, otherwise
+    /// those first that need a look.
+    fn lines(&self, most: usize) -> Vec<String> {
+        let mut shown: Vec<&Trial> = self.trials.iter().collect();
+        if shown.len() + 1 > most {
+            let rank = |trial: &&Trial| State::ALL.iter().position(|state| *state == trial.state);
+            shown.sort_by_key(rank);
+        }
+        let hidden = if shown.len() + 1 > most { shown.split_off(most.saturating_sub(2)).len() } else { 0 };
+        let width = shown.iter().map(|trial| trial.name.chars().count()).max().unwrap_or(0).min(48);
+        let mut lines = vec![self.summary()];
+        lines.extend(shown.iter().map(|trial| trial.row(width)));
+        if hidden > 0 {
+            lines.push(format!("... and {hidden} more"));
+        }
+        lines
+    }
+
+    fn summary(&self) -> String {
+        let count = |state: State| self.trials.iter().filter(|trial| trial.state == state).count();
+        let parts = State::ALL.iter().rev().filter(|state| count(**state) > 0);
+        let parts: Vec<String> = parts.map(|state| format!("{} {}", count(*state), state.word())).collect();
+        let left: f64 = self.trials.iter().filter_map(Trial::left).sum();
+        let open = self.trials.iter().filter(|trial| !trial.state.ended()).count();
+        let jobs = self.jobs.min(open.max(1)) as f64;
+        format!(
+            "{} trials: {} - {} so far - ETA {}",
+            self.trials.len(),
+            parts.join(", "),
+            clock(self.began.elapsed().as_secs_f64()),
+            clock(left / jobs)
+        )
     }
 }
 
-/// Loss, accuracy, their course, and the time that is left.
-fn message(epochs: &[Epoch], all: u64) -> String {
-    let Some(last) = epochs.last() else { return "first epoch".to_owned() };
-    let accuracy = |epoch: &Epoch| epoch.val_accuracy.unwrap_or(epoch.accuracy);
-    let seconds = epochs.iter().map(|epoch| epoch.seconds).sum::<f64>() / epochs.len() as f64;
-    let left = seconds * all.saturating_sub(epochs.len() as u64) as f64;
-    let recent: Vec<f64> = epochs[epochs.len().saturating_sub(SPARKS)..].iter().map(accuracy).collect();
-    format!(
-        "loss {:.3} - val accuracy {:.2}% {} - ETA {left:.0} s",
-        last.val_loss.unwrap_or(last.loss),
-        100.0 * accuracy(last),
-        sparkline(&recent)
-    )
+impl Trial {
+    /// Reads how far it has come. A record that is being written is read at the next look.
+    fn look(&mut self) {
+        self.record = record(&self.folder).unwrap_or_default();
+    }
+
+    /// Seconds until it is finished, by its own epochs or, before the first, by the prediction.
+    fn left(&self) -> Option<f64> {
+        if self.state.ended() {
+            return None;
+        }
+        let done = self.record.len();
+        let open = f64::from(self.epochs).max(done as f64) - done as f64;
+        let epoch = match self.record.iter().map(|epoch| epoch.seconds).sum::<f64>() {
+            seconds if done > 0 => seconds / done as f64,
+            _ => self.prediction.epoch_seconds?,
+        };
+        // Part of the epoch that is under way has passed.
+        let passed = match self.started {
+            Some((since, 0)) if done == 0 => since.elapsed().as_secs_f64().min(epoch),
+            _ => 0.0,
+        };
+        Some(open * epoch - passed)
+    }
+
+    /// State, epoch, loss, accuracy, its course, and the time that is left.
+    fn row(&self, width: usize) -> String {
+        let name: String = self.name.chars().take(width).collect();
+        let mut row = format!("{:9} {name:width$} {:>3}/{}", self.state.word(), self.record.len(), self.epochs);
+        if let Some(last) = self.record.last() {
+            let accuracy = |epoch: &Epoch| epoch.val_accuracy.unwrap_or(epoch.accuracy);
+            let recent: Vec<f64> = self.record.iter().rev().take(SPARKS).rev().map(accuracy).collect();
+            row += &format!(
+                "  loss {:.3}  val {:>7}  {}",
+                last.val_loss.unwrap_or(last.loss),
+                measure::percent(accuracy(last)),
+                sparkline(&recent)
+            );
+        }
+        if let (State::Running, Some(left)) = (self.state, self.left()) {
+            row += &format!("  ETA {}", clock(left));
+        }
+        row
+    }
+}
+
+fn record(folder: &Path) -> Option<Vec<Epoch>> {
+    history::read(&folder.join("metrics.jsonl")).ok()
+}
+
+/// `0:07`, `12:30`, `3:05:00`
+fn clock(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, minutes, seconds) => format!("{minutes}:{seconds:02}"),
+        (hours, minutes, seconds) => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
 }
 
 fn sparkline(values: &[f64]) -> String {
@@ -137,7 +304,7 @@ fn sparkline(values: &[f64]) -> String {
 
 /// `patch_size=4 depth=2`
 pub fn name(variant: &Variant) -> String {
-    variant.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+    variant.iter().map(|(key, value)| format!("{key}={}", value.plain())).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -145,13 +312,36 @@ mod tests {
     use super::*;
     use crate::train::metrics::Means;
 
+    fn trial(number: u32, state: State, epochs: u32) -> Trial {
+        let epoch = |epoch: u32| {
+            let means = Means { loss: 2.0, accuracy: f64::from(epoch) / 8.0, top_5_accuracy: 0.5 };
+            Epoch { seconds: 3.0, ..Epoch::new(epoch, means, None, 1e-3) }
+        };
+        let prediction = Prediction {
+            parameters: 1,
+            flops: 1,
+            epoch_seconds: Some(2.0),
+            first_seconds: 0.0,
+            memory_bytes: 1,
+            threads: 1,
+        };
+        let name = format!("depth={number}");
+        let record = (1..=epochs).map(epoch).collect();
+        Trial { folder: PathBuf::new(), name, state, epochs: 5, prediction, record, started: None }
+    }
+
     #[test]
-    fn a_bar_says_how_it_goes() {
+    fn rows_say_how_it_goes() {
         assert_eq!(sparkline(&[0.0, 0.5, 1.0]), "▁▅█");
         assert_eq!(sparkline(&[0.3, 0.3]), "▅▅");
-        let mut epoch = Epoch::new(1, Means { loss: 2.0, accuracy: 0.25, top_5_accuracy: 0.5 }, None, 1e-3);
-        epoch.seconds = 3.0;
-        assert_eq!(message(&[epoch], 5), "loss 2.000 - val accuracy 25.00% ▅ - ETA 12 s");
-        assert_eq!(message(&[], 5), "first epoch");
+        assert_eq!([7.4, 750.0, 11_100.0].map(clock), ["0:07", "12:30", "3:05:00"]);
+        let mut live = Live::new(2);
+        live.trials = vec![
+            trial(1, State::Finished, 5),
+            trial(2, State::Running, 2),
+            trial(3, State::Queued, 0),
+            trial(12, State::Failed, 1),
+        ];
+        insta::assert_snapshot!([live.lines(9).join("\n"), live.lines(4).join("\n")].join("\n\n"));
     }
 }

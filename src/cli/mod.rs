@@ -11,6 +11,7 @@ mod fmt;
 mod graph;
 mod live;
 mod model;
+mod plan;
 mod predict;
 mod report;
 mod run;

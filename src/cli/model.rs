@@ -30,7 +30,7 @@ pub struct ModelArgs {
 
 impl ModelArgs {
     /// The experiment, if it is one.
-    fn experiment(&self) -> miette::Result<Option<Definition>> {
+    pub fn experiment(&self) -> miette::Result<Option<Definition>> {
         if !self.file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
             return Ok(None);
         }

@@ -1,6 +1,6 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use super::console::Console;
+use super::{console::Console, live::name};
 use crate::{
     experiment::ExperimentError,
     report::{Record, View, page, render},
@@ -10,9 +10,9 @@ use crate::{
 /// Prints the table of a sweep, or of the runs in a folder, from disk
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  vitx report runs/sweeps/digits_vit-1a2b3c4d --format markdown --sort accuracy
-  vitx report runs/sweeps/digits_vit-1a2b3c4d --pivot patch_size,depth
-  vitx report runs/sweeps/digits_vit-1a2b3c4d --pareto time --html sweep.html")]
+  vitx report runs/sweeps/digits_vit-1a2b3c4d5e6f --format markdown --sort accuracy
+  vitx report runs/sweeps/digits_vit-1a2b3c4d5e6f --pivot patch_size,depth
+  vitx report runs/sweeps/digits_vit-1a2b3c4d5e6f --pareto time --html sweep.html")]
 pub struct Args {
     /// Directory of a sweep, of a trial, or of many trials
     directory: PathBuf,
@@ -33,13 +33,13 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     for record in &records {
         // A trial that has not begun has no text of its model yet.
         let Ok(text) = fs::read_to_string(record.folder.join("model.txt")) else { continue };
-        let name = match record.variant.is_empty() {
+        let own = match record.variant.is_empty() {
             true => record.folder.display().to_string(),
-            false => record.variant.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "),
+            false => name(&record.variant),
         };
         match models.iter_mut().find(|(_, known)| *known == text) {
-            Some((names, _)) => *names += &format!(", {name}"),
-            None => models.push((name, text)),
+            Some((names, _)) => *names += &format!(", {own}"),
+            None => models.push((own, text)),
         }
     }
     let title = args.directory.file_name().map_or_else(|| "vitx".into(), |name| name.to_string_lossy().into_owned());

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 use miette::miette;
 
 use super::{
-    console::{Console, handle_interrupts, report},
+    console::{AFTER_THIS_STEP, Console, handle_interrupts, report},
     engine_args::EngineArgs,
 };
 use crate::{
@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     )?;
     definition.architecture(&described.image())?;
     definition.write(&folder)?;
-    handle_interrupts(&interrupt)?;
+    handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();
     let outcome = trial::run(&folder, &options, &mut console)?;
     Ok(report(&console, &folder, &outcome))

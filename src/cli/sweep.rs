@@ -1,28 +1,16 @@
-use std::{
-    collections::{BTreeMap, HashSet},
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-
-use super::{
-    console::{INTERRUPTED, handle_interrupts},
-    engine_args::EngineArgs,
-    live::{Live, name},
-};
+use super::{console::handle_interrupts, engine_args::EngineArgs, live::Live, plan::show};
 use crate::{
     experiment::{
-        Definition, ExperimentError, Overrides, Stop,
+        Definition, Overrides,
         sweep::{
-            Event, Local, Plan, Planned, Policy, Prediction, Rule, Schedule, Search, Space, SpaceArguments, Stopping,
-            Strategy, Variant,
+            Event, Given, Local, Plan, Planned, Policy, Rule, Running, SpaceArguments, Stopping, Strategy, Sweep, Watch,
         },
-        trial::Lock,
+        trial::INTERRUPTED,
     },
-    memory,
     report::{Record, View, render},
-    train::{Interrupt, history},
+    train::Interrupt,
 };
 
 /// Trains the variants of an experiment, and prints one table
@@ -73,8 +61,8 @@ pub struct Args {
     #[arg(long)]
     seeds: Option<u32>,
     /// Trials at once; they share the threads
-    #[arg(short, long, default_value_t = 1)]
-    jobs: usize,
+    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    jobs: u32,
     /// Further attempts for a trial that fails
     #[arg(long, default_value_t = 0)]
     retries: u32,
@@ -98,126 +86,69 @@ pub struct Args {
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let overrides = Overrides { params: BTreeMap::new(), set: args.set.clone(), seed: None };
-    let base = Definition::read(&args.experiment, &overrides)?;
-    let given = SpaceArguments {
-        params: args.param.clone(),
-        zip: args.zip.clone(),
-        when: args.when.clone(),
-        seeds: args.seeds,
-    };
-    let space = Space::new(&base.experiment, &given)?;
-    let own = base.experiment.sweep.clone().unwrap_or_default();
-    let strategy = args.strategy.unwrap_or(own.strategy);
-    let trials = args.trials.or(own.trials.filter(|_| strategy != Strategy::Grid));
-    let mut search = Search::new(&space, strategy, trials, args.search_seed.unwrap_or(own.search_seed))?;
+    let experiment = Definition::read(&args.experiment, &overrides)?;
     let from_arguments = |rule| Stopping { rule, min_epochs: args.min_epochs, factor: args.factor };
-    let stopping = args.stop.map(from_arguments).or_else(|| own.stop.map(Stop::stopping));
-    let base = base.with(&[])?;
+    let given = Given {
+        space: SpaceArguments {
+            params: args.param.clone(),
+            zip: args.zip.clone(),
+            when: args.when.clone(),
+            seeds: args.seeds,
+        },
+        strategy: args.strategy,
+        trials: args.trials,
+        search_seed: args.search_seed,
+        stopping: args.stop.map(from_arguments),
+    };
+    let sweep = Sweep::new(&experiment, &given)?;
     let folder = args.output.clone().unwrap_or_else(|| {
         let stem = args.experiment.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
-        PathBuf::from("runs/sweeps").join(format!("{stem}-{}", base.identity()))
+        PathBuf::from("runs/sweeps").join(format!("{stem}-{}", sweep.definition.identity()))
     });
     let interrupt = Interrupt::default();
-    let options = args.engine.options(interrupt.clone());
-    let mut live = Live::new();
-    let mut lock = None;
-    let mut trials: Vec<Planned> = Vec::new();
-    let (mut failed, mut complete) = (false, true);
-    loop {
-        let points = search.propose()?;
-        if points.is_empty() {
-            break;
-        }
-        let variants = points.iter().flat_map(|point| space.seeded(point)).collect();
-        let mut plan = Plan::new(&base, variants, &folder, &options)?;
-        show_plan(&live, &plan, args.jobs.clamp(1, plan.trials.len().max(1)));
-        if !plan.invalid.is_empty() && !args.skip_invalid || plan.trials.is_empty() && strategy != Strategy::Tpe {
-            let message = format!("{} of the variants cannot be trained", plan.invalid.len());
-            let help = Some("see the reasons above; --skip-invalid leaves them out".to_owned());
-            return Err(ExperimentError::Sweep { message, help }.into());
-        }
-        if args.dry_run {
-            return Ok(ExitCode::SUCCESS);
-        }
-        if lock.is_none() {
-            // Another experiment is refused here, before it is mixed with what the folder has.
-            base.write(&folder.join("base"))?;
-            lock = Some(Lock::take(&folder)?);
-            handle_interrupts(&interrupt)?;
-        }
-        // A search may come back to where it was.
-        let mut seen: HashSet<PathBuf> = HashSet::new();
-        plan.trials.retain(|planned| seen.insert(planned.folder.clone()));
-        let jobs = args.jobs.clamp(1, plan.trials.len().max(1));
-        let mut local = Local::new(args.engine.arguments(jobs))?;
-        let policy = Policy { jobs, retries: args.retries, fail_fast: args.fail_fast };
-        let schedule = Schedule { trials: &plan.trials, policy, interrupt: &interrupt };
-        complete = schedule.run(stopping, &mut local, |event| {
-            failed |= matches!(event, Event::Failed(..));
-            live.show(&event);
-        })?;
-        let accuracies: Vec<Option<f64>> =
-            points.iter().map(|point| accuracy(&base, &space, point, &folder)).collect::<Result<_, _>>()?;
-        search.tell(&accuracies);
-        plan.trials.retain(|planned| trials.iter().all(|known| known.folder != planned.folder));
-        trials.extend(plan.trials);
-        if !complete || failed && args.fail_fast {
-            break;
-        }
+    let mut options = args.engine.options(interrupt.clone());
+    let jobs = args.jobs as usize;
+    options.threads = Some((options.threads() / jobs).max(1));
+    let policy = Policy { jobs, retries: args.retries, fail_fast: args.fail_fast };
+    let running = Running { folder: &folder, options, policy, skip_invalid: args.skip_invalid, dry_run: args.dry_run };
+    if !args.dry_run {
+        handle_interrupts(&interrupt, "stopping: trials save and end; once more to stop now, and leave them")?;
     }
-    let records = trials.iter().map(|planned| Record::read(&planned.folder)).collect::<Result<Vec<_>, _>>()?;
-    live.line(&render(&records, &args.view)?);
-    show_predictions(&live, &trials, &records);
-    live.line(&format!("Again at any time: vitx report {}", folder.display()));
-    if !complete {
+    let mut local = Local::new(args.engine.arguments(jobs))?;
+    let mut shown = Shown { live: Live::new(jobs), jobs };
+    let ended = sweep.run(&running, &mut local, &mut shown)?;
+    let live = shown.live;
+    live.clear();
+    if args.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let records = ended.trials.iter().map(|planned| Record::read(&planned.folder)).collect::<Result<Vec<_>, _>>()?;
+    if !records.is_empty() {
+        live.line(&render(&records, &args.view)?);
+        show_predictions(&live, &ended.trials, &records);
+        live.line(&format!("Again at any time: vitx report {}", folder.display()));
+    }
+    if ended.interrupted {
         live.line("Interrupted, and saved. The same command continues.");
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if ended.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// How well a point did: the mean over its seeds of the best validation accuracy, as far as they
-/// were trained.
-fn accuracy(base: &Definition, space: &Space, point: &Variant, folder: &Path) -> Result<Option<f64>, ExperimentError> {
-    let mut accuracies = Vec::new();
-    for variant in space.seeded(point) {
-        // What cannot be has no accuracy.
-        let Ok(definition) = base.with(&variant) else { return Ok(None) };
-        let epochs = history::read(&folder.join("trials").join(definition.identity()).join("metrics.jsonl"))?;
-        let best = epochs.iter().map(|epoch| epoch.val_accuracy.unwrap_or(epoch.accuracy)).reduce(f64::max);
-        accuracies.extend(best);
-    }
-    Ok((!accuracies.is_empty()).then(|| accuracies.iter().sum::<f64>() / accuracies.len() as f64))
+/// Shows plans as tables, and events as they come.
+struct Shown {
+    live: Live,
+    jobs: usize,
 }
 
-/// The table of all variants before the first step, and what cannot be.
-fn show_plan(live: &Live, plan: &Plan, jobs: usize) {
-    let mut table = Table::new();
-    let header = ["variant", "parameters", "FLOPs", "memory", "time per epoch", "time"];
-    table.load_style(UTF8_FULL_CONDENSED).set_header(header);
-    let available = memory::available_bytes();
-    let (mut total, mut too_large) = (0.0, Vec::new());
-    for Planned { variant, definition, cost, .. } in &plan.trials {
-        let [mut memory, mut epoch, mut time] = ["", "", "finished"].map(str::to_owned);
-        if let Some(Prediction { epoch_seconds, memory_bytes }) = cost.prediction {
-            let seconds = epoch_seconds * f64::from(definition.experiment.train.epochs);
-            total += seconds;
-            memory = format!("{} MiB", memory_bytes >> 20);
-            (epoch, time) = (format!("{epoch_seconds:.2} s"), format!("{seconds:.1} s"));
-            if available.is_some_and(|available| memory_bytes * jobs as u64 > available) {
-                too_large.push((name(variant), memory.clone()));
-            }
-        }
-        table.add_row([name(variant), cost.parameters.to_string(), cost.flops.to_string(), memory, epoch, time]);
+impl Watch for Shown {
+    fn plan(&mut self, plan: &Plan) {
+        self.live.line(&show(plan, self.jobs));
+        self.live.add(&plan.trials);
     }
-    live.line(&table.to_string());
-    live.line(&format!("{} variants, about {total:.0} s of training", plan.trials.len()));
-    for (name, memory) in too_large {
-        let available = available.unwrap_or(0) >> 20;
-        live.line(&format!("will not fit: {name} needs {memory} a trial, {jobs} at once; {available} MiB are free"));
-    }
-    for (variant, reason) in &plan.invalid {
-        live.line(&format!("cannot be: {}: {reason}", name(variant)));
+
+    fn event(&mut self, event: &Event) {
+        self.live.show(event);
     }
 }
 
@@ -225,7 +156,7 @@ fn show_plan(live: &Live, plan: &Plan, jobs: usize) {
 fn show_predictions(live: &Live, trials: &[Planned], records: &[Record]) {
     let measured = trials.iter().zip(records).filter_map(|(planned, record)| {
         let result = record.result.as_ref()?;
-        Some((planned.cost.prediction?.epoch_seconds * f64::from(result.epochs), result.seconds))
+        Some((planned.prediction.seconds(result.epochs)?, result.seconds))
     });
     let (predicted, seconds) = measured.fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
     if seconds > 0.0 {

@@ -1,10 +1,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{
-    console::{Console, handle_interrupts, report},
+    console::{AFTER_THIS_STEP, Console, handle_interrupts, report},
     engine_args::EngineArgs,
 };
-use crate::{experiment::trial, train::Interrupt};
+use crate::{
+    experiment::{ExperimentError, trial},
+    train::Interrupt,
+};
 
 /// Trains what a trial's directory defines, from where it stopped
 #[derive(Debug, clap::Args)]
@@ -17,8 +20,14 @@ pub struct Args {
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let interrupt = Interrupt::default();
-    handle_interrupts(&interrupt)?;
+    handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();
-    let outcome = trial::run(&args.directory, &args.engine.options(interrupt), &mut console)?;
-    Ok(report(&console, &args.directory, &outcome))
+    match trial::run(&args.directory, &args.engine.options(interrupt), &mut console) {
+        Ok(outcome) => Ok(report(&console, &args.directory, &outcome)),
+        Err(error @ ExperimentError::Locked { .. }) => {
+            eprintln!("{:?}", miette::Report::from(error));
+            Ok(ExitCode::from(trial::BUSY))
+        }
+        Err(error) => Err(error.into()),
+    }
 }

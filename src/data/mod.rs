@@ -21,7 +21,7 @@ pub mod picture;
 pub mod pipeline;
 pub mod resize;
 pub mod sources;
-mod split;
+pub mod split;
 pub mod statistics;
 
 use std::path::PathBuf;

@@ -45,24 +45,33 @@ impl Dataset {
     /// A fraction outside `[0, 1)`, or one above 0 that leaves either part empty.
     pub fn split_validation(&self, fraction: f64) -> Result<(Split, Split), DataError> {
         let count = self.train.len();
-        let at = (count as f64 * (1.0 - fraction)).floor() as usize;
-        if !(0.0..1.0).contains(&fraction) {
-            return Err(DataError::Invalid {
-                message: format!("validation split {fraction} is not in [0, 1)"),
-                help: "it is the fraction of the training images that validate, for example 0.1".into(),
-            });
-        }
-        if fraction > 0.0 && (at == 0 || at == count) {
-            return Err(DataError::Invalid {
-                message: format!(
-                    "validation split {fraction} of {count} images leaves {at} to train on and {} to validate",
-                    count - at
-                ),
-                help: "use more images or another fraction".into(),
-            });
-        }
+        let at = training(count, fraction)?;
         Ok((self.train.part(0..at), self.train.part(at..count)))
     }
+}
+
+/// How many of `count` images are left to train on when the last `fraction` validates.
+///
+/// # Errors
+/// As [`Dataset::split_validation`].
+pub fn training(count: usize, fraction: f64) -> Result<usize, DataError> {
+    let at = (count as f64 * (1.0 - fraction)).floor() as usize;
+    if !(0.0..1.0).contains(&fraction) {
+        return Err(DataError::Invalid {
+            message: format!("validation split {fraction} is not in [0, 1)"),
+            help: "it is the fraction of the training images that validate, for example 0.1".into(),
+        });
+    }
+    if fraction > 0.0 && (at == 0 || at == count) {
+        return Err(DataError::Invalid {
+            message: format!(
+                "validation split {fraction} of {count} images leaves {at} to train on and {} to validate",
+                count - at
+            ),
+            help: "use more images or another fraction".into(),
+        });
+    }
+    Ok(at)
 }
 
 #[cfg(test)]

@@ -113,6 +113,16 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
+impl Value {
+    /// As a person reads it: a string without its quotes.
+    pub fn plain(&self) -> String {
+        match self {
+            Self::Str(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl FromStr for Value {
     type Err = Diagnostics;
 

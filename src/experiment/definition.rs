@@ -1,6 +1,12 @@
-use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
+use similar::{DiffTag, TextDiff};
 
 use super::{
     Experiment, ExperimentError, builtin,
@@ -8,7 +14,7 @@ use super::{
     overrides, read,
 };
 use crate::{
-    dsl::{Source, Value},
+    dsl::{Diagnostics, Source, Value},
     model::{Architecture, ImageSpec, elaborate},
     train::replace,
 };
@@ -16,6 +22,9 @@ use crate::{
 /// Name of the model's text in a trial directory.
 const MODEL: &str = "model.vitx";
 const CONFIG: &str = "config.yaml";
+
+/// The key of an experiment that names its model's file.
+pub const MODEL_KEY: &str = "model";
 
 /// Counted up when the same definition would train to something else than before.
 const VERSION: u32 = 1;
@@ -37,6 +46,8 @@ pub struct Definition {
     pub experiment: Experiment,
     pub source: Source,
     origins: Origins,
+    /// Where other models of the same experiment lie; no part of what defines the trial.
+    folder: PathBuf,
 }
 
 impl Definition {
@@ -58,11 +69,17 @@ impl Definition {
         experiment.params.extend(changes.params.clone());
         experiment.train.seed = changes.seed.unwrap_or(experiment.train.seed);
         let model = std::mem::replace(&mut experiment.model, MODEL.into());
-        let source = match builtin::text(&model) {
-            Some(text) if !model.exists() => Source::new(model.display().to_string(), text),
-            _ => Source::read(&model).map_err(|error| error.because(origins::of_model(&file)))?,
-        };
-        Ok(Self { experiment, source, origins })
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let source = Self::model(&model).map_err(|error| error.because(origins::of_model(&file)))?;
+        Ok(Self { experiment, source, origins, folder })
+    }
+
+    /// Reads a model. A file that is not there may be carried by the binary.
+    fn model(path: &Path) -> Result<Source, Diagnostics> {
+        match builtin::text(path) {
+            Some(text) if !path.exists() => Ok(Source::new(path.display().to_string(), text)),
+            _ => Source::read(path),
+        }
     }
 
     /// Reads what [`Definition::write`] wrote.
@@ -75,11 +92,11 @@ impl Definition {
         let mut experiment = Experiment::of_source(&file, &path)?;
         experiment.model = MODEL.into();
         let origins = Origins::of_file(&file, &experiment.params);
-        Ok(Self { experiment, source: Source::read(&folder.join(MODEL))?, origins })
+        Ok(Self { experiment, source: Source::read(&folder.join(MODEL))?, origins, folder: folder.to_owned() })
     }
 
-    /// This definition with some keys changed: parameters of the model, and dotted keys of the
-    /// experiment. What the sweep varies is not part of the new one.
+    /// This definition with some keys changed: parameters of the model, dotted keys of the experiment,
+    /// and `model`, another file beside the experiment. What the sweep varies is not part of the new one.
     ///
     /// # Errors
     /// As [`overrides::apply`]'s.
@@ -87,7 +104,9 @@ impl Definition {
         let mut changed = self.clone();
         changed.experiment.sweep = None;
         for (key, value) in assignments {
-            if key.contains('.') {
+            if let (MODEL_KEY, Value::Str(file)) = (key.as_str(), value) {
+                changed.source = Self::model(&self.folder.join(file))?;
+            } else if key.contains('.') {
                 changed.experiment = overrides::apply(&changed.experiment, &format!("{key}={value}"))?;
             } else {
                 changed.origins.set_by([(key, value)], "the sweep");
@@ -107,7 +126,7 @@ impl Definition {
         Ok(elaborate(&self.source, params, data).map_err(|diagnostics| diagnostics.explained(origin))?)
     }
 
-    /// Eight hexadecimal digits of a hash over all that defines the trial. Where its data lies, and
+    /// Twelve hexadecimal digits of a hash over all that defines the trial. Where its data lies, and
     /// how many threads train it, does not.
     pub fn identity(&self) -> String {
         let mut hash = Sha256::new();
@@ -117,7 +136,7 @@ impl Definition {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+        hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Writes `config.yaml` and `model.vitx` into a folder, which is made if need be.
@@ -134,7 +153,7 @@ impl Definition {
             match fs::read_to_string(&path) {
                 Ok(old) if old == *text => continue,
                 Ok(old) if folder.join(CONFIG).exists() => {
-                    let difference = first_difference(&old, text).unwrap_or_else(|| format!("another {name}"));
+                    let difference = differences(&old, text).unwrap_or_else(|| format!("another {name}"));
                     return Err(ExperimentError::Other { folder: folder.to_owned(), difference });
                 }
                 Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -147,19 +166,30 @@ impl Definition {
     }
 }
 
-/// "has `A`, not `B`", for the first line that differs.
-fn first_difference(old: &str, new: &str) -> Option<String> {
-    let (mut old, mut new) = (old.lines(), new.lines());
-    loop {
-        match (old.next(), new.next()) {
-            (None, None) => return None,
-            (a, b) if a == b => {}
-            (a, b) => {
-                return Some(format!("it has `{}`, not `{}`", a.unwrap_or("").trim(), b.unwrap_or("").trim()));
-            }
-        }
+/// "it has `A`, not `B`", for the lines that differ; `None` where none does.
+fn differences(old: &str, new: &str) -> Option<String> {
+    let diff = TextDiff::from_lines(old, new);
+    let mut all = Vec::new();
+    for operation in diff.ops().iter().filter(|operation| operation.tag() != DiffTag::Equal) {
+        let joined = |text: &str, lines: std::ops::Range<usize>| {
+            let lines: Vec<&str> = text.lines().skip(lines.start).take(lines.len()).map(str::trim).collect();
+            lines.join(" ")
+        };
+        let (old, new) = (joined(old, operation.old_range()), joined(new, operation.new_range()));
+        all.push(match (old.is_empty(), new.is_empty()) {
+            (false, true) => format!("it has `{old}`"),
+            (true, _) => format!("it lacks `{new}`"),
+            (false, false) => format!("it has `{old}`, not `{new}`"),
+        });
     }
+    let more = all.len().saturating_sub(MOST_DIFFERENCES);
+    all.truncate(MOST_DIFFERENCES);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!all.is_empty()).then(|| all.join("; ") + &more)
 }
+
+/// How many differences of two definitions are shown.
+const MOST_DIFFERENCES: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -45,6 +45,12 @@ pub enum ExperimentError {
     #[error("`{}` holds another trial: {difference}", folder.display())]
     #[diagnostic(code(vitx::experiment::other), help("give the new trial a folder of its own, or remove this one"))]
     Other { folder: PathBuf, difference: String },
+    #[error("`{}` holds another sweep: {difference}", folder.display())]
+    #[diagnostic(
+        code(vitx::sweep::other),
+        help("give the new sweep a folder of its own with --output (without it, each has one), or remove this one")
+    )]
+    OtherSweep { folder: PathBuf, difference: String },
     #[error("`{}` is in use by another vitx process", folder.display())]
     #[diagnostic(code(vitx::experiment::locked), help("wait until it has finished, or stop it"))]
     Locked { folder: PathBuf },

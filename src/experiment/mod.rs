@@ -26,5 +26,5 @@ pub mod trial;
 
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;
-pub use schema::{Data, Experiment, Optimizer, Stop, Sweep, Train, Values};
+pub use schema::{Data, Experiment, OneOrMany, Optimizer, Stop, Sweep, Train, Values};
 pub use setup::Setup;

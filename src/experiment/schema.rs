@@ -35,20 +35,26 @@ pub struct Experiment {
 #[serde(deny_unknown_fields, default)]
 pub struct Sweep {
     /// Values by model parameter, or by dotted key of the experiment: a list, or a text as for
-    /// `--param` (`4..=8:2`).
-    pub params: BTreeMap<String, Values>,
+    /// `--param` (`4..=8:2`). In the order of the file; the last varies fastest.
+    #[serde(with = "ordered")]
+    pub params: Vec<(String, Values)>,
     /// Keys that go through their values together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub zip: Vec<Vec<String>>,
     /// By key: `OTHER=VALUES`, outside of which the key does not vary.
-    pub when: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub when: BTreeMap<String, OneOrMany>,
     pub strategy: Strategy,
     /// How many points a search tries.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub trials: Option<usize>,
     /// Seeds the search.
     pub search_seed: u64,
     /// Ends bad trials early.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
     /// How many seeds each variant is trained with, counting up from `train.seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seeds: Option<u32>,
 }
 
@@ -69,6 +75,12 @@ impl Stop {
         let Self { rule, min_epochs, factor } = self;
         Stopping { rule, min_epochs, factor }
     }
+
+    /// As an experiment has it.
+    pub fn of(stopping: Stopping) -> Self {
+        let Stopping { rule, min_epochs, factor } = stopping;
+        Self { rule, min_epochs, factor }
+    }
 }
 
 fn one() -> u32 {
@@ -85,6 +97,60 @@ fn three() -> u32 {
 pub enum Values {
     List(Vec<dsl::Value>),
     Text(String),
+    /// A single number or truth value.
+    One(dsl::Value),
+}
+
+/// One text, or several that all count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    pub fn all(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
+/// A mapping that keeps its order.
+mod ordered {
+    use std::fmt;
+
+    use serde::{Deserializer, Serializer, de};
+
+    use super::Values;
+
+    type Pairs = Vec<(String, Values)>;
+
+    pub fn serialize<S: Serializer>(pairs: &Pairs, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(pairs.iter().map(|(key, values)| (key, values)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Pairs;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("a mapping from keys to their values")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Pairs::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
 }
 
 /// Which images.

@@ -34,6 +34,13 @@ use crate::{
     },
 };
 
+/// Exit code of `vitx trial` where another process trains the same directory.
+pub const BUSY: u8 = 75;
+
+/// Exit code of a process that saved and ended because it was asked to, as shells have it for
+/// Ctrl-C.
+pub const INTERRUPTED: u8 = 130;
+
 /// How to run a trial; nothing here changes what comes out.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -117,6 +124,12 @@ impl Lock {
         }
     }
 
+    /// Whether a process holds the lock of a folder, which may be read-only.
+    pub fn is_held(folder: &Path) -> bool {
+        let file = File::open(folder.join("lock"));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Takes the lock.
     ///
     /// # Errors
@@ -152,6 +165,7 @@ pub fn run(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Res
     if let Err(error) = &outcome {
         let kind = match error {
             ExperimentError::NotFinite { .. } => FailureKind::Nan,
+            ExperimentError::Backend(BackendError::Memory(_)) => FailureKind::Memory,
             _ => FailureKind::Error,
         };
         // The error itself is what the caller must see, even where the note of it cannot be written.

@@ -1,18 +1,20 @@
 use std::path::PathBuf;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde_json::Value;
 use similar::TextDiff;
 
 use super::{
     Record,
+    layout::fitted,
     measure::{self, Measure},
-    table::table,
 };
 use crate::experiment::{Definition, ExperimentError};
 
 /// Most epochs of a table of curves; more are thinned out evenly.
 const MOST_EPOCHS: usize = 20;
+
+/// Most lines of what differs between layers.
+const MOST_LINES: usize = 60;
 
 /// Shows how single runs differ: in their configurations, models, results and curves. The first is
 /// what the others are compared with.
@@ -43,7 +45,7 @@ pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
         .collect();
     parts.push(match cells.is_empty() {
         true => "The configurations are the same.".to_owned(),
-        false => format!("Configurations\n{}", table(UTF8_FULL_CONDENSED, header("key"), cells)),
+        false => format!("Configurations\n{}", fitted(header("key"), cells, 1)),
     });
 
     let mut models = String::new();
@@ -58,6 +60,21 @@ pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
         false => format!("Models\n{}", models.trim_end()),
     });
 
+    let built: Vec<String> = records.iter().map(layers).collect();
+    let mut changes = String::new();
+    for (layers, name) in built.iter().zip(&names).skip(1).filter(|(layers, _)| !layers.is_empty()) {
+        if built[0] != *layers && !built[0].is_empty() {
+            let diff = TextDiff::from_lines(&built[0], layers);
+            changes += &diff.unified_diff().context_radius(1).header(&names[0], name).to_string();
+        }
+    }
+    if !changes.is_empty() {
+        let lines: Vec<&str> = changes.lines().collect();
+        let more = lines.len().saturating_sub(MOST_LINES);
+        let more = if more > 0 { format!("\n... and {more} more lines") } else { String::new() };
+        parts.push(format!("Layers\n{}{more}", lines[..lines.len().min(MOST_LINES)].join("\n")));
+    }
+
     let shown = |measure: &Measure, record: &Record| (measure.of)(record).map_or_else(String::new, measure.show);
     let results = measure::ALL.iter().filter(|measure| records.iter().any(|record| (measure.of)(record).is_some()));
     let results: Vec<Vec<String>> = results
@@ -67,7 +84,7 @@ pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
         .collect();
     parts.push(match results.is_empty() {
         true => "None is finished.".to_owned(),
-        false => format!("Results\n{}", table(UTF8_FULL_CONDENSED, header("measure"), results)),
+        false => format!("Results\n{}", fitted(header("measure"), results, 1)),
     });
 
     let last = records.iter().map(|record| record.epochs.len()).max().unwrap_or(0);
@@ -85,10 +102,23 @@ pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
             let cells = records.iter().map(|record| cell(record, epoch).unwrap_or_default());
             std::iter::once(epoch.to_string()).chain(cells).collect()
         });
-        let table = table(UTF8_FULL_CONDENSED, header("epoch"), rows.collect());
+        let table = fitted(header("epoch"), rows.collect(), 1);
         parts.push(format!("Validation loss / accuracy by epoch\n{table}"));
     }
     Ok(parts.join("\n\n"))
+}
+
+/// A trial's layers, one a line, without the numbers of their tensors: those would change with every
+/// layer before them. Empty for a trial that has not begun.
+fn layers(record: &Record) -> String {
+    let text = std::fs::read_to_string(record.folder.join("model.txt")).unwrap_or_default();
+    let layer = |line: &str| {
+        let (layer, path) = line.rsplit_once("  // ")?;
+        let (shape, call) = layer.split_once(": ")?.1.split_once(" = ")?;
+        let (kind, rest) = call.split_once('(')?;
+        Some(format!("{path}: {kind}{} -> {shape}\n", rest.split_once(')')?.1))
+    };
+    text.lines().skip(1).filter_map(layer).collect()
 }
 
 /// Dotted keys and their values.

@@ -5,9 +5,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     Record,
+    diagram::diagram,
     importance::importance,
     measure::{self, Measure},
-    rows::{Row, Rows},
+    rows::{Row, Rows, is_best},
 };
 use crate::dsl::Value;
 
@@ -44,7 +45,11 @@ pub fn page(title: &str, records: &[Record], models: &[(String, String)]) -> Str
                 (shares(&rows))
                 h2 { "Models" }
                 @for (names, text) in models {
-                    details { summary { (names) } pre { (text) } }
+                    details {
+                        summary { (names) }
+                        @if let Some(drawing) = diagram(text) { (drawing) }
+                        details { summary { "as text" } pre { (text) } }
+                    }
                 }
                 script { (PreEscaped(SCRIPT)) }
             }
@@ -67,7 +72,7 @@ fn colour(rows: &Rows, row: &Row) -> String {
 fn table(rows: &Rows) -> Markup {
     let sortable = |measure: &Measure, row: &Row| row.mean(measure).map(|mean| mean.mean.to_string());
     html! {
-        table id="variants" {
+        div class="wide" { table id="variants" {
             thead { tr {
                 @if rows.keys.is_empty() { th { "trial" } }
                 @for key in &rows.keys { th { (key) } }
@@ -78,11 +83,11 @@ fn table(rows: &Rows) -> Markup {
                 @for row in &rows.rows { tr {
                     @if rows.keys.is_empty() { td { (row.folder()) } }
                     @for value in &row.values {
-                        @let text = value.map_or_else(String::new, ToString::to_string);
+                        @let text = value.map_or_else(String::new, Value::plain);
                         td data-value=(text) { (text) }
                     }
                     @for measure in &measure::ALL {
-                        td data-value=[sortable(measure, row)] {
+                        td data-value=[sortable(measure, row)] class=[is_best(measure, row, &rows.rows).then_some("best")] {
                             @if let Some(mean) = row.mean(measure) {
                                 ((measure.show)(mean.mean))
                                 @if mean.count > 1 && measure.best.is_some() { " ± " ((measure.show)(mean.deviation)) }
@@ -92,7 +97,7 @@ fn table(rows: &Rows) -> Markup {
                     td { (row.state()) }
                 } }
             }
-        }
+        } }
     }
 }
 
@@ -192,7 +197,7 @@ fn coordinates(rows: &Rows) -> Markup {
                 text x=(x(at)) y=(MARGIN - 14.0) text-anchor="middle" { (key) }
                 @for value in values {
                     text class="tick" x=(x(at) + 6.0) y=(y(position(values, *value)) + 4.0) {
-                        (value.map_or_else(String::new, ToString::to_string))
+                        (value.map_or_else(String::new, Value::plain))
                     }
                 }
             }

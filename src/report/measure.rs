@@ -26,9 +26,21 @@ pub fn short(value: f64) -> String {
     format!("{scaled:.2}{unit}")
 }
 
-/// `12.2 s`
+/// `0.123 s`, `12.2 s`, `3 min 20 s`, `2 h 05 min`
 pub fn seconds(value: f64) -> String {
-    format!("{value:.1} s")
+    let whole = value.max(0.0).round() as u64;
+    match value {
+        value if value < 0.9995 => format!("{value:.3} s"),
+        value if value < 119.95 => format!("{value:.1} s"),
+        value if value < 7199.5 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// `14.1 MiB`, `1548 MiB`
+pub fn mebibytes(bytes: f64) -> String {
+    let value = bytes / f64::from(1 << 20);
+    if value < 99.95 { format!("{value:.1} MiB") } else { format!("{value:.0} MiB") }
 }
 
 fn result(record: &Record, of: fn(&RunResult) -> f64) -> Option<f64> {
@@ -38,13 +50,27 @@ fn result(record: &Record, of: fn(&RunResult) -> f64) -> Option<f64> {
 const MORE: Option<fn(f64, f64) -> bool> = Some(|a, b| a > b);
 const LESS: Option<fn(f64, f64) -> bool> = Some(|a, b| a < b);
 
-/// Parameters of the model.
-pub const PARAMETERS: Measure =
-    Measure { header: "params", of: |r| result(r, |r| r.parameters as f64), show: short, best: None };
+/// Parameters of the model, known before its first step.
+pub const PARAMETERS: Measure = Measure {
+    header: "params",
+    of: |r| result(r, |r| r.parameters as f64).or(Some(r.prediction?.parameters as f64)),
+    show: short,
+    best: None,
+};
 /// Of a forward pass over one image.
-pub const FLOPS: Measure = Measure { header: "FLOPs", of: |r| result(r, |r| r.flops as f64), show: short, best: None };
-pub const VAL_ACCURACY: Measure =
-    Measure { header: "val top-1", of: |r| r.result.as_ref()?.best_val_accuracy, show: percent, best: MORE };
+pub const FLOPS: Measure = Measure {
+    header: "FLOPs",
+    of: |r| result(r, |r| r.flops as f64).or(Some(r.prediction?.flops as f64)),
+    show: short,
+    best: None,
+};
+/// The best of the epochs, of trials that did not finish too.
+pub const VAL_ACCURACY: Measure = Measure {
+    header: "val top-1",
+    of: |r| r.epochs.iter().filter_map(|epoch| epoch.val_accuracy).reduce(f64::max),
+    show: percent,
+    best: MORE,
+};
 pub const ACCURACY: Measure =
     Measure { header: "test top-1", of: |r| result(r, |r| r.test_accuracy), show: percent, best: MORE };
 pub const TOP_5_ACCURACY: Measure =
@@ -54,21 +80,53 @@ pub const LOSS: Measure =
 /// Wall time of all epochs.
 pub const TIME: Measure = Measure { header: "time", of: |r| result(r, |r| r.seconds), show: seconds, best: LESS };
 /// The time that was predicted before the first step.
-pub const PREDICTED: Measure = Measure {
-    header: "predicted",
-    of: |r| Some(r.prediction?.epoch_seconds * f64::from(r.result.as_ref()?.epochs)),
+pub const PREDICTED_TIME: Measure = Measure {
+    header: "predicted time",
+    of: |r| r.prediction?.seconds(r.result.as_ref()?.epochs),
     show: seconds,
     best: None,
 };
 pub const SPEED: Measure =
     Measure { header: "img/s", of: |r| result(r, |r| r.images_per_second), show: |v| format!("{v:.0}"), best: None };
 pub const MEMORY: Measure = Measure {
-    header: "peak MiB",
-    of: |r| r.result.as_ref()?.peak_memory_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)),
-    show: |v| format!("{v:.0}"),
+    header: "memory",
+    of: |r| r.result.as_ref()?.peak_memory_bytes.map(|bytes| bytes as f64),
+    show: mebibytes,
+    best: LESS,
+};
+/// The memory that was predicted before the first step.
+pub const PREDICTED_MEMORY: Measure = Measure {
+    header: "predicted memory",
+    of: |r| Some(r.prediction?.memory_bytes as f64),
+    show: mebibytes,
     best: None,
 };
 
 /// The columns of a table, in order.
-pub const ALL: [Measure; 10] =
-    [PARAMETERS, FLOPS, VAL_ACCURACY, ACCURACY, TOP_5_ACCURACY, LOSS, TIME, PREDICTED, SPEED, MEMORY];
+pub const ALL: [Measure; 11] = [
+    PARAMETERS,
+    FLOPS,
+    VAL_ACCURACY,
+    ACCURACY,
+    TOP_5_ACCURACY,
+    LOSS,
+    TIME,
+    PREDICTED_TIME,
+    SPEED,
+    MEMORY,
+    PREDICTED_MEMORY,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(
+            [0.01234, 0.9999, 12.25, 119.96, 200.0, 7500.0].map(seconds),
+            ["0.012 s", "1.0 s", "12.2 s", "2 min 00 s", "3 min 20 s", "2 h 05 min"]
+        );
+        assert_eq!([14.06, 1548.4].map(|mib| mebibytes(mib * 1048576.0)), ["14.1 MiB", "1548 MiB"]);
+    }
+}

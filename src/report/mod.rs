@@ -1,15 +1,18 @@
 //! Reads trial directories, and prints them: tables and exports.
 
 mod compare;
+mod diagram;
 mod html;
 mod importance;
-mod measure;
+mod layout;
+pub mod measure;
 pub mod plots;
 mod record;
-mod rows;
+pub mod rows;
 mod table;
 
 pub use compare::compare;
 pub use html::page;
+pub use layout::fitted;
 pub use record::Record;
 pub use table::{Format, Price, Sort, View, render};

@@ -8,7 +8,8 @@ use crate::{
     dsl::Value,
     experiment::{
         ExperimentError,
-        sweep::{Planned, Prediction, Variant},
+        sweep::{Planned, Prediction, Trials, Variant},
+        trial::Lock,
     },
     train::{
         history::{self, Epoch},
@@ -29,6 +30,8 @@ pub struct Record {
     pub stopped: Option<String>,
     /// What the sweep expected of it.
     pub prediction: Option<Prediction>,
+    /// Whether a process trains it now.
+    pub running: bool,
 }
 
 impl Record {
@@ -37,18 +40,26 @@ impl Record {
     /// # Errors
     /// A file that cannot be read, with its name.
     pub fn read(folder: &Path) -> Result<Self, ExperimentError> {
-        Ok(Self {
+        let mut record = Self {
             folder: folder.to_owned(),
             variant: Planned::variant_of(folder)?,
             epochs: history::read(&folder.join("metrics.jsonl"))?,
             result: RunResult::read(folder)?,
             failure: Failure::read(folder)?,
-            stopped: Stopped::read(folder)?.map(|stopped| stopped.reason),
+            stopped: None,
             prediction: Prediction::read(folder)?,
-        })
+            running: Lock::is_held(folder),
+        };
+        if let Some(Stopped { reason, epochs }) = Stopped::read(folder)? {
+            // What it trained beyond that, before the others had come as far, does not count.
+            record.epochs.truncate(epochs as usize);
+            (record.result, record.failure, record.stopped) = (None, None, Some(reason));
+        }
+        Ok(record)
     }
 
-    /// Reads a trial, all trials of a sweep, or all trials of a folder, ordered by what was changed.
+    /// Reads a trial, all trials of a sweep in its order, or all trials of a folder, ordered by what
+    /// was changed.
     ///
     /// # Errors
     /// As [`Record::read`], or a folder without any trial.
@@ -61,6 +72,13 @@ impl Record {
         let inside = if trials.is_dir() { trials } else { folder.to_owned() };
         let io = |action| ExperimentError::io(action, &inside);
         let mut records = Vec::new();
+        if let Some(Trials { trials }) = Trials::read(folder)? {
+            // Those that a killed sweep did not come to make are not there yet.
+            for path in trials.iter().map(|name| inside.join(name)).filter(|path| is_trial(path)) {
+                records.push(Self::read(&path)?);
+            }
+            return Ok(records);
+        }
         for entry in fs::read_dir(&inside).map_err(io("read"))? {
             let path = entry.map_err(io("read"))?.path();
             if is_trial(&path) {

@@ -2,7 +2,7 @@ use super::{Record, measure::Measure};
 use crate::dsl::Value;
 
 /// The key whose variants are one row, with mean and deviation.
-const SEED: &str = "train.seed";
+pub const SEED: &str = "train.seed";
 
 /// Trials that differ in their seeds only.
 #[derive(Debug, Clone)]
@@ -52,10 +52,17 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Whether no row is better than this one by a measure that has a better and a worse.
+pub fn is_best(measure: &Measure, row: &Row, rows: &[Row]) -> bool {
+    let (Some(better), Some(own)) = (measure.best, row.mean(measure)) else { return false };
+    rows.len() > 1 && !rows.iter().filter_map(|row| row.mean(measure)).any(|other| better(other.mean, own.mean))
+}
+
 impl Row<'_> {
     /// `patch_size=4 depth=2`, or the folder of a trial that no sweep made.
     pub fn name(&self, keys: &[&str]) -> String {
-        let named = keys.iter().zip(&self.values).filter_map(|(key, value)| Some(format!("{key}={}", (*value)?)));
+        let named =
+            keys.iter().zip(&self.values).filter_map(|(key, value)| Some(format!("{key}={}", (*value)?.plain())));
         let name = named.collect::<Vec<_>>().join(" ");
         if name.is_empty() { self.folder() } else { name }
     }
@@ -92,6 +99,7 @@ impl Row<'_> {
             parts.push(match (&record.failure, &record.stopped) {
                 (Some(failure), _) => format!("failed: {}", failure.reason),
                 (None, Some(stopped)) => stopped.clone(),
+                (None, None) if record.running => format!("training, after epoch {}", record.epochs.len()),
                 (None, None) if record.epochs.is_empty() => "not begun".to_owned(),
                 (None, None) => format!("interrupted after epoch {}", record.epochs.len()),
             });

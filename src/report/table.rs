@@ -3,8 +3,9 @@ use serde_json::json;
 
 use super::{
     Record,
+    layout::fitted_to,
     measure::{self, Measure},
-    rows::{Mean, Row, Rows},
+    rows::{Mean, Row, Rows, is_best},
 };
 use crate::{dsl::Value, experiment::ExperimentError};
 
@@ -28,12 +29,20 @@ pub enum Sort {
     Accuracy,
     /// Validation accuracy, best first
     ValAccuracy,
+    /// Top-5 test accuracy, best first
+    Top5,
     /// Test loss, lowest first
     Loss,
     /// Training time, shortest first
     Time,
     /// Parameters, fewest first
     Parameters,
+    /// FLOPs, fewest first
+    Flops,
+    /// Images per second, most first
+    Speed,
+    /// Peak memory, least first
+    Memory,
 }
 
 /// What accuracy is bought with.
@@ -64,6 +73,10 @@ pub struct View {
     /// The variant that others are compared with, e.g. `patch_size=6,depth=8` [default: the first]
     #[arg(long, value_name = "KEY=VALUE,...")]
     pub baseline: Option<String>,
+    /// Characters a line may have: a wider table is split by its columns [default: the terminal's,
+    /// or no limit where output is piped]
+    #[arg(long, value_name = "CHARACTERS", value_parser = clap::value_parser!(u16).range(20..))]
+    pub width: Option<u16>,
 }
 
 impl Sort {
@@ -71,9 +84,13 @@ impl Sort {
         let (measure, sign) = match self {
             Self::Accuracy => (measure::ACCURACY, -1.0),
             Self::ValAccuracy => (measure::VAL_ACCURACY, -1.0),
+            Self::Top5 => (measure::TOP_5_ACCURACY, -1.0),
             Self::Loss => (measure::LOSS, 1.0),
             Self::Time => (measure::TIME, 1.0),
             Self::Parameters => (measure::PARAMETERS, 1.0),
+            Self::Flops => (measure::FLOPS, 1.0),
+            Self::Speed => (measure::SPEED, -1.0),
+            Self::Memory => (measure::MEMORY, 1.0),
         };
         row.mean(&measure).map_or(f64::INFINITY, |mean| sign * mean.mean)
     }
@@ -108,15 +125,15 @@ pub fn render(records: &[Record], view: &View) -> Result<String, ExperimentError
             ExperimentError::Sweep { message, help: Some("e.g. --pivot patch_size,depth".into()) }
         })?;
         let (header, cells) = pivoted(&rows, index(&rows, down.trim())?, index(&rows, across.trim())?);
-        return Ok(written(view.format, header, cells));
+        return Ok(written(view, header, cells, 1));
     }
     let Some(key) = &view.group_by else {
         let (header, cells) = lines(&rows.rows, &rows.keys, &baseline, view);
-        return Ok(written(view.format, header, cells));
+        return Ok(written(view, header, cells, rows.keys.len().max(1)));
     };
     let at = index(&rows, key)?;
     let mut groups: Vec<(Option<&Value>, Vec<Row>)> = Vec::new();
-    for row in rows.rows {
+    for row in std::mem::take(&mut rows.rows) {
         match groups.iter_mut().find(|(value, _)| *value == row.values[at]) {
             Some((_, group)) => group.push(row),
             None => groups.push((row.values[at], vec![row])),
@@ -124,8 +141,8 @@ pub fn render(records: &[Record], view: &View) -> Result<String, ExperimentError
     }
     let tables = groups.iter().map(|(value, group)| {
         let (header, cells) = lines(group, &rows.keys, &baseline, view);
-        let value = value.map_or_else(String::new, ToString::to_string);
-        format!("{key} = {value}\n{}", written(view.format, header, cells))
+        let value = value.map_or_else(String::new, Value::plain);
+        format!("{key} = {value}\n{}", written(view, header, cells, rows.keys.len()))
     });
     Ok(tables.collect::<Vec<_>>().join("\n\n"))
 }
@@ -164,8 +181,9 @@ fn lines(rows: &[Row], keys: &[&str], baseline: &Option<Row>, view: &View) -> (V
     let unnamed = keys.is_empty();
     let any = |measure: &Measure| rows.iter().any(|row| row.mean(measure).is_some());
     // Runs of their own have no prediction.
+    let predicted = [measure::PREDICTED_TIME.header, measure::PREDICTED_MEMORY.header];
     let measures: Vec<Measure> =
-        measure::ALL.into_iter().filter(|column| column.header != measure::PREDICTED.header || any(column)).collect();
+        measure::ALL.into_iter().filter(|column| !predicted.contains(&column.header) || any(column)).collect();
     let mut header: Vec<String> = if unnamed { vec!["trial".into()] } else { Vec::new() };
     header.extend(keys.iter().map(|key| (*key).to_owned()));
     for column in &measures {
@@ -180,7 +198,7 @@ fn lines(rows: &[Row], keys: &[&str], baseline: &Option<Row>, view: &View) -> (V
     header.push("state".into());
     let cells = rows.iter().map(|row| {
         let mut cells = if unnamed { vec![row.folder()] } else { Vec::new() };
-        cells.extend(row.values.iter().map(|value| value.map_or_else(String::new, ToString::to_string)));
+        cells.extend(row.values.iter().map(|value| value.map_or_else(String::new, Value::plain)));
         for column in &measures {
             cells.push(cell(column, row, rows, view.format));
             if let (true, Some(baseline)) = (column.header == measure::ACCURACY.header, baseline) {
@@ -206,10 +224,7 @@ fn cell(column: &Measure, row: &Row, rows: &[Row], format: Format) -> String {
     if count > 1 && deviation > 0.0 && column.best.is_some() {
         cell += &format!(" ± {}", (column.show)(deviation));
     }
-    let beaten = |better: fn(f64, f64) -> bool| {
-        rows.iter().filter_map(|row| row.mean(column)).any(|other| better(other.mean, mean))
-    };
-    if rows.len() > 1 && column.best.is_some_and(|better| !beaten(better)) {
+    if is_best(column, row, rows) {
         cell += " *";
     }
     cell
@@ -246,7 +261,7 @@ fn pivoted(rows: &Rows, down: usize, across: usize) -> (Vec<String>, Vec<Vec<Str
         }
         values
     };
-    let show = |value: &Option<&Value>| value.map_or_else(String::new, ToString::to_string);
+    let show = |value: &Option<&Value>| value.map_or_else(String::new, Value::plain);
     let mean = |d: &Option<&Value>, a: &Option<&Value>| {
         let here = rows.rows.iter().filter(|row| row.values[down] == *d && row.values[across] == *a);
         let means: Vec<f64> = here.filter_map(|row| Some(row.mean(&measure::ACCURACY)?.mean)).collect();
@@ -270,12 +285,13 @@ fn pivoted(rows: &Rows, down: usize, across: usize) -> (Vec<String>, Vec<Vec<Str
     (header, cells)
 }
 
-fn written(format: Format, header: Vec<String>, cells: Vec<Vec<String>>) -> String {
-    match format {
+/// `first` columns say which row it is.
+fn written(view: &View, header: Vec<String>, cells: Vec<Vec<String>>, first: usize) -> String {
+    match view.format {
         Format::Csv => csv(&header, &cells),
         Format::Latex => latex(&header, &cells),
         Format::Markdown => table(presets::ASCII_MARKDOWN, header, cells),
-        Format::Table | Format::Json => table(presets::UTF8_FULL_CONDENSED, header, cells),
+        Format::Table | Format::Json => fitted_to(view.width.map(usize::from), header, cells, first),
     }
 }
 

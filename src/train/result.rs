@@ -43,6 +43,10 @@ pub struct Failure {
 pub enum FailureKind {
     /// The loss was not finite.
     Nan,
+    /// Memory could not be had.
+    Memory,
+    /// Ended from outside, again and again.
+    Killed,
     Error,
 }
 
@@ -50,6 +54,8 @@ pub enum FailureKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopped {
     pub reason: String,
+    /// What it trained beyond so many epochs does not count.
+    pub epochs: u32,
 }
 
 /// `until.json`: how far a sweep wants a trial trained for now. In its directory, so that whoever
@@ -151,6 +157,14 @@ impl Stopped {
     /// [`TrainError::Io`] names the file.
     pub fn write(&self, folder: &Path) -> Result<(), TrainError> {
         write(&folder.join(STOPPED), self)
+    }
+
+    /// Lets a trial go on.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] when the file cannot be removed.
+    pub fn clear(folder: &Path) -> Result<(), TrainError> {
+        remove(&folder.join(STOPPED))
     }
 }
 

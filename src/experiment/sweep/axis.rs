@@ -1,4 +1,4 @@
-use super::super::ExperimentError;
+use super::super::{ExperimentError, Values};
 use crate::dsl::Value;
 
 /// Most values of one axis: more is a slip of the keyboard.
@@ -32,6 +32,31 @@ pub enum Scale {
 }
 
 impl Domain {
+    /// Whether it can be a value: an interval can be anything between its ends.
+    pub fn has(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Values(values), _) => values.contains(value),
+            (Self::Interval { low, high, .. }, Value::Int(value)) => (*low..=*high).contains(&(*value as f64)),
+            (Self::Interval { low, high, .. }, Value::Float(value)) => (*low..=*high).contains(value),
+            _ => false,
+        }
+    }
+
+    /// As an experiment has it.
+    pub fn values(&self) -> Values {
+        match self {
+            Self::Values(values) => Values::List(values.clone()),
+            Self::Interval { low, high, scale } => {
+                let name = match scale {
+                    Scale::Linear => "uniform",
+                    Scale::Logarithmic => "loguniform",
+                    Scale::Whole => "int",
+                };
+                Values::Text(format!("{name}({low}, {high})"))
+            }
+        }
+    }
+
     /// The value at `share` of the way through, from 0 up to, but not including, 1.
     pub fn at(&self, share: f64) -> Value {
         match self {
@@ -54,6 +79,12 @@ fn rounded(value: f64) -> Value {
 }
 
 impl Axis {
+    /// The one name of a key: a parameter of the model needs no `params.` before it.
+    pub fn named(key: &str) -> String {
+        let key = key.trim();
+        key.strip_prefix("params.").unwrap_or(key).to_owned()
+    }
+
     /// Reads `key=VALUES`, see [`Axis::new`].
     ///
     /// # Errors
@@ -65,11 +96,11 @@ impl Axis {
         if key.trim().is_empty() || !key.trim().chars().all(word) {
             return Err(refuse("the name before `=` is no parameter or key"));
         }
-        Self::new(key.trim(), values)
+        Self::new(&Self::named(key), values)
     }
 
     /// Reads values separated by commas: literals (`8`, `gelu`, `[128, 64]`), ranges (`4..9`,
-    /// `4..=8:2`), and `log(FROM, TO, COUNT)` for values at equal ratios. Or, for searches, one
+    /// `4..=8:2`, `0.1..=0.5:0.1`), and `log(FROM, TO, COUNT)` for values at equal ratios. Or, for searches, one
     /// interval: `uniform(LOW, HIGH)`, `loguniform(LOW, HIGH)`, `int(LOW, HIGH)`.
     ///
     /// # Errors
@@ -151,10 +182,13 @@ fn part_values(part: &str) -> Result<Vec<Value>, String> {
     part.parse().map(|value| vec![value]).map_err(|error: crate::dsl::Diagnostics| format!("`{part}`: {error}"))
 }
 
-/// `4..9`, `4..=8`, each with `:step`.
+/// `4..9`, `4..=8`, each with `:step`; with a fraction among them, all are numbers.
 fn range(from: &str, to: &str) -> Result<Vec<Value>, String> {
     let (to, step) = to.split_once(':').unwrap_or((to, "1"));
     let (to, inclusive) = to.strip_prefix('=').map_or((to, false), |to| (to, true));
+    if [from, to, step].iter().any(|text| text.contains(['.', 'e'])) {
+        return fractions(from, to, step, inclusive);
+    }
     let whole = |text: &str| text.trim().parse::<i64>().map_err(|_| format!("`{text}` is no whole number"));
     let (from, to, step) = (whole(from)?, whole(to)?, whole(step)?);
     if step < 1 {
@@ -169,6 +203,37 @@ fn range(from: &str, to: &str) -> Result<Vec<Value>, String> {
         return Err(format!("the range has more than {MAX_VALUES} values"));
     }
     Ok((0..=count).map(|index| Value::Int(from + index * step)).collect())
+}
+
+fn fractions(from: &str, to: &str, step: &str, inclusive: bool) -> Result<Vec<Value>, String> {
+    let number = |text: &str| {
+        text.trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|value| value.is_finite())
+            .ok_or_else(|| format!("`{text}` is no number"))
+    };
+    let (from, to, step) = (number(from)?, number(to)?, number(step)?);
+    if step <= 0.0 {
+        return Err("the step of a range must be above 0".into());
+    }
+    // A step that is no binary fraction does not meet the last value exactly.
+    let slack = 1e-9 * step;
+    let within = |value: f64| if inclusive { value <= to + slack } else { value < to - slack };
+    let count = (to - from) / step;
+    if !within(from) {
+        return Err("the range is empty".into());
+    }
+    if count >= MAX_VALUES as f64 {
+        return Err(format!("the range has more than {MAX_VALUES} values"));
+    }
+    let values = (0..=count.ceil() as u32).map(|index| from + f64::from(index) * step);
+    Ok(values.filter(|value| within(*value)).map(|value| Value::Float(tidy(value))).collect())
+}
+
+/// Without what summing steps adds: 0.3, not 0.30000000000000004.
+fn tidy(value: f64) -> f64 {
+    format!("{value:.9e}").parse().unwrap_or(value)
 }
 
 /// `from, to, count`: equal ratios, both ends included.
@@ -203,6 +268,9 @@ mod tests {
         assert_eq!(values("patch_size=4,6,8"), "[4, 6, 8]");
         assert_eq!(values("depth=4..=8:2"), "[4, 6, 8]");
         assert_eq!(values("depth=1..3,8"), "[1, 2, 8]");
+        assert_eq!(values("dropout=0.1..=0.3:0.1"), "[0.1, 0.2, 0.3]");
+        assert_eq!(values("dropout=0..0.5:0.25"), "[0.0, 0.25]");
+        assert_eq!(Axis::parse("params.depth=1").unwrap().key, "depth");
         assert_eq!(values("units=[128, 64],[64]"), "[[128, 64], [64]]");
         assert_eq!(values("activation=gelu,relu"), "[\"gelu\", \"relu\"]");
         assert_eq!(values("train.optimizer.learning_rate=log(1e-4, 1e-2, 3)"), "[0.0001, 0.001, 0.01]");
@@ -219,6 +287,9 @@ mod tests {
             "depth=8..4",
             "depth=1..9:0",
             "depth=0..99999999999",
+            "dropout=0..1:1e-9",
+            "dropout=0.5..0.1:0.1",
+            "dropout=0..1:-0.1",
             "lr=log(0,1,3)",
             "lr=log(1,2)",
             "a b=1",

@@ -6,25 +6,39 @@ use crate::experiment::ExperimentError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     pub folder: PathBuf,
-    /// How it ended, as the executor saw it; shown when the directory holds no reason.
-    pub how: String,
+    pub how: How,
+}
+
+/// How a trial's process ended, as its executor saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum How {
+    /// By itself, with an exit code.
+    Exited(i32),
+    /// From outside: by a signal, a time limit, a machine that went away. It can be resumed.
+    Killed(String),
+    /// By its own fault, without a word in its directory.
+    Crashed(String),
 }
 
 /// Where trials run. An executor is given only directories on a file system that it shares with the
-/// scheduler, and runs `vitx trial DIR` for each.
+/// scheduler, and has `vitx trial DIR` run for each, here or elsewhere.
 pub trait Executor {
-    /// Starts a trial.
+    /// Has a trial run, now or when there is room.
     ///
     /// # Errors
-    /// When it cannot be started at all.
+    /// When it cannot be handed over at all.
     fn submit(&mut self, folder: &Path) -> Result<(), ExperimentError>;
 
-    /// The trials that ended since the last call. Does not wait.
+    /// The trials that ended since the last call, those that were cancelled included. Does not wait.
     ///
     /// # Errors
     /// When the executor itself fails.
     fn poll(&mut self) -> Result<Vec<Ended>, ExperimentError>;
 
-    /// Ends all that run.
-    fn cancel(&mut self);
+    /// Asks a trial to save and end (a termination signal does), and ends it by force when it takes
+    /// too long. Does not wait: [`Executor::poll`] tells when it has ended.
+    ///
+    /// # Errors
+    /// When the executor itself fails. A trial that has just ended is no error.
+    fn cancel(&mut self, folder: &Path) -> Result<(), ExperimentError>;
 }

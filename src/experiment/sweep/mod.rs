@@ -6,18 +6,23 @@
 //! | `space.rs` | all that may be tried: axes that are crossed or zipped, conditions, seeds |
 //! | `search.rs`, `tpe.rs` | what is tried: grid, random, Sobol, TPE |
 //! | `stopping.rs` | what is ended early: halving, Hyperband, median |
+//! | `keys.rs` | whether what is varied is there at all |
 //! | `plan.rs` | every variant checked and costed before the first step |
-//! | `prediction.rs` | what a variant is expected to take |
+//! | `calibration.rs`, `prediction.rs` | what a variant is expected to take |
 //! | `executor.rs`, `local.rs` | where trials run |
 //! | `schedule.rs` | which trial runs next |
+//! | `run.rs` | all of it together |
 //!
 //! All state is in the trials' directories: running a sweep again resumes what is unfinished.
 
 mod axis;
+mod calibration;
 mod executor;
+mod keys;
 mod local;
 mod plan;
 mod prediction;
+mod run;
 mod schedule;
 mod search;
 mod space;
@@ -25,11 +30,12 @@ mod stopping;
 mod tpe;
 
 pub use axis::{Axis, Domain, Scale};
-pub use executor::{Ended, Executor};
+pub use executor::{Executor, How};
 pub use local::Local;
-pub use plan::{Cost, Plan, Planned};
+pub use plan::{Plan, Planned};
 pub use prediction::Prediction;
+pub use run::{Given, Running, Sweep, Trials, Watch};
 pub use schedule::{Event, Policy, Schedule};
 pub use search::{Search, Strategy};
 pub use space::{Condition, Space, SpaceArguments, Variant};
-pub use stopping::{Curve, Rule, Stopping};
+pub use stopping::{Decision, Rule, Standing, Stopping};

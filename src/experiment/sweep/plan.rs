@@ -1,48 +1,37 @@
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
-use super::{super::trial, Prediction, Variant};
+use super::{
+    Prediction, Variant,
+    calibration::{self, Timing},
+};
 use crate::{
-    backend::{BackendError, Batch, Step, cpu},
-    data,
+    backend::{Backend, BackendError, cpu},
+    data::{self, Spec, split},
     experiment::{Definition, ExperimentError, trial::Options},
     graph::Builder,
-    model::{Architecture, ImageSpec},
+    memory,
+    model::Architecture,
     passes::{Lowering, Purpose, StepGraph},
     train::replace,
 };
 
-/// Most images of the steps that calibrate the prediction.
-const CALIBRATION_BATCH: usize = 64;
-
-/// Timed steps: at least one, and more while they are short.
-const CALIBRATION_STEPS: u32 = 6;
-const CALIBRATION_TIME: Duration = Duration::from_millis(300);
-
 /// File in a trial's directory with what the sweep changed.
 const VARIANT: &str = "variant.json";
-
-/// What a variant will cost.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Cost {
-    pub parameters: u64,
-    /// Of a forward pass over one image.
-    pub flops: u64,
-    /// `None` for a trial that is finished.
-    pub prediction: Option<Prediction>,
-}
 
 /// A variant that passed all checks.
 #[derive(Debug, Clone)]
 pub struct Planned {
     pub variant: Variant,
     pub definition: Definition,
-    pub cost: Cost,
+    pub prediction: Prediction,
     /// The trial's directory.
     pub folder: PathBuf,
+    /// Whether it has its result already.
+    pub finished: bool,
 }
 
 /// All variants of a sweep, checked before the first step.
@@ -53,107 +42,175 @@ pub struct Plan {
     pub invalid: Vec<(Variant, ExperimentError)>,
 }
 
-impl Plan {
-    /// Checks every variant, and times a few steps of those that are not finished on this machine.
+/// A variant that can be trained.
+struct Checked {
+    definition: Definition,
+    spec: Spec,
+    architecture: Architecture,
+    /// Images.
+    training: usize,
+    validation: usize,
+}
+
+/// Checks and costs variants; what was timed once is not timed again.
+pub struct Planner<'a> {
+    base: &'a Definition,
+    /// Of the sweep.
+    folder: &'a Path,
+    /// Of one trial: its share of the threads.
+    options: Options,
+    described: HashMap<String, Spec>,
+    /// Time and memory by all that they depend on.
+    costed: HashMap<String, (Option<Timing>, u64)>,
+}
+
+impl<'a> Planner<'a> {
+    /// `options` are those of one trial.
+    pub fn new(base: &'a Definition, folder: &'a Path, options: Options) -> Self {
+        Self { base, folder, options, described: HashMap::new(), costed: HashMap::new() }
+    }
+
+    /// Checks every variant, and then times a few steps of those that were not timed before. Where
+    /// some cannot be, and are not to be skipped, nothing is timed, and the plan has no trials; nor has
+    /// it when it is interrupted.
     ///
     /// # Errors
-    /// When the data set itself cannot be described.
-    pub fn new(
-        base: &Definition,
-        variants: Vec<Variant>,
-        folder: &Path,
-        options: &Options,
-    ) -> Result<Self, ExperimentError> {
-        let mut plan = Self::default();
+    /// When the data set of all of them cannot be described.
+    pub fn plan(&mut self, variants: Vec<Variant>, skip_invalid: bool) -> Result<Plan, ExperimentError> {
+        let mut plan = Plan::default();
+        let mut fine = Vec::new();
         for variant in variants {
-            match Self::check(base, &variant, folder, options) {
-                Ok(planned) => plan.trials.push(planned),
-                Err(error @ ExperimentError::Data(_)) => return Err(error),
+            match self.check(&variant) {
+                Ok(checked) => fine.push((variant, checked)),
                 Err(error) => plan.invalid.push((variant, error)),
+            }
+        }
+        if let (true, Some((_, ExperimentError::Data(_)))) = (fine.is_empty(), plan.invalid.last()) {
+            // Where no data is, it is not for the variants to be fine.
+            return plan.invalid.pop().map_or(Ok(plan), |(_, error)| Err(error));
+        }
+        if plan.invalid.is_empty() || skip_invalid {
+            for (variant, checked) in fine {
+                // What was planned so far is nothing yet.
+                if self.options.interrupt.requested() {
+                    return Ok(Plan::default());
+                }
+                plan.trials.push(self.predict(variant, checked)?);
             }
         }
         Ok(plan)
     }
 
-    fn check(
-        base: &Definition,
-        variant: &Variant,
-        folder: &Path,
-        options: &Options,
-    ) -> Result<Planned, ExperimentError> {
-        let definition = base.with(variant)?;
+    fn check(&mut self, variant: &Variant) -> Result<Checked, ExperimentError> {
+        let definition = self.base.with(variant)?;
+        let spec = self.describe(&definition)?;
         let data = &definition.experiment.data;
-        let described = data::describe(&data.name, &data.options(options.data_dir.clone()))?;
-        let architecture = definition.architecture(&described.image())?;
-        let summary = architecture.summary();
-        let images = data.train_limit.map_or(described.train, |limit| limit.min(described.train)) as f64;
-        let validation = images * data.validation_split;
-        let folder = folder.join("trials").join(definition.identity());
+        let images = data.train_limit.map_or(spec.train, |limit| limit.min(spec.train));
+        let training = split::training(images, data.validation_split)?;
+        let architecture = definition.architecture(&spec.image())?;
+        Ok(Checked { definition, spec, architecture, training, validation: images - training })
+    }
+
+    fn predict(&mut self, variant: Variant, checked: Checked) -> Result<Planned, ExperimentError> {
+        let summary = checked.architecture.summary();
+        let folder = self.folder.join("trials").join(checked.definition.identity());
         let finished = folder.join("result.json").exists();
-        let prediction = match finished {
-            true => None,
-            false => {
-                let image = &described.image();
-                let pixels = (image.height * image.width * image.channels) as u64;
-                let test = data.test_limit.map_or(described.test, |limit| limit.min(described.test));
-                let data_bytes = (images as u64 + test as u64) * (pixels + 4);
-                let memory_bytes = data_bytes + memory(&definition, image, options)? + OWN_BYTES;
-                // A forward pass is about a third of a step.
-                let epoch_seconds =
-                    seconds_per_image(&definition, architecture, options)? * (images - validation + validation / 3.0);
-                Some(Prediction { epoch_seconds, memory_bytes })
+        let threads = self.options.threads();
+        let known = Prediction::read(&folder)?.filter(|known| finished || known.threads == threads);
+        let definition = checked.definition.clone();
+        let prediction = match known {
+            Some(known) => known,
+            None => {
+                let (timing, memory_bytes) = self.cost(checked)?;
+                let first_seconds = timing.map_or(0.0, |timing| timing.first_seconds);
+                let epoch_seconds = timing.map(|timing| timing.epoch_seconds);
+                let (parameters, flops) = (summary.parameters, summary.flops);
+                Prediction { parameters, flops, epoch_seconds, first_seconds, memory_bytes, threads }
             }
         };
-        let cost = Cost { parameters: summary.parameters, flops: summary.flops, prediction };
-        Ok(Planned { variant: variant.clone(), definition, cost, folder })
+        Ok(Planned { variant, definition, prediction, folder, finished })
+    }
+
+    fn describe(&mut self, definition: &Definition) -> Result<Spec, ExperimentError> {
+        let data = &definition.experiment.data;
+        let key = format!("{} {:?} {:?}", data.name, data.path, data.image_size);
+        if let Some(known) = self.described.get(&key) {
+            return Ok(known.clone());
+        }
+        let spec = data::describe(&data.name, &data.options(self.options.data_dir.clone()))?;
+        self.described.insert(key, spec.clone());
+        Ok(spec)
+    }
+
+    /// Time and memory of a variant. Seeds and rates cost nothing.
+    fn cost(&mut self, checked: Checked) -> Result<(Option<Timing>, u64), ExperimentError> {
+        let Checked { definition, spec, architecture, training, validation } = checked;
+        let data = &definition.experiment.data;
+        let test = data.test_limit.map_or(spec.test, |limit| limit.min(spec.test));
+        let batch = definition.experiment.train.batch_size;
+        let key = format!(
+            "{batch} {training} {validation} {test} {} {:?}\n{}",
+            spec.name,
+            definition.experiment.augmentation,
+            architecture.text()
+        );
+        if let Some(known) = self.costed.get(&key) {
+            return Ok(*known);
+        }
+        let memory_bytes = self.memory(&definition, &spec, batch.min(training), training + validation + test)?;
+        // What does not fit could not be timed either.
+        let timing = match memory::available_bytes().is_none_or(|available| memory_bytes <= available) {
+            true => Some(calibration::time(&definition, architecture, &spec, (training, validation), &self.options)?),
+            false => None,
+        };
+        self.costed.insert(key, (timing, memory_bytes));
+        Ok((timing, memory_bytes))
+    }
+
+    /// Of the process that trains: what its programs and their weights need, the images, and the
+    /// batches that are made ahead of the step.
+    fn memory(
+        &self,
+        definition: &Definition,
+        spec: &Spec,
+        batch: usize,
+        images: usize,
+    ) -> Result<u64, ExperimentError> {
+        let architecture = definition.architecture(&spec.image())?;
+        let pixels = architecture.image_shape().iter().product::<usize>();
+        let batches = (BATCHES_PER_WORKER * self.options.workers() + 1) * batch * pixels;
+        let rule = definition.experiment.train.optimizer.adamw().rule();
+        // Parameters and both moments, and a copy of them while they are saved.
+        let state = 2 * 3 * architecture.summary().parameters as usize;
+        let lowering: Box<Lowering> = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
+        let program = |purpose| -> Result<usize, BackendError> {
+            let graph = StepGraph::build(&lowering, batch, purpose)
+                .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+            let program = cpu::compile(&graph, batch)
+                .map_err(|name| BackendError::Other(format!("the cpu backend has no kernel for `{name}`")))?;
+            Ok(program.arena_len + self.options.threads() * program.worker_len())
+        };
+        let programs = match self.options.backend {
+            // The reference keeps every tensor of the graph: an estimate from below.
+            Backend::Reference => 2 * program(Purpose::Train(rule))?,
+            _ => program(Purpose::Train(rule))?,
+        };
+        let image = (spec.height * spec.width * spec.channels + size_of::<u32>()) as u64;
+        let training = images as u64 * image + ((programs + state + batches) * size_of::<f32>()) as u64;
+        // The whole set is read before a part of it is kept, and copied on the way.
+        let reading = match spec.place {
+            Some(_) => 2 * spec.train as u64 * image,
+            None => 0,
+        };
+        Ok(OWN_BYTES + training.max(reading))
     }
 }
 
 /// What the program itself, its threads and its libraries take.
 const OWN_BYTES: u64 = 11 << 20;
 
-/// Parameters, moments, activations and gradients of a training step, and the batches that are
-/// made ahead of it.
-fn memory(definition: &Definition, image: &ImageSpec, options: &Options) -> Result<u64, ExperimentError> {
-    let architecture = definition.architecture(image)?;
-    let batch = definition.experiment.train.batch_size;
-    let images = (options.workers() + 2) * batch * architecture.image_shape().iter().product::<usize>();
-    let rule = definition.experiment.train.optimizer.adamw().rule();
-    // Parameters and both moments, and a copy of them while they are saved.
-    let state = 2 * 3 * architecture.summary().parameters as usize;
-    let lowering: Box<Lowering> = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
-    let graph = StepGraph::build(&lowering, batch, Purpose::Train(rule))
-        .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
-    let program = cpu::compile(&graph, batch)
-        .map_err(|name| BackendError::Other(format!("the cpu backend has no kernel for `{name}`")))?;
-    let floats = program.arena_len + options.threads() * program.worker_len() + state + images;
-    Ok((floats * size_of::<f32>()) as u64)
-}
-
-/// The fastest of a few steps after the first one, which compiles.
-fn seconds_per_image(
-    definition: &Definition,
-    architecture: Architecture,
-    options: &Options,
-) -> Result<f64, ExperimentError> {
-    let size = CALIBRATION_BATCH.min(definition.experiment.train.batch_size);
-    let images = vec![0.5; size * architecture.image_shape().iter().product::<usize>()];
-    let labels = vec![0; size];
-    let mut engine = trial::engine(definition, architecture, options)?;
-    let (mut fastest, begin) = (f64::INFINITY, Instant::now());
-    for iteration in 0..=CALIBRATION_STEPS {
-        let start = Instant::now();
-        let step = Step { epoch: 0, step: iteration, iteration: u64::from(iteration), learning_rate: 0.0 };
-        engine.train_step(&Batch { images: &images, labels: &labels }, &step)?;
-        if iteration > 0 {
-            fastest = fastest.min(start.elapsed().as_secs_f64());
-            if begin.elapsed() > CALIBRATION_TIME {
-                break;
-            }
-        }
-    }
-    Ok(fastest / size as f64)
-}
+/// Batches that a worker of the loader has in the making or finished.
+const BATCHES_PER_WORKER: usize = 1;
 
 impl Planned {
     /// Makes the trial's directory, or finds it as it was left.
@@ -163,13 +220,15 @@ impl Planned {
     pub fn write(&self) -> Result<(), ExperimentError> {
         self.definition.write(&self.folder)?;
         let path = self.folder.join(VARIANT);
-        let json =
-            serde_json::to_string(&self.variant).map_err(|error| ExperimentError::io("write", &path)(error.into()))?;
-        replace(&path, json.as_bytes())?;
-        match self.cost.prediction {
-            Some(prediction) => prediction.write(&self.folder),
-            None => Ok(()),
+        if Self::variant_of(&self.folder)? != self.variant || !path.exists() {
+            let json = serde_json::to_string(&self.variant)
+                .map_err(|error| ExperimentError::io("write", &path)(error.into()))?;
+            replace(&path, json.as_bytes())?;
         }
+        if Prediction::read(&self.folder)? != Some(self.prediction) {
+            self.prediction.write(&self.folder)?;
+        }
+        Ok(())
     }
 
     /// What the sweep changed in a trial's directory; nothing in one that no sweep made.

@@ -10,15 +10,28 @@ use crate::{
 /// `prediction.json`: what a trial was expected to take, before its first step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// Of one epoch, validation included.
-    pub epoch_seconds: f64,
+    /// Of the model.
+    pub parameters: u64,
+    /// Of a forward pass over one image.
+    pub flops: u64,
+    /// Of one epoch, validation included; absent where timing it would not fit into memory.
+    pub epoch_seconds: Option<f64>,
+    /// What the first epoch of a process takes more: compiling, touching memory.
+    pub first_seconds: f64,
     /// Of the process that trains.
     pub memory_bytes: u64,
+    /// With how many threads it was timed.
+    pub threads: usize,
 }
 
 const FILE: &str = "prediction.json";
 
 impl Prediction {
+    /// Of `epochs`, in one process.
+    pub fn seconds(&self, epochs: u32) -> Option<f64> {
+        Some(self.epoch_seconds? * f64::from(epochs) + self.first_seconds)
+    }
+
     /// What a sweep expected of a trial; nothing for one that no sweep made.
     ///
     /// # Errors

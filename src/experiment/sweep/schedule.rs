@@ -1,12 +1,11 @@
-use std::{
-    collections::{HashSet, VecDeque},
-    thread,
-    time::Duration,
-};
+use std::{fs, path::Path, thread, time::Duration};
 
-use super::{Curve, Ended, Executor, Planned, Stopping};
+use super::{Decision, Executor, How, Planned, Standing, Stopping, executor::Ended};
 use crate::{
-    experiment::{ExperimentError, trial::Lock},
+    experiment::{
+        ExperimentError,
+        trial::{BUSY, Lock},
+    },
     train::{
         Interrupt,
         history::{self, Epoch},
@@ -15,17 +14,18 @@ use crate::{
 };
 
 /// How long the scheduler sleeps between two looks.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 25 });
 
-/// How long trials that were asked to stop may take to save.
-const GRACE: Duration = Duration::from_secs(20);
+/// How often in a row a trial may be killed before it has saved anything more than the last time.
+const FRUITLESS: u32 = 3;
 
 /// How trials are run.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
     /// Trials at once.
     pub jobs: usize,
-    /// Further attempts for a trial that fails, unless it met NaN, which it would meet again.
+    /// Further attempts for a trial that fails, unless it met NaN, which it would meet again. One
+    /// that is killed is resumed in any case.
     pub retries: u32,
     /// Whether the first failure stops the sweep.
     pub fail_fast: bool,
@@ -39,6 +39,8 @@ pub enum Event<'a> {
     Waiting(&'a Planned),
     Finished(&'a Planned, RunResult),
     Failed(&'a Planned, String),
+    /// It failed or was killed, with the reason, and will be tried again.
+    Again(&'a Planned, String),
     /// Trained as far as was wanted for now.
     Paused(&'a Planned),
     /// Ended before its last epoch, with the reason.
@@ -47,11 +49,32 @@ pub enum Event<'a> {
     Tick,
 }
 
-/// Runs the trials of a plan that have no result.
+/// Runs the trials that have no result.
 pub struct Schedule<'a> {
     pub trials: &'a [Planned],
+    /// What has become of the trials before this one was told before.
+    pub first: usize,
     pub policy: Policy,
     pub interrupt: &'a Interrupt,
+}
+
+/// A trial as the scheduler sees it.
+#[derive(Debug, Default)]
+struct State {
+    standing: Standing,
+    running: bool,
+    finished: bool,
+    /// It was said to have been stopped.
+    stopped: bool,
+    /// Its directory says that it was stopped.
+    marked: bool,
+    /// It was said that another process trains it.
+    waiting: bool,
+    attempts: u32,
+    /// How often in a row it was killed before it had saved anything more.
+    fruitless: u32,
+    /// What it had saved when it was last started: epochs, and when its checkpoint was written.
+    saved: Option<(usize, std::time::SystemTime)>,
 }
 
 impl Schedule<'_> {
@@ -59,140 +82,268 @@ impl Schedule<'_> {
     /// from rung to rung, and the rule says at each which of them end there.
     ///
     /// # Errors
-    /// A directory that cannot be written, or an executor that fails. Failing trials are no error.
+    /// A directory that cannot be written, or an executor that fails; what runs is asked to save and
+    /// end first. Failing trials are no error.
     pub fn run(
         &self,
         stopping: Option<Stopping>,
         executor: &mut dyn Executor,
         mut report: impl FnMut(Event),
     ) -> Result<bool, ExperimentError> {
-        let mut failed = HashSet::new();
-        let epochs = self.trials.iter().map(|planned| planned.definition.experiment.train.epochs).max().unwrap_or(0);
-        let rungs = stopping.map_or_else(Vec::new, |stopping| stopping.rungs(epochs));
-        for planned in self.trials {
-            planned.write()?;
-        }
-        for (stopping, &rung) in stopping.iter().flat_map(|stopping| rungs.iter().map(move |rung| (stopping, rung))) {
-            if !self.stage(Some(rung), &mut failed, executor, &mut report)? {
-                return Ok(false);
-            }
-            let curve = |(index, planned): (usize, &Planned)| -> Result<Option<Curve>, ExperimentError> {
-                let epochs = history::read(&planned.folder.join("metrics.jsonl"))?;
-                let accuracy = |epoch: &Epoch| epoch.val_accuracy.unwrap_or(epoch.accuracy);
-                Ok((!failed.contains(&index)).then(|| epochs.iter().map(accuracy).collect()))
-            };
-            let curves = self.trials.iter().enumerate().map(curve).collect::<Result<Vec<_>, _>>()?;
-            for (index, reason) in stopping.stopped(rung, &rungs, &curves) {
-                let planned = &self.trials[index];
-                if !self.is_done(planned, None)? {
-                    Stopped { reason: reason.clone() }.write(&planned.folder)?;
-                    report(Event::Stopped(planned, reason));
-                }
-            }
-        }
-        self.stage(None, &mut failed, executor, &mut report)
+        let mut states: Vec<State> = self.trials.iter().map(|_| State::default()).collect();
+        let ended = self.until_ended(stopping, &mut states, executor, &mut report);
+        let wound_down = self.wind_down(&mut states, executor);
+        let ended = ended?;
+        wound_down?;
+        Ok(ended)
     }
 
-    /// Whether a trial has its result, was stopped, or is as far as is wanted.
-    fn is_done(&self, planned: &Planned, until: Option<u32>) -> Result<bool, ExperimentError> {
-        let folder = &planned.folder;
-        let reached = match until {
-            Some(until) => history::read(&folder.join("metrics.jsonl"))?.len() >= until as usize,
-            None => false,
-        };
-        Ok(reached || RunResult::read(folder)?.is_some() || Stopped::read(folder)?.is_some())
-    }
-
-    /// Runs every trial until an epoch, or to its end.
-    fn stage(
+    fn until_ended(
         &self,
-        until: Option<u32>,
-        failed: &mut HashSet<usize>,
+        stopping: Option<Stopping>,
+        states: &mut [State],
         executor: &mut dyn Executor,
         report: &mut impl FnMut(Event),
     ) -> Result<bool, ExperimentError> {
-        let mut queue = VecDeque::new();
-        for (index, planned) in self.trials.iter().enumerate() {
-            if !failed.contains(&index) && !self.is_done(planned, until)? {
-                queue.push_back((index, self.policy.retries));
+        for (index, (planned, state)) in self.trials.iter().zip(states.iter_mut()).enumerate() {
+            planned.write()?;
+            state.look(&planned.folder)?;
+            state.marked = Stopped::read(&planned.folder)?.is_some();
+            // NaN would come again; any other failure may have gone.
+            if let Some(Failure { kind: FailureKind::Nan, reason }) = Failure::read(&planned.folder)? {
+                state.standing.failed = true;
+                if index >= self.first {
+                    report(Event::Failed(planned, reason));
+                }
             }
         }
-        let mut running: Vec<(usize, u32)> = Vec::new();
-        let mut announced = vec![false; self.trials.len()];
-        let mut stop = false;
+        let epochs = self.trials.iter().map(|planned| planned.definition.experiment.train.epochs).max().unwrap_or(0);
         loop {
             if self.interrupt.requested() {
-                self.wind_down(executor, running.len())?;
                 return Ok(false);
             }
-            // One look at each waiting trial: those whose lock another process holds go to the back.
-            for _ in 0..queue.len() {
-                if stop || running.len() >= self.policy.jobs {
-                    break;
-                }
-                let Some((index, retries)) = queue.pop_front() else { break };
-                let planned = &self.trials[index];
-                if let Some(result) = RunResult::read(&planned.folder)? {
-                    report(Event::Finished(planned, result));
-                } else if Lock::is_free(&planned.folder)? {
-                    Until::set(&planned.folder, until)?;
-                    executor.submit(&planned.folder)?;
-                    running.push((index, retries));
-                    report(Event::Started(planned));
-                } else {
-                    queue.push_back((index, retries));
-                    if !std::mem::replace(&mut announced[index], true) {
-                        report(Event::Waiting(planned));
+            if self.policy.fail_fast && states.iter().any(|state| state.standing.failed) {
+                return Ok(true);
+            }
+            let standings: Vec<Standing> = states.iter().map(|state| state.standing.clone()).collect();
+            let decisions = match stopping {
+                Some(stopping) => stopping.decide(epochs, &standings),
+                None => vec![Decision::Train(None); states.len()],
+            };
+            let mut running = states.iter().filter(|state| state.running).count();
+            let mut idle = 0;
+            for ((planned, state), decision) in self.trials.iter().zip(states.iter_mut()).zip(decisions) {
+                let until = match decision {
+                    Decision::Stop(epochs, reason) => {
+                        self.stop(planned, state, epochs, reason, report)?;
+                        continue;
                     }
-                }
-            }
-            for Ended { folder, how } in executor.poll()? {
-                let Some(at) = running.iter().position(|(index, _)| self.trials[*index].folder == folder) else {
-                    continue;
+                    Decision::Wait => continue,
+                    Decision::Train(until) => until,
                 };
-                let (index, retries) = running.swap_remove(at);
-                let planned = &self.trials[index];
-                if let Some(result) = RunResult::read(&folder)? {
-                    report(Event::Finished(planned, result));
+                if std::mem::take(&mut state.marked) {
+                    Stopped::clear(&planned.folder)?;
+                }
+                if state.running || state.finished || state.standing.failed {
                     continue;
                 }
-                if self.is_done(planned, until)? {
-                    report(Event::Paused(planned));
-                    continue;
-                }
-                let failure = Failure::read(&folder)?;
-                let hopeless = failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Nan);
-                if retries > 0 && !hopeless && !self.interrupt.requested() {
-                    queue.push_back((index, retries - 1));
-                    continue;
-                }
-                let failure = failure.unwrap_or(Failure { kind: FailureKind::Error, reason: how });
-                if !self.interrupt.requested() {
-                    // Kept, so that the table can show it at any time.
-                    failure.write(&folder)?;
-                    failed.insert(index);
-                    stop |= self.policy.fail_fast;
-                    report(Event::Failed(planned, failure.reason));
+                idle += 1;
+                if running < self.policy.jobs && self.start(planned, state, until, executor, report)? {
+                    running += 1;
                 }
             }
-            if running.is_empty() && (queue.is_empty() || stop) {
+            if running == 0 && idle == 0 {
                 return Ok(true);
             }
             report(Event::Tick);
             thread::sleep(PAUSE);
+            for Ended { folder, how } in executor.poll()? {
+                let Some(index) = self.trials.iter().position(|planned| planned.folder == folder) else { continue };
+                self.ended(&self.trials[index], &mut states[index], how, report)?;
+            }
         }
     }
 
-    /// A terminal's Ctrl-C reaches the trials too, and they save; what still runs after that is
-    /// ended.
-    fn wind_down(&self, executor: &mut dyn Executor, mut running: usize) -> Result<(), ExperimentError> {
-        let mut left = GRACE;
-        while running > 0 && !left.is_zero() {
-            running = running.saturating_sub(executor.poll()?.len());
-            thread::sleep(PAUSE);
-            left = left.saturating_sub(PAUSE);
+    /// Starts a trial; false when another process has it, or has just brought it to its end.
+    fn start(
+        &self,
+        planned: &Planned,
+        state: &mut State,
+        until: Option<u32>,
+        executor: &mut dyn Executor,
+        report: &mut impl FnMut(Event),
+    ) -> Result<bool, ExperimentError> {
+        if !Lock::is_free(&planned.folder)? {
+            if !std::mem::replace(&mut state.waiting, true) {
+                report(Event::Waiting(planned));
+            }
+            return Ok(false);
         }
-        executor.cancel();
+        if std::mem::take(&mut state.waiting) {
+            state.look(&planned.folder)?;
+            if let (true, Some(result)) = (state.finished, RunResult::read(&planned.folder)?) {
+                report(Event::Finished(planned, result));
+                return Ok(false);
+            }
+            if until.is_some_and(|until| state.standing.curve.len() >= until as usize) {
+                return Ok(false);
+            }
+        }
+        Until::set(&planned.folder, until)?;
+        Failure::clear(&planned.folder)?;
+        state.saved = saved(&planned.folder, state.standing.curve.len());
+        executor.submit(&planned.folder)?;
+        state.running = true;
+        report(Event::Started(planned));
+        Ok(true)
+    }
+
+    fn stop(
+        &self,
+        planned: &Planned,
+        state: &mut State,
+        epochs: u32,
+        reason: String,
+        report: &mut impl FnMut(Event),
+    ) -> Result<(), ExperimentError> {
+        if !std::mem::replace(&mut state.stopped, true) {
+            let stopped = Stopped { reason, epochs };
+            if Stopped::read(&planned.folder)?.as_ref() != Some(&stopped) {
+                stopped.write(&planned.folder)?;
+                report(Event::Stopped(planned, stopped.reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in how the process of a trial ended.
+    fn ended(
+        &self,
+        planned: &Planned,
+        state: &mut State,
+        how: How,
+        report: &mut impl FnMut(Event),
+    ) -> Result<(), ExperimentError> {
+        let folder = &planned.folder;
+        state.running = false;
+        state.look(folder)?;
+        if let Some(result) = RunResult::read(folder)? {
+            report(Event::Finished(planned, result));
+            return Ok(());
+        }
+        let failure = match (Failure::read(folder)?, how) {
+            (Some(failure), _) => failure,
+            (None, How::Exited(0)) if state.saved != saved(folder, state.standing.curve.len()) => {
+                state.fruitless = 0;
+                report(Event::Paused(planned));
+                return Ok(());
+            }
+            // The process of a sweep that was killed was a moment faster.
+            (None, How::Exited(code)) if code == i32::from(BUSY) => return Ok(()),
+            (None, How::Killed(how)) => return self.killed(planned, state, how, report),
+            (None, How::Exited(INTERRUPTED)) => {
+                return self.killed(planned, state, "it was asked to end".into(), report);
+            }
+            (None, How::Exited(code)) => silent(folder, &format!("it ended with exit code {code}")),
+            (None, How::Crashed(how)) => silent(folder, &how),
+        };
+        self.failed(planned, state, failure, report)
+    }
+
+    /// A trial that was killed loses little, and is resumed; unless it is killed again and again
+    /// before it has saved anything.
+    fn killed(
+        &self,
+        planned: &Planned,
+        state: &mut State,
+        how: String,
+        report: &mut impl FnMut(Event),
+    ) -> Result<(), ExperimentError> {
+        let fruitless = state.saved == saved(&planned.folder, state.standing.curve.len());
+        state.fruitless = if fruitless { state.fruitless + 1 } else { 0 };
+        if state.fruitless < FRUITLESS {
+            report(Event::Again(planned, how));
+            return Ok(());
+        }
+        let reason =
+            format!("{how}, {FRUITLESS} times before it saved anything; the system does so when memory runs out");
+        self.failed(planned, state, Failure { kind: FailureKind::Killed, reason }, report)
+    }
+
+    fn failed(
+        &self,
+        planned: &Planned,
+        state: &mut State,
+        failure: Failure,
+        report: &mut impl FnMut(Event),
+    ) -> Result<(), ExperimentError> {
+        state.attempts += 1;
+        if state.attempts <= self.policy.retries && failure.kind != FailureKind::Nan {
+            let retries = self.policy.retries;
+            report(Event::Again(planned, format!("{} (retry {} of {retries})", failure.reason, state.attempts)));
+            return Ok(());
+        }
+        state.standing.failed = true;
+        // Shown first: where the disk is full, it cannot be kept.
+        report(Event::Failed(planned, failure.reason.clone()));
+        // Kept, so that the table can show it at any time.
+        Ok(failure.write(&planned.folder)?)
+    }
+
+    /// Has all that runs save and end.
+    fn wind_down(&self, states: &mut [State], executor: &mut dyn Executor) -> Result<(), ExperimentError> {
+        for (planned, _) in self.trials.iter().zip(states.iter()).filter(|(_, state)| state.running) {
+            executor.cancel(&planned.folder)?;
+        }
+        while states.iter().any(|state| state.running) {
+            for Ended { folder, .. } in executor.poll()? {
+                for (_, state) in self.trials.iter().zip(states.iter_mut()).filter(|(p, _)| p.folder == folder) {
+                    state.running = false;
+                }
+            }
+            thread::sleep(PAUSE);
+        }
         Ok(())
     }
 }
+
+/// Exit code of a trial that saved and ended because it was asked to.
+const INTERRUPTED: i32 = crate::experiment::trial::INTERRUPTED as i32;
+
+impl State {
+    /// Reads how far the trial has come.
+    fn look(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        let epochs = history::read(&folder.join("metrics.jsonl"))?;
+        let accuracy = |epoch: &Epoch| epoch.val_accuracy.unwrap_or(epoch.accuracy);
+        self.standing.curve = epochs.iter().map(accuracy).collect();
+        self.finished = RunResult::read(folder)?.is_some();
+        Ok(())
+    }
+}
+
+/// What a trial has saved: its epochs, and when its last checkpoint was written.
+fn saved(folder: &Path, epochs: usize) -> Option<(usize, std::time::SystemTime)> {
+    Some((epochs, fs::metadata(folder.join("last.safetensors")).ok()?.modified().ok()?))
+}
+
+/// The failure of a trial that could not write it itself: what its log says last.
+fn silent(folder: &Path, how: &str) -> Failure {
+    const LINES: usize = 200;
+    let log = fs::read(folder.join("log.txt")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let lines: Vec<&str> = log.lines().rev().take(LINES).map(str::trim).filter(|line| !line.is_empty()).collect();
+    if let Some(line) = lines.iter().find(|line| line.starts_with("memory allocation of")) {
+        return Failure { kind: FailureKind::Memory, reason: format!("out of memory: {line}") };
+    }
+    // A panic says where, then what, then how to learn more.
+    let panic = lines.iter().position(|line| line.contains("panicked at"));
+    let said = match panic.and_then(|at| Some((lines.get(at)?, lines.get(at.checked_sub(1)?)?))) {
+        Some((place, message)) => Some(format!("{place} {message}")),
+        None => lines.first().map(|line| (*line).to_owned()),
+    };
+    let reason = said.map_or_else(|| how.to_owned(), |said| format!("{how}; the end of log.txt: {said}"));
+    Failure { kind: FailureKind::Error, reason }
+}
+
+#[cfg(test)]
+mod tests;

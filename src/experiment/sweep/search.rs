@@ -27,6 +27,9 @@ pub enum Strategy {
 /// run at once, so neither does what is tried.
 const ROUND: usize = 4;
 
+/// How often TPE draws again when it has drawn what was tried before.
+const ATTEMPTS: u32 = 100;
+
 /// A search under way. What it proposes depends on its seed and on the results it was told, in
 /// order: running it again over finished trials brings it to where it was.
 pub struct Search<'a> {
@@ -40,7 +43,9 @@ pub struct Search<'a> {
     estimators: Vec<Estimator>,
     philox: Philox,
     /// The points of the last round of TPE, in the estimators' own coordinates.
-    round: Vec<Vec<f64>>,
+    round: Vec<(Vec<f64>, Variant)>,
+    /// All that TPE has proposed.
+    seen: Vec<Variant>,
 }
 
 impl<'a> Search<'a> {
@@ -74,7 +79,7 @@ impl<'a> Search<'a> {
         };
         let estimators = space.groups.iter().map(|group| Estimator::new(choices(group))).collect();
         let philox = Philox::new(seed, Stream::Search);
-        Ok(Self { space, strategy, trials, seed, proposed: 0, estimators, philox, round: Vec::new() })
+        Ok(Self { space, strategy, trials, seed, proposed: 0, estimators, philox, round: Vec::new(), seen: Vec::new() })
     }
 
     /// The next variants, without their seeds; none when the search is over.
@@ -100,8 +105,15 @@ impl<'a> Search<'a> {
                 let count = ROUND.min(self.trials - self.proposed);
                 let draws = self.proposed..self.proposed + count;
                 self.proposed += count;
-                self.round = draws.map(|draw| self.ask(draw as u32)).collect();
-                Ok(self.round.iter().map(|point| self.space.at(&self.shares(point))).collect())
+                for draw in draws {
+                    let new = self.ask(draw as u32);
+                    self.round.extend(new);
+                }
+                // Where nothing new is found, the space is tried out.
+                if self.round.is_empty() {
+                    self.proposed = self.trials;
+                }
+                Ok(self.round.iter().map(|(_, variant)| variant.clone()).collect())
             }
         }
     }
@@ -126,9 +138,20 @@ impl<'a> Search<'a> {
         variants
     }
 
-    fn ask(&self, draw: u32) -> Vec<f64> {
-        let estimators = self.estimators.iter().enumerate();
-        estimators.map(|(axis, estimator)| estimator.ask(&self.philox, draw, axis as u32)).collect()
+    /// A point that was not proposed before, if one is found.
+    fn ask(&mut self, draw: u32) -> Option<(Vec<f64>, Variant)> {
+        for attempt in 0..ATTEMPTS {
+            let estimators = self.estimators.iter().enumerate();
+            let ask =
+                |(axis, estimator): (usize, &Estimator)| estimator.ask(&self.philox, [draw, axis as u32, attempt]);
+            let point: Vec<f64> = estimators.map(ask).collect();
+            let variant = self.space.at(&self.shares(&point));
+            if !self.seen.contains(&variant) {
+                self.seen.push(variant.clone());
+                return Some((point, variant));
+            }
+        }
+        None
     }
 
     /// From the estimators' coordinates to shares of each group.
@@ -143,9 +166,12 @@ impl<'a> Search<'a> {
     /// How well the proposals of the last round did, in order: their validation accuracy, `None`
     /// for those that failed.
     pub fn tell(&mut self, accuracies: &[Option<f64>]) {
-        for (point, accuracy) in std::mem::take(&mut self.round).iter().zip(accuracies) {
-            for (estimator, at) in self.estimators.iter_mut().zip(point) {
-                estimator.tell(*at, 1.0 - accuracy.unwrap_or(0.0));
+        for ((point, variant), accuracy) in std::mem::take(&mut self.round).iter().zip(accuracies) {
+            for ((estimator, at), group) in self.estimators.iter_mut().zip(point).zip(&self.space.groups) {
+                // A key that did not vary there is not what made it good or bad.
+                if group.iter().any(|axis| variant.iter().any(|(key, _)| *key == axis.key)) {
+                    estimator.tell(*at, 1.0 - accuracy.unwrap_or(0.0));
+                }
             }
         }
     }
@@ -219,7 +245,19 @@ mod tests {
         };
         let all = run(5);
         assert_eq!(all.len(), 60);
+        assert!(all.iter().enumerate().all(|(index, variant)| !all[..index].contains(variant)));
         assert_eq!(all, run(5));
+        let few = self::space(&["depth=1..=5", "kind=a,b"]);
+        let mut search = Search::new(&few, Strategy::Tpe, Some(60), 1).unwrap();
+        let mut count = 0;
+        while let Ok(round) = search.propose() {
+            if round.is_empty() {
+                break;
+            }
+            count += round.len();
+            search.tell(&vec![Some(0.5); round.len()]);
+        }
+        assert_eq!(count, 10, "all there are, each once");
         let late = &all[30..];
         let near = late.iter().filter(|variant| (number(variant, 0) - 0.2).abs() < 0.2).count();
         let good = late.iter().filter(|variant| variant[1].1 == Value::Str("good".into())).count();

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::{super::ExperimentError, Axis, Domain};
 use crate::{
     dsl::Value,
-    experiment::{Experiment, Values},
+    experiment::{Experiment, OneOrMany, Sweep, Values},
 };
 
 /// Most variants of a sweep.
@@ -65,21 +65,26 @@ impl Space {
         if let Some(key) = axes.iter().enumerate().find_map(|(i, a)| axes[..i].iter().find(|b| a.key == b.key)) {
             return Err(refuse(format!("`{}` is given twice", key.key), "give each key once, with all its values"));
         }
+        let seeds = given.seeds.or(sweep.seeds).unwrap_or(1).max(1);
+        if seeds > 1 && axes.iter().any(|axis| axis.key == SEED) {
+            let help = "leave out one of them";
+            return Err(refuse(format!("`{SEED}` is varied, and so are {seeds} seeds"), help));
+        }
         if axes.is_empty() && given.seeds.or(sweep.seeds).is_none_or(|seeds| seeds < 2) {
             let help = "e.g. --param patch_size=4,6,8, or `sweep: {params: ...}` in the experiment";
             return Err(refuse("nothing is varied".into(), help));
         }
         let zips: Vec<Vec<String>> = match given.zip.is_empty() {
             true => sweep.zip,
-            false => given.zip.iter().map(|zip| zip.split(',').map(|key| key.trim().to_owned()).collect()).collect(),
+            false => given.zip.iter().map(|zip| zip.split(',').map(Axis::named).collect()).collect(),
         };
         let mut conditions = Vec::new();
-        let texts = sweep.when.iter().map(|(key, condition)| format!("{key}:{condition}"));
+        let when = sweep.when.iter().flat_map(|(key, all)| all.all().iter().map(move |condition| (key, condition)));
+        let texts = when.map(|(key, condition)| format!("{key}:{condition}"));
         for text in texts.chain(given.when.iter().cloned()) {
             conditions.push(condition(&text, &axes)?);
         }
         let groups = zipped(axes, &zips)?;
-        let seeds = given.seeds.or(sweep.seeds).unwrap_or(1).max(1);
         Ok(Self { groups, conditions, seeds, first_seed: experiment.train.seed })
     }
 
@@ -127,12 +132,42 @@ impl Space {
         let axes =
             self.groups.iter().zip(point).flat_map(|(group, share)| group.iter().map(move |axis| (axis, *share)));
         let all: Variant = axes.map(|(axis, share)| (axis.key.clone(), axis.domain.at(share))).collect();
-        let holds = |condition: &Condition| {
-            let other = all.iter().find(|(key, _)| *key == condition.other);
-            other.is_some_and(|(_, value)| condition.values.contains(value))
-        };
-        let varies = |key: &String| self.conditions.iter().filter(|c| c.key == *key).all(holds);
+        let varies = |key: &str| self.varies(key, &all, self.conditions.len());
         all.iter().filter(|(key, _)| varies(key)).cloned().collect()
+    }
+
+    /// Whether all conditions of a key hold at a point, with what they depend on varying itself.
+    /// `depth` bounds a circle of conditions, in which nothing varies.
+    fn varies(&self, key: &str, all: &Variant, depth: usize) -> bool {
+        self.conditions.iter().filter(|condition| condition.key == key).all(|condition| {
+            let other = all.iter().find(|(key, _)| *key == condition.other);
+            let holds = other.is_some_and(|(_, value)| condition.values.contains(value));
+            holds && depth > 0 && self.varies(&condition.other, all, depth - 1)
+        })
+    }
+
+    /// The space as an experiment has it, with nothing left to a default.
+    pub fn resolved(&self) -> Sweep {
+        let axes = || self.groups.iter().flatten();
+        let params = axes().map(|axis| (axis.key.clone(), axis.domain.values())).collect();
+        let together = self.groups.iter().filter(|group| group.len() > 1);
+        let mut when: BTreeMap<String, OneOrMany> = BTreeMap::new();
+        for Condition { key, other, values } in &self.conditions {
+            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+            let text = format!("{other}={}", values.join(","));
+            let all = match when.get(key) {
+                Some(earlier) => OneOrMany::Many([earlier.all(), &[text]].concat()),
+                None => OneOrMany::One(text),
+            };
+            when.insert(key.clone(), all);
+        }
+        Sweep {
+            params,
+            zip: together.map(|group| group.iter().map(|axis| axis.key.clone()).collect()).collect(),
+            when,
+            seeds: Some(self.seeds),
+            ..Sweep::default()
+        }
     }
 
     /// A variant with each seed.
@@ -146,9 +181,10 @@ impl Space {
     }
 }
 
-fn axes_of(params: BTreeMap<String, Values>, replaced: &[Axis]) -> Result<Vec<Axis>, ExperimentError> {
+fn axes_of(params: Vec<(String, Values)>, replaced: &[Axis]) -> Result<Vec<Axis>, ExperimentError> {
     let mut axes = Vec::new();
     for (key, values) in params {
+        let key = Axis::named(&key);
         if replaced.iter().any(|axis| axis.key == key) {
             continue;
         }
@@ -158,6 +194,7 @@ fn axes_of(params: BTreeMap<String, Values>, replaced: &[Axis]) -> Result<Vec<Ax
                 let text = format!("{key}: {}", Value::List(values.clone()));
                 Axis::of(&key, values).map_err(|message| ExperimentError::Axis { text, message })?
             }
+            Values::One(value) => Axis { key, domain: Domain::Values(vec![value]) },
         });
     }
     Ok(axes)
@@ -174,20 +211,26 @@ fn steps(group: &[Axis]) -> usize {
 fn known<'a>(key: &str, axes: &'a [Axis]) -> Result<&'a Axis, ExperimentError> {
     axes.iter().find(|axis| axis.key == key).ok_or_else(|| {
         let names = axes.iter().map(|axis| axis.key.as_str());
-        let help = crate::dsl::nearest(key, names)
-            .map_or("only keys that are given values can be named here".into(), |near| {
-                format!("did you mean `{near}`?")
-            });
+        let varied: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
+        let help = match crate::dsl::nearest(key, names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("varied are: {}", varied.join(", ")),
+        };
         refuse(format!("`{key}` is not varied"), &help)
     })
 }
 
-fn zipped(mut axes: Vec<Axis>, zips: &[Vec<String>]) -> Result<Vec<Vec<Axis>>, ExperimentError> {
+fn zipped(all: Vec<Axis>, zips: &[Vec<String>]) -> Result<Vec<Vec<Axis>>, ExperimentError> {
     let mut groups = Vec::new();
+    let mut axes = all.clone();
     for keys in zips {
         let mut group: Vec<Axis> = Vec::new();
-        for key in keys {
-            let axis = known(key, &axes)?.clone();
+        for key in keys.iter().map(|key| Axis::named(key)) {
+            let key = &key;
+            let axis = known(key, &all)?.clone();
+            if !axes.contains(&axis) {
+                return Err(refuse(format!("`{key}` goes together twice"), "name each key once"));
+            }
             if let (Domain::Values(values), Some(first)) = (&axis.domain, group.first()) {
                 let count = steps(std::slice::from_ref(first));
                 if values.len() != count {
@@ -216,9 +259,16 @@ fn condition(text: &str, axes: &[Axis]) -> Result<Condition, ExperimentError> {
     let Domain::Values(values) = condition.domain else {
         return Err(refuse(format!("`{text}` is no condition: an interval cannot be one"), help));
     };
-    known(key.trim(), axes)?;
-    known(&condition.key, axes)?;
-    Ok(Condition { key: key.trim().to_owned(), other: condition.key, values })
+    let key = Axis::named(key);
+    known(&key, axes)?;
+    let other = known(&condition.key, axes)?;
+    if let (Domain::Values(there), Some(never)) = (&other.domain, values.iter().find(|value| !other.domain.has(value)))
+    {
+        let there: Vec<String> = there.iter().map(ToString::to_string).collect();
+        let help = format!("its values are {}", there.join(", "));
+        return Err(refuse(format!("`{}` is never {never}", other.key), &help));
+    }
+    Ok(Condition { key, other: condition.key, values })
 }
 
 #[cfg(test)]
@@ -264,6 +314,14 @@ mod tests {
         let given = arguments(&["kind=constant,cosine", "warmup=0,5"], &[], &["warmup:kind=cosine"], None);
         let space = Space::new(&experiment(""), &given).unwrap();
         assert_eq!(shown(&space), ["kind=\"constant\"", "kind=\"cosine\" warmup=0", "kind=\"cosine\" warmup=5"]);
+        // What depends on a key that does not vary does not vary either, and neither does a circle.
+        let chain = arguments(&["a=1,2", "b=1,2", "c=1,2"], &[], &["b:a=1", "c:b=1"], None);
+        assert_eq!(
+            shown(&Space::new(&experiment(""), &chain).unwrap()),
+            ["a=1 b=1 c=1", "a=1 b=1 c=2", "a=1 b=2", "a=2"]
+        );
+        let circle = arguments(&["a=1,2", "b=1,2"], &[], &["b:a=1", "a:b=1"], None);
+        assert_eq!(shown(&Space::new(&experiment(""), &circle).unwrap()), [""]);
         let file = experiment("sweep: {params: {kind: [a, b], warmup: [0, 5]}, when: {warmup: kind=b}}");
         assert_eq!(shown(&Space::new(&file, &SpaceArguments::default()).unwrap()).len(), 3);
     }
@@ -279,6 +337,8 @@ mod tests {
             arguments(&["a=1,2", "b=uniform(0, 1)"], &["a,b"], &[], None),
             arguments(&["a=1,2"], &[], &["a"], None),
             arguments(&["a=1,2"], &[], &["a:b=1"], None),
+            arguments(&["a=1,2", "b=1"], &[], &["b:a=3"], None),
+            arguments(&["a=1,2", "b=1,2"], &["a,a"], &[], None),
         ] {
             assert!(matches!(Space::new(&plain, &given), Err(ExperimentError::Sweep { .. })), "{given:?}");
         }

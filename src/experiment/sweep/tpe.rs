@@ -31,10 +31,11 @@ impl Estimator {
         self.tried.push((value, loss));
     }
 
-    /// The next value to try. `draw` counts proposals, `axis` parameters: they address the random
-    /// numbers.
-    pub fn ask(&self, philox: &Philox, draw: u32, axis: u32) -> f64 {
-        let random = |candidate: u32| philox.block([draw, axis, candidate, 1]).map(|word| f64::from(unit(word)));
+    /// The next value to try. The random numbers are addressed by the number of the proposal, the
+    /// parameter, and the attempt at it.
+    pub fn ask(&self, philox: &Philox, [draw, axis, attempt]: [u32; 3]) -> f64 {
+        let random =
+            |candidate: u32| philox.block([draw, axis, candidate, 1 + attempt]).map(|word| f64::from(unit(word)));
         if self.tried.len() < FIRST {
             let [share, ..] = random(0);
             return self.choices.map_or(share, |count| (share * count as f64).floor());

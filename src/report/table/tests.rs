@@ -3,7 +3,11 @@ use std::path::PathBuf;
 use super::*;
 use crate::{
     experiment::sweep::Prediction,
-    train::result::{Failure, FailureKind, RunResult},
+    train::{
+        history::Epoch,
+        metrics::Means,
+        result::{Failure, FailureKind, RunResult},
+    },
 };
 
 fn record(patch_size: i64, depth: i64, seed: i64, accuracy: Option<f64>) -> Record {
@@ -26,9 +30,21 @@ fn record(patch_size: i64, depth: i64, seed: i64, accuracy: Option<f64>) -> Reco
     let variant = [("patch_size", patch_size), ("depth", depth), ("train.seed", seed)]
         .map(|(key, value)| (key.to_owned(), Value::Int(value)))
         .to_vec();
-    let prediction = Some(Prediction { epoch_seconds: 4.0 / patch_size as f64, memory_bytes: 3 << 20 });
+    let prediction = Some(Prediction {
+        parameters: 21_759_012,
+        flops: 402_751_488,
+        epoch_seconds: Some(4.0 / patch_size as f64),
+        first_seconds: 0.25,
+        memory_bytes: 3 << 20,
+        threads: 2,
+    });
     let folder = PathBuf::from("trials/1");
-    Record { folder, variant, epochs: Vec::new(), result, failure, stopped: None, prediction }
+    let epochs = accuracy.map(|accuracy| {
+        let means = Means { loss: 1.0, accuracy: accuracy / 2.0, top_5_accuracy: 0.9 };
+        vec![Epoch::new(1, means, Some(means), 1e-3)]
+    });
+    let epochs = epochs.unwrap_or_default();
+    Record { folder, variant, epochs, result, failure, stopped: None, prediction, running: false }
 }
 
 pub fn records() -> Vec<Record> {

@@ -1,0 +1,105 @@
+//! The table of a sweep's variants before the first step, and what cannot be.
+
+use std::fmt::Write;
+
+use crate::{
+    experiment::sweep::{Plan, Planned, Variant},
+    memory,
+    report::{fitted, measure, rows::SEED},
+};
+
+use super::live::name;
+
+/// Writes a plan for a terminal.
+pub fn show(plan: &Plan, jobs: usize) -> String {
+    let mut lines: Vec<(Variant, &Planned, usize)> = Vec::new();
+    for planned in &plan.trials {
+        let variant = without_seed(&planned.variant);
+        match lines.iter_mut().find(|(known, ..)| *known == variant) {
+            Some((.., count)) => *count += 1,
+            None => lines.push((variant, planned, 1)),
+        }
+    }
+    let mut keys: Vec<&String> = Vec::new();
+    for (key, _) in lines.iter().flat_map(|(variant, ..)| variant) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    let seeds = lines.iter().any(|(.., count)| *count > 1);
+    let mut header: Vec<String> = keys.iter().map(|key| (*key).clone()).collect();
+    header.extend(seeds.then(|| "trials".to_owned()));
+    header.extend(["params", "FLOPs", "memory", "per epoch", "time"].map(str::to_owned));
+    let cells = lines.iter().map(|(variant, planned, count)| {
+        let value = |key: &&String| variant.iter().find(|(k, _)| k == *key).map(|(_, value)| value.plain());
+        let mut cells: Vec<String> = keys.iter().map(|key| value(key).unwrap_or_default()).collect();
+        cells.extend(seeds.then(|| count.to_string()));
+        let prediction = &planned.prediction;
+        cells.push(measure::short(prediction.parameters as f64));
+        cells.push(measure::short(prediction.flops as f64));
+        cells.push(measure::mebibytes(prediction.memory_bytes as f64));
+        cells.push(prediction.epoch_seconds.map_or_else(|| "?".into(), measure::seconds));
+        cells.push(match seconds(planned) {
+            _ if planned.finished => "finished".to_owned(),
+            Some(seconds) => measure::seconds(seconds),
+            None => "?".to_owned(),
+        });
+        cells
+    });
+    let cells: Vec<Vec<String>> = cells.collect();
+    let mut text = if cells.is_empty() { String::new() } else { fitted(header, cells, keys.len()) + "\n" };
+    text += &counted(plan, jobs);
+    if let Some(available) = memory::available_bytes() {
+        text += &too_large(&lines, jobs, available);
+    }
+    let mut said: Vec<String> = Vec::new();
+    for (variant, reason) in &plan.invalid {
+        // What cannot be cannot be with any seed.
+        let line = format!("cannot be: {}: {reason}", name(&without_seed(variant)));
+        if !said.contains(&line) {
+            said.push(line);
+        }
+    }
+    [&[text], &said[..]].concat().join("\n").trim_start().to_owned()
+}
+
+/// How many trials there are, and how long all of them take.
+fn counted(plan: &Plan, jobs: usize) -> String {
+    let left: Vec<&Planned> = plan.trials.iter().filter(|planned| !planned.finished).collect();
+    let total: f64 = left.iter().filter_map(|planned| seconds(planned)).sum();
+    let jobs = jobs.min(left.len().max(1));
+    let finished = match plan.trials.len() - left.len() {
+        0 => String::new(),
+        finished => format!(", {finished} of them finished"),
+    };
+    let at_once = if jobs > 1 { format!(", {jobs} at once") } else { String::new() };
+    match plan.trials.len() {
+        0 => String::new(),
+        count => {
+            format!("{count} trials{finished}; about {} of training{at_once}", measure::seconds(total / jobs as f64))
+        }
+    }
+}
+
+/// What needs more memory than there is.
+fn too_large(lines: &[(Variant, &Planned, usize)], jobs: usize, available: u64) -> String {
+    let mut text = String::new();
+    for (variant, planned, _) in lines.iter().filter(|(_, planned, _)| !planned.finished) {
+        let needs = planned.prediction.memory_bytes;
+        if needs * jobs as u64 > available {
+            let [needs, free] = [needs, available].map(|bytes| measure::mebibytes(bytes as f64));
+            let times = if jobs > 1 { format!(", {jobs} times") } else { String::new() };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\nwill not fit: {}: it needs {needs}{times}; {free} are free", name(variant));
+        }
+    }
+    text
+}
+
+fn without_seed(variant: &Variant) -> Variant {
+    variant.iter().filter(|(key, _)| key != SEED).cloned().collect()
+}
+
+fn seconds(planned: &Planned) -> Option<f64> {
+    planned.prediction.seconds(planned.definition.experiment.train.epochs)
+}
