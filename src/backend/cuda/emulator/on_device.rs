@@ -1,0 +1,37 @@
+//! The tests of kernels on the machine's CUDA device instead: with `VITX_KERNEL_TESTS=device`.
+
+use std::cell::RefCell;
+
+use cudarc::driver::{result, sys::CUmemAttach_flags_enum::CU_MEM_ATTACH_GLOBAL};
+
+use super::super::{device::Device, driver::Driver, launch::Launch, program::Call};
+
+/// Whether the tests of kernels are to run there.
+pub fn wanted() -> bool {
+    std::env::var_os("VITX_KERNEL_TESTS").is_some_and(|value| value == "device")
+}
+
+fn with_driver<R>(run: impl FnOnce(&mut Driver) -> R) -> R {
+    thread_local! {
+        static DRIVER: RefCell<Option<Driver>> = const { RefCell::new(None) };
+    }
+    DRIVER.with_borrow_mut(|driver| run(driver.get_or_insert_with(|| Driver::new().expect("a CUDA device"))))
+}
+
+/// Memory that host and device reach by one address; it is the process's until that ends.
+pub fn allocate(bytes: usize) -> *mut u8 {
+    // SAFETY: the driver's context is this thread's. Nobody reads the memory before it is filled.
+    let address = with_driver(|_| unsafe { result::malloc_managed(bytes, CU_MEM_ATTACH_GLOBAL) });
+    address.expect("managed memory") as *mut u8
+}
+
+/// Runs a launch and waits for its end.
+pub fn run(launch: Launch<*mut u8>) {
+    let call = Call::alone(launch.entry, launch.map(|pointer| pointer as u64));
+    let done = with_driver(|driver| {
+        let prepared = driver.prepare(vec![call])?;
+        driver.launch(&prepared)?;
+        driver.synchronize()
+    });
+    done.expect("a launch of a kernel");
+}

@@ -1,0 +1,90 @@
+// Softmax cross-entropy of each row with its label, its gradient, and the counts of right answers.
+// Definitions: LOGITS, GRADIENT the types of logits and of their gradient.
+#include "common.cuh"
+
+// A warp for each row: loss[r] = log sum exp(logits[r, :]) - logits[r, label], and unless null
+// gradient[r, :] = (softmax(logits[r, :]) - one_hot(label)) scale. places[r]: how many logits come
+// before the label's, the first of equal ones first (bits 0 to 15) and how many are larger (bits 16
+// to 31), both at most 65535; all bits if the label's logit is not finite.
+KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restrict__ logits,
+                                   const u32* __restrict__ labels, float scale, GRADIENT* gradient,
+                                   float* __restrict__ losses, u32* __restrict__ places) {
+    int row = (int)blockIdx.x * 4 + (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
+    if (row >= rows) return;
+    const LOGITS* x = logits + (u64)row * classes;
+    int label = (int)labels[row];
+    float own = load(x[label]);
+    float largest = NEGATIVE_INFINITY;
+    u32 before = 0, larger = 0;
+    for (int i = lane; i < classes; i += 32) {
+        float value = load(x[i]);
+        largest = fmaxf(largest, value);
+        larger += value > own;
+        before += value > own || (value == own && i < label);
+    }
+    largest = warp_max(largest);
+    larger = warp_sum(larger);
+    before = warp_sum(before);
+    float sum = 0;
+    for (int i = lane; i < classes; i += 32) sum += expf(load(x[i]) - largest);
+    sum = warp_sum(sum);
+    if (lane == 0) {
+        losses[row] = logf(sum) + (largest - own);
+        bool finite = (__float_as_uint(own) & 0x7F800000u) != 0x7F800000u;
+        places[row] = finite ? min(before, 0xFFFFu) | min(larger, 0xFFFFu) << 16 : 0xFFFFFFFFu;
+    }
+    if (gradient) {
+        float factor = scale / sum;
+        for (int i = lane; i < classes; i += 32) {
+            float value = expf(load(x[i]) - largest) * factor;
+            store(gradient[(u64)row * classes + i], i == label ? value - scale : value);
+        }
+    }
+}
+
+struct Metrics {
+    double loss_sum;
+    u32 images;
+    u32 correct;
+    u32 among_first;
+    u32 bad;
+};
+
+// The mean of the losses, and the sums of an epoch so far; one block. A loss that is not finite sets
+// *stop to 1 and metrics->bad to 1 + the iteration, and leaves the sums; so does everything after it.
+KERNEL __launch_bounds__(256) finish(int rows, u32 first, const float* __restrict__ losses, const u32* __restrict__ places,
+                                     const StepState* state, float* loss, Metrics* metrics, u32* stop) {
+    __shared__ double sums[256];
+    __shared__ u32 corrects[256], firsts[256];
+    double sum = 0;
+    u32 correct = 0, among_first = 0;
+    for (int row = threadIdx.x; row < rows; row += 256) {
+        sum += losses[row];
+        correct += (places[row] & 0xFFFFu) == 0;
+        among_first += places[row] >> 16 < first && places[row] != 0xFFFFFFFFu;
+    }
+    sums[threadIdx.x] = sum;
+    corrects[threadIdx.x] = correct;
+    firsts[threadIdx.x] = among_first;
+    for (int half = 128; half > 0; half /= 2) {
+        __syncthreads();
+        if ((int)threadIdx.x < half) {
+            sums[threadIdx.x] += sums[threadIdx.x + half];
+            corrects[threadIdx.x] += corrects[threadIdx.x + half];
+            firsts[threadIdx.x] += firsts[threadIdx.x + half];
+        }
+    }
+    if (threadIdx.x != 0) return;
+    float mean = (float)(sums[0] / rows);
+    *loss = mean;
+    if (*stop != 0) return;
+    if ((__float_as_uint(mean) & 0x7F800000u) == 0x7F800000u) {
+        *stop = 1;
+        metrics->bad = state->iteration + 1;
+        return;
+    }
+    metrics->loss_sum += sums[0];
+    metrics->images += rows;
+    metrics->correct += corrects[0];
+    metrics->among_first += firsts[0];
+}

@@ -1,0 +1,214 @@
+//! Every kernel, as the seed's model and a model of odd shapes use it, goes through NVIDIA's compiler.
+//!
+//! `VITX_NVRTC` names the library (`libnvrtc.so.13`; PyPI's `nvidia-cuda-nvrtc` has it). Without it
+//! the test says that it is skipped.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    io::Write,
+    ptr,
+};
+
+use libloading::{Library, Symbol};
+
+use super::*;
+use crate::{
+    backend::{
+        AdamW,
+        cuda::launch::{Element, Launch, Precision},
+    },
+    data::Augmentation,
+    graph::ops::{self, Activation},
+};
+
+/// The sources that do not claim to keep everything in registers: those of the slow path.
+const MAY_SPILL: &[&str] = &[attention::SOURCE.name];
+
+/// Launches of a training step: a batch of images of `tokens`, `heads` of `dim` each.
+fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Vec<Launch<()>> {
+    let element = precision.element();
+    let (rows, act) = (batch * tokens, (element, ()));
+    let dropout = || Some(Dropout::new(&ops::Dropout::new(0.1, 1), 7, ()));
+    let attention =
+        attention::Attention { batch, tokens, sources: tokens, heads, key_dim: dim, value_dim: dim, precision };
+    let columns = attention::Columns { at: (), row: heads * dim };
+    let inputs = attention::Inputs { q: columns, k: columns, v: columns, dropout: dropout() };
+    let with = attention::Backward { out: (), dout: (), logsum: (), delta: (), dq: columns, dk: columns, dv: columns };
+    let residual = layer_norm::Residual { b: (), bias: Some(()), dropout: dropout(), sum: () };
+    let epilogue = |activation, residual| pointwise::Epilogue {
+        bias: Some(()),
+        kept: Some(()),
+        activation: Some(activation),
+        dropout: dropout(),
+        residual,
+    };
+    let rule = AdamW::default().rule();
+    let losses = cross_entropy::Rows { losses: (), places: () };
+    let mut all = vec![
+        attention.forward(inputs.clone(), (), ()),
+        attention.forward(attention::Inputs { dropout: None, ..inputs.clone() }, (), ()),
+        layer_norm::forward(rows, dim, 1e-6, precision, (), None, (), (), (), (), ()),
+        layer_norm::forward(rows, dim, 1e-6, precision, (), Some(residual), (), (), (), (), ()),
+        pointwise::add(rows * dim, element, (), tokens * dim, Element::F32, (), ()),
+        pointwise::scale(rows * dim, 0.5, element, (), element, ()),
+        cross_entropy::rows(batch, 100, element, (), (), 1.0, Some((element, ())), losses.clone()),
+        cross_entropy::finish(batch, 5, losses, (), (), (), ()),
+        adamw::step(9, (), (), (), &rule),
+        adamw::shadow(9, ()),
+        step::advance((), (), batch, 50_000, (), 9, &rule),
+        step::shuffle((), 0, 40_000, 7, ()),
+        step::shuffle((), 0, 50_000, 7, ()),
+        reduce::find_bad(rows, element, (), ()),
+        softmax::forward(rows, dim, precision, (), ()),
+        softmax::backward(rows, dim, precision, (), (), ()),
+        layout::slice([batch, tokens, dim], 0, 1, act, act),
+        layout::place([batch, tokens, dim], 0, 1, act, act),
+        layout::expand(batch, dim, (Element::F32, ()), act),
+        layout::pad([batch, tokens, dim], 1, 0, act, act),
+        layout::mean([batch, tokens, dim], act, act),
+        layout::mean_gradient([batch, tokens, dim], act, act),
+        layout::permute(&[batch, 12, 6, 12, 6, 3], &[0, 1, 3, 2, 4, 5], act, act),
+        layout::permute(&[batch, tokens, dim], &[0, 2, 1], act, act),
+    ];
+    for activation in [Activation::Gelu, Activation::Relu, Activation::Silu, Activation::Tanh] {
+        all.push(pointwise::forward(rows * dim, dim, precision, (), epilogue(activation, None), ()));
+        all.push(pointwise::backward(rows * dim, precision, (), Some((activation, ())), dropout(), ()));
+    }
+    all.push(pointwise::forward(rows * dim, dim, precision, (), epilogue(Activation::Gelu, Some(())), ()));
+    all.push(pointwise::backward(rows * dim, precision, (), None, dropout(), ()));
+    all.extend(attention.backward(&inputs, &with));
+    all.extend(layer_norm::backward(rows, dim, precision, (), (), (), (), (), Some(()), (), (), ()));
+    all.extend(reduce::sum_rows(rows, dim, element, (), (), ()));
+    let input = images::Input {
+        images: (),
+        labels: (),
+        order: (),
+        tables: (),
+        channels: 3,
+        from: (32, 32),
+        to: (72, 72),
+        seed: 7,
+        augmentation: Some(Augmentation { flip: true, rotation: 0.02, zoom: 0.2 }),
+    };
+    all.extend(images::batch(&input, batch, (), (), (element, ()), ()));
+    all
+}
+
+/// One program of the compiler.
+struct Compiler(Library);
+
+impl Compiler {
+    fn call<T: Copy>(&self, name: &str) -> Symbol<'_, T> {
+        // SAFETY: each caller names a function of NVRTC and its type as `nvrtc.h` has it.
+        unsafe { self.0.get(name.as_bytes()) }.unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The log, and whether it compiled.
+    fn compile(&self, launch: &Launch<()>, architecture: &str) -> (String, bool) {
+        type Create = unsafe extern "C" fn(
+            *mut *mut c_void,
+            *const c_char,
+            *const c_char,
+            c_int,
+            *const *const c_char,
+            *const *const c_char,
+        ) -> c_int;
+        type Compile = unsafe extern "C" fn(*mut c_void, c_int, *const *const c_char) -> c_int;
+        type Size = unsafe extern "C" fn(*mut c_void, *mut usize) -> c_int;
+        type Log = unsafe extern "C" fn(*mut c_void, *mut c_char) -> c_int;
+        type Destroy = unsafe extern "C" fn(*mut *mut c_void) -> c_int;
+        let text = |text: &str| CString::new(text).expect("no zero bytes in a source");
+        let mut options = launch.compiler_options(architecture);
+        options.push("--ptxas-options=-v".to_owned());
+        let options: Vec<CString> = options.iter().map(|option| text(option)).collect();
+        let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
+        let (source, name) = (text(launch.source.text), text(launch.source.name));
+        let (header, header_name) = (text(COMMON), text("common.cuh"));
+        let mut program = ptr::null_mut();
+        let mut size = 0;
+        // SAFETY: the types are those of `nvrtc.h`; all strings outlive the calls; the log has the
+        // size that was asked for, its closing zero included.
+        unsafe {
+            let (headers, names) = ([header.as_ptr()], [header_name.as_ptr()]);
+            let create = self.call::<Create>("nvrtcCreateProgram");
+            let created = create(&mut program, source.as_ptr(), name.as_ptr(), 1, headers.as_ptr(), names.as_ptr());
+            assert_eq!(created, 0, "nvrtcCreateProgram");
+            let compile = self.call::<Compile>("nvrtcCompileProgram");
+            let compiled = compile(program, options.len() as c_int, options.as_ptr()) == 0;
+            assert_eq!(self.call::<Size>("nvrtcGetProgramLogSize")(program, &mut size), 0);
+            let mut log = vec![0_u8; size.max(1)];
+            assert_eq!(self.call::<Log>("nvrtcGetProgramLog")(program, log.as_mut_ptr().cast()), 0);
+            self.call::<Destroy>("nvrtcDestroyProgram")(&mut program);
+            let log = CStr::from_bytes_until_nul(&log).map(|log| log.to_string_lossy().into_owned());
+            (log.unwrap_or_default(), compiled)
+        }
+    }
+}
+
+/// Bytes that each kernel spills, from the assembler's report.
+fn spills(log: &str) -> BTreeMap<String, u32> {
+    let mut spills = BTreeMap::new();
+    let mut entry = String::new();
+    for line in log.lines() {
+        if let Some((_, name)) = line.split_once("Function properties for ") {
+            entry = name.trim().to_owned();
+        } else if let Some((before, _)) = line.split_once(" bytes spill stores") {
+            let count = before.rsplit(' ').next().and_then(|count| count.parse().ok());
+            spills.insert(entry.clone(), count.unwrap_or(u32::MAX));
+        }
+    }
+    spills
+}
+
+/// Compiles what these steps launch, and asserts that no kernel spills but those which may.
+fn check(architecture: &str, steps: &[(Precision, [usize; 4])]) -> Vec<&'static str> {
+    let Some(library) = std::env::var_os("VITX_NVRTC") else {
+        // Not by `eprintln`, which is only shown when a test fails.
+        let _ = writeln!(std::io::stderr(), "skipped: kernels for {architecture}, as VITX_NVRTC is not set");
+        return SOURCES.iter().map(|source| source.name).collect();
+    };
+    // SAFETY: NVRTC's initialisers do no more than any library's.
+    let compiler = Compiler(unsafe { Library::new(&library) }.unwrap_or_else(|error| panic!("{library:?}: {error}")));
+    let mut modules: BTreeMap<String, (Launch<()>, Vec<&str>)> = BTreeMap::new();
+    for launch in steps.iter().flat_map(|&(precision, shape)| launches(precision, shape)) {
+        let key = format!("{} {:?}", launch.source.name, launch.defines);
+        let entry = launch.entry;
+        modules.entry(key).or_insert_with(|| (launch, Vec::new())).1.push(entry);
+    }
+    for (key, (launch, entries)) in &modules {
+        let (log, compiled) = compiler.compile(launch, architecture);
+        assert!(compiled, "{key} for {architecture}: {log}");
+        let spills = spills(&log);
+        for entry in entries {
+            let bytes = spills.get(*entry).copied();
+            let allowed = if MAY_SPILL.contains(&launch.source.name) { bytes.is_some() } else { bytes == Some(0) };
+            assert!(allowed, "{entry} of {key} for {architecture} spills {bytes:?} bytes: {log}");
+        }
+    }
+    modules.values().map(|(launch, _)| launch.source.name).collect()
+}
+
+const SEED: [usize; 4] = [256, 144, 4, 64];
+const ODD: [usize; 4] = [5, 37, 3, 20];
+
+#[test]
+fn for_ampere() {
+    check("sm_80", &[(Precision::Bf16, SEED)]);
+}
+
+#[test]
+fn for_hopper() {
+    let sources = check("sm_90", &[(Precision::Bf16, SEED), (Precision::F32, SEED)]);
+    assert!(SOURCES.iter().all(|source| sources.contains(&source.name)), "{sources:?}");
+}
+
+#[test]
+fn for_hopper_in_odd_shapes() {
+    check("sm_90", &[(Precision::Bf16, ODD), (Precision::F32, ODD)]);
+}
+
+#[test]
+fn for_blackwell() {
+    check("sm_100", &[(Precision::Bf16, SEED)]);
+}

@@ -1,0 +1,141 @@
+// Element by element: y = residual + dropout(f(x + bias)), its gradient, sums and scalings.
+// Definitions: ACT the activations' type; VECTOR elements moved at once, 8 or 1; ACTIVATION the
+// number of f; BIAS, DROPOUT, RESIDUAL, KEEP (the value of x + bias is stored); OTHER the type of the
+// second operand of `add` and of the result of `scale`.
+#include "common.cuh"
+
+#ifndef ACTIVATION
+#define ACTIVATION 0
+#endif
+#ifndef BIAS
+#define BIAS 0
+#endif
+#ifndef DROPOUT
+#define DROPOUT 0
+#endif
+#ifndef RESIDUAL
+#define RESIDUAL 0
+#endif
+#ifndef KEEP
+#define KEEP 0
+#endif
+#ifndef OTHER
+#define OTHER ACT
+#endif
+
+constexpr int THREADS = 256;
+
+__device__ __forceinline__ float normal_cdf(float x) { return 0.5f + 0.5f * erff(x * 0.70710678f); }
+
+__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+__device__ __forceinline__ float activation(float x) {
+    if constexpr (ACTIVATION == 1) return x * normal_cdf(x);
+    // Not a maximum: a NaN must stay one.
+    if constexpr (ACTIVATION == 2) return x < 0 ? 0 : x;
+    if constexpr (ACTIVATION == 3) return x * sigmoid(x);
+    if constexpr (ACTIVATION == 4) return tanhf(x);
+    return x;
+}
+
+__device__ __forceinline__ float slope(float x) {
+    if constexpr (ACTIVATION == 1) return normal_cdf(x) + x * 0.3989423f * expf(-0.5f * x * x);
+    if constexpr (ACTIVATION == 2) return x > 0 ? 1 : 0;
+    if constexpr (ACTIVATION == 3) {
+        float s = sigmoid(x);
+        return s * (1 + x * (1 - s));
+    }
+    if constexpr (ACTIVATION == 4) {
+        float y = tanhf(x);
+        return 1 - y * y;
+    }
+    return 1;
+}
+
+// Factors of the elements from `first` on, whose VECTOR lie in one block of the mask.
+__device__ __forceinline__ void drop(const Mask& mask, float keep_scale, u32 first, float (&values)[VECTOR]) {
+    u32 kept = mask.kept(first / 8) >> (first % 8);
+#pragma unroll
+    for (int i = 0; i < VECTOR; i++) values[i] = kept >> i & 1 ? values[i] * keep_scale : 0.0f;
+}
+
+// Tensors have fewer than 2^31 elements: division by 32 bits is much faster than by 64.
+#define FOR_EACH_VECTOR(i, count)                                                                    \
+    for (u32 i = (blockIdx.x * THREADS + threadIdx.x) * VECTOR; i < count; i += gridDim.x * THREADS * VECTOR)
+
+// y = residual + dropout(f(z)), z = x + bias by columns of rows `width` wide.
+KERNEL __launch_bounds__(256) forward(u32 count, u32 width, const ACT* x, const float* __restrict__ bias, ACT* kept,
+                                      DROPOUT_PARAMETERS, const ACT* residual, ACT* y) {
+#if DROPOUT
+    Mask mask = DROPOUT_MASK;
+#endif
+    FOR_EACH_VECTOR(i, count) {
+        float values[VECTOR];
+        load_vector<VECTOR>(x + i, values);
+#if BIAS
+        float offset[VECTOR];
+        load_vector<VECTOR>(bias + i % width, offset);
+#pragma unroll
+        for (int j = 0; j < VECTOR; j++) values[j] += offset[j];
+#endif
+#if KEEP
+        store_vector<VECTOR>(kept + i, values);
+#endif
+#pragma unroll
+        for (int j = 0; j < VECTOR; j++) values[j] = activation(values[j]);
+#if DROPOUT
+        drop(mask, keep_scale, i, values);
+#endif
+#if RESIDUAL
+        float other[VECTOR];
+        load_vector<VECTOR>(residual + i, other);
+#pragma unroll
+        for (int j = 0; j < VECTOR; j++) values[j] += other[j];
+#endif
+        store_vector<VECTOR>(y + i, values);
+    }
+}
+
+// dz = dropout(dy) f'(z).
+KERNEL __launch_bounds__(256) backward(u32 count, const ACT* dy, const ACT* z, DROPOUT_PARAMETERS, ACT* dz) {
+#if DROPOUT
+    Mask mask = DROPOUT_MASK;
+#endif
+    FOR_EACH_VECTOR(i, count) {
+        float values[VECTOR];
+        load_vector<VECTOR>(dy + i, values);
+#if DROPOUT
+        drop(mask, keep_scale, i, values);
+#endif
+        if constexpr (ACTIVATION != 0) {
+            float at[VECTOR];
+            load_vector<VECTOR>(z + i, at);
+#pragma unroll
+            for (int j = 0; j < VECTOR; j++) values[j] *= slope(at[j]);
+        }
+        store_vector<VECTOR>(dz + i, values);
+    }
+}
+
+// y = a + b, where b repeats after `period` elements.
+KERNEL __launch_bounds__(256) add(u32 count, u32 period, const ACT* a, const OTHER* b, ACT* y) {
+    FOR_EACH_VECTOR(i, count) {
+        float values[VECTOR], other[VECTOR];
+        load_vector<VECTOR>(a + i, values);
+        load_vector<VECTOR>(b + i % period, other);
+#pragma unroll
+        for (int j = 0; j < VECTOR; j++) values[j] += other[j];
+        store_vector<VECTOR>(y + i, values);
+    }
+}
+
+// y = factor x.
+KERNEL __launch_bounds__(256) scale(u32 count, float factor, const ACT* x, OTHER* y) {
+    FOR_EACH_VECTOR(i, count) {
+        float values[VECTOR];
+        load_vector<VECTOR>(x + i, values);
+#pragma unroll
+        for (int j = 0; j < VECTOR; j++) values[j] *= factor;
+        store_vector<VECTOR>(y + i, values);
+    }
+}

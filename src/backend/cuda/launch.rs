@@ -1,0 +1,134 @@
+//! One kernel launch as data: built by `kernels`, run by the driver or, in tests, by the emulator.
+
+/// A `.cu` file, its name and its text, which includes `common.cuh`
+/// ([`COMMON`](super::kernels::COMMON)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Source {
+    pub name: &'static str,
+    pub text: &'static str,
+}
+
+impl Source {
+    /// The names of its kernels.
+    #[must_use]
+    pub fn entries(&self) -> Vec<&'static str> {
+        let after_bounds = |text: &'static str| match text.strip_prefix("__launch_bounds__(") {
+            Some(bounds) => bounds.split_once(')').map_or("", |(_, rest)| rest.trim_start()),
+            None => text,
+        };
+        let name = |text| after_bounds(text).split('(').next().unwrap_or_default();
+        self.text.split("\nKERNEL ").skip(1).map(name).collect()
+    }
+}
+
+/// How the elements of a tensor are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Element {
+    F32,
+    Bf16,
+}
+
+impl Element {
+    /// Bytes.
+    #[must_use]
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+
+    /// Its name in a `.cu` file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Elements that are moved at once: 16 bytes.
+    #[must_use]
+    pub fn vector(self) -> usize {
+        16 / self.size()
+    }
+}
+
+/// How activations are stored, and matmuls done. Parameters, their gradients, statistics and the
+/// optimizer's state are float32 under every precision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum Precision {
+    /// float32 throughout
+    F32,
+    /// float32 storage, matrix products of 10-bit mantissas
+    Tf32,
+    /// bfloat16 storage, sums in float32
+    #[default]
+    Bf16,
+}
+
+impl Precision {
+    /// How activations are stored.
+    #[must_use]
+    pub fn element(self) -> Element {
+        match self {
+            Self::F32 | Self::Tf32 => Element::F32,
+            Self::Bf16 => Element::Bf16,
+        }
+    }
+}
+
+/// An argument of a kernel, of exactly its parameter's type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Arg<P> {
+    Pointer(P),
+    Null,
+    I32(i32),
+    U32(u32),
+    U64(u64),
+    F32(f32),
+}
+
+/// One kernel launch. `P` names memory: a place in the arena for the engine, a host pointer for the
+/// emulator.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launch<P> {
+    pub source: Source,
+    /// `-D` definitions; together with the source, the key of the compiled module.
+    pub defines: Vec<(&'static str, String)>,
+    pub entry: &'static str,
+    /// Blocks.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub block: [u32; 3],
+    /// Dynamic shared memory. Above 48 KiB the driver must be told before the launch.
+    pub shared_bytes: u32,
+    pub args: Vec<Arg<P>>,
+}
+
+impl<P> Launch<P> {
+    /// What NVRTC is told besides the source, which with the common header makes the module: for an
+    /// architecture such as `sm_90`.
+    #[must_use]
+    pub fn compiler_options(&self, architecture: &str) -> Vec<String> {
+        let defines = self.defines.iter().map(|(name, value)| format!("-D{name}={value}"));
+        [format!("--gpu-architecture={architecture}"), "--std=c++17".to_owned()].into_iter().chain(defines).collect()
+    }
+
+    /// The same launch on memory named otherwise.
+    pub fn map<Q>(self, mut place: impl FnMut(P) -> Q) -> Launch<Q> {
+        let Self { source, defines, entry, grid, block, shared_bytes, args } = self;
+        let args = args
+            .into_iter()
+            .map(|arg| match arg {
+                Arg::Pointer(pointer) => Arg::Pointer(place(pointer)),
+                Arg::Null => Arg::Null,
+                Arg::I32(value) => Arg::I32(value),
+                Arg::U32(value) => Arg::U32(value),
+                Arg::U64(value) => Arg::U64(value),
+                Arg::F32(value) => Arg::F32(value),
+            })
+            .collect();
+        Launch { source, defines, entry, grid, block, shared_bytes, args }
+    }
+}
