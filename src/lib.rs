@@ -9,7 +9,7 @@
 //! | [`model`] | elaboration to a checked architecture; one file per layer; summary |
 //! | [`graph`] | the vitx operators on luminal's `Graph`, the builder |
 //! | [`passes`] | luminal `Compiler`s: autodiff, optimizer update, decompose; the listing of a graph |
-//! | [`backend`] | `reference` (luminal's own CPU compiler) and `cpu` (ours) |
+//! | [`backend`] | `reference` (luminal's own CPU compiler), `cpu` and `cuda` (ours) |
 //! | [`data`] | datasets, augmentation, loader |
 //! | [`train`] | the loop, metrics, checkpoints |
 //! | [`experiment`] | YAML, overrides, trials, sweeps |
@@ -17,6 +17,10 @@
 //! | [`cli`] | one file per subcommand |
 //!
 //! [`diagram`] draws what several of them list.
+
+// Tests of the library share helpers with those beside it, which know it by name.
+#[cfg(test)]
+extern crate self as vitx;
 
 pub mod backend;
 pub mod cli;

@@ -214,7 +214,8 @@ fn errors() {
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         shown += &format!("$ vitx {}\n{}\n", arguments.join(" "), text(&output.stderr));
     }
-    insta::assert_snapshot!(shown);
+    // What `auto` has to do without is said on machines without it alone.
+    insta::with_settings!({ filters => vec![(r"(?m)^cpu backend: .*\n", "")] }, { insta::assert_snapshot!(shown) });
     let left: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(left.len(), 7, "{left:?}");
 }
@@ -234,4 +235,28 @@ fn bench_step_prints_its_keys() {
     assert!(number("ms_min") > 0.0 && number("ms_min") <= number("ms_per_step"));
     assert!(number("ms_per_step") <= number("ms_max") && number("gflops") < number("matmul_peak_gflops"));
     assert_eq!(number("batch"), 5.0);
+}
+
+#[test]
+fn without_a_device_auto_says_so_in_one_line_and_cuda_is_an_error() {
+    if vitx::backend::cuda::driver::library::available().is_ok() {
+        println!("skipped: this machine has a CUDA device");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let bench = |backend| {
+        let arguments =
+            ["bench", "step", "digits_vit.yaml", "--batch", "2", "--steps", "1", "-p", "depth=1", "--backend"];
+        run(folder.path(), &[&arguments[..], &[backend]].concat())
+    };
+    let auto = bench("auto");
+    assert!(auto.status.success(), "{}", text(&auto.stderr));
+    let said = text(&auto.stderr);
+    assert!(said.starts_with("cpu backend: ") && said.lines().count() == 1, "{said}");
+    assert_eq!(text(&bench("cpu").stderr), "");
+    let cuda = bench("cuda");
+    assert_eq!(cuda.status.code(), Some(1));
+    let reason = said.trim().trim_start_matches("cpu backend: ");
+    let words = |text: &str| text.replace("│", " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&text(&cuda.stderr)).contains(&format!("no CUDA: {}", words(reason))), "{}", text(&cuda.stderr));
 }

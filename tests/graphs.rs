@@ -72,3 +72,29 @@ fn programs_list_every_kernel_call() {
         listing["regions"].as_array().unwrap().iter().map(|region| region["steps"].as_array().unwrap().len()).sum();
     assert_eq!(text.lines().filter(|line| line.starts_with("  ")).count(), steps);
 }
+
+#[test]
+fn cuda_programs_are_shown_without_a_device() {
+    let model = "experiments/digits_vit.vitx";
+    let of = |precision, format| {
+        let shape = ["--batch", "2", "--param", "depth=1", "--format", format];
+        let cuda = ["--stage", "program", "--backend", "cuda", "--precision", precision];
+        graph(&[&[model][..], &cuda, &shape].concat())
+    };
+    for precision in ["f32", "bf16"] {
+        insta::assert_snapshot!(format!("digits_vit_cuda_program_{precision}"), of(precision, "text"));
+    }
+    let listing: serde_json::Value = serde_json::from_str(&of("bf16", "json")).unwrap();
+    assert_eq!(listing["calls"].as_array().unwrap().len() + 1, of("bf16", "text").lines().count());
+}
+
+#[test]
+fn only_backends_with_programs_show_one() {
+    let output = Command::new(env!("CARGO_BIN_EXE_vitx"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["graph", "experiments/digits_vit.vitx", "--stage", "program", "--backend", "reference"])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the reference backend has no program to show"));
+}

@@ -1,29 +1,55 @@
 use std::fmt;
 
-use super::{BackendError, Engine, EngineOptions, cpu::CpuEngine, reference::ReferenceEngine};
+use super::{
+    BackendError, Engine, EngineOptions,
+    cpu::CpuEngine,
+    cuda::{
+        CudaEngine,
+        driver::{Driver, library},
+    },
+    reference::ReferenceEngine,
+};
 use crate::passes::Lowering;
 
 /// Which backend trains.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Backend {
-    /// The fastest that this machine has
+    /// The fastest that this machine has: cuda, or else cpu
     #[default]
     Auto,
     /// The batch-tiled CPU backend
     Cpu,
+    /// An NVIDIA device, by the driver, NVRTC and cuBLASLt of CUDA 12 or 13
+    Cuda,
     /// luminal's own CPU compiler on the decomposed graph: slow, the oracle of the tests
     Reference,
+    /// luminal's own CUDA compiler on the decomposed graph: a baseline
+    #[cfg(feature = "luminal-cuda")]
+    LuminalCuda,
 }
 
 impl Backend {
+    /// The backend that `auto` stands for on this machine, and when that is not a CUDA device, why.
+    pub fn resolve(self) -> (Self, Option<String>) {
+        match (self, library::available()) {
+            (Self::Auto, Ok(())) => (Self::Cuda, None),
+            (Self::Auto, Err(reason)) => (Self::Cpu, Some(reason)),
+            (other, _) => (other, None),
+        }
+    }
+
     /// Compiles a network for this backend.
     ///
     /// # Errors
     /// When the backend cannot start on this machine.
     pub fn engine(self, lowering: Box<Lowering>, options: EngineOptions) -> Result<Box<dyn Engine>, BackendError> {
         Ok(match self {
-            Self::Auto | Self::Cpu => Box::new(CpuEngine::new(lowering, options)?),
+            Self::Auto => return self.resolve().0.engine(lowering, options),
+            Self::Cpu => Box::new(CpuEngine::new(lowering, options)?),
+            Self::Cuda => Box::new(CudaEngine::new(lowering, options, Driver::new()?)?),
             Self::Reference => Box::new(ReferenceEngine::new(lowering, options)?),
+            #[cfg(feature = "luminal-cuda")]
+            Self::LuminalCuda => Box::new(super::luminal_cuda::engine(lowering, options)?),
         })
     }
 }
@@ -33,7 +59,10 @@ impl fmt::Display for Backend {
         f.write_str(match self {
             Self::Auto => "auto",
             Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
             Self::Reference => "reference",
+            #[cfg(feature = "luminal-cuda")]
+            Self::LuminalCuda => "luminal-cuda",
         })
     }
 }

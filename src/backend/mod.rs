@@ -1,11 +1,15 @@
 //! Backends: what runs a model's training step and its evaluation.
 //!
 //! `reference` runs the graph decomposed into luminal's primitives on luminal's own CPU compiler:
-//! slow, and the oracle of every test. `cpu` is ours.
+//! slow, and the oracle of every test. `cpu` and `cuda` are ours.
 
 mod buffer;
 pub mod cpu;
+pub mod cuda;
 mod kind;
+#[cfg(feature = "luminal-cuda")]
+pub mod luminal_cuda;
+mod plan;
 mod program_diagram;
 pub mod reference;
 mod store;
@@ -14,11 +18,15 @@ mod task;
 use std::time::Duration;
 
 pub use buffer::Buffer;
+pub use cuda::launch::Precision;
 pub use kind::Backend;
 pub use store::Store;
 pub(crate) use task::Task;
 
-use crate::graph::ops::AdamWUpdate;
+use crate::{
+    data::{Augmentation, Pipeline, Split},
+    graph::ops::AdamWUpdate,
+};
 
 /// One batch, ready for the network.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +95,45 @@ pub struct EngineOptions {
     pub seed: u64,
     /// Worker threads; results do not depend on it.
     pub threads: usize,
+    /// Of the `cuda` backend; the others compute in float32.
+    pub precision: Precision,
+}
+
+/// A part of the data that an engine may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    Training,
+    Validation,
+}
+
+/// Images of a part of the data, and how batches are made of them.
+#[derive(Clone, Copy)]
+pub struct ImageSet<'a> {
+    pub split: &'a Split,
+    pub pipeline: &'a Pipeline,
+    pub batch_size: usize,
+    /// How images are drawn for training; otherwise they come in order and as they are.
+    pub drawing: Option<Drawing<'a>>,
+}
+
+/// How training images are shuffled and augmented, and at which rates they train.
+#[derive(Debug, Clone, Copy)]
+pub struct Drawing<'a> {
+    pub seed: u64,
+    pub augmentation: Augmentation,
+    /// Learning rates by iteration; the last holds on.
+    pub rates: &'a [f32],
+}
+
+/// Sums of metrics over images.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sums {
+    pub images: u64,
+    pub loss: f64,
+    /// Images whose label has the largest logit.
+    pub correct: u64,
+    /// Images whose label is among the five largest.
+    pub correct_top_5: u64,
 }
 
 /// Time spent in one operator, summed over the steps since profiling began and over threads.
@@ -130,7 +177,10 @@ pub trait Engine {
     fn logits(&self) -> &[f32];
 
     /// Parameters, then both moments, in a fixed order.
-    fn state(&self) -> Vec<StateTensor>;
+    ///
+    /// # Errors
+    /// When a device does not give them.
+    fn state(&self) -> Result<Vec<StateTensor>, BackendError>;
 
     /// Sets the tensors given by name; others keep their values.
     ///
@@ -141,6 +191,55 @@ pub trait Engine {
     /// The gradients of one batch by parameter name, without an update and without dropout. For
     /// tests.
     fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError>;
+
+    /// Takes a part of the data, to make its batches itself from then on. False from an engine that does not, or
+    /// has no room for it: it is given batches.
+    ///
+    /// # Errors
+    /// When a device does not work.
+    fn keep_images(&mut self, _part: Part, _images: &ImageSet) -> Result<bool, BackendError> {
+        Ok(false)
+    }
+
+    /// Trains `steps` steps of an epoch on the training images that it keeps, from one on: the sums over their
+    /// images. The learning rate of `from` is not read: rates are kept too.
+    ///
+    /// # Errors
+    /// As [`Engine::train_step`].
+    fn train_kept(&mut self, _from: &Step, _steps: u32) -> Result<Sums, BackendError> {
+        Err(BackendError::Other("this backend keeps no images".into()))
+    }
+
+    /// Evaluates a part that it keeps.
+    ///
+    /// # Errors
+    /// As [`Engine::evaluate`].
+    fn evaluate_kept(&mut self, _part: Part) -> Result<Sums, BackendError> {
+        Err(BackendError::Other("this backend keeps no images".into()))
+    }
+
+    /// Does the last step or evaluation again, on the same batch, and waits until it is done: what a benchmark
+    /// times. An engine that has the batch where it computes need not take it again.
+    ///
+    /// # Errors
+    /// As [`Engine::train_step`].
+    fn repeat(&mut self, batch: &Batch, step: &Step, train: bool) -> Result<(), BackendError> {
+        if train { self.train_step(batch, step) } else { self.evaluate(batch) }.map(|_| ())
+    }
+
+    /// The speed of large matrix products where it computes, in operations a second; `None` for this process'
+    /// threads.
+    ///
+    /// # Errors
+    /// When a device does not work.
+    fn matmul_peak(&mut self) -> Result<Option<f64>, BackendError> {
+        Ok(None)
+    }
+
+    /// Memory that it holds on a device, if it computes on one.
+    fn device_bytes(&self) -> Option<u64> {
+        None
+    }
 
     /// Starts (and clears) or stops timing by operator.
     fn set_profiling(&mut self, _on: bool) {}

@@ -14,6 +14,14 @@ use crate::{
     passes::{Decompose, Lowering, StepGraph},
 };
 
+/// Compiles a decomposed graph by one of luminal's own compilers; nodes that it replaces are renamed in the list.
+pub type CompileGraph = fn(&mut Graph, Vec<&mut NodeIndex>);
+
+/// luminal's CPU compiler.
+pub fn on_cpu(graph: &mut Graph, remap: Vec<&mut NodeIndex>) {
+    graph.compile(CPUCompiler::default(), remap);
+}
+
 /// A graph that luminal has compiled, to be run any number of times.
 pub struct Compiled {
     graph: Graph,
@@ -22,16 +30,21 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Decomposes and compiles. `outputs` are what [`Compiled::run`] gives.
-    pub fn new(mut builder: Builder, outputs: &[Value]) -> Self {
+    /// Decomposes and compiles for the CPU. `outputs` are what [`Compiled::run`] gives.
+    pub fn new(builder: Builder, outputs: &[Value]) -> Self {
+        Self::by(on_cpu, builder, outputs)
+    }
+
+    /// Decomposes and compiles.
+    pub fn by(compile: CompileGraph, mut builder: Builder, outputs: &[Value]) -> Self {
         let mut graph = std::mem::take(&mut builder.graph);
         let values = RefCell::new(outputs.to_vec());
         Decompose { values: &values }.compile(&mut graph, ());
         let mut outputs = values.into_inner();
         let remap: Vec<&mut NodeIndex> = outputs.iter_mut().map(|value| &mut value.node).collect();
-        graph.compile(CPUCompiler::default(), remap);
         let load = |node| graph.graph.node_weight(node)?.as_any().downcast_ref::<Load>();
         let loads = graph.graph.node_indices().filter_map(|node| Some((load(node)?.0.clone(), node))).collect();
+        compile(&mut graph, remap);
         Self { graph, loads, outputs }
     }
 
@@ -64,6 +77,7 @@ pub fn run(builder: Builder, inputs: &FxHashMap<String, Vec<f32>>, outputs: &[Va
 
 /// The reference backend's [`Engine`].
 pub struct ReferenceEngine {
+    compile: CompileGraph,
     lowering: Box<Lowering>,
     seed: u64,
     rule: AdamWUpdate,
@@ -78,9 +92,18 @@ impl ReferenceEngine {
     /// # Errors
     /// When there is not enough memory.
     pub fn new(lowering: Box<Lowering>, options: EngineOptions) -> Result<Self, BackendError> {
+        Self::by(on_cpu, lowering, options)
+    }
+
+    /// The same by another of luminal's compilers.
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn by(compile: CompileGraph, lowering: Box<Lowering>, options: EngineOptions) -> Result<Self, BackendError> {
         let mut builder = Builder::new();
         lowering(&mut builder, 1);
         Ok(Self {
+            compile,
             lowering,
             seed: options.seed,
             rule: options.optimizer.rule(),
@@ -105,7 +128,7 @@ impl ReferenceEngine {
                     Task::Differentiate => outputs.extend(graph.gradients),
                     Task::Train => outputs.extend(graph.states.into_iter().flat_map(|state| state.updated)),
                 }
-                entry.insert(Compiled::new(graph.builder, &outputs))
+                entry.insert(Compiled::by(self.compile, graph.builder, &outputs))
             }
         };
         let store = &self.store;
@@ -164,8 +187,8 @@ impl Engine for ReferenceEngine {
         &self.logits
     }
 
-    fn state(&self) -> Vec<StateTensor> {
-        self.store.state()
+    fn state(&self) -> Result<Vec<StateTensor>, BackendError> {
+        Ok(self.store.state())
     }
 
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {

@@ -70,6 +70,9 @@ struct Measured {
     threads: usize,
     batch: usize,
     backend: String,
+    /// Of the cuda backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    precision: Option<String>,
     /// With `--profile`, longest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     profile: Vec<Profiled>,
@@ -149,8 +152,7 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
         }
         let start = Instant::now();
         let step = Step { epoch: 0, step: iteration, iteration: u64::from(iteration), learning_rate: 1e-4 };
-        let outcome = if args.forward { engine.evaluate(&batch_of) } else { engine.train_step(&batch_of, &step) };
-        outcome.map_err(ExperimentError::from)?;
+        engine.repeat(&batch_of, &step, !args.forward).map_err(ExperimentError::from)?;
         if iteration >= 2 {
             times.push(1e3 * start.elapsed().as_secs_f64());
         }
@@ -158,17 +160,19 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     times.sort_by(f64::total_cmp);
     let median = 0.5 * (times[(times.len() - 1) / 2] + times[times.len() / 2]);
     let threads = options.threads();
+    let peak = engine.matmul_peak().map_err(ExperimentError::from)?.unwrap_or_else(|| matmul_flops(threads));
     let measured = Measured {
         ms_per_step: median,
         ms_min: times[0],
         ms_max: times[times.len() - 1],
         images_per_second: 1e3 * batch as f64 / median,
         gflops: flops / median / 1e6,
-        peak_memory_bytes: memory::peak_bytes(),
-        matmul_peak_gflops: matmul_flops(threads) / 1e9,
+        peak_memory_bytes: engine.device_bytes().or_else(memory::peak_bytes),
+        matmul_peak_gflops: peak / 1e9,
         threads,
         batch,
         backend: options.backend.to_string(),
+        precision: options.precision_name(),
         profile: profiled(&engine.profile(), f64::from(args.steps)),
     };
     let console = Console::new();
@@ -180,8 +184,12 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     console.line(&format!(
-        "batch {batch} on {threads} threads, {}: median {median:.1} ms/step ({:.1} .. {:.1}), {:.1} images/s",
-        measured.backend, measured.ms_min, measured.ms_max, measured.images_per_second
+        "batch {batch} on {threads} threads, {} {}: median {median:.2} ms/step ({:.2} .. {:.2}), {:.1} images/s",
+        measured.backend,
+        measured.precision.as_deref().unwrap_or("f32"),
+        measured.ms_min,
+        measured.ms_max,
+        measured.images_per_second
     ));
     console.line(&format!(
         "{:.1} GFLOP/s, {:.0}% of the {:.1} that large matrix products reach here",

@@ -1,16 +1,26 @@
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, io::Write, path::PathBuf, sync::Once};
 
-use crate::{backend::Backend, experiment::trial::Options, train::Interrupt};
+use clap::ValueEnum;
+
+use crate::{
+    backend::{Backend, Precision},
+    experiment::trial::Options,
+    train::Interrupt,
+};
 
 /// More threads than any machine has cores would only hinder each other.
 const MOST_THREADS: i64 = 1024;
 
-/// What the commands that run a network share: where, and on which data. Nothing here changes results.
+/// What the commands that run a network share: where, and on which data. Nothing here changes results, but for
+/// rounding.
 #[derive(Debug, clap::Args)]
 pub struct EngineArgs {
     /// Which backend runs the network
     #[arg(long, value_enum, default_value_t)]
     backend: Backend,
+    /// Of the cuda backend's activations and products; the others compute in f32
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
     /// Worker threads; results do not depend on it [default: all cores]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     threads: Option<u16>,
@@ -20,21 +30,28 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
-    /// The options of a trial.
+    /// The options of a trial. Says once, in one line, when `auto` has to do without a CUDA device.
     pub fn options(&self, interrupt: Interrupt) -> Options {
-        Options {
-            data_dir: self.data_dir.clone(),
-            backend: self.backend,
-            threads: self.threads.map(usize::from),
-            interrupt,
+        let (backend, missing) = self.backend.resolve();
+        static SAID: Once = Once::new();
+        if let Some(reason) = missing {
+            // Nobody reading it is no reason to stop.
+            SAID.call_once(|| drop(writeln!(std::io::stderr(), "{backend} backend: {reason}")));
         }
+        let threads = self.threads.map(usize::from);
+        Options { data_dir: self.data_dir.clone(), backend, precision: self.precision, threads, interrupt }
     }
 
     /// The same, as arguments of one of `jobs` processes that share the threads.
     pub fn arguments(&self, jobs: usize) -> Vec<OsString> {
-        let threads = self.options(Interrupt::default()).threads() / jobs;
-        let mut arguments: Vec<OsString> = vec!["--threads".into(), threads.max(1).to_string().into()];
-        arguments.extend(["--backend".into(), self.backend.to_string().into()]);
+        let options = self.options(Interrupt::default());
+        let threads = (options.threads() / jobs).max(1);
+        let mut arguments: Vec<OsString> = vec!["--threads".into(), threads.to_string().into()];
+        // As resolved here: each trial would say again what is missing.
+        arguments.extend(["--backend".into(), options.backend.to_string().into()]);
+        if let Some(precision) = self.precision.to_possible_value() {
+            arguments.extend(["--precision".into(), precision.get_name().into()]);
+        }
         if let Some(folder) = &self.data_dir {
             arguments.extend(["--data-dir".into(), folder.into()]);
         }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{console::Console, model::ModelArgs};
 use crate::{
-    backend::{AdamW, cpu::compile},
+    backend::{AdamW, Backend, Precision, cpu, cuda},
     diagram::Diagram,
     dsl,
     passes::{Lowering, Purpose, StepGraph},
@@ -25,6 +25,12 @@ pub struct Args {
     /// How it is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Of which backend the stage `program` is shown: cpu or cuda; no device is needed
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    backend: Backend,
+    /// Of the cuda backend's program
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
     /// Images per batch of the graph
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
@@ -40,7 +46,7 @@ enum Stage {
     Forward,
     /// The graph of a training step: forward, gradients, AdamW
     Training,
-    /// What the CPU backend makes of it: kernel calls in order, and where their tensors are
+    /// What a backend makes of it: kernel calls in order, and where their tensors are
     Program,
 }
 
@@ -73,13 +79,27 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let graph = StepGraph::build(&lowering, args.batch as usize, purpose)
         .map_err(|name| miette!("the loss does not depend on `{name}`"))?;
     if args.stage == Stage::Program {
-        let program = compile(&graph, args.batch as usize)
-            .map_err(|name| miette!("the cpu backend has no kernel for `{name}`"))?;
-        let listing = program.listing();
-        return show(args.format, &listing, &listing.diagram(), &listing.text());
+        return program(args, &graph, &lowering);
     }
     let listing = graph.listing();
     show(args.format, &listing, &listing.diagram(), &listing.text())
+}
+
+/// Prints the program of a backend.
+fn program(args: &Args, graph: &StepGraph, lowering: &Lowering) -> miette::Result<ExitCode> {
+    let batch = args.batch as usize;
+    let unknown = |name: String| miette!("the {} backend has no kernel for `{name}`", args.backend);
+    match args.backend {
+        Backend::Cpu => {
+            let listing = cpu::compile(graph, batch).map_err(unknown)?.listing();
+            show(args.format, &listing, &listing.diagram(), &listing.text())
+        }
+        Backend::Cuda => {
+            let listing = cuda::listing(graph, lowering, batch, args.precision).map_err(unknown)?;
+            show(args.format, &listing, &listing.diagram(), &listing.text())
+        }
+        other => Err(miette!(help = "use --backend cpu or cuda", "the {other} backend has no program to show")),
+    }
 }
 
 /// Prints one of the forms of a stage.

@@ -27,6 +27,24 @@ impl Pipeline {
         Self { table, channels, from, to, resize: Resize::new(from, to) }
     }
 
+    /// Height and width before and after, and channels.
+    pub(crate) fn sizes(&self) -> [(usize, usize); 2] {
+        [self.from, self.to]
+    }
+
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The value of each channel's bytes, `[channels, 256]`.
+    pub(crate) fn normal(&self) -> &[f32] {
+        &self.table
+    }
+
+    pub(crate) fn resize(&self) -> &Resize {
+        &self.resize
+    }
+
     /// Fills `images` `[indices, height, width, channels]` and `labels` `[indices]`.
     pub fn batch(
         &self,

@@ -3,11 +3,11 @@
 
 /// Output position `i` of one axis blends inputs `low[i]` and `high[i]`.
 #[derive(Debug, Clone, PartialEq)]
-struct Axis {
-    low: Vec<usize>,
-    high: Vec<usize>,
+pub(crate) struct Axis {
+    pub low: Vec<usize>,
+    pub high: Vec<usize>,
     /// Share of `high`, in `[0, 1)`.
-    weight: Vec<f32>,
+    pub weight: Vec<f32>,
 }
 
 impl Axis {
@@ -40,6 +40,11 @@ impl Resize {
     pub fn new(from: (usize, usize), to: (usize, usize)) -> Self {
         assert!(from.0 > 0 && from.1 > 0 && to.0 > 0 && to.1 > 0, "sizes are checked before");
         Self { rows: Axis::new(from.0, to.0), columns: Axis::new(from.1, to.1), from, to }
+    }
+
+    /// The blends of rows and of columns.
+    pub(crate) fn axes(&self) -> [&Axis; 2] {
+        [&self.rows, &self.columns]
     }
 
     /// `input` `[h, w, c]` to `output` `[H, W, c]`, mirrored left to right if asked (mirroring

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Definition, ExperimentError, Setup};
 use crate::{
-    backend::{Backend, BackendError, Engine, EngineOptions},
+    backend::{Backend, BackendError, Engine, EngineOptions, Precision},
     data::Statistics,
     graph::Builder,
     memory,
@@ -41,12 +41,14 @@ pub const BUSY: u8 = 75;
 /// Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
 
-/// How to run a trial; nothing here changes what comes out.
+/// How to run a trial; nothing here changes what comes out, but for rounding.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Searched for data sets before the usual places.
     pub data_dir: Option<PathBuf>,
     pub backend: Backend,
+    /// Of the `cuda` backend.
+    pub precision: Precision,
     /// Worker threads; all cores by default.
     pub threads: Option<usize>,
     pub interrupt: Interrupt,
@@ -56,6 +58,11 @@ impl Options {
     /// Worker threads of the backend.
     pub fn threads(&self) -> usize {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// What the backend computes in, where that is a choice.
+    pub fn precision_name(&self) -> Option<String> {
+        (self.backend == Backend::Cuda).then(|| format!("{:?}", self.precision).to_lowercase())
     }
 
     /// Threads that make batches: a few, for the step needs far more time than its images.
@@ -257,8 +264,12 @@ pub fn engine(
     options: &Options,
 ) -> Result<Box<dyn Engine>, ExperimentError> {
     let train = &definition.experiment.train;
-    let engine_options =
-        EngineOptions { optimizer: train.optimizer.adamw(), seed: train.seed, threads: options.threads() };
+    let engine_options = EngineOptions {
+        optimizer: train.optimizer.adamw(),
+        seed: train.seed,
+        threads: options.threads(),
+        precision: options.precision,
+    };
     let lowering = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
     Ok(options.backend.engine(lowering, engine_options)?)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
@@ -11,14 +11,16 @@ use super::{
     events::EventFiles,
     history::{self, Epoch},
     metrics::{Means, Totals},
+    saves::Saves,
 };
 use crate::{
-    backend::{BackendError, Batch, Engine, StateTensor, Step},
+    backend::{BackendError, Batch, Drawing, Engine, ImageSet, Part, StateTensor, Step, Sums},
     data::{Augmentation, Batches, Draws, Loader, Pipeline, Split, order},
 };
 
-/// The longest time whose steps a killed process can lose.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// Steps between two looks at the metrics of an engine that makes its own batches: how long an interrupt
+/// may wait for, too.
+const STEPS_BETWEEN_METRICS: u32 = 32;
 
 /// What a run needs besides its engine.
 pub struct Fit<'a> {
@@ -88,11 +90,18 @@ impl Fit<'_> {
         }
         history::truncate(&self.history(), progress.epoch as usize)?;
         let events = EventFiles::create(self.folder, &history::read(&self.history())?)?;
+        let kept = self.keep_images(engine)?;
+        let mut saves = Saves::new(self.last(), self.best());
         while progress.epoch < self.epochs {
             if self.until.is_some_and(|until| progress.epoch >= until) {
                 return Ok(Fitted::Paused);
             }
-            let Some(epoch) = self.epoch(engine, &mut progress, observer)? else {
+            let epoch = self.epoch(engine, kept, &mut progress, &mut saves, observer);
+            if epoch.is_err() {
+                // What has been reached is kept; the error is what the caller must see.
+                let _ = saves.keep_best();
+            }
+            let Some(epoch) = epoch? else {
                 return Ok(Fitted::Interrupted);
             };
             // The record comes first: a crash between the two repeats the epoch and cuts the record.
@@ -103,47 +112,90 @@ impl Fit<'_> {
             let accuracy = epoch.val_accuracy.unwrap_or(epoch.accuracy);
             if best.is_none_or(|(best, _)| accuracy > best) {
                 progress.best = Some((accuracy, epoch.epoch));
-                checkpoint::save(&self.best(), &progress, &weights(engine))?;
+                saves.set_best(progress.clone(), weights(engine)?);
             }
-            checkpoint::save(&self.last(), &progress, &engine.state())?;
+            if !kept {
+                saves.keep_best()?;
+            }
+            let interrupted = self.interrupt.requested() && progress.epoch < self.epochs;
+            let ends = interrupted || progress.epoch == self.epochs || self.until == Some(progress.epoch);
+            // Epochs on a device may take less time than their checkpoints.
+            if !kept || ends || saves.due() {
+                saves.save(&progress, &engine.state()?)?;
+            }
             observer.epoch(&epoch, self.epochs);
-            if self.interrupt.requested() && progress.epoch < self.epochs {
+            if interrupted {
                 return Ok(Fitted::Interrupted);
             }
         }
         Ok(Fitted::Finished { best: progress.best.map_or(0, |(_, epoch)| epoch) })
     }
 
+    /// Offers the images to the engine; false when it wants batches.
+    fn keep_images(&self, engine: &mut dyn Engine) -> Result<bool, BackendError> {
+        let steps = self.steps_per_epoch();
+        let rates: Vec<f32> =
+            (0..steps as u64 * u64::from(self.epochs)).map(|iteration| self.rate(iteration, steps)).collect();
+        let drawing = Drawing { seed: self.seed, augmentation: self.augmentation, rates: &rates };
+        let set = |split, drawing| ImageSet { split, pipeline: self.pipeline, batch_size: self.batch_size, drawing };
+        if self.train.is_empty() {
+            return Ok(false);
+        }
+        // Validation first, which is smaller: both or none.
+        Ok((self.validation.is_empty() || engine.keep_images(Part::Validation, &set(self.validation, None))?)
+            && engine.keep_images(Part::Training, &set(self.train, Some(drawing)))?)
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        self.train.len().div_ceil(self.batch_size)
+    }
+
+    fn rate(&self, iteration: u64, steps: usize) -> f32 {
+        self.learning_rate * self.schedule.factor(iteration, steps, self.epochs)
+    }
+
     /// The rest of the epoch under way; `None` when it was interrupted, and saved.
     fn epoch(
         &self,
         engine: &mut dyn Engine,
+        kept: bool,
         progress: &mut Progress,
+        saves: &mut Saves,
         observer: &mut dyn Observer,
     ) -> Result<Option<Epoch>, FitError> {
-        let order = order::shuffled(self.train.len(), self.seed, progress.epoch);
-        let steps = order.len().div_ceil(self.batch_size);
-        let rest = &order[(progress.step as usize * self.batch_size).min(order.len())..];
-        let draws = Draws { seed: self.seed, epoch: progress.epoch };
-        let loader = Loader {
-            pipeline: self.pipeline,
-            split: self.train,
-            augmentation: Some((self.augmentation, draws)),
-            workers: self.workers,
+        let steps = self.steps_per_epoch();
+        let done = if kept {
+            self.kept_steps(engine, progress, saves, observer, steps)?
+        } else {
+            let order = order::shuffled(self.train.len(), self.seed, progress.epoch);
+            let rest = &order[(progress.step as usize * self.batch_size).min(order.len())..];
+            let draws = Draws { seed: self.seed, epoch: progress.epoch };
+            let loader = Loader {
+                pipeline: self.pipeline,
+                split: self.train,
+                augmentation: Some((self.augmentation, draws)),
+                workers: self.workers,
+            };
+            let step_all = |batches: &mut Batches| self.steps(engine, progress, saves, observer, steps, batches);
+            loader.run(rest, self.batch_size, step_all)?
         };
-        let rate = |iteration| self.learning_rate * self.schedule.factor(iteration, steps, self.epochs);
-        let step_all = |batches: &mut Batches| self.steps(engine, progress, observer, steps, &rate, batches);
-        if !loader.run(rest, self.batch_size, step_all)? {
+        if !done {
             return Ok(None);
         }
         let clock = Instant::now();
         let trained = progress.seconds;
-        let validation = if self.validation.is_empty() { None } else { Some(self.evaluate(engine, self.validation)?) };
+        let validation = if self.validation.is_empty() {
+            None
+        } else if kept {
+            Some(means(&engine.evaluate_kept(Part::Validation)?))
+        } else {
+            Some(self.evaluate(engine, self.validation)?)
+        };
         let mut epoch = Epoch::new(
             progress.epoch + 1,
             progress.totals.means(),
             validation,
-            rate(progress.iteration.saturating_sub(1)),
+            self.rate(progress.iteration.saturating_sub(1), steps),
         );
         epoch.seconds = trained + clock.elapsed().as_secs_f64();
         epoch.images_per_second = self.train.len() as f64 / trained;
@@ -151,22 +203,63 @@ impl Fit<'_> {
         Ok(Some(epoch))
     }
 
+    /// The rest of the epoch by an engine that makes its own batches; false when it was interrupted, and saved.
+    fn kept_steps(
+        &self,
+        engine: &mut dyn Engine,
+        progress: &mut Progress,
+        saves: &mut Saves,
+        observer: &mut dyn Observer,
+        steps: usize,
+    ) -> Result<bool, FitError> {
+        let mut clock = Instant::now();
+        while (progress.step as usize) < steps {
+            let Progress { epoch, step, iteration, .. } = *progress;
+            let count = STEPS_BETWEEN_METRICS.min(steps as u32 - step);
+            let from = Step { epoch, step, iteration, learning_rate: self.rate(iteration, steps) };
+            progress.totals.add_sums(&engine.train_kept(&from, count)?);
+            progress.iteration += u64::from(count);
+            progress.step += count;
+            progress.seconds += std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
+            observer.step(progress.step as usize, steps, &progress.totals.means());
+            if self.interrupted_or_due(engine, progress, saves)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Saves when it is time to; true when an interrupt was requested, and everything is saved.
+    fn interrupted_or_due(
+        &self,
+        engine: &dyn Engine,
+        progress: &Progress,
+        saves: &mut Saves,
+    ) -> Result<bool, FitError> {
+        let interrupted = self.interrupt.requested();
+        if interrupted || saves.due() {
+            saves.save(progress, &engine.state()?)?;
+        }
+        Ok(interrupted)
+    }
+
     /// All steps of `batches`; false when it was interrupted, and saved.
     fn steps(
         &self,
         engine: &mut dyn Engine,
         progress: &mut Progress,
+        saves: &mut Saves,
         observer: &mut dyn Observer,
         steps: usize,
-        rate: &dyn Fn(u64) -> f32,
         batches: &mut Batches,
     ) -> Result<bool, FitError> {
-        let (mut clock, mut saved) = (Instant::now(), Instant::now());
+        let mut clock = Instant::now();
         let waited_before = progress.loader_wait_seconds;
         while let Some(loaded) = batches.next() {
             let Progress { epoch, step, iteration, .. } = *progress;
             let batch = Batch { images: &loaded.images, labels: &loaded.labels };
-            let loss = engine.train_step(&batch, &Step { epoch, step, iteration, learning_rate: rate(iteration) })?;
+            let learning_rate = self.rate(iteration, steps);
+            let loss = engine.train_step(&batch, &Step { epoch, step, iteration, learning_rate })?;
             progress.totals.add(loss, engine.logits(), &loaded.labels);
             batches.recycle(loaded);
             progress.iteration += 1;
@@ -174,13 +267,8 @@ impl Fit<'_> {
             progress.loader_wait_seconds = waited_before + batches.waited().as_secs_f64();
             progress.seconds += std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
             observer.step(progress.step as usize, steps, &progress.totals.means());
-            if self.interrupt.requested() {
-                checkpoint::save(&self.last(), progress, &engine.state())?;
+            if self.interrupted_or_due(engine, progress, saves)? {
                 return Ok(false);
-            }
-            if saved.elapsed() >= SAVE_EVERY {
-                checkpoint::save(&self.last(), progress, &engine.state())?;
-                saved = Instant::now();
             }
         }
         Ok(true)
@@ -219,7 +307,13 @@ pub fn evaluate(engine: &mut dyn Engine, loader: &Loader, batch_size: usize) -> 
     })
 }
 
+fn means(sums: &Sums) -> Means {
+    let mut totals = Totals::default();
+    totals.add_sums(sums);
+    totals.means()
+}
+
 /// The parameters alone: what Keras' `save_weights_only` keeps.
-fn weights(engine: &dyn Engine) -> Vec<StateTensor> {
-    engine.state().into_iter().filter(|tensor| !tensor.name.starts_with("adamw/")).collect()
+fn weights(engine: &dyn Engine) -> Result<Vec<StateTensor>, BackendError> {
+    Ok(engine.state()?.into_iter().filter(|tensor| !tensor.name.starts_with("adamw/")).collect())
 }

@@ -9,6 +9,7 @@ pub mod metrics;
 mod observer;
 mod replace;
 pub mod result;
+mod saves;
 mod schedule;
 
 use miette::Diagnostic;

@@ -147,8 +147,8 @@ impl Engine for CpuEngine {
         &self.logits
     }
 
-    fn state(&self) -> Vec<StateTensor> {
-        self.store.state()
+    fn state(&self) -> Result<Vec<StateTensor>, BackendError> {
+        Ok(self.store.state())
     }
 
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {

@@ -11,7 +11,6 @@ mod engine;
 pub mod kernels;
 mod listing;
 mod peak;
-mod plan;
 mod program;
 mod steps;
 mod watch;

@@ -7,6 +7,8 @@ mod top_k;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Sums;
+
 pub use accuracy::accuracy;
 pub use loss::weighted;
 pub use top_k::top_k;
@@ -38,6 +40,14 @@ impl Totals {
         self.loss += weighted(loss, labels.len());
         self.correct += accuracy(logits, labels);
         self.correct_top_5 += top_k(5, logits, labels);
+    }
+
+    /// Adds what an engine has summed.
+    pub fn add_sums(&mut self, sums: &Sums) {
+        self.images += sums.images;
+        self.loss += sums.loss;
+        self.correct += sums.correct;
+        self.correct_top_5 += sums.correct_top_5;
     }
 
     /// The means; zero when nothing was added.

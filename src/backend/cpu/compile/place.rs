@@ -1,12 +1,10 @@
 //! Memory for the tensors of a draft: tiles of images in a thread's own, all else in one arena.
 
 use super::{
-    super::{
-        plan::{self, Lifetime},
-        program::{Base, LANES, Slot, Work},
-    },
+    super::program::{Base, LANES, Slot, Work},
     draft::{Draft, Links, Tensor},
 };
+use crate::backend::plan::{self, Lifetime};
 
 /// What a step reads and writes of a tile should be half of a core's second-level cache: the other half
 /// is for weights and for what the next steps will touch.

@@ -1,0 +1,100 @@
+//! From a step graph to a [`Program`]: operators fused, kernels chosen, memory planned.
+
+mod emit;
+mod fuse;
+mod operations;
+
+use std::cell::RefCell;
+
+use self::{
+    emit::{Emitter, Symbol},
+    operations::{Id, Operations},
+};
+use super::{
+    launch::Precision,
+    layout::Layout,
+    program::{Base, Output, Place, Program},
+    state,
+};
+use crate::{backend::plan::Lifetime, passes::StepGraph};
+
+/// The plan counts in units of so many bytes: sixteen of them, the plan's alignment, are 256.
+const UNIT: usize = 16;
+
+/// Places buffers in one arena: [`plan::pack`], but in tests.
+pub type Planner = fn(&[Lifetime]) -> (Vec<usize>, usize);
+
+/// Compiles a graph for a batch size. The seed is that of dropout.
+///
+/// # Errors
+/// The name of an operator that has no kernel.
+pub fn compile(
+    graph: &StepGraph,
+    layout: &Layout,
+    batch: usize,
+    precision: Precision,
+    seed: u64,
+    planner: Planner,
+) -> Result<Program, String> {
+    let mut operations = Operations::read(graph, precision)?;
+    fuse::fuse(&mut operations, layout);
+    let mut emitter = Emitter::new(operations, layout, &graph.builder.parameters, precision, seed);
+    emitter.run();
+    let (images, labels, logits) = (emitter.operations.images, emitter.operations.labels, emitter.operations.logits);
+    let (offsets, arena_bytes) = place(&emitter, planner, &[images, labels], &[logits]);
+    let place = |symbol: Symbol| match symbol {
+        Symbol::Fixed(place) => place,
+        Symbol::Tensor(id, offset) => Place { base: Base::Arena, offset: offsets[id] + offset },
+    };
+    let output = |id: Id| {
+        let tensor = &emitter.operations.tensors[id];
+        Output { place: place(emitter.at(id)), elements: tensor.elements, element: tensor.element }
+    };
+    Ok(Program {
+        batch,
+        loss_known: emitter.loss_known,
+        loss: state::LOSS,
+        logits: output(logits),
+        images: output(images),
+        labels: output(labels).place,
+        arena_bytes,
+        calls: emitter.calls.iter().map(|call| call.map(&place)).collect(),
+    })
+}
+
+/// Byte offsets of all tensors in the arena, and its size. The inputs are there from the start to the end, so that a
+/// program can run again on them, the results until the end; all else from the first call that names it to the last.
+fn place(emitter: &Emitter, planner: Planner, inputs: &[Id], results: &[Id]) -> (Vec<usize>, usize) {
+    let tensors = &emitter.operations.tensors;
+    let lives: RefCell<Vec<Option<(usize, usize)>>> = RefCell::new(vec![None; tensors.len()]);
+    let meet = |id: Id, at: usize| {
+        let life = &mut lives.borrow_mut()[id];
+        let (first, last) = life.unwrap_or((at, at));
+        *life = Some((first.min(at), last.max(at)));
+    };
+    for (index, call) in emitter.calls.iter().enumerate() {
+        call.map(&|symbol| {
+            if let Symbol::Tensor(id, _) = symbol {
+                meet(id, index);
+            }
+        });
+    }
+    inputs.iter().for_each(|&id| meet(id, 0));
+    inputs.iter().chain(results).for_each(|&id| meet(id, emitter.calls.len()));
+    let lives = lives.into_inner();
+    let placed: Vec<Id> = (0..tensors.len()).filter(|&id| lives[id].is_some()).collect();
+    let buffers: Vec<Lifetime> = placed
+        .iter()
+        .filter_map(|&id| {
+            let (first, last) = lives[id]?;
+            let len = (tensors[id].elements * tensors[id].element.size()).div_ceil(UNIT).max(1);
+            Some(Lifetime { len, first, last })
+        })
+        .collect();
+    let (places, len) = planner(&buffers);
+    let mut offsets = vec![0; tensors.len()];
+    for (&id, offset) in placed.iter().zip(places) {
+        offsets[id] = offset * UNIT;
+    }
+    (offsets, len * UNIT)
+}

@@ -1,0 +1,59 @@
+//! What an engine needs of a device: memory, and prepared lists of calls that run by one launch.
+
+use std::time::Duration;
+
+use super::program::Call;
+use crate::backend::BackendError;
+
+/// A machine that runs programs: the driver's, or in tests the host's emulation of it.
+pub trait Device {
+    /// A block of memory; freed when dropped.
+    type Memory;
+    /// Calls that are ready to run: modules compiled, algorithms chosen, a graph captured.
+    type Prepared;
+
+    /// Zeroed memory, at least 256-byte aligned.
+    ///
+    /// # Errors
+    /// When there is not enough; says for `what`.
+    fn allocate(&mut self, bytes: usize, what: &str) -> Result<Self::Memory, BackendError>;
+
+    /// Address of the first byte.
+    fn address(&self, memory: &Self::Memory) -> u64;
+
+    /// Copies from the host, after all that was launched before.
+    ///
+    /// # Errors
+    /// When the device does not work.
+    fn write(&mut self, memory: &mut Self::Memory, offset: usize, bytes: &[u8]) -> Result<(), BackendError>;
+
+    /// Copies to the host, after all that was launched is done.
+    ///
+    /// # Errors
+    /// When the device does not work, or what was launched has failed.
+    fn read(&self, memory: &Self::Memory, offset: usize, bytes: &mut [u8]) -> Result<(), BackendError>;
+
+    /// Makes calls ready, by running some of them if need be. Their memory is named by its addresses.
+    ///
+    /// # Errors
+    /// A kernel that does not compile, or a product that the library does not have.
+    fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError>;
+
+    /// Starts prepared calls, after what was started before.
+    ///
+    /// # Errors
+    /// When the device does not work.
+    fn launch(&mut self, prepared: &Self::Prepared) -> Result<(), BackendError>;
+
+    /// Runs calls one after the other, each alone: the time of each.
+    ///
+    /// # Errors
+    /// As of [`Device::prepare`] and [`Device::launch`].
+    fn time(&mut self, calls: Vec<Call<u64>>) -> Result<Vec<Duration>, BackendError>;
+
+    /// Waits until all that was launched is done.
+    ///
+    /// # Errors
+    /// What was launched has failed.
+    fn synchronize(&self) -> Result<(), BackendError>;
+}

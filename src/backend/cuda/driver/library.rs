@@ -1,0 +1,115 @@
+//! Finding the CUDA libraries when the program runs: building it needs none.
+
+use std::{path::PathBuf, sync::OnceLock};
+
+use cudarc::{
+    cublaslt,
+    driver::{self, sys::CUdevice_attribute as Attribute},
+    nvrtc,
+};
+
+/// Drivers before CUDA 12 are not supported.
+const OLDEST_DRIVER: i32 = 12_000;
+/// Compute capability: earlier ones have no bfloat16.
+const OLDEST_DEVICE: i32 = 8;
+
+/// Folders that the system's loader may not know, where toolkits and their Python packages put libraries.
+fn folders() -> Vec<PathBuf> {
+    let roots = ["CUDA_PATH", "CUDA_HOME", "CUDA_ROOT"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    roots
+        .chain(["/usr/local/cuda".into(), "/opt/cuda".into()])
+        .flat_map(|root| [root.join("lib64"), root.join("lib"), root.join("targets/x86_64-linux/lib")])
+        .collect()
+}
+
+/// Loads a library from one of [`folders`], so that the bindings, which ask by name alone, get that one. Stays
+/// loaded for the life of the process.
+fn preload(name: &str) {
+    for folder in folders() {
+        for version in ["13", "12"] {
+            let path = folder.join(format!("lib{name}.so.{version}"));
+            if !path.exists() {
+                continue;
+            }
+            // SAFETY: these are NVIDIA's libraries, whose initialisers only set up their own state.
+            if let Ok(library) = unsafe { libloading::Library::new(&path) } {
+                std::mem::forget(library);
+                return;
+            }
+        }
+    }
+}
+
+/// Whether this process can use a CUDA device: if not, why, in one line. Looks once.
+///
+/// # Errors
+/// Which library, driver or device is missing.
+pub fn available() -> Result<(), String> {
+    static FOUND: OnceLock<Result<(), String>> = OnceLock::new();
+    FOUND.get_or_init(look).clone()
+}
+
+fn look() -> Result<(), String> {
+    // SAFETY: loading the driver's library only sets up its own state.
+    if !unsafe { driver::sys::is_culib_present() } {
+        return Err("no NVIDIA driver (libcuda.so.1) on this machine".into());
+    }
+    let mut version = 0;
+    // SAFETY: the pointer is to a live integer; this call needs no initialised driver.
+    let status = unsafe { driver::sys::cuDriverGetVersion(&raw mut version) };
+    status.result().map_err(|error| format!("the NVIDIA driver does not answer: {error}"))?;
+    if version < OLDEST_DRIVER {
+        let (major, minor) = (version / 1000, version % 1000 / 10);
+        return Err(format!("the NVIDIA driver is for CUDA {major}.{minor}, and 12.0 is needed"));
+    }
+    driver::result::init().map_err(|error| format!("the NVIDIA driver does not start: {error}"))?;
+    if driver::CudaContext::device_count().map_err(|error| error.to_string())? == 0 {
+        return Err("the NVIDIA driver has no device".into());
+    }
+    let attribute = |attribute| {
+        let device = driver::result::device::get(0)?;
+        // SAFETY: the device is one that the driver has just given.
+        unsafe { driver::result::device::get_attribute(device, attribute) }
+    };
+    let major =
+        attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR).map_err(|error| error.to_string())?;
+    if major < OLDEST_DEVICE {
+        return Err(format!("the CUDA device is of compute capability {major}, and 8 is needed: an A100 or later"));
+    }
+    // SAFETY: as for the driver's library.
+    if !unsafe { nvrtc::sys::is_culib_present() } {
+        preload("nvrtc");
+    }
+    // SAFETY: as for the driver's library.
+    if !unsafe { nvrtc::sys::is_culib_present() } {
+        return Err(missing("nvrtc", "nvidia-cuda-nvrtc"));
+    }
+    // SAFETY: as for the driver's library.
+    if !unsafe { cublaslt::sys::is_culib_present() } {
+        preload("cublasLt");
+    }
+    // SAFETY: as for the driver's library.
+    if !unsafe { cublaslt::sys::is_culib_present() } {
+        return Err(missing("cublasLt", "nvidia-cublas"));
+    }
+    Ok(())
+}
+
+fn missing(name: &str, package: &str) -> String {
+    format!(
+        "lib{name}.so of CUDA 12 or 13 is not found: put its folder in LD_LIBRARY_PATH, or set CUDA_PATH (PyPI's {package} has it)"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn says_in_one_line_what_is_missing_and_says_it_again() {
+        let first = super::available();
+        assert_eq!(first, super::available());
+        if let Err(reason) = first {
+            assert!(!reason.contains('\n') && !reason.is_empty(), "{reason}");
+        }
+        assert!(super::missing("nvrtc", "p").contains("libnvrtc.so"));
+    }
+}

@@ -1,0 +1,212 @@
+//! The device that the driver has: memory, modules, products, and one graph per list of calls.
+
+mod blas;
+mod cache;
+pub mod library;
+mod modules;
+mod nvrtc;
+mod product;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cudarc::driver::{CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg, sys};
+
+use self::{
+    blas::Blas,
+    modules::{Function, Modules},
+    product::Product,
+};
+use super::{
+    device::Device,
+    launch::{Arg, Launch},
+    program::{Call, Work},
+};
+use crate::backend::BackendError;
+
+/// The first device, through the driver.
+pub struct Driver {
+    // Dropped in this order: what lives in the context goes before it.
+    blas: Blas,
+    modules: Modules,
+    stream: Arc<CudaStream>,
+    context: Arc<CudaContext>,
+}
+
+/// A graph of one list of calls, and what it refers to.
+pub struct Prepared {
+    /// `None` for no calls.
+    graph: Option<CudaGraph>,
+    _steps: Vec<Step>,
+}
+
+/// A call with all that running it takes.
+enum Step {
+    Launch(Function, Launch<u64>),
+    Product(Box<Product>),
+}
+
+/// An error of the driver as ours.
+fn failed(what: &str) -> impl FnOnce(DriverError) -> BackendError {
+    move |error| {
+        let text = error.error_string().ok().and_then(|text| text.to_str().ok()).unwrap_or("unknown error");
+        BackendError::Other(format!("CUDA: cannot {what}: {text} ({:?})", error.0))
+    }
+}
+
+impl Driver {
+    /// Opens the first device.
+    ///
+    /// # Errors
+    /// One line that says which library, device or version is missing.
+    pub fn new() -> Result<Self, BackendError> {
+        library::available().map_err(|reason| BackendError::Other(format!("no CUDA: {reason}")))?;
+        let context = CudaContext::new(0).map_err(failed("open device 0"))?;
+        // SAFETY: all memory is used on one stream, so no events are needed to order its uses. A capture
+        // could not wait for them.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().map_err(failed("make a stream"))?;
+        let (major, minor) = context.compute_capability().map_err(failed("ask for the device's architecture"))?;
+        let name = context.name().map_err(failed("ask for the device's name"))?;
+        let modules = Modules::new(context.clone(), major as u32, minor as u32)?;
+        let blas = Blas::new(stream.clone(), &name)?;
+        Ok(Self { blas, modules, stream, context })
+    }
+
+    fn steps(&mut self, call: Call<u64>) -> Result<Vec<Step>, BackendError> {
+        Ok(match call.work {
+            Work::Launch(launch) => vec![self.loaded(launch)?],
+            Work::Gemm(gemm, plain) => {
+                let plain: Vec<Step> =
+                    plain.into_iter().map(|launch| self.loaded(launch)).collect::<Result<_, BackendError>>()?;
+                let stream = self.stream.clone();
+                let mut rest = || plain.iter().try_for_each(|step| run(&stream, step));
+                let (product, fused) = self.blas.product(&gemm, &mut rest).map_err(|error| named(error, &call.name))?;
+                let mut steps = vec![Step::Product(Box::new(product))];
+                if !fused {
+                    steps.extend(plain);
+                }
+                steps
+            }
+        })
+    }
+
+    fn loaded(&mut self, launch: Launch<u64>) -> Result<Step, BackendError> {
+        Ok(Step::Launch(self.modules.function(&launch)?, launch))
+    }
+}
+
+fn named(error: BackendError, name: &str) -> BackendError {
+    BackendError::Other(format!("{error}, for {name}"))
+}
+
+/// Puts one step on the stream.
+fn run(stream: &Arc<CudaStream>, step: &Step) -> Result<(), BackendError> {
+    match step {
+        Step::Product(product) => product.run(),
+        Step::Launch(function, launch) => {
+            let mut builder = stream.launch_builder(function);
+            for arg in &launch.args {
+                match arg {
+                    Arg::Pointer(address) => builder.arg(address),
+                    Arg::Null => builder.arg(&0_u64),
+                    Arg::I32(value) => builder.arg(value),
+                    Arg::U32(value) => builder.arg(value),
+                    Arg::U64(value) => builder.arg(value),
+                    Arg::F32(value) => builder.arg(value),
+                };
+            }
+            let config = LaunchConfig {
+                grid_dim: launch.grid.into(),
+                block_dim: launch.block.into(),
+                shared_mem_bytes: launch.shared_bytes,
+            };
+            // SAFETY: a kernel's builder gives the arguments in the order and of the types of its parameters,
+            // which the emulator's tests and the compiled signatures hold together; every address is planned.
+            unsafe { builder.launch(config) }.map_err(failed("launch a kernel")).map(|_| ())
+        }
+    }
+}
+
+impl Device for Driver {
+    type Memory = CudaSlice<u8>;
+    type Prepared = Prepared;
+
+    fn allocate(&mut self, bytes: usize, what: &str) -> Result<Self::Memory, BackendError> {
+        self.stream.alloc_zeros::<u8>(bytes.max(256)).map_err(|error| {
+            if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+                let free = self.context.mem_get_info().map_or(0, |(free, _)| free);
+                return BackendError::Other(format!(
+                    "out of device memory: {what} takes {} MiB, {} MiB are free; use a smaller batch or model",
+                    bytes.div_ceil(1 << 20),
+                    free >> 20
+                ));
+            }
+            failed("allocate device memory")(error)
+        })
+    }
+
+    fn address(&self, memory: &Self::Memory) -> u64 {
+        use cudarc::driver::DevicePtr;
+        memory.device_ptr(&self.stream).0
+    }
+
+    fn write(&mut self, memory: &mut Self::Memory, offset: usize, bytes: &[u8]) -> Result<(), BackendError> {
+        let mut part = memory.slice_mut(offset..offset + bytes.len());
+        self.stream.memcpy_htod(bytes, &mut part).map_err(failed("copy to the device"))
+    }
+
+    fn read(&self, memory: &Self::Memory, offset: usize, bytes: &mut [u8]) -> Result<(), BackendError> {
+        let part = memory.slice(offset..offset + bytes.len());
+        self.stream.memcpy_dtoh(&part, bytes).map_err(failed("copy from the device"))?;
+        self.synchronize()
+    }
+
+    fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError> {
+        let mut steps = Vec::new();
+        for call in calls {
+            steps.extend(self.steps(call)?);
+        }
+        // Libraries load their kernels when they are first used, which had better not be while a graph is captured;
+        // should the driver load one of ours then, the relaxed mode lets it.
+        steps.iter().filter(|step| matches!(step, Step::Product(_))).try_for_each(|step| run(&self.stream, step))?;
+        self.synchronize()?;
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        self.stream.begin_capture(mode).map_err(failed("begin to capture a graph"))?;
+        let captured = steps.iter().try_for_each(|step| run(&self.stream, step));
+        // The capture ends in any case; the first error is the one that tells.
+        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        captured?;
+        let graph = graph.map_err(failed("make a graph"))?;
+        if let Some(graph) = &graph {
+            graph.upload().map_err(failed("upload a graph"))?;
+        }
+        Ok(Prepared { graph, _steps: steps })
+    }
+
+    fn launch(&mut self, prepared: &Self::Prepared) -> Result<(), BackendError> {
+        match &prepared.graph {
+            Some(graph) => graph.launch().map_err(failed("launch a graph")),
+            None => Ok(()),
+        }
+    }
+
+    fn time(&mut self, calls: Vec<Call<u64>>) -> Result<Vec<Duration>, BackendError> {
+        let mut times = Vec::new();
+        for call in calls {
+            let steps = self.steps(call)?;
+            self.synchronize()?;
+            let start = Instant::now();
+            steps.iter().try_for_each(|step| run(&self.stream, step))?;
+            self.synchronize()?;
+            times.push(start.elapsed());
+        }
+        Ok(times)
+    }
+
+    fn synchronize(&self) -> Result<(), BackendError> {
+        self.stream.synchronize().map_err(failed("run what was launched"))
+    }
+}

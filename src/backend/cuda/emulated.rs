@@ -1,0 +1,157 @@
+//! A device for tests: the very kernels, emulated on the host, and products in plain loops.
+
+use std::{cell::UnsafeCell, time::Duration};
+
+use super::{
+    device::Device,
+    emulator,
+    gemm::{Epilogue, Gemm, Matrix},
+    launch::{Element, Launch, Precision},
+    program::{Call, Work},
+};
+use crate::backend::BackendError;
+
+/// How an emulated device does products.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Emulated {
+    /// Leaves epilogues to the launches that replace them.
+    pub plain: bool,
+    /// Has no room for images.
+    pub small: bool,
+}
+
+/// Memory of the emulated device.
+pub struct Memory(UnsafeCell<Vec<u128>>);
+
+impl Memory {
+    fn bytes(&self) -> *mut u8 {
+        // SAFETY: only the address is taken.
+        unsafe { (*self.0.get()).as_mut_ptr().cast() }
+    }
+
+    fn len(&self) -> usize {
+        // SAFETY: nothing changes the vector itself.
+        16 * unsafe { (*self.0.get()).len() }
+    }
+}
+
+fn load(matrix: &Matrix<u64>, row: usize, column: usize) -> f32 {
+    let (row, column) = if matrix.transposed { (column, row) } else { (row, column) };
+    load_at(matrix.place, matrix.element, row * matrix.stride + column)
+}
+
+fn load_at(address: u64, element: Element, index: usize) -> f32 {
+    // SAFETY: the engine planned the tensor at this address, which is the host's.
+    unsafe {
+        match element {
+            Element::F32 => (address as *const f32).add(index).read(),
+            Element::Bf16 => f32::from_bits(u32::from((address as *const u16).add(index).read()) << 16),
+        }
+    }
+}
+
+fn store_at(address: u64, element: Element, index: usize, value: f32) {
+    // SAFETY: as in `load_at`; nothing else refers to the memory while a call runs.
+    unsafe {
+        match element {
+            Element::F32 => (address as *mut f32).add(index).write(value),
+            Element::Bf16 => (address as *mut u16).add(index).write(emulator::to_bf16(value)),
+        }
+    }
+}
+
+fn product(gemm: &Gemm<u64>, fused: bool) {
+    assert!(gemm.precision != Precision::Tf32, "the emulated device has no tf32");
+    let Gemm { m, n, k, a, b, d, epilogue, .. } = gemm;
+    let right: Vec<f32> = (0..*k).flat_map(|row| (0..*n).map(move |column| load(b, row, column))).collect();
+    for row in 0..*m {
+        let mut sums = vec![0.0_f32; *n];
+        for (at, right) in right.chunks(*n).enumerate() {
+            let left = load(a, row, at);
+            sums.iter_mut().zip(right).for_each(|(sum, right)| *sum += left * right);
+        }
+        for (column, mut sum) in sums.into_iter().enumerate() {
+            if let (Epilogue::Bias(bias), true) = (epilogue, fused) {
+                sum += load_at(*bias, d.element, column);
+            }
+            store_at(d.place, d.element, row * d.stride + column, sum);
+        }
+    }
+    if let (Epilogue::RowSum(to), true) = (epilogue, fused) {
+        for column in 0..*n {
+            let sum = (0..*k).map(|row| right[row * n + column]).sum();
+            store_at(*to, Element::F32, column, sum);
+        }
+    }
+}
+
+fn run(launch: Launch<u64>) {
+    // SAFETY: addresses are of memory that the engine planned and keeps.
+    unsafe { emulator::run(&launch.map(|address| address as *mut u8)) };
+}
+
+impl Device for Emulated {
+    type Memory = Memory;
+    type Prepared = Vec<Call<u64>>;
+
+    fn allocate(&mut self, bytes: usize, what: &str) -> Result<Memory, BackendError> {
+        if self.small && what == "images" {
+            return Err(BackendError::Other("out of device memory".into()));
+        }
+        // Large vectors come from the system page by page, so addresses are as aligned as a device's.
+        Ok(Memory(UnsafeCell::new(vec![0; bytes.div_ceil(16)])))
+    }
+
+    fn address(&self, memory: &Memory) -> u64 {
+        memory.bytes() as u64
+    }
+
+    fn write(&mut self, memory: &mut Memory, offset: usize, bytes: &[u8]) -> Result<(), BackendError> {
+        assert!(offset + bytes.len() <= memory.len());
+        // SAFETY: inside the memory, and nothing runs.
+        unsafe { memory.bytes().add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn read(&self, memory: &Memory, offset: usize, bytes: &mut [u8]) -> Result<(), BackendError> {
+        assert!(offset + bytes.len() <= memory.len());
+        // SAFETY: inside the memory, and nothing runs.
+        unsafe { bytes.as_mut_ptr().copy_from_nonoverlapping(memory.bytes().add(offset), bytes.len()) };
+        Ok(())
+    }
+
+    fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError> {
+        Ok(calls)
+    }
+
+    fn launch(&mut self, prepared: &Self::Prepared) -> Result<(), BackendError> {
+        for call in prepared {
+            match call.work.clone() {
+                Work::Launch(launch) => run(launch),
+                Work::Gemm(gemm, plain) => {
+                    let fused = !self.plain || plain.is_empty();
+                    product(&gemm, fused);
+                    if !fused {
+                        plain.into_iter().for_each(run);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn time(&mut self, calls: Vec<Call<u64>>) -> Result<Vec<Duration>, BackendError> {
+        calls
+            .into_iter()
+            .map(|call| {
+                let start = std::time::Instant::now();
+                self.launch(&vec![call])?;
+                Ok(start.elapsed())
+            })
+            .collect()
+    }
+
+    fn synchronize(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}

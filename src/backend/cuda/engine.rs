@@ -1,0 +1,340 @@
+//! The CUDA backend's engine: programs by task and batch size over memory that stays on the device.
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    compile::{Planner, compile},
+    device::Device,
+    images::Kept,
+    kernels::{adamw, step},
+    launch::{Element, Launch},
+    layout::Layout,
+    peak,
+    program::{Base, Call, Place, Program},
+    state,
+};
+use crate::{
+    backend::{
+        BackendError, Batch, Engine, EngineOptions, ImageSet, OperatorTime, Part, StateTensor, Step, Store, Sums, Task,
+        plan,
+    },
+    graph::ops::AdamWUpdate,
+    passes::{Lowering, StepGraph},
+};
+
+/// What a program is for, its batch size, and the images that it takes itself, if it does.
+pub(super) type Key = (Task, usize, Option<Part>);
+
+/// The memory that programs share.
+pub(super) struct Memory<M> {
+    pub store: M,
+    /// Empty unless activations are bfloat16.
+    pub shadow: M,
+    pub state: M,
+    pub arena: M,
+    pub arena_bytes: usize,
+}
+
+/// The CUDA backend's [`Engine`], on the driver's device or an emulated one.
+pub struct CudaEngine<D: Device> {
+    lowering: Box<Lowering>,
+    pub(super) options: EngineOptions,
+    pub(super) rule: AdamWUpdate,
+    /// Initial values, and names; the device has the state.
+    store: Store,
+    layout: Layout,
+    pub(super) planner: Planner,
+    pub(super) device: D,
+    pub(super) memory: Memory<D::Memory>,
+    pub(super) programs: FxHashMap<Key, Program>,
+    prepared: FxHashMap<Key, D::Prepared>,
+    pub(super) kept: FxHashMap<Part, Kept<D>>,
+    pub(super) last: Option<Key>,
+    logits: Vec<f32>,
+    profile: Option<Vec<OperatorTime>>,
+}
+
+impl<D: Device> CudaEngine<D> {
+    /// Puts the initial parameters on the device; programs are compiled when they are first needed.
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn new(lowering: Box<Lowering>, options: EngineOptions, mut device: D) -> Result<Self, BackendError> {
+        let mut builder = crate::graph::Builder::new();
+        let network = lowering(&mut builder, 1);
+        let layout = Layout::new(&builder, &network);
+        layout.check()?;
+        let store = Store::new(builder.parameters, options.seed)?;
+        let groups = size_of::<f32>() * layout.len();
+        let table = layout.table(0, 0);
+        let with_shadow = options.precision.element() == Element::Bf16;
+        let mut memory = Memory {
+            store: device.allocate(4 * groups, "parameters, moments and gradients")?,
+            shadow: device.allocate(if with_shadow { groups / 2 } else { 0 }, "parameters as bfloat16")?,
+            state: device.allocate(state::TABLE.offset + size_of_val(&table[..]), "the state of a step")?,
+            arena: device.allocate(0, "activations")?,
+            arena_bytes: 0,
+        };
+        let shadow = if with_shadow { device.address(&memory.shadow) } else { 0 };
+        let table = layout.table(device.address(&memory.store), shadow);
+        device.write(&mut memory.state, state::TABLE.offset, bytemuck::cast_slice(&table))?;
+        let mut engine = Self {
+            lowering,
+            options,
+            rule: options.optimizer.rule(),
+            store,
+            layout,
+            planner: plan::pack,
+            device,
+            memory,
+            programs: FxHashMap::default(),
+            prepared: FxHashMap::default(),
+            kept: FxHashMap::default(),
+            last: None,
+            logits: Vec::new(),
+            profile: None,
+        };
+        engine.upload()?;
+        Ok(engine)
+    }
+
+    /// Puts the host's copy of the state on the device.
+    fn upload(&mut self) -> Result<(), BackendError> {
+        let packed = self.layout.pack(&self.store);
+        self.device.write(&mut self.memory.store, 0, bytemuck::cast_slice(&packed))?;
+        if self.options.precision.element() == Element::Bf16 {
+            let launch = adamw::shadow(self.layout.table(0, 0).len(), state::TABLE);
+            self.run_once("shadow", launch, None)?;
+        }
+        Ok(())
+    }
+
+    /// Runs one launch outside any program.
+    pub(super) fn run_once(
+        &mut self,
+        name: &str,
+        launch: Launch<Place>,
+        part: Option<Part>,
+    ) -> Result<(), BackendError> {
+        let prepared = self.device.prepare(vec![self.placed(&Call::alone(name, launch), part)])?;
+        self.device.launch(&prepared)?;
+        self.device.synchronize()
+    }
+
+    /// Forgets the programs on the images of a part.
+    pub(super) fn forget(&mut self, part: Part) {
+        self.programs.retain(|key, _| key.2 != Some(part));
+        self.prepared.retain(|key, _| key.2 != Some(part));
+        self.last = None;
+    }
+
+    /// A call on the addresses of this engine's memory.
+    pub(super) fn placed(&self, call: &Call<Place>, part: Option<Part>) -> Call<u64> {
+        let address = |memory: &D::Memory| self.device.address(memory);
+        let data = part.and_then(|part| self.kept.get(&part)).map_or(0, |kept| address(&kept.memory));
+        let [store, shadow, state, arena] =
+            [&self.memory.store, &self.memory.shadow, &self.memory.state, &self.memory.arena].map(address);
+        call.map(&|Place { base, offset }| {
+            offset as u64
+                + match base {
+                    Base::Store => store,
+                    Base::Shadow => shadow,
+                    Base::State => state,
+                    Base::Arena => arena,
+                    Base::Data => data,
+                }
+        })
+    }
+
+    /// Compiles and prepares a program unless that is done.
+    pub(super) fn prepare(&mut self, key: Key) -> Result<(), BackendError> {
+        let (task, batch, part) = key;
+        if !self.programs.contains_key(&key) {
+            let graph = StepGraph::build(&self.lowering, batch, task.purpose(self.rule))
+                .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+            let mut program =
+                compile(&graph, &self.layout, batch, self.options.precision, self.options.seed, self.planner)
+                    .map_err(|name| BackendError::Other(format!("the cuda backend has no kernel for `{name}`")))?;
+            if let Some(kept) = part.and_then(|part| self.kept.get(&part)) {
+                kept.surround(&mut program, &self.rule);
+            }
+            self.programs.insert(key, program);
+        }
+        let needed = self.programs[&key].arena_bytes;
+        if needed > self.memory.arena_bytes {
+            // The old one goes first: there may not be room for both.
+            self.prepared.clear();
+            (self.memory.arena, self.memory.arena_bytes) = (self.device.allocate(0, "activations")?, 0);
+            self.memory.arena = self.device.allocate(needed, "activations")?;
+            self.memory.arena_bytes = needed;
+        }
+        if !self.prepared.contains_key(&key) {
+            let calls = self.calls(key);
+            let prepared = self.device.prepare(calls)?;
+            self.prepared.insert(key, prepared);
+        }
+        Ok(())
+    }
+
+    fn calls(&self, key: Key) -> Vec<Call<u64>> {
+        self.programs[&key].calls.iter().map(|call| self.placed(call, key.2)).collect()
+    }
+
+    /// Starts a prepared program, or, while profiling, runs it call by call.
+    pub(super) fn launch(&mut self, key: Key) -> Result<(), BackendError> {
+        self.last = Some(key);
+        if self.profile.is_none() {
+            return self.device.launch(&self.prepared[&key]);
+        }
+        let times = self.device.time(self.calls(key))?;
+        let profile = self.profile.get_or_insert_default();
+        for (call, time) in self.programs[&key].calls.iter().zip(times) {
+            let flops = call.cost.flops;
+            match profile.iter_mut().find(|known| known.operator == call.name) {
+                Some(known) => {
+                    known.calls += 1;
+                    known.time += time;
+                    known.flops += flops;
+                }
+                None => profile.push(OperatorTime { operator: call.name.clone(), calls: 1, time, flops }),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_state(&mut self, place: Place, bytes: &[u8]) -> Result<(), BackendError> {
+        self.device.write(&mut self.memory.state, place.offset, bytes)
+    }
+
+    /// Runs a program on a batch of the caller's.
+    fn run(&mut self, task: Task, batch: &Batch, at: &Step) -> Result<f32, BackendError> {
+        let size = batch.labels.len();
+        if size == 0 || !batch.images.len().is_multiple_of(size) {
+            return Err(BackendError::Other(format!("{} pixels do not divide into {size} images", batch.images.len())));
+        }
+        let key = (task, size, None);
+        self.prepare(key)?;
+        let program = &self.programs[&key];
+        let (images, labels) = (program.images, program.labels);
+        if images.elements != batch.images.len() {
+            let (given, wanted) = (batch.images.len(), images.elements);
+            return Err(BackendError::Other(format!("`images` has {given} values, not {wanted}")));
+        }
+        let bytes = encode(batch.images, images.element);
+        self.device.write(&mut self.memory.arena, images.place.offset, &bytes)?;
+        self.device.write(&mut self.memory.arena, labels.offset, bytemuck::cast_slice(batch.labels))?;
+        let state = step::State::new(at.iteration as u32, at.epoch, at.step, 0, at.learning_rate, &self.rule);
+        self.write_state(state::STEP, bytemuck::bytes_of(&state))?;
+        self.clear_metrics()?;
+        self.launch(key)?;
+        let sums = self.metrics(&|_| (at.epoch, at.step))?;
+        self.read_logits(key)?;
+        Ok((sums.loss / size as f64) as f32)
+    }
+
+    fn read_logits(&mut self, key: Key) -> Result<(), BackendError> {
+        let logits = self.programs[&key].logits;
+        let mut bytes = vec![0; logits.elements * logits.element.size()];
+        self.device.read(&self.memory.arena, logits.place.offset, &mut bytes)?;
+        self.logits = decode(&bytes, logits.element);
+        Ok(())
+    }
+
+    fn read_store(&self, groups: std::ops::Range<usize>) -> Result<Vec<f32>, BackendError> {
+        let len = self.layout.len();
+        let mut values = vec![0.0_f32; groups.len() * len];
+        let offset = size_of::<f32>() * groups.start * len;
+        self.device.read(&self.memory.store, offset, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+}
+
+/// Floats as a device stores them.
+pub(super) fn encode(values: &[f32], element: Element) -> Vec<u8> {
+    match element {
+        Element::F32 => bytemuck::cast_slice(values).to_vec(),
+        Element::Bf16 => values.iter().flat_map(|&value| half::bf16::from_f32(value).to_le_bytes()).collect(),
+    }
+}
+
+fn decode(bytes: &[u8], element: Element) -> Vec<f32> {
+    match element {
+        Element::F32 => bytemuck::pod_collect_to_vec(bytes),
+        Element::Bf16 => {
+            bytes.as_chunks::<2>().0.iter().map(|&bits| half::bf16::from_le_bytes(bits).to_f32()).collect()
+        }
+    }
+}
+
+impl<D: Device> Engine for CudaEngine<D> {
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<f32, BackendError> {
+        self.run(Task::Train, batch, step)
+    }
+
+    fn evaluate(&mut self, batch: &Batch) -> Result<f32, BackendError> {
+        self.run(Task::Evaluate, batch, &Step::STILL)
+    }
+
+    fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    fn state(&self) -> Result<Vec<StateTensor>, BackendError> {
+        Ok(self.layout.state(&self.read_store(0..3)?, &self.store))
+    }
+
+    fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {
+        let values = self.read_store(0..3)?;
+        self.layout.unpack(&values, &mut self.store);
+        self.store.load(tensors)?;
+        self.upload()
+    }
+
+    fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError> {
+        self.run(Task::Differentiate, batch, &Step::STILL)?;
+        Ok(self.layout.gradients(&self.read_store(3..4)?, &self.store))
+    }
+
+    fn keep_images(&mut self, part: Part, images: &ImageSet) -> Result<bool, BackendError> {
+        Ok(self.keep(part, images))
+    }
+
+    fn train_kept(&mut self, from: &Step, steps: u32) -> Result<Sums, BackendError> {
+        self.train_on_kept(from, steps)
+    }
+
+    fn evaluate_kept(&mut self, part: Part) -> Result<Sums, BackendError> {
+        self.evaluate_on_kept(part)
+    }
+
+    fn repeat(&mut self, batch: &Batch, step: &Step, train: bool) -> Result<(), BackendError> {
+        let key = (if train { Task::Train } else { Task::Evaluate }, batch.labels.len(), None);
+        // What the step reads is still there if it was the last.
+        if self.last != Some(key) {
+            return self.run(key.0, batch, step).map(|_| ());
+        }
+        self.launch(key)?;
+        self.device.synchronize()
+    }
+
+    fn matmul_peak(&mut self) -> Result<Option<f64>, BackendError> {
+        peak::matmul_peak(&mut self.device, self.options.precision).map(Some)
+    }
+
+    fn device_bytes(&self) -> Option<u64> {
+        let groups = size_of::<f32>() * self.layout.len();
+        let shadow = if self.options.precision.element() == Element::Bf16 { groups / 2 } else { 0 };
+        let kept: usize = self.kept.values().map(|kept| kept.bytes).sum();
+        Some((4 * groups + shadow + self.memory.arena_bytes + kept) as u64)
+    }
+
+    fn set_profiling(&mut self, on: bool) {
+        self.profile = on.then(Vec::new);
+    }
+
+    fn profile(&self) -> Vec<OperatorTime> {
+        let mut times = self.profile.clone().unwrap_or_default();
+        times.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.operator.cmp(&b.operator)));
+        times
+    }
+}

@@ -1,0 +1,168 @@
+//! A compiled program as text: what runs in which order, and where its tensors are.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::{
+    compile::compile,
+    gemm::{Epilogue, Gemm, Matrix},
+    launch::{Arg, Launch, Precision},
+    layout::Layout,
+    program::{Base, Call, Place, Program, Work},
+};
+use crate::{
+    backend::plan,
+    graph::Builder,
+    passes::{Lowering, StepGraph},
+};
+
+/// A program as a list of calls.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProgramListing {
+    pub batch: usize,
+    pub precision: String,
+    /// Parameters, moments and gradients.
+    pub store_bytes: usize,
+    /// Activations, their gradients and scratch of a step.
+    pub arena_bytes: usize,
+    /// Of all calls, see [`CallListing`].
+    pub bytes: u64,
+    pub flops: u64,
+    pub calls: Vec<CallListing>,
+}
+
+/// A call.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CallListing {
+    /// The operators that it does the work of.
+    pub operator: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<String>,
+    /// `SOURCE.ENTRY`, or `gemm`.
+    pub kernel: String,
+    /// Blocks and threads of a launch; `m x n x k` of a product.
+    pub extent: String,
+    /// `MEMORY[BYTE]` and numbers, as the kernel takes them.
+    pub arguments: Vec<String>,
+    /// `MEMORY[BYTE; ELEMENTS ELEMENT]`
+    pub outputs: Vec<String>,
+    /// Of all tensors that it reads and writes, each once.
+    pub bytes: u64,
+    /// Of matrix products, a multiply-add counting two.
+    pub flops: u64,
+}
+
+/// The listing of a graph's program; needs no device. The lowering is the one that the graph was built by.
+///
+/// # Errors
+/// The name of an operator that has no kernel.
+pub fn listing(
+    graph: &StepGraph,
+    lowering: &Lowering,
+    batch: usize,
+    precision: Precision,
+) -> Result<ProgramListing, String> {
+    let mut builder = Builder::new();
+    let network = lowering(&mut builder, 1);
+    let layout = Layout::new(&builder, &network);
+    let program = compile(graph, &layout, batch, precision, 0, plan::pack)?;
+    Ok(of(&program, precision, 4 * size_of::<f32>() * layout.len()))
+}
+
+fn of(program: &Program, precision: Precision, store_bytes: usize) -> ProgramListing {
+    ProgramListing {
+        batch: program.batch,
+        precision: format!("{precision:?}").to_lowercase(),
+        store_bytes,
+        arena_bytes: program.arena_bytes,
+        bytes: program.calls.iter().map(|call| call.cost.bytes).sum(),
+        flops: program.calls.iter().map(|call| call.cost.flops).sum(),
+        calls: program.calls.iter().map(call).collect(),
+    }
+}
+
+fn call(call: &Call<Place>) -> CallListing {
+    let (kernel, extent, arguments) = match &call.work {
+        Work::Launch(launch) => of_launch(launch),
+        Work::Gemm(gemm, _) => of_gemm(gemm),
+    };
+    let output = |output: &super::program::Output<Place>| {
+        let place = place(output.place);
+        format!("{}; {} {}]", place.trim_end_matches(']'), output.elements, output.element.name())
+    };
+    CallListing {
+        operator: call.name.clone(),
+        parameters: call.parameters.clone(),
+        kernel,
+        extent,
+        arguments,
+        outputs: call.outputs.iter().map(output).collect(),
+        bytes: call.cost.bytes,
+        flops: call.cost.flops,
+    }
+}
+
+fn of_launch(launch: &Launch<Place>) -> (String, String, Vec<String>) {
+    let [grid, block] = [launch.grid, launch.block].map(|size| {
+        let used = size.iter().rposition(|&extent| extent != 1).map_or(1, |last| last + 1);
+        size[..used].iter().map(u32::to_string).collect::<Vec<_>>().join("x")
+    });
+    let shared = if launch.shared_bytes > 0 { format!(", {} bytes", launch.shared_bytes) } else { String::new() };
+    let argument = |arg: &Arg<Place>| match arg {
+        Arg::Pointer(at) => place(*at),
+        Arg::Null => "null".to_owned(),
+        Arg::I32(value) => value.to_string(),
+        Arg::U32(value) => value.to_string(),
+        Arg::U64(value) => value.to_string(),
+        Arg::F32(value) => format!("{value:?}"),
+    };
+    let kernel = format!("{}.{}", launch.source.name, launch.entry);
+    (kernel, format!("{grid} of {block}{shared}"), launch.args.iter().map(argument).collect())
+}
+
+fn of_gemm(gemm: &Gemm<Place>) -> (String, String, Vec<String>) {
+    let matrix = |matrix: &Matrix<Place>| {
+        let transposed = if matrix.transposed { "'" } else { "" };
+        format!("{}{transposed} by {} {}", place(matrix.place), matrix.stride, matrix.element.name())
+    };
+    let mut arguments = vec![matrix(&gemm.a), matrix(&gemm.b)];
+    match gemm.epilogue {
+        Epilogue::None => {}
+        Epilogue::Bias(bias) => arguments.push(format!("bias {}", place(bias))),
+        Epilogue::RowSum(sum) => arguments.push(format!("row sum to {}", place(sum))),
+    }
+    ("gemm".to_owned(), format!("{} x {} x {}", gemm.m, gemm.n, gemm.k), arguments)
+}
+
+fn place(place: Place) -> String {
+    let base = match place.base {
+        Base::Store => "store",
+        Base::Shadow => "shadow",
+        Base::Arena => "arena",
+        Base::State => "state",
+        Base::Data => "data",
+    };
+    format!("{base}[{}]", place.offset)
+}
+
+impl ProgramListing {
+    /// One call a line: `OUTPUTS = KERNEL(ARGUMENTS) EXTENT {OPERATOR} PARAMETERS`.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let Self { batch, precision, store_bytes, arena_bytes, bytes, flops, calls } = self;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            out,
+            "program batch {batch}, {precision}: {} calls that move {bytes} bytes and do {flops} operations of products; \
+             store {store_bytes} bytes, arena {arena_bytes} bytes",
+            calls.len()
+        );
+        for CallListing { operator, parameters, kernel, extent, arguments, outputs, .. } in calls {
+            let parameters: String = parameters.iter().map(|name| format!(" \"{name}\"")).collect();
+            let outputs = if outputs.is_empty() { String::new() } else { format!("{} = ", outputs.join(", ")) };
+            let _ = writeln!(out, "{outputs}{kernel}({}) {extent} {{{operator}}}{parameters}", arguments.join(", "));
+        }
+        out
+    }
+}

@@ -1,0 +1,26 @@
+//! The CUDA backend: a training graph becomes one [`Program`](program::Program), a static list of kernel
+//! launches and matrix products over planned memory, captured once and run by one launch a step.
+
+mod compile;
+pub mod device;
+pub mod driver;
+#[cfg(test)]
+mod emulated;
+#[cfg(test)]
+pub mod emulator;
+mod engine;
+pub mod gemm;
+mod images;
+pub mod kernels;
+pub mod launch;
+mod layout;
+mod listing;
+mod metrics;
+mod peak;
+pub mod program;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use engine::CudaEngine;
+pub use listing::{CallListing, ProgramListing, listing};

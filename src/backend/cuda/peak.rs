@@ -1,0 +1,50 @@
+//! The speed of large matrix products, to which a step's is compared.
+
+use std::time::Instant;
+
+use super::{
+    device::Device,
+    engine::encode,
+    gemm::{Epilogue, Gemm, Matrix},
+    launch::Precision,
+    program::{Call, Cost, Work},
+};
+use crate::{backend::BackendError, graph::Initializer};
+
+/// Rows and columns.
+const SIZE: usize = 8192;
+/// Products that are timed together, after one that is not.
+const PRODUCTS: usize = 10;
+
+/// Operations a second of square products, a multiply-add counting two.
+pub fn matmul_peak<D: Device>(device: &mut D, precision: Precision) -> Result<f64, BackendError> {
+    let element = precision.element();
+    let mut memory = device.allocate(3 * SIZE * SIZE * element.size(), "matrices to measure the peak with")?;
+    // Zeros would take less power, and run faster than any real product.
+    let mut values = vec![0.0; SIZE * SIZE];
+    Initializer::Uniform { limit: 1.0 }.fill(1, 0, &mut values);
+    let bytes = encode(&values, element);
+    for index in 0..2 {
+        device.write(&mut memory, index * bytes.len(), &bytes)?;
+    }
+    let address = device.address(&memory);
+    let matrix = |index: usize| Matrix {
+        place: address + (index * SIZE * SIZE * element.size()) as u64,
+        element,
+        stride: SIZE,
+        transposed: false,
+    };
+    let (a, b, d) = (matrix(0), matrix(1), matrix(2));
+    let gemm = Gemm { m: SIZE, n: SIZE, k: SIZE, a, b, d, epilogue: Epilogue::None, precision };
+    let flops = gemm.flops();
+    let work = Work::Gemm(gemm, Vec::new());
+    let cost = Cost { bytes: 0, flops };
+    let call = Call { name: "peak".to_owned(), parameters: Vec::new(), work, outputs: Vec::new(), cost };
+    let prepared = device.prepare(vec![call; PRODUCTS])?;
+    device.launch(&prepared)?;
+    device.synchronize()?;
+    let start = Instant::now();
+    device.launch(&prepared)?;
+    device.synchronize()?;
+    Ok((PRODUCTS as u64 * flops) as f64 / start.elapsed().as_secs_f64())
+}

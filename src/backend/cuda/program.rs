@@ -1,0 +1,119 @@
+//! What the device runs: a static list of calls over planned memory.
+
+use super::{
+    gemm::Gemm,
+    launch::{Element, Launch},
+};
+
+/// Which memory a place is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Base {
+    /// float32 parameters, first moments, second moments, gradients: kept across programs.
+    Store,
+    /// The parameters again as bfloat16, which matrix products read.
+    Shadow,
+    /// Activations and what a step needs besides, planned per program.
+    Arena,
+    /// What changes from step to step: position, rates, sums of metrics.
+    State,
+    /// The images and labels of a split, and the tables that make batches of them.
+    Data,
+}
+
+/// A place in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub base: Base,
+    /// In bytes.
+    pub offset: usize,
+}
+
+impl Place {
+    /// `bytes` further on.
+    #[must_use]
+    pub fn plus(self, bytes: usize) -> Self {
+        Self { offset: self.offset + bytes, ..self }
+    }
+}
+
+/// One thing the device does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work<P> {
+    Launch(Launch<P>),
+    /// A matrix product. The launches do its epilogue's work where the library has no such product.
+    Gemm(Gemm<P>, Vec<Launch<P>>),
+}
+
+/// A call of a program: what it does, and for which operator.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call<P> {
+    /// Of the operator, or of the operators that were fused: `layer_norm+add`.
+    pub name: String,
+    /// Parameters that the operator reads.
+    pub parameters: Vec<String>,
+    pub work: Work<P>,
+    /// Tensors that it writes.
+    pub outputs: Vec<Output<P>>,
+    pub cost: Cost,
+}
+
+/// What a call cannot do without: of which a device's bandwidth and peak make the least time it can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cost {
+    /// Bytes of all tensors that it reads and writes, each once.
+    pub bytes: u64,
+    /// Operations of matrix products, attention's included; a multiply-add counts two.
+    pub flops: u64,
+}
+
+/// A tensor that a call writes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Output<P> {
+    pub place: P,
+    pub elements: usize,
+    pub element: Element,
+}
+
+impl<P: Copy> Call<P> {
+    /// A launch outside any graph.
+    pub fn alone(name: &str, launch: Launch<P>) -> Self {
+        let work = Work::Launch(launch);
+        Self { name: name.to_owned(), parameters: Vec::new(), work, outputs: Vec::new(), cost: Cost::default() }
+    }
+
+    /// The same call on memory named otherwise.
+    pub fn map<Q: Copy>(&self, place: &dyn Fn(P) -> Q) -> Call<Q>
+    where
+        P: Clone,
+    {
+        let work = match self.work.clone() {
+            Work::Launch(launch) => Work::Launch(launch.map(place)),
+            Work::Gemm(gemm, plain) => {
+                Work::Gemm(gemm.map(place), plain.into_iter().map(|launch| launch.map(place)).collect())
+            }
+        };
+        let outputs = self.outputs.iter().map(|output| Output {
+            place: place(output.place),
+            elements: output.elements,
+            element: output.element,
+        });
+        let outputs = outputs.collect();
+        Call { name: self.name.clone(), parameters: self.parameters.clone(), work, outputs, cost: self.cost }
+    }
+}
+
+/// A compiled graph for one batch size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Program {
+    pub batch: usize,
+    pub calls: Vec<Call<Place>>,
+    /// The call after which the loss is known.
+    pub loss_known: usize,
+    /// float32 `[1]`.
+    pub loss: Place,
+    pub logits: Output<Place>,
+    /// Where the batch is put: images `[batch, ..]` as activations, labels `[batch]`.
+    pub images: Output<Place>,
+    pub labels: Place,
+    pub arena_bytes: usize,
+}

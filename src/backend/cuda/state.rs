@@ -1,0 +1,18 @@
+//! What lies in [`Base::State`]: the position in the training, the sums of metrics, and the table of the update.
+
+use super::program::{Base, Place};
+
+const fn at(offset: usize) -> Place {
+    Place { base: Base::State, offset }
+}
+
+/// [`step::State`](super::kernels::step::State).
+pub const STEP: Place = at(0);
+/// [`cross_entropy::Metrics`](super::kernels::cross_entropy::Metrics).
+pub const METRICS: Place = at(256);
+/// u32: not zero once a loss was not finite, after which no step changes anything.
+pub const STOP: Place = at(512);
+/// float32: the mean loss of the last batch.
+pub const LOSS: Place = at(1024);
+/// The chunks of [`adamw`](super::kernels::adamw), to the end.
+pub const TABLE: Place = at(1280);

@@ -1,0 +1,348 @@
+//! Whole programs on the emulated device: the very kernels and the very plan, against Keras' fixtures and the CPU
+//! backend.
+
+#[path = "../../../tests/support/keras.rs"]
+#[allow(dead_code)]
+mod keras;
+#[path = "../../../tests/support/operators.rs"]
+mod operators;
+
+use std::collections::BTreeMap;
+
+use super::{CudaEngine, device::Device, emulated::Emulated, launch::Precision};
+use crate::{
+    backend::{
+        AdamW, Backend, Batch, Engine, EngineOptions, Step,
+        plan::{self, Lifetime},
+    },
+    data::{Augmentation, Pipeline, Split, Statistics},
+    dsl::Source,
+    model::{Architecture, ImageSpec, elaborate},
+    train::{Fit, Interrupt, Kind, Observer, Schedule, history, metrics::Means},
+};
+
+const MODEL: &str = "model small(dim = 12) {
+    patches(3)
+    patch_encoder(dim)
+    repeat transformer_block(2, key_dim = 5, units = [dim * 2, dim], dropout = 0.1) ×2
+    layer_norm
+    flatten
+    dropout(0.3)
+    mlp([17], dropout = 0.2)
+    dense(num_classes)
+}";
+
+fn options(precision: Precision) -> EngineOptions {
+    EngineOptions { optimizer: AdamW::default(), seed: 3, threads: 2, precision }
+}
+
+fn engine<D: Device>(architecture: Architecture, precision: Precision, device: D) -> CudaEngine<D> {
+    let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+    CudaEngine::new(lowering, options(precision), device).unwrap()
+}
+
+fn small() -> Architecture {
+    let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
+    elaborate(&Source::new("small", MODEL), &BTreeMap::new(), &spec).unwrap()
+}
+
+fn on_cpu(architecture: Architecture) -> Box<dyn Engine> {
+    let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+    Backend::Cpu.engine(lowering, options(Precision::F32)).unwrap()
+}
+
+/// Distance of two tensors relative to the second's norm.
+fn distance(actual: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(actual.len(), expected.len());
+    let difference: f32 = actual.iter().zip(expected).map(|(a, b)| (a - b) * (a - b)).sum();
+    let norm: f32 = expected.iter().map(|value| value * value).sum();
+    (difference.sqrt() - 1e-6).max(0.0) / norm.sqrt().max(1e-6)
+}
+
+/// Keras' fixtures.
+fn keras_fixtures<D: Device + 'static>(device: impl Fn() -> D) {
+    for path in keras::fixtures() {
+        keras::check(&path, |architecture| Box::new(engine(architecture, Precision::F32, device())));
+    }
+}
+
+/// Steps with dropout, and gradients, as of the CPU backend.
+fn trains_as_the_cpu_backend_does<D: Device>(device: impl Fn() -> D) {
+    let mut cpu = on_cpu(small());
+    let mut cuda = engine(small(), Precision::F32, device());
+    assert_eq!(cuda.state().unwrap(), cpu.state().unwrap());
+    let labels = [0, 4, 2, 2, 1, 3, 0];
+    let images: Vec<f32> = (0..labels.len() * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    for (iteration, count) in [7, 3, 7].into_iter().enumerate() {
+        let batch = Batch { images: &images[..count * 108], labels: &labels[..count] };
+        let step = Step { epoch: 0, step: iteration as u32, iteration: iteration as u64, learning_rate: 1e-3 };
+        let (ours, theirs) = (cuda.train_step(&batch, &step).unwrap(), cpu.train_step(&batch, &step).unwrap());
+        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "step {iteration}: {ours} {theirs}");
+        assert!(distance(cuda.logits(), cpu.logits()) < 1e-4, "logits of step {iteration}");
+    }
+    for (ours, theirs) in cuda.state().unwrap().iter().zip(cpu.state().unwrap()) {
+        assert_eq!(ours.name, theirs.name);
+        // A key bias has a gradient of exactly zero in theory: Adam turns rounding into steps.
+        if !ours.name.ends_with("key/bias") {
+            assert!(distance(&ours.data, &theirs.data) < 1e-3, "{}", ours.name);
+        }
+    }
+    let batch = Batch { images: &images, labels: &labels };
+    for (ours, theirs) in cuda.gradients(&batch).unwrap().iter().zip(cpu.gradients(&batch).unwrap()) {
+        assert!(distance(&ours.data, &theirs.data) < 2e-3, "gradient of {}", ours.name);
+    }
+}
+
+/// Every operator as of the CPU backend, on odd shapes.
+fn every_operator<D: Device>(device: impl Fn() -> D, shapes: &[(usize, [usize; 2])]) {
+    for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::Bf16, 2e-2)] {
+        for (name, apply) in operators::OPERATORS {
+            for &(size, sizes) in shapes {
+                let what = format!("{name}, {precision:?}, batch {size}, {sizes:?}");
+                let lowering =
+                    || Box::new(move |builder: &mut _, batch| operators::network(builder, batch, sizes, apply));
+                let mut cpu = Backend::Cpu.engine(lowering(), options(Precision::F32)).unwrap();
+                let mut cuda = CudaEngine::new(lowering(), options(precision), device()).unwrap();
+                let (images, labels) = operators::batch(size, sizes);
+                let batch = Batch { images: &images, labels: &labels };
+                let (ours, theirs) = (cuda.evaluate(&batch).unwrap(), cpu.evaluate(&batch).unwrap());
+                assert!((ours - theirs).abs() <= tolerance * (1.0 + theirs.abs()), "{what}: {ours} {theirs}");
+                assert!(distance(cuda.logits(), cpu.logits()) < tolerance, "{what}: logits");
+                // Sums over few rows cancel, and what was rounded before them does not.
+                operators::compare_gradients(&what, &mut cuda, cpu.as_mut(), &batch, 3.0 * tolerance);
+            }
+        }
+    }
+}
+
+/// Epilogues by the product and by the launches that replace them come to the same.
+#[test]
+fn products_without_epilogues_give_the_same_training() {
+    let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1] };
+    let run = |plain| {
+        let mut engine = engine(small(), Precision::F32, Emulated { plain, ..Emulated::default() });
+        let step = Step { epoch: 0, step: 0, iteration: 0, learning_rate: 1e-3 };
+        let loss = engine.train_step(&batch, &step).unwrap();
+        (loss, engine.gradients(&batch).unwrap())
+    };
+    let ((fused, fused_gradients), (plain, plain_gradients)) = (run(false), run(true));
+    assert!((fused - plain).abs() < 1e-5 * plain, "{fused} {plain}");
+    for (fused, plain) in fused_gradients.iter().zip(&plain_gradients) {
+        assert!(distance(&fused.data, &plain.data) < 1e-4, "{}", fused.name);
+    }
+}
+
+/// The same seed gives the same bits, and a state that is loaded goes on as the one that was saved.
+fn training_is_deterministic<D: Device>(device: impl Fn() -> D) {
+    let images: Vec<f32> = (0..4 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2] };
+    let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-3 };
+    let new = || engine(small(), Precision::Bf16, device());
+    let (mut whole, mut first, mut second) = (new(), new(), new());
+    for iteration in 0..3 {
+        whole.train_step(&batch, &step(iteration)).unwrap();
+    }
+    first.train_step(&batch, &step(0)).unwrap();
+    second.load_state(&first.state().unwrap()).unwrap();
+    for iteration in 1..3 {
+        second.train_step(&batch, &step(iteration)).unwrap();
+    }
+    assert_eq!(whole.state().unwrap(), second.state().unwrap());
+    let unknown = crate::backend::StateTensor { name: "nothing".into(), shape: vec![1], data: vec![0.0] };
+    assert!(second.load_state(&[unknown]).is_err());
+}
+
+/// A loss that is not finite names the first operator, and spoils nothing.
+fn not_finite<D: Device>(device: impl Fn() -> D) {
+    let mut engine = engine(small(), Precision::F32, device());
+    let mut state = engine.state().unwrap();
+    let name = "transformer_block1/mlp/dense1/kernel";
+    state.iter_mut().find(|tensor| tensor.name == name).unwrap().data[3] = f32::INFINITY;
+    engine.load_state(&state).unwrap();
+    let step = Step { epoch: 2, step: 5, iteration: 50, learning_rate: 1e-3 };
+    let error = engine.train_step(&Batch { images: &[0.5; 2 * 108], labels: &[0, 1] }, &step).unwrap_err().to_string();
+    let expected =
+        format!("epoch 2, step 5: first non-finite values in dense of {name}, transformer_block1/mlp/dense1/bias");
+    assert!(error.ends_with(&expected), "{error}");
+    assert_eq!(engine.state().unwrap(), state);
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_an_error() {
+    let mut engine = engine(small(), Precision::F32, Emulated::default());
+    for (images, labels) in [(&[0.0; 108][..], &[][..]), (&[0.0; 107], &[0]), (&[0.0; 107], &[0, 1])] {
+        assert!(engine.evaluate(&Batch { images, labels }).is_err());
+    }
+    assert!(engine.train_kept(&Step::STILL, 1).is_err());
+}
+
+/// Tensors that live at the same time never overlap: a plan in which none shares memory gives the same bits.
+#[test]
+fn the_plan_keeps_living_tensors_apart() {
+    let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1] };
+    let run = |planner: super::compile::Planner| {
+        let mut engine = engine(small(), Precision::Bf16, Emulated::default());
+        engine.planner = planner;
+        let step = Step { epoch: 0, step: 0, iteration: 0, learning_rate: 1e-3 };
+        let loss = engine.train_step(&batch, &step).unwrap();
+        (loss, engine.logits().to_vec(), engine.state().unwrap(), engine.memory.arena_bytes)
+    };
+    let apart = |buffers: &[Lifetime]| {
+        let forever: Vec<Lifetime> =
+            buffers.iter().map(|buffer| Lifetime { first: 0, last: usize::MAX, ..*buffer }).collect();
+        plan::pack(&forever)
+    };
+    let (planned, apart) = (run(plan::pack), run(apart));
+    assert_eq!((planned.0, &planned.1, &planned.2), (apart.0, &apart.1, &apart.2));
+    assert!(4 * planned.3 < 3 * apart.3, "{} of {} bytes", planned.3, apart.3);
+}
+
+const AUGMENTATION: Augmentation = Augmentation { flip: true, rotation: 0.05, zoom: 0.2 };
+
+fn split(count: usize, seed: u32) -> Split {
+    let pixels = (0..count * 6 * 4 * 2).map(|index| ((index as u32 * 37 + seed * 11) % 251) as u8).collect();
+    Split::new(pixels, (0..count as u32).map(|index| (index + seed) % 5).collect())
+}
+
+/// Epochs on images that the device keeps: the order, the augmentation and the masks are those of the CPU backend,
+/// whose loop makes the batches.
+fn trains_on_kept_images<D: Device>(device: impl Fn() -> D) {
+    let (train, validation) = (split(11, 1), split(5, 2));
+    let statistics = Statistics::of(&train, 2).unwrap();
+    let pipeline = Pipeline::new(&statistics, (6, 4), 2, (9, 6));
+    let fit = |folder: &std::path::Path, engine: &mut dyn Engine| {
+        let fit = Fit {
+            train: &train,
+            validation: &validation,
+            test: &validation,
+            pipeline: &pipeline,
+            augmentation: AUGMENTATION,
+            workers: 1,
+            epochs: 3,
+            until: None,
+            batch_size: 4,
+            seed: 9,
+            learning_rate: 2e-3,
+            schedule: Schedule { kind: Kind::Cosine, warmup_epochs: 0.5, final_fraction: 0.1 },
+            folder,
+            interrupt: &Interrupt::default(),
+        };
+        fit.run(engine, &mut Silent).unwrap();
+        (history::read(&fit.history()).unwrap(), engine.state().unwrap())
+    };
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (expected, expected_state) = fit(here.path(), on_cpu(small()).as_mut());
+    let mut cuda = engine(small(), Precision::F32, device());
+    let (actual, actual_state) = fit(there.path(), &mut cuda);
+    assert_eq!(actual.len(), 3);
+    for (actual, expected) in actual.iter().zip(&expected) {
+        assert!((actual.loss - expected.loss).abs() < 1e-4 * expected.loss, "{actual:?} {expected:?}");
+        let (ours, theirs) = (actual.val_loss.unwrap(), expected.val_loss.unwrap());
+        assert!((ours - theirs).abs() < 1e-4 * theirs, "{actual:?} {expected:?}");
+        assert_eq!((actual.accuracy, actual.val_accuracy), (expected.accuracy, expected.val_accuracy));
+        assert_eq!((actual.top_5_accuracy, actual.learning_rate), (expected.top_5_accuracy, expected.learning_rate));
+    }
+    for (ours, theirs) in actual_state.iter().zip(&expected_state) {
+        if !ours.name.ends_with("key/bias") {
+            assert!(distance(&ours.data, &theirs.data) < 2e-3, "{}: {}", ours.name, distance(&ours.data, &theirs.data));
+        }
+    }
+}
+
+/// Watches nothing.
+struct Silent;
+
+impl Observer for Silent {
+    fn start(&mut self, _: &str) {}
+    fn step(&mut self, _: usize, _: usize, _: &Means) {}
+    fn epoch(&mut self, _: &history::Epoch, _: u32) {}
+}
+
+mod on_the_host {
+    //! The checks on the emulated device.
+
+    use super::Emulated;
+
+    #[test]
+    fn keras_fixtures() {
+        super::keras_fixtures(Emulated::default);
+    }
+
+    #[test]
+    fn trains_as_the_cpu_backend_does() {
+        super::trains_as_the_cpu_backend_does(Emulated::default);
+    }
+
+    #[test]
+    fn every_operator() {
+        super::every_operator(Emulated::default, &[(1, [1, 1]), (3, [5, 7])]);
+    }
+
+    #[test]
+    fn training_is_deterministic() {
+        super::training_is_deterministic(Emulated::default);
+    }
+
+    #[test]
+    fn not_finite() {
+        super::not_finite(Emulated::default);
+    }
+
+    #[test]
+    fn trains_on_kept_images() {
+        super::trains_on_kept_images(Emulated::default);
+    }
+
+    #[test]
+    fn takes_batches_where_images_do_not_fit() {
+        super::trains_on_kept_images(|| Emulated { small: true, ..Emulated::default() });
+    }
+}
+
+mod on_a_device {
+    //! The checks on the machine's CUDA device: `scripts/cuda_check.sh` runs them.
+
+    use crate::backend::cuda::driver::Driver;
+
+    fn device() -> Driver {
+        Driver::new().unwrap()
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn keras_fixtures() {
+        super::keras_fixtures(device);
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn trains_as_the_cpu_backend_does() {
+        super::trains_as_the_cpu_backend_does(device);
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn every_operator() {
+        super::every_operator(device, &[(1, [1, 1]), (3, [5, 7]), (19, [17, 33]), (2, [37, 20]), (8, [144, 64])]);
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn training_is_deterministic() {
+        super::training_is_deterministic(device);
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn not_finite() {
+        super::not_finite(device);
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn trains_on_kept_images() {
+        super::trains_on_kept_images(device);
+    }
+}

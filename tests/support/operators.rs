@@ -1,0 +1,90 @@
+//! What tests of a backend's operators share: each operator in a network of its own.
+
+use vitx::{
+    backend::{Batch, Engine},
+    graph::{Builder, Initializer, Network, Value, ops::Activation},
+};
+
+/// Applies an operator to `[batch, tokens, dim]`.
+pub type Apply = fn(&mut Builder, &Value) -> Value;
+
+/// Sums of as many products as a kernel has rows stay near one: a saturated softmax has no gradient.
+fn parameter(builder: &mut Builder, name: &str, shape: &[usize]) -> Value {
+    builder.parameter(name, shape, shape, Initializer::Uniform { limit: 1.5 / (shape[0] as f32).sqrt() })
+}
+
+/// A network of one operator between two layers, so that the gradients of its input and of its own
+/// parameters are those of parameters.
+pub fn network(builder: &mut Builder, batch: usize, [tokens, dim]: [usize; 2], apply: Apply) -> Network {
+    let images = builder.input("images", &[batch, tokens, dim]);
+    let (kernel, bias) = (parameter(builder, "in/kernel", &[dim, dim]), parameter(builder, "in/bias", &[dim]));
+    let x = builder.dense(&images, &kernel, Some(&bias));
+    let y = apply(builder, &x);
+    let width = y.len() / batch;
+    let y = builder.reshape(&y, &[batch, width]);
+    let kernel = parameter(builder, "out/kernel", &[width, 3]);
+    Network { images, logits: builder.dense(&y, &kernel, None) }
+}
+
+/// Every operator that has a kernel.
+pub const OPERATORS: [(&str, Apply); 16] = [
+    ("dense", |b, x| {
+        let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
+        b.dense(x, &kernel, Some(&bias))
+    }),
+    ("dense on the whole batch", |b, x| {
+        let x = b.reshape(x, &[x.shape[0], x.len() / x.shape[0]]);
+        let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 133]), parameter(b, "bias", &[133]));
+        b.dense(&x, &kernel, Some(&bias))
+    }),
+    ("layer_norm", |b, x| {
+        let (gamma, beta) = (parameter(b, "gamma", &[x.last()]), parameter(b, "beta", &[x.last()]));
+        b.layer_norm(x, &gamma, &beta, 1e-3)
+    }),
+    ("attention", |b, x| b.attention(x, x, x, 1, 0.0)),
+    ("attention of other widths", |b, x| {
+        let [q, k, v] = [("q", 6), ("k", 6), ("v", 10)].map(|(name, width)| {
+            let kernel = parameter(b, name, &[x.last(), width]);
+            b.dense(x, &kernel, None)
+        });
+        b.attention(&q, &k, &v, 2, 0.0)
+    }),
+    ("gelu", |b, x| b.activation(x, Activation::Gelu)),
+    ("silu", |b, x| b.activation(x, Activation::Silu)),
+    ("tanh", |b, x| b.activation(x, Activation::Tanh)),
+    ("relu", |b, x| b.activation(x, Activation::Relu)),
+    ("softmax", |b, x| b.softmax(x)),
+    ("add", |b, x| {
+        let position = parameter(b, "position", &x.shape[1..]);
+        let y = b.add(x, &position);
+        b.add(&y, x)
+    }),
+    ("concat and slice", |b, x| {
+        let y = b.concat(&[x, x, x], 1);
+        b.slice(&y, 1, 1, y.shape[1] - 2)
+    }),
+    ("transpose", |b, x| b.transpose(x, &[0, 2, 1])),
+    ("mean", |b, x| b.mean(x, 1)),
+    ("scale", |b, x| b.scale(x, -1.5)),
+    ("expand", |b, x| {
+        let token = parameter(b, "token", &[1, x.last()]);
+        let token = b.expand(&token, x.shape[0]);
+        b.concat(&[&token, x], 1)
+    }),
+];
+
+/// Images and labels for a batch of `[tokens, dim]`.
+pub fn batch(size: usize, [tokens, dim]: [usize; 2]) -> (Vec<f32>, Vec<u32>) {
+    let images = (0..size * tokens * dim).map(|index| (index as f32 * 0.37).sin()).collect();
+    (images, (0..size as u32).map(|index| index % 3).collect())
+}
+
+/// Asserts that two engines give the same gradients, relative to their norm.
+pub fn compare_gradients(what: &str, ours: &mut dyn Engine, theirs: &mut dyn Engine, batch: &Batch, tolerance: f32) {
+    for (ours, theirs) in ours.gradients(batch).unwrap().iter().zip(theirs.gradients(batch).unwrap()) {
+        assert_eq!(ours.name, theirs.name);
+        let norm = theirs.data.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let distance = ours.data.iter().zip(&theirs.data).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
+        assert!(distance <= tolerance * norm + 1e-6, "{what}: {}: {distance} of {norm}", ours.name);
+    }
+}
