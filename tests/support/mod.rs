@@ -20,7 +20,8 @@ pub fn vitx(folder: &Path, arguments: &[&str]) -> Command {
 
 /// A sweep of the embedded digits in the folder `out`.
 pub fn sweep(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = vitx(folder, &["sweep", "digits_vit.yaml", "--output", "out", "--threads", "1"]);
+    let mut command =
+        vitx(folder, &["sweep", "digits_vit.yaml", "--output", "out", "--backend", "cpu", "--threads", "1"]);
     command.args(QUICK).args(arguments);
     command
 }

@@ -183,17 +183,20 @@ impl<'a> Planner<'a> {
         // Parameters and both moments, and a copy of them while they are saved.
         let state = 2 * 3 * architecture.summary().parameters as usize;
         let lowering: Box<Lowering> = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
-        let program = |purpose| -> Result<usize, BackendError> {
+        let program = |purpose| -> Result<(usize, usize), BackendError> {
             let graph = StepGraph::build(&lowering, batch, purpose)
                 .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
             let program = cpu::compile(&graph, batch)
                 .map_err(|name| BackendError::Other(format!("the cpu backend has no kernel for `{name}`")))?;
-            Ok(program.arena_len + self.options.threads() * program.worker_len())
+            Ok((program.arena_len, program.worker_len()))
         };
+        // Training and evaluation take turns in the same memory.
+        let (train, evaluate) = (program(Purpose::Train(rule))?, program(Purpose::Evaluate)?);
+        let programs = train.0.max(evaluate.0) + self.options.threads() * train.1.max(evaluate.1);
         let programs = match self.options.backend {
             // The reference keeps every tensor of the graph: an estimate from below.
-            Backend::Reference => 2 * program(Purpose::Train(rule))?,
-            _ => program(Purpose::Train(rule))?,
+            Backend::Reference => 2 * programs,
+            _ => programs,
         };
         let image = (spec.height * spec.width * spec.channels + size_of::<u32>()) as u64;
         let training = images as u64 * image + ((programs + state + batches) * size_of::<f32>()) as u64;
