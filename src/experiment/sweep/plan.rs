@@ -210,7 +210,7 @@ impl<'a> Planner<'a> {
 }
 
 /// What the program itself, its threads and its libraries take.
-const OWN_BYTES: u64 = 11 << 20;
+const OWN_BYTES: u64 = 13 << 20;
 
 /// Batches that a worker of the loader has in the making or finished.
 const BATCHES_PER_WORKER: usize = 1;
