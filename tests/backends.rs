@@ -14,16 +14,7 @@ use vitx::{
 
 use operators::{OPERATORS, compare_gradients, network};
 
-const MODEL: &str = "model small(dim = 12) {
-    patches(3)
-    patch_encoder(dim)
-    repeat transformer_block(2, key_dim = 5, units = [dim * 2, dim], dropout = 0.1) ×2
-    layer_norm
-    flatten
-    dropout(0.3)
-    mlp([17], dropout = 0.2)
-    dense(num_classes)
-}";
+const MODEL: &str = include_str!("support/small.vitx");
 
 fn engine(backend: Backend) -> Box<dyn Engine> {
     let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };

@@ -21,16 +21,7 @@ use crate::{
     train::{Fit, Interrupt, Kind, Observer, Schedule, history, metrics::Means},
 };
 
-const MODEL: &str = "model small(dim = 12) {
-    patches(3)
-    patch_encoder(dim)
-    repeat transformer_block(2, key_dim = 5, units = [dim * 2, dim], dropout = 0.1) ×2
-    layer_norm
-    flatten
-    dropout(0.3)
-    mlp([17], dropout = 0.2)
-    dense(num_classes)
-}";
+const MODEL: &str = include_str!("../../../tests/support/small.vitx");
 
 fn options(precision: Precision) -> EngineOptions {
     EngineOptions { optimizer: AdamW::default(), seed: 3, threads: 2, precision }

@@ -12,52 +12,35 @@ const HALF: usize = LANES / 2;
 /// Sum of `f` over the indices of a row. `f(i)` must accept any index below `len`.
 #[inline(always)]
 pub(crate) fn sum_by(len: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let [sum] = sums_by(len, |i| [f(i)]);
-    sum
-}
-
-#[inline(always)]
-fn sums_by<const N: usize>(len: usize, f: impl Fn(usize) -> [f32; N]) -> [f32; N] {
-    let mut sums = [[0.0; LANES]; N];
+    let mut sums = [0.0; LANES];
     let full = len / LANES * LANES;
     for i in (0..full).step_by(LANES) {
         for lane in 0..LANES {
-            let values = f(i + lane);
-            for n in 0..N {
-                sums[n][lane] += values[n];
-            }
+            sums[lane] += f(i + lane);
         }
     }
     let mut first = full;
     if len - full >= HALF {
         for lane in 0..HALF {
-            let values = f(full + lane);
-            for n in 0..N {
-                sums[n][lane] += values[n];
-            }
+            sums[lane] += f(full + lane);
         }
         first += HALF;
     }
     if first < len {
         // The rest goes through an array: accumulators addressed by a variable would live in memory.
-        let mut rest = [[0.0; HALF]; N];
+        let mut rest = [0.0; HALF];
         for lane in 0..len - first {
-            let values = f(first + lane);
-            for n in 0..N {
-                rest[n][lane] = values[n];
-            }
+            rest[lane] = f(first + lane);
         }
-        for n in 0..N {
-            for lane in 0..HALF {
-                if first == full {
-                    sums[n][lane] += rest[n][lane];
-                } else {
-                    sums[n][HALF + lane] += rest[n][lane];
-                }
+        for lane in 0..HALF {
+            if first == full {
+                sums[lane] += rest[lane];
+            } else {
+                sums[HALF + lane] += rest[lane];
             }
         }
     }
-    sums.map(|sums| tree(sums, |a, b| a + b))
+    tree(sums, |a, b| a + b)
 }
 
 /// Largest element of a row; negative infinity for an empty one. A NaN is skipped.
