@@ -81,13 +81,14 @@ fn rows(criterion: &mut Criterion) {
             ("gelu", &mut || activation::gelu(&x, &mut d)),
         ],
     );
+    let rates = adamw::Rates::new(1e-3, 1e-4, 0.9, 0.999, 1e-7, 1);
     each(
         &mut group,
         rows,
         [
             ("dropout", &mut || dropout::apply(&mask, 0, &x, &mut z)),
             ("adamw", &mut || {
-                adamw::step(&mut weights, &x, &mut m, &mut v, 1e-3, 1e-4, 0.9, 0.999, 1e-7, 1);
+                adamw::step(&mut weights, &x, &mut m, &mut v, &rates);
             }),
         ],
     );

@@ -18,7 +18,7 @@ use super::{
     steps::{self, Kind, Split},
 };
 use crate::{
-    graph::{Load, Value, operation, ops},
+    graph::{Load, Operation, Value, operation, ops},
     passes::{StepGraph, inputs, ordered},
 };
 
@@ -69,6 +69,29 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
             continue;
         }
         let sources: Vec<Value> = inputs(luminal, node);
+        let named = |value: &Value| {
+            let mut parameters = graph.builder.parameters.iter();
+            Some(parameters.find(|parameter| parameter.value.node == value.node)?.name.clone())
+        };
+        let parameters = sources.iter().filter_map(named).collect();
+        if update_of(luminal, node).is_some() {
+            continue;
+        }
+        if let Some(&rule) = operation.as_any().downcast_ref::<ops::AdamWUpdate>()
+            && update_of(luminal, sources[1].node) == Some(node)
+        {
+            let [x, dy] = &inputs(luminal, sources[1].node)[..] else { continue };
+            let id_of = |value: &Value| ids[&(value.node, value.output)];
+            let links = Links {
+                sources: [x, dy, &sources[4]].map(id_of).to_vec(),
+                outputs: [0, 2, 3].map(|index| id_of(&sources[index])).to_vec(),
+            };
+            let kernel = steps::dense_update(rule, &x.shape, &dy.shape);
+            draft.open(kernel.split, &links.sources);
+            let flops = ops::DenseKernelGradient.flops(&[&x.shape, &dy.shape]);
+            draft.push(Call { name: "adamw_dense_kernel", parameters, kernel, flops }, links);
+            continue;
+        }
         let mut source_ids: Vec<usize> = sources.iter().map(|source| ids[&(source.node, source.output)]).collect();
         if operation.as_any().is::<ops::Reshape>() {
             ids.insert((node, 0), source_ids[0]);
@@ -105,7 +128,7 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
                 let sum = kernel.outputs[output] == Kind::Sum;
                 let per_image = batched && !sum && matches!(split, Split::Images | Split::Columns { .. });
                 let len = match kernel.outputs[output] {
-                    Kind::Omitted => 0,
+                    Kind::Abridged(len) => len,
                     _ if per_image => elements / batch,
                     _ => elements,
                 };
@@ -119,11 +142,6 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
         if let Some(packing) = kernel.packing {
             source_ids[packing.input] = draft.packed(packing, source_ids[packing.input]);
         }
-        let named = |value: &Value| {
-            let mut parameters = graph.builder.parameters.iter();
-            Some(parameters.find(|parameter| parameter.value.node == value.node)?.name.clone())
-        };
-        let parameters = sources.iter().filter_map(named).collect();
         let links = Links { sources: source_ids, outputs: output_ids };
         if split == Split::Images && kernel.cheap {
             again.made(node, region, &links);
@@ -135,13 +153,12 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
 
     let end = draft.regions.len();
     let id_of = |value: &Value| ids[&(value.node, value.output)];
-    let results: Vec<usize> =
-        [&graph.loss, &graph.network.logits].into_iter().chain(&graph.gradients).map(id_of).collect();
+    // Gradients that an update uses are no result.
+    let gradients = if graph.states.is_empty() { &graph.gradients[..] } else { &[] };
+    let results: Vec<usize> = [&graph.loss, &graph.network.logits].into_iter().chain(gradients).map(id_of).collect();
     let loss_region = draft.tensors[results[0]].regions.0;
-    for (index, &id) in results.iter().enumerate() {
-        if index < 2 || graph.states.is_empty() {
-            draft.tensors[id].regions.1 = end;
-        }
+    for &id in &results {
+        draft.tensors[id].regions.1 = end;
     }
     // Inputs are set before the program runs and may be read by any region.
     for &(_, id) in &loads {
@@ -180,13 +197,28 @@ pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
     })
 }
 
-/// The sum of two equal shapes that is all that a node's output goes into, and its other operand.
-fn sum_of(graph: &Graph, node: NodeIndex) -> Option<(NodeIndex, Value)> {
-    let mut users = graph.graph.edges_directed(node, Direction::Outgoing);
-    let user = users.next()?.target();
-    if users.next().is_some() || !operation(graph, user)?.as_any().is::<ops::Add>() {
+/// The update that is all that a gradient goes into, if it is that of a dense kernel of one row per image:
+/// such gradients are as large as the kernel, and quickly made where they are used.
+fn update_of(graph: &Graph, node: NodeIndex) -> Option<NodeIndex> {
+    let gradient = operation(graph, node)?.as_any().is::<ops::DenseKernelGradient>();
+    if !gradient || inputs(graph, node).first()?.shape.len() != 2 {
         return None;
     }
+    let user = only_user(graph, node)?;
+    operation(graph, user)?.as_any().is::<ops::AdamWUpdate>().then_some(user)
+}
+
+/// The operator that alone reads a node's outputs.
+fn only_user(graph: &Graph, node: NodeIndex) -> Option<NodeIndex> {
+    let mut users = graph.graph.edges_directed(node, Direction::Outgoing);
+    let user = users.next()?.target();
+    users.next().is_none().then_some(user)
+}
+
+/// The sum of two equal shapes that is all that a node's output goes into, and its other operand.
+fn sum_of(graph: &Graph, node: NodeIndex) -> Option<(NodeIndex, Value)> {
+    let user = only_user(graph, node)
+        .filter(|&user| matches!(operation(graph, user), Some(op) if op.as_any().is::<ops::Add>()))?;
     let [a, b] = <[Value; 2]>::try_from(inputs(graph, user)).ok()?;
     (a.shape == b.shape).then(|| (user, if a.node == node { b } else { a }))
 }

@@ -334,10 +334,11 @@ impl Run<'_> {
             }),
             Split::Rows { rows, columns } => parallel(workers, rows.div_ceil(ROWS), |task, scratch| {
                 let part = task * ROWS..rows.min((task + 1) * ROWS);
+                let (start, len) = (part.start * columns, part.len() * columns);
                 // SAFETY: this task alone writes its rows.
-                let to =
-                    unsafe { std::slice::from_raw_parts_mut(base(0).add(part.start * columns), part.len() * columns) };
-                self.whole(step, self.inputs(step), Outputs::from_iter([to]), scratch, part);
+                let rows = |output| unsafe { std::slice::from_raw_parts_mut(base(output).add(start), len) };
+                let outputs = (0..step.outputs.len()).map(rows).collect();
+                self.whole(step, self.inputs(step), outputs, scratch, part);
             }),
             Split::Elements => {
                 let len = step.outputs[0].len;

@@ -43,8 +43,8 @@ pub enum Kind {
     PerImage,
     /// A sum over images: the call adds to what is there.
     Sum,
-    /// Not computed: whoever needs it computes it again.
-    Omitted,
+    /// In place of the tensor, for each image so many numbers from which it is computed again.
+    Abridged(usize),
 }
 
 /// How the work of an operator is shared among threads.
@@ -56,7 +56,7 @@ pub enum Split {
     Once,
     /// By columns of the `[rows, columns]` output, which the kernel computes compactly.
     Columns { rows: usize, columns: usize },
-    /// By rows of the `[rows, columns]` output.
+    /// By rows of the `[rows, columns]` outputs.
     Rows { rows: usize, columns: usize },
     /// By elements, alike in all outputs and in the inputs of the same length.
     Elements,
@@ -268,6 +268,28 @@ fn wide_dense(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> 
     None
 }
 
+fn rates(rule: &AdamWUpdate, encoded: &[f32], iteration: u64) -> adamw::Rates {
+    let &AdamWUpdate { beta_1, beta_2, epsilon, weight_decay } = rule;
+    adamw::Rates::new(encoded[0], weight_decay, beta_1, beta_2, epsilon, iteration + 1)
+}
+
+/// The update of a dense kernel by the gradient of a [`wide_dense`] layer, which is never in memory. Inputs
+/// are those of the gradient and the rates; outputs the kernel and its moments.
+pub fn dense_update(rule: AdamWUpdate, x: &[usize], dy: &[usize]) -> Kernel {
+    let ([batch, width], [_, columns]) = (flat(x), flat(dy));
+    let run = move |call: &mut Call| {
+        let [x, dy, encoded] = call.inputs[..] else { return };
+        let x = Mat::transposed(&x[call.part.start..], width);
+        let rates = rates(&rule, encoded, call.iteration);
+        let [w, m, v] = &mut call.outputs[..] else { return };
+        adamw::dense::update(x, dy, columns, w, m, v, &rates, call.scratch);
+    };
+    Kernel::per_image(run)
+        .outputs(&[Kind::PerImage; 3])
+        .scratch(move |rows| adamw::dense::scratch_len(batch, rows, columns))
+        .split(Split::Rows { rows: width, columns })
+}
+
 /// Scratch as a function of rows, for a tensor of a known number of rows per image.
 fn rows_scratch(
     shape: &[usize],
@@ -295,17 +317,19 @@ fn image_mut(tensor: &mut [f32], images: usize, index: usize) -> &mut [f32] {
 
 fn attention_forward(operator: Attention, shapes: &[&[usize]]) -> Kernel {
     let shape = AttentionShape::new(shapes[0], shapes[1], shapes[2], operator.heads);
-    let scratch = per_image_attention(&shape, None, 0).forward_scratch_len();
+    let any_image = per_image_attention(&shape, None, 0);
+    let (scratch, kept) = (any_image.forward_scratch_len(), any_image.kept_len(shapes.len() > 3));
     Kernel::per_image(move |call| {
         let mask = call.inputs.get(3).map(|random| mask(&operator.dropout, random));
         for index in 0..call.images {
             let [q, k, v] = [0, 1, 2].map(|input| image(call.inputs[input], call.images, index));
-            let out = image_mut(call.outputs[0], call.images, index);
-            per_image_attention(&shape, mask, call.first + index).forward(q, k, v, out, call.scratch);
+            let [out, kept] = &mut call.outputs[..] else { return };
+            let [out, kept] = [out, kept].map(|output| image_mut(output, call.images, index));
+            per_image_attention(&shape, mask, call.first + index).forward(q, k, v, out, kept, call.scratch);
         }
     })
-    // The weights are most of what a step would keep: tokens times tokens for each head.
-    .outputs(&[Kind::PerImage, Kind::Omitted])
+    // The weights would be most of what a step keeps: tokens times tokens for each head.
+    .outputs(&[Kind::PerImage, Kind::Abridged(kept)])
     .scratch(move |_| scratch)
 }
 
@@ -313,13 +337,13 @@ fn attention_backward(operator: Attention, shapes: &[&[usize]]) -> Kernel {
     let shape = AttentionShape::new(shapes[0], shapes[1], shapes[2], operator.heads);
     let scratch = per_image_attention(&shape, None, 0).backward_scratch_len();
     Kernel::per_image(move |call| {
-        let mask = call.inputs.get(5).map(|random| mask(&operator.dropout, random));
+        let mask = call.inputs.get(6).map(|random| mask(&operator.dropout, random));
         for index in 0..call.images {
-            let [dy, q, k, v] = [0, 1, 2, 3].map(|input| image(call.inputs[input], call.images, index));
+            let [dy, q, k, v, y, kept] = [0, 1, 2, 3, 4, 5].map(|input| image(call.inputs[input], call.images, index));
             let [dq, dk, dv] = &mut call.outputs[..] else { return };
             let [dq, dk, dv] = [dq, dk, dv].map(|output| image_mut(output, call.images, index));
             let kernel = per_image_attention(&shape, mask, call.first + index);
-            kernel.backward(q, k, v, dy, dq, dk, dv, call.scratch);
+            kernel.backward(q, k, v, y, kept, dy, dq, dk, dv, call.scratch);
         }
     })
     .outputs(&[Kind::PerImage; 3])
@@ -386,11 +410,10 @@ fn elementwise_kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<
             cross_entropy::backward(labels.len(), classes, logits, labels, scale, call.outputs[0]);
         })
     } else if let Some(&rule) = any.downcast_ref::<AdamWUpdate>() {
-        let AdamWUpdate { beta_1, beta_2, epsilon, weight_decay } = rule;
         Kernel::per_image(move |call| {
-            let (grad, rate) = (call.inputs[1], call.inputs[4][0]);
+            let rates = rates(&rule, call.inputs[4], call.iteration);
             let [w, m, v] = &mut call.outputs[..] else { return };
-            adamw::step(w, grad, m, v, rate, weight_decay, beta_1, beta_2, epsilon, call.iteration + 1);
+            adamw::step(w, call.inputs[1], m, v, &rates);
         })
         .outputs(&[Kind::PerImage; 3])
         .split(Split::Elements)

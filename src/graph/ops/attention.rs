@@ -104,7 +104,8 @@ impl Operation for Attention {
     }
 
     fn gradient(&self, builder: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
-        let mut inputs = vec![&site.grads[0], &site.inputs[0], &site.inputs[1], &site.inputs[2], &site.outputs[1]];
+        let mut inputs = vec![&site.grads[0]];
+        inputs.extend(site.inputs[..3].iter().chain(site.outputs));
         inputs.extend(site.inputs.get(3));
         let mut grads: Vec<_> = builder.apply(AttentionGradient(*self), &inputs).into_iter().map(Some).collect();
         grads.resize(site.inputs.len(), None);
@@ -136,9 +137,10 @@ impl Operation for Attention {
 }
 
 /// Gradients of [`Attention`]. Inputs dy `[batch, tokens, heads * value_dim]`, query, key, value,
-/// the weights P before dropout, and the random state when the rate is not zero; outputs dquery,
-/// dkey, dvalue. With D the dropout mask and `dP = (dy V^T) D`:
-/// `dS = P (dP - rowsum(dP P))`, `dQ = scale dS K`, `dK = scale dS^T Q`, `dV = (P D)^T dy`.
+/// the output y and the weights P before dropout, and the random state when the rate is not zero;
+/// outputs dquery, dkey, dvalue. With D the dropout mask and `dP = (dy V^T) D`:
+/// `dS = P (dP - rowsum(dP P))`, `dQ = scale dS K`, `dK = scale dS^T Q`, `dV = (P D)^T dy`. The row
+/// sums are those of `dy y` within a head, too, which spares a backend a pass over P.
 #[derive(Debug)]
 pub struct AttentionGradient(pub Attention);
 
@@ -163,13 +165,13 @@ impl Operation for AttentionGradient {
         let heads = self.0.heads;
         let shape = AttentionShape::new(&inputs[1].shape, &inputs[2].shape, &inputs[3].shape, heads);
         let [dy, query, key, value] = [0, 1, 2, 3].map(|i| split_heads(builder, &inputs[i], heads));
-        let weights = viewed(&inputs[4], &[shape.groups(), shape.tokens, shape.sources]);
+        let weights = viewed(&inputs[5], &[shape.groups(), shape.tokens, shape.sources]);
         let transposed = |value: &Value| View::from(value).permute(&[0, 2, 1]);
 
-        let dropped = self.0.dropped(builder, &weights, inputs.get(5));
+        let dropped = self.0.dropped(builder, &weights, inputs.get(6));
         let dvalue = builder.prim_batched_matmul(transposed(&dropped), (&dy).into());
         let dweights = builder.prim_batched_matmul((&dy).into(), transposed(&value));
-        let dweights = self.0.dropped(builder, &dweights, inputs.get(5));
+        let dweights = self.0.dropped(builder, &dweights, inputs.get(6));
         let product = builder.prim_mul(&dweights, &weights);
         let sums = builder.prim_sum(&product, 2);
         let centred = builder.prim_sub(&dweights, View::from(&sums).expand(2, shape.sources));

@@ -2,9 +2,16 @@
 //!
 //! For each head: `S = Q·Kᵀ / sqrt(key_dim)`, `P = softmax(S)` by rows, dropout on `P`, `O = P·V`. A
 //! block of rows goes through all of it before the next, so that its scores stay in the first-level
-//! cache; K and V are packed once for all blocks.
+//! cache; K and V are packed once for all blocks. What a softmax divides by is applied to O, which is
+//! narrower than P.
+//!
+//! The backward pass computes S again, and P from it in one step: forward keeps the largest score and the
+//! sum of each row, and the bits of the dropout (Dao et al., "FlashAttention", 2022).
+
+use std::f32::consts::LOG2_E;
 
 use super::dropout::{self, Mask};
+use super::exp::exp2;
 use super::gemm::{self, Epilogue, MR, Mat, gemm, gemm_packed};
 use super::softmax;
 use super::vector::{self, Vector, groups, pairs, vectorised};
@@ -35,7 +42,7 @@ impl Attention {
     pub fn forward_scratch_len(&self) -> usize {
         let Self { sources, key_dim, value_dim, .. } = *self;
         let packed = gemm::packed_len(key_dim, sources) + gemm::packed_len(sources, value_dim);
-        BLOCK * sources + self.bits_len() + packed + ALIGNMENT
+        BLOCK * sources + packed + ALIGNMENT
     }
 
     /// Length of [`Attention::backward`]'s scratch.
@@ -46,69 +53,73 @@ impl Attention {
         let packed = gemm::packed_len(value_dim, sources)
             + gemm::packed_len(sources, key_dim)
             + gemm::packed_len(key_dim, sources);
-        2 * self.scores() + BLOCK * sources + self.bits_len() + packed + products[0].max(products[1]) + ALIGNMENT
+        2 * tokens * sources + packed + products[0].max(products[1]) + ALIGNMENT
     }
 
-    /// Floats whose memory holds the mask of a block of rows.
-    fn bits_len(&self) -> usize {
-        dropout::keep_bits_len(BLOCK * self.sources).div_ceil(size_of::<f32>())
+    /// Length of what [`Attention::forward`] keeps for [`Attention::backward`].
+    #[must_use]
+    pub fn kept_len(&self, dropout: bool) -> usize {
+        self.heads * self.tokens.div_ceil(BLOCK) * self.kept_block_len(dropout)
     }
 
-    /// Elements of one head's weights.
-    fn scores(&self) -> usize {
-        self.tokens * self.sources
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / (self.key_dim as f32).sqrt()
+    fn kept_block_len(&self, dropout: bool) -> usize {
+        let bits = if dropout { dropout::keep_bits_len(BLOCK * self.sources).div_ceil(size_of::<f32>()) } else { 0 };
+        2 * BLOCK + bits
     }
 
     /// Index of the first weight of a head's row, in the tensor of the whole batch.
     fn first_weight(&self, head: usize, row: usize) -> u64 {
-        (self.image * self.heads + head) as u64 * self.scores() as u64 + (row * self.sources) as u64
+        let Self { tokens, sources, heads, image, .. } = *self;
+        (((image * heads + head) * tokens + row) * sources) as u64
     }
 
-    fn check(&self, q: &[f32], k: &[f32], v: &[f32], out: &[f32]) {
+    /// What scores are multiplied by before they are the exponents of powers of two.
+    fn scale(&self) -> f32 {
+        LOG2_E / (self.key_dim as f32).sqrt()
+    }
+
+    fn check(&self, q: &[f32], k: &[f32], v: &[f32], out: &[f32], kept: &[f32]) {
         let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
         assert_eq!(q.len(), tokens * heads * key_dim, "q");
         assert_eq!(k.len(), sources * heads * key_dim, "k");
         assert_eq!(v.len(), sources * heads * value_dim, "v");
         assert_eq!(out.len(), tokens * heads * value_dim, "output");
+        assert_eq!(kept.len(), self.kept_len(self.mask.is_some()), "kept");
     }
 
-    /// `out = dropout(softmax(Q·Kᵀ / sqrt(key_dim)))·V`.
+    /// `out = dropout(softmax(Q·Kᵀ / sqrt(key_dim)))·V`. `kept` receives what [`Attention::backward`] needs
+    /// besides, [`Attention::kept_len`] elements.
     ///
     /// # Panics
     /// When a slice does not have its length.
-    pub fn forward(&self, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], scratch: &mut [f32]) {
-        self.check(q, k, v, out);
+    pub fn forward(&self, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], kept: &mut [f32], scratch: &mut [f32]) {
+        self.check(q, k, v, out, kept);
         let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
         let (keys, values) = (heads * key_dim, heads * value_dim);
         let (packed_k, scratch) = gemm::cache_aligned(scratch).split_at_mut(gemm::packed_len(key_dim, sources));
         let (packed_v, scratch) = scratch.split_at_mut(gemm::packed_len(sources, value_dim));
-        let (scratch, bits) = scratch.split_at_mut(BLOCK * sources);
-        let bits = bytemuck::cast_slice_mut(bits);
+        let mut kept = kept.chunks_exact_mut(self.kept_block_len(self.mask.is_some()));
         for head in 0..heads {
             gemm::pack_b(key_dim, sources, Mat::transposed(&k[head * key_dim..], keys), packed_k);
             gemm::pack_b(sources, value_dim, Mat::rows(&v[head * value_dim..], values), packed_v);
-            for first in (0..tokens).step_by(BLOCK) {
+            for (first, kept) in (0..tokens).step_by(BLOCK).zip(&mut kept) {
                 let rows = BLOCK.min(tokens - first);
                 let weights = &mut scratch[..rows * sources];
                 let q = Mat::rows(&q[first * keys + head * key_dim..], keys);
                 gemm_packed(rows, sources, key_dim, q, packed_k, weights, sources, &Epilogue::default());
-                normalise(self, self.first_weight(head, first), weights, bits);
+                weigh(self, self.first_weight(head, first), weights, kept);
                 let out = &mut out[first * values + head * value_dim..];
                 let weights = Mat::rows(weights, sources);
                 gemm_packed(rows, value_dim, sources, weights, packed_v, out, values, &Epilogue::default());
+                normalise(value_dim, values, &kept[BLOCK..][..rows], out);
             }
         }
     }
 
-    /// Gradients by `q`, `k` and `v`, which are overwritten, from the gradient `dout` by the output. The
-    /// softmax is computed again, to the same bits: it would be most of what a step keeps in memory.
+    /// Gradients by `q`, `k` and `v`, which are overwritten, from the gradient `dout` by the output `out`.
     ///
     /// With `D` the dropout factors: `dV = (P·D)ᵀ·dO`; `dP = (dO·Vᵀ)·D`; `dS = P·(dP - Σ P·dP)` by
-    /// rows; `dQ = dS·K / sqrt(key_dim)`; `dK = dSᵀ·Q / sqrt(key_dim)`.
+    /// rows, where `Σ P·dP = Σ dO·O`; `dQ = dS·K / sqrt(key_dim)`; `dK = dSᵀ·Q / sqrt(key_dim)`.
     ///
     /// # Panics
     /// When a slice does not have its length.
@@ -117,45 +128,45 @@ impl Attention {
         q: &[f32],
         k: &[f32],
         v: &[f32],
+        out: &[f32],
+        kept: &[f32],
         dout: &[f32],
         dq: &mut [f32],
         dk: &mut [f32],
         dv: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.check(q, k, v, dout);
-        self.check(dq, dk, dv, dout);
+        self.check(q, k, v, dout, kept);
+        self.check(dq, dk, dv, out, kept);
         let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
         let (keys, values) = (heads * key_dim, heads * value_dim);
         let (packed_v, scratch) = gemm::cache_aligned(scratch).split_at_mut(gemm::packed_len(value_dim, sources));
         let (packed_k, scratch) = scratch.split_at_mut(gemm::packed_len(sources, key_dim));
         let (packed_kt, scratch) = scratch.split_at_mut(gemm::packed_len(key_dim, sources));
-        let (block, scratch) = scratch.split_at_mut(BLOCK * sources);
-        let (bits, scratch) = scratch.split_at_mut(self.bits_len());
-        let bits = bytemuck::cast_slice_mut(bits);
-        let (dropped, scratch) = scratch.split_at_mut(self.scores());
-        let (grad, scratch) = scratch.split_at_mut(self.scores());
+        let (weights, scratch) = scratch.split_at_mut(tokens * sources);
+        let (grad, scratch) = scratch.split_at_mut(tokens * sources);
+        let mut kept = kept.chunks_exact(self.kept_block_len(self.mask.is_some()));
         for head in 0..heads {
             let k_head = &k[head * key_dim..];
             gemm::pack_b(value_dim, sources, Mat::transposed(&v[head * value_dim..], values), packed_v);
             gemm::pack_b(sources, key_dim, Mat::rows(k_head, keys), packed_k);
             gemm::pack_b(key_dim, sources, Mat::transposed(k_head, keys), packed_kt);
-            for first in (0..tokens).step_by(BLOCK) {
+            for (first, kept) in (0..tokens).step_by(BLOCK).zip(&mut kept) {
                 let rows = BLOCK.min(tokens - first);
                 let part = first * sources..(first + rows) * sources;
-                let softmax = &mut block[..rows * sources];
+                let (grad, weights) = (&mut grad[part.clone()], &mut weights[part]);
                 let q = Mat::rows(&q[first * keys + head * key_dim..], keys);
-                gemm_packed(rows, sources, key_dim, q, packed_kt, softmax, sources, &Epilogue::default());
-                normalise(&Self { mask: None, ..*self }, 0, softmax, bits);
-                let (grad, dropped) = (&mut grad[part.clone()], &mut dropped[part]);
-                let dout = Mat::rows(&dout[first * values + head * value_dim..], values);
-                gemm_packed(rows, sources, value_dim, dout, packed_v, grad, sources, &Epilogue::default());
-                differentiate(self, self.first_weight(head, first), softmax, dropped, grad, bits);
+                gemm_packed(rows, sources, key_dim, q, packed_kt, weights, sources, &Epilogue::default());
+                let from = first * values + head * value_dim;
+                let (out, dout) = (&out[from..], &dout[from..]);
+                let dout_rows = Mat::rows(dout, values);
+                gemm_packed(rows, sources, value_dim, dout_rows, packed_v, grad, sources, &Epilogue::default());
+                differentiate(self, self.first_weight(head, first), kept, out, dout, weights, grad);
                 let dq = &mut dq[first * keys + head * key_dim..];
                 let grad = Mat::rows(grad, sources);
                 gemm_packed(rows, key_dim, sources, grad, packed_k, dq, keys, &Epilogue::default());
             }
-            let weights = Mat::transposed(dropped, sources);
+            let weights = Mat::transposed(weights, sources);
             let dout = Mat::rows(&dout[head * value_dim..], values);
             gemm(sources, value_dim, tokens, weights, dout, &mut dv[head * value_dim..], values, false, scratch);
             let (grad, q) = (Mat::transposed(grad, sources), Mat::rows(&q[head * key_dim..], keys));
@@ -164,27 +175,57 @@ impl Attention {
     }
 }
 
+/// The parts of what is kept of a block of rows: what is added to each scaled score, what each power is
+/// multiplied by, and the bits of the dropout.
+fn kept_parts(kept: &[f32]) -> (&[f32], &[f32], &[u8]) {
+    let (shifts, rest) = kept.split_at(BLOCK);
+    let (factors, bits) = rest.split_at(BLOCK);
+    (shifts, factors, bytemuck::cast_slice(bits))
+}
+
 #[inline(always)]
-unsafe fn normalise_generic<V: Vector>(attention: &Attention, first: u64, weights: &mut [f32], bits: &mut [u8]) {
+unsafe fn weigh_generic<V: Vector>(attention: &Attention, first: u64, scores: &mut [f32], kept: &mut [f32]) {
     let sources = attention.sources;
-    assert!(weights.len().is_multiple_of(sources) && weights.len() <= BLOCK * sources);
+    let rows = scores.len() / sources;
+    assert!(scores.len().is_multiple_of(sources) && rows <= BLOCK);
+    let (shifts, rest) = kept.split_at_mut(BLOCK);
+    let (factors, bits) = rest.split_at_mut(BLOCK);
+    let bits: &mut [u8] = bytemuck::cast_slice_mut(bits);
     let mask = attention.mask.as_ref();
-    let skip = mask.map_or(0, |mask| dropout::keep_bits(mask, first, weights.len(), bits));
-    let mut reciprocals = [0.0; BLOCK];
-    let reciprocals = &mut reciprocals[..weights.len() / sources];
+    let skip = mask.map_or(0, |mask| dropout::keep_bits(mask, first, scores.len(), bits));
+    let dropout_scale = mask.map_or(1.0, |mask| mask.scale);
     // SAFETY: rows lie inside the slices, and the caller has the instruction set.
     unsafe {
-        softmax::exponentials::<V>(attention.scale(), sources, weights.as_mut_ptr(), reciprocals);
-        for (row, reciprocal) in reciprocals.iter().enumerate() {
+        softmax::row_shifts::<V>(attention.scale(), sources, scores.as_ptr(), &mut shifts[..rows]);
+        let scale = V::splat(attention.scale());
+        for (row, factor) in factors[..rows].iter_mut().enumerate() {
             let first = row * sources;
-            for (j, count) in groups(sources) {
-                let weight = weights.as_mut_ptr().add(first + j);
-                let p = vector::load::<V>(weight, count, 0.0).mul(V::splat(*reciprocal));
-                let dropped = match mask {
-                    Some(mask) => p.mul(V::splat(mask.scale)).keep(dropout::sixteen(bits, skip + first + j)),
-                    None => p,
-                };
-                vector::store(dropped, weight, count);
+            let shift = V::splat(shifts[row]);
+            let scores = scores.as_mut_ptr().add(first);
+            let mut sums = [V::splat(0.0); 2];
+            pairs!(sources, |j, count, turn| {
+                let score = vector::load::<V>(scores.add(j), count, f32::NEG_INFINITY);
+                let mut power = exp2(score.mul_add(scale, shift));
+                sums[turn] = sums[turn].add(power);
+                if mask.is_some() {
+                    power = power.keep(dropout::sixteen(bits, skip + first + j));
+                }
+                vector::store(power, scores.add(j), count);
+            });
+            *factor = dropout_scale / sums[0].add(sums[1]).sum();
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn normalise_generic<V: Vector>(width: usize, ld: usize, factors: &[f32], out: &mut [f32]) {
+    for (row, factor) in factors.iter().enumerate() {
+        let out = &mut out[row * ld..][..width];
+        for (j, count) in groups(width) {
+            // SAFETY: inside the row, and the caller has the instruction set.
+            unsafe {
+                let out = out.as_mut_ptr().add(j);
+                vector::store(vector::load::<V>(out, count, 0.0).mul(V::splat(*factor)), out, count);
             }
         }
     }
@@ -194,60 +235,67 @@ unsafe fn normalise_generic<V: Vector>(attention: &Attention, first: u64, weight
 unsafe fn differentiate_generic<V: Vector>(
     attention: &Attention,
     first: u64,
-    softmax: &[f32],
-    dropped: &mut [f32],
+    kept: &[f32],
+    out: &[f32],
+    dout: &[f32],
+    weights: &mut [f32],
     grad: &mut [f32],
-    bits: &mut [u8],
 ) {
-    let sources = attention.sources;
-    assert!(softmax.len().is_multiple_of(sources) && softmax.len() <= BLOCK * sources);
-    assert!(dropped.len() == softmax.len() && grad.len() == softmax.len());
+    let Attention { sources, heads, value_dim, .. } = *attention;
+    let (rows, ld) = (weights.len() / sources, heads * value_dim);
+    assert!(weights.len().is_multiple_of(sources) && rows <= BLOCK && grad.len() == weights.len());
+    let (shifts, factors, bits) = kept_parts(kept);
     let mask = attention.mask.as_ref();
-    let skip = mask.map_or(0, |mask| dropout::keep_bits(mask, first, softmax.len(), bits));
+    let skip = dropout::first_bit(first);
+    let dropout_scale = mask.map_or(1.0, |mask| mask.scale);
     let mut inner = [0.0; BLOCK];
-    let inner = &mut inner[..softmax.len() / sources];
-    // SAFETY: rows lie inside the slices, and the caller has the instruction set.
-    unsafe {
-        for (row, inner) in inner.iter_mut().enumerate() {
-            let first = row * sources;
-            let p = softmax.as_ptr().add(first);
-            let (grad, dropped) = (grad.as_mut_ptr().add(first), dropped.as_mut_ptr().add(first));
+    for (row, inner) in inner[..rows].iter_mut().enumerate() {
+        let (out, dout) = (&out[row * ld..][..value_dim], &dout[row * ld..][..value_dim]);
+        // SAFETY: inside the rows, and the caller has the instruction set.
+        unsafe {
             let mut sums = [V::splat(0.0); 2];
-            pairs!(sources, |j, count, turn| {
-                let p = vector::load::<V>(p.add(j), count, 0.0);
-                let mut g = vector::load::<V>(grad.add(j), count, 0.0);
-                let mut weight = p;
-                if let Some(mask) = mask {
-                    let (scale, bits) = (V::splat(mask.scale), dropout::sixteen(bits, skip + first + j));
-                    g = g.mul(scale).keep(bits);
-                    weight = p.mul(scale).keep(bits);
-                    vector::store(g, grad.add(j), count);
-                }
-                vector::store(weight, dropped.add(j), count);
-                sums[turn] = p.mul_add(g, sums[turn]);
+            pairs!(value_dim, |j, count, turn| {
+                let out = vector::load::<V>(out.as_ptr().add(j), count, 0.0);
+                sums[turn] = out.mul_add(vector::load(dout.as_ptr().add(j), count, 0.0), sums[turn]);
             });
             *inner = sums[0].add(sums[1]).sum();
         }
+    }
+    // SAFETY: rows lie inside the slices, and the caller has the instruction set.
+    unsafe {
         let scale = V::splat(attention.scale());
-        for (row, inner) in inner.iter().enumerate() {
+        // The weights below have the scale of the dropout in them, so that `dP` needs it no more.
+        let slope = 1.0 / (attention.key_dim as f32).sqrt();
+        for row in 0..rows {
             let first = row * sources;
+            let (weights, grad) = (weights.as_mut_ptr().add(first), grad.as_mut_ptr().add(first));
+            let (shift, factor) = (V::splat(shifts[row]), V::splat(factors[row]));
+            let (slope, inner) = (V::splat(slope), V::splat(-inner[row] * slope / dropout_scale));
             for (j, count) in groups(sources) {
-                let p = vector::load::<V>(softmax.as_ptr().add(first + j), count, 0.0);
-                let grad = grad.as_mut_ptr().add(first + j);
-                let g = vector::load::<V>(grad, count, 0.0);
-                vector::store(p.mul(scale).mul(g.sub(V::splat(*inner))), grad, count);
+                let score = vector::load::<V>(weights.add(j), count, f32::NEG_INFINITY);
+                let weight = exp2(score.mul_add(scale, shift)).mul(factor);
+                let (mut kept, mut g) = (weight, vector::load::<V>(grad.add(j), count, 0.0));
+                if mask.is_some() {
+                    let bits = dropout::sixteen(bits, skip + first + j);
+                    (kept, g) = (kept.keep(bits), g.keep(bits));
+                }
+                vector::store(kept, weights.add(j), count);
+                vector::store(weight.mul(g.mul_add(slope, inner)), grad.add(j), count);
             }
         }
     }
 }
 
 vectorised! {
-    /// Softmax of the scaled scores, row by row in place; then dropout. `bits` is room for the mask.
-    fn normalise(attention: &Attention, first: u64, weights: &mut [f32], bits: &mut [u8]) = normalise_generic;
-    /// From the softmax and the gradient by the dropped weights: the gradient by the unscaled scores,
-    /// in place, and the dropped weights themselves.
+    /// From the scores of a block of rows to powers, in place, of which a row's sum would make a softmax;
+    /// then dropout. `kept` receives what is kept.
+    fn weigh(attention: &Attention, first: u64, scores: &mut [f32], kept: &mut [f32]) = weigh_generic;
+    /// Multiplies rows of `width` elements, `ld` apart, by their factors.
+    fn normalise(width: usize, ld: usize, factors: &[f32], out: &mut [f32]) = normalise_generic;
+    /// From the scores, what forward kept and the gradient by the dropped weights: the dropped weights and
+    /// the gradient by the unscaled scores, each in place.
     fn differentiate(
-        attention: &Attention, first: u64, softmax: &[f32], dropped: &mut [f32], grad: &mut [f32], bits: &mut [u8],
+        attention: &Attention, first: u64, kept: &[f32], out: &[f32], dout: &[f32], weights: &mut [f32], grad: &mut [f32],
     ) = differentiate_generic;
 }
 
@@ -328,12 +376,13 @@ mod tests {
 
                     let mut scratch = vec![f32::NAN; a.forward_scratch_len()];
                     let mut out = vec![0.0; dout.len()];
-                    a.forward(&q, &k, &v, &mut out, &mut scratch);
+                    let mut kept = vec![f32::NAN; a.kept_len(mask.is_some())];
+                    a.forward(&q, &k, &v, &mut out, &mut kept, &mut scratch);
                     assert_close(&out, &expected.out, 5e-6, &what);
 
                     let mut scratch = vec![f32::NAN; a.backward_scratch_len()];
                     let [mut dq, mut dk, mut dv] = [&q, &k, &v].map(|x| vec![9.0; x.len()]);
-                    a.backward(&q, &k, &v, &dout, &mut dq, &mut dk, &mut dv, &mut scratch);
+                    a.backward(&q, &k, &v, &out, &kept, &dout, &mut dq, &mut dk, &mut dv, &mut scratch);
                     assert_close(&dq, &expected.dq, 1e-5, &what);
                     assert_close(&dk, &expected.dk, 1e-5, &what);
                     assert_close(&dv, &expected.dv, 1e-5, &what);

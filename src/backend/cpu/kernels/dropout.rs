@@ -64,9 +64,15 @@ pub fn keep_bits_len(len: usize) -> usize {
 /// When `bits` is shorter than [`keep_bits_len`].
 pub fn keep_bits(mask: &Mask, first: u64, len: usize, bits: &mut [u8]) -> usize {
     assert!(bits.len() >= keep_bits_len(len), "too little room for the bits of a mask");
-    let skip = (first % PER_BLOCK as u64) as usize;
+    let skip = first_bit(first);
     keep::bits(mask, first / PER_BLOCK as u64, (skip + len).div_ceil(keep::GROUP), bits);
     skip
+}
+
+/// What [`keep_bits`] returns for `first`.
+#[must_use]
+pub fn first_bit(first: u64) -> usize {
+    (first % PER_BLOCK as u64) as usize
 }
 
 /// Sixteen bits from `bit` on.

@@ -1,23 +1,25 @@
 //! Softmax over the last axis.
 
-use super::exp::exp_at_most_one;
+use std::f32::consts::LOG2_E;
+
+use super::exp::exp2;
 use super::isa::multiversion;
 use super::lanes;
 use super::vector::{self, Vector, groups, pairs, vectorised};
 
-/// The first half of a softmax of `[rows, len]`: rows become `e^(scale · x - max)` in place; `reciprocals`
-/// receives `1 / Σ` of each. The scale is positive.
+/// What a softmax of `x` by rows subtracts: `shifts` receives `-scale · max` of each row of `len`. The scale
+/// is positive.
 ///
-/// All rows go through one step before the next: the end of a row's reduction is a chain of dependent
+/// All rows go through this before they go on: the end of a row's reduction is a chain of dependent
 /// instructions, which the next row fills.
 ///
 /// # Safety
-/// `x` has `reciprocals.len() · len` elements; and as [`Vector`].
+/// `x` has `shifts.len() · len` elements; and as [`Vector`].
 #[inline(always)]
-pub(crate) unsafe fn exponentials<V: Vector>(scale: f32, len: usize, x: *mut f32, reciprocals: &mut [f32]) {
+pub(crate) unsafe fn row_shifts<V: Vector>(scale: f32, len: usize, x: *const f32, shifts: &mut [f32]) {
     // SAFETY: what the caller vouches for.
     unsafe {
-        for (row, shift) in reciprocals.iter_mut().enumerate() {
+        for (row, shift) in shifts.iter_mut().enumerate() {
             let x = x.add(row * len);
             let mut best = [V::splat(f32::NEG_INFINITY); 2];
             pairs!(len, |i, count, turn| {
@@ -25,23 +27,10 @@ pub(crate) unsafe fn exponentials<V: Vector>(scale: f32, len: usize, x: *mut f32
             });
             *shift = -scale * best[0].larger(best[1]).largest();
         }
-        let scale = V::splat(scale);
-        for (row, reciprocal) in reciprocals.iter_mut().enumerate() {
-            let x = x.add(row * len);
-            let shift = V::splat(*reciprocal);
-            let mut sums = [V::splat(0.0); 2];
-            pairs!(len, |i, count, turn| {
-                let x = x.add(i);
-                let e = exp_at_most_one(vector::load::<V>(x, count, f32::NEG_INFINITY).mul_add(scale, shift));
-                vector::store(e, x, count);
-                sums[turn] = sums[turn].add(e);
-            });
-            *reciprocal = 1.0 / sums[0].add(sums[1]).sum();
-        }
     }
 }
 
-/// Rows that [`forward`] takes through [`exponentials`] together.
+/// Rows that [`forward`] takes through [`row_shifts`] together.
 const ROWS: usize = 16;
 
 #[inline(always)]
@@ -50,17 +39,24 @@ unsafe fn forward_generic<V: Vector>(rows: usize, dim: usize, x: &[f32], y: &mut
     if dim == 0 {
         return;
     }
-    y.copy_from_slice(x);
-    for y in y.chunks_mut(ROWS * dim) {
-        let mut reciprocals = [0.0; ROWS];
-        let reciprocals = &mut reciprocals[..y.len() / dim];
-        // SAFETY: the chunk has whole rows of `dim` elements; the caller has the instruction set.
+    for (x, y) in x.chunks(ROWS * dim).zip(y.chunks_mut(ROWS * dim)) {
+        let mut shifts = [0.0; ROWS];
+        let shifts = &mut shifts[..y.len() / dim];
+        // SAFETY: the chunks have whole rows of `dim` elements; the caller has the instruction set.
         unsafe {
-            exponentials::<V>(1.0, dim, y.as_mut_ptr(), reciprocals);
-            for (row, reciprocal) in reciprocals.iter().enumerate() {
+            row_shifts::<V>(LOG2_E, dim, x.as_ptr(), shifts);
+            for (row, shift) in shifts.iter().enumerate() {
+                let (x, y) = (x.as_ptr().add(row * dim), y.as_mut_ptr().add(row * dim));
+                let mut sums = [V::splat(0.0); 2];
+                pairs!(dim, |i, count, turn| {
+                    let x = vector::load::<V>(x.add(i), count, f32::NEG_INFINITY);
+                    let e = exp2(x.mul_add(V::splat(LOG2_E), V::splat(*shift)));
+                    vector::store(e, y.add(i), count);
+                    sums[turn] = sums[turn].add(e);
+                });
+                let reciprocal = V::splat(1.0 / sums[0].add(sums[1]).sum());
                 for (i, count) in groups(dim) {
-                    let y = y.as_mut_ptr().add(row * dim + i);
-                    vector::store(vector::load::<V>(y, count, 0.0).mul(V::splat(*reciprocal)), y, count);
+                    vector::store(vector::load::<V>(y.add(i), count, 0.0).mul(reciprocal), y.add(i), count);
                 }
             }
         }

@@ -94,7 +94,7 @@ pub enum Kind {
         shape: ops::AttentionShape,
         dropout: ops::Dropout,
     },
-    /// dy, query, key, value, statistics, result; outputs gradients of the first three.
+    /// dy, query, key, value, result, statistics; outputs gradients of the first three.
     AttentionGradient {
         shape: ops::AttentionShape,
         dropout: ops::Dropout,
@@ -222,10 +222,6 @@ impl Operations {
                 return Err(format!("{} of {shape:?}", operation.name()));
             }
             let kind = kind(operation, &shapes).ok_or_else(|| operation.name().to_owned())?;
-            if matches!(kind, Kind::AttentionGradient { .. }) {
-                let forward = list.iter().find(|op: &&Operation| op.outputs.get(1) == Some(&input_ids[4]));
-                input_ids.push(forward.ok_or("attention_gradient")?.outputs[0]);
-            }
             let mut outputs = Vec::new();
             for (output, shape) in operation.output_shapes(&shapes).iter().enumerate() {
                 let mut elements: usize = shape.iter().product();

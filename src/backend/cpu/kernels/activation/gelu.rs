@@ -5,7 +5,7 @@
 //! what the density needs, so that the slope costs one exponential, not two.
 
 use crate::backend::cpu::kernels::{
-    exp::exp_at_most_one,
+    exp::exp2,
     vector::{self, Vector, groups, vectorised},
 };
 
@@ -25,7 +25,7 @@ unsafe fn normal<V: Vector>(x: V) -> (V, V) {
     // SAFETY: what the caller vouches for.
     unsafe {
         let (zero, one) = (V::splat(0.0), V::splat(1.0));
-        let bell = exp_at_most_one(x.mul(x).mul(V::splat(-0.5)));
+        let bell = exp2(x.mul(x).mul(V::splat(-0.5 * std::f32::consts::LOG2_E)));
         let k = x.abs().mul_add(V::splat(BEND), one).reciprocal();
         let mut p = V::splat(TAIL[0]);
         p = p.mul_add(k, V::splat(TAIL[1]));

@@ -20,7 +20,7 @@ impl Emitter<'_> {
 
     pub(super) fn attention_gradient(&mut self, operation: &Operation, shape: AttentionShape, dropout: ops::Dropout) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
-        let [dout, _, _, _, logsum, out] = inputs[..] else { return };
+        let [dout, _, _, _, out, logsum] = inputs[..] else { return };
         let attention = self.of_shape(shape);
         let [dq, dk, dv] = self.attention_columns(&outputs[..3], shape);
         let with = Backward {
