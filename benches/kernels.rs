@@ -42,14 +42,15 @@ fn attention(criterion: &mut Criterion) {
         Attention { tokens: 144, sources: 144, heads: 4, key_dim: 64, value_dim: 64, mask: Some(mask), image: 0 };
     let [q, k, v, dout] = [0; 4].map(|_| noise(144 * 256));
     let mut out = vec![0.0; 144 * 256];
+    let mut kept = vec![0.0; attention.kept_len(true)];
     let mut scratch = vec![0.0; attention.forward_scratch_len().max(attention.backward_scratch_len())];
     group.bench_function("forward", |bencher| {
-        bencher.iter(|| attention.forward(&q, &k, &v, &mut out, &mut scratch));
+        bencher.iter(|| attention.forward(&q, &k, &v, &mut out, &mut kept, &mut scratch));
     });
     let [mut dq, mut dk, mut dv] = [0; 3].map(|_| vec![0.0; 144 * 256]);
     group.bench_function("backward", |bencher| {
         bencher.iter(|| {
-            attention.backward(&q, &k, &v, &dout, &mut dq, &mut dk, &mut dv, &mut scratch);
+            attention.backward(&q, &k, &v, &out, &kept, &dout, &mut dq, &mut dk, &mut dv, &mut scratch);
         });
     });
     group.finish();

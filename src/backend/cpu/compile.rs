@@ -1,6 +1,7 @@
 //! From a step graph to a [`Program`]: kernels chosen, regions cut, memory planned.
 
 mod again;
+mod cuts;
 mod draft;
 mod place;
 
@@ -10,6 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::{
     again::Again,
+    cuts::cuts,
     draft::{Call, Draft, Links, Tensor},
     place::place,
 };
@@ -30,171 +32,197 @@ type Key = (NodeIndex, u8);
 /// # Errors
 /// The name of an operator that has no kernel.
 pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
-    let luminal = &graph.builder.graph;
-    let mut draft = Draft::default();
-    let mut ids: FxHashMap<Key, usize> = FxHashMap::default();
-    let mut stored: FxHashMap<Key, usize> = FxHashMap::default();
-    let mut store_len = 0;
-    let m = graph.states.iter().map(|state| &state.m);
-    let v = graph.states.iter().map(|state| &state.v);
-    for value in graph.builder.parameters.iter().map(|parameter| &parameter.value).chain(m).chain(v) {
-        stored.insert((value.node, value.output), store_len);
-        store_len += value.len();
-    }
+    let drafted = Drafted::new(graph, batch, &FxHashSet::default())?;
+    let cuts = cuts(&drafted.draft);
+    let drafted = if cuts.is_empty() { drafted } else { Drafted::new(graph, batch, &cuts)? };
+    drafted.program(graph, batch)
+}
 
-    let mut loads: Vec<(String, usize)> = Vec::new();
-    let mut again = Again::new(luminal);
-    // Sums that the product before them has taken over.
-    let mut added: FxHashSet<NodeIndex> = FxHashSet::default();
-    for node in ordered(luminal) {
-        let Some(operation) = operation(luminal, node) else {
-            let Some(load) = luminal.graph[node].as_any().downcast_ref::<Load>() else { continue };
-            let place = stored.get(&(node, 0)).copied();
-            let known = graph.builder.inputs.iter().map(|input| (&input.name, &input.value));
-            let parameters = graph.builder.parameters.iter().map(|parameter| (&parameter.name, &parameter.value));
-            let moments = graph.states.iter().flat_map(|state| [(&load.0, &state.m), (&load.0, &state.v)]);
-            let Some((_, value)) = known.chain(parameters).chain(moments).find(|(_, value)| value.node == node) else {
+/// A draft, and what the graph calls its tensors.
+struct Drafted {
+    draft: Draft,
+    ids: FxHashMap<Key, usize>,
+    /// Inputs by name.
+    loads: Vec<(String, usize)>,
+}
+
+impl Drafted {
+    /// Drafts a graph's program, whose regions are cut before some operators.
+    fn new(graph: &StepGraph, batch: usize, cuts: &FxHashSet<NodeIndex>) -> Result<Self, String> {
+        let luminal = &graph.builder.graph;
+        let mut draft = Draft::default();
+        let mut ids: FxHashMap<Key, usize> = FxHashMap::default();
+        let mut stored: FxHashMap<Key, usize> = FxHashMap::default();
+        let mut store_len = 0;
+        let m = graph.states.iter().map(|state| &state.m);
+        let v = graph.states.iter().map(|state| &state.v);
+        for value in graph.builder.parameters.iter().map(|parameter| &parameter.value).chain(m).chain(v) {
+            stored.insert((value.node, value.output), store_len);
+            store_len += value.len();
+        }
+
+        let mut loads: Vec<(String, usize)> = Vec::new();
+        let mut again = Again::new(luminal);
+        // Sums that the product before them has taken over.
+        let mut added: FxHashSet<NodeIndex> = FxHashSet::default();
+        for node in ordered(luminal) {
+            let Some(operation) = operation(luminal, node) else {
+                let Some(load) = luminal.graph[node].as_any().downcast_ref::<Load>() else { continue };
+                let place = stored.get(&(node, 0)).copied();
+                let known = graph.builder.inputs.iter().map(|input| (&input.name, &input.value));
+                let parameters = graph.builder.parameters.iter().map(|parameter| (&parameter.name, &parameter.value));
+                let moments = graph.states.iter().flat_map(|state| [(&load.0, &state.m), (&load.0, &state.v)]);
+                let Some((_, value)) = known.chain(parameters).chain(moments).find(|(_, value)| value.node == node)
+                else {
+                    continue;
+                };
+                let per_image = matches!(load.0.as_str(), "labels") || value.node == graph.network.images.node;
+                let len = if per_image { value.len() / batch } else { value.len() };
+                let id = draft.tensor(Tensor { len, per_image, stored: place, ..Tensor::default() });
+                ids.insert((node, 0), id);
+                if place.is_none() {
+                    loads.push((load.0.clone(), id));
+                }
                 continue;
             };
-            let per_image = matches!(load.0.as_str(), "labels") || value.node == graph.network.images.node;
-            let len = if per_image { value.len() / batch } else { value.len() };
-            let id = draft.tensor(Tensor { len, per_image, stored: place, ..Tensor::default() });
-            ids.insert((node, 0), id);
-            if place.is_none() {
-                loads.push((load.0.clone(), id));
+            if added.contains(&node) {
+                continue;
             }
-            continue;
-        };
-        if added.contains(&node) {
-            continue;
-        }
-        let sources: Vec<Value> = inputs(luminal, node);
-        let named = |value: &Value| {
-            let mut parameters = graph.builder.parameters.iter();
-            Some(parameters.find(|parameter| parameter.value.node == value.node)?.name.clone())
-        };
-        let parameters = sources.iter().filter_map(named).collect();
-        if update_of(luminal, node).is_some() {
-            continue;
-        }
-        if let Some(&rule) = operation.as_any().downcast_ref::<ops::AdamWUpdate>()
-            && update_of(luminal, sources[1].node) == Some(node)
-        {
-            let [x, dy] = &inputs(luminal, sources[1].node)[..] else { continue };
-            let id_of = |value: &Value| ids[&(value.node, value.output)];
-            let links = Links {
-                sources: [x, dy, &sources[4]].map(id_of).to_vec(),
-                outputs: [0, 2, 3].map(|index| id_of(&sources[index])).to_vec(),
+            let sources: Vec<Value> = inputs(luminal, node);
+            let named = |value: &Value| {
+                let mut parameters = graph.builder.parameters.iter();
+                Some(parameters.find(|parameter| parameter.value.node == value.node)?.name.clone())
             };
-            let kernel = steps::dense_update(rule, &x.shape, &dy.shape);
-            draft.open(kernel.split, &links.sources);
-            let flops = ops::DenseKernelGradient.flops(&[&x.shape, &dy.shape]);
-            draft.push(Call { name: "adamw_dense_kernel", parameters, kernel, flops }, links);
-            continue;
-        }
-        let mut source_ids: Vec<usize> = sources.iter().map(|source| ids[&(source.node, source.output)]).collect();
-        if operation.as_any().is::<ops::Reshape>() {
-            ids.insert((node, 0), source_ids[0]);
-            continue;
-        }
-        let shapes: Vec<&[usize]> = sources.iter().map(|source| source.shape.as_slice()).collect();
-        let kernel = steps::kernel(operation, &shapes).ok_or_else(|| operation.name().to_owned())?;
-        let batched =
-            operation.as_any().is::<ops::Expand>() || source_ids.iter().any(|&id| draft.tensors[id].per_image);
-        let split = if kernel.split == Split::Images && !batched { Split::Once } else { kernel.split };
-
-        let region = draft.open(split, &source_ids);
-        if split == Split::Images {
-            source_ids = source_ids.into_iter().map(|id| again.bring(id, &mut draft)).collect();
-        }
-        // A product that is only added to something known starts from that: a pass over memory less.
-        let sum = sum_of(luminal, node).filter(|_| kernel.adds && split == Split::Images);
-        let residual = sum.as_ref().and_then(|(_, other)| ids.get(&(other.node, other.output)));
-        let mut output_node = node;
-        if let (Some((sum, _)), Some(&residual)) = (sum, residual) {
-            source_ids.push(again.bring(residual, &mut draft));
-            added.insert(sum);
-            output_node = sum;
-        }
-
-        let output_shapes = operation.output_shapes(&shapes);
-        let mut output_ids = Vec::new();
-        for (output, shape) in output_shapes.iter().enumerate() {
-            let key = (output_node, output as u8);
-            let id = if split == Split::Elements {
-                source_ids[[0, 2, 3][output]]
-            } else {
-                let elements: usize = shape.iter().product();
-                let sum = kernel.outputs[output] == Kind::Sum;
-                let per_image = batched && !sum && matches!(split, Split::Images | Split::Columns { .. });
-                let len = match kernel.outputs[output] {
-                    Kind::Abridged(len) => len,
-                    _ if per_image => elements / batch,
-                    _ => elements,
+            let parameters = sources.iter().filter_map(named).collect();
+            if update_of(luminal, node).is_some() {
+                continue;
+            }
+            if let Some(&rule) = operation.as_any().downcast_ref::<ops::AdamWUpdate>()
+                && update_of(luminal, sources[1].node) == Some(node)
+            {
+                let [x, dy] = &inputs(luminal, sources[1].node)[..] else { continue };
+                let id_of = |value: &Value| ids[&(value.node, value.output)];
+                let links = Links {
+                    node,
+                    sources: [x, dy, &sources[4]].map(id_of).to_vec(),
+                    outputs: [0, 2, 3].map(|index| id_of(&sources[index])).to_vec(),
                 };
-                let summed = sum && split == Split::Images;
-                draft.tensor(Tensor { len, per_image, summed, ..Tensor::default() })
-            };
-            ids.insert(key, id);
-            output_ids.push(id);
+                let kernel = steps::dense_update(rule, &x.shape, &dy.shape);
+                draft.open(kernel.split, &links.sources, false);
+                let flops = ops::DenseKernelGradient.flops(&[&x.shape, &dy.shape]);
+                draft.push(Call { name: "adamw_dense_kernel", parameters, kernel, flops }, links);
+                continue;
+            }
+            let mut source_ids: Vec<usize> = sources.iter().map(|source| ids[&(source.node, source.output)]).collect();
+            if operation.as_any().is::<ops::Reshape>() {
+                ids.insert((node, 0), source_ids[0]);
+                continue;
+            }
+            let shapes: Vec<&[usize]> = sources.iter().map(|source| source.shape.as_slice()).collect();
+            let kernel = steps::kernel(operation, &shapes).ok_or_else(|| operation.name().to_owned())?;
+            let batched =
+                operation.as_any().is::<ops::Expand>() || source_ids.iter().any(|&id| draft.tensors[id].per_image);
+            let split = if kernel.split == Split::Images && !batched { Split::Once } else { kernel.split };
+
+            let region = draft.open(split, &source_ids, cuts.contains(&node));
+            if split == Split::Images {
+                source_ids = source_ids.into_iter().map(|id| again.bring(id, node, &mut draft)).collect();
+            }
+            // A product that is only added to something known starts from that: a pass over memory less.
+            let sum = sum_of(luminal, node).filter(|_| kernel.adds && split == Split::Images);
+            let residual = sum.as_ref().and_then(|(_, other)| ids.get(&(other.node, other.output)));
+            let mut output_node = node;
+            if let (Some((sum, _)), Some(&residual)) = (sum, residual) {
+                source_ids.push(again.bring(residual, node, &mut draft));
+                added.insert(sum);
+                output_node = sum;
+            }
+
+            let output_shapes = operation.output_shapes(&shapes);
+            let mut output_ids = Vec::new();
+            for (output, shape) in output_shapes.iter().enumerate() {
+                let key = (output_node, output as u8);
+                let id = if split == Split::Elements {
+                    source_ids[[0, 2, 3][output]]
+                } else {
+                    let elements: usize = shape.iter().product();
+                    let sum = kernel.outputs[output] == Kind::Sum;
+                    let per_image = batched && !sum && matches!(split, Split::Images | Split::Columns { .. });
+                    let len = match kernel.outputs[output] {
+                        Kind::Abridged(len) => len,
+                        _ if per_image => elements / batch,
+                        _ => elements,
+                    };
+                    let summed = sum && split == Split::Images;
+                    draft.tensor(Tensor { len, per_image, summed, ..Tensor::default() })
+                };
+                ids.insert(key, id);
+                output_ids.push(id);
+            }
+
+            if let Some(packing) = kernel.packing {
+                source_ids[packing.input] = draft.packed(packing, source_ids[packing.input]);
+            }
+            let links = Links { node, sources: source_ids, outputs: output_ids };
+            if split == Split::Images && kernel.cheap {
+                again.made(node, region, &links);
+            }
+            let flops = operation.flops(&shapes);
+            draft.push(Call { name: operation.name(), parameters, kernel, flops }, links);
+        }
+        draft.finish();
+        Ok(Self { draft, ids, loads })
+    }
+
+    /// Plans the memory.
+    fn program(self, graph: &StepGraph, batch: usize) -> Result<Program, String> {
+        let Self { mut draft, ids, loads } = self;
+        let end = draft.regions.len();
+        let id_of = |value: &Value| ids[&(value.node, value.output)];
+        // Gradients that an update uses are no result.
+        let gradients = if graph.states.is_empty() { &graph.gradients[..] } else { &[] };
+        let results: Vec<usize> =
+            [&graph.loss, &graph.network.logits].into_iter().chain(gradients).map(id_of).collect();
+        let loss_region = draft.tensors[results[0]].regions.0;
+        for &id in &results {
+            draft.tensors[id].regions.1 = end;
+        }
+        // Inputs are set before the program runs and may be read by any region.
+        for &(_, id) in &loads {
+            draft.tensors[id].regions = (0, end);
         }
 
-        if let Some(packing) = kernel.packing {
-            source_ids[packing.input] = draft.packed(packing, source_ids[packing.input]);
+        let slots = place(&draft, batch);
+        let slot = |id: &usize| slots.slots[*id];
+        for ((_, steps), links) in draft.regions.iter_mut().zip(&draft.links) {
+            let mut warm: Vec<Slot> = Vec::new();
+            for (step, links) in steps.iter_mut().zip(links) {
+                step.inputs = links.sources.iter().map(slot).collect();
+                step.outputs = links.outputs.iter().map(slot).collect();
+                let cold = |slot: &&Slot| slot.base == Base::Arena && slot.per_image && !warm.contains(slot);
+                step.cold = step.inputs.iter().filter(cold).copied().collect();
+                warm.extend(step.inputs.iter().chain(&step.outputs));
+            }
         }
-        let links = Links { sources: source_ids, outputs: output_ids };
-        if split == Split::Images && kernel.cheap {
-            again.made(node, region, &links);
-        }
-        let flops = operation.flops(&shapes);
-        draft.push(Call { name: operation.name(), parameters, kernel, flops }, links);
+        let regions = draft
+            .regions
+            .into_iter()
+            .zip(slots.tiles)
+            .map(|((work, steps), (tile, local_len))| Region { work, steps, tile, local_len })
+            .collect();
+        let mut results = results.iter().map(slot);
+        let (loss, logits) = (results.next(), results.next());
+        Ok(Program {
+            batch,
+            regions,
+            loss: loss.ok_or("loss")?,
+            loss_region,
+            logits: logits.ok_or("logits")?,
+            gradients: results.collect(),
+            loads: loads.into_iter().map(|(name, id)| (name, slots.slots[id])).collect(),
+            arena_len: slots.arena_len,
+        })
     }
-    draft.finish();
-
-    let end = draft.regions.len();
-    let id_of = |value: &Value| ids[&(value.node, value.output)];
-    // Gradients that an update uses are no result.
-    let gradients = if graph.states.is_empty() { &graph.gradients[..] } else { &[] };
-    let results: Vec<usize> = [&graph.loss, &graph.network.logits].into_iter().chain(gradients).map(id_of).collect();
-    let loss_region = draft.tensors[results[0]].regions.0;
-    for &id in &results {
-        draft.tensors[id].regions.1 = end;
-    }
-    // Inputs are set before the program runs and may be read by any region.
-    for &(_, id) in &loads {
-        draft.tensors[id].regions = (0, end);
-    }
-
-    let slots = place(&draft, batch);
-    let slot = |id: &usize| slots.slots[*id];
-    for ((_, steps), links) in draft.regions.iter_mut().zip(&draft.links) {
-        let mut warm: Vec<Slot> = Vec::new();
-        for (step, links) in steps.iter_mut().zip(links) {
-            step.inputs = links.sources.iter().map(slot).collect();
-            step.outputs = links.outputs.iter().map(slot).collect();
-            let cold = |slot: &&Slot| slot.base == Base::Arena && slot.per_image && !warm.contains(slot);
-            step.cold = step.inputs.iter().filter(cold).copied().collect();
-            warm.extend(step.inputs.iter().chain(&step.outputs));
-        }
-    }
-    let regions = draft
-        .regions
-        .into_iter()
-        .zip(slots.tiles)
-        .map(|((work, steps), (tile, local_len))| Region { work, steps, tile, local_len })
-        .collect();
-    let mut results = results.iter().map(slot);
-    let (loss, logits) = (results.next(), results.next());
-    Ok(Program {
-        batch,
-        regions,
-        loss: loss.ok_or("loss")?,
-        loss_region,
-        logits: logits.ok_or("logits")?,
-        gradients: results.collect(),
-        loads: loads.into_iter().map(|(name, id)| (name, slots.slots[id])).collect(),
-        arena_len: slots.arena_len,
-    })
 }
 
 /// The update that is all that a gradient goes into, if it is that of a dense kernel of one row per image:

@@ -42,9 +42,9 @@ impl<'a> Again<'a> {
         }
     }
 
-    /// A tensor of the draft's last region that holds what `id` does: itself, unless it is cheap and of an
-    /// earlier region.
-    pub fn bring(&mut self, id: usize, draft: &mut Draft) -> usize {
+    /// A tensor of the draft's last region that holds what `id` does, for `user`: itself, unless it is cheap and of
+    /// an earlier region.
+    pub fn bring(&mut self, id: usize, user: NodeIndex, draft: &mut Draft) -> usize {
         let region = draft.regions.len() - 1;
         if let Some(&copy) = self.copies.get(&(region, id)) {
             return copy;
@@ -55,7 +55,7 @@ impl<'a> Again<'a> {
         let values = inputs(self.graph, node);
         let shapes: Vec<&[usize]> = values.iter().map(|value| value.shape.as_slice()).collect();
         let Some(kernel) = steps::kernel(operation, &shapes) else { return id };
-        let sources = sources.iter().map(|&source| self.bring(source, draft)).collect();
+        let sources = sources.iter().map(|&source| self.bring(source, user, draft)).collect();
         let mut copies = Vec::new();
         for &output in &*outputs {
             let Tensor { len, per_image, .. } = draft.tensors[output];
@@ -63,7 +63,7 @@ impl<'a> Again<'a> {
             self.copies.insert((region, output), draft.tensors.len() - 1);
         }
         let call = Call { name: operation.name(), parameters: Vec::new(), kernel, flops: 0 };
-        draft.push(call, Links { sources, outputs: copies });
+        draft.push(call, Links { node: user, sources, outputs: copies });
         self.copies[&(region, id)]
     }
 }

@@ -1,3 +1,5 @@
+use luminal::prelude::NodeIndex;
+
 use super::super::{
     program::{Step, Work},
     steps::{Kernel, Packing, Split},
@@ -21,6 +23,8 @@ pub struct Tensor {
 /// The tensors that a step reads and writes.
 #[derive(Debug)]
 pub struct Links {
+    /// The operator that the step belongs to, or for which it computes something again.
+    pub node: NodeIndex,
     pub sources: Vec<usize>,
     pub outputs: Vec<usize>,
 }
@@ -51,15 +55,15 @@ impl Draft {
         self.tensors.len() - 1
     }
 
-    /// The region that a step of this kind on these tensors joins or opens.
-    pub fn open(&mut self, split: Split, sources: &[usize]) -> usize {
+    /// The region that a step of this kind on these tensors joins or opens; before a `cut` it opens one.
+    pub fn open(&mut self, split: Split, sources: &[usize], cut: bool) -> usize {
         let work = Work::from(split);
         let reads_open_sum = self.links.last().is_some_and(|open| {
             let mut outputs = open.iter().flat_map(|links| &links.outputs);
             outputs.any(|id| self.tensors[*id].summed && sources.contains(id))
         });
         let images = self.regions.last().is_some_and(|(open, _)| *open == Work::Images);
-        if work != Work::Images || !images || reads_open_sum {
+        if work != Work::Images || !images || reads_open_sum || cut {
             self.regions.push((work, Vec::new()));
             self.links.push(Vec::new());
         }
@@ -94,7 +98,7 @@ impl Draft {
             for (packing, source, id) in self.packs.drain(..) {
                 let call = Call { name: "pack", parameters: Vec::new(), kernel: packing.kernel(), flops: 0 };
                 steps.push(step(call, self.count));
-                links.push(Links { sources: vec![source], outputs: vec![id] });
+                links.push(Links { node: NodeIndex::end(), sources: vec![source], outputs: vec![id] });
                 self.count += 1;
             }
             self.regions.insert(0, (Work::Each, steps));

@@ -73,7 +73,7 @@ impl Attention {
         (((image * heads + head) * tokens + row) * sources) as u64
     }
 
-    /// What scores are multiplied by before they are the exponents of powers of two.
+    /// What a score's distance from the largest is multiplied by to be the exponent of a power of two.
     fn scale(&self) -> f32 {
         LOG2_E / (self.key_dim as f32).sqrt()
     }
@@ -175,12 +175,12 @@ impl Attention {
     }
 }
 
-/// The parts of what is kept of a block of rows: what is added to each scaled score, what each power is
-/// multiplied by, and the bits of the dropout.
+/// The parts of what is kept of a block of rows: the largest score of each, what its powers are multiplied by, and
+/// the bits of the dropout.
 fn kept_parts(kept: &[f32]) -> (&[f32], &[f32], &[u8]) {
-    let (shifts, rest) = kept.split_at(BLOCK);
+    let (largest, rest) = kept.split_at(BLOCK);
     let (factors, bits) = rest.split_at(BLOCK);
-    (shifts, factors, bytemuck::cast_slice(bits))
+    (largest, factors, bytemuck::cast_slice(bits))
 }
 
 #[inline(always)]
@@ -188,7 +188,7 @@ unsafe fn weigh_generic<V: Vector>(attention: &Attention, first: u64, scores: &m
     let sources = attention.sources;
     let rows = scores.len() / sources;
     assert!(scores.len().is_multiple_of(sources) && rows <= BLOCK);
-    let (shifts, rest) = kept.split_at_mut(BLOCK);
+    let (largest, rest) = kept.split_at_mut(BLOCK);
     let (factors, bits) = rest.split_at_mut(BLOCK);
     let bits: &mut [u8] = bytemuck::cast_slice_mut(bits);
     let mask = attention.mask.as_ref();
@@ -196,16 +196,16 @@ unsafe fn weigh_generic<V: Vector>(attention: &Attention, first: u64, scores: &m
     let dropout_scale = mask.map_or(1.0, |mask| mask.scale);
     // SAFETY: rows lie inside the slices, and the caller has the instruction set.
     unsafe {
-        softmax::row_shifts::<V>(attention.scale(), sources, scores.as_ptr(), &mut shifts[..rows]);
+        softmax::row_largest::<V>(sources, scores.as_ptr(), &mut largest[..rows]);
         let scale = V::splat(attention.scale());
         for (row, factor) in factors[..rows].iter_mut().enumerate() {
             let first = row * sources;
-            let shift = V::splat(shifts[row]);
+            let largest = V::splat(largest[row]);
             let scores = scores.as_mut_ptr().add(first);
             let mut sums = [V::splat(0.0); 2];
             pairs!(sources, |j, count, turn| {
                 let score = vector::load::<V>(scores.add(j), count, f32::NEG_INFINITY);
-                let mut power = exp2(score.mul_add(scale, shift));
+                let mut power = exp2(score.sub(largest).mul(scale));
                 sums[turn] = sums[turn].add(power);
                 if mask.is_some() {
                     power = power.keep(dropout::sixteen(bits, skip + first + j));
@@ -244,7 +244,7 @@ unsafe fn differentiate_generic<V: Vector>(
     let Attention { sources, heads, value_dim, .. } = *attention;
     let (rows, ld) = (weights.len() / sources, heads * value_dim);
     assert!(weights.len().is_multiple_of(sources) && rows <= BLOCK && grad.len() == weights.len());
-    let (shifts, factors, bits) = kept_parts(kept);
+    let (largest, factors, bits) = kept_parts(kept);
     let mask = attention.mask.as_ref();
     let skip = dropout::first_bit(first);
     let dropout_scale = mask.map_or(1.0, |mask| mask.scale);
@@ -269,11 +269,11 @@ unsafe fn differentiate_generic<V: Vector>(
         for row in 0..rows {
             let first = row * sources;
             let (weights, grad) = (weights.as_mut_ptr().add(first), grad.as_mut_ptr().add(first));
-            let (shift, factor) = (V::splat(shifts[row]), V::splat(factors[row]));
+            let (largest, factor) = (V::splat(largest[row]), V::splat(factors[row]));
             let (slope, inner) = (V::splat(slope), V::splat(-inner[row] * slope / dropout_scale));
             for (j, count) in groups(sources) {
                 let score = vector::load::<V>(weights.add(j), count, f32::NEG_INFINITY);
-                let weight = exp2(score.mul_add(scale, shift)).mul(factor);
+                let weight = exp2(score.sub(largest).mul(scale)).mul(factor);
                 let (mut kept, mut g) = (weight, vector::load::<V>(grad.add(j), count, 0.0));
                 if mask.is_some() {
                     let bits = dropout::sixteen(bits, skip + first + j);

@@ -7,30 +7,29 @@ use super::isa::multiversion;
 use super::lanes;
 use super::vector::{self, Vector, groups, pairs, vectorised};
 
-/// What a softmax of `x` by rows subtracts: `shifts` receives `-scale · max` of each row of `len`. The scale
-/// is positive.
+/// The largest element of each row of `len`.
 ///
 /// All rows go through this before they go on: the end of a row's reduction is a chain of dependent
 /// instructions, which the next row fills.
 ///
 /// # Safety
-/// `x` has `shifts.len() · len` elements; and as [`Vector`].
+/// `x` has `largest.len() · len` elements; and as [`Vector`].
 #[inline(always)]
-pub(crate) unsafe fn row_shifts<V: Vector>(scale: f32, len: usize, x: *const f32, shifts: &mut [f32]) {
+pub(crate) unsafe fn row_largest<V: Vector>(len: usize, x: *const f32, largest: &mut [f32]) {
     // SAFETY: what the caller vouches for.
     unsafe {
-        for (row, shift) in shifts.iter_mut().enumerate() {
+        for (row, largest) in largest.iter_mut().enumerate() {
             let x = x.add(row * len);
             let mut best = [V::splat(f32::NEG_INFINITY); 2];
             pairs!(len, |i, count, turn| {
                 best[turn] = best[turn].larger(vector::load(x.add(i), count, f32::NEG_INFINITY));
             });
-            *shift = -scale * best[0].larger(best[1]).largest();
+            *largest = best[0].larger(best[1]).largest();
         }
     }
 }
 
-/// Rows that [`forward`] takes through [`row_shifts`] together.
+/// Rows that [`forward`] takes through [`row_largest`] together.
 const ROWS: usize = 16;
 
 #[inline(always)]
@@ -40,17 +39,17 @@ unsafe fn forward_generic<V: Vector>(rows: usize, dim: usize, x: &[f32], y: &mut
         return;
     }
     for (x, y) in x.chunks(ROWS * dim).zip(y.chunks_mut(ROWS * dim)) {
-        let mut shifts = [0.0; ROWS];
-        let shifts = &mut shifts[..y.len() / dim];
+        let mut largest = [0.0; ROWS];
+        let largest = &mut largest[..y.len() / dim];
         // SAFETY: the chunks have whole rows of `dim` elements; the caller has the instruction set.
         unsafe {
-            row_shifts::<V>(LOG2_E, dim, x.as_ptr(), shifts);
-            for (row, shift) in shifts.iter().enumerate() {
+            row_largest::<V>(dim, x.as_ptr(), largest);
+            for (row, largest) in largest.iter().enumerate() {
                 let (x, y) = (x.as_ptr().add(row * dim), y.as_mut_ptr().add(row * dim));
                 let mut sums = [V::splat(0.0); 2];
                 pairs!(dim, |i, count, turn| {
                     let x = vector::load::<V>(x.add(i), count, f32::NEG_INFINITY);
-                    let e = exp2(x.mul_add(V::splat(LOG2_E), V::splat(*shift)));
+                    let e = exp2(x.sub(V::splat(*largest)).mul(V::splat(LOG2_E)));
                     vector::store(e, y.add(i), count);
                     sums[turn] = sums[turn].add(e);
                 });

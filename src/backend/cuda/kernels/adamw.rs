@@ -132,7 +132,7 @@ mod tests {
         let go = Memory::of(&[0_u32]);
         run_all([step(chunks.len(), table.at(), state.at(), go.at(), &RULE)]);
         for (i, [w, m, v]) in expected.iter_mut().enumerate() {
-            cpu::step(w, &gradients[i].read::<f32>(), m, v, 0.01, 0.1, 0.9, 0.999, 1e-7, 5);
+            cpu::step(w, &gradients[i].read::<f32>(), m, v, &cpu::Rates::new(0.01, 0.1, 0.9, 0.999, 1e-7, 5));
             assert_near_floats(&parameters[i].read::<f32>(), w, 1e-6, &format!("parameter {i}"));
             assert_near_floats(&ms[i].read::<f32>(), m, 1e-6, &format!("m {i}"));
             assert_near_floats(&vs[i].read::<f32>(), v, 1e-6, &format!("v {i}"));

@@ -239,9 +239,10 @@ mod tests {
             let mut out = vec![0.0; dout.len()];
             let mut grads = [q.clone(), k.clone(), v.clone()];
             let mut scratch = vec![0.0; one.forward_scratch_len().max(one.backward_scratch_len())];
-            one.forward(&q, &k, &v, &mut out, &mut scratch);
+            let mut kept = vec![0.0; one.kept_len(mask.is_some())];
+            one.forward(&q, &k, &v, &mut out, &mut kept, &mut scratch);
             let [dq, dk, dv] = &mut grads;
-            one.backward(&q, &k, &v, &dout, dq, dk, dv, &mut scratch);
+            one.backward(&q, &k, &v, &out, &kept, &dout, dq, dk, dv, &mut scratch);
             let [dq, dk, dv] = grads;
             for (all, part) in all.iter_mut().zip([out, dq, dk, dv]) {
                 all.extend(part);
