@@ -21,7 +21,7 @@ pub const LANES: usize = 16;
 const NONE: *mut f32 = std::ptr::null_mut();
 
 /// Steps between one whose operands are announced and the one that runs.
-const AHEAD: usize = 2;
+const AHEAD: usize = 4;
 
 /// Columns, rows or elements per task.
 const COLUMNS: usize = 128;

@@ -36,11 +36,12 @@ thread_local! {
     };
 }
 
-/// Lines to be asked for: the address of the first, and the bytes to the next; 0 when there are none.
+/// Lines to be asked for: the address of the first, the bytes to the next, and how many there are.
 #[derive(Debug, Clone, Copy)]
 pub struct Lines {
     pub address: *const i8,
     pub stride: usize,
+    pub count: usize,
 }
 
 /// Announces that a step of this thread will touch `len` floats. Nothing is read through the pointer.
@@ -74,18 +75,17 @@ pub fn begin(step: u64) {
     });
 }
 
-/// The next `count` lines, which the caller asks the processor for.
+/// At most the next `count` lines, which the caller asks the processor for.
 #[inline]
 pub fn lines(count: usize) -> Lines {
     QUEUE.with_borrow_mut(|queue| {
         if queue.len == 0 {
-            return Lines { address: std::ptr::null(), stride: 0 };
+            return Lines { address: std::ptr::null(), stride: 0, count: 0 };
         }
         let range = &mut queue.ranges[queue.first];
-        let lines = Lines { address: range.next as *const i8, stride: range.stride };
-        // The last lines may lie behind the range: asking for them does no harm.
-        range.next += count * range.stride;
-        range.left = range.left.saturating_sub(count);
+        let lines = Lines { address: range.next as *const i8, stride: range.stride, count: count.min(range.left) };
+        range.next += lines.count * range.stride;
+        range.left -= lines.count;
         if range.left == 0 {
             queue.drop_first();
         }

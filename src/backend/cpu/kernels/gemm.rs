@@ -13,7 +13,7 @@ mod tile;
 
 use super::ahead;
 
-use tile::{Start, Tile};
+use tile::{Column, Start};
 
 /// Rows of a micro-tile.
 pub const MR: usize = 12;
@@ -127,30 +127,29 @@ pub fn gemm(
                 } else if !direct {
                     pack::pack_a(rows, depth, a.from(m0, k0), packed_a);
                 }
+                let (a, a_tile, a_row, a_k) = if direct {
+                    (a.from(m0, k0).data, MR * a.row_stride, a.row_stride, a.col_stride)
+                } else if a.col_stride == 1 {
+                    (&*packed_a, MR * PADDED, PADDED, 1)
+                } else {
+                    (&*packed_a, MR * depth, 1, MR)
+                };
                 for j in (0..cols).step_by(NR) {
-                    for i in (0..rows).step_by(MR) {
-                        let (a, a_row, a_k) = if direct {
-                            (a.from(m0 + i, k0).data, a.row_stride, a.col_stride)
-                        } else if a.col_stride == 1 {
-                            (&packed_a[i * PADDED..], PADDED, 1)
-                        } else {
-                            (&packed_a[i * depth..], 1, MR)
-                        };
-                        let tile = Tile {
-                            rows: MR.min(rows - i),
-                            cols: NR.min(cols - j),
-                            k: depth,
-                            a,
-                            a_row,
-                            a_k,
-                            b: if in_place { b.from(k0, n0 + j).data } else { &packed_b[j * depth..] },
-                            b_row: if in_place { b.row_stride } else { NR },
-                            ldc,
-                            start: if accumulate || k0 > 0 { Start::Output } else { Start::Zero },
-                            bias: None,
-                        };
-                        tile::run(&tile, &mut c[(m0 + i) * ldc + n0 + j..]);
-                    }
+                    let column = Column {
+                        rows,
+                        cols: NR.min(cols - j),
+                        k: depth,
+                        a,
+                        a_tile,
+                        a_row,
+                        a_k,
+                        b: if in_place { b.from(k0, n0 + j).data } else { &packed_b[j * depth..] },
+                        b_row: if in_place { b.row_stride } else { NR },
+                        ldc,
+                        start: if accumulate || k0 > 0 { Start::Output } else { Start::Zero },
+                        bias: None,
+                    };
+                    tile::run(&column, &mut c[m0 * ldc + n0 + j..]);
                 }
             }
         }
@@ -205,12 +204,13 @@ pub fn gemm_packed(
         let rows = MC.min(m - m0);
         for k0 in (0..k).step_by(KC) {
             let depth = KC.min(k - k0);
-            let mut run = |i: usize, j: usize, (a, a_row, a_k): (&[f32], usize, usize)| {
-                let tile = Tile {
-                    rows: MR.min(rows - i),
+            let mut run = |first: usize, rows: usize, j: usize, (a, a_row, a_k): (&[f32], usize, usize)| {
+                let column = Column {
+                    rows,
                     cols: NR.min(n - j),
                     k: depth,
                     a,
+                    a_tile: MR * a_row,
                     a_row,
                     a_k,
                     b: &packed[j * k + k0 * NR..],
@@ -218,25 +218,24 @@ pub fn gemm_packed(
                     ldc,
                     start: match epilogue.residual {
                         _ if epilogue.accumulate || k0 > 0 => Start::Output,
-                        Some((residual, ld)) => Start::From(&residual[(m0 + i) * ld + j..], ld),
+                        Some((residual, ld)) => Start::From(&residual[first * ld + j..], ld),
                         None => Start::Zero,
                     },
                     bias: epilogue.bias.filter(|_| k0 == 0).map(|bias| &bias[j..]),
                 };
-                tile::run(&tile, &mut c[(m0 + i) * ldc + j..]);
+                tile::run(&column, &mut c[first * ldc + j..]);
             };
             if direct {
                 for j in (0..n).step_by(NR) {
-                    for i in (0..rows).step_by(MR) {
-                        run(i, j, (a.from(m0 + i, k0).data, a.row_stride, a.col_stride));
-                    }
+                    run(m0, rows, j, (a.from(m0, k0).data, a.row_stride, a.col_stride));
                 }
             } else {
                 let mut strip = [0.0; MR * KC];
                 for i in (0..rows).step_by(MR) {
-                    pack::pack_a(MR.min(rows - i), depth, a.from(m0 + i, k0), &mut strip);
+                    let height = MR.min(rows - i);
+                    pack::pack_a(height, depth, a.from(m0 + i, k0), &mut strip);
                     for j in (0..n).step_by(NR) {
-                        run(i, j, (&strip, 1, MR));
+                        run(m0 + i, height, j, (&strip, 1, MR));
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! One micro-tile: at most [`MR`] × [`NR`] elements of C over one block of `k`.
+//! A column of micro-tiles: at most [`NR`] columns of C over one block of `k`, [`MR`] rows at a time.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -19,19 +19,19 @@ pub enum Start<'a> {
     From(&'a [f32], usize),
 }
 
-/// The operands of a micro-tile.
+/// The operands of a column of micro-tiles.
 #[derive(Debug, Clone, Copy)]
-pub struct Tile<'a> {
-    /// At most [`MR`].
+pub struct Column<'a> {
     pub rows: usize,
     /// At most [`NR`].
     pub cols: usize,
     pub k: usize,
-    /// Element `(i, p)` is `a[i * a_row + p * a_k]`.
+    /// Element `(i, p)` is `a[i / MR * a_tile + i % MR * a_row + p * a_k]`.
     pub a: &'a [f32],
+    pub a_tile: usize,
     pub a_row: usize,
     pub a_k: usize,
-    /// `[k, NR]`, with rows `b_row` apart. Unless those are packed, the tile has [`NR`] columns.
+    /// `[k, NR]`, with rows `b_row` apart. Unless those are packed, the column has [`NR`] columns.
     pub b: &'a [f32],
     pub b_row: usize,
     /// Row stride of C.
@@ -44,37 +44,66 @@ pub struct Tile<'a> {
 /// Steps along `k` for each line that is asked for ahead: memory delivers about one in that time.
 const LINE_EVERY: usize = 4;
 
-impl Tile<'_> {
-    /// The first line to ask for while this tile is computed, and the bytes to the next. When nothing is
-    /// announced, a line that is there anyway.
-    #[inline]
-    fn ahead(&self) -> (*const i8, usize) {
-        let ahead::Lines { address, stride } = ahead::lines(self.k / LINE_EVERY);
-        if stride == 0 { (self.b.as_ptr().cast(), 0) } else { (address, stride) }
+impl Column<'_> {
+    /// Where row `i` of A begins.
+    fn a_offset(&self, i: usize) -> usize {
+        i / MR * self.a_tile + i % MR * self.a_row
+    }
+
+    /// The lines to ask for while this column is computed.
+    fn ahead(&self) -> Ahead {
+        let ahead::Lines { address, stride, count } = ahead::lines(self.rows.div_ceil(MR) * (self.k / LINE_EVERY));
+        Ahead { address, stride, count, idle: self.b.as_ptr().cast() }
+    }
+}
+
+/// Lines that are left to be asked for.
+struct Ahead {
+    address: *const i8,
+    stride: usize,
+    count: usize,
+    /// A line that is there anyway.
+    idle: *const i8,
+}
+
+impl Ahead {
+    /// The first of so many lines, and the bytes to the next.
+    #[inline(always)]
+    fn take(&mut self, count: usize) -> (*const i8, usize) {
+        if self.count == 0 {
+            return (self.idle, 0);
+        }
+        // The last lines may lie behind what was announced: asking for them does no harm.
+        let first = self.address;
+        self.address = first.wrapping_add(count * self.stride);
+        self.count = self.count.saturating_sub(count);
+        (first, self.stride)
     }
 }
 
 static ZEROS: [f32; NR] = [0.0; NR];
 
-/// Computes a tile into the `c` that begins at its first element.
+/// Computes a column into the `c` that begins at its first element.
 #[inline]
-pub fn run(tile: &Tile, c: &mut [f32]) {
-    let Tile { rows, cols, k, .. } = *tile;
-    assert!((1..=MR).contains(&rows) && (1..=NR).contains(&cols) && k > 0);
-    assert!(tile.a.len() > (rows - 1) * tile.a_row + (k - 1) * tile.a_k);
-    assert!(tile.b_row >= NR && tile.b.len() >= (k - 1) * tile.b_row + NR);
-    assert!(c.len() >= (rows - 1) * tile.ldc + cols);
-    assert!(tile.bias.is_none_or(|bias| bias.len() >= cols));
-    if let Start::From(start, ld) = tile.start {
+pub fn run(column: &Column, c: &mut [f32]) {
+    let Column { rows, cols, k, .. } = *column;
+    assert!(rows > 0 && (1..=NR).contains(&cols) && k > 0);
+    // The last row of the last tile, and of those before it.
+    let last = column.a_offset(rows - 1).max(column.a_offset((rows / MR * MR).saturating_sub(1)));
+    assert!(column.a.len() > last + (k - 1) * column.a_k);
+    assert!(column.b_row >= NR && column.b.len() >= (k - 1) * column.b_row + NR);
+    assert!(c.len() >= (rows - 1) * column.ldc + cols);
+    assert!(column.bias.is_none_or(|bias| bias.len() >= cols));
+    if let Start::From(start, ld) = column.start {
         assert!(start.len() >= (rows - 1) * ld + cols);
     }
     match Isa::current() {
         // SAFETY: the processor has AVX-512, and all operands were checked above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { avx512::run(tile, c) },
+        Isa::Avx512 => unsafe { avx512::run(column, c) },
         // SAFETY: the processor has AVX2 and FMA, and all operands were checked above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { avx2::run(tile, c) },
-        _ => portable::run(tile, c),
+        Isa::Avx2 => unsafe { avx2::run(column, c) },
+        _ => portable::run(column, c),
     }
 }

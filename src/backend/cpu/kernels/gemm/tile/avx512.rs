@@ -1,25 +1,25 @@
 //! AVX-512: up to 12 rows of two vectors, 24 accumulators.
 
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
-use super::{LINE_EVERY, Start, Tile};
+use super::{Column, LINE_EVERY, MR, Start};
 
 /// Lanes of a vector.
 const LANES: usize = 16;
 
-/// Computes a tile.
+/// Computes a column.
 ///
 /// # Safety
 /// The processor has AVX-512; the operands are as long as [`super::run`] asserts.
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-pub unsafe fn run(tile: &Tile, c: &mut [f32]) {
+pub unsafe fn run(column: &Column, c: &mut [f32]) {
     // SAFETY: what the caller vouches for.
     unsafe {
-        match (tile.cols > LANES, tile.a_row == 1) {
-            (true, true) => rows::<2, true>(tile, c),
-            (true, false) => rows::<2, false>(tile, c),
-            (false, true) => rows::<1, true>(tile, c),
-            (false, false) => rows::<1, false>(tile, c),
+        match (column.cols > LANES, column.a_row == 1) {
+            (true, true) => tiles::<2, true>(column, c),
+            (true, false) => tiles::<2, false>(column, c),
+            (false, true) => tiles::<1, true>(column, c),
+            (false, false) => tiles::<1, false>(column, c),
         }
     }
 }
@@ -27,42 +27,64 @@ pub unsafe fn run(tile: &Tile, c: &mut [f32]) {
 /// # Safety
 /// As [`run`].
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-unsafe fn rows<const VECTORS: usize, const COLUMN: bool>(tile: &Tile, c: &mut [f32]) {
+unsafe fn tiles<const VECTORS: usize, const COLUMN: bool>(column: &Column, c: &mut [f32]) {
+    let mut ahead = column.ahead();
+    let lines = column.k / LINE_EVERY;
+    let full = column.rows / MR * MR;
     // SAFETY: what the caller vouches for.
     unsafe {
-        match tile.rows {
-            12 => kernel::<12, VECTORS, COLUMN>(tile, c),
-            11 => kernel::<11, VECTORS, COLUMN>(tile, c),
-            10 => kernel::<10, VECTORS, COLUMN>(tile, c),
-            9 => kernel::<9, VECTORS, COLUMN>(tile, c),
-            8 => kernel::<8, VECTORS, COLUMN>(tile, c),
-            7 => kernel::<7, VECTORS, COLUMN>(tile, c),
-            6 => kernel::<6, VECTORS, COLUMN>(tile, c),
-            5 => kernel::<5, VECTORS, COLUMN>(tile, c),
-            4 => kernel::<4, VECTORS, COLUMN>(tile, c),
-            3 => kernel::<3, VECTORS, COLUMN>(tile, c),
-            2 => kernel::<2, VECTORS, COLUMN>(tile, c),
-            _ => kernel::<1, VECTORS, COLUMN>(tile, c),
+        for i in (0..full).step_by(MR) {
+            kernel::<MR, VECTORS, COLUMN>(column, i, ahead.take(lines), c);
+        }
+        let lines = ahead.take(lines);
+        match column.rows - full {
+            11 => kernel::<11, VECTORS, COLUMN>(column, full, lines, c),
+            10 => kernel::<10, VECTORS, COLUMN>(column, full, lines, c),
+            9 => kernel::<9, VECTORS, COLUMN>(column, full, lines, c),
+            8 => kernel::<8, VECTORS, COLUMN>(column, full, lines, c),
+            7 => kernel::<7, VECTORS, COLUMN>(column, full, lines, c),
+            6 => kernel::<6, VECTORS, COLUMN>(column, full, lines, c),
+            5 => kernel::<5, VECTORS, COLUMN>(column, full, lines, c),
+            4 => kernel::<4, VECTORS, COLUMN>(column, full, lines, c),
+            3 => kernel::<3, VECTORS, COLUMN>(column, full, lines, c),
+            2 => kernel::<2, VECTORS, COLUMN>(column, full, lines, c),
+            1 => kernel::<1, VECTORS, COLUMN>(column, full, lines, c),
+            _ => {}
         }
     }
 }
 
+/// A pointer of which the compiler knows nothing: it would derive the rows of one step from those of
+/// another by a chain of additions, as long as the step itself.
+#[inline(always)]
+fn opaque(mut pointer: *const f32) -> *const f32 {
+    // SAFETY: no instruction.
+    unsafe { asm!("/* {0} */", inout(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}
+
+/// The tile from row `i0` on.
+///
 /// # Safety
 /// As [`run`].
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(tile: &Tile, c: &mut [f32]) {
-    // SAFETY: rows and columns of all operands are in bounds; columns beyond the tile are masked out.
+unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
+    column: &Column,
+    i0: usize,
+    (mut line, stride): (*const i8, usize),
+    c: &mut [f32],
+) {
+    // SAFETY: rows and columns of all operands are in bounds; columns beyond the last are masked out.
     unsafe {
-        // First of all: a call would have to save the accumulators.
-        let (mut line, stride) = tile.ahead();
         let mut masks = [0; VECTORS];
         for (v, mask) in masks.iter_mut().enumerate() {
-            let cols = tile.cols.saturating_sub(v * LANES).min(LANES);
+            let cols = column.cols.saturating_sub(v * LANES).min(LANES);
             *mask = ((1_u32 << cols) - 1) as __mmask16;
         }
-        let c = c.as_mut_ptr();
+        let ldc = column.ldc;
+        let c = c.as_mut_ptr().wrapping_add(i0 * ldc);
         let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-        if let Some(bias) = tile.bias {
+        if let Some(bias) = column.bias {
             for v in 0..VECTORS {
                 let bias = _mm512_maskz_loadu_ps(masks[v], bias.as_ptr().wrapping_add(v * LANES));
                 for sums in &mut sums {
@@ -70,10 +92,17 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(ti
                 }
             }
         }
-        let start = match tile.start {
+        let start = match column.start {
             Start::Zero => None,
-            Start::Output => Some((c.cast_const(), tile.ldc)),
-            Start::From(start, ld) => Some((start.as_ptr(), ld)),
+            Start::Output => {
+                // Those of the next tile will be wanted as soon as this one is done.
+                for i in 0..ROWS {
+                    _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add((ROWS + i) * ldc).cast_const().cast());
+                    _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add((ROWS + i) * ldc + LANES).cast_const().cast());
+                }
+                Some((c.cast_const(), ldc))
+            }
+            Start::From(start, ld) => Some((start.as_ptr().wrapping_add(i0 * ld), ld)),
         };
         if let Some((start, ld)) = start {
             for v in 0..VECTORS {
@@ -86,12 +115,12 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(ti
 
         // Four row pointers, each with two offsets that the addressing mode holds: twelve would not
         // fit into the general registers.
-        let a_row = if COLUMN { 1 } else { tile.a_row };
-        let a_k = tile.a_k;
-        let first = tile.a.as_ptr();
+        let a_row = if COLUMN { 1 } else { column.a_row };
+        let (a_k, b_row) = (column.a_k, column.b_row);
+        let first = column.a.as_ptr().wrapping_add(column.a_offset(i0));
         let mut a =
             [first, first.wrapping_add(3 * a_row), first.wrapping_add(6 * a_row), first.wrapping_add(9 * a_row)];
-        let mut b = tile.b.as_ptr();
+        let mut b = column.b.as_ptr();
         // A macro: a closure would be compiled for the baseline instruction set.
         macro_rules! step {
             () => {{
@@ -105,25 +134,25 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(ti
                         sums[i][v] = _mm512_fmadd_ps(a, columns[v], sums[i][v]);
                     }
                 }
-                b = b.wrapping_add(tile.b_row);
+                b = opaque(b.wrapping_add(b_row));
                 for a in &mut a {
-                    *a = a.wrapping_add(a_k);
+                    *a = opaque(a.wrapping_add(a_k));
                 }
             }};
         }
-        for _ in 0..tile.k / LINE_EVERY {
+        for _ in 0..column.k / LINE_EVERY {
             _mm_prefetch::<_MM_HINT_T1>(line);
             line = line.wrapping_add(stride);
             for _ in 0..LINE_EVERY {
                 step!();
             }
         }
-        for _ in 0..tile.k % LINE_EVERY {
+        for _ in 0..column.k % LINE_EVERY {
             step!();
         }
         for i in 0..ROWS {
             for v in 0..VECTORS {
-                let to = c.wrapping_add(i * tile.ldc + v * LANES);
+                let to = c.wrapping_add(i * ldc + v * LANES);
                 if masks[v] == __mmask16::MAX {
                     _mm512_storeu_ps(to, sums[i][v]);
                 } else {

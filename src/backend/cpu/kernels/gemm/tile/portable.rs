@@ -1,47 +1,47 @@
 //! Plain Rust, in 4 × 8 pieces, which the compiler turns into the vectors of its baseline.
 
-use super::{Start, Tile, ZEROS};
+use super::{Column, Start, ZEROS};
 
 const ROWS: usize = 4;
 const COLS: usize = 8;
 
-/// Computes a tile.
-pub fn run(tile: &Tile, c: &mut [f32]) {
-    for i in (0..tile.rows).step_by(ROWS) {
-        for j in (0..tile.cols).step_by(COLS) {
-            piece(tile, i, ROWS.min(tile.rows - i), j, COLS.min(tile.cols - j), c);
+/// Computes a column.
+pub fn run(column: &Column, c: &mut [f32]) {
+    for i in (0..column.rows).step_by(ROWS) {
+        for j in (0..column.cols).step_by(COLS) {
+            piece(column, i, ROWS.min(column.rows - i), j, COLS.min(column.cols - j), c);
         }
     }
 }
 
-fn piece(tile: &Tile, i0: usize, rows: usize, j0: usize, cols: usize, c: &mut [f32]) {
+fn piece(column: &Column, i0: usize, rows: usize, j0: usize, cols: usize, c: &mut [f32]) {
     let mut sums = [[0.0; COLS]; ROWS];
     for (r, sums) in sums[..rows].iter_mut().enumerate() {
         let i = i0 + r;
-        let start = match tile.start {
+        let start = match column.start {
             Start::Zero => &ZEROS[j0..],
-            Start::Output => &c[i * tile.ldc + j0..],
+            Start::Output => &c[i * column.ldc + j0..],
             Start::From(start, ld) => &start[i * ld + j0..],
         };
         sums[..cols].copy_from_slice(&start[..cols]);
-        if let Some(bias) = tile.bias {
+        if let Some(bias) = column.bias {
             for (sum, bias) in sums[..cols].iter_mut().zip(&bias[j0..]) {
                 *sum += bias;
             }
         }
     }
-    // Rows beyond the tile repeat its last: the loop below then has a fixed shape.
-    let offsets: [usize; ROWS] = std::array::from_fn(|r| (i0 + r.min(rows - 1)) * tile.a_row);
-    for p in 0..tile.k {
-        let b: &[f32; COLS] = tile.b[p * tile.b_row + j0..][..COLS].try_into().expect("eight columns");
+    // Rows beyond the column repeat its last: the loop below then has a fixed shape.
+    let offsets: [usize; ROWS] = std::array::from_fn(|r| column.a_offset(i0 + r.min(rows - 1)));
+    for p in 0..column.k {
+        let b: &[f32; COLS] = column.b[p * column.b_row + j0..][..COLS].try_into().expect("eight columns");
         for (sums, offset) in sums.iter_mut().zip(offsets) {
-            let a = tile.a[offset + p * tile.a_k];
+            let a = column.a[offset + p * column.a_k];
             for (sum, b) in sums.iter_mut().zip(b) {
                 *sum += a * b;
             }
         }
     }
     for (r, sums) in sums[..rows].iter().enumerate() {
-        c[(i0 + r) * tile.ldc + j0..][..cols].copy_from_slice(&sums[..cols]);
+        c[(i0 + r) * column.ldc + j0..][..cols].copy_from_slice(&sums[..cols]);
     }
 }
