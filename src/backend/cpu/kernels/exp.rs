@@ -43,14 +43,11 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     if x > OVERFLOW { f32::INFINITY } else { result }
 }
 
-/// Below this, [`exp2`] is zero: results that would be subnormal are flushed.
-const UNDERFLOW_2: f32 = -126.0;
-/// `(2^r - 1) / r` for `|r| ≤ 1/2`, highest power first, fitted by Lawson's method to a relative error
-/// of 2e-9 of `2^r`.
-const POLYNOMIAL_2: [f32; 6] =
-    [1.535_336_2e-4, 1.339_887_5e-3, 9.618_437e-3, 5.550_332_4e-2, 0.240_226_48, 0.693_147_2];
+/// `(2^r - 1) / r` for `0 ≤ r < 1`, highest power first, fitted by Lawson's method to a relative error of
+/// 2e-9 of `2^r`.
+const POLYNOMIAL_2: [f32; 6] = [2.161_291_6e-4, 1.246_784_6e-3, 9.675_452e-3, 5.548_528e-2, 0.240_229_3, 0.693_147_06];
 
-/// `2^x` of `x < 127`, sixteen at a time: within 1.2 ulp, zero where the result would be subnormal.
+/// `2^x` of `x < 128`, sixteen at a time: within 1.5 ulp, zero where the result would be subnormal.
 /// Who wants `e^x` scales by `log2(e)`, which can often join another factor.
 ///
 /// # Safety
@@ -59,10 +56,7 @@ const POLYNOMIAL_2: [f32; 6] =
 pub(crate) unsafe fn exp2<V: Vector>(x: V) -> V {
     // SAFETY: what the caller vouches for.
     unsafe {
-        let bound = V::splat(UNDERFLOW_2);
-        let clamped = x.larger(bound);
-        let n = clamped.add(V::splat(ROUND)).sub(V::splat(ROUND));
-        let r = clamped.sub(n);
+        let r = x.fraction();
         // Written out: a closure would be compiled for the baseline instruction set.
         let mut p = V::splat(POLYNOMIAL_2[0]);
         p = p.mul_add(r, V::splat(POLYNOMIAL_2[1]));
@@ -71,7 +65,7 @@ pub(crate) unsafe fn exp2<V: Vector>(x: V) -> V {
         p = p.mul_add(r, V::splat(POLYNOMIAL_2[4]));
         p = p.mul_add(r, V::splat(POLYNOMIAL_2[5]));
         p = p.mul_add(r, V::splat(1.0));
-        p.times_power_of_two(n).zero_below(x, bound)
+        p.times_power_of_two(x)
     }
 }
 
@@ -137,7 +131,7 @@ mod tests {
             for (&x, &y) in x[..end].iter().zip(&y) {
                 let ulp = f64::from(y.next_up()) - f64::from(y);
                 let error = (f64::from(y) - f64::from(x).exp2()).abs() / ulp;
-                assert!(error <= 1.2, "{isa:?}: 2^{x} is off by {error} ulp");
+                assert!(error <= 1.5, "{isa:?}: 2^{x} is off by {error} ulp");
             }
             assert_eq!(y[end..end + 3], [0.0; 3], "{isa:?}");
             assert!(y[end + 3].is_nan(), "{isa:?}");

@@ -39,8 +39,10 @@ pub(crate) trait Vector: Copy {
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
     /// `other` where it is larger, else `self`: a NaN in `self` stays.
     unsafe fn larger(self, other: Self) -> Self;
-    /// `self · 2^n`, for whole `n` from -126 to 127.
-    unsafe fn times_power_of_two(self, n: Self) -> Self;
+    /// `self - floor(self)`; for infinities, anything.
+    unsafe fn fraction(self) -> Self;
+    /// `self · 2^floor(exponent)`, zero where the exponent is below -126. It is below 128.
+    unsafe fn times_power_of_two(self, exponent: Self) -> Self;
     /// Zero where `x < bound`, else `self`.
     unsafe fn zero_below(self, x: Self, bound: Self) -> Self;
     /// Zero in the lanes whose bit is not set.
@@ -154,7 +156,7 @@ mod tests {
 
     #[inline(always)]
     unsafe fn every_operation<V: Vector>(x: &[f32], y: &[f32], count: usize, out: &mut [f32]) {
-        assert!(x.len() >= LANES && y.len() >= LANES && out.len() == 14 * LANES + 2);
+        assert!(x.len() >= LANES && y.len() >= LANES && out.len() == 16 * LANES + 2);
         // SAFETY: all pointers have sixteen elements after them.
         unsafe {
             let (a, b) = (V::load(x.as_ptr()), V::load(y.as_ptr()));
@@ -166,7 +168,9 @@ mod tests {
                 a.mul(b),
                 a.mul_add(b, V::splat(0.25)),
                 a.larger(b),
-                a.times_power_of_two(V::splat(-3.0)),
+                a.times_power_of_two(V::splat(-2.5)),
+                a.mul(V::splat(50.0)).fraction(),
+                a.times_power_of_two(V::splat(f32::NEG_INFINITY)),
                 a.zero_below(b, V::splat(0.0)),
                 a.keep(0b1010_0000_1111_0011),
                 a.with_sign_of(b),
@@ -176,9 +180,9 @@ mod tests {
             for (i, result) in results.iter().enumerate() {
                 result.store(out.as_mut_ptr().add(i * LANES));
             }
-            a.store_first(out.as_mut_ptr().add(13 * LANES), count);
-            out[14 * LANES] = a.sum();
-            out[14 * LANES + 1] = a.largest();
+            a.store_first(out.as_mut_ptr().add(15 * LANES), count);
+            out[16 * LANES] = a.sum();
+            out[16 * LANES + 1] = a.largest();
         }
     }
 
@@ -191,7 +195,7 @@ mod tests {
         let (x, y) = (noise(1, LANES), noise(2, LANES));
         on_each_isa(|isa| {
             for count in 0..=LANES {
-                let mut out = vec![9.0; 14 * LANES + 2];
+                let mut out = vec![9.0; 16 * LANES + 2];
                 run(&x, &y, count, &mut out);
                 let check = |index: usize, expected: &dyn Fn(usize) -> f32| {
                     for lane in 0..LANES {
@@ -208,15 +212,17 @@ mod tests {
                 check(5, &|i| (f64::from(x[i]) * f64::from(y[i]) + 0.25) as f32);
                 check(6, &|i| x[i].max(y[i]));
                 check(7, &|i| x[i] / 8.0);
-                check(8, &|i| if y[i] < 0.0 { 0.0 } else { x[i] });
-                check(9, &|i| if 0b1010_0000_1111_0011 >> i & 1 == 1 { x[i] } else { 0.0 });
-                check(10, &|i| x[i].copysign(y[i]));
-                check(11, &|i| x[i].abs());
-                check(12, &|i| 1.0 / (x[i].abs() + 0.1));
-                check(13, &|i| if i < count { x[i] } else { 9.0 });
+                check(8, &|i| (50.0 * x[i]) - (50.0 * x[i]).floor());
+                check(9, &|_| 0.0);
+                check(10, &|i| if y[i] < 0.0 { 0.0 } else { x[i] });
+                check(11, &|i| if 0b1010_0000_1111_0011 >> i & 1 == 1 { x[i] } else { 0.0 });
+                check(12, &|i| x[i].copysign(y[i]));
+                check(13, &|i| x[i].abs());
+                check(14, &|i| 1.0 / (x[i].abs() + 0.1));
+                check(15, &|i| if i < count { x[i] } else { 9.0 });
                 let sum: f64 = x.iter().map(|&x| f64::from(x)).sum();
-                assert!((f64::from(out[14 * LANES]) - sum).abs() < 1e-6, "{isa:?}");
-                assert_eq!(out[14 * LANES + 1], x.iter().copied().fold(f32::MIN, f32::max), "{isa:?}");
+                assert!((f64::from(out[16 * LANES]) - sum).abs() < 1e-6, "{isa:?}");
+                assert_eq!(out[16 * LANES + 1], x.iter().copied().fold(f32::MIN, f32::max), "{isa:?}");
             }
         });
     }
@@ -227,7 +233,7 @@ mod tests {
         let (x, y) = (noise(3, LANES), noise(4, LANES));
         let mut first: Option<Vec<f32>> = None;
         on_each_isa(|isa| {
-            let mut out = vec![9.0; 14 * LANES + 2];
+            let mut out = vec![9.0; 16 * LANES + 2];
             run(&x, &y, 11, &mut out);
             if isa > Isa::Portable {
                 assert_eq!(first.get_or_insert_with(|| out.clone()), &out, "{isa:?}");

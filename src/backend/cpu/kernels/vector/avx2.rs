@@ -130,13 +130,23 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn times_power_of_two(self, n: Self) -> Self {
+    unsafe fn fraction(self) -> Self {
         unsafe {
-            let power = |n| {
-                let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+            let fraction = |x| _mm256_sub_ps(x, _mm256_floor_ps(x));
+            Self(fraction(self.0), fraction(self.1))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn times_power_of_two(self, exponent: Self) -> Self {
+        unsafe {
+            let times = |x, exponent| {
+                let biased = _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_floor_ps(exponent)), _mm256_set1_epi32(127));
+                let product = _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)));
+                let above = _mm256_cmp_ps::<_CMP_NLT_UQ>(exponent, _mm256_set1_ps(-126.0));
+                _mm256_and_ps(product, above)
             };
-            Self(_mm256_mul_ps(self.0, power(n.0)), _mm256_mul_ps(self.1, power(n.1)))
+            Self(times(self.0, exponent.0), times(self.1, exponent.1))
         }
     }
 

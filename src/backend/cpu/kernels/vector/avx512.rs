@@ -64,8 +64,18 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn times_power_of_two(self, n: Self) -> Self {
-        unsafe { Self(_mm512_scalef_ps(self.0, n.0)) }
+    unsafe fn fraction(self) -> Self {
+        /// No bits after the point, rounded down, no exceptions.
+        const FLOOR: i32 = 0b1001;
+        unsafe { Self(_mm512_reduce_ps::<FLOOR>(self.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn times_power_of_two(self, exponent: Self) -> Self {
+        unsafe {
+            let above = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(exponent.0, _mm512_set1_ps(-126.0));
+            Self(_mm512_maskz_scalef_ps(above, self.0, exponent.0))
+        }
     }
 
     #[inline(always)]

@@ -83,8 +83,16 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
-    unsafe fn times_power_of_two(self, n: Self) -> Self {
-        self.map(|lane, x| x * f32::from_bits(((n.0[lane] as i32).wrapping_add(127) as u32) << 23))
+    unsafe fn fraction(self) -> Self {
+        self.map(|_, x| x - x.floor())
+    }
+
+    #[inline(always)]
+    unsafe fn times_power_of_two(self, exponent: Self) -> Self {
+        self.map(|lane, x| match exponent.0[lane] {
+            exponent if exponent < -126.0 => 0.0,
+            exponent => x * f32::from_bits(((exponent.floor() as i32).wrapping_add(127) as u32) << 23),
+        })
     }
 
     #[inline(always)]
