@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use rayon::prelude::*;
+
 use crate::random::{Philox, Stream};
 
 /// How a parameter starts. Names and formulas are Keras'.
@@ -19,6 +21,9 @@ pub enum Initializer {
     },
 }
 
+/// Philox blocks that a thread draws at a time.
+const TASK: usize = 1 << 14;
+
 impl Initializer {
     /// Fills `values`, drawing from the counter-based stream of `(seed, parameter)`, so that a
     /// parameter's start does not depend on which parameters come before it.
@@ -30,12 +35,16 @@ impl Initializer {
             Self::GlorotUniform { fan_in, fan_out } => (6.0 / (fan_in + fan_out).max(1) as f32).sqrt(),
         };
         let philox = Philox::new(seed, Stream::Initializer);
-        for (block, chunk) in values.chunks_mut(4).enumerate() {
-            let draws = philox.block([block as u32, (block as u64 >> 32) as u32, parameter, 0]);
-            for (value, draw) in chunk.iter_mut().zip(draws) {
-                *value = limit * (2.0 * crate::random::unit(draw) - 1.0);
+        // Where a block is decides what it holds: threads share the work, and change nothing.
+        values.par_chunks_mut(4 * TASK).enumerate().for_each(|(task, values)| {
+            for (block, chunk) in values.chunks_mut(4).enumerate() {
+                let block = (task * TASK + block) as u64;
+                let draws = philox.block([block as u32, (block >> 32) as u32, parameter, 0]);
+                for (value, draw) in chunk.iter_mut().zip(draws) {
+                    *value = limit * (2.0 * crate::random::unit(draw) - 1.0);
+                }
             }
-        }
+        });
     }
 }
 

@@ -45,7 +45,7 @@ impl CpuEngine {
             lowering,
             options,
             rule: options.optimizer.rule(),
-            store: Store::new(builder.parameters, options.seed)?,
+            store: pool.install(|| Store::new(builder.parameters, options.seed))?,
             arena: Buffer::zeroed(0)?,
             workers: (0..threads).map(|_| Buffer::zeroed(0)).collect::<Result<_, _>>()?,
             programs: FxHashMap::default(),
