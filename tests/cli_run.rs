@@ -228,11 +228,12 @@ fn bench_step_prints_its_keys() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let measured: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let keys: Vec<&str> = measured.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected = "ms_per_step ms_min ms_max images_per_second gflops matmul_peak_gflops peak_memory_bytes threads \
+    let expected = "ms_per_step ms_min ms_max start_ms images_per_second gflops matmul_peak_gflops peak_memory_bytes threads \
                     batch backend";
     assert_eq!(keys, expected.split_whitespace().collect::<Vec<_>>());
     let number = |key: &str| measured[key].as_f64().unwrap();
     assert!(number("ms_min") > 0.0 && number("ms_min") <= number("ms_per_step"));
+    assert!(number("start_ms") >= 0.0);
     assert!(number("ms_per_step") <= number("ms_max") && number("gflops") < number("matmul_peak_gflops"));
     assert_eq!(number("batch"), 5.0);
 }
