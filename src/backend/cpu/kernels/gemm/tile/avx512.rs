@@ -59,7 +59,7 @@ unsafe fn tiles<const VECTORS: usize, const COLUMN: bool>(column: &Column, c: &m
 #[inline(always)]
 fn opaque(mut pointer: *const f32) -> *const f32 {
     // SAFETY: no instruction.
-    unsafe { asm!("/* {0} */", inout(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    unsafe { asm!("/* {0} */", inout(reg) pointer, options(readonly, nostack, preserves_flags)) };
     pointer
 }
 
