@@ -2,7 +2,7 @@
 //!
 //! Input and output may differ in their elements: each copy also converts.
 
-use super::{BLOCKS, int, source, vector};
+use super::{flat, int, source, vector};
 use crate::backend::cuda::launch::{Arg, Element, Launch, Source};
 
 pub const SOURCE: Source = source!("layout");
@@ -32,24 +32,6 @@ fn common_vector(from: Element, to: Element, lengths: &[usize]) -> usize {
     lengths.iter().map(|&length| vector(length, largest)).min().unwrap_or(1)
 }
 
-fn flat<P>(
-    entry: &'static str,
-    defines: Vec<(&'static str, String)>,
-    count: usize,
-    vector: usize,
-    args: Vec<Arg<P>>,
-) -> Launch<P> {
-    Launch {
-        source: SOURCE,
-        defines,
-        entry,
-        grid: [count.div_ceil(THREADS * vector).clamp(1, 16 * BLOCKS) as u32, 1, 1],
-        block: [THREADS as u32, 1, 1],
-        shared_bytes: 0,
-        args,
-    }
-}
-
 fn count_arg<P>(value: usize) -> Arg<P> {
     Arg::U32(int(value) as u32)
 }
@@ -70,7 +52,7 @@ pub fn copy<P>(rows: usize, run: usize, from: Rows<P>, to: Rows<P>) -> Launch<P>
         count_arg(to.row),
         count_arg(to.start),
     ];
-    flat("copy", defines, rows * run, vector, args)
+    flat(SOURCE, "copy", (defines, vector), rows * run, args)
 }
 
 /// `length` entries of the middle axis of x `[outer, axis, inner]`, from `start` on.
@@ -122,7 +104,7 @@ pub fn pad<P>(
         count_arg(row),
         count_arg(before * inner),
     ];
-    flat("pad", defines(from, to, vector), outer * row, vector, args)
+    flat(SOURCE, "pad", (defines(from, to, vector), vector), outer * row, args)
 }
 
 /// The mean over the middle axis of x `[outer, length, inner]`: y `[outer, inner]`.
@@ -154,7 +136,7 @@ pub fn mean_gradient<P>(
     let vector = common_vector(from, to, &[inner]);
     let count = outer * length * inner;
     let args = vec![count_arg(count), count_arg(length), count_arg(inner), Arg::Pointer(dy), Arg::Pointer(dx)];
-    flat("mean_gradient", defines(from, to, vector), count, vector, args)
+    flat(SOURCE, "mean_gradient", (defines(from, to, vector), vector), count, args)
 }
 
 /// Sizes and source strides of a permutation's target, the last axis first: axes that stay
@@ -196,7 +178,7 @@ pub fn permute<P>(shape: &[usize], axes: &[usize], (from, x): (Element, P), (to,
         args.extend([size, stride].map(|value| Arg::U32(int(value) as u32)));
     }
     args.extend([Arg::Pointer(x), Arg::Pointer(y)]);
-    flat("permute", defines(from, to, vector), count, vector, args)
+    flat(SOURCE, "permute", (defines(from, to, vector), vector), count, args)
 }
 
 /// x `[batch, rows, columns]` to y `[batch, columns, rows]`, through tiles in shared memory.

@@ -7,7 +7,7 @@
 // A kernel is its shapes and its operands, as on the CPU.
 #![allow(clippy::too_many_arguments)]
 
-use super::launch::Source;
+use super::launch::{Arg, Launch, Source};
 
 pub mod adamw;
 pub mod attention;
@@ -44,6 +44,27 @@ use source;
 /// The sources of all kernels.
 pub const SOURCES: &[Source] =
     &[adamw::SOURCE, cross_entropy::SOURCE, layer_norm::SOURCE, pointwise::SOURCE, reduce::SOURCE, step::SOURCE];
+
+/// A launch over `count` elements in one dimension, `vector` of them at a time, whose threads go on until all is
+/// done.
+fn flat<P>(
+    source: Source,
+    entry: &'static str,
+    (defines, vector): (Vec<(&'static str, String)>, usize),
+    count: usize,
+    args: Vec<Arg<P>>,
+) -> Launch<P> {
+    const THREADS: usize = 256;
+    Launch {
+        source,
+        defines,
+        entry,
+        grid: [count.div_ceil(THREADS * vector).clamp(1, 16 * BLOCKS) as u32, 1, 1],
+        block: [THREADS as u32, 1, 1],
+        shared_bytes: 0,
+        args,
+    }
+}
 
 /// An extent or count as the kernels take it.
 fn int(value: usize) -> i32 {

@@ -1,7 +1,7 @@
 //! Element by element: bias, activation, dropout and residual sum in one pass, their gradient in
 //! another, and plain sums and scalings.
 
-use super::{BLOCKS, Dropout, int, source};
+use super::{Dropout, flat, int, source};
 use crate::{
     backend::cuda::launch::{Arg, Element, Launch, Precision, Source},
     graph::ops::Activation,
@@ -9,7 +9,6 @@ use crate::{
 
 pub const SOURCE: Source = source!("pointwise");
 
-const THREADS: usize = 256;
 /// Elements that share a block of a dropout mask, and that a thread moves at once.
 const VECTOR: usize = 8;
 
@@ -53,23 +52,6 @@ fn flags(defines: &mut Vec<(&'static str, String)>, flags: &[(&'static str, bool
     defines.extend(flags.iter().filter(|(_, on)| *on).map(|&(name, _)| (name, "1".to_owned())));
 }
 
-fn launch<P>(
-    entry: &'static str,
-    count: usize,
-    (defines, vector): (Vec<(&'static str, String)>, usize),
-    args: Vec<Arg<P>>,
-) -> Launch<P> {
-    Launch {
-        source: SOURCE,
-        defines,
-        entry,
-        grid: [count.div_ceil(THREADS * vector).clamp(1, 16 * BLOCKS) as u32, 1, 1],
-        block: [THREADS as u32, 1, 1],
-        shared_bytes: 0,
-        args,
-    }
-}
-
 /// `y = residual + dropout(f(x + bias))`, each part if it is there.
 ///
 /// x, y, kept, residual `[count / width, width]` activations; y may be x or the residual.
@@ -89,7 +71,7 @@ pub fn forward<P>(count: usize, width: usize, precision: Precision, x: P, epilog
         vec![Arg::U32(int(count) as u32), Arg::U32(int(width) as u32), Arg::Pointer(x), pointer(bias), pointer(kept)];
     args.extend(Dropout::args(dropout));
     args.extend([pointer(residual), Arg::Pointer(y)]);
-    launch("forward", count, defines, args)
+    flat(SOURCE, "forward", defines, count, args)
 }
 
 /// `dz = dropout(dy) · f'(z)`, the gradient of [`forward`] by z = x + bias, which it kept. With an
@@ -111,7 +93,7 @@ pub fn backward<P>(
     let mut args = vec![Arg::U32(int(count) as u32), Arg::Pointer(dy), z];
     args.extend(Dropout::args(dropout));
     args.push(Arg::Pointer(dz));
-    launch("backward", count, defines, args)
+    flat(SOURCE, "backward", defines, count, args)
 }
 
 /// `y = a + b`: a, y `count` elements of `element`; b `period` of `other`, repeated to `count`.
@@ -126,7 +108,7 @@ pub fn add<P>(count: usize, element: Element, a: P, period: usize, other: Elemen
         Arg::Pointer(b),
         Arg::Pointer(y),
     ];
-    launch("add", count, defines, args)
+    flat(SOURCE, "add", defines, count, args)
 }
 
 /// `y = factor · x`: `count` elements, x of `from`, y of `to`. With factor 1 it converts.
@@ -134,7 +116,7 @@ pub fn scale<P>(count: usize, factor: f32, from: Element, x: P, to: Element, y: 
     let mut defines = defines(from, count, VECTOR);
     defines.0.push(("OTHER", to.name().to_owned()));
     let args = vec![Arg::U32(int(count) as u32), Arg::F32(factor), Arg::Pointer(x), Arg::Pointer(y)];
-    launch("scale", count, defines, args)
+    flat(SOURCE, "scale", defines, count, args)
 }
 
 #[cfg(test)]
