@@ -88,19 +88,19 @@ impl Drafted {
             if added.contains(&node) {
                 continue;
             }
+            if update_of(luminal, node).is_some() {
+                continue;
+            }
             let sources: Vec<Value> = inputs(luminal, node);
             let named = |value: &Value| {
                 let mut parameters = graph.builder.parameters.iter();
                 Some(parameters.find(|parameter| parameter.value.node == value.node)?.name.clone())
             };
             let parameters = sources.iter().filter_map(named).collect();
-            if update_of(luminal, node).is_some() {
-                continue;
-            }
             if let Some(&rule) = operation.as_any().downcast_ref::<ops::AdamWUpdate>()
                 && update_of(luminal, sources[1].node) == Some(node)
             {
-                let [x, dy] = &inputs(luminal, sources[1].node)[..] else { continue };
+                let [x, dy] = &inputs(luminal, sources[1].node)[..] else { return Err(operation.name().to_owned()) };
                 let id_of = |value: &Value| ids[&(value.node, value.output)];
                 let links = Links {
                     node,

@@ -111,7 +111,8 @@ impl Attention {
                 let out = &mut out[first * values + head * value_dim..];
                 let weights = Mat::rows(weights, sources);
                 gemm_packed(rows, value_dim, sources, weights, packed_v, out, values, &Epilogue::default());
-                normalise(value_dim, values, &kept[BLOCK..][..rows], out);
+                let (_, factors, _) = kept_parts(kept);
+                normalise(value_dim, values, &factors[..rows], out);
             }
         }
     }
