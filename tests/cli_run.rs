@@ -261,3 +261,19 @@ fn without_a_device_auto_says_so_in_one_line_and_cuda_is_an_error() {
     let words = |text: &str| text.replace("│", " ").split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words(&text(&cuda.stderr)).contains(&format!("no CUDA: {}", words(reason))), "{}", text(&cuda.stderr));
 }
+
+#[cfg(unix)]
+#[test]
+fn an_error_that_nobody_reads_is_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    // The pipe's reader is gone before anything is written.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_vitx"))
+        .args(["check", "missing.vitx"])
+        .current_dir(folder.path())
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+}

@@ -49,6 +49,11 @@ impl Console {
     }
 }
 
+/// Prints an error. Whoever reads it may be gone, as `head` is: that is no panic.
+pub fn report_error(report: &miette::Report) {
+    let _ = writeln!(std::io::stderr(), "{report:?}");
+}
+
 impl Observer for Console {
     fn start(&mut self, description: &str) {
         self.line(description);

@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
         Command::Trial(args) => trial::run(&args),
     };
     result.unwrap_or_else(|report| {
-        eprintln!("{report:?}");
+        console::report_error(&report);
         ExitCode::FAILURE
     })
 }

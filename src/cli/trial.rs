@@ -1,7 +1,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{
-    console::{AFTER_THIS_STEP, Console, handle_interrupts, report},
+    console::{AFTER_THIS_STEP, Console, handle_interrupts, report, report_error},
     engine_args::EngineArgs,
 };
 use crate::{
@@ -25,7 +25,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     match trial::run(&args.directory, &args.engine.options(interrupt), &mut console) {
         Ok(outcome) => Ok(report(&console, &args.directory, &outcome)),
         Err(error @ ExperimentError::Locked { .. }) => {
-            eprintln!("{:?}", miette::Report::from(error));
+            report_error(&miette::Report::from(error));
             Ok(ExitCode::from(trial::BUSY))
         }
         Err(error) => Err(error.into()),
