@@ -21,27 +21,49 @@ pub enum Initializer {
     },
 }
 
-/// Philox blocks that a thread draws at a time.
-const TASK: usize = 1 << 14;
+/// Values of a Philox block.
+const DRAW: usize = 4;
+/// Values that a thread draws at a time.
+const RUN: usize = 1 << 16;
 
 impl Initializer {
     /// Fills `values`, drawing from the counter-based stream of `(seed, parameter)`, so that a
     /// parameter's start does not depend on which parameters come before it.
     pub fn fill(&self, seed: u64, parameter: u32, values: &mut [f32]) {
+        self.fill_runs(seed, parameter, values, RUN, |run| run * RUN);
+    }
+
+    /// As [`Initializer::fill`], for values that do not lie in their order: they are runs of `length`, at most
+    /// [`RUN`], of which each begins with the element that `first` tells.
+    ///
+    /// # Panics
+    /// Unless runs are whole draws, of four values each, and [`RUN`] is whole runs.
+    pub fn fill_runs(
+        &self,
+        seed: u64,
+        parameter: u32,
+        values: &mut [f32],
+        length: usize,
+        first: impl Fn(usize) -> usize + Sync,
+    ) {
         let limit = match *self {
             Self::Zeros => return values.fill(0.0),
             Self::Ones => return values.fill(1.0),
             Self::Uniform { limit } => limit,
             Self::GlorotUniform { fan_in, fan_out } => (6.0 / (fan_in + fan_out).max(1) as f32).sqrt(),
         };
+        assert!(length.is_multiple_of(DRAW) && RUN.is_multiple_of(length), "runs of {length} values");
         let philox = Philox::new(seed, Stream::Initializer);
-        // Where a block is decides what it holds: threads share the work, and change nothing.
-        values.par_chunks_mut(4 * TASK).enumerate().for_each(|(task, values)| {
-            for (block, chunk) in values.chunks_mut(4).enumerate() {
-                let block = (task * TASK + block) as u64;
-                let draws = philox.block([block as u32, (block >> 32) as u32, parameter, 0]);
-                for (value, draw) in chunk.iter_mut().zip(draws) {
-                    *value = limit * (2.0 * crate::random::unit(draw) - 1.0);
+        // Where a value is decides what it is: threads share the work, and change nothing.
+        values.par_chunks_mut(RUN).enumerate().for_each(|(task, values)| {
+            for (run, values) in values.chunks_mut(length).enumerate() {
+                let first = first(task * (RUN / length) + run) / DRAW;
+                for (draw, chunk) in values.chunks_mut(DRAW).enumerate() {
+                    let block = (first + draw) as u64;
+                    let draws = philox.block([block as u32, (block >> 32) as u32, parameter, 0]);
+                    for (value, draw) in chunk.iter_mut().zip(draws) {
+                        *value = limit * (2.0 * crate::random::unit(draw) - 1.0);
+                    }
                 }
             }
         });
@@ -70,5 +92,16 @@ mod tests {
         init.fill(3, 2, &mut b);
         assert_ne!(a, b);
         assert!(a.iter().all(|v| v.abs() <= 0.05));
+    }
+
+    #[test]
+    fn runs_are_where_they_are_said_to_be() {
+        let init = Initializer::Uniform { limit: 0.05 };
+        let mut values = vec![0.0; RUN + 64];
+        init.fill(3, 1, &mut values);
+        let mut reversed = vec![0.0; RUN + 64];
+        let runs = reversed.len() / 32;
+        init.fill_runs(3, 1, &mut reversed, 32, |run| (runs - 1 - run) * 32);
+        assert!(values.chunks(32).eq(reversed.chunks(32).rev()));
     }
 }

@@ -3,6 +3,7 @@
 mod again;
 mod cuts;
 mod draft;
+pub mod panels;
 mod place;
 
 use luminal::prelude::{Graph, NodeIndex};
@@ -13,6 +14,7 @@ use self::{
     again::Again,
     cuts::cuts,
     draft::{Call, Draft, Links, Tensor},
+    panels::panels,
     place::place,
 };
 use super::{
@@ -97,6 +99,10 @@ impl Drafted {
                 Some(parameters.find(|parameter| parameter.value.node == value.node)?.name.clone())
             };
             let parameters = sources.iter().filter_map(named).collect();
+            let panels_of = |value: &Value| {
+                let is_parameter = graph.builder.parameters.iter().any(|known| known.value.node == value.node);
+                panels(luminal, value).filter(|_| is_parameter)
+            };
             if let Some(&rule) = operation.as_any().downcast_ref::<ops::AdamWUpdate>()
                 && update_of(luminal, sources[1].node) == Some(node)
             {
@@ -107,11 +113,14 @@ impl Drafted {
                     sources: [x, dy, &sources[4]].map(id_of).to_vec(),
                     outputs: [0, 2, 3].map(|index| id_of(&sources[index])).to_vec(),
                 };
-                let kernel = steps::dense_update(rule, &x.shape, &dy.shape);
+                let kernel = steps::dense_update(rule, &x.shape, &dy.shape, panels_of(&sources[0]));
                 draft.open(kernel.split, &links.sources, false);
                 let flops = ops::DenseKernelGradient.flops(&[&x.shape, &dy.shape]);
                 draft.push(Call { name: "adamw_dense_kernel", parameters, kernel, flops }, links);
                 continue;
+            }
+            if operation.as_any().is::<ops::AdamWUpdate>() && panels_of(&sources[0]).is_some() {
+                return Err(format!("{} of a kernel in panels", operation.name()));
             }
             let mut source_ids: Vec<usize> = sources.iter().map(|source| ids[&(source.node, source.output)]).collect();
             if operation.as_any().is::<ops::Reshape>() {
@@ -119,7 +128,8 @@ impl Drafted {
                 continue;
             }
             let shapes: Vec<&[usize]> = sources.iter().map(|source| source.shape.as_slice()).collect();
-            let kernel = steps::kernel(operation, &shapes).ok_or_else(|| operation.name().to_owned())?;
+            let in_panels = sources.get(1).and_then(panels_of);
+            let kernel = steps::kernel(operation, &shapes, in_panels).ok_or_else(|| operation.name().to_owned())?;
             let batched =
                 operation.as_any().is::<ops::Expand>() || source_ids.iter().any(|&id| draft.tensors[id].per_image);
             let split = if kernel.split == Split::Images && !batched { Split::Once } else { kernel.split };

@@ -2,13 +2,17 @@ use rayon::ThreadPool;
 use rustc_hash::FxHashMap;
 
 use super::{
-    compile::compile,
+    compile::{compile, panels::panels},
+    kernels::gemm::{NR, panels::Panels},
     program::{Machine, Program},
     watch::Watch,
 };
 use crate::{
     backend::{BackendError, Batch, Buffer, Engine, EngineOptions, OperatorTime, StateTensor, Step, Store, Task},
-    graph::ops::{AdamWUpdate, RandomState},
+    graph::{
+        Parameter,
+        ops::{AdamWUpdate, RandomState},
+    },
     passes::{Lowering, StepGraph},
 };
 
@@ -18,6 +22,8 @@ pub struct CpuEngine {
     options: EngineOptions,
     rule: AdamWUpdate,
     store: Store,
+    /// How each parameter lies in the store, and its moments with it, if not row-major.
+    panels: Vec<Option<Panels>>,
     arena: Buffer,
     workers: Vec<Buffer>,
     programs: FxHashMap<(Task, usize), Program>,
@@ -41,11 +47,21 @@ impl CpuEngine {
             .map_err(|error| BackendError::Other(format!("cannot start {threads} threads: {error}")))?;
         let mut builder = crate::graph::Builder::new();
         lowering(&mut builder, 1);
+        let panels_of = |parameter: &Parameter| panels(&builder.graph, &parameter.value);
+        let panels: Vec<Option<Panels>> = builder.parameters.iter().map(panels_of).collect();
+        let fill = |index: usize, parameter: &Parameter, values: &mut [f32]| {
+            let (initializer, seed) = (parameter.initializer, options.seed);
+            match panels[index] {
+                Some(panels) => initializer.fill_runs(seed, index as u32, values, NR, |run| panels.first(run)),
+                None => initializer.fill(seed, index as u32, values),
+            }
+        };
         Ok(Self {
             lowering,
             options,
             rule: options.optimizer.rule(),
-            store: pool.install(|| Store::new(builder.parameters, options.seed))?,
+            store: pool.install(|| Store::filled(builder.parameters, fill))?,
+            panels,
             arena: Buffer::zeroed(0)?,
             workers: (0..threads).map(|_| Buffer::zeroed(0)).collect::<Result<_, _>>()?,
             programs: FxHashMap::default(),
@@ -148,11 +164,18 @@ impl Engine for CpuEngine {
     }
 
     fn state(&self) -> Result<Vec<StateTensor>, BackendError> {
-        Ok(self.store.state())
+        Ok(self.store.state_by(|parameter, stored, data| match self.panels[parameter] {
+            Some(panels) => panels.unpack(stored, data),
+            None => data.copy_from_slice(stored),
+        }))
     }
 
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {
-        self.store.load(tensors)
+        let panels = &self.panels;
+        self.store.load_by(tensors, |parameter, data, stored| match panels[parameter] {
+            Some(panels) => panels.pack(data, stored),
+            None => stored.copy_from_slice(data),
+        })
     }
 
     fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError> {

@@ -23,9 +23,9 @@ const NONE: *mut f32 = std::ptr::null_mut();
 /// Steps between one whose operands are announced and the one that runs.
 const AHEAD: usize = 4;
 
-/// Columns, rows or elements per task.
-const COLUMNS: usize = 128;
-const ROWS: usize = 256;
+/// Columns per task: many where that leaves some tasks for each thread.
+const COLUMNS: [usize; 2] = [256, 128];
+/// Elements per task.
 const ELEMENTS: usize = 1 << 16;
 
 /// Which memory a slot is in.
@@ -172,8 +172,11 @@ impl Program {
         let lane = self.batch.div_ceil(LANES);
         let need = |region: &Region| {
             let scratch = region.steps.iter().map(|step| match step.kernel.split {
-                Split::Columns { rows, columns } => (step.kernel.scratch)(COLUMNS.min(columns)) + rows * COLUMNS,
-                Split::Rows { rows, .. } => (step.kernel.scratch)(ROWS.min(rows)),
+                Split::Columns { rows, columns } => {
+                    let columns = COLUMNS[0].min(columns);
+                    (step.kernel.scratch)(columns) + rows * columns
+                }
+                Split::Rows { rows, together, .. } => (step.kernel.scratch)(together.min(rows)),
                 Split::Images => (step.kernel.scratch)(region.tile.min(lane)),
                 _ => (step.kernel.scratch)(self.batch),
             });
@@ -320,20 +323,23 @@ impl Run<'_> {
         let base = |output: usize| memory.pointer(&step.outputs[output], NONE);
         match step.kernel.split {
             Split::Images | Split::Once => parallel(workers, 1, |_, scratch| self.once(step, scratch)),
-            Split::Columns { rows, columns } => parallel(workers, columns.div_ceil(COLUMNS), |task, worker| {
-                let part = task * COLUMNS..columns.min((task + 1) * COLUMNS);
-                let (compact, scratch) = worker.split_at_mut(rows * COLUMNS);
-                let compact = &mut compact[..rows * part.len()];
-                self.whole(step, self.inputs(step), Outputs::from_iter([&mut *compact]), scratch, part.clone());
-                for (row, values) in compact.chunks(part.len()).enumerate() {
-                    // SAFETY: this task alone writes its columns of a row.
-                    let to =
-                        unsafe { std::slice::from_raw_parts_mut(base(0).add(row * columns + part.start), part.len()) };
-                    to.copy_from_slice(values);
-                }
-            }),
-            Split::Rows { rows, columns } => parallel(workers, rows.div_ceil(ROWS), |task, scratch| {
-                let part = task * ROWS..rows.min((task + 1) * ROWS);
+            Split::Columns { rows, columns } => {
+                let [many, few] = COLUMNS;
+                let width = if columns >= 2 * many * workers.len() { many } else { few };
+                parallel(workers, columns.div_ceil(width), |task, worker| {
+                    let part = task * width..columns.min((task + 1) * width);
+                    let (compact, scratch) = worker.split_at_mut(rows * part.len());
+                    self.whole(step, self.inputs(step), Outputs::from_iter([&mut *compact]), scratch, part.clone());
+                    for (row, values) in compact.chunks(part.len()).enumerate() {
+                        let first = row * columns + part.start;
+                        // SAFETY: this task alone writes its columns of a row.
+                        let to = unsafe { std::slice::from_raw_parts_mut(base(0).add(first), part.len()) };
+                        to.copy_from_slice(values);
+                    }
+                });
+            }
+            Split::Rows { rows, columns, together } => parallel(workers, rows.div_ceil(together), |task, scratch| {
+                let part = task * together..rows.min((task + 1) * together);
                 let (start, len) = (part.start * columns, part.len() * columns);
                 // SAFETY: this task alone writes its rows.
                 let rows = |output| unsafe { std::slice::from_raw_parts_mut(base(output).add(start), len) };

@@ -14,7 +14,7 @@ use crate::graph::{
         around, flat,
     },
 };
-use gemm::{Epilogue, Mat};
+use gemm::{Epilogue, Mat, NR, panels::Panels};
 
 /// Operands of a call, on the stack: only a `concat` of many parts has more.
 pub type Inputs<'a> = SmallVec<[&'a [f32]; 8]>;
@@ -47,6 +47,9 @@ pub enum Kind {
     Abridged(usize),
 }
 
+/// Rows of a kernel's gradient that a task computes.
+const ROWS: usize = 256;
+
 /// How the work of an operator is shared among threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
@@ -56,8 +59,8 @@ pub enum Split {
     Once,
     /// By columns of the `[rows, columns]` output, which the kernel computes compactly.
     Columns { rows: usize, columns: usize },
-    /// By rows of the `[rows, columns]` outputs.
-    Rows { rows: usize, columns: usize },
+    /// By rows of the `[rows, columns]` outputs, so many together.
+    Rows { rows: usize, columns: usize, together: usize },
     /// By elements, alike in all outputs and in the inputs of the same length.
     Elements,
 }
@@ -151,14 +154,14 @@ fn mask(operator: &ops::Dropout, encoded: &[f32]) -> dropout::Mask {
 }
 
 /// The kernel of an operator on inputs of these shapes, batch axis included; `None` when this
-/// backend has none.
-pub fn kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> {
+/// backend has none. The second input may be kept in panels.
+pub fn kernel(operation: &dyn Operation, shapes: &[&[usize]], panels: Option<Panels>) -> Option<Kernel> {
     let any = operation.as_any();
     let [_, width] = flat(shapes[0]);
     // One row per image: a tile would stream the whole kernel matrix through the cache for a few
     // rows, so such products run on the whole batch.
     if shapes[0].len() == 2
-        && let Some(kernel) = wide_dense(operation, shapes)
+        && let Some(kernel) = wide_dense(operation, shapes, panels)
     {
         return Some(kernel);
     }
@@ -228,31 +231,46 @@ pub fn kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> 
 }
 
 /// Matrix products on the whole batch, shared by columns or rows of the result.
-fn wide_dense(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> {
+fn wide_dense(operation: &dyn Operation, shapes: &[&[usize]], panels: Option<Panels>) -> Option<Kernel> {
     let any = operation.as_any();
     let [rows, width] = flat(shapes[0]);
     if any.is::<ops::Dense>() {
         let columns = shapes[1][1];
         let run = move |call: &mut Call| {
             let (n, part) = (call.part.len(), call.part.clone());
-            let (a, b) = (Mat::rows(call.inputs[0], width), Mat::rows(&call.inputs[1][part.start..], columns));
-            gemm::gemm(rows, n, width, a, b, call.outputs[0], n, false, call.scratch);
+            let [a, b] = [call.inputs[0], call.inputs[1]];
+            if let Some(panels) = panels {
+                panels.product(rows, a, b, part.clone(), call.outputs[0], call.scratch);
+            } else {
+                let (a, b) = (Mat::rows(a, width), Mat::rows(&b[part.start..], columns));
+                gemm::gemm(rows, n, width, a, b, call.outputs[0], n, false, call.scratch);
+            }
             if let Some(bias) = call.inputs.get(2) {
                 elementwise::add_rows_in_place(call.outputs[0], &bias[part]);
             }
         };
-        let kernel = Kernel::per_image(run).scratch(move |n| gemm::scratch_len(rows, n, width));
-        return Some(kernel.split(Split::Columns { rows, columns }));
+        let scratch = move |n| match panels {
+            Some(_) => Panels::product_scratch_len(rows),
+            None => gemm::scratch_len(rows, n, width),
+        };
+        return Some(Kernel::per_image(run).scratch(scratch).split(Split::Columns { rows, columns }));
     }
     if any.is::<ops::DenseInputGradient>() {
         let columns = shapes[1][0];
         let run = move |call: &mut Call| {
-            let n = call.part.len();
-            let b = Mat::transposed(&call.inputs[1][call.part.start * width..], width);
-            gemm::gemm(rows, n, width, Mat::rows(call.inputs[0], width), b, call.outputs[0], n, false, call.scratch);
+            let (n, part) = (call.part.len(), call.part.clone());
+            let [a, b] = [call.inputs[0], call.inputs[1]];
+            if let Some(panels) = panels {
+                return panels.transposed_product(rows, a, b, part, call.outputs[0], call.scratch);
+            }
+            let (a, b) = (Mat::rows(a, width), Mat::transposed(&b[part.start * width..], width));
+            gemm::gemm(rows, n, width, a, b, call.outputs[0], n, false, call.scratch);
         };
-        let kernel = Kernel::per_image(run).scratch(move |n| gemm::scratch_len(rows, n, width));
-        return Some(kernel.split(Split::Columns { rows, columns }));
+        let scratch = move |n| match panels {
+            Some(panels) => panels.transposed_product_scratch_len(rows, n),
+            None => gemm::scratch_len(rows, n, width),
+        };
+        return Some(Kernel::per_image(run).scratch(scratch).split(Split::Columns { rows, columns }));
     }
     if any.is::<ops::DenseKernelGradient>() {
         let columns = flat(shapes[1])[1];
@@ -263,7 +281,7 @@ fn wide_dense(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> 
             gemm::gemm(m, columns, rows, a, b, c, columns, false, call.scratch);
         };
         let kernel = Kernel::per_image(run).scratch(move |m| gemm::scratch_len(m, columns, rows));
-        return Some(kernel.split(Split::Rows { rows: width, columns }));
+        return Some(kernel.split(Split::Rows { rows: width, columns, together: ROWS }));
     }
     None
 }
@@ -275,8 +293,11 @@ fn rates(rule: &AdamWUpdate, encoded: &[f32], iteration: u64) -> adamw::Rates {
 
 /// The update of a dense kernel by the gradient of a [`wide_dense`] layer, which is never in memory. Inputs
 /// are those of the gradient and the rates; outputs the kernel and its moments.
-pub fn dense_update(rule: AdamWUpdate, x: &[usize], dy: &[usize]) -> Kernel {
+pub fn dense_update(rule: AdamWUpdate, x: &[usize], dy: &[usize], panels: Option<Panels>) -> Kernel {
     let ([batch, width], [_, columns]) = (flat(x), flat(dy));
+    if let Some(panels) = panels {
+        return panels_update(rule, batch, panels);
+    }
     let run = move |call: &mut Call| {
         let [x, dy, encoded] = call.inputs[..] else { return };
         let x = Mat::transposed(&x[call.part.start..], width);
@@ -287,7 +308,22 @@ pub fn dense_update(rule: AdamWUpdate, x: &[usize], dy: &[usize]) -> Kernel {
     Kernel::per_image(run)
         .outputs(&[Kind::PerImage; 3])
         .scratch(move |rows| adamw::dense::scratch_len(batch, rows, columns))
-        .split(Split::Rows { rows: width, columns })
+        .split(Split::Rows { rows: width, columns, together: ROWS })
+}
+
+/// As [`dense_update`]; the outputs are in panels, which are shared as if they were rows.
+fn panels_update(rule: AdamWUpdate, batch: usize, panels: Panels) -> Kernel {
+    let run = move |call: &mut Call| {
+        let [x, dy, encoded] = call.inputs[..] else { return };
+        let rates = rates(&rule, encoded, call.iteration);
+        let [w, m, v] = &mut call.outputs[..] else { return };
+        let columns = call.part.start * NR..call.part.end * NR;
+        adamw::panels::update(panels, columns, x, dy, w, m, v, &rates, call.scratch);
+    };
+    Kernel::per_image(run)
+        .outputs(&[Kind::PerImage; 3])
+        .scratch(move |count| adamw::panels::scratch_len(batch, count * NR))
+        .split(Split::Rows { rows: panels.n / NR, columns: panels.k * NR, together: 4 })
 }
 
 /// Scratch as a function of rows, for a tensor of a known number of rows per image.

@@ -1,6 +1,7 @@
 //! The AdamW update (Loshchilov & Hutter 2019) as `keras.optimizers.AdamW` does it.
 
 pub mod dense;
+pub mod panels;
 
 use super::isa::multiversion;
 

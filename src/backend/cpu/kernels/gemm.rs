@@ -9,6 +9,7 @@
 //! changes a bit of it.
 
 mod pack;
+pub mod panels;
 mod tile;
 
 use super::ahead;
@@ -142,6 +143,7 @@ pub fn gemm(
                         a,
                         a_tile,
                         a_row,
+                        a_panel: NR * a_k,
                         a_k,
                         b: if in_place { b.from(k0, n0 + j).data } else { &packed_b[j * depth..] },
                         b_row: if in_place { b.row_stride } else { NR },
@@ -212,6 +214,7 @@ pub fn gemm_packed(
                     a,
                     a_tile: MR * a_row,
                     a_row,
+                    a_panel: NR * a_k,
                     a_k,
                     b: &packed[j * k + k0 * NR..],
                     b_row: NR,

@@ -26,10 +26,12 @@ pub struct Column<'a> {
     /// At most [`NR`].
     pub cols: usize,
     pub k: usize,
-    /// Element `(i, p)` is `a[i / MR * a_tile + i % MR * a_row + p * a_k]`.
+    /// Element `(i, p)` is `a[i / MR * a_tile + i % MR * a_row + p / NR * a_panel + p % NR * a_k]`.
     pub a: &'a [f32],
     pub a_tile: usize,
     pub a_row: usize,
+    /// `NR * a_k`, unless A is a matrix in panels.
+    pub a_panel: usize,
     pub a_k: usize,
     /// `[k, NR]`, with rows `b_row` apart. Unless those are packed, the column has [`NR`] columns.
     pub b: &'a [f32],
@@ -41,8 +43,8 @@ pub struct Column<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
-/// Steps along `k` for each line that is asked for ahead: memory delivers about one in that time.
-const LINE_EVERY: usize = 4;
+/// Steps along `k` for each pair of lines that is asked for ahead: memory delivers hardly more in that time.
+const PAIR_EVERY: usize = 4;
 
 impl Column<'_> {
     /// Where row `i` of A begins.
@@ -50,28 +52,35 @@ impl Column<'_> {
         i / MR * self.a_tile + i % MR * self.a_row
     }
 
-    /// The lines to ask for while this column is computed.
+    /// What to ask for while this column is computed.
     fn ahead(&self) -> Ahead {
-        let ahead::Lines { address, stride, count } = ahead::lines(self.rows.div_ceil(MR) * (self.k / LINE_EVERY));
-        Ahead { address, stride, count, idle: self.b.as_ptr().cast() }
+        let idle = self.b.as_ptr().cast();
+        Ahead { address: idle, stride: 0, count: 0, room: self.rows.div_ceil(MR) * (self.k / PAIR_EVERY), idle }
     }
 }
 
-/// Lines that are left to be asked for.
+/// Pairs of lines that are left to be asked for.
 struct Ahead {
     address: *const i8,
     stride: usize,
     count: usize,
-    /// A line that is there anyway.
+    /// How many more there is room for, besides.
+    room: usize,
+    /// Lines that are there anyway.
     idle: *const i8,
 }
 
 impl Ahead {
-    /// The first of so many lines, and the bytes to the next.
+    /// The first of so many pairs of lines, and the bytes to the next.
     #[inline(always)]
     fn take(&mut self, count: usize) -> (*const i8, usize) {
         if self.count == 0 {
-            return (self.idle, 0);
+            if self.room == 0 {
+                return (self.idle, 0);
+            }
+            let ahead::Pairs { address, stride, count } = ahead::pairs(self.room);
+            (self.address, self.stride, self.count) = if count == 0 { (self.idle, 0, self.room) } else { (address, stride, count) };
+            self.room -= self.count;
         }
         // The last lines may lie behind what was announced: asking for them does no harm.
         let first = self.address;
@@ -90,7 +99,8 @@ pub fn run(column: &Column, c: &mut [f32]) {
     assert!(rows > 0 && (1..=NR).contains(&cols) && k > 0);
     // The last row of the last tile, and of those before it.
     let last = column.a_offset(rows - 1).max(column.a_offset((rows / MR * MR).saturating_sub(1)));
-    assert!(column.a.len() > last + (k - 1) * column.a_k);
+    assert!(column.a.len() > last + (k - 1) / NR * column.a_panel + (k - 1) % NR * column.a_k);
+    assert!(column.a_panel >= NR * column.a_k);
     assert!(column.b_row >= NR && column.b.len() >= (k - 1) * column.b_row + NR);
     assert!(c.len() >= (rows - 1) * column.ldc + cols);
     assert!(column.bias.is_none_or(|bias| bias.len() >= cols));

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Column, LINE_EVERY, MR, Start};
+use super::{Column, MR, NR, PAIR_EVERY, Start, ahead};
 
 /// Rows of a piece.
 const PIECE: usize = 6;
@@ -15,12 +15,12 @@ const LANES: usize = 8;
 /// The processor has AVX2 and FMA; the operands are as long as [`super::run`] asserts.
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn run(column: &Column, c: &mut [f32]) {
-    let mut ahead = column.ahead();
+    let mut pairs = column.ahead();
     for i in (0..column.rows).step_by(PIECE) {
         for j in (0..column.cols).step_by(2 * LANES) {
             // A tile is two pieces of columns, and of rows: the first asks for memory for all.
-            let count = if i % MR == 0 && j == 0 { column.k / LINE_EVERY } else { 0 };
-            let lines = ahead.take(count);
+            let count = if i % MR == 0 && j == 0 { column.k / PAIR_EVERY } else { 0 };
+            let lines = pairs.take(count);
             // SAFETY: what the caller vouches for.
             unsafe {
                 match column.rows - i {
@@ -45,7 +45,7 @@ unsafe fn kernel<const ROWS: usize>(
     column: &Column,
     i0: usize,
     j0: usize,
-    (mut line, stride): (*const i8, usize),
+    (mut pair, stride): (*const i8, usize),
     c: &mut [f32],
 ) {
     // SAFETY: rows and columns of all operands are in bounds; columns beyond the last are masked out.
@@ -100,15 +100,23 @@ unsafe fn kernel<const ROWS: usize>(
                 }
             }};
         }
-        for _ in 0..column.k / LINE_EVERY {
-            _mm_prefetch::<_MM_HINT_T1>(line);
-            line = line.wrapping_add(stride);
-            for _ in 0..LINE_EVERY {
+        let jump = column.a_panel - NR * column.a_k;
+        for first in (0..column.k).step_by(NR) {
+            let k = NR.min(column.k - first);
+            for _ in 0..k / PAIR_EVERY {
+                _mm_prefetch::<_MM_HINT_T1>(pair);
+                _mm_prefetch::<_MM_HINT_T1>(pair.wrapping_add(ahead::LINE));
+                pair = pair.wrapping_add(stride);
+                for _ in 0..PAIR_EVERY {
+                    step!();
+                }
+            }
+            for _ in 0..k % PAIR_EVERY {
                 step!();
             }
-        }
-        for _ in 0..column.k % LINE_EVERY {
-            step!();
+            for a in &mut a {
+                *a = a.wrapping_add(jump);
+            }
         }
         for i in 0..ROWS {
             let to = c.wrapping_add(i * column.ldc);

@@ -2,7 +2,7 @@
 
 use std::arch::{asm, x86_64::*};
 
-use super::{Column, LINE_EVERY, MR, Start};
+use super::{Column, MR, NR, PAIR_EVERY, Start, ahead};
 
 /// Lanes of a vector.
 const LANES: usize = 16;
@@ -28,15 +28,15 @@ pub unsafe fn run(column: &Column, c: &mut [f32]) {
 /// As [`run`].
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
 unsafe fn tiles<const VECTORS: usize, const COLUMN: bool>(column: &Column, c: &mut [f32]) {
-    let mut ahead = column.ahead();
-    let lines = column.k / LINE_EVERY;
+    let mut pairs = column.ahead();
+    let lines = column.k / PAIR_EVERY;
     let full = column.rows / MR * MR;
     // SAFETY: what the caller vouches for.
     unsafe {
         for i in (0..full).step_by(MR) {
-            kernel::<MR, VECTORS, COLUMN>(column, i, ahead.take(lines), c);
+            kernel::<MR, VECTORS, COLUMN>(column, i, pairs.take(lines), c);
         }
-        let lines = ahead.take(lines);
+        let lines = pairs.take(lines);
         match column.rows - full {
             11 => kernel::<11, VECTORS, COLUMN>(column, full, lines, c),
             10 => kernel::<10, VECTORS, COLUMN>(column, full, lines, c),
@@ -71,7 +71,7 @@ fn opaque(mut pointer: *const f32) -> *const f32 {
 unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
     column: &Column,
     i0: usize,
-    (mut line, stride): (*const i8, usize),
+    (mut pair, stride): (*const i8, usize),
     c: &mut [f32],
 ) {
     // SAFETY: rows and columns of all operands are in bounds; columns beyond the last are masked out.
@@ -140,15 +140,23 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
                 }
             }};
         }
-        for _ in 0..column.k / LINE_EVERY {
-            _mm_prefetch::<_MM_HINT_T1>(line);
-            line = line.wrapping_add(stride);
-            for _ in 0..LINE_EVERY {
+        let jump = column.a_panel - NR * a_k;
+        for first in (0..column.k).step_by(NR) {
+            let k = NR.min(column.k - first);
+            for _ in 0..k / PAIR_EVERY {
+                _mm_prefetch::<_MM_HINT_T1>(pair);
+                _mm_prefetch::<_MM_HINT_T1>(pair.wrapping_add(ahead::LINE));
+                pair = pair.wrapping_add(stride);
+                for _ in 0..PAIR_EVERY {
+                    step!();
+                }
+            }
+            for _ in 0..k % PAIR_EVERY {
                 step!();
             }
-        }
-        for _ in 0..column.k % LINE_EVERY {
-            step!();
+            for a in &mut a {
+                *a = a.wrapping_add(jump);
+            }
         }
         for i in 0..ROWS {
             for v in 0..VECTORS {

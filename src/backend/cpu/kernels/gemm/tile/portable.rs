@@ -1,6 +1,6 @@
 //! Plain Rust, in 4 × 8 pieces, which the compiler turns into the vectors of its baseline.
 
-use super::{Column, Start, ZEROS};
+use super::{Column, NR, Start, ZEROS};
 
 const ROWS: usize = 4;
 const COLS: usize = 8;
@@ -35,7 +35,7 @@ fn piece(column: &Column, i0: usize, rows: usize, j0: usize, cols: usize, c: &mu
     for p in 0..column.k {
         let b: &[f32; COLS] = column.b[p * column.b_row + j0..][..COLS].try_into().expect("eight columns");
         for (sums, offset) in sums.iter_mut().zip(offsets) {
-            let a = column.a[offset + p * column.a_k];
+            let a = column.a[offset + p / NR * column.a_panel + p % NR * column.a_k];
             for (sum, b) in sums.iter_mut().zip(b) {
                 *sum += a * b;
             }
