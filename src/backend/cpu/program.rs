@@ -234,9 +234,6 @@ impl Run<'_> {
         let lanes = batch.div_ceil(lane_images);
         let sums = || region.steps.iter().flat_map(|step| &step.outputs).filter_map(|slot| Some((slot, slot.lanes?)));
         parallel(workers, lanes, |lane, worker| {
-            for (slot, offset) in sums() {
-                memory.arena(offset + lane * slot.len, slot.len).fill(0.0);
-            }
             let (local, scratch) = worker.split_at_mut(region.local_len);
             let local = local.as_mut_ptr();
             let end = batch.min((lane + 1) * lane_images);
@@ -249,7 +246,13 @@ impl Run<'_> {
                     count += 1;
                     let inputs = step.inputs.iter().map(|slot| memory.read(slot, local, first, images)).collect();
                     let outputs = step.outputs.iter().map(|slot| match slot.lanes {
-                        Some(offset) => memory.arena(offset + lane * slot.len, slot.len),
+                        Some(offset) => {
+                            let sum = memory.arena(offset + lane * slot.len, slot.len);
+                            if first == lane * lane_images {
+                                sum.fill(0.0);
+                            }
+                            sum
+                        }
                         None => memory.write(slot, local, first, images),
                     });
                     let outputs = outputs.collect();
@@ -258,13 +261,14 @@ impl Run<'_> {
                 }
             }
         });
-        for (slot, offset) in sums() {
+        parallel(workers, sums().count(), |task, _| {
+            let Some((slot, offset)) = sums().nth(task) else { return };
             let total = memory.write(slot, NONE, 0, 0);
             total.copy_from_slice(memory.arena(offset, slot.len));
             for lane in 1..lanes {
                 elementwise::accumulate(memory.arena(offset + lane * slot.len, slot.len), total);
             }
-        }
+        });
     }
 
     /// Announces what a later step of a tile, or of the one after it, reads from the arena.
