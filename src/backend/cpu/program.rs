@@ -21,7 +21,7 @@ pub const LANES: usize = 16;
 const NONE: *mut f32 = std::ptr::null_mut();
 
 /// Steps between one whose operands are announced and the one that runs.
-const AHEAD: usize = 4;
+const AHEAD: usize = 8;
 
 /// Columns per task: many where that leaves some tasks for each thread.
 const COLUMNS: [usize; 2] = [256, 128];

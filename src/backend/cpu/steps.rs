@@ -78,6 +78,8 @@ pub struct Kernel {
     pub adds: bool,
     /// Computing the output again takes no longer than to write it to memory and to read it back.
     pub cheap: bool,
+    /// Writes its first output twice if it has an output more: that one past the cache.
+    pub streams: bool,
 }
 
 /// The right-hand matrix `[k, n]` of a product, to be packed by [`gemm::pack_b`].
@@ -119,6 +121,7 @@ impl Kernel {
             packing: None,
             adds: false,
             cheap: false,
+            streams: false,
         }
     }
 
@@ -140,6 +143,10 @@ impl Kernel {
 
     fn cheap(self) -> Self {
         Self { cheap: true, ..self }
+    }
+
+    fn streams(self, streams: bool) -> Self {
+        Self { streams, ..self }
     }
 
     fn split(self, split: Split) -> Self {
@@ -172,9 +179,12 @@ pub fn kernel(operation: &dyn Operation, shapes: &[&[usize]], panels: Option<Pan
             let bias = (operands == 3).then(|| call.inputs[2]);
             let residual = call.inputs.get(operands).map(|residual| (*residual, n));
             let epilogue = Epilogue { bias, residual, accumulate: false };
-            gemm::gemm_packed(m, n, width, a, call.inputs[1], call.outputs[0], n, &epilogue);
+            let [out, copy @ ..] = &mut call.outputs[..] else { return };
+            let copy = copy.first_mut().map_or(&mut [][..], |copy| copy);
+            gemm::gemm_packed_twice(m, n, width, a, call.inputs[1], out, n, copy, &epilogue);
         };
-        return Some(Kernel::per_image(run).adds().packed(Packing { input: 1, k: width, n, transposed: false }));
+        let kernel = Kernel::per_image(run).adds().streams(n.is_multiple_of(NR));
+        return Some(kernel.packed(Packing { input: 1, k: width, n, transposed: false }));
     }
     if any.is::<ops::DenseInputGradient>() {
         let (n, operands) = (shapes[1][0], shapes.len());
@@ -359,14 +369,16 @@ fn attention_forward(operator: Attention, shapes: &[&[usize]]) -> Kernel {
         let mask = call.inputs.get(3).map(|random| mask(&operator.dropout, random));
         for index in 0..call.images {
             let [q, k, v] = [0, 1, 2].map(|input| image(call.inputs[input], call.images, index));
-            let [out, kept] = &mut call.outputs[..] else { return };
+            let [out, kept, copy @ ..] = &mut call.outputs[..] else { return };
             let [out, kept] = [out, kept].map(|output| image_mut(output, call.images, index));
-            per_image_attention(&shape, mask, call.first + index).forward(q, k, v, out, kept, call.scratch);
+            let copy = copy.first_mut().map_or(&mut [][..], |copy| image_mut(copy, call.images, index));
+            per_image_attention(&shape, mask, call.first + index).forward(q, k, v, out, copy, kept, call.scratch);
         }
     })
     // The weights would be most of what a step keeps: tokens times tokens for each head.
     .outputs(&[Kind::PerImage, Kind::Abridged(kept)])
     .scratch(move |_| scratch)
+    .streams(shape.value_dim.is_multiple_of(NR))
 }
 
 fn attention_backward(operator: Attention, shapes: &[&[usize]]) -> Kernel {

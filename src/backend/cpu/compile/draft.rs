@@ -2,7 +2,7 @@ use luminal::prelude::NodeIndex;
 
 use super::super::{
     program::{Step, Work},
-    steps::{Kernel, Packing, Split},
+    steps::{Kernel, Kind, Packing, Split},
 };
 
 /// A tensor of the program before it has a place.
@@ -91,7 +91,8 @@ impl Draft {
         id
     }
 
-    /// Puts the packing first, and finds out from where to where each tensor lives.
+    /// Puts the packing first, finds out from where to where each tensor lives, and gives those that are kept a
+    /// second place, for their own region.
     pub fn finish(&mut self) {
         if !self.packs.is_empty() {
             let (mut steps, mut links) = (Vec::new(), Vec::new());
@@ -116,6 +117,33 @@ impl Draft {
                         tensor.steps.1 = step;
                     }
                     tensor.regions.1 = region;
+                }
+            }
+        }
+        self.stream();
+    }
+
+    /// What a region makes and reads, and what is wanted once more long after, is written twice by kernels that can:
+    /// the region reads a tile of it, and what is kept never is in the cache.
+    fn stream(&mut self) {
+        for (region, links) in self.links.iter_mut().enumerate() {
+            let steps = &mut self.regions[region].1;
+            for step in 0..links.len() {
+                let kept = links[step].outputs[0];
+                let Tensor { len, regions, steps: (first, last), .. } = self.tensors[kept];
+                if !steps[step].kernel.streams || last == first || regions.1 <= region + 1 {
+                    continue;
+                }
+                let tensor = Tensor { len, per_image: true, regions: (region, region), steps: (first, last), ..Tensor::default() };
+                self.tensors.push(tensor);
+                let local = self.tensors.len() - 1;
+                links[step].outputs[0] = local;
+                links[step].outputs.push(kept);
+                steps[step].kernel.outputs.push(Kind::PerImage);
+                for source in links[step + 1..].iter_mut().flat_map(|links| &mut links.sources) {
+                    if *source == kept {
+                        *source = local;
+                    }
                 }
             }
         }

@@ -13,8 +13,8 @@ use std::f32::consts::LOG2_E;
 use super::dropout::{self, Mask};
 use super::exp::exp2;
 use super::gemm::{self, Epilogue, MR, Mat, gemm, gemm_packed};
-use super::softmax;
-use super::vector::{self, Vector, groups, pairs, vectorised};
+use super::vector::{self, LANES, Vector, groups, pairs, vectorised};
+use super::{softmax, stream};
 
 /// Rows that go through a head together.
 const BLOCK: usize = 2 * MR;
@@ -88,12 +88,23 @@ impl Attention {
     }
 
     /// `out = dropout(softmax(Q·Kᵀ / sqrt(key_dim)))·V`. `kept` receives what [`Attention::backward`] needs
-    /// besides, [`Attention::kept_len`] elements.
+    /// besides, [`Attention::kept_len`] elements, and so does `copy`, unless it is empty, what `out` does: it is stored
+    /// past the cache, see [`stream`].
     ///
     /// # Panics
     /// When a slice does not have its length.
-    pub fn forward(&self, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], kept: &mut [f32], scratch: &mut [f32]) {
+    pub fn forward(
+        &self,
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        out: &mut [f32],
+        copy: &mut [f32],
+        kept: &mut [f32],
+        scratch: &mut [f32],
+    ) {
         self.check(q, k, v, out, kept);
+        assert!(copy.is_empty() || copy.len() == out.len(), "copy");
         let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
         let (keys, values) = (heads * key_dim, heads * value_dim);
         let (packed_k, scratch) = gemm::cache_aligned(scratch).split_at_mut(gemm::packed_len(key_dim, sources));
@@ -108,12 +119,17 @@ impl Attention {
                 let q = Mat::rows(&q[first * keys + head * key_dim..], keys);
                 gemm_packed(rows, sources, key_dim, q, packed_k, weights, sources, &Epilogue::default());
                 weigh(self, self.first_weight(head, first), weights, kept);
-                let out = &mut out[first * values + head * value_dim..];
+                let from = first * values + head * value_dim;
+                let out = &mut out[from..];
+                let copy = if copy.is_empty() { &mut [] } else { &mut copy[from..] };
                 let weights = Mat::rows(weights, sources);
                 gemm_packed(rows, value_dim, sources, weights, packed_v, out, values, &Epilogue::default());
                 let (_, factors, _) = kept_parts(kept);
-                normalise(value_dim, values, &factors[..rows], out);
+                normalise(value_dim, values, &factors[..rows], out, copy);
             }
+        }
+        if !copy.is_empty() {
+            stream::finish();
         }
     }
 
@@ -219,14 +235,21 @@ unsafe fn weigh_generic<V: Vector>(attention: &Attention, first: u64, scores: &m
 }
 
 #[inline(always)]
-unsafe fn normalise_generic<V: Vector>(width: usize, ld: usize, factors: &[f32], out: &mut [f32]) {
+unsafe fn normalise_generic<V: Vector>(width: usize, ld: usize, factors: &[f32], out: &mut [f32], copy: &mut [f32]) {
+    let streams = stream::aligned(copy) && ld.is_multiple_of(LANES);
     for (row, factor) in factors.iter().enumerate() {
         let out = &mut out[row * ld..][..width];
+        let copy = if copy.is_empty() { &mut [] } else { &mut copy[row * ld..][..width] };
         for (j, count) in groups(width) {
             // SAFETY: inside the row, and the caller has the instruction set.
             unsafe {
                 let out = out.as_mut_ptr().add(j);
-                vector::store(vector::load::<V>(out, count, 0.0).mul(V::splat(*factor)), out, count);
+                let value = vector::load::<V>(out, count, 0.0).mul(V::splat(*factor));
+                vector::store(value, out, count);
+                if !copy.is_empty() {
+                    let copy = copy.as_mut_ptr().add(j);
+                    if streams && count == LANES { value.stream(copy) } else { vector::store(value, copy, count) }
+                }
             }
         }
     }
@@ -291,8 +314,8 @@ vectorised! {
     /// From the scores of a block of rows to powers, in place, of which a row's sum would make a softmax;
     /// then dropout. `kept` receives what is kept.
     fn weigh(attention: &Attention, first: u64, scores: &mut [f32], kept: &mut [f32]) = weigh_generic;
-    /// Multiplies rows of `width` elements, `ld` apart, by their factors.
-    fn normalise(width: usize, ld: usize, factors: &[f32], out: &mut [f32]) = normalise_generic;
+    /// Multiplies rows of `width` elements, `ld` apart, by their factors, also into a copy.
+    fn normalise(width: usize, ld: usize, factors: &[f32], out: &mut [f32], copy: &mut [f32]) = normalise_generic;
     /// From the scores, what forward kept and the gradient by the dropped weights: the dropped weights and
     /// the gradient by the unscaled scores, each in place.
     fn differentiate(
@@ -378,8 +401,11 @@ mod tests {
                     let mut scratch = vec![f32::NAN; a.forward_scratch_len()];
                     let mut out = vec![0.0; dout.len()];
                     let mut kept = vec![f32::NAN; a.kept_len(mask.is_some())];
-                    a.forward(&q, &k, &v, &mut out, &mut kept, &mut scratch);
+                    a.forward(&q, &k, &v, &mut out, &mut [], &mut kept, &mut scratch);
                     assert_close(&out, &expected.out, 5e-6, &what);
+                    let mut copy = vec![f32::NAN; out.len()];
+                    a.forward(&q, &k, &v, &mut out, &mut copy, &mut kept, &mut scratch);
+                    assert_eq!(out, copy, "{what}");
 
                     let mut scratch = vec![f32::NAN; a.backward_scratch_len()];
                     let [mut dq, mut dk, mut dv] = [&q, &k, &v].map(|x| vec![9.0; x.len()]);

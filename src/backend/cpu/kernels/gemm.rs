@@ -12,7 +12,7 @@ mod pack;
 pub mod panels;
 mod tile;
 
-use super::ahead;
+use super::{ahead, stream};
 
 use tile::{Column, Start};
 
@@ -197,7 +197,29 @@ pub fn gemm_packed(
     ldc: usize,
     epilogue: &Epilogue,
 ) {
+    gemm_packed_twice(m, n, k, a, packed, c, ldc, &mut [], epilogue);
+}
+
+/// As [`gemm_packed`], also into a `copy` like C, unless that is empty. It is stored past the cache: see [`stream`].
+///
+/// # Panics
+/// When an operand is too short for its shape.
+pub fn gemm_packed_twice(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat,
+    packed: &[f32],
+    c: &mut [f32],
+    ldc: usize,
+    copy: &mut [f32],
+    epilogue: &Epilogue,
+) {
+    assert!(copy.is_empty() || copy.len() == c.len(), "a copy of another length");
     if !prepare(m, n, k, a, c, ldc, epilogue) {
+        if !copy.is_empty() {
+            copy.copy_from_slice(c);
+        }
         return;
     }
     assert!(packed.len() >= packed_len(k, n), "packed B too short");
@@ -226,7 +248,9 @@ pub fn gemm_packed(
                     },
                     bias: epilogue.bias.filter(|_| k0 == 0).map(|bias| &bias[j..]),
                 };
-                tile::run(&column, &mut c[first * ldc + j..]);
+                let at = first * ldc + j;
+                let copy = if copy.is_empty() || k0 + depth < k { &mut [] } else { &mut copy[at..] };
+                tile::run_twice(&column, &mut c[at..], copy);
             };
             if direct {
                 for j in (0..n).step_by(NR) {
@@ -243,6 +267,9 @@ pub fn gemm_packed(
                 }
             }
         }
+    }
+    if !copy.is_empty() {
+        stream::finish();
     }
 }
 

@@ -28,5 +28,6 @@ pub mod isa;
 pub mod lanes;
 pub mod layer_norm;
 pub mod softmax;
+pub mod stream;
 pub mod transpose;
 pub(crate) mod vector;

@@ -28,6 +28,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
+    /// As `store`, past the cache (see [`super::stream`]), to a place that is aligned to 64 bytes.
+    unsafe fn stream(self, to: *mut f32);
     /// The first `count` elements, at most 16, and `fill` in the other lanes.
     unsafe fn load_first(from: *const f32, count: usize, fill: f32) -> Self;
     /// Stores the first `count` lanes, at most 16.

@@ -55,7 +55,7 @@ fn portable(mask: &Mask, block: u64, out: &mut [u8]) {
 unsafe fn avx512(mask: &Mask, block: u64, out: &mut [u8]) {
     const BLOCKS: usize = 8;
     const XOR: i32 = 0b1001_0110;
-    let low_words = _mm512_set1_epi64(0xFFFF_FFFF);
+    const UPPER: __mmask16 = 0xAAAA;
     let threshold = _mm512_set1_epi16(mask.threshold as i16);
     let [m0, m1] = MULTIPLIERS;
     let multipliers = [_mm512_set1_epi64(i64::from(m0)), _mm512_set1_epi64(i64::from(m1))];
@@ -86,8 +86,9 @@ unsafe fn avx512(mask: &Mask, block: u64, out: &mut [u8]) {
             k1 = k1.wrapping_add(WEYL[1]);
         }
         for (half, out) in out.chunks_exact_mut(8).enumerate() {
-            let low = _mm512_or_si512(_mm512_and_si512(c0[half], low_words), _mm512_slli_epi64::<32>(c1[half]));
-            let high = _mm512_or_si512(_mm512_and_si512(c2[half], low_words), _mm512_slli_epi64::<32>(c3[half]));
+            // By a shuffle: a shift would be taken for a product by a larger multiplier, of all 64 bits.
+            let low = _mm512_mask_shuffle_epi32::<SWAP>(c0[half], UPPER, c1[half]);
+            let high = _mm512_mask_shuffle_epi32::<SWAP>(c2[half], UPPER, c3[half]);
             let first = _mm512_permutex2var_epi64(low, first_half, high);
             let second = _mm512_permutex2var_epi64(low, second_half, high);
             let first = u64::from(_mm512_cmpge_epu16_mask(first, threshold));

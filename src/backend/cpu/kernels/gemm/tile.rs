@@ -7,7 +7,7 @@ mod avx512;
 mod portable;
 
 use super::{MR, NR};
-use crate::backend::cpu::kernels::{ahead, isa::Isa};
+use crate::backend::cpu::kernels::{ahead, isa::Isa, stream};
 
 /// What the sums start from, besides the bias.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +95,13 @@ static ZEROS: [f32; NR] = [0.0; NR];
 /// Computes a column into the `c` that begins at its first element.
 #[inline]
 pub fn run(column: &Column, c: &mut [f32]) {
+    run_twice(column, c, &mut []);
+}
+
+/// As [`run`], also into a `copy` like `c`, unless that is empty. It is stored past the cache where that can be done:
+/// nobody may read it on another thread before this one has called [`stream::finish`].
+#[inline]
+pub fn run_twice(column: &Column, c: &mut [f32], copy: &mut [f32]) {
     let Column { rows, cols, k, .. } = *column;
     assert!(rows > 0 && (1..=NR).contains(&cols) && k > 0);
     // The last row of the last tile, and of those before it.
@@ -103,6 +110,7 @@ pub fn run(column: &Column, c: &mut [f32]) {
     assert!(column.a_panel >= NR * column.a_k);
     assert!(column.b_row >= NR && column.b.len() >= (k - 1) * column.b_row + NR);
     assert!(c.len() >= (rows - 1) * column.ldc + cols);
+    assert!(copy.is_empty() || copy.len() >= (rows - 1) * column.ldc + cols);
     assert!(column.bias.is_none_or(|bias| bias.len() >= cols));
     if let Start::From(start, ld) = column.start {
         assert!(start.len() >= (rows - 1) * ld + cols);
@@ -110,10 +118,10 @@ pub fn run(column: &Column, c: &mut [f32]) {
     match Isa::current() {
         // SAFETY: the processor has AVX-512, and all operands were checked above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { avx512::run(column, c) },
+        Isa::Avx512 => unsafe { avx512::run(column, c, copy) },
         // SAFETY: the processor has AVX2 and FMA, and all operands were checked above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { avx2::run(column, c) },
-        _ => portable::run(column, c),
+        Isa::Avx2 => unsafe { avx2::run(column, c, copy) },
+        _ => portable::run(column, c, copy),
     }
 }

@@ -85,6 +85,14 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        unsafe {
+            _mm256_stream_ps(to, self.0);
+            _mm256_stream_ps(to.add(HALF), self.1);
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize, fill: f32) -> Self {
         unsafe {
             let load = |from: *const f32, count: usize| {

@@ -29,6 +29,11 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        unsafe { _mm512_stream_ps(to, self.0) }
+    }
+
+    #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize, fill: f32) -> Self {
         unsafe { Self(_mm512_mask_loadu_ps(_mm512_set1_ps(fill), first(count), from)) }
     }

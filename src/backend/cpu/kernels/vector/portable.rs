@@ -46,6 +46,11 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        unsafe { self.store(to) }
+    }
+
+    #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize, fill: f32) -> Self {
         let mut lanes = [fill; LANES];
         unsafe { std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count.min(LANES)) };

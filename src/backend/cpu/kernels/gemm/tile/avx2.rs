@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Column, MR, NR, PAIR_EVERY, Start, ahead};
+use super::{Column, MR, NR, PAIR_EVERY, Start, ahead, stream};
 
 /// Rows of a piece.
 const PIECE: usize = 6;
@@ -14,7 +14,7 @@ const LANES: usize = 8;
 /// # Safety
 /// The processor has AVX2 and FMA; the operands are as long as [`super::run`] asserts.
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn run(column: &Column, c: &mut [f32]) {
+pub unsafe fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
     let mut pairs = column.ahead();
     for i in (0..column.rows).step_by(PIECE) {
         for j in (0..column.cols).step_by(2 * LANES) {
@@ -24,12 +24,12 @@ pub unsafe fn run(column: &Column, c: &mut [f32]) {
             // SAFETY: what the caller vouches for.
             unsafe {
                 match column.rows - i {
-                    1 => kernel::<1>(column, i, j, lines, c),
-                    2 => kernel::<2>(column, i, j, lines, c),
-                    3 => kernel::<3>(column, i, j, lines, c),
-                    4 => kernel::<4>(column, i, j, lines, c),
-                    5 => kernel::<5>(column, i, j, lines, c),
-                    _ => kernel::<PIECE>(column, i, j, lines, c),
+                    1 => kernel::<1>(column, i, j, lines, c, copy),
+                    2 => kernel::<2>(column, i, j, lines, c, copy),
+                    3 => kernel::<3>(column, i, j, lines, c, copy),
+                    4 => kernel::<4>(column, i, j, lines, c, copy),
+                    5 => kernel::<5>(column, i, j, lines, c, copy),
+                    _ => kernel::<PIECE>(column, i, j, lines, c, copy),
                 }
             }
         }
@@ -47,6 +47,7 @@ unsafe fn kernel<const ROWS: usize>(
     j0: usize,
     (mut pair, stride): (*const i8, usize),
     c: &mut [f32],
+    copy: &mut [f32],
 ) {
     // SAFETY: rows and columns of all operands are in bounds; columns beyond the last are masked out.
     unsafe {
@@ -118,17 +119,36 @@ unsafe fn kernel<const ROWS: usize>(
                 *a = a.wrapping_add(jump);
             }
         }
-        for i in 0..ROWS {
-            let to = c.wrapping_add(i * column.ldc);
-            if cols == 2 * LANES {
-                _mm256_storeu_ps(to, sums[i][0]);
-                _mm256_storeu_ps(to.add(LANES), sums[i][1]);
-            } else {
-                // Masked stores are slow on some processors: only at the edge.
-                for v in 0..2 {
-                    _mm256_maskstore_ps(to.wrapping_add(v * LANES), masks[v], sums[i][v]);
+        macro_rules! store {
+            ($c:expr) => {
+                for i in 0..ROWS {
+                    let to = $c.wrapping_add(i * column.ldc);
+                    if cols == 2 * LANES {
+                        _mm256_storeu_ps(to, sums[i][0]);
+                        _mm256_storeu_ps(to.add(LANES), sums[i][1]);
+                    } else {
+                        // Masked stores are slow on some processors: only at the edge.
+                        for v in 0..2 {
+                            _mm256_maskstore_ps(to.wrapping_add(v * LANES), masks[v], sums[i][v]);
+                        }
+                    }
                 }
+            };
+        }
+        store!(c);
+        if copy.is_empty() {
+            return;
+        }
+        let streams = stream::aligned(copy) && column.ldc.is_multiple_of(2 * LANES);
+        let copy = copy.as_mut_ptr().wrapping_add(i0 * column.ldc + j0);
+        if streams && cols == 2 * LANES {
+            for i in 0..ROWS {
+                let to = copy.wrapping_add(i * column.ldc);
+                _mm256_stream_ps(to, sums[i][0]);
+                _mm256_stream_ps(to.add(LANES), sums[i][1]);
             }
+        } else {
+            store!(copy);
         }
     }
 }

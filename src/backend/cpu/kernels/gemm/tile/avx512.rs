@@ -2,7 +2,7 @@
 
 use std::arch::{asm, x86_64::*};
 
-use super::{Column, MR, NR, PAIR_EVERY, Start, ahead};
+use super::{Column, MR, NR, PAIR_EVERY, Start, ahead, stream};
 
 /// Lanes of a vector.
 const LANES: usize = 16;
@@ -12,14 +12,14 @@ const LANES: usize = 16;
 /// # Safety
 /// The processor has AVX-512; the operands are as long as [`super::run`] asserts.
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-pub unsafe fn run(column: &Column, c: &mut [f32]) {
+pub unsafe fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
     // SAFETY: what the caller vouches for.
     unsafe {
         match (column.cols > LANES, column.a_row == 1) {
-            (true, true) => tiles::<2, true>(column, c),
-            (true, false) => tiles::<2, false>(column, c),
-            (false, true) => tiles::<1, true>(column, c),
-            (false, false) => tiles::<1, false>(column, c),
+            (true, true) => tiles::<2, true>(column, c, copy),
+            (true, false) => tiles::<2, false>(column, c, copy),
+            (false, true) => tiles::<1, true>(column, c, copy),
+            (false, false) => tiles::<1, false>(column, c, copy),
         }
     }
 }
@@ -27,28 +27,28 @@ pub unsafe fn run(column: &Column, c: &mut [f32]) {
 /// # Safety
 /// As [`run`].
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-unsafe fn tiles<const VECTORS: usize, const COLUMN: bool>(column: &Column, c: &mut [f32]) {
+unsafe fn tiles<const VECTORS: usize, const COLUMN: bool>(column: &Column, c: &mut [f32], copy: &mut [f32]) {
     let mut pairs = column.ahead();
     let lines = column.k / PAIR_EVERY;
     let full = column.rows / MR * MR;
     // SAFETY: what the caller vouches for.
     unsafe {
         for i in (0..full).step_by(MR) {
-            kernel::<MR, VECTORS, COLUMN>(column, i, pairs.take(lines), c);
+            kernel::<MR, VECTORS, COLUMN>(column, i, pairs.take(lines), c, copy);
         }
         let lines = pairs.take(lines);
         match column.rows - full {
-            11 => kernel::<11, VECTORS, COLUMN>(column, full, lines, c),
-            10 => kernel::<10, VECTORS, COLUMN>(column, full, lines, c),
-            9 => kernel::<9, VECTORS, COLUMN>(column, full, lines, c),
-            8 => kernel::<8, VECTORS, COLUMN>(column, full, lines, c),
-            7 => kernel::<7, VECTORS, COLUMN>(column, full, lines, c),
-            6 => kernel::<6, VECTORS, COLUMN>(column, full, lines, c),
-            5 => kernel::<5, VECTORS, COLUMN>(column, full, lines, c),
-            4 => kernel::<4, VECTORS, COLUMN>(column, full, lines, c),
-            3 => kernel::<3, VECTORS, COLUMN>(column, full, lines, c),
-            2 => kernel::<2, VECTORS, COLUMN>(column, full, lines, c),
-            1 => kernel::<1, VECTORS, COLUMN>(column, full, lines, c),
+            11 => kernel::<11, VECTORS, COLUMN>(column, full, lines, c, copy),
+            10 => kernel::<10, VECTORS, COLUMN>(column, full, lines, c, copy),
+            9 => kernel::<9, VECTORS, COLUMN>(column, full, lines, c, copy),
+            8 => kernel::<8, VECTORS, COLUMN>(column, full, lines, c, copy),
+            7 => kernel::<7, VECTORS, COLUMN>(column, full, lines, c, copy),
+            6 => kernel::<6, VECTORS, COLUMN>(column, full, lines, c, copy),
+            5 => kernel::<5, VECTORS, COLUMN>(column, full, lines, c, copy),
+            4 => kernel::<4, VECTORS, COLUMN>(column, full, lines, c, copy),
+            3 => kernel::<3, VECTORS, COLUMN>(column, full, lines, c, copy),
+            2 => kernel::<2, VECTORS, COLUMN>(column, full, lines, c, copy),
+            1 => kernel::<1, VECTORS, COLUMN>(column, full, lines, c, copy),
             _ => {}
         }
     }
@@ -73,6 +73,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
     i0: usize,
     (mut pair, stride): (*const i8, usize),
     c: &mut [f32],
+    copy: &mut [f32],
 ) {
     // SAFETY: rows and columns of all operands are in bounds; columns beyond the last are masked out.
     unsafe {
@@ -158,13 +159,31 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
                 *a = a.wrapping_add(jump);
             }
         }
+        macro_rules! store {
+            ($to:expr, $mask:expr, $value:expr) => {
+                if $mask == __mmask16::MAX { _mm512_storeu_ps($to, $value) } else { _mm512_mask_storeu_ps($to, $mask, $value) }
+            };
+        }
         for i in 0..ROWS {
             for v in 0..VECTORS {
-                let to = c.wrapping_add(i * ldc + v * LANES);
-                if masks[v] == __mmask16::MAX {
-                    _mm512_storeu_ps(to, sums[i][v]);
-                } else {
-                    _mm512_mask_storeu_ps(to, masks[v], sums[i][v]);
+                store!(c.wrapping_add(i * ldc + v * LANES), masks[v], sums[i][v]);
+            }
+        }
+        if copy.is_empty() {
+            return;
+        }
+        let streams = stream::aligned(copy) && ldc.is_multiple_of(LANES);
+        let copy = copy.as_mut_ptr().wrapping_add(i0 * ldc);
+        if streams && masks.iter().all(|mask| *mask == __mmask16::MAX) {
+            for i in 0..ROWS {
+                for v in 0..VECTORS {
+                    _mm512_stream_ps(copy.wrapping_add(i * ldc + v * LANES), sums[i][v]);
+                }
+            }
+        } else {
+            for i in 0..ROWS {
+                for v in 0..VECTORS {
+                    store!(copy.wrapping_add(i * ldc + v * LANES), masks[v], sums[i][v]);
                 }
             }
         }

@@ -6,15 +6,15 @@ const ROWS: usize = 4;
 const COLS: usize = 8;
 
 /// Computes a column.
-pub fn run(column: &Column, c: &mut [f32]) {
+pub fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
     for i in (0..column.rows).step_by(ROWS) {
         for j in (0..column.cols).step_by(COLS) {
-            piece(column, i, ROWS.min(column.rows - i), j, COLS.min(column.cols - j), c);
+            piece(column, i, ROWS.min(column.rows - i), j, COLS.min(column.cols - j), c, copy);
         }
     }
 }
 
-fn piece(column: &Column, i0: usize, rows: usize, j0: usize, cols: usize, c: &mut [f32]) {
+fn piece(column: &Column, i0: usize, rows: usize, j0: usize, cols: usize, c: &mut [f32], copy: &mut [f32]) {
     let mut sums = [[0.0; COLS]; ROWS];
     for (r, sums) in sums[..rows].iter_mut().enumerate() {
         let i = i0 + r;
@@ -42,6 +42,10 @@ fn piece(column: &Column, i0: usize, rows: usize, j0: usize, cols: usize, c: &mu
         }
     }
     for (r, sums) in sums[..rows].iter().enumerate() {
-        c[(i0 + r) * column.ldc + j0..][..cols].copy_from_slice(&sums[..cols]);
+        let at = (i0 + r) * column.ldc + j0;
+        c[at..][..cols].copy_from_slice(&sums[..cols]);
+        if !copy.is_empty() {
+            copy[at..][..cols].copy_from_slice(&sums[..cols]);
+        }
     }
 }
