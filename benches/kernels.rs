@@ -45,7 +45,7 @@ fn attention(criterion: &mut Criterion) {
     let mut kept = vec![0.0; attention.kept_len(true)];
     let mut scratch = vec![0.0; attention.forward_scratch_len().max(attention.backward_scratch_len())];
     group.bench_function("forward", |bencher| {
-        bencher.iter(|| attention.forward(&q, &k, &v, &mut out, &mut kept, &mut scratch));
+        bencher.iter(|| attention.forward(&q, &k, &v, &mut out, &mut [], &mut kept, &mut scratch));
     });
     let [mut dq, mut dk, mut dv] = [0; 3].map(|_| vec![0.0; 144 * 256]);
     group.bench_function("backward", |bencher| {

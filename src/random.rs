@@ -29,6 +29,9 @@ pub const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 pub const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 pub const ROUNDS: usize = 10;
 
+/// Blocks that [`Philox::units`] draws together.
+pub const MANY: usize = 64;
+
 impl Philox {
     /// The generator of a stream. The 64-bit seed is mixed (splitmix64's finaliser) with the
     /// stream into the 64-bit key.
@@ -43,12 +46,46 @@ impl Philox {
     /// Four independent 32-bit words for one counter.
     #[inline(always)]
     pub fn block(&self, counter: [u32; 4]) -> [u32; 4] {
-        let [mut c0, mut c1, mut c2, mut c3] = counter;
+        self.blocks(counter.map(|word| [word])).map(|[word]| word)
+    }
+
+    /// As [`Philox::block`] for [`MANY`] counters side by side, given word by word: the numbers in `[0, 1)` of one after
+    /// the other.
+    pub fn units(&self, counters: &[[u32; MANY]; 4], out: &mut [[f32; 4]; MANY]) {
+        #[cfg(target_arch = "x86_64")]
+        if std::is_x86_feature_detected!("avx2") {
+            #[target_feature(enable = "avx2")]
+            fn avx2(philox: &Philox, counters: &[[u32; MANY]; 4], out: &mut [[f32; 4]; MANY]) {
+                philox.units_generic(counters, out);
+            }
+            // SAFETY: the processor has AVX2.
+            return unsafe { avx2(self, counters, out) };
+        }
+        self.units_generic(counters, out);
+    }
+
+    #[inline(always)]
+    fn units_generic(&self, counters: &[[u32; MANY]; 4], out: &mut [[f32; 4]; MANY]) {
+        let words = self.blocks(*counters);
+        for (lane, out) in out.iter_mut().enumerate() {
+            *out = std::array::from_fn(|word| unit(words[word][lane]));
+        }
+    }
+
+    /// In loops over the lanes, which the compiler turns into vectors.
+    #[inline(always)]
+    fn blocks<const N: usize>(&self, counters: [[u32; N]; 4]) -> [[u32; N]; 4] {
+        let [mut c0, mut c1, mut c2, mut c3] = counters;
         let [mut k0, mut k1] = self.key;
         for _ in 0..ROUNDS {
-            let p0 = u64::from(MULTIPLIERS[0]) * u64::from(c0);
-            let p1 = u64::from(MULTIPLIERS[1]) * u64::from(c2);
-            (c0, c1, c2, c3) = ((p1 >> 32) as u32 ^ c1 ^ k0, p1 as u32, (p0 >> 32) as u32 ^ c3 ^ k1, p0 as u32);
+            for lane in 0..N {
+                let p0 = u64::from(MULTIPLIERS[0]) * u64::from(c0[lane]);
+                let p1 = u64::from(MULTIPLIERS[1]) * u64::from(c2[lane]);
+                c0[lane] = (p1 >> 32) as u32 ^ c1[lane] ^ k0;
+                c2[lane] = (p0 >> 32) as u32 ^ c3[lane] ^ k1;
+                c1[lane] = p1 as u32;
+                c3[lane] = p0 as u32;
+            }
             k0 = k0.wrapping_add(WEYL[0]);
             k1 = k1.wrapping_add(WEYL[1]);
         }
@@ -65,6 +102,18 @@ pub fn unit(word: u32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn units_are_those_of_blocks() {
+        let philox = Philox::new(5, Stream::Initializer);
+        let counters: [[u32; MANY]; 4] =
+            std::array::from_fn(|word| std::array::from_fn(|lane| (lane * 7 + word) as u32));
+        let mut units = [[0.0; 4]; MANY];
+        philox.units(&counters, &mut units);
+        for (lane, units) in units.iter().enumerate() {
+            assert_eq!(*units, philox.block(counters.map(|words| words[lane])).map(unit));
+        }
+    }
 
     /// Known answers from the Random123 distribution (`kat_vectors`, philox4x32 10).
     #[test]

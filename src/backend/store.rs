@@ -100,8 +100,9 @@ impl Store {
         let problem = |name: &str, problem: String| BackendError::State { name: name.to_owned(), problem };
         let mut writes = Vec::new();
         for tensor in tensors {
-            let (index, shape, start) =
-                *layout.get(&tensor.name).ok_or_else(|| problem(&tensor.name, "the model has no such tensor".into()))?;
+            let (index, shape, start) = *layout
+                .get(&tensor.name)
+                .ok_or_else(|| problem(&tensor.name, "the model has no such tensor".into()))?;
             if shape != tensor.shape || tensor.data.len() != shape.iter().product::<usize>() {
                 return Err(problem(&tensor.name, format!("shape {:?}, the model has {shape:?}", tensor.shape)));
             }

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use rayon::prelude::*;
 
-use crate::random::{Philox, Stream};
+use crate::random::{MANY, Philox, Stream};
 
 /// How a parameter starts. Names and formulas are Keras'.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -56,14 +56,23 @@ impl Initializer {
         let philox = Philox::new(seed, Stream::Initializer);
         // Where a value is decides what it is: threads share the work, and change nothing.
         values.par_chunks_mut(RUN).enumerate().for_each(|(task, values)| {
-            for (run, values) in values.chunks_mut(length).enumerate() {
-                let first = first(task * (RUN / length) + run) / DRAW;
-                for (draw, chunk) in values.chunks_mut(DRAW).enumerate() {
-                    let block = (first + draw) as u64;
-                    let draws = philox.block([block as u32, (block >> 32) as u32, parameter, 0]);
-                    for (value, draw) in chunk.iter_mut().zip(draws) {
-                        *value = limit * (2.0 * crate::random::unit(draw) - 1.0);
+            let (mut run, mut place) = (task * (RUN / length), 0);
+            let mut begin = first(run);
+            for values in values.chunks_mut(DRAW * MANY) {
+                let mut blocks = [0; MANY];
+                for block in &mut blocks[..values.len().div_ceil(DRAW)] {
+                    if place == length {
+                        (run, place) = (run + 1, 0);
+                        begin = first(run);
                     }
+                    *block = ((begin + place) / DRAW) as u64;
+                    place += DRAW;
+                }
+                let (low, high) = (blocks.map(|block| block as u32), blocks.map(|block| (block >> 32) as u32));
+                let mut units = [[0.0; DRAW]; MANY];
+                philox.units(&[low, high, [parameter; MANY], [0; MANY]], &mut units);
+                for (value, unit) in values.iter_mut().zip(units.as_flattened()) {
+                    *value = limit * (2.0 * unit - 1.0);
                 }
             }
         });

@@ -12,7 +12,10 @@ pub use listing::{Entry, Listing};
 pub use optimizer::{OptimizerState, Updates};
 pub use training::{Lowering, Purpose, StepGraph};
 
-use luminal::prelude::{Graph, NodeIndex};
+use luminal::{
+    prelude::{Dependency, Graph, NodeIndex, ShapeTracker},
+    shape::symbolic::{Expression, Term},
+};
 use petgraph::{Direction, visit::EdgeRef};
 
 use crate::graph::{Builder, Value};
@@ -22,14 +25,35 @@ pub(crate) fn inputs(graph: &Graph, node: NodeIndex) -> Vec<Value> {
     let mut inputs: Vec<(u8, Value)> = graph
         .graph
         .edges_directed(node, Direction::Incoming)
-        .filter_map(|edge| {
-            let (order, output, tracker) = edge.weight().as_data()?;
-            let shape = tracker.shape().iter().filter_map(|dim| dim.to_usize()).collect();
-            Some((order, Value { node: edge.source(), output, shape }))
+        .filter_map(|edge| match edge.weight() {
+            Dependency::Data { input_order, output_order, shape } => {
+                Some((*input_order, Value { node: edge.source(), output: *output_order, shape: extents(shape) }))
+            }
+            Dependency::Schedule => None,
         })
         .collect();
     inputs.sort_by_key(|(order, _)| *order);
     inputs.into_iter().map(|(_, value)| value).collect()
+}
+
+/// The shape of a tracker. Most are contiguous, of known dimensions: those are read off, where luminal would simplify
+/// symbolic expressions, which takes longer than all else that a pass does.
+fn extents(tracker: &ShapeTracker) -> Vec<usize> {
+    let known = |dim: &Expression| match dim.terms.as_slice() {
+        [Term::Num(size)] => usize::try_from(*size).ok(),
+        _ => None,
+    };
+    let whole = |axis: usize| {
+        let [padding, slices] = [&tracker.padding[axis], &tracker.slices[axis]];
+        [&padding.0, &padding.1, &slices.0].into_iter().all(|bound| known(bound) == Some(0))
+            && known(&slices.1) == Some(i32::MAX as usize)
+    };
+    let dims = if tracker.is_contiguous() && (0..tracker.dims.len()).all(whole) {
+        tracker.dims.iter().map(known).collect()
+    } else {
+        None
+    };
+    dims.unwrap_or_else(|| tracker.shape().iter().filter_map(|dim| dim.to_usize()).collect())
 }
 
 /// Nodes in a fixed topological order: by the number a node got when it was added, as far as the

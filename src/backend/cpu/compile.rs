@@ -101,7 +101,7 @@ impl Drafted {
             let parameters = sources.iter().filter_map(named).collect();
             let panels_of = |value: &Value| {
                 let is_parameter = graph.builder.parameters.iter().any(|known| known.value.node == value.node);
-                panels(luminal, value).filter(|_| is_parameter)
+                is_parameter.then(|| panels(luminal, value)).flatten()
             };
             if let Some(&rule) = operation.as_any().downcast_ref::<ops::AdamWUpdate>()
                 && update_of(luminal, sources[1].node) == Some(node)
@@ -180,7 +180,7 @@ impl Drafted {
             let flops = operation.flops(&shapes);
             draft.push(Call { name: operation.name(), parameters, kernel, flops }, links);
         }
-        draft.finish();
+        draft.finish(batch);
         Ok(Self { draft, ids, loads })
     }
 

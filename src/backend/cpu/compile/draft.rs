@@ -5,6 +5,9 @@ use super::super::{
     steps::{Kernel, Kind, Packing, Split},
 };
 
+/// What a last cache may hold until it is wanted again.
+const CACHED_ELEMENTS: usize = 8 << 20;
+
 /// A tensor of the program before it has a place.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tensor {
@@ -93,7 +96,7 @@ impl Draft {
 
     /// Puts the packing first, finds out from where to where each tensor lives, and gives those that are kept a
     /// second place, for their own region.
-    pub fn finish(&mut self) {
+    pub fn finish(&mut self, batch: usize) {
         if !self.packs.is_empty() {
             let (mut steps, mut links) = (Vec::new(), Vec::new());
             for (packing, source, id) in self.packs.drain(..) {
@@ -120,30 +123,34 @@ impl Draft {
                 }
             }
         }
-        self.stream();
+        self.stream(batch);
     }
 
     /// What a region makes and reads, and what is wanted once more long after, is written twice by kernels that can:
-    /// the region reads a tile of it, and what is kept never is in the cache.
-    fn stream(&mut self) {
-        for (region, links) in self.links.iter_mut().enumerate() {
-            let steps = &mut self.regions[region].1;
-            for step in 0..links.len() {
-                let kept = links[step].outputs[0];
-                let Tensor { len, regions, steps: (first, last), .. } = self.tensors[kept];
-                if !steps[step].kernel.streams || last == first || regions.1 <= region + 1 {
-                    continue;
+    /// the region reads a tile of it, and what is kept never is in the cache. Not where a cache may hold it all.
+    fn stream(&mut self, batch: usize) {
+        let mut kept = Vec::new();
+        for (region, ((_, steps), links)) in self.regions.iter().zip(&self.links).enumerate() {
+            for (step, (_, links)) in steps.iter().zip(links).enumerate().filter(|(_, (step, _))| step.kernel.streams) {
+                let id = links.outputs[0];
+                let Tensor { regions, steps: (first, last), .. } = self.tensors[id];
+                if first < last && region + 1 < regions.1 {
+                    kept.push((region, step, id));
                 }
-                let tensor = Tensor { len, per_image: true, regions: (region, region), steps: (first, last), ..Tensor::default() };
-                self.tensors.push(tensor);
-                let local = self.tensors.len() - 1;
-                links[step].outputs[0] = local;
-                links[step].outputs.push(kept);
-                steps[step].kernel.outputs.push(Kind::PerImage);
-                for source in links[step + 1..].iter_mut().flat_map(|links| &mut links.sources) {
-                    if *source == kept {
-                        *source = local;
-                    }
+            }
+        }
+        if batch * kept.iter().map(|&(_, _, id)| self.tensors[id].len).sum::<usize>() <= CACHED_ELEMENTS {
+            return;
+        }
+        for (region, step, id) in kept {
+            let local = self.tensor(Tensor { regions: (region, region), ..self.tensors[id] });
+            let links = &mut self.links[region];
+            links[step].outputs[0] = local;
+            links[step].outputs.push(id);
+            self.regions[region].1[step].kernel.outputs.push(Kind::PerImage);
+            for source in links[step + 1..].iter_mut().flat_map(|links| &mut links.sources) {
+                if *source == id {
+                    *source = local;
                 }
             }
         }

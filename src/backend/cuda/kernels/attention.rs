@@ -240,7 +240,7 @@ mod tests {
             let mut grads = [q.clone(), k.clone(), v.clone()];
             let mut scratch = vec![0.0; one.forward_scratch_len().max(one.backward_scratch_len())];
             let mut kept = vec![0.0; one.kept_len(mask.is_some())];
-            one.forward(&q, &k, &v, &mut out, &mut kept, &mut scratch);
+            one.forward(&q, &k, &v, &mut out, &mut [], &mut kept, &mut scratch);
             let [dq, dk, dv] = &mut grads;
             one.backward(&q, &k, &v, &out, &kept, &dout, dq, dk, dv, &mut scratch);
             let [dq, dk, dv] = grads;

@@ -79,7 +79,8 @@ impl Ahead {
                 return (self.idle, 0);
             }
             let ahead::Pairs { address, stride, count } = ahead::pairs(self.room);
-            (self.address, self.stride, self.count) = if count == 0 { (self.idle, 0, self.room) } else { (address, stride, count) };
+            (self.address, self.stride, self.count) =
+                if count == 0 { (self.idle, 0, self.room) } else { (address, stride, count) };
             self.room -= self.count;
         }
         // The last lines may lie behind what was announced: asking for them does no harm.

@@ -161,7 +161,11 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
         }
         macro_rules! store {
             ($to:expr, $mask:expr, $value:expr) => {
-                if $mask == __mmask16::MAX { _mm512_storeu_ps($to, $value) } else { _mm512_mask_storeu_ps($to, $mask, $value) }
+                if $mask == __mmask16::MAX {
+                    _mm512_storeu_ps($to, $value)
+                } else {
+                    _mm512_mask_storeu_ps($to, $mask, $value)
+                }
             };
         }
         for i in 0..ROWS {
