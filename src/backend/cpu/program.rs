@@ -239,6 +239,7 @@ impl Run<'_> {
             let end = batch.min((lane + 1) * lane_images);
             let mut count = 0;
             for first in (lane * lane_images..end).step_by(region.tile) {
+                let begin = first == lane * lane_images;
                 let images = region.tile.min(end - first);
                 for (index, step) in region.steps.iter().enumerate() {
                     ahead::begin(count);
@@ -248,7 +249,7 @@ impl Run<'_> {
                     let outputs = step.outputs.iter().map(|slot| match slot.lanes {
                         Some(offset) => {
                             let sum = memory.arena(offset + lane * slot.len, slot.len);
-                            if first == lane * lane_images {
+                            if begin && !step.kernel.begins {
                                 sum.fill(0.0);
                             }
                             sum
@@ -257,7 +258,7 @@ impl Run<'_> {
                     });
                     let outputs = outputs.collect();
                     let iteration = self.iteration;
-                    self.call(step, Call { inputs, outputs, scratch, first, images, part: 0..0, iteration });
+                    self.call(step, Call { inputs, outputs, scratch, first, images, begin, part: 0..0, iteration });
                 }
             }
         });
@@ -307,7 +308,7 @@ impl Run<'_> {
         part: Range<usize>,
     ) {
         let (images, iteration) = (self.program.batch, self.iteration);
-        self.call(step, Call { inputs, outputs, scratch, first: 0, images, part, iteration });
+        self.call(step, Call { inputs, outputs, scratch, first: 0, images, begin: false, part, iteration });
     }
 
     /// The whole step as one task.

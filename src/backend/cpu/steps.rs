@@ -28,6 +28,8 @@ pub struct Call<'a> {
     /// First image of the call, and how many.
     pub first: usize,
     pub images: usize,
+    /// Sums hold nothing yet: a kernel that [`Kernel::begins`] them must not read them.
+    pub begin: bool,
     /// The part of the output that a task of a [`Split`] computes.
     pub part: Range<usize>,
     /// Optimizer iterations before this step.
@@ -78,6 +80,8 @@ pub struct Kernel {
     pub adds: bool,
     /// Computing the output again takes no longer than to write it to memory and to read it back.
     pub cheap: bool,
+    /// Begins sums itself; for others they are zero before the first call.
+    pub begins: bool,
     /// Writes its first output twice if it has an output more: that one past the cache.
     pub streams: bool,
 }
@@ -121,6 +125,7 @@ impl Kernel {
             packing: None,
             adds: false,
             cheap: false,
+            begins: false,
             streams: false,
         }
     }
@@ -143,6 +148,10 @@ impl Kernel {
 
     fn cheap(self) -> Self {
         Self { cheap: true, ..self }
+    }
+
+    fn begins(self) -> Self {
+        Self { begins: true, ..self }
     }
 
     fn streams(self, streams: bool) -> Self {
@@ -202,9 +211,10 @@ pub fn kernel(operation: &dyn Operation, shapes: &[&[usize]], panels: Option<Pan
             Kernel::per_image(move |call| {
                 let k = call.inputs[0].len() / width;
                 let (a, b) = (Mat::transposed(call.inputs[0], width), Mat::rows(call.inputs[1], n));
-                gemm::gemm(width, n, k, a, b, call.outputs[0], n, true, call.scratch);
+                gemm::gemm(width, n, k, a, b, call.outputs[0], n, !call.begin, call.scratch);
             })
             .outputs(&[Kind::Sum])
+            .begins()
             .scratch(rows_scratch(shapes[0], move |k| gemm::scratch_len(width, n, k))),
         );
     }
