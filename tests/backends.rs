@@ -17,8 +17,11 @@ use operators::{OPERATORS, compare_gradients, network};
 const MODEL: &str = include_str!("support/small.vitx");
 
 fn engine(backend: Backend) -> Box<dyn Engine> {
-    let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
-    let architecture = elaborate(&Source::new("small", MODEL), &BTreeMap::new(), &spec).unwrap();
+    engine_of(MODEL, ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 }, backend)
+}
+
+fn engine_of(model: &str, spec: ImageSpec, backend: Backend) -> Box<dyn Engine> {
+    let architecture = elaborate(&Source::new("model", model), &BTreeMap::new(), &spec).unwrap();
     let options = EngineOptions { optimizer: AdamW::default(), seed: 3, threads: 2, precision: Precision::F32 };
     backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
 }
@@ -39,6 +42,27 @@ fn the_cpu_backend_trains_as_the_reference_does() {
     }
     let batch = Batch { images: &images, labels: &labels };
     compare_gradients("the model", cpu.as_mut(), reference.as_mut(), &batch, 2e-3);
+}
+
+/// What is kept of so many images goes past the cache; the mean over copies of two images is that over the two.
+#[test]
+fn a_batch_larger_than_the_cache_has_the_same_gradients() {
+    let model = "model tall { patches(4) patch_encoder(32) \
+                 repeat transformer_block(2, key_dim = 32, units = [64, 32]) ×2 layer_norm flatten mlp([64]) dense(5) }";
+    let spec = ImageSpec { height: 96, width: 96, channels: 1, num_classes: 5 };
+    let mut cpu = engine_of(model, spec, Backend::Cpu);
+    let pixels = 96 * 96;
+    let images: Vec<f32> = (0..2 * pixels).map(|index| (index as f32 * 0.37).sin()).collect();
+    let (few, many) = (Batch { images: &images, labels: &[1, 3] }, (images.repeat(14), [1, 3].repeat(14)));
+    let expected = cpu.gradients(&few).unwrap();
+    let actual = cpu.gradients(&Batch { images: &many.0, labels: &many.1 }).unwrap();
+    for (actual, expected) in actual.iter().zip(&expected) {
+        // Where the gradient is zero but for rounding, as that of the bias of keys, nothing can be compared.
+        let largest = expected.data.iter().fold(1e-4_f32, |largest, value| largest.max(value.abs()));
+        for (actual, value) in actual.data.iter().zip(&expected.data) {
+            assert!((actual - value).abs() <= 1e-4 * largest, "{}: {actual} {value}", expected.name);
+        }
+    }
 }
 
 #[test]

@@ -29,5 +29,6 @@ pub mod lanes;
 pub mod layer_norm;
 pub mod softmax;
 pub mod stream;
+pub mod subnormal;
 pub mod transpose;
 pub(crate) mod vector;
