@@ -1,5 +1,5 @@
-//! Numbers below 2^-126 are taken for zero while kernels run, as XLA and TensorFlow do: a processor multiplies them a
-//! hundred times slower than others, and weights of attention become as small once a model has learned where to look.
+//! Numbers below 2^-126 are taken for zero while kernels run, as XLA and TensorFlow do: the processor multiplies them
+//! many times slower than others, and training on images, unlike noise, makes enough of them to be felt.
 
 /// While this lives, its thread takes subnormal operands and results for zero.
 #[derive(Debug)]
