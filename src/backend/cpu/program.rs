@@ -377,16 +377,18 @@ impl Run<'_> {
 /// Runs numbered tasks on the threads of the pool that this runs in, each with its worker's memory.
 /// Tasks are handed out as threads come free: which thread runs a task must not matter.
 fn parallel(workers: &mut [Buffer], tasks: usize, run: impl Fn(usize, &mut [f32]) + Sync) {
+    let run = |task, worker: &mut Buffer| {
+        let _flushed = Flushed::begin();
+        run(task, worker);
+    };
     if tasks == 0 {
         return;
     }
     if let ([worker, ..], true) = (&mut *workers, tasks == 1) {
-        let _flushed = Flushed::begin();
         return run(0, worker);
     }
     let next = AtomicUsize::new(0);
     workers.par_iter_mut().with_max_len(1).for_each(|worker| {
-        let _flushed = Flushed::begin();
         loop {
             let task = next.fetch_add(1, Ordering::Relaxed);
             if task >= tasks {

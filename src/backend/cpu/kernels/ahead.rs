@@ -51,6 +51,11 @@ pub fn announce(step: u64, start: *const f32, len: usize) {
     push(Range { step, next: start as usize, stride: PAIR, left: (len * size_of::<f32>()).div_ceil(PAIR) });
 }
 
+/// Announces floats to be touched next.
+pub fn announce_part(part: &[f32]) {
+    announce(0, part.as_ptr(), part.len());
+}
+
 /// Announces `rows` rows of `len` floats each, `stride` floats apart, to be touched next.
 pub fn announce_rows(start: *const f32, len: usize, rows: usize, stride: usize) {
     for at in (0..len * size_of::<f32>()).step_by(PAIR) {

@@ -12,14 +12,12 @@ use std::f32::consts::LOG2_E;
 
 use super::dropout::{self, Mask};
 use super::exp::exp2;
-use super::gemm::{self, Epilogue, MR, Mat, gemm, gemm_packed};
+use super::gemm::{self, ALIGNMENT, Epilogue, MR, Mat, gemm, gemm_packed};
 use super::vector::{self, LANES, Vector, groups, pairs, vectorised};
 use super::{softmax, stream};
 
 /// Rows that go through a head together.
 const BLOCK: usize = 2 * MR;
-/// Room to start on a cache line.
-const ALIGNMENT: usize = 16;
 
 /// Shapes of one image's attention. `q` is `[tokens, heads · key_dim]`, `k` `[sources, heads ·
 /// key_dim]`, `v` `[sources, heads · value_dim]`, the output `[tokens, heads · value_dim]`.

@@ -83,8 +83,7 @@ pub struct Epilogue<'a> {
 #[must_use]
 pub fn scratch_len(m: usize, n: usize, k: usize) -> usize {
     let depth = k.min(KC);
-    // 16 more, to start on a cache line.
-    depth * n.min(NC).next_multiple_of(NR) + PADDED * m.min(MC).next_multiple_of(MR) + 16
+    depth * n.min(NC).next_multiple_of(NR) + PADDED * m.min(MC).next_multiple_of(MR) + ALIGNMENT
 }
 
 /// `C = A·B`, or `C += A·B` with `accumulate`: A is `[m, k]`, B `[k, n]`, C `[m, n]` with rows `ldc`
@@ -312,6 +311,9 @@ fn reads_well(a: Mat, k: usize) -> bool {
         _ => false,
     }
 }
+
+/// Room to start on a cache line.
+pub(crate) const ALIGNMENT: usize = 16;
 
 /// The part of `scratch` that starts on a cache line.
 pub(crate) fn cache_aligned(scratch: &mut [f32]) -> &mut [f32] {

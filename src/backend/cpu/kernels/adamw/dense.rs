@@ -22,8 +22,7 @@ fn piece(batch: usize, rows: usize, columns: usize) -> (usize, usize) {
 #[must_use]
 pub fn scratch_len(batch: usize, rows: usize, columns: usize) -> usize {
     let (width, height) = piece(batch, rows, columns);
-    // 16 more, to start on a cache line.
-    gemm::packed_len(batch, width) + height * width + 16
+    gemm::packed_len(batch, width) + height * width + gemm::ALIGNMENT
 }
 
 /// [`step`] on rows of a kernel `[.., columns]` by the gradient `xᵀ·dy`, where `x`, `[batch, rows]`, is already

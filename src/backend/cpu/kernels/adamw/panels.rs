@@ -16,8 +16,8 @@ const ROWS: usize = 21 * gemm::MR;
 /// Length of [`update`]'s scratch for so many columns.
 #[must_use]
 pub fn scratch_len(batch: usize, columns: usize) -> usize {
-    // 16 more, to start on a cache line.
-    gemm::packed_len(batch, columns) + ROWS * columns + Panels::gradient_scratch_len(batch, ROWS) + 16
+    let piece = ROWS * columns + Panels::gradient_scratch_len(batch, ROWS);
+    gemm::packed_len(batch, columns) + piece + gemm::ALIGNMENT
 }
 
 /// [`step`] on some columns of a kernel, whole panels, by the gradient `xᵀ·dy`: `x` is `[batch, k]`, `dy` `[batch, n]`,
@@ -49,7 +49,7 @@ pub fn update(
         ahead::begin(0);
         for next in (0..width / NR).filter(|_| top + ROWS < k).map(|panel| rows(top + ROWS, panel)) {
             for tensor in [&*param, m, v] {
-                ahead::announce(0, tensor[next.start..].as_ptr(), next.len());
+                ahead::announce_part(&tensor[next.clone()]);
             }
         }
         let height = ROWS.min(k - top);

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{KC, MC, MR, Mat, NR, PADDED, ahead, cache_aligned, pack, tile};
+use super::{ALIGNMENT, KC, MC, MR, Mat, NR, PADDED, ahead, cache_aligned, pack, tile};
 use crate::backend::cpu::kernels::transpose::transpose_2d;
 use tile::{Column, Start};
 
@@ -66,7 +66,7 @@ impl Panels {
             ahead::begin(0);
             if k0 + KC < k {
                 ahead::announce_rows(a[k0 + KC..].as_ptr(), KC.min(k - k0 - KC), m, k);
-                (0..width).step_by(NR).for_each(|j| announce(part(k0 + KC, j)));
+                (0..width).step_by(NR).for_each(|j| ahead::announce_part(part(k0 + KC, j)));
             }
             for m0 in (0..m).step_by(MC) {
                 let rows = MC.min(m - m0);
@@ -126,7 +126,7 @@ impl Panels {
         for j0 in (0..n).step_by(KC) {
             let depth = KC.min(n - j0);
             ahead::begin(0);
-            (j0 + depth..n.min(j0 + depth + KC)).step_by(NR).for_each(|j| announce(part(j)));
+            (j0 + depth..n.min(j0 + depth + KC)).step_by(NR).for_each(|j| ahead::announce_part(part(j)));
             for i in (0..m).step_by(NR) {
                 let column = Column {
                     rows: height,
@@ -148,9 +148,7 @@ impl Panels {
         }
         transpose_2d(height, m, sums, m, c, height);
     }
-}
 
-impl Panels {
     /// Length of [`Panels::gradient`]'s scratch.
     #[must_use]
     pub fn gradient_scratch_len(batch: usize, rows: usize) -> usize {
@@ -189,13 +187,6 @@ impl Panels {
         }
     }
 }
-
-fn announce(part: &[f32]) {
-    ahead::announce(0, part.as_ptr(), part.len());
-}
-
-/// Room to start on a cache line.
-const ALIGNMENT: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -43,6 +43,36 @@ pub struct Column<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
+/// Runs along `k`: one `step!` after the other, of which each moves the pointers `a` on, while the processor is asked
+/// for pairs of lines. A macro: a closure would be compiled for the baseline instruction set.
+#[cfg(target_arch = "x86_64")]
+macro_rules! along_k {
+    ($column:ident, $step:ident, $a:ident, $pairs:ident) => {
+        use $crate::backend::cpu::kernels::{ahead::LINE, gemm::NR};
+        let (mut pair, stride) = $pairs;
+        let jump = $column.a_panel - NR * $column.a_k;
+        for first in (0..$column.k).step_by(NR) {
+            let k = NR.min($column.k - first);
+            for _ in 0..k / PAIR_EVERY {
+                _mm_prefetch::<_MM_HINT_T1>(pair);
+                _mm_prefetch::<_MM_HINT_T1>(pair.wrapping_add(LINE));
+                pair = pair.wrapping_add(stride);
+                for _ in 0..PAIR_EVERY {
+                    $step!();
+                }
+            }
+            for _ in 0..k % PAIR_EVERY {
+                $step!();
+            }
+            for a in &mut $a {
+                *a = a.wrapping_add(jump);
+            }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+use along_k;
+
 /// Steps along `k` for each pair of lines that is asked for ahead: memory delivers hardly more in that time.
 const PAIR_EVERY: usize = 4;
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Column, MR, NR, PAIR_EVERY, Start, ahead, stream};
+use super::{Column, MR, PAIR_EVERY, Start, along_k, stream};
 
 /// Rows of a piece.
 const PIECE: usize = 6;
@@ -20,16 +20,16 @@ pub unsafe fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
         for j in (0..column.cols).step_by(2 * LANES) {
             // A tile is two pieces of columns, and of rows: the first asks for memory for all.
             let count = if i % MR == 0 && j == 0 { column.k / PAIR_EVERY } else { 0 };
-            let lines = pairs.take(count);
+            let pairs = pairs.take(count);
             // SAFETY: what the caller vouches for.
             unsafe {
                 match column.rows - i {
-                    1 => kernel::<1>(column, i, j, lines, c, copy),
-                    2 => kernel::<2>(column, i, j, lines, c, copy),
-                    3 => kernel::<3>(column, i, j, lines, c, copy),
-                    4 => kernel::<4>(column, i, j, lines, c, copy),
-                    5 => kernel::<5>(column, i, j, lines, c, copy),
-                    _ => kernel::<PIECE>(column, i, j, lines, c, copy),
+                    1 => kernel::<1>(column, i, j, pairs, c, copy),
+                    2 => kernel::<2>(column, i, j, pairs, c, copy),
+                    3 => kernel::<3>(column, i, j, pairs, c, copy),
+                    4 => kernel::<4>(column, i, j, pairs, c, copy),
+                    5 => kernel::<5>(column, i, j, pairs, c, copy),
+                    _ => kernel::<PIECE>(column, i, j, pairs, c, copy),
                 }
             }
         }
@@ -45,7 +45,7 @@ unsafe fn kernel<const ROWS: usize>(
     column: &Column,
     i0: usize,
     j0: usize,
-    (mut pair, stride): (*const i8, usize),
+    pairs: (*const i8, usize),
     c: &mut [f32],
     copy: &mut [f32],
 ) {
@@ -101,24 +101,7 @@ unsafe fn kernel<const ROWS: usize>(
                 }
             }};
         }
-        let jump = column.a_panel - NR * column.a_k;
-        for first in (0..column.k).step_by(NR) {
-            let k = NR.min(column.k - first);
-            for _ in 0..k / PAIR_EVERY {
-                _mm_prefetch::<_MM_HINT_T1>(pair);
-                _mm_prefetch::<_MM_HINT_T1>(pair.wrapping_add(ahead::LINE));
-                pair = pair.wrapping_add(stride);
-                for _ in 0..PAIR_EVERY {
-                    step!();
-                }
-            }
-            for _ in 0..k % PAIR_EVERY {
-                step!();
-            }
-            for a in &mut a {
-                *a = a.wrapping_add(jump);
-            }
-        }
+        along_k!(column, step, a, pairs);
         macro_rules! store {
             ($c:expr) => {
                 for i in 0..ROWS {

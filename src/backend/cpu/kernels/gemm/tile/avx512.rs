@@ -2,7 +2,7 @@
 
 use std::arch::{asm, x86_64::*};
 
-use super::{Column, MR, NR, PAIR_EVERY, Start, ahead, stream};
+use super::{Column, MR, PAIR_EVERY, Start, along_k, stream};
 
 /// Lanes of a vector.
 const LANES: usize = 16;
@@ -29,26 +29,26 @@ pub unsafe fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
 unsafe fn tiles<const VECTORS: usize, const COLUMN: bool>(column: &Column, c: &mut [f32], copy: &mut [f32]) {
     let mut pairs = column.ahead();
-    let lines = column.k / PAIR_EVERY;
+    let count = column.k / PAIR_EVERY;
     let full = column.rows / MR * MR;
     // SAFETY: what the caller vouches for.
     unsafe {
         for i in (0..full).step_by(MR) {
-            kernel::<MR, VECTORS, COLUMN>(column, i, pairs.take(lines), c, copy);
+            kernel::<MR, VECTORS, COLUMN>(column, i, pairs.take(count), c, copy);
         }
-        let lines = pairs.take(lines);
+        let pairs = pairs.take(count);
         match column.rows - full {
-            11 => kernel::<11, VECTORS, COLUMN>(column, full, lines, c, copy),
-            10 => kernel::<10, VECTORS, COLUMN>(column, full, lines, c, copy),
-            9 => kernel::<9, VECTORS, COLUMN>(column, full, lines, c, copy),
-            8 => kernel::<8, VECTORS, COLUMN>(column, full, lines, c, copy),
-            7 => kernel::<7, VECTORS, COLUMN>(column, full, lines, c, copy),
-            6 => kernel::<6, VECTORS, COLUMN>(column, full, lines, c, copy),
-            5 => kernel::<5, VECTORS, COLUMN>(column, full, lines, c, copy),
-            4 => kernel::<4, VECTORS, COLUMN>(column, full, lines, c, copy),
-            3 => kernel::<3, VECTORS, COLUMN>(column, full, lines, c, copy),
-            2 => kernel::<2, VECTORS, COLUMN>(column, full, lines, c, copy),
-            1 => kernel::<1, VECTORS, COLUMN>(column, full, lines, c, copy),
+            11 => kernel::<11, VECTORS, COLUMN>(column, full, pairs, c, copy),
+            10 => kernel::<10, VECTORS, COLUMN>(column, full, pairs, c, copy),
+            9 => kernel::<9, VECTORS, COLUMN>(column, full, pairs, c, copy),
+            8 => kernel::<8, VECTORS, COLUMN>(column, full, pairs, c, copy),
+            7 => kernel::<7, VECTORS, COLUMN>(column, full, pairs, c, copy),
+            6 => kernel::<6, VECTORS, COLUMN>(column, full, pairs, c, copy),
+            5 => kernel::<5, VECTORS, COLUMN>(column, full, pairs, c, copy),
+            4 => kernel::<4, VECTORS, COLUMN>(column, full, pairs, c, copy),
+            3 => kernel::<3, VECTORS, COLUMN>(column, full, pairs, c, copy),
+            2 => kernel::<2, VECTORS, COLUMN>(column, full, pairs, c, copy),
+            1 => kernel::<1, VECTORS, COLUMN>(column, full, pairs, c, copy),
             _ => {}
         }
     }
@@ -71,7 +71,7 @@ fn opaque(mut pointer: *const f32) -> *const f32 {
 unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
     column: &Column,
     i0: usize,
-    (mut pair, stride): (*const i8, usize),
+    pairs: (*const i8, usize),
     c: &mut [f32],
     copy: &mut [f32],
 ) {
@@ -141,38 +141,22 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
                 }
             }};
         }
-        let jump = column.a_panel - NR * a_k;
-        for first in (0..column.k).step_by(NR) {
-            let k = NR.min(column.k - first);
-            for _ in 0..k / PAIR_EVERY {
-                _mm_prefetch::<_MM_HINT_T1>(pair);
-                _mm_prefetch::<_MM_HINT_T1>(pair.wrapping_add(ahead::LINE));
-                pair = pair.wrapping_add(stride);
-                for _ in 0..PAIR_EVERY {
-                    step!();
-                }
-            }
-            for _ in 0..k % PAIR_EVERY {
-                step!();
-            }
-            for a in &mut a {
-                *a = a.wrapping_add(jump);
-            }
-        }
+        along_k!(column, step, a, pairs);
         macro_rules! store {
-            ($to:expr, $mask:expr, $value:expr) => {
-                if $mask == __mmask16::MAX {
-                    _mm512_storeu_ps($to, $value)
-                } else {
-                    _mm512_mask_storeu_ps($to, $mask, $value)
+            ($c:expr) => {
+                for i in 0..ROWS {
+                    for v in 0..VECTORS {
+                        let to = $c.wrapping_add(i * ldc + v * LANES);
+                        if masks[v] == __mmask16::MAX {
+                            _mm512_storeu_ps(to, sums[i][v]);
+                        } else {
+                            _mm512_mask_storeu_ps(to, masks[v], sums[i][v]);
+                        }
+                    }
                 }
             };
         }
-        for i in 0..ROWS {
-            for v in 0..VECTORS {
-                store!(c.wrapping_add(i * ldc + v * LANES), masks[v], sums[i][v]);
-            }
-        }
+        store!(c);
         if copy.is_empty() {
             return;
         }
@@ -185,11 +169,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
                 }
             }
         } else {
-            for i in 0..ROWS {
-                for v in 0..VECTORS {
-                    store!(copy.wrapping_add(i * ldc + v * LANES), masks[v], sums[i][v]);
-                }
-            }
+            store!(copy);
         }
     }
 }
