@@ -73,6 +73,16 @@ macro_rules! along_k {
 #[cfg(target_arch = "x86_64")]
 use along_k;
 
+/// A pointer of which the compiler knows nothing: it would derive the rows of one step from those of
+/// another by a chain of additions, as long as the step itself.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn opaque(mut pointer: *const f32) -> *const f32 {
+    // SAFETY: no instruction.
+    unsafe { std::arch::asm!("/* {0} */", inout(reg) pointer, options(readonly, nostack, preserves_flags)) };
+    pointer
+}
+
 /// Steps along `k` for each pair of lines that is asked for ahead: memory delivers hardly more in that time.
 const PAIR_EVERY: usize = 4;
 

@@ -2,12 +2,14 @@
 
 use std::arch::x86_64::*;
 
-use super::{Column, MR, PAIR_EVERY, Start, along_k, stream};
+use super::{Column, MR, PAIR_EVERY, Start, along_k, opaque, stream};
 
 /// Rows of a piece.
 const PIECE: usize = 6;
 /// Lanes of a vector.
 const LANES: usize = 8;
+/// Columns of a piece.
+const WIDTH: usize = 2 * LANES;
 
 /// Computes a column.
 ///
@@ -15,21 +17,36 @@ const LANES: usize = 8;
 /// The processor has AVX2 and FMA; the operands are as long as [`super::run`] asserts.
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
+    // SAFETY: what the caller vouches for.
+    unsafe {
+        if column.a_row == 1 {
+            pieces::<true>(column, c, copy);
+        } else {
+            pieces::<false>(column, c, copy);
+        }
+    }
+}
+
+/// # Safety
+/// As [`run`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn pieces<const COLUMN: bool>(column: &Column, c: &mut [f32], copy: &mut [f32]) {
     let mut pairs = column.ahead();
-    for i in (0..column.rows).step_by(PIECE) {
-        for j in (0..column.cols).step_by(2 * LANES) {
-            // A tile is two pieces of columns, and of rows: the first asks for memory for all.
+    // Down all rows with one half of the panel: both halves would not fit into the first-level cache with A.
+    for j in (0..column.cols).step_by(WIDTH) {
+        for i in (0..column.rows).step_by(PIECE) {
+            // A tile is two pieces of rows, and of columns: one of them asks for memory for all.
             let count = if i % MR == 0 && j == 0 { column.k / PAIR_EVERY } else { 0 };
             let pairs = pairs.take(count);
             // SAFETY: what the caller vouches for.
             unsafe {
                 match column.rows - i {
-                    1 => kernel::<1>(column, i, j, pairs, c, copy),
-                    2 => kernel::<2>(column, i, j, pairs, c, copy),
-                    3 => kernel::<3>(column, i, j, pairs, c, copy),
-                    4 => kernel::<4>(column, i, j, pairs, c, copy),
-                    5 => kernel::<5>(column, i, j, pairs, c, copy),
-                    _ => kernel::<PIECE>(column, i, j, pairs, c, copy),
+                    1 => kernel::<1, COLUMN>(column, i, j, pairs, c, copy),
+                    2 => kernel::<2, COLUMN>(column, i, j, pairs, c, copy),
+                    3 => kernel::<3, COLUMN>(column, i, j, pairs, c, copy),
+                    4 => kernel::<4, COLUMN>(column, i, j, pairs, c, copy),
+                    5 => kernel::<5, COLUMN>(column, i, j, pairs, c, copy),
+                    _ => kernel::<PIECE, COLUMN>(column, i, j, pairs, c, copy),
                 }
             }
         }
@@ -41,7 +58,7 @@ pub unsafe fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
 /// # Safety
 /// As [`run`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn kernel<const ROWS: usize>(
+unsafe fn kernel<const ROWS: usize, const COLUMN: bool>(
     column: &Column,
     i0: usize,
     j0: usize,
@@ -51,13 +68,15 @@ unsafe fn kernel<const ROWS: usize>(
 ) {
     // SAFETY: rows and columns of all operands are in bounds; columns beyond the last are masked out.
     unsafe {
-        let cols = (column.cols - j0).min(2 * LANES);
+        let cols = (column.cols - j0).min(WIDTH);
+        let whole = cols == WIDTH;
         let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         let masks = [
             _mm256_cmpgt_epi32(_mm256_set1_epi32(cols as i32), lane),
             _mm256_cmpgt_epi32(_mm256_set1_epi32(cols as i32 - LANES as i32), lane),
         ];
-        let c = c.as_mut_ptr().wrapping_add(i0 * column.ldc + j0);
+        let ldc = column.ldc;
+        let c = c.as_mut_ptr().wrapping_add(i0 * ldc + j0);
         let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
         if let Some(bias) = column.bias {
             for v in 0..2 {
@@ -69,19 +88,28 @@ unsafe fn kernel<const ROWS: usize>(
         }
         let start = match column.start {
             Start::Zero => None,
-            Start::Output => Some((c.cast_const(), column.ldc)),
+            Start::Output => {
+                // Those of the next piece will be wanted as soon as this one is done.
+                for i in 0..ROWS {
+                    _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add((ROWS + i) * ldc).cast_const().cast());
+                }
+                Some((c.cast_const(), ldc))
+            }
             Start::From(start, ld) => Some((start.as_ptr().wrapping_add(i0 * ld + j0), ld)),
         };
         if let Some((start, ld)) = start {
             for v in 0..2 {
                 for i in 0..ROWS {
-                    let start = _mm256_maskload_ps(start.wrapping_add(i * ld + v * LANES), masks[v]);
+                    let start = start.wrapping_add(i * ld + v * LANES);
+                    let start = if whole { _mm256_loadu_ps(start) } else { _mm256_maskload_ps(start, masks[v]) };
                     sums[i][v] = _mm256_add_ps(start, sums[i][v]);
                 }
             }
         }
 
-        let a_row = column.a_row;
+        // Two row pointers, each with two offsets that the addressing mode holds.
+        let a_row = if COLUMN { 1 } else { column.a_row };
+        let (a_k, b_row) = (column.a_k, column.b_row);
         let first = column.a.as_ptr().wrapping_add(column.a_offset(i0));
         let mut a = [first, first.wrapping_add(3 * a_row)];
         let mut b = column.b.as_ptr().add(j0);
@@ -95,9 +123,9 @@ unsafe fn kernel<const ROWS: usize>(
                         sums[i][v] = _mm256_fmadd_ps(a, columns[v], sums[i][v]);
                     }
                 }
-                b = b.wrapping_add(column.b_row);
+                b = opaque(b.wrapping_add(b_row));
                 for a in &mut a {
-                    *a = a.wrapping_add(column.a_k);
+                    *a = opaque(a.wrapping_add(a_k));
                 }
             }};
         }
@@ -105,8 +133,8 @@ unsafe fn kernel<const ROWS: usize>(
         macro_rules! store {
             ($c:expr) => {
                 for i in 0..ROWS {
-                    let to = $c.wrapping_add(i * column.ldc);
-                    if cols == 2 * LANES {
+                    let to = $c.wrapping_add(i * ldc);
+                    if whole {
                         _mm256_storeu_ps(to, sums[i][0]);
                         _mm256_storeu_ps(to.add(LANES), sums[i][1]);
                     } else {
@@ -122,11 +150,11 @@ unsafe fn kernel<const ROWS: usize>(
         if copy.is_empty() {
             return;
         }
-        let streams = stream::aligned(copy) && column.ldc.is_multiple_of(2 * LANES);
-        let copy = copy.as_mut_ptr().wrapping_add(i0 * column.ldc + j0);
-        if streams && cols == 2 * LANES {
+        let streams = stream::aligned(copy) && ldc.is_multiple_of(WIDTH);
+        let copy = copy.as_mut_ptr().wrapping_add(i0 * ldc + j0);
+        if streams && whole {
             for i in 0..ROWS {
-                let to = copy.wrapping_add(i * column.ldc);
+                let to = copy.wrapping_add(i * ldc);
                 _mm256_stream_ps(to, sums[i][0]);
                 _mm256_stream_ps(to.add(LANES), sums[i][1]);
             }

@@ -1,8 +1,8 @@
 //! AVX-512: up to 12 rows of two vectors, 24 accumulators.
 
-use std::arch::{asm, x86_64::*};
+use std::arch::x86_64::*;
 
-use super::{Column, MR, PAIR_EVERY, Start, along_k, stream};
+use super::{Column, MR, PAIR_EVERY, Start, along_k, opaque, stream};
 
 /// Lanes of a vector.
 const LANES: usize = 16;
@@ -52,15 +52,6 @@ unsafe fn tiles<const VECTORS: usize, const COLUMN: bool>(column: &Column, c: &m
             _ => {}
         }
     }
-}
-
-/// A pointer of which the compiler knows nothing: it would derive the rows of one step from those of
-/// another by a chain of additions, as long as the step itself.
-#[inline(always)]
-fn opaque(mut pointer: *const f32) -> *const f32 {
-    // SAFETY: no instruction.
-    unsafe { asm!("/* {0} */", inout(reg) pointer, options(readonly, nostack, preserves_flags)) };
-    pointer
 }
 
 /// The tile from row `i0` on.
