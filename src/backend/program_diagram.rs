@@ -7,9 +7,10 @@ impl ProgramListing {
         let mut diagram = Diagram::default();
         let mut previous = None;
         for (index, region) in self.regions.iter().enumerate() {
-            let mut lines = vec![match region.work {
-                "images" => format!("region {index}: tiles of {} images", region.tile),
-                work => format!("region {index}: {work}"),
+            let mut lines = vec![match (region.work, region.from) {
+                ("images", _) => format!("region {index}: tiles of {} images", region.tile),
+                (work, Some(from)) => format!("{work}, beside regions from {from} on"),
+                (work, None) => format!("region {index}: {work}"),
             }];
             for step in &region.steps {
                 let names = step.parameters.join(", ");

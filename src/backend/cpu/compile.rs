@@ -5,6 +5,9 @@ mod cuts;
 mod draft;
 pub mod panels;
 mod place;
+mod updates;
+
+use std::cmp::Reverse;
 
 use luminal::prelude::{Graph, NodeIndex};
 use petgraph::{Direction, visit::EdgeRef};
@@ -16,9 +19,10 @@ use self::{
     draft::{Call, Draft, Links, Tensor},
     panels::panels,
     place::place,
+    updates::updates,
 };
 use super::{
-    program::{Base, Program, Region, Slot},
+    program::{Base, Program, Region, Slot, Update},
     steps::{self, Kind, Split},
 };
 use crate::{
@@ -193,13 +197,19 @@ impl Drafted {
         let gradients = if graph.states.is_empty() { &graph.gradients[..] } else { &[] };
         let results: Vec<usize> =
             [&graph.loss, &graph.network.logits].into_iter().chain(gradients).map(id_of).collect();
+        let updates = updates(&draft);
         let loss_region = draft.tensors[results[0]].regions.0;
+        let loss_region = updates[..loss_region].iter().filter(|update| update.is_none()).count();
         for &id in &results {
             draft.tensors[id].regions.1 = end;
         }
         // Inputs are set before the program runs and may be read by any region.
         for &(_, id) in &loads {
             draft.tensors[id].regions = (0, end);
+        }
+        let of_updates = draft.links.iter().zip(&updates).filter(|(_, update)| update.is_some());
+        for id in of_updates.flat_map(|(links, _)| links).flat_map(|links| &links.sources) {
+            draft.tensors[*id].regions.1 = end;
         }
 
         let slots = place(&draft, batch);
@@ -214,17 +224,21 @@ impl Drafted {
                 warm.extend(step.inputs.iter().chain(&step.outputs));
             }
         }
-        let regions = draft
-            .regions
-            .into_iter()
-            .zip(slots.tiles)
-            .map(|((work, steps), (tile, local_len))| Region { work, steps, tile, local_len })
-            .collect();
+        let (mut regions, mut beside) = (Vec::new(), Vec::new());
+        for (((work, steps), (tile, local_len)), update) in draft.regions.into_iter().zip(slots.tiles).zip(updates) {
+            match update {
+                Some(from) => beside.extend(steps.into_iter().map(|step| Update { step, from })),
+                None => regions.push(Region { work, steps, tile, local_len }),
+            }
+        }
+        // Of those that may run at the same time the large ones first, which end late.
+        beside.sort_by_key(|update| (update.from, Reverse(update.step.outputs[0].len)));
         let mut results = results.iter().map(slot);
         let (loss, logits) = (results.next(), results.next());
         Ok(Program {
             batch,
             regions,
+            updates: beside,
             loss: loss.ok_or("loss")?,
             loss_region,
             logits: logits.ok_or("logits")?,

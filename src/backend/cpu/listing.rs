@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::program::{Base, Program, Slot, Work};
+use super::program::{Base, Program, Region, Slot, Step, Update, Work};
 
 /// A program as a list of regions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,8 +21,11 @@ pub struct ProgramListing {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RegionListing {
     /// `images`: depth-first over tiles of the batch; `whole`: one operator over all of it;
-    /// `each`: operators that do not depend on each other.
+    /// `each`: operators that do not depend on each other; `updates`: such that run beside the regions.
     pub work: &'static str,
+    /// Of updates: the region from which on they may run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<usize>,
     /// Images per tile.
     pub tile: usize,
     /// Each thread's memory for a tile.
@@ -54,30 +57,36 @@ fn slot(slot: &Slot) -> String {
 impl Program {
     /// Lists the program.
     pub fn listing(&self) -> ProgramListing {
-        let region = |region: &super::program::Region| RegionListing {
+        let step = |step: &Step| StepListing {
+            operator: step.name,
+            parameters: step.parameters.clone(),
+            inputs: step.inputs.iter().map(slot).collect(),
+            outputs: step.outputs.iter().map(slot).collect(),
+        };
+        let region = |region: &Region| RegionListing {
             work: match region.work {
                 Work::Images => "images",
                 Work::Each => "each",
                 Work::Single => "whole",
             },
+            from: None,
             tile: region.tile,
             local_bytes: size_of::<f32>() * region.local_len,
-            steps: region
-                .steps
-                .iter()
-                .map(|step| StepListing {
-                    operator: step.name,
-                    parameters: step.parameters.clone(),
-                    inputs: step.inputs.iter().map(slot).collect(),
-                    outputs: step.outputs.iter().map(slot).collect(),
-                })
-                .collect(),
+            steps: region.steps.iter().map(step).collect(),
         };
+        let updates = |updates: &[Update]| RegionListing {
+            work: "updates",
+            from: updates.first().map(|update| update.from),
+            tile: 0,
+            local_bytes: 0,
+            steps: updates.iter().map(|update| step(&update.step)).collect(),
+        };
+        let together = self.updates.chunk_by(|a, b| a.from == b.from);
         ProgramListing {
             batch: self.batch,
             arena_bytes: size_of::<f32>() * self.arena_len,
             worker_bytes: size_of::<f32>() * self.worker_len(),
-            regions: self.regions.iter().map(region).collect(),
+            regions: self.regions.iter().map(region).chain(together.map(updates)).collect(),
         }
     }
 }
@@ -90,10 +99,11 @@ impl ProgramListing {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "program batch {batch}, arena {arena_bytes} bytes, each thread {worker_bytes} bytes");
         for (index, region) in regions.iter().enumerate() {
-            let RegionListing { work, tile, local_bytes, steps } = region;
-            let _ = match *work {
-                "images" => writeln!(out, "region {index}: tiles of {tile} images, local {local_bytes} bytes"),
-                "each" => writeln!(out, "region {index}: side by side"),
+            let RegionListing { work, from, tile, local_bytes, steps } = region;
+            let _ = match (*work, from) {
+                ("images", _) => writeln!(out, "region {index}: tiles of {tile} images, local {local_bytes} bytes"),
+                ("each", _) => writeln!(out, "region {index}: side by side"),
+                (_, Some(from)) => writeln!(out, "updates, beside regions from {from} on"),
                 _ => writeln!(out, "region {index}: the whole batch"),
             };
             for StepListing { operator, parameters, inputs, outputs } in steps {

@@ -1,13 +1,11 @@
 //! The static list of kernel calls, and how it runs on threads.
 
-use std::{
-    ops::Range,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::ops::Range;
 
 use rayon::{ThreadPool, prelude::*};
 
 use super::{
+    crew::{Crew, Task, Tasks},
     kernels::{ahead, elementwise, subnormal::Flushed},
     steps::{Call, Inputs, Kernel, Kind, Outputs, Split},
     watch::Watch,
@@ -58,7 +56,7 @@ pub enum Work {
     Images,
     /// Steps that do not depend on each other, a task each.
     Each,
-    /// One step after the other, each as its split says.
+    /// One step, as its split says.
     Single,
 }
 
@@ -94,10 +92,20 @@ pub struct Region {
     pub local_len: usize,
 }
 
+/// A step that changes parameters and their moments only, and whose operands are kept until the program ends: it may run
+/// beside the regions.
+pub struct Update {
+    pub step: Step,
+    /// The region from which on it may run: those before it make its operands, and read what it changes.
+    pub from: usize,
+}
+
 /// A compiled graph for one batch size.
 pub struct Program {
     pub batch: usize,
     pub regions: Vec<Region>,
+    /// In the order in which they may run.
+    pub updates: Vec<Update>,
     pub loss: Slot,
     /// The region that computes the loss; before it is done nothing is updated.
     pub loss_region: usize,
@@ -122,8 +130,8 @@ struct Memory {
 }
 
 // SAFETY: threads write disjoint parts only: a tensor per image is written at the images of the
-// task, a lane's sums by the lane's task, a split output at the task's part; and a region's tasks
-// are all done before the next region reads.
+// task, a lane's sums by the lane's task, a split output at the task's part; a region's tasks
+// are all done before the next region reads, and an update runs when no region reads what it changes.
 unsafe impl Send for Memory {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Memory {}
@@ -170,42 +178,41 @@ impl Program {
     /// Elements of scratch memory each worker needs.
     pub fn worker_len(&self) -> usize {
         let lane = self.batch.div_ceil(LANES);
-        let need = |region: &Region| {
-            let scratch = region.steps.iter().map(|step| match step.kernel.split {
-                Split::Columns { rows, columns } => {
-                    let columns = COLUMNS[0].min(columns);
-                    (step.kernel.scratch)(columns) + rows * columns
-                }
-                Split::Rows { rows, together, .. } => (step.kernel.scratch)(together.min(rows)),
-                Split::Images => (step.kernel.scratch)(region.tile.min(lane)),
-                _ => (step.kernel.scratch)(self.batch),
-            });
+        let scratch = |step: &Step, tile: usize| match step.kernel.split {
+            Split::Columns { rows, columns } => {
+                let columns = COLUMNS[0].min(columns);
+                (step.kernel.scratch)(columns) + rows * columns
+            }
+            Split::Rows { rows, together, .. } => (step.kernel.scratch)(together.min(rows)),
+            Split::Images => (step.kernel.scratch)(tile.min(lane)),
+            _ => (step.kernel.scratch)(self.batch),
+        };
+        let region = |region: &Region| {
+            let scratch = region.steps.iter().map(|step| scratch(step, region.tile));
             region.local_len + scratch.max().unwrap_or(0)
         };
-        self.regions.iter().map(need).max().unwrap_or(0)
+        let updates = self.updates.iter().map(|update| scratch(&update.step, 0));
+        self.regions.iter().map(region).chain(updates).max().unwrap_or(0)
     }
 
-    /// All kernel calls, in order.
+    /// All kernel calls, updates last.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.regions.iter().flat_map(|region| &region.steps)
+        let regions = self.regions.iter().flat_map(|region| &region.steps);
+        regions.chain(self.updates.iter().map(|update| &update.step))
     }
 
-    /// Runs regions. Nothing is allocated while they run.
+    /// Runs regions, and with the last of them the updates. Nothing is allocated meanwhile.
     pub fn run(&self, regions: Range<usize>, machine: &mut Machine, iteration: u64, watch: Option<&Watch>) {
         let Machine { store, arena, workers, pool } = machine;
         assert!(arena.len() >= self.arena_len);
         let memory = Memory { store: store.as_mut_ptr(), arena: arena.as_mut_ptr() };
-        let run = Run { program: self, memory, iteration, watch };
+        let run = Run { program: self, regions, threads: workers.len(), memory, iteration, watch };
+        let crew = Crew::new(&run);
         pool.install(|| {
-            for region in &self.regions[regions] {
-                match region.work {
-                    Work::Images => run.images(region, workers),
-                    Work::Each => parallel(workers, region.steps.len(), |index, scratch| {
-                        run.once(&region.steps[index], scratch);
-                    }),
-                    Work::Single => region.steps.iter().for_each(|step| run.single(step, workers)),
-                }
-            }
+            workers.par_iter_mut().with_max_len(1).for_each(|worker| {
+                let _flushed = Flushed::begin();
+                crew.work(|task| run.task(task, worker));
+            });
         });
     }
 }
@@ -222,54 +229,120 @@ pub struct Machine<'a> {
 /// One run of a program.
 struct Run<'a> {
     program: &'a Program,
+    regions: Range<usize>,
+    threads: usize,
     memory: Memory,
     iteration: u64,
     watch: Option<&'a Watch>,
 }
 
+/// Two stages a region: its tasks, then the sums of its lanes.
+impl Tasks for Run<'_> {
+    fn stages(&self) -> usize {
+        2 * self.regions.len()
+    }
+
+    fn of_stage(&self, stage: usize) -> usize {
+        let region = self.region(stage);
+        match (region.work, stage % 2) {
+            (Work::Images, 0) => self.lanes(),
+            (Work::Images, _) => sums(region).count(),
+            (Work::Each, 0) => region.steps.len(),
+            (Work::Single, 0) => region.steps.iter().map(|step| self.parts(step)).sum(),
+            (Work::Each | Work::Single, _) => 0,
+        }
+    }
+
+    fn beside(&self, stage: usize) -> usize {
+        if self.regions.end < self.program.regions.len() {
+            return 0;
+        }
+        let now = self.regions.start + stage / 2;
+        self.program.updates.iter().take_while(|update| update.from <= now).map(|update| self.parts(&update.step)).sum()
+    }
+}
+
+/// The outputs of a region that are summed over lanes, and where the sums of the lanes are.
+fn sums(region: &Region) -> impl Iterator<Item = (&Slot, usize)> {
+    region.steps.iter().flat_map(|step| &step.outputs).filter_map(|slot| Some((slot, slot.lanes?)))
+}
+
 impl Run<'_> {
-    fn images(&self, region: &Region, workers: &mut [Buffer]) {
-        let (memory, batch) = (self.memory, self.program.batch);
-        let lane_images = batch.div_ceil(LANES);
-        let lanes = batch.div_ceil(lane_images);
-        let sums = || region.steps.iter().flat_map(|step| &step.outputs).filter_map(|slot| Some((slot, slot.lanes?)));
-        parallel(workers, lanes, |lane, worker| {
-            let (local, scratch) = worker.split_at_mut(region.local_len);
-            let local = local.as_mut_ptr();
-            let end = batch.min((lane + 1) * lane_images);
-            let mut count = 0;
-            for first in (lane * lane_images..end).step_by(region.tile) {
-                let begin = first == lane * lane_images;
-                let images = region.tile.min(end - first);
-                for (index, step) in region.steps.iter().enumerate() {
-                    ahead::begin(count);
-                    self.announce(region, index + AHEAD, first, count + AHEAD as u64, end);
-                    count += 1;
-                    let inputs = step.inputs.iter().map(|slot| memory.read(slot, local, first, images)).collect();
-                    let outputs = step.outputs.iter().map(|slot| match slot.lanes {
-                        Some(offset) => {
-                            let sum = memory.arena(offset + lane * slot.len, slot.len);
-                            if begin && !step.kernel.begins {
-                                sum.fill(0.0);
-                            }
-                            sum
-                        }
-                        None => memory.write(slot, local, first, images),
-                    });
-                    let outputs = outputs.collect();
-                    let iteration = self.iteration;
-                    self.call(step, Call { inputs, outputs, scratch, first, images, begin, part: 0..0, iteration });
+    fn region(&self, stage: usize) -> &Region {
+        &self.program.regions[self.regions.start + stage / 2]
+    }
+
+    fn task(&self, task: Task, worker: &mut [f32]) {
+        match task {
+            Task::Of { stage, index } => {
+                let region = self.region(stage);
+                match (region.work, stage % 2) {
+                    (Work::Images, 0) => self.lane(region, index, worker),
+                    (Work::Images, _) => self.add_lanes(region, index),
+                    (Work::Each, _) => self.once(&region.steps[index], worker),
+                    (Work::Single, _) => region.steps.iter().for_each(|step| self.part(step, index, worker)),
                 }
             }
-        });
-        parallel(workers, sums().count(), |task, _| {
-            let Some((slot, offset)) = sums().nth(task) else { return };
-            let total = memory.write(slot, NONE, 0, 0);
-            total.copy_from_slice(memory.arena(offset, slot.len));
-            for lane in 1..lanes {
-                elementwise::accumulate(memory.arena(offset + lane * slot.len, slot.len), total);
+            Task::Beside(mut index) => {
+                for Update { step, .. } in &self.program.updates {
+                    let parts = self.parts(step);
+                    if index < parts {
+                        return self.part(step, index, worker);
+                    }
+                    index -= parts;
+                }
             }
-        });
+        }
+    }
+
+    fn lane_images(&self) -> usize {
+        self.program.batch.div_ceil(LANES)
+    }
+
+    fn lanes(&self) -> usize {
+        self.program.batch.div_ceil(self.lane_images())
+    }
+
+    /// Takes the images of a lane through a region.
+    fn lane(&self, region: &Region, lane: usize, worker: &mut [f32]) {
+        let (memory, lane_images) = (self.memory, self.lane_images());
+        let (local, scratch) = worker.split_at_mut(region.local_len);
+        let local = local.as_mut_ptr();
+        let end = self.program.batch.min((lane + 1) * lane_images);
+        let mut count = 0;
+        for first in (lane * lane_images..end).step_by(region.tile) {
+            let begin = first == lane * lane_images;
+            let images = region.tile.min(end - first);
+            for (index, step) in region.steps.iter().enumerate() {
+                ahead::begin(count);
+                self.announce(region, index + AHEAD, first, count + AHEAD as u64, end);
+                count += 1;
+                let inputs = step.inputs.iter().map(|slot| memory.read(slot, local, first, images)).collect();
+                let outputs = step.outputs.iter().map(|slot| match slot.lanes {
+                    Some(offset) => {
+                        let sum = memory.arena(offset + lane * slot.len, slot.len);
+                        if begin && !step.kernel.begins {
+                            sum.fill(0.0);
+                        }
+                        sum
+                    }
+                    None => memory.write(slot, local, first, images),
+                });
+                let outputs = outputs.collect();
+                let iteration = self.iteration;
+                self.call(step, Call { inputs, outputs, scratch, first, images, begin, part: 0..0, iteration });
+            }
+        }
+    }
+
+    /// Adds up one of the sums of a region, always in the order of the lanes.
+    fn add_lanes(&self, region: &Region, index: usize) {
+        let Some((slot, offset)) = sums(region).nth(index) else { return };
+        let total = self.memory.write(slot, NONE, 0, 0);
+        total.copy_from_slice(self.memory.arena(offset, slot.len));
+        for lane in 1..self.lanes() {
+            elementwise::accumulate(self.memory.arena(offset + lane * slot.len, slot.len), total);
+        }
     }
 
     /// Announces what a later step of a tile, or of the one after it, reads from the arena.
@@ -323,78 +396,63 @@ impl Run<'_> {
         self.whole(step, self.inputs(step), outputs.collect(), scratch, 0..0);
     }
 
-    fn single(&self, step: &Step, workers: &mut [Buffer]) {
+    /// Columns per task of a step that is shared by columns.
+    fn columns(&self, columns: usize) -> usize {
+        let [many, few] = COLUMNS;
+        if columns >= 2 * many * self.threads { many } else { few }
+    }
+
+    /// How many tasks a step is shared as.
+    fn parts(&self, step: &Step) -> usize {
+        match step.kernel.split {
+            Split::Images | Split::Once => 1,
+            Split::Columns { columns, .. } => columns.div_ceil(self.columns(columns)),
+            Split::Rows { rows, together, .. } => rows.div_ceil(together),
+            Split::Elements => step.outputs[0].len.div_ceil(ELEMENTS),
+        }
+    }
+
+    /// One of a step's tasks.
+    fn part(&self, step: &Step, task: usize, worker: &mut [f32]) {
         let memory = self.memory;
         let base = |output: usize| memory.pointer(&step.outputs[output], NONE);
         match step.kernel.split {
-            Split::Images | Split::Once => parallel(workers, 1, |_, scratch| self.once(step, scratch)),
+            Split::Images | Split::Once => self.once(step, worker),
             Split::Columns { rows, columns } => {
-                let [many, few] = COLUMNS;
-                let width = if columns >= 2 * many * workers.len() { many } else { few };
-                parallel(workers, columns.div_ceil(width), |task, worker| {
-                    let part = task * width..columns.min((task + 1) * width);
-                    let (compact, scratch) = worker.split_at_mut(rows * part.len());
-                    self.whole(step, self.inputs(step), Outputs::from_iter([&mut *compact]), scratch, part.clone());
-                    for (row, values) in compact.chunks(part.len()).enumerate() {
-                        let first = row * columns + part.start;
-                        // SAFETY: this task alone writes its columns of a row.
-                        let to = unsafe { std::slice::from_raw_parts_mut(base(0).add(first), part.len()) };
-                        to.copy_from_slice(values);
-                    }
-                });
+                let width = self.columns(columns);
+                let part = task * width..columns.min((task + 1) * width);
+                let (compact, scratch) = worker.split_at_mut(rows * part.len());
+                self.whole(step, self.inputs(step), Outputs::from_iter([&mut *compact]), scratch, part.clone());
+                for (row, values) in compact.chunks(part.len()).enumerate() {
+                    let first = row * columns + part.start;
+                    // SAFETY: this task alone writes its columns of a row.
+                    let to = unsafe { std::slice::from_raw_parts_mut(base(0).add(first), part.len()) };
+                    to.copy_from_slice(values);
+                }
             }
-            Split::Rows { rows, columns, together } => parallel(workers, rows.div_ceil(together), |task, scratch| {
+            Split::Rows { rows, columns, together } => {
                 let part = task * together..rows.min((task + 1) * together);
                 let (start, len) = (part.start * columns, part.len() * columns);
                 // SAFETY: this task alone writes its rows.
                 let rows = |output| unsafe { std::slice::from_raw_parts_mut(base(output).add(start), len) };
                 let outputs = (0..step.outputs.len()).map(rows).collect();
-                self.whole(step, self.inputs(step), outputs, scratch, part);
-            }),
+                self.whole(step, self.inputs(step), outputs, worker, part);
+            }
             Split::Elements => {
                 let len = step.outputs[0].len;
-                parallel(workers, len.div_ceil(ELEMENTS), |task, scratch| {
-                    let part = task * ELEMENTS..len.min((task + 1) * ELEMENTS);
-                    // Inputs that are updated in place are reached through the outputs alone.
-                    let inputs = step.inputs.iter().map(|slot| match slot {
-                        slot if step.outputs.contains(slot) => &[][..],
-                        slot if slot.len == len => &memory.read(slot, NONE, 0, 0)[part.clone()],
-                        slot => memory.read(slot, NONE, 0, 0),
-                    });
-                    let outputs = step.outputs.iter().map(|slot| {
-                        // SAFETY: this task alone writes its elements.
-                        unsafe {
-                            std::slice::from_raw_parts_mut(memory.pointer(slot, NONE).add(part.start), part.len())
-                        }
-                    });
-                    self.whole(step, inputs.collect(), outputs.collect(), scratch, part.clone());
+                let part = task * ELEMENTS..len.min((task + 1) * ELEMENTS);
+                // Inputs that are updated in place are reached through the outputs alone.
+                let inputs = step.inputs.iter().map(|slot| match slot {
+                    slot if step.outputs.contains(slot) => &[][..],
+                    slot if slot.len == len => &memory.read(slot, NONE, 0, 0)[part.clone()],
+                    slot => memory.read(slot, NONE, 0, 0),
                 });
+                let outputs = step.outputs.iter().map(|slot| {
+                    // SAFETY: this task alone writes its elements.
+                    unsafe { std::slice::from_raw_parts_mut(memory.pointer(slot, NONE).add(part.start), part.len()) }
+                });
+                self.whole(step, inputs.collect(), outputs.collect(), worker, part.clone());
             }
         }
     }
-}
-
-/// Runs numbered tasks on the threads of the pool that this runs in, each with its worker's memory.
-/// Tasks are handed out as threads come free: which thread runs a task must not matter.
-fn parallel(workers: &mut [Buffer], tasks: usize, run: impl Fn(usize, &mut [f32]) + Sync) {
-    let run = |task, worker: &mut Buffer| {
-        let _flushed = Flushed::begin();
-        run(task, worker);
-    };
-    if tasks == 0 {
-        return;
-    }
-    if let ([worker, ..], true) = (&mut *workers, tasks == 1) {
-        return run(0, worker);
-    }
-    let next = AtomicUsize::new(0);
-    workers.par_iter_mut().with_max_len(1).for_each(|worker| {
-        loop {
-            let task = next.fetch_add(1, Ordering::Relaxed);
-            if task >= tasks {
-                break;
-            }
-            run(task, worker);
-        }
-    });
 }
