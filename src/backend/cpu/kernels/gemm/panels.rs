@@ -10,6 +10,10 @@ use super::{ALIGNMENT, KC, MC, MR, Mat, NR, PADDED, ahead, cache_aligned, pack, 
 use crate::backend::cpu::kernels::transpose::transpose_2d;
 use tile::{Column, Start};
 
+/// Rows of A up to which [`Panels::transposed_product`] transposes parts of W: with so few, a micro-kernel that has them as
+/// columns would leave most of its lanes empty.
+const FEW_ROWS: usize = MR / 2;
+
 /// The shape of a matrix in panels. Element `(i, j)` is `data[j / NR * k * NR + i * NR + j % NR]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Panels {
@@ -96,12 +100,13 @@ impl Panels {
     /// Length of [`Panels::transposed_product`]'s scratch, for so many rows of W.
     #[must_use]
     pub fn transposed_product_scratch_len(self, m: usize, rows: usize) -> usize {
-        super::packed_len(self.n, m) + rows * m + ALIGNMENT
+        let transposed = if m <= FEW_ROWS { NR * rows.next_multiple_of(NR) } else { 0 };
+        transposed.max(super::packed_len(self.n, m) + rows * m) + ALIGNMENT
     }
 
     /// `C = A·Wᵀ` for some rows of W: `a` is `[m, n]`, `w` all of the matrix, `c` `[m, rows]`.
     ///
-    /// It is computed as `W·Aᵀ`, so that W is the operand whose rows are read in place.
+    /// It is computed as `W·Aᵀ`, so that W is the operand whose rows are read in place, unless A has few rows.
     ///
     /// # Panics
     /// When a slice does not have its length.
@@ -119,6 +124,9 @@ impl Panels {
         assert!(rows.end <= k && a.len() == m * n && w.len() == k * n && c.len() == m * height, "lengths of operands");
         if c.is_empty() {
             return;
+        }
+        if m <= FEW_ROWS {
+            return self.transposed_product_of_few_rows(m, a, w, rows, c, scratch);
         }
         let (packed, sums) = cache_aligned(scratch).split_at_mut(super::packed_len(n, m));
         super::pack_b(n, m, Mat::transposed(a, n), packed);
@@ -147,6 +155,47 @@ impl Panels {
             }
         }
         transpose_2d(height, m, sums, m, c, height);
+    }
+
+    fn transposed_product_of_few_rows(
+        self,
+        m: usize,
+        a: &[f32],
+        w: &[f32],
+        rows: Range<usize>,
+        c: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let Self { k, n } = self;
+        let height = rows.len();
+        let stride = height.next_multiple_of(NR);
+        let transposed = cache_aligned(scratch);
+        let part = |j: usize| &w[j * k + rows.start * NR..][..height * NR];
+        for j in (0..n).step_by(NR) {
+            ahead::begin(0);
+            if j + NR < n {
+                ahead::announce_part(part(j + NR));
+            }
+            transpose_2d(height, NR, part(j), NR, transposed, stride);
+            for i in (0..height).step_by(NR) {
+                let column = Column {
+                    rows: m,
+                    cols: NR.min(height - i),
+                    k: NR,
+                    a: &a[j..],
+                    a_tile: MR * n,
+                    a_row: n,
+                    a_panel: NR,
+                    a_k: 1,
+                    b: &transposed[i..],
+                    b_row: stride,
+                    ldc: height,
+                    start: if j > 0 { Start::Output } else { Start::Zero },
+                    bias: None,
+                };
+                tile::run(&column, &mut c[i..]);
+            }
+        }
     }
 
     /// Length of [`Panels::gradient`]'s scratch.
