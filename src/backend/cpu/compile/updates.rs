@@ -21,12 +21,11 @@ pub fn updates(draft: &Draft) -> Vec<Option<usize>> {
         .collect();
     // By tensor: the number of regions until it was written, and used at all, for the last time.
     let (mut written, mut used) = (vec![0; draft.tensors.len()], vec![0; draft.tensors.len()]);
-    let mut regions = 0;
-    for links in draft.links.iter().zip(&updates).filter(|(_, update)| !**update).map(|(links, _)| links) {
-        regions += 1;
+    let regions = draft.links.iter().zip(&updates).filter(|(_, update)| !**update);
+    for (region, (links, _)) in regions.enumerate() {
         for links in links {
-            links.sources.iter().for_each(|&id| used[id] = regions);
-            links.outputs.iter().for_each(|&id| (written[id], used[id]) = (regions, regions));
+            links.sources.iter().for_each(|&id| used[id] = region + 1);
+            links.outputs.iter().for_each(|&id| (written[id], used[id]) = (region + 1, region + 1));
         }
     }
     let from = |links: &Links| {

@@ -12,13 +12,13 @@ mod pack;
 pub mod panels;
 mod tile;
 
-use super::{ahead, stream};
+use super::{ahead, isa::Isa, stream};
 
-use tile::{Column, Start};
+use tile::{Block, Start};
 
 /// Rows of a micro-tile.
 pub const MR: usize = 12;
-/// Columns of a micro-tile and of a packed panel.
+/// Columns of a micro-tile, and of a packed panel at most.
 pub const NR: usize = 32;
 /// Depth of a block: a panel of B of this depth shares the first-level cache with the rows of A.
 const KC: usize = 256;
@@ -26,7 +26,7 @@ const KC: usize = 256;
 const PADDED: usize = KC + 16;
 /// Rows of A packed at once.
 const MC: usize = 12 * MR;
-/// Rows of C for which packing B takes longer than it saves, if its rows are [`NEAR`] each other.
+/// Rows of C whose products take about as long as it takes to read B.
 const FEW_ROWS: usize = 12 * MR;
 /// Elements between rows that are read one after the other: more would fall into few sets of the
 /// first-level cache, and into a new page each.
@@ -109,7 +109,7 @@ pub fn gemm(
     let scratch = cache_aligned(scratch);
     let (packed_b, packed_a) = scratch.split_at_mut(k.min(KC) * n.min(NC).next_multiple_of(NR));
     let direct = reads_well(a, k);
-    let in_place = m <= FEW_ROWS && b.col_stride == 1 && n.is_multiple_of(NR) && b.row_stride <= NEAR;
+    let in_place = m <= few_rows() && b.col_stride == 1 && n.is_multiple_of(NR) && b.row_stride <= NEAR;
     for n0 in (0..n).step_by(NC) {
         let cols = NC.min(n - n0);
         for k0 in (0..k).step_by(KC) {
@@ -134,24 +134,24 @@ pub fn gemm(
                 } else {
                     (&*packed_a, MR * depth, 1, MR)
                 };
-                for j in (0..cols).step_by(NR) {
-                    let column = Column {
-                        rows,
-                        cols: NR.min(cols - j),
-                        k: depth,
-                        a,
-                        a_tile,
-                        a_row,
-                        a_panel: NR * a_k,
-                        a_k,
-                        b: if in_place { b.from(k0, n0 + j).data } else { &packed_b[j * depth..] },
-                        b_row: if in_place { b.row_stride } else { NR },
-                        ldc,
-                        start: if accumulate || k0 > 0 { Start::Output } else { Start::Zero },
-                        bias: None,
-                    };
-                    tile::run(&column, &mut c[m0 * ldc + n0 + j..]);
-                }
+                let block = Block {
+                    rows,
+                    cols,
+                    k: depth,
+                    a,
+                    a_tile,
+                    a_row,
+                    a_panel: NR * a_k,
+                    a_k,
+                    b: if in_place { b.from(k0, n0).data } else { packed_b },
+                    b_width: if in_place { NR } else { width() },
+                    b_panel: if in_place { NR } else { width() * depth },
+                    b_row: if in_place { b.row_stride } else { width() },
+                    ldc,
+                    start: if accumulate || k0 > 0 { Start::Output } else { Start::Zero },
+                    bias: None,
+                };
+                tile::run(&block, &mut c[m0 * ldc + n0..]);
             }
         }
     }
@@ -167,13 +167,25 @@ fn announce(b: Mat, k: usize, n: usize) {
     }
 }
 
+/// Rows of C for which packing B takes longer than it saves, if its rows are [`NEAR`] each other. AVX2 reads B twice as often.
+fn few_rows() -> usize {
+    if Isa::current() == Isa::Avx2 { MR } else { FEW_ROWS }
+}
+
+/// Columns of a packed panel. AVX2 goes down 16 columns at a time: of a wider panel it would touch every other
+/// line, and so have half of the first-level cache for them.
+#[must_use]
+pub fn width() -> usize {
+    if Isa::current() == Isa::Avx2 { NR / 2 } else { NR }
+}
+
 /// Length of a packed `[k, n]` matrix.
 #[must_use]
 pub fn packed_len(k: usize, n: usize) -> usize {
     k * n.next_multiple_of(NR)
 }
 
-/// Packs `b`, `[k, n]`, into panels `[n / NR][k][NR]`, the last one padded with zeros, for
+/// Packs `b`, `[k, n]`, into panels `[n / width][k][width]` of [`width`], the last one padded with zeros, for
 /// [`gemm_packed`]. `out` holds [`packed_len`] elements and best starts on a cache line.
 pub fn pack_b(k: usize, n: usize, b: Mat, out: &mut [f32]) {
     if k > 0 && n > 0 {
@@ -227,42 +239,40 @@ pub fn gemm_packed_twice(
         let rows = MC.min(m - m0);
         for k0 in (0..k).step_by(KC) {
             let depth = KC.min(k - k0);
-            let mut run = |first: usize, rows: usize, j: usize, (a, a_row, a_k): (&[f32], usize, usize)| {
-                let column = Column {
+            let mut run = |first: usize, rows: usize, (a, a_row, a_k): (&[f32], usize, usize)| {
+                let block = Block {
                     rows,
-                    cols: NR.min(n - j),
+                    cols: n,
                     k: depth,
                     a,
                     a_tile: MR * a_row,
                     a_row,
                     a_panel: NR * a_k,
                     a_k,
-                    b: &packed[j * k + k0 * NR..],
-                    b_row: NR,
+                    b: &packed[k0 * width()..],
+                    b_width: width(),
+                    b_panel: width() * k,
+                    b_row: width(),
                     ldc,
                     start: match epilogue.residual {
                         _ if epilogue.accumulate || k0 > 0 => Start::Output,
-                        Some((residual, ld)) => Start::From(&residual[first * ld + j..], ld),
+                        Some((residual, ld)) => Start::From(&residual[first * ld..], ld),
                         None => Start::Zero,
                     },
-                    bias: epilogue.bias.filter(|_| k0 == 0).map(|bias| &bias[j..]),
+                    bias: epilogue.bias.filter(|_| k0 == 0),
                 };
-                let at = first * ldc + j;
+                let at = first * ldc;
                 let copy = if copy.is_empty() || k0 + depth < k { &mut [] } else { &mut copy[at..] };
-                tile::run_twice(&column, &mut c[at..], copy);
+                tile::run_twice(&block, &mut c[at..], copy);
             };
             if direct {
-                for j in (0..n).step_by(NR) {
-                    run(m0, rows, j, (a.from(m0, k0).data, a.row_stride, a.col_stride));
-                }
+                run(m0, rows, (a.from(m0, k0).data, a.row_stride, a.col_stride));
             } else {
                 let mut strip = [0.0; MR * KC];
                 for i in (0..rows).step_by(MR) {
                     let height = MR.min(rows - i);
                     pack::pack_a(height, depth, a.from(m0 + i, k0), &mut strip);
-                    for j in (0..n).step_by(NR) {
-                        run(m0 + i, height, j, (&strip, 1, MR));
-                    }
+                    run(m0 + i, height, (&strip, 1, MR));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Copies of A and B in the order in which the micro-kernel reads them.
 
-use super::{MR, Mat, NR};
+use super::{MR, Mat, NR, width};
 use crate::backend::cpu::kernels::transpose::transpose_2d;
 
 /// The rows of `a`, `[m, k]`, which are contiguous, to rows `ld` apart.
@@ -30,37 +30,44 @@ pub fn pack_a(m: usize, k: usize, a: Mat, out: &mut [f32]) {
     }
 }
 
-/// `b`, `[k, n]`, into panels `[n / NR][k][NR]`, zeros after the last column.
+/// `b`, `[k, n]`, into panels `[n / width][k][width]`, zeros after the last column.
 pub fn pack_b(k: usize, n: usize, b: Mat, out: &mut [f32]) {
-    let full = n / NR * NR;
+    match width() {
+        NR => panels::<NR>(k, n, b, out),
+        _ => panels::<{ NR / 2 }>(k, n, b, out),
+    }
+}
+
+fn panels<const WIDTH: usize>(k: usize, n: usize, b: Mat, out: &mut [f32]) {
+    let full = n / WIDTH * WIDTH;
     if b.col_stride == 1 {
         // A few rows at a time over all panels: B is read along its rows, and the panels, whose
         // starts may share a set of the cache, are written in runs.
         for p0 in (0..k).step_by(8) {
-            for j in (0..full).step_by(NR) {
+            for j in (0..full).step_by(WIDTH) {
                 for p in p0..k.min(p0 + 8) {
-                    let to = &mut out[j * k + p * NR..][..NR];
-                    to.copy_from_slice(&b.data[p * b.row_stride + j..][..NR]);
+                    let to = &mut out[j * k + p * WIDTH..][..WIDTH];
+                    to.copy_from_slice(&b.data[p * b.row_stride + j..][..WIDTH]);
                 }
             }
         }
     } else if b.row_stride == 1 {
-        for j in (0..full).step_by(NR) {
-            transpose_2d(NR, k, &b.data[j * b.col_stride..], b.col_stride, &mut out[j * k..], NR);
+        for j in (0..full).step_by(WIDTH) {
+            transpose_2d(WIDTH, k, &b.data[j * b.col_stride..], b.col_stride, &mut out[j * k..], WIDTH);
         }
     }
     let general = b.col_stride != 1 && b.row_stride != 1;
     let edge = if general { 0 } else { full };
-    for j in (edge..n).step_by(NR) {
-        let (cols, panel) = (NR.min(n - j), &mut out[j * k..(j + NR) * k]);
+    for j in (edge..n).step_by(WIDTH) {
+        let (cols, panel) = (WIDTH.min(n - j), &mut out[j * k..(j + WIDTH) * k]);
         if b.row_stride == 1 {
-            transpose_2d(cols, k, &b.data[j * b.col_stride..], b.col_stride, panel, NR);
-            for to in panel.chunks_exact_mut(NR) {
+            transpose_2d(cols, k, &b.data[j * b.col_stride..], b.col_stride, panel, WIDTH);
+            for to in panel.chunks_exact_mut(WIDTH) {
                 to[cols..].fill(0.0);
             }
             continue;
         }
-        for (p, to) in panel.chunks_exact_mut(NR).enumerate() {
+        for (p, to) in panel.chunks_exact_mut(WIDTH).enumerate() {
             for (c, to) in to[..cols].iter_mut().enumerate() {
                 *to = b.data[p * b.row_stride + (j + c) * b.col_stride];
             }

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use super::{ALIGNMENT, KC, MC, MR, Mat, NR, PADDED, ahead, cache_aligned, pack, tile};
+use super::{ALIGNMENT, KC, MC, MR, Mat, NR, PADDED, ahead, cache_aligned, pack, tile, width};
 use crate::backend::cpu::kernels::transpose::transpose_2d;
-use tile::{Column, Start};
+use tile::{Block, Start};
 
 /// Rows of A up to which [`Panels::transposed_product`] transposes parts of W: with so few, a micro-kernel that has them as
 /// columns would leave most of its lanes empty.
@@ -75,24 +75,24 @@ impl Panels {
             for m0 in (0..m).step_by(MC) {
                 let rows = MC.min(m - m0);
                 pack::pad_a(rows, depth, Mat::rows(&a[m0 * k + k0..], k), padded, PADDED);
-                for j in (0..width).step_by(NR) {
-                    let column = Column {
-                        rows,
-                        cols: NR,
-                        k: depth,
-                        a: padded,
-                        a_tile: MR * PADDED,
-                        a_row: PADDED,
-                        a_panel: NR,
-                        a_k: 1,
-                        b: part(k0, j),
-                        b_row: NR,
-                        ldc: width,
-                        start: if k0 > 0 { Start::Output } else { Start::Zero },
-                        bias: None,
-                    };
-                    tile::run(&column, &mut c[m0 * width + j..]);
-                }
+                let block = Block {
+                    rows,
+                    cols: width,
+                    k: depth,
+                    a: padded,
+                    a_tile: MR * PADDED,
+                    a_row: PADDED,
+                    a_panel: NR,
+                    a_k: 1,
+                    b: &w[columns.start * k + k0 * NR..],
+                    b_width: NR,
+                    b_panel: NR * k,
+                    b_row: NR,
+                    ldc: width,
+                    start: if k0 > 0 { Start::Output } else { Start::Zero },
+                    bias: None,
+                };
+                tile::run(&block, &mut c[m0 * width..]);
             }
         }
     }
@@ -135,24 +135,24 @@ impl Panels {
             let depth = KC.min(n - j0);
             ahead::begin(0);
             (j0 + depth..n.min(j0 + depth + KC)).step_by(NR).for_each(|j| ahead::announce_part(part(j)));
-            for i in (0..m).step_by(NR) {
-                let column = Column {
-                    rows: height,
-                    cols: NR.min(m - i),
-                    k: depth,
-                    a: &w[j0 * k + rows.start * NR..],
-                    a_tile: MR * NR,
-                    a_row: NR,
-                    a_panel: k * NR,
-                    a_k: 1,
-                    b: &packed[i * n + j0 * NR..],
-                    b_row: NR,
-                    ldc: m,
-                    start: if j0 > 0 { Start::Output } else { Start::Zero },
-                    bias: None,
-                };
-                tile::run(&column, &mut sums[i..]);
-            }
+            let block = Block {
+                rows: height,
+                cols: m,
+                k: depth,
+                a: &w[j0 * k + rows.start * NR..],
+                a_tile: MR * NR,
+                a_row: NR,
+                a_panel: k * NR,
+                a_k: 1,
+                b: &packed[j0 * width()..],
+                b_width: width(),
+                b_panel: n * width(),
+                b_row: width(),
+                ldc: m,
+                start: if j0 > 0 { Start::Output } else { Start::Zero },
+                bias: None,
+            };
+            tile::run(&block, sums);
         }
         transpose_2d(height, m, sums, m, c, height);
     }
@@ -177,24 +177,24 @@ impl Panels {
                 ahead::announce_part(part(j + NR));
             }
             transpose_2d(height, NR, part(j), NR, transposed, stride);
-            for i in (0..height).step_by(NR) {
-                let column = Column {
-                    rows: m,
-                    cols: NR.min(height - i),
-                    k: NR,
-                    a: &a[j..],
-                    a_tile: MR * n,
-                    a_row: n,
-                    a_panel: NR,
-                    a_k: 1,
-                    b: &transposed[i..],
-                    b_row: stride,
-                    ldc: height,
-                    start: if j > 0 { Start::Output } else { Start::Zero },
-                    bias: None,
-                };
-                tile::run(&column, &mut c[i..]);
-            }
+            let block = Block {
+                rows: m,
+                cols: height,
+                k: NR,
+                a: &a[j..],
+                a_tile: MR * n,
+                a_row: n,
+                a_panel: NR,
+                a_k: 1,
+                b: transposed,
+                b_width: NR,
+                b_panel: NR,
+                b_row: stride,
+                ldc: height,
+                start: if j > 0 { Start::Output } else { Start::Zero },
+                bias: None,
+            };
+            tile::run(&block, c);
         }
     }
 
@@ -216,7 +216,7 @@ impl Panels {
             let depth = KC.min(batch - b0);
             pack::pack_a(height, depth, Mat::transposed(&a[b0 * k + rows.start..], k), scratch);
             for j in (0..n).step_by(NR) {
-                let column = Column {
+                let block = Block {
                     rows: height,
                     cols: NR,
                     k: depth,
@@ -225,13 +225,15 @@ impl Panels {
                     a_row: 1,
                     a_panel: NR * MR,
                     a_k: MR,
-                    b: &b[j * batch + b0 * NR..],
-                    b_row: NR,
+                    b: &b[j * batch + b0 * width()..],
+                    b_width: width(),
+                    b_panel: width() * batch,
+                    b_row: width(),
                     ldc: NR,
                     start: if b0 > 0 { Start::Output } else { Start::Zero },
                     bias: None,
                 };
-                tile::run(&column, &mut c[j * height..]);
+                tile::run(&block, &mut c[j * height..]);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A column of micro-tiles: at most [`NR`] columns of C over one block of `k`, [`MR`] rows at a time.
+//! A block of C over one block of `k`: micro-tiles of [`MR`] rows, down all rows before the next columns.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -19,11 +19,10 @@ pub enum Start<'a> {
     From(&'a [f32], usize),
 }
 
-/// The operands of a column of micro-tiles.
+/// The operands of a block of micro-tiles.
 #[derive(Debug, Clone, Copy)]
-pub struct Column<'a> {
+pub struct Block<'a> {
     pub rows: usize,
-    /// At most [`NR`].
     pub cols: usize,
     pub k: usize,
     /// Element `(i, p)` is `a[i / MR * a_tile + i % MR * a_row + p / NR * a_panel + p % NR * a_k]`.
@@ -33,8 +32,11 @@ pub struct Column<'a> {
     /// `NR * a_k`, unless A is a matrix in panels.
     pub a_panel: usize,
     pub a_k: usize,
-    /// `[k, NR]`, with rows `b_row` apart. Unless those are packed, the column has [`NR`] columns.
+    /// Element `(p, j)` is `b[j / b_width * b_panel + p * b_row + j % b_width]`; rows go on to a multiple of [`GROUP`].
     pub b: &'a [f32],
+    /// [`super::width`] or [`NR`].
+    pub b_width: usize,
+    pub b_panel: usize,
     pub b_row: usize,
     /// Row stride of C.
     pub ldc: usize,
@@ -43,16 +45,19 @@ pub struct Column<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
+/// Columns that are read together.
+const GROUP: usize = 16;
+
 /// Runs along `k`: one `step!` after the other, of which each moves the pointers `a` on, while the processor is asked
 /// for pairs of lines. A macro: a closure would be compiled for the baseline instruction set.
 #[cfg(target_arch = "x86_64")]
 macro_rules! along_k {
-    ($column:ident, $step:ident, $a:ident, $pairs:ident) => {
+    ($block:ident, $step:ident, $a:ident, $pairs:ident) => {
         use $crate::backend::cpu::kernels::{ahead::LINE, gemm::NR};
         let (mut pair, stride) = $pairs;
-        let jump = $column.a_panel - NR * $column.a_k;
-        for first in (0..$column.k).step_by(NR) {
-            let k = NR.min($column.k - first);
+        let jump = $block.a_panel - NR * $block.a_k;
+        for first in (0..$block.k).step_by(NR) {
+            let k = NR.min($block.k - first);
             for _ in 0..k / PAIR_EVERY {
                 _mm_prefetch::<_MM_HINT_T1>(pair);
                 _mm_prefetch::<_MM_HINT_T1>(pair.wrapping_add(LINE));
@@ -86,16 +91,32 @@ fn opaque(mut pointer: *const f32) -> *const f32 {
 /// Steps along `k` for each pair of lines that is asked for ahead: memory delivers hardly more in that time.
 const PAIR_EVERY: usize = 4;
 
-impl Column<'_> {
+impl Block<'_> {
     /// Where row `i` of A begins.
     fn a_offset(&self, i: usize) -> usize {
         i / MR * self.a_tile + i % MR * self.a_row
     }
 
-    /// What to ask for while this column is computed.
-    fn ahead(&self) -> Ahead {
+    /// Where column `j` of B begins.
+    fn b_offset(&self, j: usize) -> usize {
+        j / self.b_width * self.b_panel + j % self.b_width
+    }
+
+    /// The columns from `j` on, at most [`NR`].
+    fn column(&self, j: usize) -> Self {
+        let start = match self.start {
+            Start::From(start, ld) => Start::From(&start[j..], ld),
+            start => start,
+        };
+        let (cols, b) = (NR.min(self.cols - j), &self.b[self.b_offset(j)..]);
+        Self { cols, b, start, bias: self.bias.map(|bias| &bias[j..]), ..*self }
+    }
+
+    /// What to ask for while the block is computed, by tiles of so many columns.
+    fn ahead(&self, cols: usize) -> Ahead {
         let idle = self.b.as_ptr().cast();
-        Ahead { address: idle, stride: 0, count: 0, room: self.rows.div_ceil(MR) * (self.k / PAIR_EVERY), idle }
+        let tiles = self.rows.div_ceil(MR) * self.cols.div_ceil(cols);
+        Ahead { address: idle, stride: 0, count: 0, room: tiles * (self.k / PAIR_EVERY), idle }
     }
 }
 
@@ -133,36 +154,47 @@ impl Ahead {
 
 static ZEROS: [f32; NR] = [0.0; NR];
 
-/// Computes a column into the `c` that begins at its first element.
+/// Computes a block into the `c` that begins at its first element.
 #[inline]
-pub fn run(column: &Column, c: &mut [f32]) {
-    run_twice(column, c, &mut []);
+pub fn run(block: &Block, c: &mut [f32]) {
+    run_twice(block, c, &mut []);
 }
 
 /// As [`run`], also into a `copy` like `c`, unless that is empty. It is stored past the cache where that can be done:
 /// nobody may read it on another thread before this one has called [`stream::finish`].
 #[inline]
-pub fn run_twice(column: &Column, c: &mut [f32], copy: &mut [f32]) {
-    let Column { rows, cols, k, .. } = *column;
-    assert!(rows > 0 && (1..=NR).contains(&cols) && k > 0);
+pub fn run_twice(block: &Block, c: &mut [f32], copy: &mut [f32]) {
+    let Block { rows, cols, k, b_width, .. } = *block;
+    assert!(rows > 0 && cols > 0 && k > 0);
     // The last row of the last tile, and of those before it.
-    let last = column.a_offset(rows - 1).max(column.a_offset((rows / MR * MR).saturating_sub(1)));
-    assert!(column.a.len() > last + (k - 1) / NR * column.a_panel + (k - 1) % NR * column.a_k);
-    assert!(column.a_panel >= NR * column.a_k);
-    assert!(column.b_row >= NR && column.b.len() >= (k - 1) * column.b_row + NR);
-    assert!(c.len() >= (rows - 1) * column.ldc + cols);
-    assert!(copy.is_empty() || copy.len() >= (rows - 1) * column.ldc + cols);
-    assert!(column.bias.is_none_or(|bias| bias.len() >= cols));
-    if let Start::From(start, ld) = column.start {
+    let last = block.a_offset(rows - 1).max(block.a_offset((rows / MR * MR).saturating_sub(1)));
+    assert!(block.a.len() > last + (k - 1) / NR * block.a_panel + (k - 1) % NR * block.a_k);
+    assert!(block.a_panel >= NR * block.a_k);
+    // The last column of the last panel, and of those before it.
+    let readable = cols.next_multiple_of(GROUP);
+    let last = block.b_offset(readable - 1).max(block.b_offset((cols / b_width * b_width).saturating_sub(1)));
+    assert!(b_width.is_multiple_of(GROUP) && block.b.len() > last + (k - 1) * block.b_row);
+    assert!(c.len() >= (rows - 1) * block.ldc + cols);
+    assert!(copy.is_empty() || copy.len() >= (rows - 1) * block.ldc + cols);
+    assert!(block.bias.is_none_or(|bias| bias.len() >= cols));
+    if let Start::From(start, ld) = block.start {
         assert!(start.len() >= (rows - 1) * ld + cols);
     }
-    match Isa::current() {
-        // SAFETY: the processor has AVX-512, and all operands were checked above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { avx512::run(column, c, copy) },
-        // SAFETY: the processor has AVX2 and FMA, and all operands were checked above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { avx2::run(column, c, copy) },
-        _ => portable::run(column, c, copy),
+    let isa = Isa::current();
+    // SAFETY: the processor has AVX2 and FMA, and all operands were checked above.
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx2 {
+        return unsafe { avx2::run(block, c, copy) };
+    }
+    assert!(b_width.is_multiple_of(NR));
+    for j in (0..cols).step_by(NR) {
+        let (column, c) = (block.column(j), &mut c[j..]);
+        let copy = if copy.is_empty() { &mut [] } else { &mut copy[j..] };
+        match isa {
+            // SAFETY: the processor has AVX-512, and all operands were checked above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { avx512::run(&column, c, copy) },
+            _ => portable::run(&column, c, copy),
+        }
     }
 }

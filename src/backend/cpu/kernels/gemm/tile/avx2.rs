@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Column, MR, PAIR_EVERY, Start, along_k, opaque, stream};
+use super::{Block, MR, PAIR_EVERY, Start, along_k, opaque, stream};
 
 /// Rows of a piece.
 const PIECE: usize = 6;
@@ -11,18 +11,18 @@ const LANES: usize = 8;
 /// Columns of a piece.
 const WIDTH: usize = 2 * LANES;
 
-/// Computes a column.
+/// Computes a block.
 ///
 /// # Safety
 /// The processor has AVX2 and FMA; the operands are as long as [`super::run`] asserts.
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
+pub unsafe fn run(block: &Block, c: &mut [f32], copy: &mut [f32]) {
     // SAFETY: what the caller vouches for.
     unsafe {
-        if column.a_row == 1 {
-            pieces::<true>(column, c, copy);
+        if block.a_row == 1 {
+            pieces::<true>(block, c, copy);
         } else {
-            pieces::<false>(column, c, copy);
+            pieces::<false>(block, c, copy);
         }
     }
 }
@@ -30,55 +30,56 @@ pub unsafe fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
 /// # Safety
 /// As [`run`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn pieces<const COLUMN: bool>(column: &Column, c: &mut [f32], copy: &mut [f32]) {
-    let mut pairs = column.ahead();
-    // Down all rows with one half of the panel: both halves would not fit into the first-level cache with A.
-    for j in (0..column.cols).step_by(WIDTH) {
-        for i in (0..column.rows).step_by(PIECE) {
-            // A tile is two pieces of rows, and of columns: one of them asks for memory for all.
-            let count = if i % MR == 0 && j == 0 { column.k / PAIR_EVERY } else { 0 };
+unsafe fn pieces<const COLUMN: bool>(block: &Block, c: &mut [f32], copy: &mut [f32]) {
+    let mut pairs = block.ahead(WIDTH);
+    for j in (0..block.cols).step_by(WIDTH) {
+        let b = block.b[block.b_offset(j)..].as_ptr();
+        for i in (0..block.rows).step_by(PIECE) {
+            // A tile is two pieces: one of them asks for memory for both.
+            let count = if i % MR == 0 { block.k / PAIR_EVERY } else { 0 };
             let pairs = pairs.take(count);
             // SAFETY: what the caller vouches for.
             unsafe {
-                match column.rows - i {
-                    1 => kernel::<1, COLUMN>(column, i, j, pairs, c, copy),
-                    2 => kernel::<2, COLUMN>(column, i, j, pairs, c, copy),
-                    3 => kernel::<3, COLUMN>(column, i, j, pairs, c, copy),
-                    4 => kernel::<4, COLUMN>(column, i, j, pairs, c, copy),
-                    5 => kernel::<5, COLUMN>(column, i, j, pairs, c, copy),
-                    _ => kernel::<PIECE, COLUMN>(column, i, j, pairs, c, copy),
+                match block.rows - i {
+                    1 => kernel::<1, COLUMN>(block, i, j, b, pairs, c, copy),
+                    2 => kernel::<2, COLUMN>(block, i, j, b, pairs, c, copy),
+                    3 => kernel::<3, COLUMN>(block, i, j, b, pairs, c, copy),
+                    4 => kernel::<4, COLUMN>(block, i, j, b, pairs, c, copy),
+                    5 => kernel::<5, COLUMN>(block, i, j, b, pairs, c, copy),
+                    _ => kernel::<PIECE, COLUMN>(block, i, j, b, pairs, c, copy),
                 }
             }
         }
     }
 }
 
-/// Rows from `i0` and columns from `j0` on.
+/// Rows from `i0` and columns from `j0` on, which in B are those of `b`.
 ///
 /// # Safety
 /// As [`run`].
 #[target_feature(enable = "avx2,fma")]
 unsafe fn kernel<const ROWS: usize, const COLUMN: bool>(
-    column: &Column,
+    block: &Block,
     i0: usize,
     j0: usize,
+    mut b: *const f32,
     pairs: (*const i8, usize),
     c: &mut [f32],
     copy: &mut [f32],
 ) {
     // SAFETY: rows and columns of all operands are in bounds; columns beyond the last are masked out.
     unsafe {
-        let cols = (column.cols - j0).min(WIDTH);
+        let cols = (block.cols - j0).min(WIDTH);
         let whole = cols == WIDTH;
         let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         let masks = [
             _mm256_cmpgt_epi32(_mm256_set1_epi32(cols as i32), lane),
             _mm256_cmpgt_epi32(_mm256_set1_epi32(cols as i32 - LANES as i32), lane),
         ];
-        let ldc = column.ldc;
+        let ldc = block.ldc;
         let c = c.as_mut_ptr().wrapping_add(i0 * ldc + j0);
         let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
-        if let Some(bias) = column.bias {
+        if let Some(bias) = block.bias {
             for v in 0..2 {
                 let bias = _mm256_maskload_ps(bias.as_ptr().wrapping_add(j0 + v * LANES), masks[v]);
                 for sums in &mut sums {
@@ -86,7 +87,7 @@ unsafe fn kernel<const ROWS: usize, const COLUMN: bool>(
                 }
             }
         }
-        let start = match column.start {
+        let start = match block.start {
             Start::Zero => None,
             Start::Output => {
                 // Those of the next piece will be wanted as soon as this one is done.
@@ -109,11 +110,10 @@ unsafe fn kernel<const ROWS: usize, const COLUMN: bool>(
         }
 
         // Two row pointers, each with two offsets that the addressing mode holds.
-        let a_row = if COLUMN { 1 } else { column.a_row };
-        let (a_k, b_row) = (column.a_k, column.b_row);
-        let first = column.a.as_ptr().wrapping_add(column.a_offset(i0));
+        let a_row = if COLUMN { 1 } else { block.a_row };
+        let (a_k, b_row) = (block.a_k, block.b_row);
+        let first = block.a.as_ptr().wrapping_add(block.a_offset(i0));
         let mut a = [first, first.wrapping_add(3 * a_row)];
-        let mut b = column.b.as_ptr().add(j0);
         // A macro: a closure would be compiled for the baseline instruction set.
         macro_rules! step {
             () => {{
@@ -130,7 +130,7 @@ unsafe fn kernel<const ROWS: usize, const COLUMN: bool>(
                 }
             }};
         }
-        along_k!(column, step, a, pairs);
+        along_k!(block, step, a, pairs);
         macro_rules! store {
             ($c:expr) => {
                 for i in 0..ROWS {

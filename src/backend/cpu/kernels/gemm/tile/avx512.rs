@@ -2,17 +2,17 @@
 
 use std::arch::x86_64::*;
 
-use super::{Column, MR, PAIR_EVERY, Start, along_k, opaque, stream};
+use super::{Block, MR, NR, PAIR_EVERY, Start, along_k, opaque, stream};
 
 /// Lanes of a vector.
 const LANES: usize = 16;
 
-/// Computes a column.
+/// Computes at most [`NR`] columns.
 ///
 /// # Safety
 /// The processor has AVX-512; the operands are as long as [`super::run`] asserts.
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-pub unsafe fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
+pub unsafe fn run(column: &Block, c: &mut [f32], copy: &mut [f32]) {
     // SAFETY: what the caller vouches for.
     unsafe {
         match (column.cols > LANES, column.a_row == 1) {
@@ -27,8 +27,8 @@ pub unsafe fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
 /// # Safety
 /// As [`run`].
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-unsafe fn tiles<const VECTORS: usize, const COLUMN: bool>(column: &Column, c: &mut [f32], copy: &mut [f32]) {
-    let mut pairs = column.ahead();
+unsafe fn tiles<const VECTORS: usize, const COLUMN: bool>(column: &Block, c: &mut [f32], copy: &mut [f32]) {
+    let mut pairs = column.ahead(NR);
     let count = column.k / PAIR_EVERY;
     let full = column.rows / MR * MR;
     // SAFETY: what the caller vouches for.
@@ -60,7 +60,7 @@ unsafe fn tiles<const VECTORS: usize, const COLUMN: bool>(column: &Column, c: &m
 /// As [`run`].
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
 unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
-    column: &Column,
+    column: &Block,
     i0: usize,
     pairs: (*const i8, usize),
     c: &mut [f32],

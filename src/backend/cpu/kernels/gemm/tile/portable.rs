@@ -1,12 +1,12 @@
 //! Plain Rust, in 4 × 8 pieces, which the compiler turns into the vectors of its baseline.
 
-use super::{Column, NR, Start, ZEROS};
+use super::{Block, NR, Start, ZEROS};
 
 const ROWS: usize = 4;
 const COLS: usize = 8;
 
-/// Computes a column.
-pub fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
+/// Computes at most [`NR`] columns.
+pub fn run(column: &Block, c: &mut [f32], copy: &mut [f32]) {
     for i in (0..column.rows).step_by(ROWS) {
         for j in (0..column.cols).step_by(COLS) {
             piece(column, i, ROWS.min(column.rows - i), j, COLS.min(column.cols - j), c, copy);
@@ -14,7 +14,7 @@ pub fn run(column: &Column, c: &mut [f32], copy: &mut [f32]) {
     }
 }
 
-fn piece(column: &Column, i0: usize, rows: usize, j0: usize, cols: usize, c: &mut [f32], copy: &mut [f32]) {
+fn piece(column: &Block, i0: usize, rows: usize, j0: usize, cols: usize, c: &mut [f32], copy: &mut [f32]) {
     let mut sums = [[0.0; COLS]; ROWS];
     for (r, sums) in sums[..rows].iter_mut().enumerate() {
         let i = i0 + r;
