@@ -14,7 +14,7 @@ mod tile;
 
 use super::{ahead, isa::Isa, stream};
 
-use tile::{Block, Start};
+use tile::{Block, Panelled, Start};
 
 /// Rows of a micro-tile.
 pub const MR: usize = 12;
@@ -143,10 +143,11 @@ pub fn gemm(
                     a_row,
                     a_panel: NR * a_k,
                     a_k,
-                    b: if in_place { b.from(k0, n0).data } else { packed_b },
-                    b_width: if in_place { NR } else { width() },
-                    b_panel: if in_place { NR } else { width() * depth },
-                    b_row: if in_place { b.row_stride } else { width() },
+                    b: if in_place {
+                        Panelled::rows(b.from(k0, n0).data, b.row_stride)
+                    } else {
+                        Panelled::packed(packed_b, depth, 0)
+                    },
                     ldc,
                     start: if accumulate || k0 > 0 { Start::Output } else { Start::Zero },
                     bias: None,
@@ -174,8 +175,7 @@ fn few_rows() -> usize {
 
 /// Columns of a packed panel. AVX2 goes down 16 columns at a time: of a wider panel it would touch every other
 /// line, and so have half of the first-level cache for them.
-#[must_use]
-pub fn width() -> usize {
+fn width() -> usize {
     if Isa::current() == Isa::Avx2 { NR / 2 } else { NR }
 }
 
@@ -185,7 +185,7 @@ pub fn packed_len(k: usize, n: usize) -> usize {
     k * n.next_multiple_of(NR)
 }
 
-/// Packs `b`, `[k, n]`, into panels `[n / width][k][width]` of [`width`], the last one padded with zeros, for
+/// Packs `b`, `[k, n]`, into panels `[n / width][k][width]`, the last one padded with zeros, for
 /// [`gemm_packed`]. `out` holds [`packed_len`] elements and best starts on a cache line.
 pub fn pack_b(k: usize, n: usize, b: Mat, out: &mut [f32]) {
     if k > 0 && n > 0 {
@@ -249,10 +249,7 @@ pub fn gemm_packed_twice(
                     a_row,
                     a_panel: NR * a_k,
                     a_k,
-                    b: &packed[k0 * width()..],
-                    b_width: width(),
-                    b_panel: width() * k,
-                    b_row: width(),
+                    b: Panelled::packed(packed, k, k0),
                     ldc,
                     start: match epilogue.residual {
                         _ if epilogue.accumulate || k0 > 0 => Start::Output,

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use super::{ALIGNMENT, KC, MC, MR, Mat, NR, PADDED, ahead, cache_aligned, pack, tile, width};
+use super::{ALIGNMENT, KC, MC, MR, Mat, NR, PADDED, ahead, cache_aligned, pack, tile};
 use crate::backend::cpu::kernels::transpose::transpose_2d;
-use tile::{Block, Start};
+use tile::{Block, Panelled, Start};
 
 /// Rows of A up to which [`Panels::transposed_product`] transposes parts of W: with so few, a micro-kernel that has them as
 /// columns would leave most of its lanes empty.
@@ -48,6 +48,11 @@ impl Panels {
         }
     }
 
+    /// Some rows of the panel that begins with column `j`.
+    fn rows<'a>(self, w: &'a [f32], rows: &Range<usize>, j: usize) -> &'a [f32] {
+        &w[j * self.k + rows.start * NR..][..rows.len() * NR]
+    }
+
     /// Length of [`Panels::product`]'s scratch.
     #[must_use]
     pub fn product_scratch_len(m: usize) -> usize {
@@ -84,10 +89,7 @@ impl Panels {
                     a_row: PADDED,
                     a_panel: NR,
                     a_k: 1,
-                    b: &w[columns.start * k + k0 * NR..],
-                    b_width: NR,
-                    b_panel: NR * k,
-                    b_row: NR,
+                    b: Panelled::panels(&w[columns.start * k..], NR, k, k0),
                     ldc: width,
                     start: if k0 > 0 { Start::Output } else { Start::Zero },
                     bias: None,
@@ -100,8 +102,8 @@ impl Panels {
     /// Length of [`Panels::transposed_product`]'s scratch, for so many rows of W.
     #[must_use]
     pub fn transposed_product_scratch_len(self, m: usize, rows: usize) -> usize {
-        let transposed = if m <= FEW_ROWS { NR * rows.next_multiple_of(NR) } else { 0 };
-        transposed.max(super::packed_len(self.n, m) + rows * m) + ALIGNMENT
+        let few = m <= FEW_ROWS;
+        ALIGNMENT + if few { NR * rows.next_multiple_of(NR) } else { super::packed_len(self.n, m) + rows * m }
     }
 
     /// `C = A·Wᵀ` for some rows of W: `a` is `[m, n]`, `w` all of the matrix, `c` `[m, rows]`.
@@ -130,11 +132,10 @@ impl Panels {
         }
         let (packed, sums) = cache_aligned(scratch).split_at_mut(super::packed_len(n, m));
         super::pack_b(n, m, Mat::transposed(a, n), packed);
-        let part = |j: usize| &w[j * k + rows.start * NR..][..height * NR];
         for j0 in (0..n).step_by(KC) {
             let depth = KC.min(n - j0);
             ahead::begin(0);
-            (j0 + depth..n.min(j0 + depth + KC)).step_by(NR).for_each(|j| ahead::announce_part(part(j)));
+            (j0 + depth..n.min(j0 + depth + KC)).step_by(NR).for_each(|j| ahead::announce_part(self.rows(w, &rows, j)));
             let block = Block {
                 rows: height,
                 cols: m,
@@ -144,10 +145,7 @@ impl Panels {
                 a_row: NR,
                 a_panel: k * NR,
                 a_k: 1,
-                b: &packed[j0 * width()..],
-                b_width: width(),
-                b_panel: n * width(),
-                b_row: width(),
+                b: Panelled::packed(packed, n, j0),
                 ldc: m,
                 start: if j0 > 0 { Start::Output } else { Start::Zero },
                 bias: None,
@@ -166,17 +164,15 @@ impl Panels {
         c: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let Self { k, n } = self;
-        let height = rows.len();
+        let (n, height) = (self.n, rows.len());
         let stride = height.next_multiple_of(NR);
         let transposed = cache_aligned(scratch);
-        let part = |j: usize| &w[j * k + rows.start * NR..][..height * NR];
         for j in (0..n).step_by(NR) {
             ahead::begin(0);
             if j + NR < n {
-                ahead::announce_part(part(j + NR));
+                ahead::announce_part(self.rows(w, &rows, j + NR));
             }
-            transpose_2d(height, NR, part(j), NR, transposed, stride);
+            transpose_2d(height, NR, self.rows(w, &rows, j), NR, transposed, stride);
             let block = Block {
                 rows: m,
                 cols: height,
@@ -186,10 +182,7 @@ impl Panels {
                 a_row: n,
                 a_panel: NR,
                 a_k: 1,
-                b: transposed,
-                b_width: NR,
-                b_panel: NR,
-                b_row: stride,
+                b: Panelled::rows(transposed, stride),
                 ldc: height,
                 start: if j > 0 { Start::Output } else { Start::Zero },
                 bias: None,
@@ -225,10 +218,7 @@ impl Panels {
                     a_row: 1,
                     a_panel: NR * MR,
                     a_k: MR,
-                    b: &b[j * batch + b0 * width()..],
-                    b_width: width(),
-                    b_panel: width() * batch,
-                    b_row: width(),
+                    b: Panelled::packed(&b[j * batch..], batch, b0),
                     ldc: NR,
                     start: if b0 > 0 { Start::Output } else { Start::Zero },
                     bias: None,

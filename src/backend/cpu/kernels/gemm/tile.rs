@@ -6,7 +6,7 @@ mod avx2;
 mod avx512;
 mod portable;
 
-use super::{MR, NR};
+use super::{MR, NR, width};
 use crate::backend::cpu::kernels::{ahead, isa::Isa, stream};
 
 /// What the sums start from, besides the bias.
@@ -17,6 +17,52 @@ pub enum Start<'a> {
     Output,
     /// Another matrix, and its row stride.
     From(&'a [f32], usize),
+}
+
+/// A right-hand operand: element `(p, j)` is `data[j / width * panel + p * row + j % width]`. Rows go on to a multiple of
+/// [`GROUP`].
+#[derive(Debug, Clone, Copy)]
+pub struct Panelled<'a> {
+    data: &'a [f32],
+    width: usize,
+    panel: usize,
+    row: usize,
+}
+
+impl<'a> Panelled<'a> {
+    /// The rows from `first` on of a matrix of `k` rows that [`super::pack_b`] has packed.
+    pub fn packed(data: &'a [f32], k: usize, first: usize) -> Self {
+        Self::panels(data, width(), k, first)
+    }
+
+    /// The same of a matrix in panels of `width` columns, a multiple of [`GROUP`].
+    pub fn panels(data: &'a [f32], width: usize, k: usize, first: usize) -> Self {
+        Self { data: &data[first * width..], width, panel: width * k, row: width }
+    }
+
+    /// Row-major with rows `row` apart, of a multiple of [`NR`] elements.
+    pub fn rows(data: &'a [f32], row: usize) -> Self {
+        Self { data, width: NR, panel: NR, row }
+    }
+
+    /// The columns from `j` on, which begin a [`GROUP`].
+    fn from(self, j: usize) -> Self {
+        Self { data: &self.data[self.offset(j)..], ..self }
+    }
+
+    /// Where column `j` begins.
+    fn offset(&self, j: usize) -> usize {
+        j / self.width * self.panel + j % self.width
+    }
+
+    /// Panics unless the operand holds `k` rows of `cols` columns.
+    fn check(&self, k: usize, cols: usize) {
+        assert!(self.width.is_multiple_of(GROUP));
+        // The last column of the last panel, and of those before it.
+        let last = self.offset(cols.next_multiple_of(GROUP) - 1);
+        let last = last.max(self.offset((cols / self.width * self.width).saturating_sub(1)));
+        assert!(self.data.len() > last + (k - 1) * self.row);
+    }
 }
 
 /// The operands of a block of micro-tiles.
@@ -32,12 +78,7 @@ pub struct Block<'a> {
     /// `NR * a_k`, unless A is a matrix in panels.
     pub a_panel: usize,
     pub a_k: usize,
-    /// Element `(p, j)` is `b[j / b_width * b_panel + p * b_row + j % b_width]`; rows go on to a multiple of [`GROUP`].
-    pub b: &'a [f32],
-    /// [`super::width`] or [`NR`].
-    pub b_width: usize,
-    pub b_panel: usize,
-    pub b_row: usize,
+    pub b: Panelled<'a>,
     /// Row stride of C.
     pub ldc: usize,
     pub start: Start<'a>,
@@ -97,24 +138,18 @@ impl Block<'_> {
         i / MR * self.a_tile + i % MR * self.a_row
     }
 
-    /// Where column `j` of B begins.
-    fn b_offset(&self, j: usize) -> usize {
-        j / self.b_width * self.b_panel + j % self.b_width
-    }
-
     /// The columns from `j` on, at most [`NR`].
     fn column(&self, j: usize) -> Self {
         let start = match self.start {
             Start::From(start, ld) => Start::From(&start[j..], ld),
             start => start,
         };
-        let (cols, b) = (NR.min(self.cols - j), &self.b[self.b_offset(j)..]);
-        Self { cols, b, start, bias: self.bias.map(|bias| &bias[j..]), ..*self }
+        Self { cols: NR.min(self.cols - j), b: self.b.from(j), start, bias: self.bias.map(|bias| &bias[j..]), ..*self }
     }
 
     /// What to ask for while the block is computed, by tiles of so many columns.
     fn ahead(&self, cols: usize) -> Ahead {
-        let idle = self.b.as_ptr().cast();
+        let idle = self.b.data.as_ptr().cast();
         let tiles = self.rows.div_ceil(MR) * self.cols.div_ceil(cols);
         Ahead { address: idle, stride: 0, count: 0, room: tiles * (self.k / PAIR_EVERY), idle }
     }
@@ -164,16 +199,13 @@ pub fn run(block: &Block, c: &mut [f32]) {
 /// nobody may read it on another thread before this one has called [`stream::finish`].
 #[inline]
 pub fn run_twice(block: &Block, c: &mut [f32], copy: &mut [f32]) {
-    let Block { rows, cols, k, b_width, .. } = *block;
+    let Block { rows, cols, k, .. } = *block;
     assert!(rows > 0 && cols > 0 && k > 0);
     // The last row of the last tile, and of those before it.
     let last = block.a_offset(rows - 1).max(block.a_offset((rows / MR * MR).saturating_sub(1)));
     assert!(block.a.len() > last + (k - 1) / NR * block.a_panel + (k - 1) % NR * block.a_k);
     assert!(block.a_panel >= NR * block.a_k);
-    // The last column of the last panel, and of those before it.
-    let readable = cols.next_multiple_of(GROUP);
-    let last = block.b_offset(readable - 1).max(block.b_offset((cols / b_width * b_width).saturating_sub(1)));
-    assert!(b_width.is_multiple_of(GROUP) && block.b.len() > last + (k - 1) * block.b_row);
+    block.b.check(k, cols);
     assert!(c.len() >= (rows - 1) * block.ldc + cols);
     assert!(copy.is_empty() || copy.len() >= (rows - 1) * block.ldc + cols);
     assert!(block.bias.is_none_or(|bias| bias.len() >= cols));
@@ -181,12 +213,12 @@ pub fn run_twice(block: &Block, c: &mut [f32], copy: &mut [f32]) {
         assert!(start.len() >= (rows - 1) * ld + cols);
     }
     let isa = Isa::current();
-    // SAFETY: the processor has AVX2 and FMA, and all operands were checked above.
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx2 {
+        // SAFETY: the processor has AVX2 and FMA, and all operands were checked above.
         return unsafe { avx2::run(block, c, copy) };
     }
-    assert!(b_width.is_multiple_of(NR));
+    assert!(block.b.width.is_multiple_of(NR));
     for j in (0..cols).step_by(NR) {
         let (column, c) = (block.column(j), &mut c[j..]);
         let copy = if copy.is_empty() { &mut [] } else { &mut copy[j..] };

@@ -33,7 +33,7 @@ pub unsafe fn run(block: &Block, c: &mut [f32], copy: &mut [f32]) {
 unsafe fn pieces<const COLUMN: bool>(block: &Block, c: &mut [f32], copy: &mut [f32]) {
     let mut pairs = block.ahead(WIDTH);
     for j in (0..block.cols).step_by(WIDTH) {
-        let b = block.b[block.b_offset(j)..].as_ptr();
+        let b = block.b.from(j).data.as_ptr();
         for i in (0..block.rows).step_by(PIECE) {
             // A tile is two pieces: one of them asks for memory for both.
             let count = if i % MR == 0 { block.k / PAIR_EVERY } else { 0 };
@@ -111,7 +111,7 @@ unsafe fn kernel<const ROWS: usize, const COLUMN: bool>(
 
         // Two row pointers, each with two offsets that the addressing mode holds.
         let a_row = if COLUMN { 1 } else { block.a_row };
-        let (a_k, b_row) = (block.a_k, block.b_row);
+        let (a_k, b_row) = (block.a_k, block.b.row);
         let first = block.a.as_ptr().wrapping_add(block.a_offset(i0));
         let mut a = [first, first.wrapping_add(3 * a_row)];
         // A macro: a closure would be compiled for the baseline instruction set.

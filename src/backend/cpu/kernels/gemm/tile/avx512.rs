@@ -108,11 +108,11 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
         // Four row pointers, each with two offsets that the addressing mode holds: twelve would not
         // fit into the general registers.
         let a_row = if COLUMN { 1 } else { column.a_row };
-        let (a_k, b_row) = (column.a_k, column.b_row);
+        let (a_k, b_row) = (column.a_k, column.b.row);
         let first = column.a.as_ptr().wrapping_add(column.a_offset(i0));
         let mut a =
             [first, first.wrapping_add(3 * a_row), first.wrapping_add(6 * a_row), first.wrapping_add(9 * a_row)];
-        let mut b = column.b.as_ptr();
+        let mut b = column.b.data.as_ptr();
         // A macro: a closure would be compiled for the baseline instruction set.
         macro_rules! step {
             () => {{

@@ -33,7 +33,7 @@ fn piece(column: &Block, i0: usize, rows: usize, j0: usize, cols: usize, c: &mut
     // Rows beyond the column repeat its last: the loop below then has a fixed shape.
     let offsets: [usize; ROWS] = std::array::from_fn(|r| column.a_offset(i0 + r.min(rows - 1)));
     for p in 0..column.k {
-        let b: &[f32; COLS] = column.b[p * column.b_row + j0..][..COLS].try_into().expect("eight columns");
+        let b: &[f32; COLS] = column.b.data[p * column.b.row + j0..][..COLS].try_into().expect("eight columns");
         for (sums, offset) in sums.iter_mut().zip(offsets) {
             let a = column.a[offset + p / NR * column.a_panel + p % NR * column.a_k];
             for (sum, b) in sums.iter_mut().zip(b) {
