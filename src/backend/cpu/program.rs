@@ -248,7 +248,7 @@ impl Tasks for Run<'_> {
             (Work::Images, 0) => self.lanes(),
             (Work::Images, _) => sums(region).count(),
             (Work::Each, 0) => region.steps.len(),
-            (Work::Single, 0) => region.steps.iter().map(|step| self.parts(step)).sum(),
+            (Work::Single, 0) => self.parts(&region.steps),
             (Work::Each | Work::Single, _) => 0,
         }
     }
@@ -258,7 +258,7 @@ impl Tasks for Run<'_> {
             return 0;
         }
         let now = self.regions.start + stage / 2;
-        self.program.updates.iter().take_while(|update| update.from <= now).map(|update| self.parts(&update.step)).sum()
+        self.parts(self.program.updates.iter().take_while(|update| update.from <= now).map(|update| &update.step))
     }
 }
 
@@ -280,18 +280,28 @@ impl Run<'_> {
                     (Work::Images, 0) => self.lane(region, index, worker),
                     (Work::Images, _) => self.add_lanes(region, index),
                     (Work::Each, _) => self.once(&region.steps[index], worker),
-                    (Work::Single, _) => region.steps.iter().for_each(|step| self.part(step, index, worker)),
+                    (Work::Single, _) => self.nth_part(&region.steps, index, worker),
                 }
             }
-            Task::Beside(mut index) => {
-                for Update { step, .. } in &self.program.updates {
-                    let parts = self.parts(step);
-                    if index < parts {
-                        return self.part(step, index, worker);
-                    }
-                    index -= parts;
-                }
+            Task::Beside(index) => {
+                self.nth_part(self.program.updates.iter().map(|update| &update.step), index, worker);
             }
+        }
+    }
+
+    /// How many tasks steps are shared as.
+    fn parts<'s>(&self, steps: impl IntoIterator<Item = &'s Step>) -> usize {
+        steps.into_iter().map(|step| self.parts_of(step)).sum()
+    }
+
+    /// One of the tasks of steps, which are numbered through.
+    fn nth_part<'s>(&self, steps: impl IntoIterator<Item = &'s Step>, mut index: usize, worker: &mut [f32]) {
+        for step in steps {
+            let parts = self.parts_of(step);
+            if index < parts {
+                return self.part(step, index, worker);
+            }
+            index -= parts;
         }
     }
 
@@ -403,7 +413,7 @@ impl Run<'_> {
     }
 
     /// How many tasks a step is shared as.
-    fn parts(&self, step: &Step) -> usize {
+    fn parts_of(&self, step: &Step) -> usize {
         match step.kernel.split {
             Split::Images | Split::Once => 1,
             Split::Columns { columns, .. } => columns.div_ceil(self.columns(columns)),

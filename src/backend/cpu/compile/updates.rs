@@ -6,7 +6,7 @@
 
 use super::{
     super::program::Work,
-    draft::{Draft, Links, Tensor},
+    draft::{Draft, Links},
 };
 
 /// For each region of a finished draft: if it is an update, the region from which on it may run, counted without updates.
@@ -16,7 +16,8 @@ pub fn updates(draft: &Draft) -> Vec<Option<usize>> {
         .zip(&draft.links)
         .enumerate()
         .map(|(region, (work, links))| {
-            work == Work::Single && changes_store(&draft.tensors, links) && is_last(draft, region)
+            let mut changed = links.iter().flat_map(|links| &links.outputs).map(|&id| &draft.tensors[id]);
+            work == Work::Single && changed.all(|tensor| tensor.stored.is_some() && tensor.regions.1 == region)
         })
         .collect();
     // By tensor: the number of regions until it was written, and used at all, for the last time.
@@ -40,25 +41,13 @@ pub fn updates(draft: &Draft) -> Vec<Option<usize>> {
         .collect()
 }
 
-fn changes_store(tensors: &[Tensor], links: &[Links]) -> bool {
-    links.iter().all(|links| links.outputs.iter().all(|&id| tensors[id].stored.is_some()))
-}
-
-/// Whether no later region uses what one writes.
-fn is_last(draft: &Draft, region: usize) -> bool {
-    let written = draft.links[region].iter().flat_map(|links| &links.outputs);
-    let later =
-        || draft.links[region + 1..].iter().flatten().flat_map(|links| links.sources.iter().chain(&links.outputs));
-    written.into_iter().all(|id| later().all(|used| used != id))
-}
-
 #[cfg(test)]
 mod tests {
     use luminal::prelude::NodeIndex;
 
-    use super::*;
+    use super::{super::draft::Tensor, *};
 
-    /// A draft of regions of one step: what each reads and writes. The first tensors are parameters.
+    /// A finished draft of regions of one step: what each reads and writes. The first tensors are parameters.
     fn draft(parameters: usize, tensors: usize, steps: &[(Work, &[usize], &[usize])]) -> Draft {
         let mut draft = Draft::default();
         for id in 0..tensors {
@@ -69,6 +58,7 @@ mod tests {
             let links = Links { node: NodeIndex::end(), sources: sources.to_vec(), outputs: outputs.to_vec() };
             draft.links.push(vec![links]);
         }
+        draft.finish(1);
         draft
     }
 
