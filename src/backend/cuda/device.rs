@@ -5,12 +5,18 @@ use std::time::Duration;
 use super::program::Call;
 use crate::backend::BackendError;
 
+/// Shared memory of a block on Hopper and Blackwell, in bytes: what programs are listed for where there is no device.
+pub const BLOCK_MEMORY: usize = 227 << 10;
+
 /// A machine that runs programs: the driver's, or in tests the host's emulation of it.
 pub trait Device {
     /// A block of memory; freed when dropped.
     type Memory;
     /// Calls that are ready to run: modules compiled, algorithms chosen, a graph captured.
     type Prepared;
+
+    /// The most shared memory that a block can have, in bytes.
+    fn block_memory(&self) -> usize;
 
     /// Zeroed memory, at least 256-byte aligned.
     ///

@@ -3,7 +3,7 @@
 use std::{cell::UnsafeCell, time::Duration};
 
 use super::{
-    device::Device,
+    device::{BLOCK_MEMORY, Device},
     emulator,
     gemm::{Epilogue, Gemm, Matrix},
     launch::{Element, Launch, Precision},
@@ -93,6 +93,10 @@ fn run(launch: Launch<u64>) {
 impl Device for Emulated {
     type Memory = Memory;
     type Prepared = Vec<Call<u64>>;
+
+    fn block_memory(&self) -> usize {
+        BLOCK_MEMORY
+    }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Memory, BackendError> {
         if self.small && what == "images" {

@@ -152,9 +152,10 @@ impl<D: Device> CudaEngine<D> {
         if !self.programs.contains_key(&key) {
             let graph = StepGraph::build(&self.lowering, batch, task.purpose(self.rule))
                 .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
-            let mut program =
-                compile(&graph, &self.layout, batch, self.options.precision, self.options.seed, self.planner)
-                    .map_err(|name| BackendError::Other(format!("the cuda backend has no kernel for `{name}`")))?;
+            let (precision, seed) = (self.options.precision, self.options.seed);
+            let block_memory = self.device.block_memory();
+            let mut program = compile(&graph, &self.layout, batch, precision, seed, block_memory, self.planner)
+                .map_err(|name| BackendError::Other(format!("the cuda backend has no kernel for `{name}`")))?;
             if let Some(kept) = part.and_then(|part| self.kept.get(&part)) {
                 kept.surround(&mut program, &self.rule);
             }

@@ -1,7 +1,6 @@
 //! One kernel launch as data: built by `kernels`, run by the driver or, in tests, by the emulator.
 
-/// A `.cu` file, its name and its text, which includes `common.cuh`
-/// ([`COMMON`](super::kernels::COMMON)).
+/// A `.cu` file, its name and its text, which may include [`HEADERS`](super::kernels::HEADERS).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source {
     pub name: &'static str,
@@ -107,7 +106,7 @@ pub struct Launch<P> {
 }
 
 impl<P> Launch<P> {
-    /// What NVRTC is told besides the source, which with the common header makes the module: for an
+    /// What NVRTC is told besides the source, which with the headers makes the module: for an
     /// architecture such as `sm_90`.
     #[must_use]
     pub fn compiler_options(&self, architecture: &str) -> Vec<String> {

@@ -99,8 +99,10 @@ fn every_operator<D: Device>(device: impl Fn() -> D, shapes: &[(usize, [usize; 2
                 let (ours, theirs) = (cuda.evaluate(&batch).unwrap(), cpu.evaluate(&batch).unwrap());
                 assert!((ours - theirs).abs() <= tolerance * (1.0 + theirs.abs()), "{what}: {ours} {theirs}");
                 assert!(distance(cuda.logits(), cpu.logits()) < tolerance, "{what}: logits");
-                // Sums over few rows cancel, and what was rounded before them does not.
-                operators::compare_gradients(&what, &mut cuda, cpu.as_mut(), &batch, 3.0 * tolerance);
+                // Sums over few rows cancel, and what was rounded before them does not. Where rounding moves a
+                // value over the kink of relu, its whole gradient comes or goes.
+                let factor = if name == "relu" { 6.0 } else { 3.0 };
+                operators::compare_gradients(&what, &mut cuda, cpu.as_mut(), &batch, factor * tolerance);
             }
         }
     }

@@ -50,6 +50,8 @@ pub struct Emitter<'a> {
     pub precision: Precision,
     /// Of dropout.
     pub seed: u64,
+    /// Bytes of shared memory that a block may have.
+    pub block_memory: usize,
     pub calls: Vec<Call<Symbol>>,
     /// Index of the call after which the loss is known.
     pub loss_known: usize,
@@ -68,6 +70,7 @@ impl<'a> Emitter<'a> {
         parameters: &'a [Parameter],
         precision: Precision,
         seed: u64,
+        block_memory: usize,
     ) -> Self {
         let mut fixed = FxHashMap::default();
         for (index, &gradient) in operations.gradients.iter().enumerate() {
@@ -89,7 +92,20 @@ impl<'a> Emitter<'a> {
             }
         }
         let (calls, name, reads, inputs) = (Vec::new(), String::new(), Vec::new(), Vec::new());
-        Self { operations, layout, parameters, precision, seed, calls, loss_known: 0, fixed, name, reads, inputs }
+        Self {
+            operations,
+            layout,
+            parameters,
+            precision,
+            seed,
+            block_memory,
+            calls,
+            loss_known: 0,
+            fixed,
+            name,
+            reads,
+            inputs,
+        }
     }
 
     /// Makes the calls of all operations.

@@ -24,7 +24,8 @@ const UNIT: usize = 16;
 /// Places buffers in one arena: [`plan::pack`], but in tests.
 pub type Planner = fn(&[Lifetime]) -> (Vec<usize>, usize);
 
-/// Compiles a graph for a batch size. The seed is that of dropout.
+/// Compiles a graph for a batch size, for a device whose blocks have so many bytes of shared memory. The seed is that of
+/// dropout.
 ///
 /// # Errors
 /// The name of an operator that has no kernel.
@@ -34,11 +35,12 @@ pub fn compile(
     batch: usize,
     precision: Precision,
     seed: u64,
+    block_memory: usize,
     planner: Planner,
 ) -> Result<Program, String> {
     let mut operations = Operations::read(graph, precision)?;
     fuse::fuse(&mut operations, layout);
-    let mut emitter = Emitter::new(operations, layout, &graph.builder.parameters, precision, seed);
+    let mut emitter = Emitter::new(operations, layout, &graph.builder.parameters, precision, seed, block_memory);
     emitter.run();
     let (images, labels, logits) = (emitter.operations.images, emitter.operations.labels, emitter.operations.logits);
     let (offsets, arena_bytes) = place(&emitter, planner, &[images, labels], &[logits]);

@@ -4,7 +4,10 @@ use luminal::prelude::NodeIndex;
 use rustc_hash::FxHashMap;
 
 use crate::{
-    backend::cuda::launch::{Element, Precision},
+    backend::cuda::{
+        kernels::attention::kept_bytes,
+        launch::{Element, Precision},
+    },
     graph::{
         Load, Operation as GraphOperation, Value, operation,
         ops::{self, Activation, ActivationGradient, AttentionGradient, around, flat},
@@ -228,8 +231,8 @@ impl Operations {
                 let element = match (&kind, output) {
                     (Kind::DenseKernelGradient { .. } | Kind::SumRows { .. } | Kind::CrossEntropy { .. }, _)
                     | (Kind::LayerNorm { .. } | Kind::LayerNormGradient { .. }, 1..) => Element::F32,
-                    (Kind::Attention { shape, .. }, 1) => {
-                        elements = shape.batch * shape.heads * shape.tokens;
+                    (Kind::Attention { shape, dropout }, 1) => {
+                        elements = statistics_len(shape, dropout);
                         Element::F32
                     }
                     (Kind::Add { .. } | Kind::Scale { .. }, _)
@@ -290,6 +293,19 @@ impl Operations {
     pub fn maker(&self, id: Id) -> Option<usize> {
         self.list.iter().position(|operation| operation.outputs.contains(&id))
     }
+}
+
+/// Floats of `logsum` of an attention; the bits of dropout come after them.
+pub fn logsum_len(shape: &ops::AttentionShape) -> usize {
+    // The bits are read in words.
+    (shape.batch * shape.heads * shape.tokens).next_multiple_of(4)
+}
+
+/// Floats of all statistics of an attention, the bits of dropout included.
+fn statistics_len(shape: &ops::AttentionShape, dropout: &ops::Dropout) -> usize {
+    let &ops::AttentionShape { batch, heads, tokens, sources, .. } = shape;
+    let bits = if dropout.rate > 0.0 { kept_bytes(batch, heads, tokens, sources) } else { 0 };
+    logsum_len(shape) + bits / size_of::<f32>()
 }
 
 fn load(graph: &StepGraph, node: NodeIndex, activations: Element) -> Tensor {

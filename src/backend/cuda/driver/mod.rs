@@ -33,6 +33,7 @@ pub struct Driver {
     modules: Modules,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
+    block_memory: usize,
 }
 
 /// A graph of one list of calls, and what it refers to.
@@ -70,9 +71,11 @@ impl Driver {
         let stream = context.new_stream().map_err(failed("make a stream"))?;
         let (major, minor) = context.compute_capability().map_err(failed("ask for the device's architecture"))?;
         let name = context.name().map_err(failed("ask for the device's name"))?;
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let block_memory = context.attribute(attribute).map_err(failed("ask for the device's shared memory"))?;
         let modules = Modules::new(context.clone(), major as u32, minor as u32)?;
         let blas = Blas::new(stream.clone(), &name)?;
-        Ok(Self { blas, modules, stream, context })
+        Ok(Self { blas, modules, stream, context, block_memory: block_memory as usize })
     }
 
     fn steps(&mut self, call: Call<u64>) -> Result<Vec<Step>, BackendError> {
@@ -133,6 +136,10 @@ fn run(stream: &Arc<CudaStream>, step: &Step) -> Result<(), BackendError> {
 impl Device for Driver {
     type Memory = CudaSlice<u8>;
     type Prepared = Prepared;
+
+    fn block_memory(&self) -> usize {
+        self.block_memory
+    }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Self::Memory, BackendError> {
         self.stream.alloc_zeros::<u8>(bytes.max(256)).map_err(|error| {

@@ -80,8 +80,8 @@ impl Modules {
         }
         let options = &key.1;
         let (joined, compiler) = (options.join("\n"), format!("{:?}", self.compiler));
-        let identity =
-            [source.name, source.text, kernels::COMMON, &joined, &compiler].map(|part: &str| part.as_bytes());
+        let headers = kernels::HEADERS.map(|(_, text)| text).concat();
+        let identity = [source.name, source.text, &headers, &joined, &compiler].map(|part: &str| part.as_bytes());
         let load = |cubin: Vec<u8>| self.context.load_module(Ptx::from_binary(cubin));
         // A file that the driver does not take is made anew.
         let module = match self.cache.get(&identity).map(load) {

@@ -46,12 +46,20 @@ pub fn version() -> Result<(i32, i32), BackendError> {
 /// NVRTC's log.
 pub fn compile(source: Source, options: &[String]) -> Result<Vec<u8>, BackendError> {
     let (name, code) = (text(source.name)?, text(source.text)?);
-    let common = text(kernels::COMMON)?;
-    let (names, texts) = ([c"common.cuh".as_ptr()], [common.as_ptr()]);
+    let headers = kernels::HEADERS.map(|(name, code)| (text(name), text(code)));
+    let (mut header_names, mut header_texts) = (Vec::new(), Vec::new());
+    for (name, code) in headers {
+        header_names.push(name?);
+        header_texts.push(code?);
+    }
+    let pointers = |strings: &[CString]| strings.iter().map(|string| string.as_ptr()).collect::<Vec<_>>();
+    let (names, texts) = (pointers(&header_names), pointers(&header_texts));
     let mut program = std::ptr::null_mut();
     // SAFETY: all strings end in zero and live until the end of this function, longer than the program.
     unsafe {
-        sys::nvrtcCreateProgram(&raw mut program, code.as_ptr(), name.as_ptr(), 1, texts.as_ptr(), names.as_ptr())
+        let (texts, names) = (texts.as_ptr(), names.as_ptr());
+        let count = kernels::HEADERS.len() as i32;
+        sys::nvrtcCreateProgram(&raw mut program, code.as_ptr(), name.as_ptr(), count, texts, names)
     }
     .result()
     .map_err(|error| failed("read the source", &error))?;
@@ -87,6 +95,7 @@ mod tests {
             AdamW,
             cuda::{
                 compile::compile as compile_graph,
+                device::BLOCK_MEMORY,
                 launch::{Launch, Precision},
                 layout::Layout,
                 program::{Place, Work},
@@ -109,7 +118,7 @@ mod tests {
         let mut builder = Builder::new();
         let network = lowering(&mut builder, 1);
         let layout = Layout::new(&builder, &network);
-        let program = compile_graph(&graph, &layout, 256, precision, 1, plan::pack).unwrap();
+        let program = compile_graph(&graph, &layout, 256, precision, 1, BLOCK_MEMORY, plan::pack).unwrap();
         let of_call = |call: &crate::backend::cuda::program::Call<Place>| match call.work.clone() {
             Work::Launch(launch) => vec![launch],
             Work::Gemm(_, plain) => plain,

@@ -13,7 +13,7 @@ use libloading::{Library, Symbol};
 use sha2::{Digest, Sha256};
 
 use super::{
-    kernels::COMMON,
+    kernels::HEADERS,
     launch::{Arg, Launch, Source},
 };
 
@@ -103,7 +103,12 @@ fn compile(source: Source, defines: &[(&'static str, String)]) -> PathBuf {
     for (name, value) in defines {
         text += &format!("#define {name} {value}\n");
     }
-    text += &format!("{SHIM}\n{COMMON}\n{}\n", source.text.replace("#include \"common.cuh\"\n", ""));
+    // A header stands where its last user includes it; those before have it from there.
+    let mut code = source.text.to_owned();
+    for (name, header) in HEADERS.iter().rev() {
+        code = code.replace(&format!("#include \"{name}\"\n"), header);
+    }
+    text += &format!("{SHIM}\n{code}\n");
     for entry in source.entries() {
         text += &format!("EMULATED_ENTRY({entry})\n");
     }

@@ -62,6 +62,18 @@ __device__ __forceinline__ void load_matrices_transposed(u32 (&r)[4], const bf16
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address) : "memory");
 }
+
+// 16 bytes on their way to shared memory, zeros if they are not wanted; the address must be good in any case.
+__device__ __forceinline__ void copy_async(void* to, const void* from, bool wanted) {
+    u32 address = (u32)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(address), "l"(from), "r"(wanted ? 16 : 0) : "memory");
+}
+
+// Ends a group of copies, and waits for all groups but the last ALLOWED. Only this thread's own: a barrier tells the others.
+__device__ __forceinline__ void loads_begun() { asm volatile("cp.async.commit_group;" : : : "memory"); }
+template <int ALLOWED> __device__ __forceinline__ void loads_done() {
+    asm volatile("cp.async.wait_group %0;" : : "n"(ALLOWED) : "memory");
+}
 #endif
 
 __device__ __forceinline__ float load(const float& value) { return value; }

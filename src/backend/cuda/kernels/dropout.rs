@@ -29,6 +29,11 @@ impl<P> Dropout<P> {
         Dropout { philox, stream, threshold, scale, state: place(state) }
     }
 
+    /// The factor of what stays.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
     /// `DROPOUT_PARAMETERS` of `common.cuh`.
     pub(super) fn args(layer: Option<Self>) -> [Arg<P>; 6] {
         let (state, [low, high], stream, threshold, scale) = match layer {

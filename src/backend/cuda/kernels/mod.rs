@@ -26,8 +26,12 @@ pub mod step;
 pub use dropout::Dropout;
 pub use step::State;
 
-/// `common.cuh`, which every source includes.
-pub const COMMON: &str = include_str!("common.cuh");
+/// What sources include, by name: each of these includes only ones before it.
+pub const HEADERS: [(&str, &str); 3] = [
+    ("common.cuh", include_str!("common.cuh")),
+    ("mma.cuh", include_str!("mma.cuh")),
+    ("attention.cuh", include_str!("attention.cuh")),
+];
 
 /// Most blocks of a launch whose threads go on until all is done: about two for each multiprocessor
 /// of a large device. Not asked of the device, so that sums have the same order on all.

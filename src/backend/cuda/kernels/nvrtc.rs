@@ -16,25 +16,41 @@ use super::*;
 use crate::{
     backend::{
         AdamW,
-        cuda::launch::{Element, Launch, Precision},
+        cuda::{
+            device::BLOCK_MEMORY,
+            launch::{Element, Launch, Precision},
+        },
     },
     data::Augmentation,
     graph::ops::{self, Activation},
 };
 
-/// The sources that do not claim to keep everything in registers: those of the slow path.
-const MAY_SPILL: &[&str] = &[attention::SOURCE.name];
+/// Whether a kernel does not claim to keep everything in registers: those of the slow path, and attention on
+/// operands of several parts.
+fn may_spill(launch: &Launch<()>) -> bool {
+    let parts = launch.defines.iter().find(|(name, _)| *name == "PARTS");
+    launch.source.name == attention::SOURCE.name || parts.is_some_and(|(_, parts)| parts != "1")
+}
 
 /// Launches of a training step: a batch of images of `tokens`, `heads` of `dim` each.
 fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Vec<Launch<()>> {
     let element = precision.element();
     let (rows, act) = (batch * tokens, (element, ()));
     let dropout = || Some(Dropout::new(&ops::Dropout::new(0.1, 1), 7, ()));
-    let attention =
-        attention::Attention { batch, tokens, sources: tokens, heads, key_dim: dim, value_dim: dim, precision };
+    let attention = attention::Attention {
+        batch,
+        tokens,
+        sources: tokens,
+        heads,
+        key_dim: dim,
+        value_dim: dim,
+        precision,
+        block_memory: BLOCK_MEMORY,
+    };
     let columns = attention::Columns { at: (), row: heads * dim };
     let inputs = attention::Inputs { q: columns, k: columns, v: columns, dropout: dropout() };
-    let with = attention::Backward { out: (), dout: (), logsum: (), delta: (), dq: columns, dk: columns, dv: columns };
+    let statistics = attention::Statistics { logsum: (), kept: () };
+    let with = attention::Backward { out: (), dout: (), statistics, delta: (), dq: columns, dk: columns, dv: columns };
     let residual = layer_norm::Residual { b: (), bias: Some(()), dropout: dropout(), sum: () };
     let epilogue = |activation, residual| pointwise::Epilogue {
         bias: Some(()),
@@ -46,8 +62,8 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     let rule = AdamW::default().rule();
     let losses = cross_entropy::Rows { losses: (), places: () };
     let mut all = vec![
-        attention.forward(inputs.clone(), (), ()),
-        attention.forward(attention::Inputs { dropout: None, ..inputs.clone() }, (), ()),
+        attention.forward(inputs.clone(), (), statistics),
+        attention.forward(attention::Inputs { dropout: None, ..inputs.clone() }, (), statistics),
         layer_norm::forward(rows, dim, 1e-6, precision, (), None, (), (), (), (), ()),
         layer_norm::forward(rows, dim, 1e-6, precision, (), Some(residual), (), (), (), (), ()),
         pointwise::add(rows * dim, element, (), tokens * dim, Element::F32, (), ()),
@@ -78,6 +94,14 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     all.push(pointwise::forward(rows * dim, dim, precision, (), epilogue(Activation::Gelu, Some(())), ()));
     all.push(pointwise::backward(rows * dim, precision, (), None, dropout(), ()));
     all.extend(attention.backward(&inputs, &with));
+    // Any number of tokens, and heads of any width.
+    for attention in [
+        attention::Attention { tokens: 4 * tokens, ..attention },
+        attention::Attention { key_dim: dim + 128, ..attention },
+    ] {
+        all.push(attention.forward(inputs.clone(), (), statistics));
+        all.extend(attention.backward(&inputs, &with));
+    }
     all.extend(layer_norm::backward(rows, dim, precision, (), (), (), (), (), Some(()), (), (), ()));
     all.extend(reduce::sum_rows(rows, dim, element, (), (), ()));
     let input = images::Input {
@@ -124,15 +148,16 @@ impl Compiler {
         let options: Vec<CString> = options.iter().map(|option| text(option)).collect();
         let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
         let (source, name) = (text(launch.source.text), text(launch.source.name));
-        let (header, header_name) = (text(COMMON), text("common.cuh"));
+        let headers = HEADERS.map(|(name, code)| [text(name), text(code)]);
+        let [names, texts] = [0, 1].map(|part| headers.each_ref().map(|header| header[part].as_ptr()));
         let mut program = ptr::null_mut();
         let mut size = 0;
         // SAFETY: the types are those of `nvrtc.h`; all strings outlive the calls; the log has the
         // size that was asked for, its closing zero included.
         unsafe {
-            let (headers, names) = ([header.as_ptr()], [header_name.as_ptr()]);
             let create = self.call::<Create>("nvrtcCreateProgram");
-            let created = create(&mut program, source.as_ptr(), name.as_ptr(), 1, headers.as_ptr(), names.as_ptr());
+            let count = HEADERS.len() as c_int;
+            let created = create(&mut program, source.as_ptr(), name.as_ptr(), count, texts.as_ptr(), names.as_ptr());
             assert_eq!(created, 0, "nvrtcCreateProgram");
             let compile = self.call::<Compile>("nvrtcCompileProgram");
             let compiled = compile(program, options.len() as c_int, options.as_ptr()) == 0;
@@ -182,7 +207,7 @@ fn check(architecture: &str, steps: &[(Precision, [usize; 4])]) -> Vec<&'static 
         let spills = spills(&log);
         for entry in entries {
             let bytes = spills.get(*entry).copied();
-            let allowed = if MAY_SPILL.contains(&launch.source.name) { bytes.is_some() } else { bytes == Some(0) };
+            let allowed = if may_spill(launch) { bytes.is_some() } else { bytes == Some(0) };
             assert!(allowed, "{entry} of {key} for {architecture} spills {bytes:?} bytes: {log}");
         }
     }
@@ -199,13 +224,13 @@ fn for_ampere() {
 
 #[test]
 fn for_hopper() {
-    let sources = check("sm_90", &[(Precision::Bf16, SEED), (Precision::F32, SEED)]);
+    let sources = check("sm_90", &[(Precision::Bf16, SEED), (Precision::Tf32, SEED), (Precision::F32, SEED)]);
     assert!(SOURCES.iter().all(|source| sources.contains(&source.name)), "{sources:?}");
 }
 
 #[test]
 fn for_hopper_in_odd_shapes() {
-    check("sm_90", &[(Precision::Bf16, ODD), (Precision::F32, ODD)]);
+    check("sm_90", &[(Precision::Bf16, ODD), (Precision::Tf32, ODD), (Precision::F32, ODD)]);
 }
 
 #[test]

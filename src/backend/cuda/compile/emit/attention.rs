@@ -3,7 +3,8 @@
 use super::{Emitter, Id, Operation, Symbol};
 use crate::{
     backend::cuda::{
-        kernels::attention::{Attention, Backward, Columns, Inputs},
+        compile::operations::logsum_len,
+        kernels::attention::{Attention, Backward, Columns, Inputs, Statistics},
         launch::Launch,
         program::{Cost, Work},
     },
@@ -14,33 +15,49 @@ impl Emitter<'_> {
     pub(super) fn attention(&mut self, operation: &Operation, shape: AttentionShape, dropout: ops::Dropout) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
         let inputs = self.attention_inputs(&inputs[..3], shape, dropout);
-        let (out, logsum) = (self.at(outputs[0]), self.at(outputs[1]));
-        self.pass(self.of_shape(shape).forward(inputs, out, logsum), outputs, shape, 1, 1);
+        let (out, statistics) = (self.at(outputs[0]), self.statistics(outputs[1], shape));
+        let attention = self.of_shape(shape);
+        self.pass(attention.forward(inputs, out, statistics), outputs, shape, [1, 1]);
+        // The bits of dropout behind them are no numbers.
+        if let Some([_, statistics]) = self.calls.last_mut().map(|call| &mut call.outputs[..]) {
+            statistics.elements = attention.logsum_len();
+        }
     }
 
     pub(super) fn attention_gradient(&mut self, operation: &Operation, shape: AttentionShape, dropout: ops::Dropout) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
-        let [dout, _, _, _, out, logsum] = inputs[..] else { return };
+        let [dout, _, _, _, out, statistics] = inputs[..] else { return };
         let attention = self.of_shape(shape);
         let [dq, dk, dv] = self.attention_columns(&outputs[..3], shape);
         let with = Backward {
             out: self.at(out),
             dout: self.activation(dout),
-            logsum: self.at(logsum),
+            statistics: self.statistics(statistics, shape),
             delta: self.scratch(attention.logsum_len()),
             dq,
             dk,
             dv,
         };
         let inputs = self.attention_inputs(&inputs[1..4], shape, dropout);
-        let [by_q, by_kv] = attention.backward(&inputs, &with);
-        // Scores and their gradient are made again in each pass: S = QK', dP = dO V'.
-        self.pass(by_q, &outputs[..1], shape, 2, 1);
-        self.pass(by_kv, &outputs[1..], shape, 2, 2);
+        let mut launches = attention.backward(&inputs, &with);
+        // Scores and their gradient, S = QK' and dP = dO V', are made once in each pass.
+        match launches.pop() {
+            Some(all) if launches.is_empty() => self.pass(all, &outputs[..3], shape, [3, 2]),
+            Some(by_key) => {
+                launches.into_iter().for_each(|by_query| self.pass(by_query, &outputs[..1], shape, [2, 1]));
+                self.pass(by_key, &outputs[1..], shape, [2, 2]);
+            }
+            None => {}
+        }
+    }
+
+    fn statistics(&self, id: Id, shape: AttentionShape) -> Statistics<Symbol> {
+        let logsum = self.at(id);
+        Statistics { logsum, kept: logsum.plus(size_of::<f32>() * logsum_len(&shape)) }
     }
 
     /// A launch of so many products over the key's width, and over the value's.
-    fn pass(&mut self, launch: Launch<Symbol>, outputs: &[Id], shape: AttentionShape, by_key: usize, by_value: usize) {
+    fn pass(&mut self, launch: Launch<Symbol>, outputs: &[Id], shape: AttentionShape, [by_key, by_value]: [usize; 2]) {
         let AttentionShape { batch, tokens, sources, heads, key_dim, value_dim } = shape;
         let flops = 2 * batch * heads * tokens * sources * (by_key * key_dim + by_value * value_dim);
         let bytes = self.bytes(self.inputs.iter().chain(outputs));
@@ -49,7 +66,8 @@ impl Emitter<'_> {
 
     fn of_shape(&self, shape: AttentionShape) -> Attention {
         let AttentionShape { batch, tokens, sources, heads, key_dim, value_dim } = shape;
-        Attention { batch, tokens, sources, heads, key_dim, value_dim, precision: self.precision }
+        let (precision, block_memory) = (self.precision, self.block_memory);
+        Attention { batch, tokens, sources, heads, key_dim, value_dim, precision, block_memory }
     }
 
     fn attention_inputs(&self, ids: &[Id], shape: AttentionShape, dropout: ops::Dropout) -> Inputs<Symbol> {

@@ -1,0 +1,148 @@
+// The softmax of rows as they come, and dropout of its weights, for heads in shared memory: what the
+// forward and backward passes of attention share. Definitions: as of mma.cuh; TOKENS, SOURCES, HEADS,
+// SCALE; DROPOUT.
+//
+// Which weights dropout keeps, the forward pass writes down for the backward one: `kept` [batch, heads, S / 16,
+// T], where T and S are TOKENS and SOURCES up to a multiple of 16, has the bits of 16 sources for each token.
+#pragma once
+#include "mma.cuh"
+
+#ifndef DROPOUT
+#define DROPOUT 0
+#endif
+
+constexpr int ALL_TOKENS = (TOKENS + 15) / 16 * 16, ALL_SOURCES = (SOURCES + 15) / 16 * 16;
+
+// The words of a head's 16 sources from `source` on.
+__device__ __forceinline__ u64 kept_words(u64 head, int source) {
+    return (head * (ALL_SOURCES / 16) + source / 16) * ALL_TOKENS;
+}
+
+// Which of the eight weights from (row, source) on stay, of the head whose first row is `head_row` of
+// the tensor [batch, heads, tokens, sources].
+__device__ __forceinline__ u32 draw(const Mask& mask, u64 head_row, int row, int source) {
+    u64 first = (head_row + row) * SOURCES + source;
+    if constexpr (SOURCES % 8 == 0) return mask.kept(first / 8);
+    return mask.kept_from(first);
+}
+
+// Weights [16, 16] of a warp's rows by the bits of row lane % 16 and eight sources from 8 (lane / 16) on: each lane
+// learns of its own from the others.
+__device__ __forceinline__ void drop(float (&low)[4], float (&high)[4], u32 bits, float keep_scale) {
+    int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int part = 0; part < 4; part++) {
+        u32 byte = __shfl_sync(0xFFFFFFFFu, bits, part / 2 * 16 + part % 2 * 8 + g) >> (2 * t);
+        float(&weights)[4] = part < 2 ? low : high;
+        weights[part % 2 * 2] = byte & 1 ? weights[part % 2 * 2] * keep_scale : 0.0f;
+        weights[part % 2 * 2 + 1] = byte & 2 ? weights[part % 2 * 2 + 1] * keep_scale : 0.0f;
+    }
+}
+
+// The softmax of a warp's 16 rows so far, times values: rows g and g + 8 of a lane.
+struct Rows {
+    float sums[VALUES / 8][4];
+    float largest[2], total[2];
+
+    __device__ __forceinline__ void clear() {
+#pragma unroll
+        for (int n = 0; n < VALUES / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) sums[n][i] = 0;
+        }
+        largest[0] = largest[1] = NEGATIVE_INFINITY;
+        total[0] = total[1] = 0;
+    }
+
+    // Scores of the sources from `start` on become exponentials.
+    template <int COUNT> __device__ __forceinline__ void meet(float (&c)[COUNT][4], int start) {
+        int t = (int)threadIdx.x % 4;
+        if (SOURCES % 16 != 0 || start + 8 * COUNT > SOURCES) {
+#pragma unroll
+            for (int n = 0; n < COUNT; n++) {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    if (start + 8 * n + 2 * t + i % 2 >= SOURCES) c[n][i] = NEGATIVE_INFINITY;
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            float now = largest[i];
+#pragma unroll
+            for (int n = 0; n < COUNT; n++) now = fmaxf(now, fmaxf(c[n][2 * i], c[n][2 * i + 1]));
+            now = quad_max(now);
+            float factor = exp2_approximate((largest[i] - now) * SCALE_LOG2);
+            largest[i] = now;
+            total[i] *= factor;
+#pragma unroll
+            for (int n = 0; n < VALUES / 8; n++) {
+                sums[n][2 * i] *= factor;
+                sums[n][2 * i + 1] *= factor;
+            }
+            float offset = now * SCALE_LOG2;
+#pragma unroll
+            for (int n = 0; n < COUNT; n++) {
+#pragma unroll
+                for (int j = 2 * i; j < 2 * i + 2; j++) {
+                    c[n][j] = exp2_approximate(c[n][j] * SCALE_LOG2 - offset);
+                    total[i] += c[n][j];
+                }
+            }
+        }
+    }
+
+    // The factors that make means of the sums; `logsum` receives the base-2 logarithm of each row's sum of
+    // exponentials.
+    __device__ __forceinline__ void finish(float (&factors)[2], float* __restrict__ logsum, int row) {
+        int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            total[i] = quad_sum(total[i]);
+            factors[i] = 1.0f / total[i];
+            int at = row + g + 8 * i;
+            if (t == 0 && at < TOKENS) logsum[at] = largest[i] * SCALE_LOG2 + log2f(total[i]);
+        }
+    }
+};
+
+// Weights of 16 rows times 16 sources of values, after dropout.
+__device__ __forceinline__ void add_values(Rows& rows, float (&low)[4], float (&high)[4], const bf16* values, int plane,
+                                           const Mask& mask, float keep_scale, u16* __restrict__ kept, u64 head, int row,
+                                           int source) {
+#if DROPOUT
+    int lane = (int)threadIdx.x % 32;
+    u32 bits = draw(mask, head * TOKENS, row + lane % 16, source + lane / 16 * 8);
+    u32 word = bits | __shfl_sync(0xFFFFFFFFu, bits, lane % 16 + 16) << 8;
+    if (lane < 16 && row + lane < ALL_TOKENS) kept[kept_words(head, source) + row + lane] = (u16)word;
+    drop(low, high, bits, keep_scale);
+#endif
+    times<VALUES>(rows.sums, low, high, values, plane);
+}
+
+// From a transposed tile, whose rows g and g + 8 are sources and whose columns are tokens: the scores c and the
+// gradients d of the weights become the gradients of the scores, and the weights after dropout.
+__device__ __forceinline__ void differentiate(float (&c)[2][4], float (&d)[2][4], const float* logsum, const float* delta,
+                                              const u16* kept, float keep_scale, int source) {
+    int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int n = 0; n < 2; n++) {
+#if DROPOUT
+        u32 words = *reinterpret_cast<const u32*>(kept + 8 * n + 2 * t);
+#endif
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int token = 8 * n + 2 * t + i % 2;
+            float weight = exp2_approximate(c[n][i] * SCALE_LOG2 - logsum[token]);
+            if (SOURCES % 16 != 0 && source + g + i / 2 * 8 >= SOURCES) weight = 0;
+            float dropped = weight, grad = d[n][i];
+#if DROPOUT
+            bool stays = words >> (16 * (i % 2) + i / 2 * 8 + g) & 1;
+            dropped = stays ? weight * keep_scale : 0.0f;
+            grad = stays ? grad * keep_scale : 0.0f;
+#endif
+            c[n][i] = weight * (grad - delta[token]);
+            d[n][i] = dropped;
+        }
+    }
+}
