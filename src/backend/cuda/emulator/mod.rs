@@ -103,7 +103,10 @@ fn compile(source: Source, defines: &[(&'static str, String)]) -> PathBuf {
     for (name, value) in defines {
         text += &format!("#define {name} {value}\n");
     }
-    text += &format!("{SHIM}\n{COMMON}\n{}\n", source.text.replace("#include \"common.cuh\"\n", ""));
+    // Without a namespace of its own, what an inline function shares with its block would be one variable of the
+    // process, though libraries are loaded apart: GCC marks it as unique.
+    let kernels = source.text.replace("#include \"common.cuh\"\n", "");
+    text += &format!("{SHIM}\nnamespace {{\n{COMMON}\n{kernels}\n}}\n");
     for entry in source.entries() {
         text += &format!("EMULATED_ENTRY({entry})\n");
     }
