@@ -9,7 +9,7 @@ use super::{
     gemm::{Epilogue, Gemm, Matrix},
     launch::{Arg, Launch, Precision},
     layout::Layout,
-    program::{Base, Call, Place, Program, Work},
+    program::{Base, Call, Line, Place, Program, Work},
 };
 use crate::{
     backend::plan,
@@ -51,6 +51,12 @@ pub struct CallListing {
     pub bytes: u64,
     /// Of matrix products, a multiply-add counting two.
     pub flops: u64,
+    /// Runs beside the other calls: see [`Line::Side`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub beside: bool,
+    /// The call of the other line, counted from 0, that it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<usize>,
 }
 
 /// The listing of a graph's program; needs no device. The lowering is the one that the graph was built by.
@@ -78,11 +84,11 @@ fn of(program: &Program, precision: Precision, store_bytes: usize) -> ProgramLis
         arena_bytes: program.arena_bytes,
         bytes: program.calls.iter().map(|call| call.cost.bytes).sum(),
         flops: program.calls.iter().map(|call| call.cost.flops).sum(),
-        calls: program.calls.iter().map(call).collect(),
+        calls: program.calls.iter().zip(program.waits()).map(|(of, waits_for)| call(of, waits_for)).collect(),
     }
 }
 
-fn call(call: &Call<Place>) -> CallListing {
+fn call(call: &Call<Place>, waits_for: Option<usize>) -> CallListing {
     let (kernel, extent, arguments) = match &call.work {
         Work::Launch(launch) => of_launch(launch),
         Work::Gemm(gemm, _) => of_gemm(gemm),
@@ -100,6 +106,8 @@ fn call(call: &Call<Place>) -> CallListing {
         outputs: call.outputs.iter().map(output).collect(),
         bytes: call.cost.bytes,
         flops: call.cost.flops,
+        beside: call.line == Line::Side,
+        waits_for,
     }
 }
 
@@ -147,7 +155,8 @@ fn place(place: Place) -> String {
 }
 
 impl ProgramListing {
-    /// One call a line: `OUTPUTS = KERNEL(ARGUMENTS) EXTENT {OPERATOR} PARAMETERS`.
+    /// One call a line: `OUTPUTS = KERNEL(ARGUMENTS) EXTENT {OPERATOR} PARAMETERS`, and `| ` before those that run beside
+    /// the others.
     pub fn text(&self) -> String {
         let mut out = String::new();
         let Self { batch, precision, store_bytes, arena_bytes, bytes, flops, calls } = self;
@@ -158,10 +167,12 @@ impl ProgramListing {
              store {store_bytes} bytes, arena {arena_bytes} bytes",
             calls.len()
         );
-        for CallListing { operator, parameters, kernel, extent, arguments, outputs, .. } in calls {
+        for CallListing { operator, parameters, kernel, extent, arguments, outputs, beside, .. } in calls {
+            let beside = if *beside { "| " } else { "" };
             let parameters: String = parameters.iter().map(|name| format!(" \"{name}\"")).collect();
             let outputs = if outputs.is_empty() { String::new() } else { format!("{} = ", outputs.join(", ")) };
-            let _ = writeln!(out, "{outputs}{kernel}({}) {extent} {{{operator}}}{parameters}", arguments.join(", "));
+            let arguments = arguments.join(", ");
+            let _ = writeln!(out, "{beside}{outputs}{kernel}({arguments}) {extent} {{{operator}}}{parameters}");
         }
         out
     }

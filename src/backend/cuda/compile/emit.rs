@@ -4,6 +4,7 @@ mod attention;
 mod layer_norm;
 mod layouts;
 mod products;
+mod touched;
 mod update;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use crate::{
         kernels::{Dropout, cross_entropy, pointwise, reduce, softmax},
         launch::{Element, Launch, Precision},
         layout::Layout,
-        program::{Base, Call, Cost, Output, Place, Work},
+        program::{Base, Call, Cost, Line, Output, Place, Work},
         state,
     },
     graph::{Parameter, ops},
@@ -26,7 +27,7 @@ use crate::{
 const TOP: u32 = 5;
 
 /// Memory of a call: a fixed place, or part of a tensor that is still to be placed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Symbol {
     Fixed(Place),
     /// Bytes into a tensor.
@@ -55,10 +56,11 @@ pub struct Emitter<'a> {
     pub loss_known: usize,
     /// Tensors that have a place of their own: gradients of parameters.
     fixed: FxHashMap<Id, Place>,
-    /// The operation under way, the parameters that it reads, and all that it reads.
+    /// The operation under way, the parameters that it reads, all that it reads, and all that it writes.
     name: String,
     reads: Vec<String>,
     inputs: Vec<Id>,
+    results: Vec<Id>,
 }
 
 impl<'a> Emitter<'a> {
@@ -88,8 +90,20 @@ impl<'a> Emitter<'a> {
                 _ => {}
             }
         }
-        let (calls, name, reads, inputs) = (Vec::new(), String::new(), Vec::new(), Vec::new());
-        Self { operations, layout, parameters, precision, seed, calls, loss_known: 0, fixed, name, reads, inputs }
+        Self {
+            operations,
+            layout,
+            parameters,
+            precision,
+            seed,
+            calls: Vec::new(),
+            loss_known: 0,
+            fixed,
+            name: String::new(),
+            reads: Vec::new(),
+            inputs: Vec::new(),
+            results: Vec::new(),
+        }
     }
 
     /// Makes the calls of all operations.
@@ -110,6 +124,7 @@ impl<'a> Emitter<'a> {
     fn begin(&mut self, operation: &Operation) {
         self.name = operation.name.clone();
         self.inputs = operation.inputs.clone();
+        self.results = operation.outputs.clone();
         let parameter = |&id: &Id| match self.operations.tensors[id].origin {
             Origin::Parameter(index) => Some(self.parameters[index].name.clone()),
             _ => None,
@@ -148,7 +163,13 @@ impl<'a> Emitter<'a> {
                 Output { place: self.at(id), elements: tensor.elements, element: tensor.element }
             })
             .collect();
-        self.calls.push(Call { name: self.name.clone(), parameters: self.reads.clone(), work, outputs, cost });
+        self.add(work, outputs, cost);
+    }
+
+    fn add(&mut self, work: Work<Symbol>, outputs: Vec<Output<Symbol>>, cost: Cost) {
+        let touched = self.touched(&work);
+        let (name, parameters) = (self.name.clone(), self.reads.clone());
+        self.calls.push(Call { name, parameters, work, outputs, cost, line: Line::Main, touched });
     }
 
     fn launch(&mut self, launch: Launch<Symbol>, outputs: &[Id]) {
