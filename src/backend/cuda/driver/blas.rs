@@ -26,7 +26,10 @@ use super::{
 };
 use crate::backend::{
     BackendError,
-    cuda::gemm::{Epilogue, Gemm, Matrix},
+    cuda::{
+        gemm::{Epilogue, Gemm, Matrix},
+        program::Line,
+    },
 };
 
 /// Candidates of the library that are timed.
@@ -46,9 +49,11 @@ struct Choice {
     fused: bool,
 }
 
-/// A handle, its workspace, and what has been chosen so far.
+/// A handle, its workspaces, and what has been chosen so far.
 pub struct Blas {
     shared: Shared,
+    /// On which candidates are timed.
+    stream: Arc<CudaStream>,
     /// Device and library, for which alone a choice on disk holds.
     machine: String,
     cache: Cache,
@@ -58,35 +63,37 @@ pub struct Blas {
 impl Blas {
     pub fn new(stream: Arc<CudaStream>, device: &str) -> Result<Self, BackendError> {
         let handle = Handle(result::create_handle().map_err(lt("start"))?);
-        let workspace = stream.alloc_zeros(WORKSPACE).map_err(failed("allocate a workspace"))?;
+        let workspace = || stream.alloc_zeros(WORKSPACE).map(Rc::new).map_err(failed("allocate a workspace"));
         // SAFETY: a query without arguments.
         let version = unsafe { sys::cublasLtGetVersion() };
         Ok(Self {
-            shared: Shared { handle: Rc::new(handle), workspace: Rc::new(workspace), stream },
+            shared: Shared { handle: Rc::new(handle), workspaces: [workspace()?, workspace()?] },
+            stream,
             machine: format!("{device}, cuBLASLt {version}"),
             cache: Cache::new("matmul"),
             chosen: FxHashMap::default(),
         })
     }
 
-    /// A product that is ready to run, and whether it does its epilogue. `rest` starts the launches that
+    /// A product that is ready to run on a line, and whether it does its epilogue. `rest` starts the launches that
     /// do the epilogue's work otherwise. The first time a product of this shape is asked for, candidates
     /// are run: its result must not matter yet.
     pub fn product(
         &mut self,
         gemm: &Gemm<u64>,
+        line: Line,
         rest: &mut dyn FnMut() -> Result<(), BackendError>,
     ) -> Result<(Product, bool), BackendError> {
         let key = gemm.map(|address| (1 << address.trailing_zeros().min(63)).min(ALIGNMENT));
         let choice = match self.chosen.get(&key) {
             Some(choice) => *choice,
             None => {
-                let choice = self.choose(gemm, &key, rest)?;
+                let choice = self.choose(gemm, line, &key, rest)?;
                 self.chosen.insert(key, choice);
                 choice
             }
         };
-        let mut product = Product::new(&self.shared, gemm, choice.fused)?;
+        let mut product = Product::new(&self.shared, gemm, line, choice.fused)?;
         product.algorithm = choice.algorithm;
         Ok((product, choice.fused))
     }
@@ -96,6 +103,7 @@ impl Blas {
     fn choose(
         &mut self,
         gemm: &Gemm<u64>,
+        line: Line,
         key: &Key,
         rest: &mut dyn FnMut() -> Result<(), BackendError>,
     ) -> Result<Choice, BackendError> {
@@ -107,7 +115,7 @@ impl Blas {
         let mut best: Option<(Duration, Choice)> = None;
         let kinds: &[bool] = if matches!(gemm.epilogue, Epilogue::None) { &[true] } else { &[true, false] };
         for &fused in kinds {
-            let described = Product::new(&self.shared, gemm, fused);
+            let described = Product::new(&self.shared, gemm, line, fused);
             let found = described.and_then(|product| Ok((self.candidates(&product, key)?, product)));
             let (candidates, mut product) = match found {
                 // What the library cannot fuse, it may refuse in more ways than one.
@@ -119,13 +127,13 @@ impl Blas {
                 let mut time = Duration::MAX;
                 let mut works = true;
                 for _ in 0..=RUNS {
-                    self.shared.stream.synchronize().map_err(failed("time a product"))?;
+                    self.stream.synchronize().map_err(failed("time a product"))?;
                     let start = Instant::now();
-                    works = product.run().is_ok();
+                    works = product.run(&self.stream).is_ok();
                     if !fused && works {
                         rest()?;
                     }
-                    works &= self.shared.stream.synchronize().is_ok();
+                    works &= self.stream.synchronize().is_ok();
                     if !works {
                         break;
                     }

@@ -2,6 +2,7 @@
 
 mod blas;
 mod cache;
+mod capture;
 pub mod library;
 mod modules;
 mod nvrtc;
@@ -22,7 +23,8 @@ use self::{
 use super::{
     device::Device,
     launch::{Arg, Launch},
-    program::{Call, Work},
+    lines,
+    program::{Call, Line, Work},
 };
 use crate::backend::BackendError;
 
@@ -31,7 +33,10 @@ pub struct Driver {
     // Dropped in this order: what lives in the context goes before it.
     blas: Blas,
     modules: Modules,
+    /// Of the main line, and of all that is not in a graph.
     stream: Arc<CudaStream>,
+    /// Of the side line, while a graph is captured.
+    side: Arc<CudaStream>,
     context: Arc<CudaContext>,
 }
 
@@ -39,7 +44,14 @@ pub struct Driver {
 pub struct Prepared {
     /// `None` for no calls.
     graph: Option<CudaGraph>,
-    _steps: Vec<Step>,
+    _calls: Vec<Placed>,
+}
+
+/// A call that is ready to run: on which line, and after which call of the other line.
+struct Placed {
+    line: Line,
+    wait: Option<usize>,
+    steps: Vec<Step>,
 }
 
 /// A call with all that running it takes.
@@ -64,15 +76,16 @@ impl Driver {
     pub fn new() -> Result<Self, BackendError> {
         library::available().map_err(|reason| BackendError::Other(format!("no CUDA: {reason}")))?;
         let context = CudaContext::new(0).map_err(failed("open device 0"))?;
-        // SAFETY: all memory is used on one stream, so no events are needed to order its uses. A capture
-        // could not wait for them.
+        // SAFETY: all memory is used on one stream, or by graphs that are launched on it and order what is in them, so
+        // no events are needed to order its uses. A capture could not wait for them.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed("make a stream"))?;
+        let side = context.new_stream().map_err(failed("make a stream"))?;
         let (major, minor) = context.compute_capability().map_err(failed("ask for the device's architecture"))?;
         let name = context.name().map_err(failed("ask for the device's name"))?;
         let modules = Modules::new(context.clone(), major as u32, minor as u32)?;
         let blas = Blas::new(stream.clone(), &name)?;
-        Ok(Self { blas, modules, stream, context })
+        Ok(Self { blas, modules, stream, side, context })
     }
 
     fn steps(&mut self, call: Call<u64>) -> Result<Vec<Step>, BackendError> {
@@ -83,7 +96,8 @@ impl Driver {
                     plain.into_iter().map(|launch| self.loaded(launch)).collect::<Result<_, BackendError>>()?;
                 let stream = self.stream.clone();
                 let mut rest = || plain.iter().try_for_each(|step| run(&stream, step));
-                let (product, fused) = self.blas.product(&gemm, &mut rest).map_err(|error| named(error, &call.name))?;
+                let (product, fused) =
+                    self.blas.product(&gemm, call.line, &mut rest).map_err(|error| named(error, &call.name))?;
                 let mut steps = vec![Step::Product(Box::new(product))];
                 if !fused {
                     steps.extend(plain);
@@ -105,7 +119,7 @@ fn named(error: BackendError, name: &str) -> BackendError {
 /// Puts one step on the stream.
 fn run(stream: &Arc<CudaStream>, step: &Step) -> Result<(), BackendError> {
     match step {
-        Step::Product(product) => product.run(),
+        Step::Product(product) => product.run(stream),
         Step::Launch(function, launch) => {
             let mut builder = stream.launch_builder(function);
             for arg in &launch.args {
@@ -165,25 +179,21 @@ impl Device for Driver {
     }
 
     fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError> {
-        let mut steps = Vec::new();
-        for call in calls {
-            steps.extend(self.steps(call)?);
+        let waits = lines::waits(&calls);
+        let mut placed = Vec::new();
+        for (call, wait) in calls.into_iter().zip(waits) {
+            placed.push(Placed { line: call.line, wait, steps: self.steps(call)? });
         }
         // Libraries load their kernels when they are first used, which had better not be while a graph is captured;
         // should the driver load one of ours then, the relaxed mode lets it.
-        steps.iter().filter(|step| matches!(step, Step::Product(_))).try_for_each(|step| run(&self.stream, step))?;
+        let mut products = placed.iter().flat_map(|call| &call.steps).filter(|step| matches!(step, Step::Product(_)));
+        products.try_for_each(|step| run(&self.stream, step))?;
         self.synchronize()?;
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        self.stream.begin_capture(mode).map_err(failed("begin to capture a graph"))?;
-        let captured = steps.iter().try_for_each(|step| run(&self.stream, step));
-        // The capture ends in any case; the first error is the one that tells.
-        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
-        captured?;
-        let graph = graph.map_err(failed("make a graph"))?;
+        let graph = capture::capture([&self.stream, &self.side], &placed)?;
         if let Some(graph) = &graph {
             graph.upload().map_err(failed("upload a graph"))?;
         }
-        Ok(Prepared { graph, _steps: steps })
+        Ok(Prepared { graph, _calls: placed })
     }
 
     fn launch(&mut self, prepared: &Self::Prepared) -> Result<(), BackendError> {
