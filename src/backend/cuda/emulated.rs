@@ -1,19 +1,38 @@
 //! A device for tests: the very kernels, emulated on the host, and products in plain loops.
 
-use std::{cell::UnsafeCell, time::Duration};
+use std::{cell::UnsafeCell, collections::VecDeque, time::Duration};
 
 use super::{
-    device::{BLOCK_MEMORY, Device},
+    device::{Device, HOPPER, Limits},
     emulator,
     gemm::{Epilogue, Gemm, Matrix},
     launch::{Element, Launch, Precision},
-    program::{Call, Work},
+    lines,
+    program::{Call, Line, Work},
 };
-use crate::backend::BackendError;
+use crate::{
+    backend::BackendError,
+    random::{Philox, Stream},
+};
+
+/// In which order an emulated device runs the calls of a program.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Order {
+    /// As they are given.
+    #[default]
+    AsGiven,
+    /// Each line as far as its waits allow before the other goes on, this one first.
+    First(Line),
+    /// By this seed one line or the other.
+    Drawn(u32),
+}
 
 /// How an emulated device does products.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Emulated {
+    pub order: Order,
+    /// Of this line nothing waits for the other.
+    pub heedless: Option<Line>,
     /// Leaves epilogues to the launches that replace them.
     pub plain: bool,
     /// Has no room for images.
@@ -90,12 +109,39 @@ fn run(launch: Launch<u64>) {
     unsafe { emulator::run(&launch.map(|address| address as *mut u8)) };
 }
 
+/// The calls in an order that their waits allow.
+fn ordered(calls: &[Call<u64>], waits: &[Option<usize>], order: Order) -> Vec<usize> {
+    if order == Order::AsGiven {
+        return (0..calls.len()).collect();
+    }
+    let line = |line: Line| (0..calls.len()).filter(|&index| calls[index].line == line).collect::<VecDeque<_>>();
+    let mut rest = [Line::Main, Line::Side].map(line);
+    let mut done = vec![false; calls.len()];
+    let mut all = Vec::new();
+    while all.len() < calls.len() {
+        let first = match order {
+            Order::AsGiven => 0,
+            Order::First(line) => line.index(),
+            Order::Drawn(seed) => {
+                Philox::new(seed.into(), Stream::Shuffle).block([all.len() as u32, 0, 0, 0])[0] as usize % 2
+            }
+        };
+        let ready =
+            |line: &usize| rest[*line].front().is_some_and(|&next| waits[next].is_none_or(|before| done[before]));
+        let next = [first, 1 - first].into_iter().find(ready).and_then(|line| rest[line].pop_front());
+        let next = next.expect("one line can always go on");
+        done[next] = true;
+        all.push(next);
+    }
+    all
+}
+
 impl Device for Emulated {
     type Memory = Memory;
     type Prepared = Vec<Call<u64>>;
 
-    fn block_memory(&self) -> usize {
-        BLOCK_MEMORY
+    fn limits(&self) -> Limits {
+        HOPPER
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Memory, BackendError> {
@@ -125,7 +171,11 @@ impl Device for Emulated {
     }
 
     fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError> {
-        Ok(calls)
+        let mut waits = lines::waits(&calls);
+        for (call, wait) in calls.iter().zip(&mut waits) {
+            wait.take_if(|_| self.heedless == Some(call.line));
+        }
+        Ok(ordered(&calls, &waits, self.order).into_iter().map(|index| calls[index].clone()).collect())
     }
 
     fn launch(&mut self, prepared: &Self::Prepared) -> Result<(), BackendError> {

@@ -114,6 +114,14 @@ impl<P> Launch<P> {
         [format!("--gpu-architecture={architecture}"), "--std=c++17".to_owned()].into_iter().chain(defines).collect()
     }
 
+    /// The memory that its arguments name.
+    pub fn pointers(&self) -> impl Iterator<Item = &P> {
+        self.args.iter().filter_map(|arg| match arg {
+            Arg::Pointer(pointer) => Some(pointer),
+            Arg::Null | Arg::I32(_) | Arg::U32(_) | Arg::U64(_) | Arg::F32(_) => None,
+        })
+    }
+
     /// The same launch on memory named otherwise.
     pub fn map<Q>(self, mut place: impl FnMut(P) -> Q) -> Launch<Q> {
         let Self { source, defines, entry, grid, block, shared_bytes, args } = self;

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::{
     compile::compile,
-    device::BLOCK_MEMORY,
+    device::HOPPER,
     gemm::{Epilogue, Gemm, Matrix},
     launch::{Arg, Launch, Precision},
     layout::Layout,
-    program::{Base, Call, Place, Program, Work},
+    program::{Base, Call, Line, Place, Program, Work},
 };
 use crate::{
     backend::plan,
@@ -52,6 +52,12 @@ pub struct CallListing {
     pub bytes: u64,
     /// Of matrix products, a multiply-add counting two.
     pub flops: u64,
+    /// Runs beside the other calls: see [`Line::Side`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub beside: bool,
+    /// The call of the other line, counted from 0, that it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<usize>,
 }
 
 /// The listing of a graph's program; needs no device. The lowering is the one that the graph was built by.
@@ -67,7 +73,7 @@ pub fn listing(
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
     let layout = Layout::new(&builder, &network);
-    let program = compile(graph, &layout, batch, precision, 0, BLOCK_MEMORY, plan::pack)?;
+    let program = compile(graph, &layout, batch, precision, 0, HOPPER, plan::pack)?;
     Ok(of(&program, precision, 4 * size_of::<f32>() * layout.len()))
 }
 
@@ -79,11 +85,11 @@ fn of(program: &Program, precision: Precision, store_bytes: usize) -> ProgramLis
         arena_bytes: program.arena_bytes,
         bytes: program.calls.iter().map(|call| call.cost.bytes).sum(),
         flops: program.calls.iter().map(|call| call.cost.flops).sum(),
-        calls: program.calls.iter().map(call).collect(),
+        calls: program.calls.iter().zip(program.waits()).map(|(of, waits_for)| call(of, waits_for)).collect(),
     }
 }
 
-fn call(call: &Call<Place>) -> CallListing {
+fn call(call: &Call<Place>, waits_for: Option<usize>) -> CallListing {
     let (kernel, extent, arguments) = match &call.work {
         Work::Launch(launch) => of_launch(launch),
         Work::Gemm(gemm, _) => of_gemm(gemm),
@@ -101,6 +107,8 @@ fn call(call: &Call<Place>) -> CallListing {
         outputs: call.outputs.iter().map(output).collect(),
         bytes: call.cost.bytes,
         flops: call.cost.flops,
+        beside: call.line == Line::Side,
+        waits_for,
     }
 }
 
@@ -148,7 +156,8 @@ fn place(place: Place) -> String {
 }
 
 impl ProgramListing {
-    /// One call a line: `OUTPUTS = KERNEL(ARGUMENTS) EXTENT {OPERATOR} PARAMETERS`.
+    /// One call a line: `OUTPUTS = KERNEL(ARGUMENTS) EXTENT {OPERATOR} PARAMETERS`, and `| ` before those that run beside
+    /// the others.
     pub fn text(&self) -> String {
         let mut out = String::new();
         let Self { batch, precision, store_bytes, arena_bytes, bytes, flops, calls } = self;
@@ -159,10 +168,12 @@ impl ProgramListing {
              store {store_bytes} bytes, arena {arena_bytes} bytes",
             calls.len()
         );
-        for CallListing { operator, parameters, kernel, extent, arguments, outputs, .. } in calls {
+        for CallListing { operator, parameters, kernel, extent, arguments, outputs, beside, .. } in calls {
+            let beside = if *beside { "| " } else { "" };
             let parameters: String = parameters.iter().map(|name| format!(" \"{name}\"")).collect();
             let outputs = if outputs.is_empty() { String::new() } else { format!("{} = ", outputs.join(", ")) };
-            let _ = writeln!(out, "{outputs}{kernel}({}) {extent} {{{operator}}}{parameters}", arguments.join(", "));
+            let arguments = arguments.join(", ");
+            let _ = writeln!(out, "{beside}{outputs}{kernel}({arguments}) {extent} {{{operator}}}{parameters}");
         }
         out
     }

@@ -14,6 +14,7 @@ mod images;
 pub mod kernels;
 pub mod launch;
 mod layout;
+mod lines;
 mod listing;
 mod metrics;
 mod peak;

@@ -37,9 +37,7 @@ pub fn matmul_peak<D: Device>(device: &mut D, precision: Precision) -> Result<f6
     let (a, b, d) = (matrix(0), matrix(1), matrix(2));
     let gemm = Gemm { m: SIZE, n: SIZE, k: SIZE, a, b, d, epilogue: Epilogue::None, precision };
     let flops = gemm.flops();
-    let work = Work::Gemm(gemm, Vec::new());
-    let cost = Cost { bytes: 0, flops };
-    let call = Call { name: "peak".to_owned(), parameters: Vec::new(), work, outputs: Vec::new(), cost };
+    let call = Call { cost: Cost { bytes: 0, flops }, ..Call::unseen("peak", Work::Gemm(gemm, Vec::new())) };
     let prepared = device.prepare(vec![call; PRODUCTS])?;
     device.launch(&prepared)?;
     device.synchronize()?;

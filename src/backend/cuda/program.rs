@@ -3,6 +3,7 @@
 use super::{
     gemm::Gemm,
     launch::{Element, Launch},
+    lines,
 };
 
 /// Which memory a place is in.
@@ -44,6 +45,34 @@ pub enum Work<P> {
     Gemm(Gemm<P>, Vec<Launch<P>>),
 }
 
+/// The line of calls that a call stands in: calls of one line run in order, those of the other beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Line {
+    #[default]
+    Main,
+    /// What only the update needs.
+    Side,
+}
+
+impl Line {
+    /// Its number: 0 or 1.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Main => 0,
+            Self::Side => 1,
+        }
+    }
+}
+
+/// A range of memory that a call touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent<P> {
+    pub place: P,
+    pub bytes: usize,
+    /// Or may be; what is not written is only read.
+    pub written: bool,
+}
+
 /// A call of a program: what it does, and for which operator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call<P> {
@@ -55,6 +84,10 @@ pub struct Call<P> {
     /// Tensors that it writes.
     pub outputs: Vec<Output<P>>,
     pub cost: Cost,
+    pub line: Line,
+    /// All memory that it touches. `None` when that is not known: then it runs alone, after all calls before it and
+    /// before all after it.
+    pub touched: Option<Vec<Extent<P>>>,
 }
 
 /// What a call cannot do without: of which a device's bandwidth and peak make the least time it can take.
@@ -75,10 +108,22 @@ pub struct Output<P> {
 }
 
 impl<P: Copy> Call<P> {
-    /// A launch outside any graph.
+    /// A launch outside any graph. What it touches is not known.
     pub fn alone(name: &str, launch: Launch<P>) -> Self {
-        let work = Work::Launch(launch);
-        Self { name: name.to_owned(), parameters: Vec::new(), work, outputs: Vec::new(), cost: Cost::default() }
+        Self::unseen(name, Work::Launch(launch))
+    }
+
+    /// Work outside any graph. What it touches is not known.
+    pub fn unseen(name: &str, work: Work<P>) -> Self {
+        Self {
+            name: name.to_owned(),
+            parameters: Vec::new(),
+            work,
+            outputs: Vec::new(),
+            cost: Cost::default(),
+            line: Line::Main,
+            touched: None,
+        }
     }
 
     /// The same call on memory named otherwise.
@@ -97,8 +142,17 @@ impl<P: Copy> Call<P> {
             elements: output.elements,
             element: output.element,
         });
-        let outputs = outputs.collect();
-        Call { name: self.name.clone(), parameters: self.parameters.clone(), work, outputs, cost: self.cost }
+        let extent =
+            |extent: &Extent<P>| Extent { place: place(extent.place), bytes: extent.bytes, written: extent.written };
+        Call {
+            name: self.name.clone(),
+            parameters: self.parameters.clone(),
+            work,
+            outputs: outputs.collect(),
+            cost: self.cost,
+            line: self.line,
+            touched: self.touched.as_ref().map(|touched| touched.iter().map(extent).collect()),
+        }
     }
 }
 
@@ -116,4 +170,14 @@ pub struct Program {
     pub images: Output<Place>,
     pub labels: Place,
     pub arena_bytes: usize,
+}
+
+impl Program {
+    /// [`lines::waits`], wherever an engine puts its memory.
+    pub fn waits(&self) -> Vec<Option<usize>> {
+        // No block of memory is as large as the distance between these.
+        let apart = |Place { base, offset }: Place| ((base as u64) << 48) + offset as u64;
+        let calls: Vec<Call<u64>> = self.calls.iter().map(|call| call.map(&apart)).collect();
+        lines::waits(&calls)
+    }
 }

@@ -16,3 +16,9 @@ pub const STOP: Place = at(512);
 pub const LOSS: Place = at(1024);
 /// The chunks of [`adamw`](super::kernels::adamw), to the end.
 pub const TABLE: Place = at(1280);
+
+/// Bytes of what begins at a place but for the table: as far as to the next.
+pub fn bytes(place: Place) -> Option<usize> {
+    let ends = [(STEP, METRICS), (METRICS, STOP), (STOP, LOSS), (LOSS, TABLE)];
+    ends.iter().find(|(start, _)| *start == place).map(|(start, end)| end.offset - start.offset)
+}

@@ -1,6 +1,9 @@
 //! Whole programs on the emulated device: the very kernels and the very plan, against Keras' fixtures and the CPU
 //! backend.
 
+mod lines;
+pub mod seed;
+
 #[path = "../../../tests/support/keras.rs"]
 #[allow(dead_code)]
 mod keras;
@@ -12,7 +15,7 @@ use std::collections::BTreeMap;
 use super::{CudaEngine, device::Device, emulated::Emulated, launch::Precision};
 use crate::{
     backend::{
-        AdamW, Backend, Batch, Engine, EngineOptions, Step,
+        AdamW, Backend, Batch, Engine, EngineOptions, StateTensor, Step,
         plan::{self, Lifetime},
     },
     data::{Augmentation, Pipeline, Split, Statistics},
@@ -199,36 +202,37 @@ fn split(count: usize, seed: u32) -> Split {
     Split::new(pixels, (0..count as u32).map(|index| (index + seed) % 5).collect())
 }
 
+/// Trains the small network for three epochs: the record of the epochs, and the state at the end.
+fn fit(engine: &mut dyn Engine) -> (Vec<history::Epoch>, Vec<StateTensor>) {
+    let (train, validation) = (split(11, 1), split(5, 2));
+    let statistics = Statistics::of(&train, 2).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let fit = Fit {
+        train: &train,
+        validation: &validation,
+        test: &validation,
+        pipeline: &Pipeline::new(&statistics, (6, 4), 2, (9, 6)),
+        augmentation: AUGMENTATION,
+        workers: 1,
+        epochs: 3,
+        until: None,
+        batch_size: 4,
+        seed: 9,
+        learning_rate: 2e-3,
+        schedule: Schedule { kind: Kind::Cosine, warmup_epochs: 0.5, final_fraction: 0.1 },
+        folder: folder.path(),
+        interrupt: &Interrupt::default(),
+    };
+    fit.run(engine, &mut Silent).unwrap();
+    (history::read(&fit.history()).unwrap(), engine.state().unwrap())
+}
+
 /// Epochs on images that the device keeps: the order, the augmentation and the masks are those of the CPU backend,
 /// whose loop makes the batches.
 fn trains_on_kept_images<D: Device>(device: impl Fn() -> D) {
-    let (train, validation) = (split(11, 1), split(5, 2));
-    let statistics = Statistics::of(&train, 2).unwrap();
-    let pipeline = Pipeline::new(&statistics, (6, 4), 2, (9, 6));
-    let fit = |folder: &std::path::Path, engine: &mut dyn Engine| {
-        let fit = Fit {
-            train: &train,
-            validation: &validation,
-            test: &validation,
-            pipeline: &pipeline,
-            augmentation: AUGMENTATION,
-            workers: 1,
-            epochs: 3,
-            until: None,
-            batch_size: 4,
-            seed: 9,
-            learning_rate: 2e-3,
-            schedule: Schedule { kind: Kind::Cosine, warmup_epochs: 0.5, final_fraction: 0.1 },
-            folder,
-            interrupt: &Interrupt::default(),
-        };
-        fit.run(engine, &mut Silent).unwrap();
-        (history::read(&fit.history()).unwrap(), engine.state().unwrap())
-    };
-    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (expected, expected_state) = fit(here.path(), on_cpu(small()).as_mut());
+    let (expected, expected_state) = fit(on_cpu(small()).as_mut());
     let mut cuda = engine(small(), Precision::F32, device());
-    let (actual, actual_state) = fit(there.path(), &mut cuda);
+    let (actual, actual_state) = fit(&mut cuda);
     assert_eq!(actual.len(), 3);
     for (actual, expected) in actual.iter().zip(&expected) {
         assert!((actual.loss - expected.loss).abs() < 1e-4 * expected.loss, "{actual:?} {expected:?}");

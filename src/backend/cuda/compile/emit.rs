@@ -4,6 +4,7 @@ mod attention;
 mod layer_norm;
 mod layouts;
 mod products;
+mod touched;
 mod update;
 
 use std::collections::BTreeSet;
@@ -13,10 +14,11 @@ use rustc_hash::FxHashMap;
 use super::operations::{Id, Kind, Operation, Operations, Origin, Pointwise};
 use crate::{
     backend::cuda::{
+        device::Limits,
         kernels::{Dropout, cross_entropy, pointwise, reduce, softmax},
         launch::{Element, Launch, Precision},
         layout::Layout,
-        program::{Base, Call, Cost, Output, Place, Work},
+        program::{Base, Call, Cost, Line, Output, Place, Work},
         state,
     },
     graph::{Parameter, ops},
@@ -26,7 +28,7 @@ use crate::{
 const TOP: u32 = 5;
 
 /// Memory of a call: a fixed place, or part of a tensor that is still to be placed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Symbol {
     Fixed(Place),
     /// Bytes into a tensor.
@@ -50,17 +52,18 @@ pub struct Emitter<'a> {
     pub precision: Precision,
     /// Of dropout.
     pub seed: u64,
-    /// Bytes of shared memory that a block may have.
-    pub block_memory: usize,
+    /// Of the device.
+    pub limits: Limits,
     pub calls: Vec<Call<Symbol>>,
     /// Index of the call after which the loss is known.
     pub loss_known: usize,
     /// Tensors that have a place of their own: gradients of parameters.
     fixed: FxHashMap<Id, Place>,
-    /// The operation under way, the parameters that it reads, and all that it reads.
+    /// The operation under way, the parameters that it reads, all that it reads, and all that it writes.
     name: String,
     reads: Vec<String>,
     inputs: Vec<Id>,
+    results: Vec<Id>,
 }
 
 impl<'a> Emitter<'a> {
@@ -70,7 +73,7 @@ impl<'a> Emitter<'a> {
         parameters: &'a [Parameter],
         precision: Precision,
         seed: u64,
-        block_memory: usize,
+        limits: Limits,
     ) -> Self {
         let mut fixed = FxHashMap::default();
         for (index, &gradient) in operations.gradients.iter().enumerate() {
@@ -91,20 +94,20 @@ impl<'a> Emitter<'a> {
                 _ => {}
             }
         }
-        let (calls, name, reads, inputs) = (Vec::new(), String::new(), Vec::new(), Vec::new());
         Self {
             operations,
             layout,
             parameters,
             precision,
             seed,
-            block_memory,
-            calls,
+            limits,
+            calls: Vec::new(),
             loss_known: 0,
             fixed,
-            name,
-            reads,
-            inputs,
+            name: String::new(),
+            reads: Vec::new(),
+            inputs: Vec::new(),
+            results: Vec::new(),
         }
     }
 
@@ -126,6 +129,7 @@ impl<'a> Emitter<'a> {
     fn begin(&mut self, operation: &Operation) {
         self.name = operation.name.clone();
         self.inputs = operation.inputs.clone();
+        self.results = operation.outputs.clone();
         let parameter = |&id: &Id| match self.operations.tensors[id].origin {
             Origin::Parameter(index) => Some(self.parameters[index].name.clone()),
             _ => None,
@@ -164,7 +168,13 @@ impl<'a> Emitter<'a> {
                 Output { place: self.at(id), elements: tensor.elements, element: tensor.element }
             })
             .collect();
-        self.calls.push(Call { name: self.name.clone(), parameters: self.reads.clone(), work, outputs, cost });
+        self.add(work, outputs, cost);
+    }
+
+    fn add(&mut self, work: Work<Symbol>, outputs: Vec<Output<Symbol>>, cost: Cost) {
+        let touched = self.touched(&work);
+        let (name, parameters) = (self.name.clone(), self.reads.clone());
+        self.calls.push(Call { name, parameters, work, outputs, cost, line: Line::Main, touched });
     }
 
     fn launch(&mut self, launch: Launch<Symbol>, outputs: &[Id]) {

@@ -2,6 +2,7 @@
 
 mod blas;
 mod cache;
+mod capture;
 pub mod library;
 mod modules;
 mod nvrtc;
@@ -12,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cudarc::driver::{CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg, sys};
+use cudarc::driver::{
+    CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg,
+    sys::{self, CUdevice_attribute as Attribute},
+};
 
 use self::{
     blas::Blas,
@@ -20,9 +24,10 @@ use self::{
     product::Product,
 };
 use super::{
-    device::Device,
+    device::{Device, Limits},
     launch::{Arg, Launch},
-    program::{Call, Work},
+    lines,
+    program::{Call, Line, Work},
 };
 use crate::backend::BackendError;
 
@@ -31,16 +36,26 @@ pub struct Driver {
     // Dropped in this order: what lives in the context goes before it.
     blas: Blas,
     modules: Modules,
+    /// Of the main line, and of all that is not in a graph.
     stream: Arc<CudaStream>,
+    /// Of the side line, while a graph is captured.
+    side: Arc<CudaStream>,
     context: Arc<CudaContext>,
-    block_memory: usize,
+    limits: Limits,
 }
 
 /// A graph of one list of calls, and what it refers to.
 pub struct Prepared {
     /// `None` for no calls.
     graph: Option<CudaGraph>,
-    _steps: Vec<Step>,
+    _calls: Vec<Placed>,
+}
+
+/// A call that is ready to run: on which line, and after which call of the other line.
+struct Placed {
+    line: Line,
+    wait: Option<usize>,
+    steps: Vec<Step>,
 }
 
 /// A call with all that running it takes.
@@ -65,17 +80,22 @@ impl Driver {
     pub fn new() -> Result<Self, BackendError> {
         library::available().map_err(|reason| BackendError::Other(format!("no CUDA: {reason}")))?;
         let context = CudaContext::new(0).map_err(failed("open device 0"))?;
-        // SAFETY: all memory is used on one stream, so no events are needed to order its uses. A capture
-        // could not wait for them.
+        // SAFETY: all memory is used on one stream, or by graphs that are launched on it and order what is in them, so
+        // no events are needed to order its uses. A capture could not wait for them.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed("make a stream"))?;
+        let side = context.new_stream().map_err(failed("make a stream"))?;
         let (major, minor) = context.compute_capability().map_err(failed("ask for the device's architecture"))?;
         let name = context.name().map_err(failed("ask for the device's name"))?;
-        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-        let block_memory = context.attribute(attribute).map_err(failed("ask for the device's shared memory"))?;
+        let limit = |attribute| context.attribute(attribute).map(|value| value.max(0) as usize);
+        let block_memory = limit(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+            .map_err(failed("ask for the device's shared memory"))?;
+        let multiprocessors = limit(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+            .map_err(failed("ask for the device's multiprocessors"))?;
+        let limits = Limits { block_memory, multiprocessors };
         let modules = Modules::new(context.clone(), major as u32, minor as u32)?;
         let blas = Blas::new(stream.clone(), &name)?;
-        Ok(Self { blas, modules, stream, context, block_memory: block_memory as usize })
+        Ok(Self { blas, modules, stream, side, context, limits })
     }
 
     fn steps(&mut self, call: Call<u64>) -> Result<Vec<Step>, BackendError> {
@@ -86,7 +106,8 @@ impl Driver {
                     plain.into_iter().map(|launch| self.loaded(launch)).collect::<Result<_, BackendError>>()?;
                 let stream = self.stream.clone();
                 let mut rest = || plain.iter().try_for_each(|step| run(&stream, step));
-                let (product, fused) = self.blas.product(&gemm, &mut rest).map_err(|error| named(error, &call.name))?;
+                let (product, fused) =
+                    self.blas.product(&gemm, call.line, &mut rest).map_err(|error| named(error, &call.name))?;
                 let mut steps = vec![Step::Product(Box::new(product))];
                 if !fused {
                     steps.extend(plain);
@@ -108,7 +129,7 @@ fn named(error: BackendError, name: &str) -> BackendError {
 /// Puts one step on the stream.
 fn run(stream: &Arc<CudaStream>, step: &Step) -> Result<(), BackendError> {
     match step {
-        Step::Product(product) => product.run(),
+        Step::Product(product) => product.run(stream),
         Step::Launch(function, launch) => {
             let mut builder = stream.launch_builder(function);
             for arg in &launch.args {
@@ -137,8 +158,8 @@ impl Device for Driver {
     type Memory = CudaSlice<u8>;
     type Prepared = Prepared;
 
-    fn block_memory(&self) -> usize {
-        self.block_memory
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Self::Memory, BackendError> {
@@ -172,25 +193,21 @@ impl Device for Driver {
     }
 
     fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError> {
-        let mut steps = Vec::new();
-        for call in calls {
-            steps.extend(self.steps(call)?);
+        let waits = lines::waits(&calls);
+        let mut placed = Vec::new();
+        for (call, wait) in calls.into_iter().zip(waits) {
+            placed.push(Placed { line: call.line, wait, steps: self.steps(call)? });
         }
         // Libraries load their kernels when they are first used, which had better not be while a graph is captured;
         // should the driver load one of ours then, the relaxed mode lets it.
-        steps.iter().filter(|step| matches!(step, Step::Product(_))).try_for_each(|step| run(&self.stream, step))?;
+        let mut products = placed.iter().flat_map(|call| &call.steps).filter(|step| matches!(step, Step::Product(_)));
+        products.try_for_each(|step| run(&self.stream, step))?;
         self.synchronize()?;
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        self.stream.begin_capture(mode).map_err(failed("begin to capture a graph"))?;
-        let captured = steps.iter().try_for_each(|step| run(&self.stream, step));
-        // The capture ends in any case; the first error is the one that tells.
-        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
-        captured?;
-        let graph = graph.map_err(failed("make a graph"))?;
+        let graph = capture::capture([&self.stream, &self.side], &placed)?;
         if let Some(graph) = &graph {
             graph.upload().map_err(failed("upload a graph"))?;
         }
-        Ok(Prepared { graph, _steps: steps })
+        Ok(Prepared { graph, _calls: placed })
     }
 
     fn launch(&mut self, prepared: &Self::Prepared) -> Result<(), BackendError> {

@@ -90,35 +90,18 @@ mod tests {
     use std::{collections::BTreeSet, io::Write};
 
     use super::*;
-    use crate::{
-        backend::{
-            AdamW,
-            cuda::{
-                compile::compile as compile_graph,
-                device::BLOCK_MEMORY,
-                launch::{Launch, Precision},
-                layout::Layout,
-                program::{Place, Work},
-            },
-            plan,
+    use crate::backend::{
+        cuda::{
+            launch::{Launch, Precision},
+            program::{Place, Work},
+            tests::seed,
         },
-        dsl::Source as Text,
-        graph::Builder,
-        model::{ImageSpec, elaborate},
-        passes::{Purpose, StepGraph},
+        plan,
     };
 
     /// All launches of the seed's training step, those that replace epilogues included.
     fn launches(precision: Precision) -> Vec<Launch<Place>> {
-        let text = Text::new("cifar100_vit.vitx", include_str!("../../../../experiments/cifar100_vit.vitx"));
-        let data = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
-        let architecture = elaborate(&text, &Default::default(), &data).unwrap();
-        let lowering = move |builder: &mut Builder, batch| architecture.lower(builder, batch);
-        let graph = StepGraph::build(&lowering, 256, Purpose::Train(AdamW::default().rule())).unwrap();
-        let mut builder = Builder::new();
-        let network = lowering(&mut builder, 1);
-        let layout = Layout::new(&builder, &network);
-        let program = compile_graph(&graph, &layout, 256, precision, 1, BLOCK_MEMORY, plan::pack).unwrap();
+        let program = seed::program(precision, plan::pack);
         let of_call = |call: &crate::backend::cuda::program::Call<Place>| match call.work.clone() {
             Work::Launch(launch) => vec![launch],
             Work::Gemm(_, plain) => plain,

@@ -20,6 +20,7 @@ use crate::backend::{
     cuda::{
         gemm::{Epilogue, Gemm, Matrix},
         launch::{Element, Precision},
+        program::Line,
     },
 };
 
@@ -41,13 +42,12 @@ pub fn lt(what: &str) -> impl FnOnce(CublasError) -> BackendError {
     move |error| BackendError::Other(format!("cuBLASLt: cannot {what}: {error}"))
 }
 
-/// What all products run with. They run one after the other, so one workspace serves them.
+/// What products run with.
 #[derive(Clone)]
 pub struct Shared {
     pub handle: Rc<Handle>,
-    /// [`WORKSPACE`] bytes.
-    pub workspace: Rc<CudaSlice<u8>>,
-    pub stream: Arc<CudaStream>,
+    /// [`WORKSPACE`] bytes for each line: products of one line run one after the other, so one workspace serves them.
+    pub workspaces: [Rc<CudaSlice<u8>>; 2],
 }
 
 /// A description with its addresses and its algorithm.
@@ -57,12 +57,13 @@ pub struct Product {
     pub layouts: [cublasLtMatrixLayout_t; 3],
     addresses: [u64; 3],
     pub algorithm: cublasLtMatmulAlgo_t,
-    shared: Shared,
+    handle: Rc<Handle>,
+    workspace: Rc<CudaSlice<u8>>,
 }
 
 impl Product {
-    /// Describes a product, with its epilogue or without. It has no algorithm yet.
-    pub fn new(shared: &Shared, gemm: &Gemm<u64>, fused: bool) -> Result<Self, BackendError> {
+    /// Describes a product, with its epilogue or without, for a line. It has no algorithm yet.
+    pub fn new(shared: &Shared, gemm: &Gemm<u64>, line: Line, fused: bool) -> Result<Self, BackendError> {
         let compute = match gemm.precision {
             Precision::Tf32 => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
             Precision::F32 | Precision::Bf16 => Compute::CUBLAS_COMPUTE_32F,
@@ -73,7 +74,8 @@ impl Product {
             layouts: [std::ptr::null_mut(); 3],
             addresses: [gemm.b.place, gemm.a.place, gemm.d.place],
             algorithm: cublasLtMatmulAlgo_t { data: [0; 8] },
-            shared: shared.clone(),
+            handle: shared.handle.clone(),
+            workspace: shared.workspaces[line.index()].clone(),
         };
         let set = |attribute, value: *const c_void, size| {
             // SAFETY: the description is alive, and the value is of the attribute's size.
@@ -112,17 +114,16 @@ impl Product {
         Ok(product)
     }
 
-    /// Puts the product on the stream.
-    pub fn run(&self) -> Result<(), BackendError> {
-        let shared = &self.shared;
+    /// Puts the product on a stream, where no other product of its line may run at the same time.
+    pub fn run(&self, stream: &Arc<CudaStream>) -> Result<(), BackendError> {
         let (alpha, beta) = (1.0_f32, 0.0_f32);
         let [a, b, d] = self.addresses.map(|address| address as *mut c_void);
-        let workspace = shared.workspace.device_ptr(&shared.stream).0;
+        let workspace = self.workspace.device_ptr(stream).0;
         // SAFETY: descriptors are alive; the engine planned the matrices at these addresses in memory that
         // outlives the product; the scalars are read before the call returns.
         unsafe {
             result::matmul(
-                shared.handle.0,
+                self.handle.0,
                 self.operation,
                 (&raw const alpha).cast(),
                 (&raw const beta).cast(),
@@ -137,7 +138,7 @@ impl Product {
                 &raw const self.algorithm,
                 workspace as *mut c_void,
                 WORKSPACE,
-                shared.stream.cu_stream().cast(),
+                stream.cu_stream().cast(),
             )
         }
         .map_err(lt("run a product"))

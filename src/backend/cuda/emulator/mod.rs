@@ -108,7 +108,9 @@ fn compile(source: Source, defines: &[(&'static str, String)]) -> PathBuf {
     for (name, header) in HEADERS.iter().rev() {
         code = code.replace(&format!("#include \"{name}\"\n"), header);
     }
-    text += &format!("{SHIM}\n{code}\n");
+    // Without a namespace of its own, what an inline function shares with its block would be one variable of the
+    // process, though libraries are loaded apart: GCC marks it as unique.
+    text += &format!("{SHIM}\nnamespace {{\n{code}\n}}\n");
     for entry in source.entries() {
         text += &format!("EMULATED_ENTRY({entry})\n");
     }

@@ -30,41 +30,56 @@ __device__ __forceinline__ void split(u32 (&parts)[PARTS], float low, float high
     }
 }
 
+// VECTOR elements from `source`, or zeros, to the parts at `target`, which are `plane` apart.
+__device__ __forceinline__ void load_parts(bf16* target, int plane, const ACT* __restrict__ source, bool there) {
+    if constexpr (VECTOR == 8) {
+        copy_async(target, source, there);
+    } else {
+        float values[VECTOR];
+#pragma unroll
+        for (int j = 0; j < VECTOR; j++) values[j] = 0;
+        if (there) load_vector<VECTOR>(source, values);
+        if constexpr (VECTOR == 4) {
+            u32 low[PARTS], high[PARTS];
+            split(low, values[0], values[1]);
+            split(high, values[2], values[3]);
+#pragma unroll
+            for (int p = 0; p < PARTS; p++) {
+                u32* pairs = reinterpret_cast<u32*>(target + p * plane);
+                pairs[0] = low[p];
+                pairs[1] = high[p];
+            }
+        } else {
+            u32 parts[PARTS];
+            split(parts, values[0], 0);
+#pragma unroll
+            for (int p = 0; p < PARTS; p++) target[p * plane].bits = (u16)parts[p];
+        }
+    }
+}
+
 // COUNT rows from `first` on, of a head that is DIM wide, with zeros from row `limit` and column DIM. They are
 // there after `loads_done` and a barrier.
 template <int COUNT, int DIM, int PADDED>
 __device__ __forceinline__ void load_rows(bf16* to, const ACT* __restrict__ from, u64 row, int first, int limit) {
     constexpr int PITCH = PADDED + 8, COLUMNS = PADDED / VECTOR, ALL = COUNT * COLUMNS;
-#pragma unroll 4
-    for (int i = threadIdx.x; i < ALL; i += THREADS) {
-        int r = i / COLUMNS, c = i % COLUMNS * VECTOR;
-        bool there = first + r < limit && c < DIM;
-        const ACT* source = from + (u64)(there ? first + r : 0) * row + (there ? c : 0);
-        bf16* target = to + r * PITCH + c;
-        if constexpr (VECTOR == 8) {
-            copy_async(target, source, there);
-        } else {
-            float values[VECTOR];
+    constexpr int PASSES = (ALL + THREADS - 1) / THREADS;
+    bool all = DIM == PADDED && first + COUNT <= limit;
+    auto move = [&](int r, int c) {
+        bool there = all || (first + r < limit && c < DIM);
+        load_parts(to + r * PITCH + c, COUNT * PITCH, from + (u64)(there ? first + r : 0) * row + (there ? c : 0), there);
+    };
+    if constexpr (THREADS % COLUMNS == 0 && VECTOR > 1 && PASSES <= 8) {
+        // A thread stays in its column, so that all its addresses are so many rows apart.
+        int r = (int)threadIdx.x / COLUMNS, c = (int)threadIdx.x % COLUMNS * VECTOR;
 #pragma unroll
-            for (int j = 0; j < VECTOR; j++) values[j] = 0;
-            if (there) load_vector<VECTOR>(source, values);
-            if constexpr (VECTOR == 4) {
-                u32 low[PARTS], high[PARTS];
-                split(low, values[0], values[1]);
-                split(high, values[2], values[3]);
-#pragma unroll
-                for (int p = 0; p < PARTS; p++) {
-                    u32* pairs = reinterpret_cast<u32*>(target + p * COUNT * PITCH);
-                    pairs[0] = low[p];
-                    pairs[1] = high[p];
-                }
-            } else {
-                u32 parts[PARTS];
-                split(parts, values[0], 0);
-#pragma unroll
-                for (int p = 0; p < PARTS; p++) target[p * COUNT * PITCH].bits = (u16)parts[p];
-            }
+        for (int pass = 0; pass < PASSES; pass++) {
+            int at = r + pass * (THREADS / COLUMNS);
+            if (ALL % THREADS == 0 || at < COUNT) move(at, c);
         }
+    } else {
+#pragma unroll 4
+        for (int i = threadIdx.x; i < ALL; i += THREADS) move(i / COLUMNS, i % COLUMNS * VECTOR);
     }
 }
 
@@ -74,13 +89,14 @@ template <int DIM, int PADDED>
 __device__ __forceinline__ void store_rows(bf16* part, const float (&values)[PADDED / 8][4], const float (&factors)[2],
                                            ACT* __restrict__ to, u64 to_row, int row, int limit) {
     int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    bool all = DIM == PADDED && row + 16 <= limit;
     if constexpr (sizeof(ACT) == 4) {
 #pragma unroll
         for (int n = 0; n < PADDED / 8; n++) {
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int r = row + g + i / 2 * 8, c = 8 * n + 2 * t + i % 2;
-                if (r < limit && c < DIM) store(to[(u64)r * to_row + c], values[n][i] * factors[i / 2]);
+                if (all || (r < limit && c < DIM)) store(to[(u64)r * to_row + c], values[n][i] * factors[i / 2]);
             }
         }
     } else {
@@ -94,17 +110,21 @@ __device__ __forceinline__ void store_rows(bf16* part, const float (&values)[PAD
                     pack_bf16(values[n][2 * i] * factors[i], values[n][2 * i + 1] * factors[i]);
         }
         __syncwarp();
-#pragma unroll 2
-        for (int i = lane; i < 16 * COLUMNS; i += 32) {
-            int r = i / COLUMNS, c = i % COLUMNS * VECTOR;
-            if (row + r < limit && c < DIM) {
-                ACT* target = to + (u64)(row + r) * to_row + c;
-                if constexpr (VECTOR == 8) {
-                    *reinterpret_cast<Words*>(target) = *reinterpret_cast<const Words*>(part + r * PITCH + c);
-                } else {
-                    store(*target, load(part[r * PITCH + c]));
-                }
+        auto move = [&](int r, int c) {
+            if (!all && (row + r >= limit || c >= DIM)) return;
+            ACT* target = to + (u64)(row + r) * to_row + c;
+            if constexpr (VECTOR == 8) {
+                *reinterpret_cast<Words*>(target) = *reinterpret_cast<const Words*>(part + r * PITCH + c);
+            } else {
+                store(*target, load(part[r * PITCH + c]));
             }
+        };
+        if constexpr (32 % COLUMNS == 0) {
+#pragma unroll
+            for (int r = 0; r < 16; r += 32 / COLUMNS) move(r + lane / COLUMNS, lane % COLUMNS * VECTOR);
+        } else {
+#pragma unroll 2
+            for (int i = lane; i < 16 * COLUMNS; i += 32) move(i / COLUMNS, i % COLUMNS * VECTOR);
         }
     }
 }

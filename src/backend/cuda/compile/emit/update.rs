@@ -5,7 +5,7 @@ use crate::{
     backend::cuda::{
         kernels::{adamw, pointwise},
         launch::Element,
-        program::{Call, Cost, Output, Work},
+        program::{Cost, Output, Work},
         state,
     },
     graph::ops,
@@ -16,6 +16,7 @@ impl Emitter<'_> {
     pub(super) fn update(&mut self, rule: &ops::AdamWUpdate) {
         let count = self.layout.table(0, 0).len();
         (self.name, self.reads) = ("adamw".to_owned(), Vec::new());
+        (self.inputs, self.results) = (Vec::new(), Vec::new());
         let [table, step, stop] = [state::TABLE, state::STEP, state::STOP].map(Symbol::Fixed);
         // Reads w, g, m and v; writes w, m, v and the shadow.
         let shadow = if self.precision.element() == Element::Bf16 { 2 } else { 0 };
@@ -32,6 +33,7 @@ impl Emitter<'_> {
         let slot = self.layout.slot(index);
         let element = self.element(gradient);
         (self.name, self.reads) = ("gradient".to_owned(), vec![self.parameters[index].name.clone()]);
+        (self.inputs, self.results) = (vec![gradient], Vec::new());
         let (parts, part) =
             if slot.stride == slot.width { (1, slot.rows * slot.width) } else { (slot.rows, slot.width) };
         for row in 0..parts {
@@ -39,9 +41,8 @@ impl Emitter<'_> {
             let to = Symbol::Fixed(place.plus(row * slot.stride * size_of::<f32>()));
             let output = Output { place: to, elements: part, element: Element::F32 };
             let work = Work::Launch(pointwise::scale(part, 1.0, element, from, Element::F32, to));
-            let (name, parameters) = (self.name.clone(), self.reads.clone());
             let cost = Cost { bytes: (part * (element.size() + size_of::<f32>())) as u64, flops: 0 };
-            self.calls.push(Call { name, parameters, work, outputs: vec![output], cost });
+            self.add(work, vec![output], cost);
         }
     }
 }

@@ -1,0 +1,153 @@
+//! Two lines of calls: whatever order they allow, a step comes to the same bits.
+
+use super::{Emulated, engine, fit, seed, small};
+use crate::backend::{
+    Batch, Engine, StateTensor, Step,
+    cuda::{
+        emulated::Order,
+        launch::Precision,
+        program::{Base, Call, Line, Place, Work},
+    },
+    plan::{self, Lifetime},
+};
+
+const ORDERS: [Order; 6] = [
+    Order::First(Line::Main),
+    Order::First(Line::Side),
+    Order::Drawn(1),
+    Order::Drawn(2),
+    Order::Drawn(3),
+    Order::Drawn(4),
+];
+
+/// What two steps and a pass for gradients leave: losses, logits, gradients, state.
+fn steps(precision: Precision, device: Emulated) -> (Vec<u32>, Vec<f32>, Vec<StateTensor>, Vec<StateTensor>) {
+    let mut engine = engine(small(), precision, device);
+    let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1] };
+    let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-3 };
+    // Bits, for what goes wrong may be a NaN.
+    let losses = [0, 1].map(|iteration| engine.train_step(&batch, &step(iteration)).map_or(0, f32::to_bits));
+    let logits = engine.logits().to_vec();
+    let gradients = engine.gradients(&batch).unwrap_or_default();
+    (losses.to_vec(), logits, gradients, engine.state().unwrap())
+}
+
+#[test]
+fn every_order_that_the_lines_allow_gives_the_same_bits() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        for plain in [false, true] {
+            let device = Emulated { plain, ..Emulated::default() };
+            let expected = steps(precision, device);
+            assert!(expected.1.iter().all(|logit| logit.is_finite()) && !expected.2.is_empty());
+            for order in ORDERS {
+                assert!(steps(precision, Emulated { order, ..device }) == expected, "{precision:?} {plain} {order:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_order_trains_alike_on_kept_images() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let run = |order| {
+            let (epochs, state) = fit(&mut engine(small(), precision, Emulated { order, ..Emulated::default() }));
+            let losses: Vec<_> = epochs.iter().map(|epoch| (epoch.loss, epoch.val_loss, epoch.accuracy)).collect();
+            (losses, state)
+        };
+        let expected = run(Order::AsGiven);
+        for order in ORDERS {
+            assert!(run(order) == expected, "{precision:?} {order:?}");
+        }
+    }
+}
+
+/// The orders are not the same one after all: a line that does not wait for the other spoils a step.
+#[test]
+fn a_line_that_does_not_wait_is_found() {
+    let expected = steps(Precision::Bf16, Emulated::default());
+    for line in [Line::Main, Line::Side] {
+        let heedless = Emulated { order: Order::First(line), heedless: Some(line), ..Emulated::default() };
+        assert!(steps(Precision::Bf16, heedless) != expected, "{line:?}");
+    }
+}
+
+/// Whether the lines and these waits order all calls that meet in memory, byte for byte as ranges say.
+fn all_ordered(calls: &[Call<Place>], waits: &[Option<usize>]) -> bool {
+    let ends = |call: &Call<Place>| -> Option<Vec<(Place, usize, bool)>> {
+        let touched = call.touched.as_ref()?;
+        Some(touched.iter().map(|extent| (extent.place, extent.place.offset + extent.bytes, extent.written)).collect())
+    };
+    let meet = |one: &Call<Place>, other: &Call<Place>| {
+        let (Some(one), Some(other)) = (ends(one), ends(other)) else { return true };
+        one.iter().any(|&(a, a_end, a_written)| {
+            other.iter().any(|&(b, b_end, b_written)| {
+                a.base == b.base && a.offset.max(b.offset) < a_end.min(b_end) && (a_written || b_written)
+            })
+        })
+    };
+    // Calls of the other line that are done when a call begins: up to the last that its line has waited for.
+    let mut done = [0; 2];
+    calls.iter().zip(waits).enumerate().all(|(index, (call, wait))| {
+        let done = &mut done[usize::from(call.line == Line::Side)];
+        *done = wait.map_or(*done, |wait| wait + 1).max(*done);
+        (*done..index).all(|before| calls[before].line == call.line || !meet(&calls[before], call))
+    })
+}
+
+/// Every wait of the seed's program is needed, and no other.
+#[test]
+fn a_dropped_wait_is_found() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let program = seed::program(precision, plan::pack);
+        let waits = program.waits();
+        assert!(all_ordered(&program.calls, &waits));
+        for index in (0..waits.len()).filter(|&index| waits[index].is_some()) {
+            let mut fewer = waits.clone();
+            fewer[index] = None;
+            // The next wait of the line may be for more; this one's call still runs too early.
+            assert!(!all_ordered(&program.calls, &fewer), "{index}: {:?}", program.calls[index]);
+        }
+    }
+}
+
+/// Calls of the seed's program on the side line.
+const BESIDE: usize = 56;
+/// Calls of its main line that wait for the side line before the update does.
+const STALLS: usize = 5;
+
+#[test]
+fn the_seeds_kernel_gradients_are_on_the_side_line() {
+    let program = seed::program(Precision::Bf16, plan::pack);
+    let update = program.calls.len() - 1;
+    assert_eq!((program.calls[update].name.as_str(), program.calls[update].line), ("adamw", Line::Main));
+    let (main, beside): (Vec<_>, Vec<_>) = program.calls.iter().partition(|call| call.line == Line::Main);
+    let products = |calls: &[&Call<Place>]| {
+        let kernel = |call: &Call<Place>| matches!(call.work, Work::Gemm(..)) && call.name.contains("kernel_gradient");
+        calls.iter().filter(|call| kernel(call)).count()
+    };
+    // Of each block four, of the patches one, of the head three.
+    assert_eq!((products(&main), products(&beside)), (0, 8 * 4 + 1 + 3));
+    // Each leaves gradients or the loss, but for first stages, which leave scratch.
+    let fixed = |call: &&&Call<Place>| call.outputs.iter().all(|output| output.place.base != Base::Arena);
+    assert_eq!((beside.iter().filter(fixed).count(), beside.len()), (BESIDE, BESIDE));
+    let waits = program.waits();
+    let stalls = (0..update).filter(|&index| program.calls[index].line == Line::Main && waits[index].is_some());
+    assert_eq!(stalls.count(), STALLS);
+}
+
+/// Where no memory is used again, the main line waits for the side line once: before the update.
+#[test]
+fn the_main_line_waits_for_memory_alone() {
+    let apart = |buffers: &[Lifetime]| {
+        let forever: Vec<Lifetime> =
+            buffers.iter().map(|buffer| Lifetime { first: 0, last: usize::MAX, ..*buffer }).collect();
+        plan::pack(&forever)
+    };
+    let program = seed::program(Precision::Bf16, apart);
+    let waits = program.waits();
+    let on_main = (0..waits.len()).filter(|&index| program.calls[index].line == Line::Main);
+    let (waiting, free): (Vec<usize>, Vec<usize>) = on_main.partition(|&index| waits[index].is_some());
+    assert_eq!(waiting, [program.calls.len() - 1]);
+    assert_eq!(free.iter().filter(|&&index| program.calls[index].name.contains("attention_gradient")).count(), 8);
+}

@@ -1,0 +1,33 @@
+//! The program of the seed's training step.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    backend::{
+        AdamW,
+        cuda::{
+            compile::{Planner, compile},
+            device::HOPPER,
+            launch::Precision,
+            layout::Layout,
+            program::Program,
+        },
+    },
+    dsl::Source,
+    graph::Builder,
+    model::{ImageSpec, elaborate},
+    passes::{Purpose, StepGraph},
+};
+
+/// At batch 256, with tensors placed by a planner.
+pub fn program(precision: Precision, planner: Planner) -> Program {
+    let text = Source::new("cifar100_vit.vitx", include_str!("../../../../experiments/cifar100_vit.vitx"));
+    let data = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
+    let architecture = elaborate(&text, &BTreeMap::new(), &data).unwrap();
+    let lowering = move |builder: &mut Builder, batch| architecture.lower(builder, batch);
+    let graph = StepGraph::build(&lowering, 256, Purpose::Train(AdamW::default().rule())).unwrap();
+    let mut builder = Builder::new();
+    let network = lowering(&mut builder, 1);
+    let layout = Layout::new(&builder, &network);
+    compile(&graph, &layout, 256, precision, 1, HOPPER, planner).unwrap()
+}
