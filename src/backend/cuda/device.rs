@@ -5,16 +5,8 @@ use std::time::Duration;
 use super::program::Call;
 use crate::backend::BackendError;
 
-/// What a program is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The most shared memory that a block can have, in bytes.
-    pub block_memory: usize,
-    pub multiprocessors: usize,
-}
-
-/// An H100 or H200: what programs are listed for where there is no device.
-pub const HOPPER: Limits = Limits { block_memory: 227 << 10, multiprocessors: 132 };
+/// Shared memory of a block on Hopper and Blackwell, in bytes: what programs are listed for where there is no device.
+pub const BLOCK_MEMORY: usize = 227 << 10;
 
 /// A machine that runs programs: the driver's, or in tests the host's emulation of it.
 pub trait Device {
@@ -23,8 +15,8 @@ pub trait Device {
     /// Calls that are ready to run: modules compiled, algorithms chosen, a graph captured.
     type Prepared;
 
-    /// What programs are made for.
-    fn limits(&self) -> Limits;
+    /// The most shared memory that a block can have, in bytes.
+    fn block_memory(&self) -> usize;
 
     /// Zeroed memory, at least 256-byte aligned.
     ///

@@ -3,7 +3,7 @@
 use std::{cell::UnsafeCell, collections::VecDeque, time::Duration};
 
 use super::{
-    device::{Device, HOPPER, Limits},
+    device::{BLOCK_MEMORY, Device},
     emulator,
     gemm::{Epilogue, Gemm, Matrix},
     launch::{Element, Launch, Precision},
@@ -140,8 +140,8 @@ impl Device for Emulated {
     type Memory = Memory;
     type Prepared = Vec<Call<u64>>;
 
-    fn limits(&self) -> Limits {
-        HOPPER
+    fn block_memory(&self) -> usize {
+        BLOCK_MEMORY
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Memory, BackendError> {

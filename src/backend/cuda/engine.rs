@@ -153,8 +153,8 @@ impl<D: Device> CudaEngine<D> {
             let graph = StepGraph::build(&self.lowering, batch, task.purpose(self.rule))
                 .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
             let (precision, seed) = (self.options.precision, self.options.seed);
-            let limits = self.device.limits();
-            let mut program = compile(&graph, &self.layout, batch, precision, seed, limits, self.planner)
+            let block_memory = self.device.block_memory();
+            let mut program = compile(&graph, &self.layout, batch, precision, seed, block_memory, self.planner)
                 .map_err(|name| BackendError::Other(format!("the cuda backend has no kernel for `{name}`")))?;
             if let Some(kept) = part.and_then(|part| self.kept.get(&part)) {
                 kept.surround(&mut program, &self.rule);

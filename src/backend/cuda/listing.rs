@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     compile::compile,
-    device::HOPPER,
+    device::BLOCK_MEMORY,
     gemm::{Epilogue, Gemm, Matrix},
     launch::{Arg, Launch, Precision},
     layout::Layout,
@@ -73,7 +73,7 @@ pub fn listing(
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
     let layout = Layout::new(&builder, &network);
-    let program = compile(graph, &layout, batch, precision, 0, HOPPER, plan::pack)?;
+    let program = compile(graph, &layout, batch, precision, 0, BLOCK_MEMORY, plan::pack)?;
     Ok(of(&program, precision, 4 * size_of::<f32>() * layout.len()))
 }
 

@@ -14,7 +14,6 @@ use rustc_hash::FxHashMap;
 use super::operations::{Id, Kind, Operation, Operations, Origin, Pointwise};
 use crate::{
     backend::cuda::{
-        device::Limits,
         kernels::{Dropout, cross_entropy, pointwise, reduce, softmax},
         launch::{Element, Launch, Precision},
         layout::Layout,
@@ -52,8 +51,8 @@ pub struct Emitter<'a> {
     pub precision: Precision,
     /// Of dropout.
     pub seed: u64,
-    /// Of the device.
-    pub limits: Limits,
+    /// Bytes of shared memory that a block may have.
+    pub block_memory: usize,
     pub calls: Vec<Call<Symbol>>,
     /// Index of the call after which the loss is known.
     pub loss_known: usize,
@@ -73,7 +72,7 @@ impl<'a> Emitter<'a> {
         parameters: &'a [Parameter],
         precision: Precision,
         seed: u64,
-        limits: Limits,
+        block_memory: usize,
     ) -> Self {
         let mut fixed = FxHashMap::default();
         for (index, &gradient) in operations.gradients.iter().enumerate() {
@@ -100,7 +99,7 @@ impl<'a> Emitter<'a> {
             parameters,
             precision,
             seed,
-            limits,
+            block_memory,
             calls: Vec::new(),
             loss_known: 0,
             fixed,

@@ -12,7 +12,6 @@ use self::{
     operations::{Id, Operations},
 };
 use super::{
-    device::Limits,
     launch::Precision,
     layout::Layout,
     program::{Base, Line, Output, Place, Program},
@@ -33,7 +32,8 @@ const LAG: usize = 48;
 /// Places buffers in one arena: [`plan::pack`], but in tests.
 pub type Planner = fn(&[Lifetime]) -> (Vec<usize>, usize);
 
-/// Compiles a graph for a batch size and a device of such limits. The seed is that of dropout.
+/// Compiles a graph for a batch size, for a device whose blocks have so many bytes of shared memory. The seed is that of
+/// dropout.
 ///
 /// # Errors
 /// The name of an operator that has no kernel.
@@ -43,12 +43,12 @@ pub fn compile(
     batch: usize,
     precision: Precision,
     seed: u64,
-    limits: Limits,
+    block_memory: usize,
     planner: Planner,
 ) -> Result<Program, String> {
     let mut operations = Operations::read(graph, precision)?;
     fuse::fuse(&mut operations, layout);
-    let mut emitter = Emitter::new(operations, layout, &graph.builder.parameters, precision, seed, limits);
+    let mut emitter = Emitter::new(operations, layout, &graph.builder.parameters, precision, seed, block_memory);
     emitter.run();
     lines::split(&mut emitter.calls, &emitter.operations);
     let (images, labels, logits) = (emitter.operations.images, emitter.operations.labels, emitter.operations.logits);

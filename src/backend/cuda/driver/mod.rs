@@ -13,10 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cudarc::driver::{
-    CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg,
-    sys::{self, CUdevice_attribute as Attribute},
-};
+use cudarc::driver::{CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg, sys};
 
 use self::{
     blas::Blas,
@@ -24,7 +21,7 @@ use self::{
     product::Product,
 };
 use super::{
-    device::{Device, Limits},
+    device::Device,
     launch::{Arg, Launch},
     lines,
     program::{Call, Line, Work},
@@ -41,7 +38,7 @@ pub struct Driver {
     /// Of the side line, while a graph is captured.
     side: Arc<CudaStream>,
     context: Arc<CudaContext>,
-    limits: Limits,
+    block_memory: usize,
 }
 
 /// A graph of one list of calls, and what it refers to.
@@ -87,15 +84,12 @@ impl Driver {
         let side = context.new_stream().map_err(failed("make a stream"))?;
         let (major, minor) = context.compute_capability().map_err(failed("ask for the device's architecture"))?;
         let name = context.name().map_err(failed("ask for the device's name"))?;
-        let limit = |attribute| context.attribute(attribute).map(|value| value.max(0) as usize);
-        let block_memory = limit(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
-            .map_err(failed("ask for the device's shared memory"))?;
-        let multiprocessors = limit(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
-            .map_err(failed("ask for the device's multiprocessors"))?;
-        let limits = Limits { block_memory, multiprocessors };
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let block_memory = context.attribute(attribute).map_err(failed("ask for the device's shared memory"))?;
+        let block_memory = block_memory.max(0) as usize;
         let modules = Modules::new(context.clone(), major as u32, minor as u32)?;
         let blas = Blas::new(stream.clone(), &name)?;
-        Ok(Self { blas, modules, stream, side, context, limits })
+        Ok(Self { blas, modules, stream, side, context, block_memory })
     }
 
     fn steps(&mut self, call: Call<u64>) -> Result<Vec<Step>, BackendError> {
@@ -158,8 +152,8 @@ impl Device for Driver {
     type Memory = CudaSlice<u8>;
     type Prepared = Prepared;
 
-    fn limits(&self) -> Limits {
-        self.limits
+    fn block_memory(&self) -> usize {
+        self.block_memory
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Self::Memory, BackendError> {

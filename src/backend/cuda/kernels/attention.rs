@@ -6,10 +6,7 @@
 //! (`attention.cu`). All read and write the same tensors.
 
 use super::{Dropout, int, source, vector};
-use crate::backend::cuda::{
-    device::Limits,
-    launch::{Arg, Launch, Precision, Source},
-};
+use crate::backend::cuda::launch::{Arg, Launch, Precision, Source};
 
 pub const SOURCE: Source = source!("attention");
 pub const MMA_SOURCE: Source = source!("attention_mma");
@@ -32,8 +29,8 @@ pub struct Attention {
     pub key_dim: usize,
     pub value_dim: usize,
     pub precision: Precision,
-    /// Of the device.
-    pub limits: Limits,
+    /// Bytes of shared memory that a block may have.
+    pub block_memory: usize,
 }
 
 /// A tensor of activations `[batch, tokens or sources, heads · dim]` that may be some columns of a
@@ -158,7 +155,7 @@ impl Attention {
     /// Blocks that fit a multiprocessor, each with a whole head.
     fn blocks(&self, pass: Pass, path: Path) -> usize {
         let Path::Whole { warps } = path else { return 0 };
-        let by_memory = self.limits.block_memory / (self.shared_bytes(pass, path) + RESERVED);
+        let by_memory = self.block_memory / (self.shared_bytes(pass, path) + RESERVED);
         let registers = if pass == Pass::Forward { 96 } else { 160 };
         // Warps belong to a quarter of the multiprocessor, in turns.
         let warps_of_quarter = REGISTERS / 4 / (32 * registers);
@@ -182,11 +179,6 @@ impl Attention {
             (Path::Plain { rows }, _) => (0, 4 * rows * (self.key_dim + self.value_dim)),
         };
         2 * self.parts() * elements + 4 * floats
-    }
-
-    /// Of that, what a backward pass loads of a head.
-    fn stage_bytes(&self, path: Path) -> usize {
-        self.shared_bytes(Pass::Backward, path) - 4 * 2 * self.tokens.next_multiple_of(16)
     }
 
     /// Floats of `logsum`: `[batch, heads, tokens]`.
@@ -234,8 +226,7 @@ impl Attention {
             |to: &[Columns<P>]| to.iter().flat_map(|to| [Arg::Pointer(to.at), row(to.row)]).collect::<Vec<_>>();
         let join = |parts: &[&[Arg<P>]]| [&shared[..]].iter().chain(parts).flat_map(|part| part.to_vec()).collect();
         if let Path::Whole { .. } = path {
-            shared.insert(0, Arg::U32(int(self.batch * self.heads) as u32));
-            let args = [&shared[..], &[out], &dout, &[logsum], &columns(&[dq, dk, dv])].concat();
+            let args = join(&[&[out], &dout, &[logsum], &columns(&[dq, dk, dv])]);
             return vec![self.launch("backward", Pass::Backward, &rows, inputs, args)];
         }
         let by_q = join(&[&[out], &dout, &[logsum, delta], &columns(&[dq])]);
@@ -285,7 +276,7 @@ impl Attention {
             defines.push(dim("DROPOUT", 1));
         }
         let path = self.path(pass);
-        let mut shared = self.shared_bytes(pass, path);
+        let shared = self.shared_bytes(pass, path);
         if let Path::Whole { warps } | Path::Mma { warps, .. } = path {
             defines.extend([
                 dim("PARTS", self.parts()),
@@ -299,19 +290,8 @@ impl Attention {
         let [heads, batch] = [heads, batch].map(|extent| extent as u32);
         let (source, threads, grid) = match path {
             Path::Whole { warps } => {
-                let blocks = self.blocks(pass, path);
-                defines.push(dim("BLOCKS", blocks));
-                let mut grid = batch * heads;
-                // A block that has the multiprocessor to itself loads the next head beside its products.
-                let two_stages = pass == Pass::Backward
-                    && blocks == 1
-                    && shared + self.stage_bytes(path) <= self.limits.block_memory;
-                if two_stages {
-                    shared += self.stage_bytes(path);
-                    grid = grid.min(self.limits.multiprocessors as u32);
-                }
-                defines.push(dim("STAGES", 1 + usize::from(two_stages)));
-                (WHOLE_SOURCE, 32 * warps, [grid, 1, 1])
+                defines.push(dim("BLOCKS", self.blocks(pass, path)));
+                (WHOLE_SOURCE, 32 * warps, [heads, batch, 1])
             }
             Path::Mma { warps, tile } => {
                 defines.push(dim("TILE", tile));
@@ -353,7 +333,6 @@ mod tests {
     use crate::backend::{
         cpu::kernels::{attention as cpu, dropout::Mask, isa::tests::noise},
         cuda::{
-            device::HOPPER,
             emulator::{Memory, run_all},
             kernels::tests::{assert_near_floats, mask},
             launch::Element,
@@ -430,9 +409,8 @@ mod tests {
     }
 
     fn shape(batch: usize, [tokens, sources]: [usize; 2], heads: usize, [key_dim, value_dim]: [usize; 2]) -> Attention {
-        // So few multiprocessors that a block does more than one head.
-        let limits = Limits { multiprocessors: 2, ..HOPPER };
-        Attention { batch, tokens, sources, heads, key_dim, value_dim, precision: Precision::F32, limits }
+        let block_memory = crate::backend::cuda::device::BLOCK_MEMORY;
+        Attention { batch, tokens, sources, heads, key_dim, value_dim, precision: Precision::F32, block_memory }
     }
 
     #[test]
@@ -460,15 +438,8 @@ mod tests {
         let (mut whole, mut tiles) = (0, 0);
         for (shape, rate) in shapes {
             for precision in [Precision::Bf16, Precision::Tf32, Precision::F32] {
-                let shape = Attention { precision, ..shape };
-                // For one head at a time, or for the next one beside it.
-                let two = match shape.path(Pass::Backward) {
-                    path @ Path::Whole { .. } => shape.shared_bytes(Pass::Backward, path) + shape.stage_bytes(path),
-                    _ => 0,
-                };
-                let most = shape.limits.block_memory;
-                for block_memory in [most, two, 0].into_iter().filter(|&bytes| bytes <= most) {
-                    let attention = Attention { limits: Limits { block_memory, ..shape.limits }, ..shape };
+                for block_memory in [shape.block_memory, 0] {
+                    let attention = Attention { precision, block_memory, ..shape };
                     match attention.path(Pass::Backward) {
                         Path::Whole { .. } => whole += 1,
                         Path::Mma { .. } => tiles += 1,
@@ -478,7 +449,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((whole, tiles), (35, 27));
+        assert_eq!((whole, tiles), (18, 24));
     }
 
     #[test]

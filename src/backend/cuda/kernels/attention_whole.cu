@@ -1,19 +1,19 @@
 // Scaled dot-product attention by tensor cores, forward and backward, one block for each head of an image,
 // which is in shared memory as a whole: flash attention (Dao 2023) for few tokens. Definitions: as of
-// attention.cuh; BLOCKS that share a multiprocessor; STAGES heads in shared memory, two where there is
-// room for one block only: then the next head arrives while products of this one are made.
+// attention.cuh; BLOCKS that share a multiprocessor.
 //
-// Heads are counted over all images; a block does head blockIdx.x, and every so many further on as there are
-// blocks. Tensors are [batch, tokens or sources, row], heads side by side in a row. A warp's rows are 16
-// tokens or 16 sources.
+// The block does head blockIdx.x of image blockIdx.y. Tensors are [batch, tokens or sources, row], heads side
+// by side in a row. A warp's rows are 16 tokens or 16 sources.
 #include "attention.cuh"
 
 constexpr int ROWS = 16 * WARPS;
 // Gradients of scores, [sources, tokens].
 constexpr int SCORE_PITCH = ALL_TOKENS + 8;
 
-template <int DIM, typename T> __device__ __forceinline__ T* head_rows(T* tensor, int rows, u32 row, u32 head) {
-    return tensor + (u64)(head / HEADS) * rows * row + head % HEADS * DIM;
+__device__ __forceinline__ u64 this_head() { return (u64)blockIdx.y * HEADS + blockIdx.x; }
+
+template <int DIM, typename T> __device__ __forceinline__ T* head_rows(T* tensor, int rows, u32 row) {
+    return tensor + (u64)blockIdx.y * rows * row + blockIdx.x * DIM;
 }
 
 // out = dropout(softmax(SCALE q k^T)) v; logsum is the base-2 logarithm of each row's sum of exponentials,
@@ -28,11 +28,11 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     bf16* all_k = all_q + PARTS * ROWS * WIDER_PITCH;
     bf16* all_v = all_k + PARTS * K_PLANE;
     int row = (int)threadIdx.x / 32 * 16;
-    u32 head = blockIdx.x;
-    load_rows<ROWS, KEY_DIM, KEYS>(all_q, head_rows<KEY_DIM>(q, TOKENS, q_row, head), q_row, 0, TOKENS);
-    load_rows<ALL_SOURCES, KEY_DIM, KEYS>(all_k, head_rows<KEY_DIM>(k, SOURCES, k_row, head), k_row, 0, SOURCES);
+    u64 head = this_head();
+    load_rows<ROWS, KEY_DIM, KEYS>(all_q, head_rows<KEY_DIM>(q, TOKENS, q_row), q_row, 0, TOKENS);
+    load_rows<ALL_SOURCES, KEY_DIM, KEYS>(all_k, head_rows<KEY_DIM>(k, SOURCES, k_row), k_row, 0, SOURCES);
     loads_begun();
-    load_rows<ALL_SOURCES, VALUE_DIM, VALUES>(all_v, head_rows<VALUE_DIM>(v, SOURCES, v_row, head), v_row, 0, SOURCES);
+    load_rows<ALL_SOURCES, VALUE_DIM, VALUES>(all_v, head_rows<VALUE_DIM>(v, SOURCES, v_row), v_row, 0, SOURCES);
     loads_begun();
 #if DROPOUT
     Mask mask = DROPOUT_MASK;
@@ -58,124 +58,104 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
         add_values(rows, c[0], c[1], all_v + source * VALUE_PITCH, V_PLANE, mask, keep_scale, kept, head, row, source);
     }
     float factors[2];
-    rows.finish(factors, logsum + (u64)head * TOKENS, row);
+    rows.finish(factors, logsum + head * TOKENS, row);
     // Rows of q are as wide as the others at most; all warps have theirs in registers or are done.
     __syncthreads();
-    store_rows<VALUE_DIM, VALUES>(all_q + row * WIDER_PITCH, rows.sums, factors, head_rows<VALUE_DIM>(out, TOKENS, out_row, head),
+    store_rows<VALUE_DIM, VALUES>(all_q + row * WIDER_PITCH, rows.sums, factors, head_rows<VALUE_DIM>(out, TOKENS, out_row),
                                   out_row, row, TOKENS);
 }
 
 // dq, dk and dv. A warp's rows are sources, and tokens pass by; the gradients of all scores are kept, so that in the end
 // its rows can be tokens, for dq.
 KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
-    backward(u32 heads, const ACT* __restrict__ q, u32 q_row, const ACT* __restrict__ k, u32 k_row,
-             const ACT* __restrict__ v, u32 v_row, const u16* __restrict__ kept, float keep_scale,
-             const ACT* __restrict__ out, const ACT* __restrict__ dout, u32 out_row, const float* __restrict__ logsum,
-             ACT* __restrict__ dq, u32 dq_row, ACT* __restrict__ dk, u32 dk_row, ACT* __restrict__ dv, u32 dv_row) {
+    backward(const ACT* __restrict__ q, u32 q_row, const ACT* __restrict__ k, u32 k_row, const ACT* __restrict__ v,
+             u32 v_row, const u16* __restrict__ kept, float keep_scale, const ACT* __restrict__ out,
+             const ACT* __restrict__ dout, u32 out_row, const float* __restrict__ logsum, ACT* __restrict__ dq, u32 dq_row,
+             ACT* __restrict__ dk, u32 dk_row, ACT* __restrict__ dv, u32 dv_row) {
     DYNAMIC_SHARED(memory);
     constexpr int KEY_PLANE = ROWS * KEY_PITCH, VALUE_PLANE = ROWS * VALUE_PITCH, SCORE_PLANE = ROWS * SCORE_PITCH;
-    // Of a stage: keys, queries, gradients of outputs, and values, which are in registers before the first gradient of
-    // a score takes their place.
-    constexpr int Q = PARTS * KEY_PLANE, DOUT = Q + PARTS * KEY_PLANE, V = DOUT + PARTS * VALUE_PLANE;
-    constexpr int STAGE = V + PARTS * (SCORE_PLANE > VALUE_PLANE ? SCORE_PLANE : VALUE_PLANE);
     bf16* all_k = reinterpret_cast<bf16*>(memory);
-    float* all_logsum = reinterpret_cast<float*>(all_k + STAGES * STAGE);
+    bf16* all_q = all_k + PARTS * KEY_PLANE;
+    bf16* all_dout = all_q + PARTS * KEY_PLANE;
+    // Values are in registers before the first gradient of a score is written.
+    bf16* all_v = all_dout + PARTS * VALUE_PLANE;
+    bf16* scores = all_v;
+    constexpr int LAST = SCORE_PLANE > VALUE_PLANE ? SCORE_PLANE : VALUE_PLANE;
+    float* all_logsum = reinterpret_cast<float*>(all_v + PARTS * LAST);
     float* delta = all_logsum + ALL_TOKENS;
     int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4, row = (int)threadIdx.x / 32 * 16;
-    auto load_head = [&](bf16* to, u32 head) {
-        load_rows<ROWS, KEY_DIM, KEYS>(to, head_rows<KEY_DIM>(k, SOURCES, k_row, head), k_row, 0, SOURCES);
-        load_rows<ROWS, KEY_DIM, KEYS>(to + Q, head_rows<KEY_DIM>(q, TOKENS, q_row, head), q_row, 0, TOKENS);
-        load_rows<ROWS, VALUE_DIM, VALUES>(to + DOUT, head_rows<VALUE_DIM>(dout, TOKENS, out_row, head), out_row, 0, TOKENS);
-        load_rows<ROWS, VALUE_DIM, VALUES>(to + V, head_rows<VALUE_DIM>(v, SOURCES, v_row, head), v_row, 0, SOURCES);
-        loads_begun();
-    };
-    load_head(all_k, blockIdx.x);
-    int stage = 0;
-#pragma unroll 1
-    for (u32 head = blockIdx.x; head < heads; head += gridDim.x) {
-        all_k = reinterpret_cast<bf16*>(memory) + stage * STAGE;
-        bf16 *all_q = all_k + Q, *all_dout = all_k + DOUT, *all_v = all_k + V, *scores = all_v;
-        {
-            const ACT* head_out = head_rows<VALUE_DIM>(out, TOKENS, out_row, head);
-            const ACT* head_dout = head_rows<VALUE_DIM>(dout, TOKENS, out_row, head);
-            // Sums over each row of out dout, by two lanes.
-            for (int i = threadIdx.x; i < 2 * ALL_TOKENS; i += THREADS) {
-                int token = i / 2;
-                float sum = 0;
-                if (token < TOKENS) {
-                    for (int c = i % 2 * VECTOR; c < VALUE_DIM; c += 2 * VECTOR) {
-                        float a[VECTOR], b[VECTOR];
-                        load_vector<VECTOR>(head_out + (u64)token * out_row + c, a);
-                        load_vector<VECTOR>(head_dout + (u64)token * out_row + c, b);
+    u64 head = this_head();
+    out = head_rows<VALUE_DIM>(out, TOKENS, out_row);
+    dout = head_rows<VALUE_DIM>(dout, TOKENS, out_row);
+    load_rows<ROWS, KEY_DIM, KEYS>(all_k, head_rows<KEY_DIM>(k, SOURCES, k_row), k_row, 0, SOURCES);
+    load_rows<ROWS, VALUE_DIM, VALUES>(all_v, head_rows<VALUE_DIM>(v, SOURCES, v_row), v_row, 0, SOURCES);
+    load_rows<ROWS, KEY_DIM, KEYS>(all_q, head_rows<KEY_DIM>(q, TOKENS, q_row), q_row, 0, TOKENS);
+    load_rows<ROWS, VALUE_DIM, VALUES>(all_dout, dout, out_row, 0, TOKENS);
+    loads_begun();
+    // Sums over each row of out dout, by two lanes.
+    for (int i = threadIdx.x; i < 2 * ALL_TOKENS; i += THREADS) {
+        int token = i / 2;
+        float sum = 0;
+        if (token < TOKENS) {
+            for (int c = i % 2 * VECTOR; c < VALUE_DIM; c += 2 * VECTOR) {
+                float a[VECTOR], b[VECTOR];
+                load_vector<VECTOR>(out + (u64)token * out_row + c, a);
+                load_vector<VECTOR>(dout + (u64)token * out_row + c, b);
 #pragma unroll
-                        for (int j = 0; j < VECTOR; j++) sum += a[j] * b[j];
-                    }
-                }
-                // A warp's lanes are all here or all gone: there are 32 of them for each 16 tokens.
-                sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
-                if (i % 2 == 0) {
-                    delta[token] = sum;
-                    // Rows that are not there have no weights.
-                    all_logsum[token] = token < TOKENS ? logsum[(u64)head * TOKENS + token] : -NEGATIVE_INFINITY;
-                }
+                for (int j = 0; j < VECTOR; j++) sum += a[j] * b[j];
             }
         }
-        loads_done<0>();
-        __syncthreads();
-        u32 held[VALUES / 16][PARTS][4], none[KEYS / 16][PARTS][4];
-        hold<VALUES>(held, all_v + row * VALUE_PITCH, VALUE_PLANE);
-        __syncthreads();
-        if (STAGES == 2 && head + gridDim.x < heads) {
-            // All are done with the head that was there.
-            stage = 1 - stage;
-            load_head(reinterpret_cast<bf16*>(memory) + stage * STAGE, head + gridDim.x);
+        // A warp's lanes are all here or all gone: there are 32 of them for each 16 tokens.
+        sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
+        if (i % 2 == 0) {
+            delta[token] = sum;
+            // Rows that are not there have no weights.
+            all_logsum[token] = token < TOKENS ? logsum[head * TOKENS + token] : -NEGATIVE_INFINITY;
         }
-        float sums_k[KEYS / 8][4] = {}, sums_v[VALUES / 8][4] = {};
-        if (row < ALL_SOURCES) {
-            const u16* words = kept + kept_words(head, row);
+    }
+    loads_done<0>();
+    __syncthreads();
+    u32 held[VALUES / 16][PARTS][4], none[KEYS / 16][PARTS][4];
+    hold<VALUES>(held, all_v + row * VALUE_PITCH, VALUE_PLANE);
+    __syncthreads();
+    float sums_k[KEYS / 8][4] = {}, sums_v[VALUES / 8][4] = {};
+    if (row < ALL_SOURCES) {
+        const u16* words = kept + kept_words(head, row);
 #pragma unroll 1
-            for (int s = 0; s < ALL_TOKENS; s += 16) {
-                float c[2][4] = {}, d[2][4] = {};
-                times_transposed<KEYS, 1, false>(c, none, all_k + row * KEY_PITCH, KEY_PLANE, all_q + s * KEY_PITCH, KEY_PLANE);
-                times_transposed<VALUES, 1, true>(d, held, nullptr, 0, all_dout + s * VALUE_PITCH, VALUE_PLANE);
-                differentiate(c, d, all_logsum + s, delta + s, words + s, keep_scale, row);
-                times<VALUES>(sums_v, d[0], d[1], all_dout + s * VALUE_PITCH, VALUE_PLANE);
-                u32 a[PARTS][4];
-                operand(a, c[0], c[1]);
-                times_rows<KEYS>(sums_k, a, all_q + s * KEY_PITCH, KEY_PLANE);
+        for (int s = 0; s < ALL_TOKENS; s += 16) {
+            float c[2][4] = {}, d[2][4] = {};
+            times_transposed<KEYS, 1, false>(c, none, all_k + row * KEY_PITCH, KEY_PLANE, all_q + s * KEY_PITCH, KEY_PLANE);
+            times_transposed<VALUES, 1, true>(d, held, nullptr, 0, all_dout + s * VALUE_PITCH, VALUE_PLANE);
+            differentiate(c, d, all_logsum + s, delta + s, words + s, keep_scale, row);
+            times<VALUES>(sums_v, d[0], d[1], all_dout + s * VALUE_PITCH, VALUE_PLANE);
+            u32 a[PARTS][4];
+            operand(a, c[0], c[1]);
+            times_rows<KEYS>(sums_k, a, all_q + s * KEY_PITCH, KEY_PLANE);
 #pragma unroll
-                for (int p = 0; p < PARTS; p++) {
-                    bf16* to = scores + p * SCORE_PLANE + (row + g) * SCORE_PITCH + s + 2 * t;
+            for (int p = 0; p < PARTS; p++) {
 #pragma unroll
-                    for (int i = 0; i < 4; i++) *reinterpret_cast<u32*>(to + i % 2 * 8 * SCORE_PITCH + i / 2 * 8) = a[p][i];
-                }
+                for (int i = 0; i < 4; i++)
+                    *reinterpret_cast<u32*>(scores + p * SCORE_PLANE + (row + g + i % 2 * 8) * SCORE_PITCH + s + i / 2 * 8 + 2 * t) = a[p][i];
             }
         }
-        __syncthreads();
-        float scales[2] = {SCALE, SCALE}, ones[2] = {1, 1};
-        bf16* part = all_q + row * (KEY_PITCH + VALUE_PITCH);
-        if (row < ALL_SOURCES) {
-            store_rows<KEY_DIM, KEYS>(part, sums_k, scales, head_rows<KEY_DIM>(dk, SOURCES, dk_row, head), dk_row, row, SOURCES);
-            store_rows<VALUE_DIM, VALUES>(part, sums_v, ones, head_rows<VALUE_DIM>(dv, SOURCES, dv_row, head), dv_row, row,
-                                          SOURCES);
-        }
-        if (row < ALL_TOKENS) {
-            float sums[KEYS / 8][4] = {};
+    }
+    __syncthreads();
+    float scales[2] = {SCALE, SCALE}, ones[2] = {1, 1};
+    bf16* part = all_q + row * (KEY_PITCH + VALUE_PITCH);
+    if (row < ALL_SOURCES) {
+        store_rows<KEY_DIM, KEYS>(part, sums_k, scales, head_rows<KEY_DIM>(dk, SOURCES, dk_row), dk_row, row, SOURCES);
+        store_rows<VALUE_DIM, VALUES>(part, sums_v, ones, head_rows<VALUE_DIM>(dv, SOURCES, dv_row), dv_row, row, SOURCES);
+    }
+    if (row < ALL_TOKENS) {
+        float sums[KEYS / 8][4] = {};
 #pragma unroll 1
-            for (int source = 0; source < ALL_SOURCES; source += 16) {
-                u32 a[PARTS][4];
+        for (int source = 0; source < ALL_SOURCES; source += 16) {
+            u32 a[PARTS][4];
 #pragma unroll
-                for (int p = 0; p < PARTS; p++) {
-                    const bf16* from = scores + p * SCORE_PLANE + (source + lane % 8 + lane / 16 * 8) * SCORE_PITCH;
-                    load_matrices_transposed(a[p], from + row + lane / 8 % 2 * 8);
-                }
-                times_rows<KEYS>(sums, a, all_k + source * KEY_PITCH, KEY_PLANE);
-            }
-            store_rows<KEY_DIM, KEYS>(part, sums, scales, head_rows<KEY_DIM>(dq, TOKENS, dq_row, head), dq_row, row, TOKENS);
+            for (int p = 0; p < PARTS; p++)
+                load_matrices_transposed(a[p], scores + p * SCORE_PLANE + (source + lane % 8 + lane / 16 * 8) * SCORE_PITCH + row + lane / 8 % 2 * 8);
+            times_rows<KEYS>(sums, a, all_k + source * KEY_PITCH, KEY_PLANE);
         }
-        if (STAGES == 1 && head + gridDim.x < heads) {
-            __syncthreads();
-            load_head(all_k, head + gridDim.x);
-        }
+        store_rows<KEY_DIM, KEYS>(part, sums, scales, head_rows<KEY_DIM>(dq, TOKENS, dq_row), dq_row, row, TOKENS);
     }
 }

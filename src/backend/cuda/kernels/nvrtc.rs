@@ -17,7 +17,7 @@ use crate::{
     backend::{
         AdamW,
         cuda::{
-            device::HOPPER,
+            device::BLOCK_MEMORY,
             launch::{Element, Launch, Precision},
         },
     },
@@ -45,7 +45,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         key_dim: dim,
         value_dim: dim,
         precision,
-        limits: HOPPER,
+        block_memory: BLOCK_MEMORY,
     };
     let columns = attention::Columns { at: (), row: heads * dim };
     let inputs = attention::Inputs { q: columns, k: columns, v: columns, dropout: dropout() };

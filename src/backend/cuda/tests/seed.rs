@@ -7,7 +7,7 @@ use crate::{
         AdamW,
         cuda::{
             compile::{Planner, compile},
-            device::HOPPER,
+            device::BLOCK_MEMORY,
             launch::Precision,
             layout::Layout,
             program::Program,
@@ -29,5 +29,5 @@ pub fn program(precision: Precision, planner: Planner) -> Program {
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
     let layout = Layout::new(&builder, &network);
-    compile(&graph, &layout, 256, precision, 1, HOPPER, planner).unwrap()
+    compile(&graph, &layout, 256, precision, 1, BLOCK_MEMORY, planner).unwrap()
 }

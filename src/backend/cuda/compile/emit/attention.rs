@@ -66,8 +66,8 @@ impl Emitter<'_> {
 
     fn of_shape(&self, shape: AttentionShape) -> Attention {
         let AttentionShape { batch, tokens, sources, heads, key_dim, value_dim } = shape;
-        let (precision, limits) = (self.precision, self.limits);
-        Attention { batch, tokens, sources, heads, key_dim, value_dim, precision, limits }
+        let (precision, block_memory) = (self.precision, self.block_memory);
+        Attention { batch, tokens, sources, heads, key_dim, value_dim, precision, block_memory }
     }
 
     fn attention_inputs(&self, ids: &[Id], shape: AttentionShape, dropout: ops::Dropout) -> Inputs<Symbol> {
