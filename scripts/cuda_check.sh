@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every check and measurement that needs a CUDA device, in about nine minutes, of which a peer that tunes itself
-# may take five: the tests on the device, the
-# sanitizer, the step against a peer, the roofline, and 100 epochs of the seed's recipe.
+# may take five: the tests on the device, the sanitizer, the step against a peer, the roofline, and 100 epochs of the
+# seed's recipe.
 #
 #   scripts/cuda_check.sh [--vitx FILE] [--tests FILE] [--data-dir DIR] [--peer COMMAND] [--output DIR]
 #
