@@ -295,8 +295,8 @@ impl Operations {
     }
 }
 
-/// Floats of `logsum` of an attention; the bits of dropout come after them.
-pub fn logsum_len(shape: &ops::AttentionShape) -> usize {
+/// Floats of an attention's statistics before the bits of dropout.
+pub fn kept_offset(shape: &ops::AttentionShape) -> usize {
     // The bits are read in words.
     (shape.batch * shape.heads * shape.tokens).next_multiple_of(4)
 }
@@ -305,7 +305,7 @@ pub fn logsum_len(shape: &ops::AttentionShape) -> usize {
 fn statistics_len(shape: &ops::AttentionShape, dropout: &ops::Dropout) -> usize {
     let &ops::AttentionShape { batch, heads, tokens, sources, .. } = shape;
     let bits = if dropout.rate > 0.0 { kept_bytes(batch, heads, tokens, sources) } else { 0 };
-    logsum_len(shape) + bits / size_of::<f32>()
+    kept_offset(shape) + bits / size_of::<f32>()
 }
 
 fn load(graph: &StepGraph, node: NodeIndex, activations: Element) -> Tensor {

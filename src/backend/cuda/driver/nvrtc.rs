@@ -46,12 +46,10 @@ pub fn version() -> Result<(i32, i32), BackendError> {
 /// NVRTC's log.
 pub fn compile(source: Source, options: &[String]) -> Result<Vec<u8>, BackendError> {
     let (name, code) = (text(source.name)?, text(source.text)?);
-    let headers = kernels::HEADERS.map(|(name, code)| (text(name), text(code)));
-    let (mut header_names, mut header_texts) = (Vec::new(), Vec::new());
-    for (name, code) in headers {
-        header_names.push(name?);
-        header_texts.push(code?);
-    }
+    let texts = |part: fn(&(&str, &str)) -> Result<CString, BackendError>| {
+        kernels::HEADERS.iter().map(part).collect::<Result<Vec<CString>, BackendError>>()
+    };
+    let (header_names, header_texts) = (texts(|(name, _)| text(name))?, texts(|(_, code)| text(code))?);
     let pointers = |strings: &[CString]| strings.iter().map(|string| string.as_ptr()).collect::<Vec<_>>();
     let (names, texts) = (pointers(&header_names), pointers(&header_texts));
     let mut program = std::ptr::null_mut();

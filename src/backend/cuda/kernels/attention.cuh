@@ -120,6 +120,21 @@ __device__ __forceinline__ void add_values(Rows& rows, float (&low)[4], float (&
     times<VALUES>(rows.sums, low, high, values, plane);
 }
 
+// The sum over a row of out dout, by two lanes that both receive it; 0 if the row is not there.
+__device__ __forceinline__ float row_product(const ACT* __restrict__ out, const ACT* __restrict__ dout, bool there) {
+    float sum = 0;
+    if (there) {
+        for (int c = (int)threadIdx.x % 2 * VECTOR; c < VALUE_DIM; c += 2 * VECTOR) {
+            float a[VECTOR], b[VECTOR];
+            load_vector<VECTOR>(out + c, a);
+            load_vector<VECTOR>(dout + c, b);
+#pragma unroll
+            for (int i = 0; i < VECTOR; i++) sum += a[i] * b[i];
+        }
+    }
+    return sum + __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
+}
+
 // From a transposed tile, whose rows g and g + 8 are sources and whose columns are tokens: the scores c and the
 // gradients d of the weights become the gradients of the scores, and the weights after dropout.
 __device__ __forceinline__ void differentiate(float (&c)[2][4], float (&d)[2][4], const float* logsum, const float* delta,

@@ -137,7 +137,7 @@ impl Attention {
             return Path::Plain { rows: (512 / self.widest()).clamp(1, 4) };
         }
         match pass {
-            // Operands of several parts leave room for one block: its loads would wait for nobody's products.
+            // Operands of several parts leave room for one block, so no other would compute while it loads.
             Pass::Forward if self.parts() > 1 => {}
             Pass::Forward | Pass::Backward => {
                 let rows = if pass == Pass::Forward { self.tokens } else { self.tokens.max(self.sources) };

@@ -99,18 +99,8 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
         hold<KEYS>(held_q, warp_q, OWN_KEYS);
         hold<VALUES>(held_dout, warp_dout, OWN_VALUES);
     }
-    // Two lanes for each row.
-    float product = 0;
-    if (row + lane / 2 < TOKENS) {
-        for (int c = lane % 2 * VECTOR; c < VALUE_DIM; c += 2 * VECTOR) {
-            float a[VECTOR], b[VECTOR];
-            load_vector<VECTOR>(out + (u64)(row + lane / 2) * out_row + c, a);
-            load_vector<VECTOR>(dout + (u64)(row + lane / 2) * out_row + c, b);
-#pragma unroll
-            for (int i = 0; i < VECTOR; i++) product += a[i] * b[i];
-        }
-    }
-    product += __shfl_xor_sync(0xFFFFFFFFu, product, 1);
+    u64 at = (u64)(row + lane / 2) * out_row;
+    float product = row_product(out + at, dout + at, row + lane / 2 < TOKENS);
     if (lane % 2 == 0 && row + lane / 2 < TOKENS) delta[head_row + row + lane / 2] = product;
     float row_delta[2], row_logsum[2];
 #pragma unroll
@@ -184,7 +174,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
         hold<KEYS>(held_k, warp_k, OWN_KEYS);
         hold<VALUES>(held_v, warp_v, OWN_VALUES);
     }
-    // A row that is not there has no bits of its own; those of the last are as good.
+    // A row that is not there has no bits of its own; those of the first are as good.
     const u16* words = kept + kept_words(head, row < ALL_SOURCES ? row : 0);
     float sums_k[KEYS / 8][4] = {}, sums_v[VALUES / 8][4] = {};
     for (int start = 0; start < TOKENS; start += TILE) {

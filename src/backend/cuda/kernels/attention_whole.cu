@@ -94,19 +94,10 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     loads_begun();
     // Sums over each row of out dout, by two lanes.
     for (int i = threadIdx.x; i < 2 * ALL_TOKENS; i += THREADS) {
-        int token = i / 2;
-        float sum = 0;
-        if (token < TOKENS) {
-            for (int c = i % 2 * VECTOR; c < VALUE_DIM; c += 2 * VECTOR) {
-                float a[VECTOR], b[VECTOR];
-                load_vector<VECTOR>(out + (u64)token * out_row + c, a);
-                load_vector<VECTOR>(dout + (u64)token * out_row + c, b);
-#pragma unroll
-                for (int j = 0; j < VECTOR; j++) sum += a[j] * b[j];
-            }
-        }
         // A warp's lanes are all here or all gone: there are 32 of them for each 16 tokens.
-        sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
+        int token = i / 2;
+        u64 at = (u64)token * out_row;
+        float sum = row_product(out + at, dout + at, token < TOKENS);
         if (i % 2 == 0) {
             delta[token] = sum;
             // Rows that are not there have no weights.

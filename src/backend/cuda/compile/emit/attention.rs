@@ -3,7 +3,7 @@
 use super::{Emitter, Id, Operation, Symbol};
 use crate::{
     backend::cuda::{
-        compile::operations::logsum_len,
+        compile::operations::kept_offset,
         kernels::attention::{Attention, Backward, Columns, Inputs, Statistics},
         launch::Launch,
         program::{Cost, Work},
@@ -53,7 +53,7 @@ impl Emitter<'_> {
 
     fn statistics(&self, id: Id, shape: AttentionShape) -> Statistics<Symbol> {
         let logsum = self.at(id);
-        Statistics { logsum, kept: logsum.plus(size_of::<f32>() * logsum_len(&shape)) }
+        Statistics { logsum, kept: logsum.plus(size_of::<f32>() * kept_offset(&shape)) }
     }
 
     /// A launch of so many products over the key's width, and over the value's.
