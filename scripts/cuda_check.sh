@@ -90,6 +90,9 @@ small=(run experiments/digits_vit.yaml --backend cuda --param depth=1 --set trai
     --set data.test_limit=8 --set train.batch_size=16)
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
 if [ -n "$sanitizer" ]; then
+    # Once without it, so that the algorithms of products are chosen: under it that takes minutes.
+    rm -rf "$output/plain"
+    check 'small training' 20 "$vitx" "${small[@]}" --output "$output/plain"
     for tool in memcheck racecheck; do
         rm -rf "$output/$tool"
         check "sanitizer $tool" 40 "$sanitizer" --tool "$tool" --error-exitcode 1 \
