@@ -3,6 +3,26 @@
 use super::{MR, Mat, NR, width};
 use crate::backend::cpu::kernels::transpose::transpose_2d;
 
+/// Rows that are cut into runs together: the source is read along its rows, while the places of their runs, which may
+/// share a set of the cache, are written for some lines each.
+const TOGETHER: usize = 8;
+
+/// Cuts rows of `n` elements, a multiple of `WIDTH`, that lie `stride` apart, into runs of `WIDTH`: `[n / WIDTH][k][WIDTH]`.
+/// Runs are arrays, or the compiler would call `memmove` for each.
+fn runs<const WIDTH: usize>(k: usize, n: usize, rows: &[f32], stride: usize, out: &mut [f32]) {
+    for p0 in (0..k).step_by(TOGETHER) {
+        let count = TOGETHER.min(k - p0);
+        for j in (0..n).step_by(WIDTH) {
+            let (runs, _) = out[j * k + p0 * WIDTH..][..count * WIDTH].as_chunks_mut::<WIDTH>();
+            for (p, to) in runs.iter_mut().enumerate() {
+                if let Some(from) = rows[(p0 + p) * stride + j..].first_chunk() {
+                    *to = *from;
+                }
+            }
+        }
+    }
+}
+
 /// The rows of `a`, `[m, k]`, which are contiguous, to rows `ld` apart.
 pub fn pad_a(m: usize, k: usize, a: Mat, out: &mut [f32], ld: usize) {
     for i in 0..m {
@@ -12,14 +32,12 @@ pub fn pad_a(m: usize, k: usize, a: Mat, out: &mut [f32], ld: usize) {
 
 /// `a`, `[m, k]`, into strips `[m / MR][k][MR]`. What pads the last strip is left as it was.
 pub fn pack_a(m: usize, k: usize, a: Mat, out: &mut [f32]) {
-    for i in (0..m).step_by(MR) {
+    let full = if a.row_stride == 1 { m / MR * MR } else { 0 };
+    runs::<MR>(k, full, a.data, a.col_stride, out);
+    for i in (full..m).step_by(MR) {
         let (rows, strip) = (MR.min(m - i), &mut out[i * k..(i + MR) * k]);
         if a.col_stride == 1 {
             transpose_2d(rows, k, &a.data[i * a.row_stride..], a.row_stride, strip, MR);
-        } else if a.row_stride == 1 && rows == MR {
-            for (p, to) in strip.chunks_exact_mut(MR).enumerate() {
-                to.copy_from_slice(&a.data[i + p * a.col_stride..][..MR]);
-            }
         } else {
             for (p, to) in strip.chunks_exact_mut(MR).enumerate() {
                 for (r, to) in to[..rows].iter_mut().enumerate() {
@@ -41,16 +59,7 @@ pub fn pack_b(k: usize, n: usize, b: Mat, out: &mut [f32]) {
 fn panels<const WIDTH: usize>(k: usize, n: usize, b: Mat, out: &mut [f32]) {
     let full = n / WIDTH * WIDTH;
     if b.col_stride == 1 {
-        // A few rows at a time over all panels: B is read along its rows, and the panels, whose
-        // starts may share a set of the cache, are written in runs.
-        for p0 in (0..k).step_by(8) {
-            for j in (0..full).step_by(WIDTH) {
-                for p in p0..k.min(p0 + 8) {
-                    let to = &mut out[j * k + p * WIDTH..][..WIDTH];
-                    to.copy_from_slice(&b.data[p * b.row_stride + j..][..WIDTH]);
-                }
-            }
-        }
+        runs::<WIDTH>(k, full, b.data, b.row_stride, out);
     } else if b.row_stride == 1 {
         for j in (0..full).step_by(WIDTH) {
             transpose_2d(WIDTH, k, &b.data[j * b.col_stride..], b.col_stride, &mut out[j * k..], WIDTH);
