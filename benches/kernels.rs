@@ -38,8 +38,18 @@ fn products(criterion: &mut Criterion) {
 fn attention(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("attention");
     let mask = Mask::new(Philox::new(1, Stream::Dropout), 0, 0, 0.1);
-    let attention =
-        Attention { tokens: 144, sources: 144, heads: 4, key_dim: 64, value_dim: 64, mask: Some(mask), image: 0 };
+    let attention = Attention {
+        tokens: 144,
+        sources: 144,
+        heads: 4,
+        key_dim: 64,
+        value_dim: 64,
+        scale: 0.125,
+        shared_keys: false,
+        summed: false,
+        mask: Some(mask),
+        image: 0,
+    };
     let [q, k, v, dout] = [0; 4].map(|_| noise(144 * 256));
     let mut out = vec![0.0; 144 * 256];
     let mut kept = vec![0.0; attention.kept_len(true)];

@@ -9,7 +9,7 @@ use vitx::{
     backend::reference,
     graph::{
         Builder, Initializer, Value,
-        ops::{Activation, RandomState},
+        ops::{Activation, Attention, Dropout, HeadProduct, RandomState},
     },
     passes::Autodiff,
 };
@@ -112,6 +112,39 @@ fn attention() {
         check("one head", &[&[1, 1, 3], &[1, 7, 3], &[1, 7, 1]], &|b, x| b.attention(&x[0], &x[1], &x[2], 1, rate));
         check("three heads", &[&[1, 5, 3], &[1, 2, 3], &[1, 2, 9]], &|b, x| b.attention(&x[0], &x[1], &x[2], 3, rate));
         check("itself", &[&[2, 3, 6]], &|b, x| b.attention(&x[0], &x[0], &x[0], 3, rate));
+    }
+}
+
+#[test]
+fn attention_with_shared_keys_and_summed_heads() {
+    for (shared_keys, summed) in [(true, false), (false, true), (true, true)] {
+        for (rate, scale) in [(0.0, None), (0.4, Some(0.7))] {
+            let keys = if shared_keys { 2 } else { 6 };
+            check("attention", &[&[2, 3, 6], &[2, 5, keys], &[2, 5, 12]], &|b, x| {
+                let dropout = Dropout::new(rate, 1);
+                let operator = Attention { heads: 3, dropout, scale, shared_keys, summed };
+                let random = b.input("random", &[RandomState::LEN]);
+                let inputs = [&x[0], &x[1], &x[2], &random];
+                b.apply(operator, &inputs[..if rate > 0.0 { 4 } else { 3 }]).swap_remove(0)
+            });
+        }
+    }
+}
+
+#[test]
+fn head_product() {
+    let axes = |text: &str| <[char; 3]>::try_from(text.chars().collect::<Vec<_>>()).unwrap();
+    for (a, b, c, shapes) in [
+        ("ihk", "jhk", "ihj", [[2, 3, 4], [5, 3, 4]]),
+        ("ihk", "hkj", "ihj", [[1, 2, 3], [2, 3, 4]]),
+        ("ihj", "ihk", "jhk", [[2, 1, 3], [2, 1, 1]]),
+        ("ihj", "ihk", "hkj", [[2, 3, 3], [2, 3, 2]]),
+        ("hik", "khj", "hij", [[2, 3, 1], [1, 2, 4]]),
+    ] {
+        let operator = HeadProduct { a: axes(a), b: axes(b), c: axes(c) };
+        check(&format!("{operator:?}"), &[&shapes[0], &shapes[1]], &|builder, x| {
+            builder.apply_one(operator, &[&x[0], &x[1]])
+        });
     }
 }
 

@@ -76,7 +76,11 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     };
     let architecture = args.model.architecture()?;
     let lowering: Box<Lowering> = Box::new(move |builder, batch| architecture.lower(builder, batch));
-    let graph = StepGraph::build(&lowering, args.batch as usize, purpose)
+    let build = match (args.stage, args.backend) {
+        (Stage::Program, Backend::Cpu) => StepGraph::reassociated,
+        _ => StepGraph::build,
+    };
+    let graph = build(&lowering, args.batch as usize, purpose)
         .map_err(|name| miette!("the loss does not depend on `{name}`"))?;
     if args.stage == Stage::Program {
         return program(args, &graph, &lowering);

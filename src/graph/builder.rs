@@ -146,7 +146,8 @@ impl Builder {
         let mut inputs = vec![query, key, value];
         let random = (dropout.rate > 0.0).then(|| self.random());
         inputs.extend(&random);
-        self.apply(Attention { heads, dropout }, &inputs).swap_remove(0)
+        let operator = Attention { heads, dropout, scale: None, shared_keys: false, summed: false };
+        self.apply(operator, &inputs).swap_remove(0)
     }
 
     /// An elementwise activation.

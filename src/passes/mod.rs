@@ -4,12 +4,14 @@ mod autodiff;
 mod decompose;
 mod listing;
 mod optimizer;
+mod reassociate;
 mod training;
 
 pub use autodiff::Autodiff;
 pub use decompose::Decompose;
 pub use listing::{Entry, Listing};
 pub use optimizer::{OptimizerState, Updates};
+pub use reassociate::Reassociate;
 pub use training::{Lowering, Purpose, StepGraph};
 
 use luminal::{
@@ -59,26 +61,38 @@ fn extents(tracker: &ShapeTracker) -> Vec<usize> {
 /// Nodes in a fixed topological order: by the number a node got when it was added, as far as the
 /// edges allow. Builders add nodes after their inputs, so this is the order of the program text.
 pub(crate) fn ordered(graph: &Graph) -> Vec<NodeIndex> {
+    ordered_by(graph, |_| 0)
+}
+
+/// As [`ordered`], with nodes of a lower rank first, as far as the edges allow.
+pub(crate) fn ordered_by(graph: &Graph, rank: impl Fn(NodeIndex) -> u8) -> Vec<NodeIndex> {
     let mut waiting: rustc_hash::FxHashMap<NodeIndex, usize> = graph
         .graph
         .node_indices()
         .map(|node| (node, graph.graph.edges_directed(node, Direction::Incoming).count()))
         .collect();
-    let mut ready: std::collections::BTreeSet<NodeIndex> =
-        waiting.iter().filter(|(_, count)| **count == 0).map(|(node, _)| *node).collect();
+    let mut ready: std::collections::BTreeSet<(u8, NodeIndex)> =
+        waiting.iter().filter(|(_, count)| **count == 0).map(|(node, _)| (rank(*node), *node)).collect();
     let mut order = Vec::with_capacity(waiting.len());
-    while let Some(node) = ready.pop_first() {
+    while let Some((_, node)) = ready.pop_first() {
         order.push(node);
         for edge in graph.graph.edges_directed(node, Direction::Outgoing) {
             if let Some(count) = waiting.get_mut(&edge.target()) {
                 *count -= 1;
                 if *count == 0 {
-                    ready.insert(edge.target());
+                    ready.insert((rank(edge.target()), edge.target()));
                 }
             }
         }
     }
     order
+}
+
+/// The operator that alone reads a node's outputs, and reads them once.
+pub(crate) fn only_user(graph: &Graph, node: NodeIndex) -> Option<NodeIndex> {
+    let mut users = graph.graph.edges_directed(node, Direction::Outgoing);
+    let user = users.next()?.target();
+    users.next().is_none().then_some(user)
 }
 
 /// Lends a graph to a builder for the time of `edit`.

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 
 use luminal::prelude::Compiler;
 
-use super::{Autodiff, OptimizerState, Updates};
+use super::{Autodiff, OptimizerState, Reassociate, Updates};
 use crate::graph::{Builder, Network, Value, ops::AdamWUpdate};
 
 /// Builds a network for a batch size on a graph.
@@ -38,8 +38,24 @@ impl StepGraph {
     /// # Errors
     /// The name of a parameter that the loss does not depend on.
     pub fn build(lowering: &Lowering, batch: usize, purpose: Purpose) -> Result<Self, String> {
+        Self::with(lowering, batch, purpose, false)
+    }
+
+    /// As [`StepGraph::build`], with [`Reassociate`] before the loss.
+    ///
+    /// # Errors
+    /// As [`StepGraph::build`].
+    pub fn reassociated(lowering: &Lowering, batch: usize, purpose: Purpose) -> Result<Self, String> {
+        Self::with(lowering, batch, purpose, true)
+    }
+
+    fn with(lowering: &Lowering, batch: usize, purpose: Purpose, reassociate: bool) -> Result<Self, String> {
         let mut builder = if matches!(purpose, Purpose::Train(_)) { Builder::for_training() } else { Builder::new() };
         let network = lowering(&mut builder, batch);
+        let without_effect = RefCell::default();
+        if reassociate {
+            Reassociate { without_effect: &without_effect }.compile(&mut builder.graph, ());
+        }
         let labels = builder.input("labels", &[batch]);
         let loss = builder.cross_entropy(&network.logits, &labels);
         let (mut gradients, mut states) = (Vec::new(), Vec::new());
@@ -48,8 +64,13 @@ impl StepGraph {
             let wanted: Vec<Value> = builder.parameters.iter().map(|parameter| parameter.value.clone()).collect();
             let found = RefCell::default();
             Autodiff { loss: &loss, seed: &seed, wanted: &wanted, gradients: &found }.compile(&mut builder.graph, ());
-            for (parameter, gradient) in builder.parameters.iter().zip(found.into_inner()) {
-                gradients.push(gradient.ok_or_else(|| parameter.name.clone())?);
+            for (value, gradient) in wanted.iter().zip(found.into_inner()) {
+                let without_effect = without_effect.borrow().contains(&value.node);
+                gradients.push(match gradient {
+                    Some(gradient) => gradient,
+                    None if without_effect => builder.scale(value, 0.0),
+                    None => return Err(name_of(&builder, value)),
+                });
             }
             if let Purpose::Train(rule) = purpose {
                 let rates = builder.input("rates", &[2]);
@@ -61,4 +82,9 @@ impl StepGraph {
         }
         Ok(Self { builder, network, labels, loss, gradients, states })
     }
+}
+
+fn name_of(builder: &Builder, value: &Value) -> String {
+    let parameter = builder.parameters.iter().find(|parameter| parameter.value.node == value.node);
+    parameter.map(|parameter| parameter.name.clone()).unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 mod again;
 mod cuts;
 mod draft;
+mod order;
 pub mod panels;
 mod place;
 mod updates;
@@ -10,13 +11,13 @@ mod updates;
 use std::cmp::Reverse;
 
 use luminal::prelude::{Graph, NodeIndex};
-use petgraph::{Direction, visit::EdgeRef};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::{
     again::Again,
     cuts::cuts,
     draft::{Call, Draft, Links, Tensor},
+    order::Order,
     panels::panels,
     place::place,
     updates::updates,
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     graph::{Load, Operation, Value, operation, ops},
-    passes::{StepGraph, inputs, ordered},
+    passes::{StepGraph, inputs, only_user},
 };
 
 type Key = (NodeIndex, u8);
@@ -69,9 +70,10 @@ impl Drafted {
 
         let mut loads: Vec<(String, usize)> = Vec::new();
         let mut again = Again::new(luminal);
+        let order = Order::new(graph);
         // Sums that the product before them has taken over.
         let mut added: FxHashSet<NodeIndex> = FxHashSet::default();
-        for node in ordered(luminal) {
+        for node in order.nodes() {
             let Some(operation) = operation(luminal, node) else {
                 let Some(load) = luminal.graph[node].as_any().downcast_ref::<Load>() else { continue };
                 let place = stored.get(&(node, 0)).copied();
@@ -98,11 +100,7 @@ impl Drafted {
                 continue;
             }
             let sources: Vec<Value> = inputs(luminal, node);
-            let named = |value: &Value| {
-                let mut parameters = graph.builder.parameters.iter();
-                Some(parameters.find(|parameter| parameter.value.node == value.node)?.name.clone())
-            };
-            let parameters = sources.iter().filter_map(named).collect();
+            let parameters = order.names(&sources);
             let panels_of = |value: &Value| {
                 let is_parameter = graph.builder.parameters.iter().any(|known| known.value.node == value.node);
                 is_parameter.then(|| panels(luminal, value)).flatten()
@@ -258,13 +256,6 @@ fn update_of(graph: &Graph, node: NodeIndex) -> Option<NodeIndex> {
     }
     let user = only_user(graph, node)?;
     operation(graph, user)?.as_any().is::<ops::AdamWUpdate>().then_some(user)
-}
-
-/// The operator that alone reads a node's outputs.
-fn only_user(graph: &Graph, node: NodeIndex) -> Option<NodeIndex> {
-    let mut users = graph.graph.edges_directed(node, Direction::Outgoing);
-    let user = users.next()?.target();
-    users.next().is_none().then_some(user)
 }
 
 /// The sum of two equal shapes that is all that a node's output goes into, and its other operand.

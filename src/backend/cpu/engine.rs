@@ -74,7 +74,7 @@ impl CpuEngine {
 
     fn prepare(&mut self, task: Task, batch: usize) -> Result<(), BackendError> {
         if !self.programs.contains_key(&(task, batch)) {
-            let graph = StepGraph::build(&self.lowering, batch, task.purpose(self.rule))
+            let graph = StepGraph::reassociated(&self.lowering, batch, task.purpose(self.rule))
                 .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
             let program = compile(&graph, batch)
                 .map_err(|name| BackendError::Other(format!("the cpu backend has no kernel for `{name}`")))?;

@@ -62,7 +62,11 @@ pub enum Work {
 
 impl From<Split> for Work {
     fn from(split: Split) -> Self {
-        if split == Split::Images { Self::Images } else { Self::Single }
+        match split {
+            Split::Images => Self::Images,
+            Split::Once => Self::Each,
+            _ => Self::Single,
+        }
     }
 }
 

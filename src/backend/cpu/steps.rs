@@ -10,8 +10,8 @@ use super::kernels::{
 use crate::graph::{
     Operation,
     ops::{
-        self, Activation, ActivationGradient, AdamWUpdate, Attention, AttentionGradient, AttentionShape, RandomState,
-        around, flat,
+        self, Activation, ActivationGradient, AdamWUpdate, Attention, AttentionGradient, AttentionShape, Axes,
+        HeadProduct, RandomState, Roles, around, flat, position,
     },
 };
 use gemm::{Epilogue, Mat, NR, panels::Panels};
@@ -244,8 +244,11 @@ pub fn kernel(operation: &dyn Operation, shapes: &[&[usize]], panels: Option<Pan
     if let Some(&operator) = any.downcast_ref::<Attention>() {
         return Some(attention_forward(operator, shapes));
     }
-    if let Some(AttentionGradient(operator)) = any.downcast_ref() {
-        return Some(attention_backward(*operator, &shapes[1..]));
+    if let Some(gradient) = any.downcast_ref::<AttentionGradient>() {
+        return Some(attention_backward(gradient, shapes));
+    }
+    if let Some(&operator) = any.downcast_ref::<HeadProduct>() {
+        return Some(head_product(operator, shapes));
     }
     elementwise_kernel(operation, shapes).or_else(|| layout_kernel(operation, shapes))
 }
@@ -355,9 +358,15 @@ fn rows_scratch(
     move |images| scratch(images * rows_per_image)
 }
 
-fn per_image_attention(shape: &AttentionShape, mask: Option<dropout::Mask>, image: usize) -> attention::Attention {
+fn per_image_attention(
+    operator: &Attention,
+    shape: &AttentionShape,
+    mask: Option<dropout::Mask>,
+    image: usize,
+) -> attention::Attention {
     let &AttentionShape { tokens, sources, heads, key_dim, value_dim, .. } = shape;
-    attention::Attention { tokens, sources, heads, key_dim, value_dim, mask, image }
+    let (scale, &Attention { shared_keys, summed, .. }) = (operator.scale(key_dim), operator);
+    attention::Attention { tokens, sources, heads, key_dim, value_dim, scale, shared_keys, summed, mask, image }
 }
 
 /// The part of a per-image tensor that belongs to one image of a call.
@@ -372,8 +381,8 @@ fn image_mut(tensor: &mut [f32], images: usize, index: usize) -> &mut [f32] {
 }
 
 fn attention_forward(operator: Attention, shapes: &[&[usize]]) -> Kernel {
-    let shape = AttentionShape::new(shapes[0], shapes[1], shapes[2], operator.heads);
-    let any_image = per_image_attention(&shape, None, 0);
+    let shape = AttentionShape::new(&operator, shapes[0], shapes[1], shapes[2]);
+    let any_image = per_image_attention(&operator, &shape, None, 0);
     let (scratch, kept) = (any_image.forward_scratch_len(), any_image.kept_len(shapes.len() > 3));
     Kernel::per_image(move |call| {
         let mask = call.inputs.get(3).map(|random| mask(&operator.dropout, random));
@@ -382,7 +391,8 @@ fn attention_forward(operator: Attention, shapes: &[&[usize]]) -> Kernel {
             let [out, kept, copy @ ..] = &mut call.outputs[..] else { return };
             let [out, kept] = [out, kept].map(|output| image_mut(output, call.images, index));
             let copy = copy.first_mut().map_or(&mut [][..], |copy| image_mut(copy, call.images, index));
-            per_image_attention(&shape, mask, call.first + index).forward(q, k, v, out, copy, kept, call.scratch);
+            let kernel = per_image_attention(&operator, &shape, mask, call.first + index);
+            kernel.forward(q, k, v, out, copy, kept, call.scratch);
         }
     })
     // The weights would be most of what a step keeps: tokens times tokens for each head.
@@ -391,21 +401,54 @@ fn attention_forward(operator: Attention, shapes: &[&[usize]]) -> Kernel {
     .streams(shape.value_dim.is_multiple_of(NR))
 }
 
-fn attention_backward(operator: Attention, shapes: &[&[usize]]) -> Kernel {
-    let shape = AttentionShape::new(shapes[0], shapes[1], shapes[2], operator.heads);
-    let scratch = per_image_attention(&shape, None, 0).backward_scratch_len();
+fn attention_backward(gradient: &AttentionGradient, shapes: &[&[usize]]) -> Kernel {
+    let (operator, weights) = (gradient.0, gradient.weights());
+    let shape = AttentionShape::new(&operator, shapes[1], shapes[2], shapes[3]);
+    let scratch = per_image_attention(&operator, &shape, None, 0).backward_scratch_len();
     Kernel::per_image(move |call| {
-        let mask = call.inputs.get(6).map(|random| mask(&operator.dropout, random));
+        let mask = call.inputs.get(weights + 1).map(|random| mask(&operator.dropout, random));
         for index in 0..call.images {
-            let [dy, q, k, v, y, kept] = [0, 1, 2, 3, 4, 5].map(|input| image(call.inputs[input], call.images, index));
+            let [dy, q, k, v, kept] = [0, 1, 2, 3, weights].map(|input| image(call.inputs[input], call.images, index));
+            let y = if operator.summed { &[] } else { image(call.inputs[4], call.images, index) };
             let [dq, dk, dv] = &mut call.outputs[..] else { return };
             let [dq, dk, dv] = [dq, dk, dv].map(|output| image_mut(output, call.images, index));
-            let kernel = per_image_attention(&shape, mask, call.first + index);
+            let kernel = per_image_attention(&operator, &shape, mask, call.first + index);
             kernel.backward(q, k, v, y, kept, dy, dq, dk, dv, call.scratch);
         }
     })
     .outputs(&[Kind::PerImage; 3])
     .scratch(move |_| scratch)
+}
+
+/// A product of parameters, or of their gradients, for each head.
+fn head_product(operator: HeadProduct, shapes: &[&[usize]]) -> Kernel {
+    let [heads, rows, inner, columns] = operator.lengths(shapes);
+    let Roles { head, row, column, inner: inner_axis } = operator.roles();
+    let output = &operator.output_shapes(shapes)[0][..];
+    let strides = |axes: Axes, shape: &[usize], names: [char; 3]| {
+        names.map(|name| position(axes, name).map_or(0, |axis| shape[axis + 1..].iter().product()))
+    };
+    let a = strides(operator.a, shapes[0], [head, row, inner_axis]);
+    let b = strides(operator.b, shapes[1], [head, inner_axis, column]);
+    let c = strides(operator.c, output, [head, row, column]);
+    fn matrix(data: &[f32], [head, row_stride, col_stride]: [usize; 3], index: usize) -> Mat<'_> {
+        Mat { data: &data[index * head..], row_stride, col_stride }
+    }
+    let transposed = |[head, row, column]: [usize; 3]| [head, column, row];
+    // A product writes whole rows: if the result's rows are its columns, it is the transposed one.
+    let ((m, n), (a, b), order) = match c {
+        [_, _, 1] => ((rows, columns), (a, b), [0, 1]),
+        _ => ((columns, rows), (transposed(b), transposed(a)), [1, 0]),
+    };
+    let [next, ld] = [c[0], c[1].max(c[2])];
+    Kernel::per_image(move |call| {
+        let [left, right] = order.map(|input| call.inputs[input]);
+        for head in 0..heads {
+            let c = &mut call.outputs[0][head * next..];
+            gemm::gemm(m, n, inner, matrix(left, a, head), matrix(right, b, head), c, ld, false, call.scratch);
+        }
+    })
+    .scratch(move |_| gemm::scratch_len(m, n, inner))
 }
 
 fn elementwise_kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> {

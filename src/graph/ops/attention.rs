@@ -4,7 +4,7 @@ use super::{Dropout, softmax::prim_softmax, viewed};
 use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 
 /// Scaled dot-product attention per head (Vaswani et al. 2017; the core of Keras'
-/// `MultiHeadAttention`): `softmax(Q K^T / sqrt(key_dim))`, dropout on these weights, times V.
+/// `MultiHeadAttention`): `softmax(scale Q K^T)`, dropout on these weights, times V.
 ///
 /// Inputs query `[batch, tokens, heads * key_dim]`, key `[batch, sources, heads * key_dim]`, value
 /// `[batch, sources, heads * value_dim]`, and the random state when the rate is not zero. Outputs
@@ -14,6 +14,12 @@ use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 pub struct Attention {
     pub heads: usize,
     pub dropout: Dropout,
+    /// What scores are multiplied by; `1 / sqrt(key_dim)` if not given.
+    pub scale: Option<f32>,
+    /// All heads have the same keys: key is `[batch, sources, key_dim]`.
+    pub shared_keys: bool,
+    /// The output is the sum over heads: `[batch, tokens, value_dim]`.
+    pub summed: bool,
 }
 
 /// Sizes of one attention.
@@ -28,18 +34,16 @@ pub(crate) struct AttentionShape {
 }
 
 impl AttentionShape {
-    pub fn new(query: &[usize], key: &[usize], value: &[usize], heads: usize) -> Self {
+    pub fn new(operator: &Attention, query: &[usize], key: &[usize], value: &[usize]) -> Self {
+        let heads = operator.heads;
         let (&[batch, tokens, width], &[_, sources, key_width], &[_, value_sources, value_width]) = (query, key, value)
         else {
             panic!("attention: {query:?}, {key:?}, {value:?}")
         };
-        assert!(width == key_width && sources == value_sources, "attention: {query:?}, {key:?}, {value:?}");
+        let keys = if operator.shared_keys { heads * key_width } else { key_width };
+        assert!(width == keys && sources == value_sources, "attention: {query:?}, {key:?}, {value:?}");
         assert!(width % heads == 0 && value_width % heads == 0, "attention: {heads} heads of {query:?}, {value:?}");
         Self { batch, tokens, sources, heads, key_dim: width / heads, value_dim: value_width / heads }
-    }
-
-    pub fn scale(&self) -> f32 {
-        1.0 / (self.key_dim as f32).sqrt()
     }
 
     fn weights(&self) -> [usize; 4] {
@@ -73,7 +77,30 @@ fn merge_heads(builder: &mut Builder, x: &Value, heads: usize) -> Value {
     viewed(&merged, &[groups / heads, tokens, heads * dim])
 }
 
+/// `[batch, rows, dim]` to `[batch * heads, rows, dim]`: the same for every head.
+fn for_all_heads(builder: &mut Builder, x: &Value, heads: usize) -> Value {
+    let &[batch, rows, dim] = x.shape.as_slice() else { panic!("for_all_heads: {:?}", x.shape) };
+    let repeated = builder.prim_contiguous(View::from(x).expand(1, heads));
+    viewed(&repeated, &[batch * heads, rows, dim])
+}
+
+/// The gradient of [`for_all_heads`], and the sum over heads.
+fn over_heads(builder: &mut Builder, x: &Value, heads: usize) -> Value {
+    let &[groups, rows, dim] = x.shape.as_slice() else { panic!("over_heads: {:?}", x.shape) };
+    builder.prim_sum(&viewed(x, &[groups / heads, heads, rows, dim]), 1)
+}
+
 impl Attention {
+    /// What scores are multiplied by, for heads of `key_dim`.
+    pub fn scale(&self, key_dim: usize) -> f32 {
+        self.scale.unwrap_or_else(|| 1.0 / (key_dim as f32).sqrt())
+    }
+
+    /// Key, `[batch * heads, sources, key_dim]`.
+    fn keys(&self, builder: &mut Builder, key: &Value) -> Value {
+        if self.shared_keys { for_all_heads(builder, key, self.heads) } else { split_heads(builder, key, self.heads) }
+    }
+
     fn dropped(&self, builder: &mut Builder, weights: &Value, random: Option<&Value>) -> Value {
         match random {
             Some(random) => {
@@ -95,17 +122,22 @@ impl Operation for Attention {
         if self.dropout.rate > 0.0 {
             attributes.extend(self.dropout.attributes());
         }
+        attributes.extend(self.scale.map(|scale| ("scale", scale.to_string())));
+        attributes.extend(self.shared_keys.then(|| ("keys", "shared".to_owned())));
+        attributes.extend(self.summed.then(|| ("output", "summed".to_owned())));
         attributes
     }
 
     fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
-        let shape = AttentionShape::new(inputs[0], inputs[1], inputs[2], self.heads);
-        vec![vec![shape.batch, shape.tokens, inputs[2][2]], shape.weights().to_vec()]
+        let shape = AttentionShape::new(self, inputs[0], inputs[1], inputs[2]);
+        let width = if self.summed { shape.value_dim } else { inputs[2][2] };
+        vec![vec![shape.batch, shape.tokens, width], shape.weights().to_vec()]
     }
 
     fn gradient(&self, builder: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
         let mut inputs = vec![&site.grads[0]];
-        inputs.extend(site.inputs[..3].iter().chain(site.outputs));
+        inputs.extend(&site.inputs[..3]);
+        inputs.extend(&site.outputs[usize::from(self.summed)..]);
         inputs.extend(site.inputs.get(3));
         let mut grads: Vec<_> = builder.apply(AttentionGradient(*self), &inputs).into_iter().map(Some).collect();
         grads.resize(site.inputs.len(), None);
@@ -113,21 +145,23 @@ impl Operation for Attention {
     }
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
-        let shape = AttentionShape::new(&inputs[0].shape, &inputs[1].shape, &inputs[2].shape, self.heads);
+        let shape = AttentionShape::new(self, &inputs[0].shape, &inputs[1].shape, &inputs[2].shape);
         let query = split_heads(builder, &inputs[0], self.heads);
-        let key = split_heads(builder, &inputs[1], self.heads);
+        let key = self.keys(builder, &inputs[1]);
         let value = split_heads(builder, &inputs[2], self.heads);
         let scores = builder.prim_batched_matmul((&query).into(), View::from(&key).permute(&[0, 2, 1]));
-        let scores = builder.prim_affine(&scores, shape.scale(), 0.0);
+        let scores = builder.prim_affine(&scores, self.scale(shape.key_dim), 0.0);
         let weights = prim_softmax(builder, &viewed(&scores, &[shape.groups() * shape.tokens, shape.sources]));
         let weights = viewed(&weights, &[shape.groups(), shape.tokens, shape.sources]);
         let dropped = self.dropped(builder, &weights, inputs.get(3));
         let out = builder.prim_batched_matmul((&dropped).into(), (&value).into());
-        vec![merge_heads(builder, &out, self.heads), viewed(&weights, &shape.weights())]
+        let out =
+            if self.summed { over_heads(builder, &out, self.heads) } else { merge_heads(builder, &out, self.heads) };
+        vec![out, viewed(&weights, &shape.weights())]
     }
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
-        let shape = AttentionShape::new(inputs[0], inputs[1], inputs[2], self.heads);
+        let shape = AttentionShape::new(self, inputs[0], inputs[1], inputs[2]);
         shape.product(shape.key_dim) + shape.product(shape.value_dim)
     }
 
@@ -137,12 +171,19 @@ impl Operation for Attention {
 }
 
 /// Gradients of [`Attention`]. Inputs dy `[batch, tokens, heads * value_dim]`, query, key, value,
-/// the output y and the weights P before dropout, and the random state when the rate is not zero;
-/// outputs dquery, dkey, dvalue. With D the dropout mask and `dP = (dy V^T) D`:
+/// the output y unless it is summed over heads, the weights P before dropout, and the random state when the rate
+/// is not zero; outputs dquery, dkey, dvalue. With D the dropout mask and `dP = (dy V^T) D`:
 /// `dS = P (dP - rowsum(dP P))`, `dQ = scale dS K`, `dK = scale dS^T Q`, `dV = (P D)^T dy`. The row
 /// sums are those of `dy y` within a head, too, which spares a backend a pass over P.
 #[derive(Debug)]
 pub struct AttentionGradient(pub Attention);
+
+impl AttentionGradient {
+    /// Index of the input that holds the weights.
+    pub fn weights(&self) -> usize {
+        if self.0.summed { 4 } else { 5 }
+    }
+}
 
 impl Operation for AttentionGradient {
     fn name(&self) -> &'static str {
@@ -162,28 +203,33 @@ impl Operation for AttentionGradient {
     }
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
-        let heads = self.0.heads;
-        let shape = AttentionShape::new(&inputs[1].shape, &inputs[2].shape, &inputs[3].shape, heads);
-        let [dy, query, key, value] = [0, 1, 2, 3].map(|i| split_heads(builder, &inputs[i], heads));
-        let weights = viewed(&inputs[5], &[shape.groups(), shape.tokens, shape.sources]);
+        let (Attention { heads, shared_keys, summed, .. }, weights) = (self.0, self.weights());
+        let shape = AttentionShape::new(&self.0, &inputs[1].shape, &inputs[2].shape, &inputs[3].shape);
+        let random = inputs.get(weights + 1);
+        let dy =
+            if summed { for_all_heads(builder, &inputs[0], heads) } else { split_heads(builder, &inputs[0], heads) };
+        let [query, value] = [1, 3].map(|i| split_heads(builder, &inputs[i], heads));
+        let key = self.0.keys(builder, &inputs[2]);
+        let weights = viewed(&inputs[weights], &[shape.groups(), shape.tokens, shape.sources]);
         let transposed = |value: &Value| View::from(value).permute(&[0, 2, 1]);
 
-        let dropped = self.0.dropped(builder, &weights, inputs.get(6));
+        let dropped = self.0.dropped(builder, &weights, random);
         let dvalue = builder.prim_batched_matmul(transposed(&dropped), (&dy).into());
         let dweights = builder.prim_batched_matmul((&dy).into(), transposed(&value));
-        let dweights = self.0.dropped(builder, &dweights, inputs.get(6));
+        let dweights = self.0.dropped(builder, &dweights, random);
         let product = builder.prim_mul(&dweights, &weights);
         let sums = builder.prim_sum(&product, 2);
         let centred = builder.prim_sub(&dweights, View::from(&sums).expand(2, shape.sources));
         let dscores = builder.prim_mul(&centred, &weights);
-        let dscores = builder.prim_affine(&dscores, shape.scale(), 0.0);
+        let dscores = builder.prim_affine(&dscores, self.0.scale(shape.key_dim), 0.0);
         let dquery = builder.prim_batched_matmul((&dscores).into(), (&key).into());
         let dkey = builder.prim_batched_matmul(transposed(&dscores), (&query).into());
-        [dquery, dkey, dvalue].iter().map(|grad| merge_heads(builder, grad, heads)).collect()
+        let dkey = if shared_keys { over_heads(builder, &dkey, heads) } else { merge_heads(builder, &dkey, heads) };
+        vec![merge_heads(builder, &dquery, heads), dkey, merge_heads(builder, &dvalue, heads)]
     }
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
-        let shape = AttentionShape::new(inputs[1], inputs[2], inputs[3], self.0.heads);
+        let shape = AttentionShape::new(&self.0, inputs[1], inputs[2], inputs[3]);
         2 * (shape.product(shape.key_dim) + shape.product(shape.value_dim))
     }
 

@@ -61,12 +61,14 @@ impl Draft {
     /// The region that a step of this kind on these tensors joins or opens; before a `cut` it opens one.
     pub fn open(&mut self, split: Split, sources: &[usize], cut: bool) -> usize {
         let work = Work::from(split);
-        let reads_open_sum = self.links.last().is_some_and(|open| {
-            let mut outputs = open.iter().flat_map(|links| &links.outputs);
-            outputs.any(|id| self.tensors[*id].summed && sources.contains(id))
-        });
-        let images = self.regions.last().is_some_and(|(open, _)| *open == Work::Images);
-        if work != Work::Images || !images || reads_open_sum || cut {
+        let mut made = self.links.last().into_iter().flatten().flat_map(|links| &links.outputs);
+        let joins = match work {
+            // A sum is not there before all images have gone through the region.
+            Work::Images => !cut && !made.any(|id| self.tensors[*id].summed && sources.contains(id)),
+            Work::Each => !made.any(|id| sources.contains(id)),
+            Work::Single => false,
+        };
+        if !joins || self.regions.last().is_none_or(|(open, _)| *open != work) {
             self.regions.push((work, Vec::new()));
             self.links.push(Vec::new());
         }
@@ -94,20 +96,32 @@ impl Draft {
         id
     }
 
+    /// Opens a region, as the `index`-th, that packs operands.
+    fn pack(&mut self, index: usize, packs: Vec<(Packing, usize, usize)>) {
+        if packs.is_empty() {
+            return;
+        }
+        let (mut steps, mut links) = (Vec::new(), Vec::new());
+        for (packing, source, id) in packs {
+            let call = Call { name: "pack", parameters: Vec::new(), kernel: packing.kernel(), flops: 0 };
+            steps.push(step(call, self.count));
+            links.push(Links { node: NodeIndex::end(), sources: vec![source], outputs: vec![id] });
+            self.count += 1;
+        }
+        self.regions.insert(index, (Work::Each, steps));
+        self.links.insert(index, links);
+    }
+
     /// Puts the packing first, finds out from where to where each tensor lives, and gives those that are kept a
     /// second place, for their own region.
     pub fn finish(&mut self, batch: usize) {
-        if !self.packs.is_empty() {
-            let (mut steps, mut links) = (Vec::new(), Vec::new());
-            for (packing, source, id) in self.packs.drain(..) {
-                let call = Call { name: "pack", parameters: Vec::new(), kernel: packing.kernel(), flops: 0 };
-                steps.push(step(call, self.count));
-                links.push(Links { node: NodeIndex::end(), sources: vec![source], outputs: vec![id] });
-                self.count += 1;
-            }
-            self.regions.insert(0, (Work::Each, steps));
-            self.links.insert(0, links);
-        }
+        // What is made of parameters alone comes first, and then waits to be packed.
+        let early = self.regions.iter().take_while(|(work, _)| *work == Work::Each).count();
+        let (stored, made) = std::mem::take(&mut self.packs)
+            .into_iter()
+            .partition(|&(_, source, _)| self.tensors[source].stored.is_some());
+        self.pack(early, made);
+        self.pack(0, stored);
         for (region, links) in self.links.iter().enumerate() {
             for (step, links) in links.iter().enumerate() {
                 for &id in &links.outputs {

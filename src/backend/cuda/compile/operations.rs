@@ -338,10 +338,14 @@ fn kind(operation: &dyn GraphOperation, shapes: &[&[usize]]) -> Option<Kind> {
         Kind::LayerNorm { rows, width, epsilon, residual: None }
     } else if any.is::<ops::LayerNormGradient>() {
         Kind::LayerNormGradient { rows, width, added: false }
-    } else if let Some(&ops::Attention { heads, dropout }) = any.downcast_ref() {
-        Kind::Attention { shape: ops::AttentionShape::new(shapes[0], shapes[1], shapes[2], heads), dropout }
-    } else if let Some(&AttentionGradient(ops::Attention { heads, dropout })) = any.downcast_ref() {
-        Kind::AttentionGradient { shape: ops::AttentionShape::new(shapes[1], shapes[2], shapes[3], heads), dropout }
+    } else if let Some(operator) = any.downcast_ref::<ops::Attention>().filter(|operator| of_projections(operator)) {
+        let shape = ops::AttentionShape::new(operator, shapes[0], shapes[1], shapes[2]);
+        Kind::Attention { shape, dropout: operator.dropout }
+    } else if let Some(AttentionGradient(operator)) =
+        any.downcast_ref().filter(|AttentionGradient(operator)| of_projections(operator))
+    {
+        let shape = ops::AttentionShape::new(operator, shapes[1], shapes[2], shapes[3]);
+        Kind::AttentionGradient { shape, dropout: operator.dropout }
     } else if let Some(&activation) = any.downcast_ref::<Activation>() {
         Kind::Pointwise(Pointwise { activation: Some(activation), dropout: None })
     } else if let Some(&ActivationGradient(activation)) = any.downcast_ref() {
@@ -365,6 +369,11 @@ fn kind(operation: &dyn GraphOperation, shapes: &[&[usize]]) -> Option<Kind> {
     } else {
         return layout(operation, shapes);
     })
+}
+
+/// The form that models are written in: a key for each head, and heads side by side.
+fn of_projections(operator: &ops::Attention) -> bool {
+    operator.scale.is_none() && !operator.shared_keys && !operator.summed
 }
 
 /// Operations that only move elements, or average them along an axis.

@@ -344,7 +344,10 @@ mod tests {
         let Attention { batch, tokens, sources, heads, key_dim, value_dim, .. } = *attention;
         let mut all: [Vec<f32>; 4] = Default::default();
         for image in 0..batch {
-            let one = cpu::Attention { tokens, sources, heads, key_dim, value_dim, mask, image };
+            let scale = 1.0 / (key_dim as f32).sqrt();
+            let (shared_keys, summed) = (false, false);
+            let one =
+                cpu::Attention { tokens, sources, heads, key_dim, value_dim, scale, shared_keys, summed, mask, image };
             let part = |tensor: &'_ [f32]| tensor.len() / batch;
             let of = |tensor: &[f32]| tensor[image * part(tensor)..][..part(tensor)].to_vec();
             let (q, k, v, dout) = (of(q), of(k), of(v), of(dout));

@@ -1,0 +1,77 @@
+//! In which order the operators of a graph become steps.
+
+use luminal::prelude::NodeIndex;
+use rustc_hash::FxHashMap;
+
+use crate::{
+    graph::{Value, operation, ops},
+    passes::{StepGraph, inputs, ordered_by},
+};
+
+/// When an operator's turn comes, if its operands are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// Inputs, and what is made of parameters alone: it would cut a region where it is used.
+    Early,
+    /// In the order of the graph.
+    Normal,
+    /// Products of the gradients of what was made early, which would cut a region as well.
+    Late,
+    /// What is made of those.
+    Later,
+    Update,
+}
+
+/// The order of a graph's nodes.
+pub struct Order<'a> {
+    graph: &'a StepGraph,
+    turns: FxHashMap<NodeIndex, Turn>,
+}
+
+impl<'a> Order<'a> {
+    pub fn new(graph: &'a StepGraph) -> Self {
+        let luminal = &graph.builder.graph;
+        let mut turns: FxHashMap<NodeIndex, Turn> = FxHashMap::default();
+        let parameters = graph.builder.parameters.iter().map(|parameter| (parameter.value.node, Turn::Early));
+        turns.extend(parameters);
+        for node in ordered_by(luminal, |_| 0) {
+            let Some(operation) = operation(luminal, node) else { continue };
+            let of = inputs(luminal, node);
+            let any = operation.as_any();
+            let early = of.iter().all(|value| turns.get(&value.node) == Some(&Turn::Early));
+            let late = of.iter().any(|value| turns.get(&value.node) >= Some(&Turn::Late));
+            let turn = match () {
+                () if any.is::<ops::AdamWUpdate>() => Turn::Update,
+                // Repeating a parameter for each image is work for a tile.
+                () if early && !any.is::<ops::Expand>() => Turn::Early,
+                () if late => Turn::Later,
+                () if any.is::<ops::HeadProduct>() => Turn::Late,
+                () => Turn::Normal,
+            };
+            turns.insert(node, turn);
+        }
+        Self { graph, turns }
+    }
+
+    /// All nodes, each after those that it reads.
+    pub fn nodes(&self) -> Vec<NodeIndex> {
+        // Inputs have no turn.
+        ordered_by(&self.graph.builder.graph, |node| self.turns.get(&node).map_or(Turn::Early, |turn| *turn) as u8)
+    }
+
+    /// The names of the parameters that tensors are, or were early made of.
+    pub fn names(&self, values: &[Value]) -> Vec<String> {
+        let mut names = Vec::new();
+        for value in values {
+            let mut parameters = self.graph.builder.parameters.iter();
+            if let Some(parameter) = parameters.find(|parameter| parameter.value.node == value.node) {
+                names.push(parameter.name.clone());
+            } else if self.turns.get(&value.node) == Some(&Turn::Early) {
+                names.extend(self.names(&inputs(&self.graph.builder.graph, value.node)));
+            }
+        }
+        let mut known = rustc_hash::FxHashSet::default();
+        names.retain(|name| known.insert(name.clone()));
+        names
+    }
+}
