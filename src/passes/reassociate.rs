@@ -168,3 +168,82 @@ fn redirect(graph: &mut Graph, from: NodeIndex, to: NodeIndex) {
         graph.graph.add_edge(to, user, dependency);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        graph::{Initializer, Network},
+        passes::{Purpose, StepGraph},
+    };
+
+    /// What an attention between projections of `dim` became, and the counts of dense layers and of head products.
+    fn folded(batch: usize, [tokens, dim]: [usize; 2], heads: usize, key_dim: usize) -> (bool, bool, usize, usize) {
+        let lowering = move |b: &mut Builder, batch: usize| {
+            let images = b.input("images", &[batch, tokens, dim]);
+            let project = |b: &mut Builder, x: &Value, name: &str, width: usize| {
+                let kernel = b.parameter(name, &[x.last(), width], &[x.last(), width], Initializer::Zeros);
+                let bias = b.parameter(&format!("{name}/bias"), &[width], &[width], Initializer::Zeros);
+                b.dense(x, &kernel, Some(&bias))
+            };
+            let width = heads * key_dim;
+            let [q, k, v] = ["query", "key", "value"].map(|name| project(b, &images, name, width));
+            let y = b.attention(&q, &k, &v, heads, 0.1);
+            let y = project(b, &y, "output", dim);
+            let y = b.mean(&y, 1);
+            Network { logits: project(b, &y, "classify", 3), images }
+        };
+        let graph = StepGraph::reassociated(&lowering, batch, Purpose::Evaluate).unwrap();
+        let graph = &graph.builder.graph;
+        let nodes = ordered(graph);
+        let attention = nodes.iter().find_map(|&node| attention(graph, node)).unwrap();
+        let count = |is: &dyn Fn(&dyn std::any::Any) -> bool| {
+            nodes.iter().filter(|&&node| operation(graph, node).is_some_and(|operation| is(operation.as_any()))).count()
+        };
+        let (dense, products) = (count(&|any| any.is::<Dense>()), count(&|any| any.is::<HeadProduct>()));
+        (attention.shared_keys, attention.summed, dense, products)
+    }
+
+    #[test]
+    fn heads_as_wide_as_the_model_are_multiplied_first() {
+        // Two kernels and two biases.
+        assert_eq!(folded(64, [144, 64], 4, 64), (true, true, 3, 4));
+    }
+
+    #[test]
+    fn heads_that_share_the_models_width_stay() {
+        assert_eq!(folded(64, [144, 64], 4, 16), (false, false, 5, 0));
+    }
+
+    #[test]
+    fn a_batch_too_small_for_the_products_of_kernels_stays() {
+        // 192³ multiply-adds for each head are more than 8 rows save, and fewer than 800 do.
+        assert_eq!(folded(1, [8, 192], 3, 192), (false, false, 5, 0));
+        assert_eq!(folded(100, [8, 192], 3, 192), (true, true, 3, 4));
+    }
+
+    #[test]
+    fn the_bias_of_keys_has_no_gradient_and_is_no_error() {
+        let lowering = |b: &mut Builder, batch: usize| {
+            let images = b.input("images", &[batch, 6, 4]);
+            let [q, k, v] = ["query", "key", "value"].map(|name| {
+                let kernel = b.parameter(name, &[4, 8], &[4, 8], Initializer::Zeros);
+                let bias = b.parameter(&format!("{name}/bias"), &[8], &[8], Initializer::Zeros);
+                b.dense(&images, &kernel, Some(&bias))
+            });
+            let y = b.attention(&q, &k, &v, 2, 0.0);
+            Network { logits: b.mean(&y, 1), images }
+        };
+        let graph = StepGraph::reassociated(&lowering, 9, Purpose::Differentiate).unwrap();
+        let scaled: Vec<bool> = graph
+            .gradients
+            .iter()
+            .map(|gradient| {
+                let operation = operation(&graph.builder.graph, gradient.node).unwrap();
+                operation.as_any().downcast_ref::<crate::graph::ops::Scale>().is_some_and(|scale| scale.factor == 0.0)
+            })
+            .collect();
+        // In the order query, query/bias, key, key/bias, value, value/bias.
+        assert_eq!(scaled, [false, false, false, true, false, false]);
+    }
+}
