@@ -16,8 +16,8 @@ use super::gemm::{self, ALIGNMENT, Epilogue, MR, Mat, gemm, gemm_packed};
 use super::vector::{self, LANES, Vector, groups, pairs, vectorised};
 use super::{softmax, stream};
 
-/// Rows that go through a head together.
-const BLOCK: usize = 2 * MR;
+/// Scores of the rows that go through a head together: as many as a first-level cache of 32 KiB holds.
+const BLOCK_SCORES: usize = 8192;
 
 /// Shapes of one image's attention. `q` is `[tokens, heads · key_dim]`, `k` `[sources, heads ·
 /// key_dim]`, or `[sources, key_dim]` if shared, `v` `[sources, heads · value_dim]`, the output `[tokens, heads ·
@@ -47,7 +47,7 @@ impl Attention {
     pub fn forward_scratch_len(&self) -> usize {
         let Self { sources, key_dim, value_dim, .. } = *self;
         let packed = gemm::packed_len(key_dim, sources) + gemm::packed_len(sources, value_dim);
-        BLOCK * (sources + value_dim) + packed + ALIGNMENT
+        self.block() * (sources + value_dim) + packed + ALIGNMENT
     }
 
     /// Length of [`Attention::backward`]'s scratch.
@@ -64,12 +64,18 @@ impl Attention {
     /// Length of what [`Attention::forward`] keeps for [`Attention::backward`].
     #[must_use]
     pub fn kept_len(&self, dropout: bool) -> usize {
-        self.heads * self.tokens.div_ceil(BLOCK) * self.kept_block_len(dropout)
+        self.heads * self.tokens.div_ceil(self.block()) * self.kept_block_len(dropout)
     }
 
     fn kept_block_len(&self, dropout: bool) -> usize {
-        let bits = if dropout { dropout::keep_bits_len(BLOCK * self.sources).div_ceil(size_of::<f32>()) } else { 0 };
-        2 * BLOCK + bits
+        let scores = self.block() * self.sources;
+        let bits = if dropout { dropout::keep_bits_len(scores).div_ceil(size_of::<f32>()) } else { 0 };
+        2 * self.block() + bits
+    }
+
+    /// Rows that go through a head together: those of some tiles of a product.
+    fn block(&self) -> usize {
+        MR * (BLOCK_SCORES / (self.sources * MR)).clamp(1, 4)
     }
 
     /// Index of the first weight of a head's row, in the tensor of the whole batch.
@@ -121,11 +127,11 @@ impl Attention {
         self.check(q, k, v, out, kept);
         assert!(copy.is_empty() || copy.len() == out.len(), "copy");
         let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
-        let (queries, values) = (heads * key_dim, heads * value_dim);
+        let (block, queries, values) = (self.block(), heads * key_dim, heads * value_dim);
         let ([keys, next_key], [outputs, next_output]) = (self.key_strides(), self.output_strides());
         let (packed_k, scratch) = gemm::cache_aligned(scratch).split_at_mut(gemm::packed_len(key_dim, sources));
         let (packed_v, scratch) = scratch.split_at_mut(gemm::packed_len(sources, value_dim));
-        let (product, scratch) = scratch.split_at_mut(BLOCK * value_dim);
+        let (product, scratch) = scratch.split_at_mut(block * value_dim);
         let mut kept = kept.chunks_exact_mut(self.kept_block_len(self.mask.is_some()));
         for head in 0..heads {
             if head == 0 || !self.shared_keys {
@@ -133,8 +139,8 @@ impl Attention {
             }
             gemm::pack_b(sources, value_dim, Mat::rows(&v[head * value_dim..], values), packed_v);
             let adds = self.summed && head > 0;
-            for (first, kept) in (0..tokens).step_by(BLOCK).zip(&mut kept) {
-                let rows = BLOCK.min(tokens - first);
+            for (first, kept) in (0..tokens).step_by(block).zip(&mut kept) {
+                let rows = block.min(tokens - first);
                 let weights = &mut scratch[..rows * sources];
                 let q = Mat::rows(&q[first * queries + head * key_dim..], queries);
                 gemm_packed(rows, sources, key_dim, q, packed_k, weights, sources, &Epilogue::default());
@@ -142,7 +148,7 @@ impl Attention {
                 let product = &mut product[..rows * value_dim];
                 let weights = Mat::rows(weights, sources);
                 gemm_packed(rows, value_dim, sources, weights, packed_v, product, value_dim, &Epilogue::default());
-                let (_, factors, _) = kept_parts(kept);
+                let (_, factors, _) = kept_parts(kept, block);
                 let from = first * outputs + head * next_output;
                 let done = !self.summed || head + 1 == heads;
                 let copy = if copy.is_empty() || !done { &mut [] } else { &mut copy[from..] };
@@ -178,7 +184,7 @@ impl Attention {
         self.check(q, k, v, dout, kept);
         self.check(dq, dk, dv, if self.summed { dout } else { out }, kept);
         let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
-        let (queries, values) = (heads * key_dim, heads * value_dim);
+        let (block, queries, values) = (self.block(), heads * key_dim, heads * value_dim);
         let ([keys, next_key], [outputs, next_output]) = (self.key_strides(), self.output_strides());
         let (packed_v, scratch) = gemm::cache_aligned(scratch).split_at_mut(gemm::packed_len(value_dim, sources));
         let (packed_k, scratch) = scratch.split_at_mut(gemm::packed_len(sources, key_dim));
@@ -194,8 +200,8 @@ impl Attention {
                 gemm::pack_b(sources, key_dim, Mat::rows(k_head, keys), packed_k);
                 gemm::pack_b(key_dim, sources, Mat::transposed(k_head, keys), packed_kt);
             }
-            for (first, kept) in (0..tokens).step_by(BLOCK).zip(&mut kept) {
-                let rows = BLOCK.min(tokens - first);
+            for (first, kept) in (0..tokens).step_by(block).zip(&mut kept) {
+                let rows = block.min(tokens - first);
                 let part = first * sources..(first + rows) * sources;
                 let (grad, weights) = (&mut grad[part.clone()], &mut weights[part]);
                 let q = Mat::rows(&q[first * queries + head * key_dim..], queries);
@@ -222,19 +228,19 @@ impl Attention {
 
 /// The parts of what is kept of a block of rows: the largest score of each, what its powers are multiplied by, and
 /// the bits of the dropout.
-fn kept_parts(kept: &[f32]) -> (&[f32], &[f32], &[u8]) {
-    let (largest, rest) = kept.split_at(BLOCK);
-    let (factors, bits) = rest.split_at(BLOCK);
+fn kept_parts(kept: &[f32], block: usize) -> (&[f32], &[f32], &[u8]) {
+    let (largest, rest) = kept.split_at(block);
+    let (factors, bits) = rest.split_at(block);
     (largest, factors, bytemuck::cast_slice(bits))
 }
 
 #[inline(always)]
 unsafe fn weigh_generic<V: Vector>(attention: &Attention, first: u64, scores: &mut [f32], kept: &mut [f32]) {
-    let sources = attention.sources;
+    let (sources, block) = (attention.sources, attention.block());
     let rows = scores.len() / sources;
-    assert!(scores.len().is_multiple_of(sources) && rows <= BLOCK);
-    let (largest, rest) = kept.split_at_mut(BLOCK);
-    let (factors, bits) = rest.split_at_mut(BLOCK);
+    assert!(scores.len().is_multiple_of(sources) && rows <= block);
+    let (largest, rest) = kept.split_at_mut(block);
+    let (factors, bits) = rest.split_at_mut(block);
     let bits: &mut [u8] = bytemuck::cast_slice_mut(bits);
     let mask = attention.mask.as_ref();
     let skip = mask.map_or(0, |mask| dropout::keep_bits(mask, first, scores.len(), bits));
@@ -357,9 +363,9 @@ unsafe fn differentiate_generic<V: Vector>(
 ) {
     let Attention { sources, value_dim, summed, .. } = *attention;
     let (rows, [ld, _]) = (weights.len() / sources, attention.output_strides());
-    assert!(weights.len().is_multiple_of(sources) && rows <= BLOCK && grad.len() == weights.len());
+    assert!(weights.len().is_multiple_of(sources) && rows <= attention.block() && grad.len() == weights.len());
     assert!(whole.len() >= sources);
-    let (largest, factors, bits) = kept_parts(kept);
+    let (largest, factors, bits) = kept_parts(kept, attention.block());
     let mask = attention.mask.as_ref();
     let skip = dropout::first_bit(first);
     let dropout_scale = mask.map_or(1.0, |mask| mask.scale);
