@@ -66,7 +66,8 @@ struct Measured {
     /// memory. What the first step takes longer than the median counts, too.
     start_ms: f64,
     images_per_second: f64,
-    /// Matrix products only, a multiply-add counting two, a step as three forward passes.
+    /// Matrix products of the network as it is written, a multiply-add counting two, a step as three forward passes; a
+    /// backend may do with fewer.
     gflops: f64,
     matmul_peak_gflops: f64,
     peak_memory_bytes: Option<u64>,
@@ -203,7 +204,7 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
         measured.images_per_second
     ));
     console.line(&format!(
-        "{:.1} GFLOP/s, {:.0}% of the {:.1} that large matrix products reach here",
+        "{:.1} GFLOP/s of the network as written, {:.0}% of the {:.1} that large matrix products reach here",
         measured.gflops,
         100.0 * measured.gflops / measured.matmul_peak_gflops,
         measured.matmul_peak_gflops
