@@ -76,30 +76,31 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     };
     let architecture = args.model.architecture()?;
     let lowering: Box<Lowering> = Box::new(move |builder, batch| architecture.lower(builder, batch));
-    let build = match (args.stage, args.backend) {
-        (Stage::Program, Backend::Cpu) => StepGraph::reassociated,
-        _ => StepGraph::build,
-    };
-    let graph = build(&lowering, args.batch as usize, purpose)
-        .map_err(|name| miette!("the loss does not depend on `{name}`"))?;
     if args.stage == Stage::Program {
-        return program(args, &graph, &lowering);
+        return program(args, &lowering, purpose);
     }
-    let listing = graph.listing();
+    let listing = step_graph(args, &lowering, purpose)?.listing();
     show(args.format, &listing, &listing.diagram(), &listing.text())
 }
 
+/// The network with what the purpose adds to it.
+fn step_graph(args: &Args, lowering: &Lowering, purpose: Purpose) -> miette::Result<StepGraph> {
+    StepGraph::build(lowering, args.batch as usize, purpose)
+        .map_err(|name| miette!("the loss does not depend on `{name}`"))
+}
+
 /// Prints the program of a backend.
-fn program(args: &Args, graph: &StepGraph, lowering: &Lowering) -> miette::Result<ExitCode> {
+fn program(args: &Args, lowering: &Lowering, purpose: Purpose) -> miette::Result<ExitCode> {
     let batch = args.batch as usize;
-    let unknown = |name: String| miette!("the {} backend has no kernel for `{name}`", args.backend);
     match args.backend {
         Backend::Cpu => {
-            let listing = cpu::compile(graph, batch).map_err(unknown)?.listing();
+            let listing = cpu::compile(lowering, batch, purpose).into_diagnostic()?.listing();
             show(args.format, &listing, &listing.diagram(), &listing.text())
         }
         Backend::Cuda => {
-            let listing = cuda::listing(graph, lowering, batch, args.precision).map_err(unknown)?;
+            let graph = step_graph(args, lowering, purpose)?;
+            let listing = cuda::listing(&graph, lowering, batch, args.precision)
+                .map_err(|name| miette!("the cuda backend has no kernel for `{name}`"))?;
             show(args.format, &listing, &listing.diagram(), &listing.text())
         }
         other => Err(miette!(help = "use --backend cpu or cuda", "the {other} backend has no program to show")),

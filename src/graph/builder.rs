@@ -97,6 +97,11 @@ impl Builder {
         value
     }
 
+    /// The index of the parameter that a node is.
+    pub fn parameter_index(&self, node: NodeIndex) -> Option<usize> {
+        self.parameters.iter().position(|parameter| parameter.value.node == node)
+    }
+
     /// Adds a vitx operation.
     pub fn apply(&mut self, operation: impl Operation, inputs: &[&Value]) -> Vec<Value> {
         let shapes: Vec<&[usize]> = inputs.iter().map(|value| value.shape.as_slice()).collect();

@@ -64,12 +64,12 @@ impl StepGraph {
             let wanted: Vec<Value> = builder.parameters.iter().map(|parameter| parameter.value.clone()).collect();
             let found = RefCell::default();
             Autodiff { loss: &loss, seed: &seed, wanted: &wanted, gradients: &found }.compile(&mut builder.graph, ());
-            for (value, gradient) in wanted.iter().zip(found.into_inner()) {
+            for (index, (value, gradient)) in wanted.iter().zip(found.into_inner()).enumerate() {
                 let without_effect = without_effect.borrow().contains(&value.node);
                 gradients.push(match gradient {
                     Some(gradient) => gradient,
                     None if without_effect => builder.scale(value, 0.0),
-                    None => return Err(name_of(&builder, value)),
+                    None => return Err(builder.parameters[index].name.clone()),
                 });
             }
             if let Purpose::Train(rule) = purpose {
@@ -82,9 +82,4 @@ impl StepGraph {
         }
         Ok(Self { builder, network, labels, loss, gradients, states })
     }
-}
-
-fn name_of(builder: &Builder, value: &Value) -> String {
-    let parameter = builder.parameters.iter().find(|parameter| parameter.value.node == value.node);
-    parameter.map(|parameter| parameter.name.clone()).unwrap_or_default()
 }

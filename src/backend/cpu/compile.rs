@@ -27,18 +27,25 @@ use super::{
     steps::{self, Kind, Split},
 };
 use crate::{
+    backend::BackendError,
     graph::{Load, Operation, Value, operation, ops},
-    passes::{StepGraph, inputs, only_user},
+    passes::{Lowering, Purpose, StepGraph, inputs, only_user},
 };
 
 type Key = (NodeIndex, u8);
 
-/// Compiles a graph. The store holds parameters, then first moments, then second moments, each in
+/// Compiles a network for a batch size. The store holds parameters, then first moments, then second moments, each in
 /// the order of the builder's parameters.
 ///
 /// # Errors
-/// The name of an operator that has no kernel.
-pub fn compile(graph: &StepGraph, batch: usize) -> Result<Program, String> {
+/// When the loss does not depend on a parameter, or an operator has no kernel.
+pub fn compile(lowering: &Lowering, batch: usize, purpose: Purpose) -> Result<Program, BackendError> {
+    let graph = StepGraph::reassociated(lowering, batch, purpose)
+        .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+    program(&graph, batch).map_err(|name| BackendError::Other(format!("the cpu backend has no kernel for `{name}`")))
+}
+
+fn program(graph: &StepGraph, batch: usize) -> Result<Program, String> {
     let drafted = Drafted::new(graph, batch, &FxHashSet::default())?;
     let cuts = cuts(&drafted.draft);
     let drafted = if cuts.is_empty() { drafted } else { Drafted::new(graph, batch, &cuts)? };
@@ -101,10 +108,8 @@ impl Drafted {
             }
             let sources: Vec<Value> = inputs(luminal, node);
             let parameters = order.names(&sources);
-            let panels_of = |value: &Value| {
-                let is_parameter = graph.builder.parameters.iter().any(|known| known.value.node == value.node);
-                is_parameter.then(|| panels(luminal, value)).flatten()
-            };
+            let panels_of =
+                |value: &Value| graph.builder.parameter_index(value.node).and_then(|_| panels(luminal, value));
             if let Some(&rule) = operation.as_any().downcast_ref::<ops::AdamWUpdate>()
                 && update_of(luminal, sources[1].node) == Some(node)
             {

@@ -13,7 +13,7 @@ use crate::{
         Parameter,
         ops::{AdamWUpdate, RandomState},
     },
-    passes::{Lowering, StepGraph},
+    passes::Lowering,
 };
 
 /// The CPU backend's [`Engine`]: programs by batch size over one store of parameters.
@@ -74,10 +74,7 @@ impl CpuEngine {
 
     fn prepare(&mut self, task: Task, batch: usize) -> Result<(), BackendError> {
         if !self.programs.contains_key(&(task, batch)) {
-            let graph = StepGraph::reassociated(&self.lowering, batch, task.purpose(self.rule))
-                .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
-            let program = compile(&graph, batch)
-                .map_err(|name| BackendError::Other(format!("the cpu backend has no kernel for `{name}`")))?;
+            let program = compile(&self.lowering, batch, task.purpose(self.rule))?;
             self.programs.insert((task, batch), program);
         }
         let program = &self.programs[&(task, batch)];

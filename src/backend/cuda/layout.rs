@@ -168,9 +168,7 @@ impl Layout {
 /// The groups that operators want.
 fn together(builder: &Builder, network: &Network) -> Vec<Group> {
     let graph = &builder.graph;
-    let index_of = |value: &crate::graph::Value| {
-        builder.parameters.iter().position(|parameter| parameter.value.node == value.node)
-    };
+    let index_of = |value: &crate::graph::Value| builder.parameter_index(value.node);
     let mut groups = Vec::new();
     for node in ordered(graph) {
         let Some(operation) = operation(graph, node) else { continue };
@@ -206,7 +204,7 @@ pub fn projections(builder: &Builder, network: &Network, sources: &[crate::graph
             return None;
         }
         for operand in &operands[1..] {
-            own.push(builder.parameters.iter().position(|parameter| parameter.value.node == operand.node)?);
+            own.push(builder.parameter_index(operand.node)?);
         }
     }
     let distinct: std::collections::HashSet<_> = found.iter().flatten().collect();

@@ -15,7 +15,7 @@ use crate::{
     graph::Builder,
     memory,
     model::Architecture,
-    passes::{Lowering, Purpose, StepGraph},
+    passes::{Lowering, Purpose},
     train::replace,
 };
 
@@ -184,10 +184,7 @@ impl<'a> Planner<'a> {
         let state = 2 * 3 * architecture.summary().parameters as usize;
         let lowering: Box<Lowering> = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
         let program = |purpose| -> Result<(usize, usize), BackendError> {
-            let graph = StepGraph::reassociated(&lowering, batch, purpose)
-                .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
-            let program = cpu::compile(&graph, batch)
-                .map_err(|name| BackendError::Other(format!("the cpu backend has no kernel for `{name}`")))?;
+            let program = cpu::compile(&lowering, batch, purpose)?;
             Ok((program.arena_len, program.worker_len()))
         };
         // Training and evaluation take turns in the same memory.

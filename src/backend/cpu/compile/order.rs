@@ -1,11 +1,11 @@
 //! In which order the operators of a graph become steps.
 
 use luminal::prelude::NodeIndex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     graph::{Value, operation, ops},
-    passes::{StepGraph, inputs, ordered_by},
+    passes::{StepGraph, inputs, ordered, ordered_by},
 };
 
 /// When an operator's turn comes, if its operands are there.
@@ -34,7 +34,7 @@ impl<'a> Order<'a> {
         let mut turns: FxHashMap<NodeIndex, Turn> = FxHashMap::default();
         let parameters = graph.builder.parameters.iter().map(|parameter| (parameter.value.node, Turn::Early));
         turns.extend(parameters);
-        for node in ordered_by(luminal, |_| 0) {
+        for node in ordered(luminal) {
             let Some(operation) = operation(luminal, node) else { continue };
             let of = inputs(luminal, node);
             let any = operation.as_any();
@@ -61,16 +61,16 @@ impl<'a> Order<'a> {
 
     /// The names of the parameters that tensors are, or were early made of.
     pub fn names(&self, values: &[Value]) -> Vec<String> {
+        let builder = &self.graph.builder;
         let mut names = Vec::new();
         for value in values {
-            let mut parameters = self.graph.builder.parameters.iter();
-            if let Some(parameter) = parameters.find(|parameter| parameter.value.node == value.node) {
-                names.push(parameter.name.clone());
+            if let Some(index) = builder.parameter_index(value.node) {
+                names.push(builder.parameters[index].name.clone());
             } else if self.turns.get(&value.node) == Some(&Turn::Early) {
-                names.extend(self.names(&inputs(&self.graph.builder.graph, value.node)));
+                names.extend(self.names(&inputs(&builder.graph, value.node)));
             }
         }
-        let mut known = rustc_hash::FxHashSet::default();
+        let mut known = FxHashSet::default();
         names.retain(|name| known.insert(name.clone()));
         names
     }

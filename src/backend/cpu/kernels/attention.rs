@@ -374,14 +374,13 @@ unsafe fn differentiate_generic<V: Vector>(
     unsafe {
         let exponent_scale = V::splat(attention.exponent_scale());
         // The weights below have the scale of the dropout in them, so that `dP` needs it no more.
-        let slope = attention.scale;
+        let slope = V::splat(attention.scale);
         for row in 0..rows {
             let first = row * sources;
             let (largest, factor) = (V::splat(largest[row]), V::splat(factors[row]));
-            let inner = |inner: f32| -inner * slope / dropout_scale;
+            let centre = |sum: f32| V::splat(-sum * attention.scale / dropout_scale);
             let (weights, grad) = (weights.as_mut_ptr().add(first), grad.as_mut_ptr().add(first));
             let weigh = Weigh { largest, factor, exponent_scale, bits: mask.map(|_| (bits, skip + first)) };
-            let slope = V::splat(slope);
             if summed {
                 // What the head alone has added to the output is not known, so the sum is taken over the weights.
                 let mut sums = [V::splat(0.0); 2];
@@ -392,7 +391,7 @@ unsafe fn differentiate_generic<V: Vector>(
                     vector::store(weight, whole.add(j), count);
                     vector::store(g, grad.add(j), count);
                 });
-                let inner = V::splat(inner(sums[0].add(sums[1]).sum()));
+                let inner = centre(sums[0].add(sums[1]).sum());
                 for (j, count) in groups(sources) {
                     let weight = vector::load::<V>(whole.add(j), count, 0.0);
                     let g = vector::load::<V>(grad.add(j), count, 0.0);
@@ -400,7 +399,7 @@ unsafe fn differentiate_generic<V: Vector>(
                 }
             } else {
                 let (out, dout) = (&out[row * ld..][..value_dim], &dout[row * ld..][..value_dim]);
-                let inner = V::splat(inner(dot::<V>(out, dout)));
+                let inner = centre(dot::<V>(out, dout));
                 for (j, count) in groups(sources) {
                     let Weighed { weight, kept, g } = weigh.again(weights.add(j), grad.add(j), j, count);
                     vector::store(kept, weights.add(j), count);

@@ -309,8 +309,7 @@ fn statistics_len(shape: &ops::AttentionShape, dropout: &ops::Dropout) -> usize 
 }
 
 fn load(graph: &StepGraph, node: NodeIndex, activations: Element) -> Tensor {
-    let parameter = graph.builder.parameters.iter().position(|parameter| parameter.value.node == node);
-    let (elements, element, origin) = if let Some(index) = parameter {
+    let (elements, element, origin) = if let Some(index) = graph.builder.parameter_index(node) {
         (graph.builder.parameters[index].value.len(), Element::F32, Origin::Parameter(index))
     } else if node == graph.network.images.node {
         (graph.network.images.len(), activations, Origin::Images)
