@@ -176,6 +176,9 @@ pub trait Engine {
     /// `[batch, num_classes]` of the last step or evaluation.
     fn logits(&self) -> &[f32];
 
+    /// Names and shapes of what [`Engine::state`] gives.
+    fn tensors(&self) -> Vec<(String, Vec<usize>)>;
+
     /// Parameters, then both moments, in a fixed order.
     ///
     /// # Errors

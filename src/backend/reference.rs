@@ -187,6 +187,10 @@ impl Engine for ReferenceEngine {
         &self.logits
     }
 
+    fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        self.store.tensors()
+    }
+
     fn state(&self) -> Result<Vec<StateTensor>, BackendError> {
         Ok(self.store.state())
     }

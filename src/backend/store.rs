@@ -57,6 +57,11 @@ impl Store {
         })
     }
 
+    /// Names and shapes, in the order of [`Store::layout`].
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        self.layout().map(|(name, parameter, _)| (name, parameter.shape.clone())).collect()
+    }
+
     /// A copy of everything, in the order of [`Store::layout`].
     pub fn state(&self) -> Vec<StateTensor> {
         self.state_by(|_, stored, data| data.copy_from_slice(stored))

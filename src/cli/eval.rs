@@ -49,7 +49,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let mut engine = trial::trained(&definition, setup.architecture, &checkpoint, &options)?;
     let batch_size = definition.experiment.train.batch_size;
     let loader = Loader { pipeline: &setup.pipeline, split: &split, augmentation: None, workers: options.workers() };
-    let means = evaluate(engine.as_mut(), &loader, batch_size).map_err(ExperimentError::from)?;
+    let means = evaluate(engine.as_mut(), &loader, batch_size)
+        .map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
     let console = Console::new();
     console.line(&format!("{name} loss: {:.4}", means.loss));
     print_accuracy(&console, name, means.accuracy, means.top_5_accuracy);

@@ -66,7 +66,8 @@ pub fn show(plan: &Plan, jobs: usize) -> String {
 /// How many trials there are, and how long all of them take.
 fn counted(plan: &Plan, jobs: usize) -> String {
     let left: Vec<&Planned> = plan.trials.iter().filter(|planned| !planned.finished).collect();
-    let total: f64 = left.iter().filter_map(|planned| seconds(planned)).sum();
+    // A sum of nothing begins at -0.
+    let total: f64 = left.iter().filter_map(|planned| seconds(planned)).fold(0.0, |sum, seconds| sum + seconds);
     let jobs = jobs.min(left.len().max(1));
     let finished = match plan.trials.len() - left.len() {
         0 => String::new(),
@@ -75,6 +76,7 @@ fn counted(plan: &Plan, jobs: usize) -> String {
     let at_once = if jobs > 1 { format!(", {jobs} at once") } else { String::new() };
     match plan.trials.len() {
         0 => String::new(),
+        count if left.is_empty() => format!("{count} trials, all of them finished"),
         count => {
             format!("{count} trials{finished}; about {} of training{at_once}", measure::seconds(total / jobs as f64))
         }

@@ -47,7 +47,9 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     for path in &args.images {
         let split = Split::new(pixels(path, &input)?, vec![0]);
         pipeline.batch(&split, &[0], None, &mut images, &mut labels);
-        engine.evaluate(&Batch { images: &images, labels: &labels }).map_err(ExperimentError::from)?;
+        engine
+            .evaluate(&Batch { images: &images, labels: &labels })
+            .map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
         console.line(&format!("{}\n{}", path.display(), table(engine.logits(), &input.class_names, args.top)));
     }
     Ok(ExitCode::SUCCESS)

@@ -1,8 +1,11 @@
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
 
-use crate::dsl;
+use crate::{backend::BackendError, dsl, train::FitError};
 
 /// What is wrong with an experiment or with the directory of a trial.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -72,9 +75,26 @@ pub enum ExperimentError {
         help("try a smaller train.optimizer.learning_rate, some train.schedule.warmup_epochs, or another seed")
     )]
     NotFinite { reason: String },
+    /// Trained weights met numbers that are not finite.
+    #[error("with the weights of `{}`, values of {operator} are not finite", path.display())]
+    #[diagnostic(
+        code(vitx::experiment::weights),
+        help("the training has diverged, or the file was changed since: restore it from a copy, or train again")
+    )]
+    Weights { path: PathBuf, operator: String },
 }
 
 impl ExperimentError {
+    /// What an engine with the weights of a checkpoint says.
+    pub fn of_weights(path: &Path, error: impl Into<FitError>) -> Self {
+        match error.into() {
+            FitError::Backend(BackendError::NonFinite { operator, .. }) => {
+                Self::Weights { path: path.to_owned(), operator }
+            }
+            error => error.into(),
+        }
+    }
+
     /// Wraps an error of the file system with what was tried on which file.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

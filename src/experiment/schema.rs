@@ -8,7 +8,7 @@ use crate::{
     backend::AdamW,
     data::{Augmentation, DataOptions, sources},
     dsl,
-    train::Schedule,
+    train::{Monitor, Schedule},
 };
 
 /// One experiment, as its YAML file has it. Unknown keys are refused.
@@ -192,11 +192,15 @@ pub struct Train {
     pub seed: u64,
     pub optimizer: Optimizer,
     pub schedule: Schedule,
+    /// By what the best weights are chosen.
+    #[serde(skip_serializing_if = "Monitor::is_default")]
+    pub monitor: Monitor,
 }
 
 impl Default for Train {
     fn default() -> Self {
-        Self { epochs: 10, batch_size: 256, seed: 42, optimizer: Optimizer::default(), schedule: Schedule::default() }
+        let (optimizer, schedule, monitor) = (Optimizer::default(), Schedule::default(), Monitor::default());
+        Self { epochs: 10, batch_size: 256, seed: 42, optimizer, schedule, monitor }
     }
 }
 

@@ -27,9 +27,9 @@ use crate::{
     memory,
     model::{Architecture, ImageSpec},
     train::{
-        Fit, FitError, Fitted, Interrupt, Observer, checkpoint,
+        Fit, FitError, Fitted, Interrupt, Observer,
         history::{self, Epoch},
-        replace,
+        replace, restore_weights,
         result::{Failure, FailureKind, RunResult, Until},
     },
 };
@@ -168,7 +168,10 @@ pub fn run(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Res
         return Ok(Outcome::Finished(result));
     }
     Failure::clear(folder)?;
-    let outcome = train(folder, options, observer);
+    let outcome = train(folder, options, observer).map_err(|error| match error {
+        ExperimentError::Files(error) => ExperimentError::Files(error.of_a_training()),
+        error => error,
+    });
     if let Err(error) = &outcome {
         let kind = match error {
             ExperimentError::NotFinite { .. } => FailureKind::Nan,
@@ -222,6 +225,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         seed: train.seed,
         learning_rate: train.optimizer.learning_rate,
         schedule: train.schedule,
+        monitor: train.monitor,
         folder,
         interrupt: &options.interrupt,
     };
@@ -285,8 +289,7 @@ pub fn trained(
     options: &Options,
 ) -> Result<Box<dyn Engine>, ExperimentError> {
     let mut engine = engine(definition, architecture, options)?;
-    let (_, tensors) = checkpoint::load(checkpoint)?;
-    engine.load_state(&tensors)?;
+    restore_weights(checkpoint, engine.as_mut())?;
     Ok(engine)
 }
 

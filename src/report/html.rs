@@ -133,6 +133,11 @@ fn curves(rows: &Rows) -> Markup {
             @for row in &rows.rows {
                 @for record in &row.records {
                     polyline points=(path(record)) stroke=(colour(rows, row)) { title { (row.name(&rows.keys)) } }
+                    // A line needs two points: a single one is a dot.
+                    @if let [(epoch, accuracy)] = accuracy(record)[..] {
+                        circle cx=(format!("{:.1}", x(epoch))) cy=(format!("{:.1}", y(accuracy))) r="4"
+                            fill=(colour(rows, row)) { title { (row.name(&rows.keys)) } }
+                    }
                 }
             }
         }
@@ -240,7 +245,10 @@ fn shares(rows: &Rows) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::table::tests::records;
+    use crate::{
+        report::table::tests::records,
+        train::{history::Epoch, metrics::Means},
+    };
 
     #[test]
     fn holds_every_variant_and_nothing_from_outside() {
@@ -250,6 +258,15 @@ mod tests {
         assert_eq!(page.matches("<tr>").count(), 1 + Rows::new(&records).rows.len() + 2);
         assert!(page.contains("&lt;b&gt;&amp;") && page.contains("x &lt; y") && !page.contains("<b>"));
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains(" src="));
+        let single = records.iter().filter(|record| record.epochs.len() == 1).count();
+        assert_eq!(page.matches("<circle").count(), single);
+        for record in &mut records {
+            let (means, epochs) = (Means { loss: 1.0, accuracy: 0.5, top_5_accuracy: 1.0 }, 1..=2);
+            record.epochs = epochs.map(|epoch| Epoch::new(epoch, means, None, 1e-3)).collect();
+        }
+        records[0].epochs.truncate(1);
+        let page = super::page("one epoch", &records, &[]);
+        assert_eq!(page.matches("<circle").count(), 1, "{page}");
         for id in ["variants", "coordinates", "importance"] {
             assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
         }

@@ -54,6 +54,7 @@ pub fn write(folder: &Path, epochs: &[Epoch]) -> Result<(), TrainError> {
         action: "draw",
         path: folder.join(name),
         cause: std::io::Error::other(error.to_string()),
+        help: None,
     };
     let mut table = csv::Writer::from_writer(Vec::new());
     for epoch in epochs {
@@ -125,6 +126,9 @@ impl Plot {
             if points.is_empty() {
                 continue;
             }
+            // A line needs two points: a single one is a dot.
+            let dot = points.first().filter(|_| points.len() == 1).map(|&point| Circle::new(point, 4, color.filled()));
+            chart.draw_series(dot)?;
             let line = LineSeries::new(points, color.stroke_width(2));
             chart
                 .draw_series(line)?
@@ -169,6 +173,17 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), &[]).unwrap();
-        write(folder.path(), &[Epoch::new(1, means(1.0), None, 1e-3)]).unwrap();
+        // One epoch has no line: it is a dot in the colour of each split, besides that of the legend.
+        for validated in [false, true] {
+            write(folder.path(), &[Epoch::new(1, means(1.0), validated.then(|| means(1.5)), 1e-3)]).unwrap();
+            let svg = std::fs::read_to_string(folder.path().join("accuracy.svg")).unwrap();
+            assert_eq!(svg.matches("<circle").count(), 1 + usize::from(validated), "{svg}");
+            let png = image::open(folder.path().join("accuracy.png")).unwrap().to_rgb8();
+            for (color, drawn) in [([31, 119, 180], true), ([255, 127, 14], validated)] {
+                // The axes are left of the legend, which is no more than 18 by 2 pixels of each colour.
+                let pixels = png.pixels().filter(|pixel| pixel.0 == color).count();
+                assert_eq!(pixels > 60, drawn, "{pixels}");
+            }
+        }
     }
 }

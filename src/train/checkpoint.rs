@@ -3,9 +3,9 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{TrainError, metrics::Totals, replace_by};
+use super::{TrainError, kept, metrics::Totals, replace_by};
 use crate::backend::StateTensor;
 
 /// Key of the progress in a file's metadata.
@@ -28,8 +28,55 @@ pub struct Progress {
     /// How much of it was waiting for images.
     #[serde(default)]
     pub loader_wait_seconds: f64,
-    /// The best validation accuracy so far, and the epoch (from 1) that reached it.
-    pub best: Option<(f64, u32)>,
+    /// The epoch (from 1) whose weights are the best so far. Its figures stand in the record of epochs.
+    #[serde(default, deserialize_with = "best")]
+    pub best: Option<u32>,
+}
+
+/// Reads the best epoch, also where an accuracy stands before it, as former versions wrote it.
+fn best<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Best {
+        Epoch(u32),
+        Former((f64, u32)),
+    }
+    let best = Option::<Best>::deserialize(deserializer)?;
+    Ok(best.map(|best| match best {
+        Best::Epoch(epoch) | Best::Former((_, epoch)) => epoch,
+    }))
+}
+
+impl Progress {
+    /// What cannot be of a training of `epochs` epochs over so many images.
+    pub fn fault(&self, images: usize, batch_size: usize, epochs: u32) -> Option<String> {
+        let steps = images.div_ceil(batch_size.max(1)) as u64;
+        let Self { epoch, step, iteration, totals, best, .. } = self;
+        if *epoch > epochs {
+            return Some(format!("it is of epoch {epoch} of {epochs}"));
+        }
+        if u64::from(*step) > steps {
+            return Some(format!("it is of step {step} of {steps}"));
+        }
+        let iterations = u64::from(*epoch) * steps + u64::from(*step);
+        if *iteration != iterations {
+            return Some(format!("it counts {iteration} steps in all, expected {iterations}"));
+        }
+        let seen = (u64::from(*step) * batch_size as u64).min(images as u64);
+        if totals.images != seen || totals.correct > seen || totals.correct_top_5 > seen {
+            let Totals { images, correct, correct_top_5, .. } = totals;
+            return Some(format!(
+                "it counts {images} images, {correct} and {correct_top_5} of them right, after {seen} images"
+            ));
+        }
+        if best.is_some_and(|best| best == 0 || best > *epoch) || best.is_none() != (*epoch == 0) {
+            let best = best.map_or_else(|| "none".into(), |best| best.to_string());
+            return Some(format!("its best epoch is {best}, after {epoch} epochs"));
+        }
+        let amounts = [("seconds", self.seconds), ("loader_wait_seconds", self.loader_wait_seconds)];
+        let mut amounts = amounts.into_iter().filter_map(|(name, value)| kept::amount(name, value));
+        kept::loss("loss", totals.loss).or_else(|| amounts.next())
+    }
 }
 
 /// Writes a checkpoint by [`replace_by`].
@@ -100,8 +147,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.safetensors");
         let totals = Totals { images: 3, loss: 0.1 + 0.2, correct: 1, correct_top_5: 2 };
-        let progress =
-            Progress { epoch: 2, step: 5, iteration: 105, totals, best: Some((1.0 / 3.0, 2)), ..Progress::default() };
+        let progress = Progress { epoch: 2, step: 5, iteration: 105, totals, best: Some(2), ..Progress::default() };
         save(&path, &Progress::default(), &[]).unwrap();
         save(&path, &progress, &tensors()).unwrap();
         let (read, state) = load(&path).unwrap();
@@ -109,6 +155,44 @@ mod tests {
         assert_eq!(state, tensors());
         assert_eq!(state[0].data[1].to_bits(), (-0.0_f32).to_bits());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
+    }
+
+    #[test]
+    fn former_versions_wrote_an_accuracy_with_the_best_epoch() {
+        let totals = r#""epoch": 3, "step": 0, "iteration": 12, "totals": {"images": 0, "loss": 0.0, "correct": 0, "correct_top_5": 0}"#;
+        let read = |best: &str| serde_json::from_str::<Progress>(&format!("{{{totals}{best}}}")).unwrap().best;
+        assert_eq!(read(r#", "best": [0.75, 2]"#), Some(2));
+        assert_eq!(read(r#", "best": 2"#), Some(2));
+        assert_eq!(read(r#", "best": null"#), None);
+        assert_eq!(read(""), None);
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_refused() {
+        // 10 images in batches of 4: 3 steps an epoch.
+        let totals = Totals { images: 8, loss: 1.0, correct: 8, correct_top_5: 8 };
+        let fine = Progress { epoch: 2, step: 2, iteration: 8, totals, best: Some(1), ..Progress::default() };
+        let fault = |progress: Progress| progress.fault(10, 4, 5);
+        assert_eq!(fault(fine.clone()), None);
+        assert_eq!(fault(Progress::default()), None);
+        let last = Totals { images: 10, ..totals };
+        assert_eq!(fault(Progress { step: 3, iteration: 9, totals: last, ..fine.clone() }), None);
+        let many = u64::MAX - 1;
+        let wrong = [
+            Progress { epoch: 6, ..fine.clone() },
+            Progress { step: 4, ..fine.clone() },
+            Progress { iteration: many, ..fine.clone() },
+            Progress { totals: Totals { images: many, ..totals }, ..fine.clone() },
+            Progress { totals: Totals { correct: many, ..totals }, ..fine.clone() },
+            Progress { totals: Totals { correct_top_5: 9, ..totals }, ..fine.clone() },
+            Progress { totals: Totals { loss: -1.0, ..totals }, ..fine.clone() },
+            Progress { best: Some(3), ..fine.clone() },
+            Progress { best: None, ..fine.clone() },
+            Progress { seconds: 1e300, ..fine.clone() },
+            Progress { loader_wait_seconds: -1.0, ..fine },
+        ];
+        let faults = wrong.map(|progress| fault(progress).unwrap());
+        insta::assert_snapshot!(faults.join("\n"));
     }
 
     #[test]

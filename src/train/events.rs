@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -60,18 +60,19 @@ pub struct EventFiles {
 
 impl EventFiles {
     /// Writes the files anew with the epochs so far: what an interrupted run wrote after its last
-    /// checkpoint goes.
+    /// checkpoint goes, and so do files that it left unfinished. The folder is that of one training, which
+    /// this process has.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn create(folder: &Path, epochs: &[Epoch]) -> Result<Self, TrainError> {
+    pub fn create(folder: &Path, epochs: &[Epoch], validated: bool) -> Result<Self, TrainError> {
         let path = |split: &str| folder.join("tensorboard").join(split).join("events.out.tfevents.vitx");
         let files = Self { train: path("train"), validation: path("validation") };
         let past: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
         let start = now() - past;
-        let with_validation = epochs.iter().any(|epoch| epoch.val_loss.is_some());
         for (path, validation) in [(&files.train, false), (&files.validation, true)] {
-            if validation && !with_validation {
+            clear(path)?;
+            if validation && !validated {
                 continue;
             }
             let mut bytes = head(start);
@@ -95,15 +96,27 @@ impl EventFiles {
             if validation && epoch.val_loss.is_none() {
                 continue;
             }
-            make_folder(path)?;
-            let mut bytes = if path.exists() { Vec::new() } else { head(now()) };
-            bytes.extend(events(epoch, validation, now()));
-            let mut file =
-                OpenOptions::new().create(true).append(true).open(path).map_err(TrainError::io("open", path))?;
-            file.write_all(&bytes).map_err(TrainError::io("write", path))?;
+            let mut file = OpenOptions::new().append(true).open(path).map_err(TrainError::io("open", path))?;
+            file.write_all(&events(epoch, validation, now())).map_err(TrainError::io("write", path))?;
         }
         Ok(())
     }
+}
+
+/// Empties the folder of an event file: TensorBoard reads all that it finds there.
+fn clear(path: &Path) -> Result<(), TrainError> {
+    let folder = path.parent().unwrap_or(path);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(TrainError::io("read", folder))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(TrainError::io("read", folder))?.path();
+        if path.is_file() {
+            fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 fn make_folder(path: &Path) -> Result<(), TrainError> {
@@ -178,15 +191,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let means = Means { loss: 1.5, accuracy: 0.25, top_5_accuracy: 0.5 };
         let epochs: Vec<Epoch> = (1..=3).map(|epoch| Epoch::new(epoch, means, Some(means), 1e-3)).collect();
-        let files = EventFiles::create(folder.path(), &[]).unwrap();
+        let files = EventFiles::create(folder.path(), &[], true).unwrap();
         epochs.iter().for_each(|epoch| files.append(epoch).unwrap());
         let path = folder.path().join("tensorboard/validation/events.out.tfevents.vitx");
         assert_eq!(read(&path).iter().map(|event| event.step).collect::<Vec<_>>(), [0, 0, 1, 2]);
-        let files = EventFiles::create(folder.path(), &epochs[..1]).unwrap();
+        // What a killed process leaves beside it goes as well.
+        let left = path.with_file_name(".part1");
+        fs::write(&left, "half").unwrap();
+        // Killed in its first epoch, it begins again: nothing of before stays.
+        EventFiles::create(folder.path(), &[], true).unwrap();
+        assert_eq!(read(&path).len(), 1);
+        assert!(!left.exists());
+        let files = EventFiles::create(folder.path(), &epochs[..1], true).unwrap();
         files.append(&epochs[1]).unwrap();
         let events = read(&path);
         assert_eq!(events.iter().map(|event| event.step).collect::<Vec<_>>(), [0, 0, 1]);
         let summary = events[2].summary.as_ref().unwrap();
         assert_eq!(summary.value[0], Scalar { tag: "epoch_loss".into(), simple_value: 1.5 });
+        EventFiles::create(folder.path(), &epochs[..1], false).unwrap();
+        assert!(!path.exists());
     }
 }

@@ -6,11 +6,12 @@ use std::{
 };
 
 use super::{
-    Interrupt, Observer, Schedule, TrainError,
-    checkpoint::{self, Progress},
+    Interrupt, Monitor, Observer, Schedule, TrainError,
+    checkpoint::Progress,
     events::EventFiles,
     history::{self, Epoch},
     metrics::{Means, Totals},
+    restore::{is_weight, restore, restore_weights},
     saves::Saves,
 };
 use crate::{
@@ -38,6 +39,7 @@ pub struct Fit<'a> {
     pub seed: u64,
     pub learning_rate: f32,
     pub schedule: Schedule,
+    pub monitor: Monitor,
     /// The trial directory.
     pub folder: &'a Path,
     pub interrupt: &'a Interrupt,
@@ -84,12 +86,19 @@ impl Fit<'_> {
     pub fn run(&self, engine: &mut dyn Engine, observer: &mut dyn Observer) -> Result<Fitted, FitError> {
         let mut progress = Progress::default();
         if self.last().exists() {
-            let (found, tensors) = checkpoint::load(&self.last())?;
-            engine.load_state(&tensors)?;
-            progress = found;
+            progress = restore(&self.last(), engine)?;
+            if let Some(problem) = progress.fault(self.train.len(), self.batch_size, self.epochs) {
+                return Err(TrainError::Checkpoint { path: self.last(), problem }.into());
+            }
         }
         history::truncate(&self.history(), progress.epoch as usize)?;
-        let events = EventFiles::create(self.folder, &history::read(&self.history())?)?;
+        let epochs = history::read(&self.history())?;
+        if epochs.len() < progress.epoch as usize {
+            let problem = format!("it has {} epochs, the last checkpoint {}", epochs.len(), progress.epoch);
+            return Err(TrainError::Broken { path: self.history(), problem }.into());
+        }
+        let mut best = progress.best.and_then(|best| epochs.get(best as usize - 1).cloned());
+        let events = EventFiles::create(self.folder, &epochs, !self.validation.is_empty())?;
         let kept = self.keep_images(engine)?;
         let mut saves = Saves::new(self.last(), self.best());
         while progress.epoch < self.epochs {
@@ -107,11 +116,11 @@ impl Fit<'_> {
             // The record comes first: a crash between the two repeats the epoch and cuts the record.
             history::append(&self.history(), &epoch)?;
             events.append(&epoch)?;
-            let best = progress.best;
-            progress = Progress { epoch: epoch.epoch, iteration: progress.iteration, best, ..Progress::default() };
-            let accuracy = epoch.val_accuracy.unwrap_or(epoch.accuracy);
-            if best.is_none_or(|(best, _)| accuracy > best) {
-                progress.best = Some((accuracy, epoch.epoch));
+            let Progress { iteration, best: number, .. } = progress;
+            progress = Progress { epoch: epoch.epoch, iteration, best: number, ..Progress::default() };
+            if best.as_ref().is_none_or(|best| self.monitor.better(&epoch, best)) {
+                progress.best = Some(epoch.epoch);
+                best = Some(epoch.clone());
                 saves.set_best(progress.clone(), weights(engine)?);
             }
             if !kept {
@@ -128,7 +137,7 @@ impl Fit<'_> {
                 return Ok(Fitted::Interrupted);
             }
         }
-        Ok(Fitted::Finished { best: progress.best.map_or(0, |(_, epoch)| epoch) })
+        Ok(Fitted::Finished { best: progress.best.unwrap_or(0) })
     }
 
     /// Offers the images to the engine; false when it wants batches.
@@ -279,8 +288,7 @@ impl Fit<'_> {
     /// # Errors
     /// A checkpoint that cannot be read.
     pub fn test(&self, engine: &mut dyn Engine) -> Result<Means, FitError> {
-        let (_, tensors) = checkpoint::load(&self.best())?;
-        engine.load_state(&tensors)?;
+        restore_weights(&self.best(), engine)?;
         self.evaluate(engine, self.test)
     }
 
@@ -315,5 +323,5 @@ fn means(sums: &Sums) -> Means {
 
 /// The parameters alone: what Keras' `save_weights_only` keeps.
 fn weights(engine: &dyn Engine) -> Result<Vec<StateTensor>, BackendError> {
-    Ok(engine.state()?.into_iter().filter(|tensor| !tensor.name.starts_with("adamw/")).collect())
+    Ok(engine.state()?.into_iter().filter(|tensor| is_weight(&tensor.name)).collect())
 }

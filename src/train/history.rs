@@ -1,14 +1,14 @@
 //! The record of epochs: `metrics.jsonl`, one JSON object a line, only ever appended to.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::Write,
     path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{TrainError, metrics::Means};
+use super::{TrainError, kept, metrics::Means};
 
 /// One finished epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,33 @@ impl Epoch {
             loader_wait_seconds: 0.0,
         }
     }
+
+    /// What cannot be of a line that stands in place `number`.
+    fn fault(&self, number: usize) -> Option<String> {
+        if self.epoch as usize != number {
+            return Some(format!("it is of epoch {}, expected {number}", self.epoch));
+        }
+        let validation = [self.val_loss.is_some(), self.val_accuracy.is_some(), self.val_top_5_accuracy.is_some()];
+        if validation.contains(&true) && validation.contains(&false) {
+            return Some("it has some figures of validation, but not all".into());
+        }
+        let shares = [
+            ("accuracy", Some(self.accuracy)),
+            ("top_5_accuracy", Some(self.top_5_accuracy)),
+            ("val_accuracy", self.val_accuracy),
+            ("val_top_5_accuracy", self.val_top_5_accuracy),
+        ];
+        let losses = [("loss", Some(self.loss)), ("val_loss", self.val_loss)];
+        let amounts = [
+            ("seconds", self.seconds),
+            ("images_per_second", self.images_per_second),
+            ("loader_wait_seconds", self.loader_wait_seconds),
+        ];
+        let mut shares = shares.into_iter().filter_map(|(name, value)| kept::share(name, value?));
+        let mut losses = losses.into_iter().filter_map(|(name, value)| kept::loss(name, value?));
+        let mut amounts = amounts.into_iter().filter_map(|(name, value)| kept::amount(name, value));
+        shares.next().or_else(|| losses.next()).or_else(|| amounts.next())
+    }
 }
 
 /// Appends an epoch and waits until it is on disk.
@@ -70,21 +97,17 @@ pub fn append(path: &Path, epoch: &Epoch) -> Result<(), TrainError> {
 /// # Errors
 /// A line that is no epoch, or a file that cannot be read. A missing file has no epochs.
 pub fn read(path: &Path) -> Result<Vec<Epoch>, TrainError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(TrainError::io("read", path)(error)),
+    let Some(text) = kept::text(path)? else { return Ok(Vec::new()) };
+    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).zip(1..);
+    let read = |(line, number): (&str, usize)| {
+        let refused = |problem: String| TrainError::History { path: path.to_owned(), line: number, problem };
+        let epoch: Epoch = serde_json::from_str(line).map_err(|error| refused(error.to_string()))?;
+        match epoch.fault(number) {
+            Some(fault) => Err(refused(fault)),
+            None => Ok(epoch),
+        }
     };
-    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).enumerate();
-    lines
-        .map(|(index, line)| {
-            serde_json::from_str(line).map_err(|error| TrainError::History {
-                path: path.to_owned(),
-                line: index + 1,
-                problem: error.to_string(),
-            })
-        })
-        .collect()
+    lines.map(read).collect()
 }
 
 /// Keeps the first `epochs` lines: a resumed run repeats what came after its checkpoint, and must
@@ -93,10 +116,7 @@ pub fn read(path: &Path) -> Result<Vec<Epoch>, TrainError> {
 /// # Errors
 /// As [`read`], and [`TrainError::Io`] when the file cannot be cut.
 pub fn truncate(path: &Path, epochs: usize) -> Result<(), TrainError> {
-    if !path.exists() {
-        return Ok(());
-    }
-    let text = fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+    let Some(text) = kept::text(path)? else { return Ok(()) };
     let kept: usize = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).take(epochs).map(str::len).sum();
     let file: File = OpenOptions::new().write(true).open(path).map_err(TrainError::io("open", path))?;
     file.set_len(kept as u64).and_then(|()| file.sync_data()).map_err(TrainError::io("shorten", path))
@@ -134,5 +154,16 @@ mod tests {
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"epoch\": 2}\n").unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("line 2: missing field `loss`"), "{error}");
+        for (wrong, problem) in [
+            (Epoch { epoch: 3, ..epoch(2) }, "line 2: it is of epoch 3, expected 2"),
+            (Epoch { val_accuracy: Some(1.5), ..epoch(2) }, "line 2: `val_accuracy` is 1.5, expected 0 to 1"),
+            (Epoch { val_loss: None, ..epoch(2) }, "line 2: it has some figures of validation, but not all"),
+            (Epoch { seconds: -1.0, ..epoch(2) }, "line 2: `seconds` is -1.0, expected 0 to 1e15"),
+        ] {
+            truncate(&path, 1).unwrap();
+            append(&path, &wrong).unwrap();
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.ends_with(problem), "{error}");
+        }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::{fs, io::ErrorKind, path::Path};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
-use super::{TrainError, replace};
+use super::{
+    TrainError,
+    kept::{self, Kept, read, write},
+};
 
 /// `result.json`: written last, so a directory that has it is finished.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -168,17 +171,42 @@ impl Stopped {
     }
 }
 
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, TrainError> {
-    match fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| TrainError::io("read", path)(error.into())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(TrainError::io("read", path)(error)),
+impl Kept for RunResult {
+    fn fault(&self) -> Option<String> {
+        let shares = [
+            ("test_accuracy", Some(self.test_accuracy)),
+            ("test_top_5_accuracy", Some(self.test_top_5_accuracy)),
+            ("best_val_accuracy", self.best_val_accuracy),
+            ("best_val_top_5_accuracy", self.best_val_top_5_accuracy),
+        ];
+        let losses = [("test_loss", Some(self.test_loss)), ("best_val_loss", self.best_val_loss)];
+        let amounts = [("seconds", self.seconds), ("images_per_second", self.images_per_second)];
+        let order = || {
+            (self.best_epoch > self.epochs).then(|| format!("`best_epoch` is {} of {}", self.best_epoch, self.epochs))
+        };
+        let mut shares = shares.into_iter().filter_map(|(name, value)| kept::share(name, value?));
+        let mut losses = losses.into_iter().filter_map(|(name, value)| kept::loss(name, value?));
+        let mut amounts = amounts.into_iter().filter_map(|(name, value)| kept::amount(name, value));
+        shares.next().or_else(|| losses.next()).or_else(|| amounts.next()).or_else(order)
     }
 }
 
-pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| TrainError::io("write", path)(error.into()))?;
-    replace(path, text.as_bytes())
+impl Kept for Failure {
+    fn fault(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Kept for Until {
+    fn fault(&self) -> Option<String> {
+        (self.epochs == 0).then(|| "`epochs` is 0, expected at least 1".to_owned())
+    }
+}
+
+impl Kept for Stopped {
+    fn fault(&self) -> Option<String> {
+        None
+    }
 }
 
 #[cfg(test)]

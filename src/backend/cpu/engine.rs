@@ -160,6 +160,10 @@ impl Engine for CpuEngine {
         &self.logits
     }
 
+    fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        self.store.tensors()
+    }
+
     fn state(&self) -> Result<Vec<StateTensor>, BackendError> {
         Ok(self.store.state_by(|parameter, stored, data| match self.panels[parameter] {
             Some(panels) => panels.unpack(stored, data),

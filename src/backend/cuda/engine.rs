@@ -280,6 +280,10 @@ impl<D: Device> Engine for CudaEngine<D> {
         &self.logits
     }
 
+    fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        self.store.tensors()
+    }
+
     fn state(&self) -> Result<Vec<StateTensor>, BackendError> {
         Ok(self.layout.state(&self.read_store(0..3)?, &self.store))
     }

@@ -220,6 +220,7 @@ fn fit(engine: &mut dyn Engine) -> (Vec<history::Epoch>, Vec<StateTensor>) {
         seed: 9,
         learning_rate: 2e-3,
         schedule: Schedule { kind: Kind::Cosine, warmup_epochs: 0.5, final_fraction: 0.1 },
+        monitor: crate::train::Monitor::default(),
         folder: folder.path(),
         interrupt: &Interrupt::default(),
     };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     experiment::ExperimentError,
-    train::result::{read, write},
+    train::kept::{self, Kept, read, write},
 };
 
 /// `prediction.json`: what a trial was expected to take, before its first step.
@@ -25,6 +25,13 @@ pub struct Prediction {
 }
 
 const FILE: &str = "prediction.json";
+
+impl Kept for Prediction {
+    fn fault(&self) -> Option<String> {
+        let epoch = self.epoch_seconds.and_then(|seconds| kept::amount("epoch_seconds", seconds));
+        epoch.or_else(|| kept::amount("first_seconds", self.first_seconds))
+    }
+}
 
 impl Prediction {
     /// Of `epochs`, in one process.

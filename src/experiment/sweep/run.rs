@@ -16,7 +16,8 @@ use crate::{
     experiment::{Definition, ExperimentError, Stop, trial::Lock, trial::Options},
     train::{
         history,
-        result::{Stopped, read, write},
+        kept::{Kept, read, write},
+        result::Stopped,
     },
 };
 
@@ -79,6 +80,15 @@ pub struct Trials {
 }
 
 const TRIALS: &str = "trials.json";
+
+impl Kept for Trials {
+    /// Names of folders in `trials`, and of none elsewhere.
+    fn fault(&self) -> Option<String> {
+        let plain =
+            |name: &&String| !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) || name.is_empty();
+        self.trials.iter().find(plain).map(|name| format!("`{name}` is no name of a trial"))
+    }
+}
 
 impl Trials {
     /// The trials of a sweep; `None` where the directory is none.

@@ -1,0 +1,102 @@
+//! Checkpoints back into an engine: all that it has, and nothing else, or an error with the names.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
+
+use super::{
+    FitError, TrainError,
+    checkpoint::{self, Progress},
+};
+use crate::backend::{Engine, StateTensor};
+
+/// Prefix of the optimizer's tensors.
+const OPTIMIZER: &str = "adamw/";
+
+/// How many tensors of a kind are named.
+const MOST_NAMES: usize = 6;
+
+/// Sets parameters and optimizer to those of a checkpoint, to go on training.
+///
+/// # Errors
+/// As [`checkpoint::load`], and [`TrainError::Other`] for tensors that are missing, unknown or of another shape.
+pub fn restore(path: &Path, engine: &mut dyn Engine) -> Result<Progress, FitError> {
+    let (progress, tensors) = checkpoint::load(path)?;
+    check(path, engine, &tensors, |_| true)?;
+    engine.load_state(&tensors)?;
+    Ok(progress)
+}
+
+/// Sets the parameters to those of a checkpoint, to evaluate them.
+///
+/// # Errors
+/// As [`restore`], and for weights that are not finite.
+pub fn restore_weights(path: &Path, engine: &mut dyn Engine) -> Result<(), FitError> {
+    if !path.exists() {
+        return Err(TrainError::NoWeights { path: path.to_owned() }.into());
+    }
+    let (_, mut tensors) = checkpoint::load(path)?;
+    check(path, engine, &tensors, is_weight)?;
+    tensors.retain(|tensor| is_weight(&tensor.name));
+    let not_finite = tensors.iter().filter(|tensor| tensor.data.iter().any(|value| !value.is_finite()));
+    let not_finite: Vec<&str> = not_finite.map(|tensor| tensor.name.as_str()).collect();
+    if !not_finite.is_empty() {
+        let problem = format!("has weights that are not finite, in {}", listed(&not_finite));
+        return Err(TrainError::Other { path: path.to_owned(), problem }.into());
+    }
+    Ok(engine.load_state(&tensors)?)
+}
+
+/// Whether a tensor is a parameter of the network.
+pub fn is_weight(name: &str) -> bool {
+    !name.starts_with(OPTIMIZER)
+}
+
+/// Holds a checkpoint's tensors to those of an engine, of which it must have those that are `needed`.
+fn check(
+    path: &Path,
+    engine: &dyn Engine,
+    tensors: &[StateTensor],
+    needed: fn(&str) -> bool,
+) -> Result<(), TrainError> {
+    let own = engine.tensors();
+    let shape_of: HashMap<&str, &Vec<usize>> = own.iter().map(|(name, shape)| (name.as_str(), shape)).collect();
+    let stored: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let names = own.iter().map(|(name, _)| name.as_str());
+    let missing: Vec<&str> = names.filter(|name| needed(name) && !stored.contains(name)).collect();
+    let unknown: Vec<&str> =
+        tensors.iter().map(|tensor| tensor.name.as_str()).filter(|name| !shape_of.contains_key(name)).collect();
+    let shapes = tensors.iter().filter_map(|tensor| {
+        let (name, shape) = (tensor.name.as_str(), *shape_of.get(tensor.name.as_str())?);
+        (*shape != tensor.shape).then(|| format!("`{name}` of shape {:?}, the model has {shape:?}", tensor.shape))
+    });
+    let shapes: Vec<String> = shapes.collect();
+    let mut problems = Vec::new();
+    if !missing.is_empty() {
+        problems.push(format!("lacks {}: {}", counted(missing.len()), listed(&missing)));
+    }
+    if !unknown.is_empty() {
+        problems.push(format!("has {} that the model does not have: {}", counted(unknown.len()), listed(&unknown)));
+    }
+    if !shapes.is_empty() {
+        problems.push(format!("has {}", listed(&shapes.iter().map(String::as_str).collect::<Vec<_>>())));
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(TrainError::Other { path: path.to_owned(), problem: problems.join("; it ") }),
+    }
+}
+
+fn counted(count: usize) -> String {
+    if count == 1 { "1 tensor".into() } else { format!("{count} tensors") }
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    let shown = names[..names.len().min(MOST_NAMES)].join(", ");
+    match names.len().saturating_sub(MOST_NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
