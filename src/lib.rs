@@ -16,7 +16,7 @@
 //! | [`report`] | tables, plots, exports |
 //! | [`cli`] | one file per subcommand |
 //!
-//! [`diagram`] draws what several of them list.
+//! [`diagram`] draws what several of them list, [`printable`] makes names fit to be shown.
 
 // Tests of the library share helpers with those beside it, which know it by name.
 #[cfg(test)]
@@ -32,6 +32,7 @@ pub mod graph;
 pub mod memory;
 pub mod model;
 pub mod passes;
+pub mod printable;
 pub mod random;
 pub mod report;
 pub mod train;

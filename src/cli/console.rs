@@ -1,17 +1,14 @@
 //! What a training shows: a bar on a terminal, plain lines where output is piped.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::Path,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::IsTerminal, path::Path, process::ExitCode, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::IntoDiagnostic;
 
+use super::out;
 use crate::{
     experiment::trial::{INTERRUPTED, Outcome},
+    printable,
     report::plots,
     train::{
         Interrupt, Observer,
@@ -41,17 +38,10 @@ impl Console {
         Self { bar }
     }
 
-    /// Writes a line to standard output. Training goes on when nobody reads it any more.
+    /// Writes a line to standard output, past the bar. Training goes on when nobody reads it any more.
     pub fn line(&self, text: &str) {
-        self.bar.suspend(|| {
-            let _ = writeln!(std::io::stdout().lock(), "{text}");
-        });
+        self.bar.suspend(|| out::line(text));
     }
-}
-
-/// Prints an error. Whoever reads it may be gone, as `head` is: that is no panic.
-pub fn report_error(report: &miette::Report) {
-    let _ = writeln!(std::io::stderr(), "{report:?}");
 }
 
 impl Observer for Console {
@@ -92,7 +82,7 @@ pub fn handle_interrupts(interrupt: &Interrupt, words: &'static str) -> miette::
             std::process::exit(i32::from(INTERRUPTED));
         }
         interrupt.request();
-        let _ = writeln!(std::io::stderr(), "{words}");
+        out::note(words);
     })
     .into_diagnostic()
 }
@@ -106,7 +96,7 @@ pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
     let drawn = history::read(&folder.join("metrics.jsonl")).and_then(|epochs| plots::write(folder, &epochs));
     if let Err(error) = drawn {
         // The training itself has succeeded.
-        let _ = writeln!(std::io::stderr(), "no plots: {error}");
+        out::note(&format!("no plots: {error}"));
     }
     match outcome {
         Outcome::Finished(result) => {
@@ -120,7 +110,7 @@ pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
             ExitCode::SUCCESS
         }
         Outcome::Interrupted => {
-            console.line(&format!("Interrupted, and saved. To continue: vitx trial {}", folder.display()));
+            console.line(&format!("Interrupted, and saved. To continue: vitx trial {}", printable::shell(folder)));
             ExitCode::from(INTERRUPTED)
         }
     }

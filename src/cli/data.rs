@@ -4,11 +4,8 @@ use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::miette;
 
-use super::console::Console;
-use crate::{
-    data::{self, DataError, DataOptions, fetch, locate, picture, sources},
-    train::replace,
-};
+use super::{console::Console, out, output};
+use crate::data::{self, DataError, DataOptions, fetch, locate, picture, sources};
 
 /// Fetches data sets, and shows what is in them
 #[derive(Debug, clap::Args)]
@@ -68,7 +65,7 @@ struct ShowArgs {
     /// Which image of the training split
     #[arg(long, default_value_t = 0)]
     index: usize,
-    /// The picture to write (PNG)
+    /// The picture to write (PNG); `-` for standard output
     #[arg(short, long)]
     output: PathBuf,
     /// Folder of data sets, searched first
@@ -192,13 +189,14 @@ fn show(args: &ShowArgs) -> miette::Result<()> {
     let picture = picture::patches(pixels, (set.height, set.width), set.channels, size, patch_size);
     let mut png = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png).map_err(|error| miette!("cannot encode a PNG: {error}"))?;
-    replace(&args.output, png.get_ref()).map_err(crate::experiment::ExperimentError::from)?;
+    output::write(&args.output, png.get_ref())?;
     let class = &set.class_names[set.train.labels[args.index] as usize];
-    let console = Console::new();
-    console.line(&format!("Image {} of {}, class {class}", args.index, set.name));
-    console.line(&format!("Image size: {size} X {size}"));
-    console.line(&format!("Patch size: {patch_size} X {patch_size}"));
-    console.line(&format!("Patches per image: {}", (size / patch_size).pow(2)));
-    console.line(&format!("Elements per patch: {}", patch_size * patch_size * set.channels));
+    // Where the picture itself goes to standard output, nothing else does.
+    let say = if output::is_standard(&args.output) { out::note } else { out::line };
+    say(&format!("Image {} of {}, class {class}", args.index, set.name));
+    say(&format!("Image size: {size} X {size}"));
+    say(&format!("Patch size: {patch_size} X {patch_size}"));
+    say(&format!("Patches per image: {}", (size / patch_size).pow(2)));
+    say(&format!("Elements per patch: {}", patch_size * patch_size * set.channels));
     Ok(())
 }

@@ -1,7 +1,8 @@
-use std::{ffi::OsString, io::Write, path::PathBuf, sync::Once};
+use std::{ffi::OsString, path::PathBuf, sync::Once};
 
 use clap::ValueEnum;
 
+use super::out;
 use crate::{
     backend::{Backend, Precision},
     experiment::trial::Options,
@@ -35,8 +36,7 @@ impl EngineArgs {
         let (backend, missing) = self.backend.resolve();
         static SAID: Once = Once::new();
         if let Some(reason) = missing {
-            // Nobody reading it is no reason to stop.
-            SAID.call_once(|| drop(writeln!(std::io::stderr(), "{backend} backend: {reason}")));
+            SAID.call_once(|| out::note(&format!("{backend} backend: {reason}")));
         }
         let threads = self.threads.map(usize::from);
         Options { data_dir: self.data_dir.clone(), backend, precision: self.precision, threads, interrupt }
@@ -53,7 +53,10 @@ impl EngineArgs {
             arguments.extend(["--precision".into(), precision.get_name().into()]);
         }
         if let Some(folder) = &self.data_dir {
-            arguments.extend(["--data-dir".into(), folder.into()]);
+            // In one piece: a folder may begin with a dash.
+            let mut argument = OsString::from("--data-dir=");
+            argument.push(folder);
+            arguments.push(argument);
         }
         arguments
     }

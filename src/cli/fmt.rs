@@ -1,6 +1,6 @@
 use std::{
     fs,
-    io::{Read, Write},
+    io::{IsTerminal, Read},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -8,11 +8,8 @@ use std::{
 use miette::miette;
 use similar::TextDiff;
 
-use super::console::Console;
-use crate::{
-    dsl::{self, MAX_SOURCE_BYTES, Source},
-    train::replace,
-};
+use super::{console::Console, out, output};
+use crate::dsl::{self, MAX_SOURCE_BYTES, Source};
 
 /// Writes model files in the standard form
 #[derive(Debug, clap::Args)]
@@ -48,7 +45,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
                 Ok(changed) if changed && args.check => code = ExitCode::FAILURE,
                 Ok(_) => {}
                 Err(report) => {
-                    let _ = writeln!(std::io::stderr(), "{report:?}");
+                    out::report(&report);
                     code = ExitCode::FAILURE;
                 }
             }
@@ -68,8 +65,12 @@ fn one(path: &Path, args: &Args, console: &Console) -> miette::Result<bool> {
     if args.check {
         console.line(&format!("{} is not in the standard form", path.display()));
     } else {
-        write(path, &formatted)
-            .map_err(|error| miette!(help = "the file is as it was", "cannot format `{}`: {error}", path.display()))?;
+        // What is read once and gone, as a pipe is, has no place to be written to.
+        if !path.is_file() {
+            let help = "format standard input: vitx fmt - < FILE";
+            return Err(miette!(help = help, "cannot format `{}`: it is no file", path.display()));
+        }
+        output::write(path, formatted.as_bytes())?;
         console.line(&format!("formatted {}", path.display()));
     }
     Ok(true)
@@ -86,7 +87,11 @@ fn standard_input(args: &Args, console: &Console) -> miette::Result<bool> {
     let formatted = dsl::format(&source)?;
     show_difference(&source, &formatted, args, console);
     if !args.check && !args.diff {
-        let _ = std::io::stdout().write_all(formatted.as_bytes());
+        // To the byte, except where they would act on a terminal.
+        match std::io::stdout().is_terminal() {
+            true => out::line(formatted.trim_end()),
+            false => out::exact(formatted.as_bytes()),
+        }
     }
     Ok(formatted != source.text)
 }
@@ -97,18 +102,6 @@ fn show_difference(source: &Source, formatted: &str, args: &Args, console: &Cons
         let text = diff.unified_diff().header(&source.name, &format!("{} (formatted)", source.name)).to_string();
         console.line(text.trim_end());
     }
-}
-
-/// Replaces a file, through links, with the permissions that it has.
-fn write(path: &Path, text: &str) -> Result<(), Box<dyn std::error::Error>> {
-    let path = fs::canonicalize(path)?;
-    let metadata = fs::metadata(&path)?;
-    if metadata.permissions().readonly() {
-        return Err("it is read-only".into());
-    }
-    replace(&path, text.as_bytes())?;
-    fs::set_permissions(&path, metadata.permissions())?;
-    Ok(())
 }
 
 /// The file itself, or every model file in a folder and its folders, in order.

@@ -2,13 +2,14 @@
 //! where output is piped.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::out;
 use crate::{
     experiment::sweep::{Event, Planned, Prediction, Variant},
     report::measure,
@@ -93,9 +94,7 @@ impl Live {
 
     /// Writes a line to standard output. The sweep goes on when nobody reads it any more.
     pub fn line(&self, text: &str) {
-        self.bars.suspend(|| {
-            let _ = writeln!(std::io::stdout().lock(), "{text}");
-        });
+        self.bars.suspend(|| out::line(text));
     }
 
     /// Takes the rows away.

@@ -9,8 +9,11 @@ mod engine_args;
 mod eval;
 mod fmt;
 mod graph;
+mod help;
 mod live;
 mod model;
+mod out;
+mod output;
 mod plan;
 mod predict;
 mod report;
@@ -48,9 +51,14 @@ enum Command {
     Trial(trial::Args),
 }
 
-/// Runs the program on the process' arguments. Errors print as diagnostics and give exit code 1.
+/// Runs the program on the process' arguments. Errors print as diagnostics and give exit code 1, and so does a result
+/// that cannot be written.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    out::finish(help::parse::<Cli>(std::env::args_os()).map_or_else(|code| code, |cli| run(cli.command)))
+}
+
+fn run(command: Command) -> ExitCode {
+    let result = match command {
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Compare(args) => compare::run(&args),
@@ -66,7 +74,7 @@ pub fn main() -> ExitCode {
         Command::Trial(args) => trial::run(&args),
     };
     result.unwrap_or_else(|report| {
-        console::report_error(&report);
+        out::report(&report);
         ExitCode::FAILURE
     })
 }

@@ -1,11 +1,7 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use super::{console::Console, live::name};
-use crate::{
-    experiment::ExperimentError,
-    report::{Record, View, page, render},
-    train::replace,
-};
+use super::{live::name, out, output};
+use crate::report::{Record, View, page, render};
 
 /// Prints the table of a sweep, or of the runs in a folder, from disk
 #[derive(Debug, clap::Args)]
@@ -18,7 +14,7 @@ pub struct Args {
     directory: PathBuf,
     #[command(flatten)]
     view: View,
-    /// Writes a page with table, curves, parallel coordinates and models, instead
+    /// Writes a page with table, curves, parallel coordinates and models, instead; `-` for standard output
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
@@ -26,7 +22,7 @@ pub struct Args {
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let records = Record::read_all(&args.directory)?;
     let Some(path) = &args.html else {
-        Console::new().line(&render(&records, &args.view)?);
+        out::line(&render(&records, &args.view)?);
         return Ok(ExitCode::SUCCESS);
     };
     let mut models: Vec<(String, String)> = Vec::new();
@@ -43,7 +39,9 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         }
     }
     let title = args.directory.file_name().map_or_else(|| "vitx".into(), |name| name.to_string_lossy().into_owned());
-    replace(path, page(&title, &records, &models).as_bytes()).map_err(ExperimentError::from)?;
-    Console::new().line(&format!("{} trials in {}", records.len(), path.display()));
+    output::write(path, page(&title, &records, &models).as_bytes())?;
+    if !output::is_standard(path) {
+        out::line(&format!("{} trials in {}", records.len(), path.display()));
+    }
     Ok(ExitCode::SUCCESS)
 }

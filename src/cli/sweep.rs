@@ -9,6 +9,7 @@ use crate::{
         },
         trial::INTERRUPTED,
     },
+    printable,
     report::{Record, View, render},
     train::Interrupt,
 };
@@ -126,7 +127,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     if !records.is_empty() {
         live.line(&render(&records, &args.view)?);
         show_predictions(&live, &ended.trials, &records);
-        live.line(&format!("Again at any time: vitx report {}", folder.display()));
+        live.line(&format!("Again at any time: vitx report {}", printable::shell(&folder)));
     }
     if ended.interrupted {
         live.line("Interrupted, and saved. The same command continues.");

@@ -1,8 +1,9 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{
-    console::{AFTER_THIS_STEP, Console, handle_interrupts, report, report_error},
+    console::{AFTER_THIS_STEP, Console, handle_interrupts, report},
     engine_args::EngineArgs,
+    out,
 };
 use crate::{
     experiment::{ExperimentError, trial},
@@ -25,7 +26,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     match trial::run(&args.directory, &args.engine.options(interrupt), &mut console) {
         Ok(outcome) => Ok(report(&console, &args.directory, &outcome)),
         Err(error @ ExperimentError::Locked { .. }) => {
-            report_error(&miette::Report::from(error));
+            out::report(&miette::Report::from(error));
             Ok(ExitCode::from(trial::BUSY))
         }
         Err(error) => Err(error.into()),

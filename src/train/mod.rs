@@ -22,7 +22,7 @@ pub use fit::{Fit, FitError, Fitted, evaluate};
 pub use interrupt::Interrupt;
 pub use monitor::Monitor;
 pub use observer::Observer;
-pub use replace::{replace, replace_by};
+pub use replace::{replace, replace_by, replace_like};
 pub use restore::{restore, restore_weights};
 pub use schedule::{Kind, Schedule};
 

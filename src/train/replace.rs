@@ -1,5 +1,5 @@
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Write},
     path::Path,
 };
@@ -20,17 +20,42 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
 /// # Errors
 /// [`TrainError::Io`] names the file.
 pub fn replace_by(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), TrainError> {
+    replace_as(path, None, write)
+}
+
+/// As [`replace`], with the mode of the file that is replaced, and its owner where that may be given away.
+///
+/// # Errors
+/// [`TrainError::Io`] names the file.
+pub fn replace_like(path: &Path, bytes: &[u8], old: &Metadata) -> Result<(), TrainError> {
+    replace_as(path, Some(old), |temporary| File::options().write(true).open(temporary)?.write_all(bytes))
+}
+
+fn replace_as(
+    path: &Path,
+    old: Option<&Metadata>,
+    write: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), TrainError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = tempfile::Builder::new();
     temporary.prefix(".part");
     // Readable by whom the user's mask allows, as any other file: temporary ones are private.
     #[cfg(unix)]
-    temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    if old.is_none() {
+        temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    }
     let file = temporary.tempfile_in(folder).map_err(TrainError::io("create a file in", folder))?;
-    let permissions = file.as_file().metadata().map_err(TrainError::io("write", path))?.permissions();
+    let own = file.as_file().metadata().map_err(TrainError::io("write", path))?;
+    let permissions = old.unwrap_or(&own).permissions();
     // Opened again: `write` may have put another file in its place.
     let sync = |()| {
         let written = File::open(file.path())?;
+        #[cfg(unix)]
+        if let Some(old) = old {
+            use std::os::unix::fs::{MetadataExt, fchown};
+            // Only root may give a file away; others replace their own.
+            let _ = fchown(&written, Some(old.uid()), Some(old.gid()));
+        }
         written.set_permissions(permissions)?;
         written.sync_all()
     };

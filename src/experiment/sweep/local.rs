@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Local {
     program: PathBuf,
-    /// Appended to `trial DIR`.
+    /// Between `trial` and the directory.
     arguments: Vec<OsString>,
     running: Vec<Running>,
 }
@@ -49,7 +49,8 @@ impl Executor for Local {
         };
         let (output, errors) = open().map_err(ExperimentError::io("open", &path))?;
         let mut command = Command::new(&self.program);
-        command.arg("trial").arg(folder).args(&self.arguments);
+        // A directory may begin with a dash.
+        command.arg("trial").args(&self.arguments).arg("--").arg(folder);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         // A group of its own: a terminal's Ctrl-C reaches the sweep alone, which then cancels.
         #[cfg(unix)]
@@ -127,12 +128,12 @@ fn how(status: ExitStatus) -> How {
 mod tests {
     use super::*;
 
-    /// A program that takes `trial DIR` and does as `script` says.
+    /// A program that takes `trial` and does as `script` says.
     fn local(folder: &Path, script: &str) -> Local {
         let arguments = ["-c", script].map(OsString::from);
-        // `sh trial DIR -c ..` would read a file named trial: a wrapper drops the two.
+        // `sh trial -c ..` would read a file named trial: a wrapper drops it.
         let program = folder.join("program");
-        std::fs::write(&program, "#!/bin/sh\nshift 2\nexec sh \"$@\"\n").unwrap();
+        std::fs::write(&program, "#!/bin/sh\nshift\nexec sh \"$@\"\n").unwrap();
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         Local { program, arguments: arguments.to_vec(), running: Vec::new() }
     }
