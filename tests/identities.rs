@@ -12,6 +12,7 @@ fn identity(experiment: &str, set: &[&str], params: &[(&str, Value)]) -> String 
         params: params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         set: set.iter().map(ToString::to_string).collect(),
         seed: None,
+        path: None,
     };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments").join(experiment);
     Definition::read(&path, &changes).unwrap().with(&[]).unwrap().identity()

@@ -1,6 +1,12 @@
 //! What a training shows: a bar on a terminal, plain lines where output is piped.
 
-use std::{io::IsTerminal, path::Path, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    io::IsTerminal,
+    path::Path,
+    process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::IntoDiagnostic;
@@ -99,7 +105,13 @@ pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
         out::note(&format!("no plots: {error}"));
     }
     match outcome {
-        Outcome::Finished(result) => {
+        Outcome::Finished(result) | Outcome::FinishedBefore(result) => {
+            if let Outcome::FinishedBefore(_) = outcome {
+                let when = fs::metadata(folder.join("result.json")).and_then(|about| about.modified());
+                let when = when.map_or_else(|_| String::new(), |when| format!(", on {}", date(when)));
+                console
+                    .line(&format!("{} was finished before{when}; remove the folder to train again", folder.display()));
+            }
             let time = Duration::from_secs_f64(result.seconds.max(0.0));
             console.line(&format!("Best epoch: {} of {}, trained in {:.1?}", result.best_epoch, result.epochs, time));
             print_accuracy(console, "Test", result.test_accuracy, result.test_top_5_accuracy);
@@ -116,8 +128,40 @@ pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
     }
 }
 
+/// `2026-11-27 01:30 UTC`
+fn date(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let (days, minutes) = (seconds / 86400, seconds % 86400 / 60);
+    // Eras of 400 years, which begin on the first of March (Hinnant, chrono-compatible date algorithms).
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
 /// The two lines that the Keras example prints.
 pub fn print_accuracy(console: &Console, split: &str, accuracy: f64, top_5_accuracy: f64) {
     console.line(&format!("{split} accuracy: {:.2}%", 100.0 * accuracy));
     console.line(&format!("{split} top 5 accuracy: {:.2}%", 100.0 * top_5_accuracy));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_of_the_calendar() {
+        let at = |seconds| date(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01 00:00 UTC");
+        assert_eq!(at(951_782_399), "2000-02-28 23:59 UTC");
+        assert_eq!(at(951_782_400), "2000-02-29 00:00 UTC");
+        assert_eq!(at(1_000_000_000), "2001-09-09 01:46 UTC");
+        assert_eq!(at(4_107_542_399), "2100-02-28 23:59 UTC");
+        assert_eq!(at(4_107_542_400), "2100-03-01 00:00 UTC");
+    }
 }

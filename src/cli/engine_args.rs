@@ -39,7 +39,8 @@ impl EngineArgs {
             SAID.call_once(|| out::note(&format!("{backend} backend: {reason}")));
         }
         let threads = self.threads.map(usize::from);
-        Options { data_dir: self.data_dir.clone(), backend, precision: self.precision, threads, interrupt }
+        let precision = self.precision;
+        Options { data_dir: self.data_dir.clone(), backend, precision, threads, path: None, interrupt }
     }
 
     /// The same, as arguments of one of `jobs` processes that share the threads.

@@ -1,15 +1,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::ValueEnum;
-use miette::miette;
-
 use super::{
     console::{Console, print_accuracy},
     engine_args::EngineArgs,
+    out,
 };
 use crate::{
-    data::Loader,
-    experiment::{Definition, ExperimentError, Setup, trial},
+    data::{Loader, Subset},
+    experiment::{Definition, ExperimentError, Scored, trial},
     train::{Interrupt, evaluate},
 };
 
@@ -20,37 +18,34 @@ pub struct Args {
     /// Directory of the trial
     directory: PathBuf,
     /// Which images
-    #[arg(long, value_enum, default_value_t = SplitName::Test)]
-    split: SplitName,
+    #[arg(long, value_enum, default_value_t = Subset::Test)]
+    split: Subset,
+    /// Where the folder of `image_folder` lies now, or another one with classes that the trial knows
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArgs,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SplitName {
-    Train,
-    Validation,
-    Test,
-}
-
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
-    let definition = Definition::of_trial(&args.directory)?;
+    let definition = Definition::of_trial_at(&args.directory, args.path.as_deref())?;
     let options = args.engine.options(Interrupt::default());
-    let setup = Setup::new(&definition, options.data_dir.clone())?;
-    let (name, split) = match args.split {
-        SplitName::Train => ("Train", setup.training),
-        SplitName::Validation => ("Validation", setup.validation),
-        SplitName::Test => ("Test", setup.dataset.test),
-    };
-    if split.is_empty() {
-        return Err(miette!("the experiment has no {} images", name.to_lowercase()));
+    let scored = Scored::new(&args.directory, &definition, options.data_dir.clone(), args.split)?;
+    if let (Some(changes), None) = (&scored.changes, &args.path) {
+        out::note(&format!("The images are not those that the run began with: {changes}"));
     }
     let checkpoint = args.directory.join("best.safetensors");
-    let mut engine = trial::trained(&definition, setup.architecture, &checkpoint, &options)?;
+    let mut engine = trial::trained(&definition, scored.architecture, &checkpoint, &options)?;
     let batch_size = definition.experiment.train.batch_size;
-    let loader = Loader { pipeline: &setup.pipeline, split: &split, augmentation: None, workers: options.workers() };
+    let (pipeline, split, workers) = (&scored.pipeline, &scored.split, options.workers());
+    let loader = Loader { pipeline, split, augmentation: None, workers };
     let means = evaluate(engine.as_mut(), &loader, batch_size)
         .map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
+    let name = match args.split {
+        Subset::Train => "Train",
+        Subset::Validation => "Validation",
+        Subset::Test => "Test",
+    };
     let console = Console::new();
     console.line(&format!("{name} loss: {:.4}", means.loss));
     print_accuracy(&console, name, means.accuracy, means.top_5_accuracy);

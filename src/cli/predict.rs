@@ -10,10 +10,7 @@ use super::{console::Console, engine_args::EngineArgs};
 use crate::{
     backend::Batch,
     data::{DataError, Pipeline, Split},
-    experiment::{
-        Definition, ExperimentError,
-        trial::{self, Input},
-    },
+    experiment::{Definition, ExperimentError, Input, trial},
     train::Interrupt,
 };
 
@@ -35,7 +32,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let definition = Definition::of_trial(&args.directory)?;
-    let input = Input::read(&args.directory)?;
+    let input = Input::of_trial(&args.directory, &definition)?;
     let architecture = definition.architecture(&input.spec())?;
     let [height, width, _] = architecture.image_shape();
     let pipeline = Pipeline::new(&input.statistics, (input.height, input.width), input.channels, (height, width));

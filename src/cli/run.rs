@@ -29,6 +29,9 @@ pub struct Args {
     /// Seeds initialisation, shuffling and dropout
     #[arg(long)]
     seed: Option<u64>,
+    /// The folder of `image_folder`, instead of the experiment's `data.path`
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
     /// Directory of the trial [default: runs/EXPERIMENT-HASH, by all that defines the trial]
     #[arg(short, long)]
     output: Option<PathBuf>,
@@ -42,8 +45,8 @@ pub struct Args {
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let params: BTreeMap<_, _> =
         args.param.iter().map(|text| Value::parse_assignment(text)).collect::<Result<_, _>>()?;
-    let definition = Definition::read(&args.experiment, &Overrides { params, set: args.set.clone(), seed: args.seed })?;
-    let definition = definition.with(&[])?;
+    let changes = Overrides { params, set: args.set.clone(), seed: args.seed, path: args.path.clone() };
+    let definition = Definition::read(&args.experiment, &changes)?.settled()?.with(&[])?;
     let folder = args.output.clone().unwrap_or_else(|| {
         let stem = args.experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
         PathBuf::from("runs").join(format!("{stem}-{}", definition.identity()))
@@ -54,7 +57,10 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         return Err(miette!(help = help, "`{}` holds an unfinished run of this experiment", folder.display()));
     }
     let interrupt = Interrupt::default();
-    let options = args.engine.options(interrupt.clone());
+    // Where the folder's data lay before is no matter, as long as they are the same.
+    let data = &definition.experiment.data;
+    let path = data.digest.as_ref().and(data.path.clone());
+    let options = trial::Options { path, ..args.engine.options(interrupt.clone()) };
     // Everything that can be checked is, before the folder is made.
     let described = crate::data::describe(
         &definition.experiment.data.name,

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use super::{console::handle_interrupts, engine_args::EngineArgs, live::Live, plan::show};
 use crate::{
@@ -86,8 +86,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
-    let overrides = Overrides { params: BTreeMap::new(), set: args.set.clone(), seed: None };
-    let experiment = Definition::read(&args.experiment, &overrides)?;
+    let overrides = Overrides { set: args.set.clone(), ..Overrides::default() };
+    let experiment = Definition::read(&args.experiment, &overrides)?.settled()?;
     let from_arguments = |rule| Stopping { rule, min_epochs: args.min_epochs, factor: args.factor };
     let given = Given {
         space: SpaceArguments {

@@ -15,6 +15,9 @@ use crate::{
 pub struct Args {
     /// Directory of the trial, with config.yaml and model.vitx
     directory: PathBuf,
+    /// Where the folder of `image_folder` lies now; it must hold what the trial began with
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -23,7 +26,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let interrupt = Interrupt::default();
     handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();
-    match trial::run(&args.directory, &args.engine.options(interrupt), &mut console) {
+    let options = trial::Options { path: args.path.clone(), ..args.engine.options(interrupt) };
+    match trial::run(&args.directory, &options, &mut console) {
         Ok(outcome) => Ok(report(&console, &args.directory, &outcome)),
         Err(error @ ExperimentError::Locked { .. }) => {
             out::report(&miette::Report::from(error));

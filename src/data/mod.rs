@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`sources`] | the data sets, one file each |
 //! | [`locate`], [`fetch`] | where they lie, how they get there |
+//! | [`contents`] | what lies in them, and how that has changed |
 //! | [`statistics`], [`resize`], [`augment`] | the steps of the input pipeline |
 //! | [`pipeline`] | those steps on a batch |
 //! | [`loader`] | batches made ahead of the training step |
@@ -11,6 +12,7 @@
 //! | [`picture`] | an image and its patches, to look at |
 
 pub mod augment;
+pub mod contents;
 mod error;
 pub mod fetch;
 mod file;
@@ -28,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use augment::{Augmentation, Draws};
+pub use contents::{Contents, ImageFile, Subset};
 pub use error::DataError;
 pub use loader::{Batches, Loader};
 pub use pipeline::Pipeline;
@@ -123,6 +126,32 @@ pub struct DataOptions {
 /// searched), files that are truncated or corrupt (with file and byte offset).
 pub fn load(name: &str, options: &DataOptions) -> Result<Dataset, DataError> {
     sources::find(name)?.load(options)
+}
+
+/// What lies in parts of a data set that is a folder of the user's; `None` for sets that are always the same, and are
+/// known once they are loaded.
+///
+/// # Errors
+/// As [`load`].
+pub fn contents(name: &str, options: &DataOptions, subsets: &[Subset]) -> Result<Option<Contents>, DataError> {
+    let source = sources::find(name)?;
+    let files = source.files(options, subsets)?;
+    files.map(|files| Contents::of_files(source.name(), &files)).transpose()
+}
+
+/// The images of one part of a user's folder alone, at a height and width, labelled by their places in `classes`;
+/// `None` as for [`contents`].
+///
+/// # Errors
+/// As [`load`], and for a class that is not among `classes`.
+pub fn load_subset(
+    name: &str,
+    options: &DataOptions,
+    subset: Subset,
+    classes: &[String],
+    size: (usize, usize),
+) -> Result<Option<Split>, DataError> {
+    sources::find(name)?.load_subset(options, subset, classes, size)
 }
 
 /// What a model is checked on: the data set as it is on this machine or, where it is not, as

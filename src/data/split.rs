@@ -6,6 +6,11 @@ use std::sync::Arc;
 use super::{DataError, Dataset, Split};
 
 impl Split {
+    /// At most so many of the first images.
+    pub fn first(&self, limit: Option<usize>) -> Self {
+        self.part(0..limit.unwrap_or(usize::MAX).min(self.len()))
+    }
+
     /// Images of `range`, copied unless that is all of them.
     fn part(&self, range: Range<usize>) -> Self {
         if range == (0..self.len()) {
@@ -32,8 +37,7 @@ impl Dataset {
     /// mixed order, so the first images are a fair sample.
     pub fn limit(&mut self, train: Option<usize>, test: Option<usize>) {
         for (split, limit) in [(&mut self.train, train), (&mut self.test, test)] {
-            let limit = limit.unwrap_or(usize::MAX).min(split.len());
-            *split = split.part(0..limit);
+            *split = split.first(limit);
         }
     }
 

@@ -46,6 +46,25 @@ impl Statistics {
         Ok(Self { mean, variance })
     }
 
+    /// What cannot be of bytes with so many channels.
+    pub fn fault(&self, channels: usize) -> Option<String> {
+        let Self { mean, variance } = self;
+        if mean.len() != channels || variance.len() != channels {
+            return Some(format!(
+                "`statistics` are of {} and {} channels, expected {channels}",
+                mean.len(),
+                variance.len()
+            ));
+        }
+        let outside = |values: &[f64], most: f64| values.iter().copied().find(|value| !(0.0..=most).contains(value));
+        let mean = outside(mean, 255.0).map(|value| format!("a mean of {value:?}, expected 0 to 255"));
+        // Half of all bytes 0 and half 255.
+        mean.or_else(|| {
+            let value = outside(variance, 127.5 * 127.5)?;
+            Some(format!("a variance of {value:?}, expected 0 to 16256.25"))
+        })
+    }
+
     /// Standard deviation by which channel `channel` is divided: at least Keras' epsilon 1e-7.
     pub fn deviation(&self, channel: usize) -> f64 {
         self.variance[channel].sqrt().max(1e-7)

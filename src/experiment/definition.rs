@@ -5,16 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
 use similar::{DiffTag, TextDiff};
 
 use super::{
     Experiment, ExperimentError, builtin,
+    identity::{Known, same_but_for_the_place},
+    input::{Input, class_changes},
     origins::{self, Origins},
     overrides, read,
 };
 use crate::{
-    dsl::{Diagnostics, Source, Value},
+    data::Subset,
+    dsl::{Diagnostics, Problem, Source, Value},
     model::{Architecture, ImageSpec, elaborate},
     train::replace,
 };
@@ -26,9 +28,6 @@ const CONFIG: &str = "config.yaml";
 /// The key of an experiment that names its model's file.
 pub const MODEL_KEY: &str = "model";
 
-/// Counted up when the same definition would train to something else than before.
-const VERSION: u32 = 1;
-
 /// What the command line changes of an experiment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
@@ -37,6 +36,8 @@ pub struct Overrides {
     /// `path.to.key=value`, applied in order.
     pub set: Vec<String>,
     pub seed: Option<u64>,
+    /// The folder of `image_folder`.
+    pub path: Option<PathBuf>,
 }
 
 /// An experiment with its model's text: all that defines a trial.
@@ -48,6 +49,8 @@ pub struct Definition {
     origins: Origins,
     /// Where other models of the same experiment lie; no part of what defines the trial.
     folder: PathBuf,
+    /// What lies in folders of data, once it is asked for.
+    pub(super) known: Option<Known>,
 }
 
 impl Definition {
@@ -59,6 +62,8 @@ impl Definition {
         let file = read::source(path)?;
         let mut experiment = Experiment::of_source(&file, path)?;
         let mut origins = Origins::of_file(&file, &experiment.params);
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        experiment.data.place(&folder);
         for assignment in &changes.set {
             let changed = overrides::apply(&experiment, assignment)?;
             let new = changed.params.iter().filter(|(name, value)| experiment.params.get(*name) != Some(*value));
@@ -68,10 +73,14 @@ impl Definition {
         origins.set_by(&changes.params, "`--param`");
         experiment.params.extend(changes.params.clone());
         experiment.train.seed = changes.seed.unwrap_or(experiment.train.seed);
+        if let Some(path) = &changes.path {
+            experiment.data.replace_path(path)?;
+        }
+        // What the command says is seen from where it is given.
+        experiment.data.place(Path::new("."));
         let model = std::mem::replace(&mut experiment.model, MODEL.into());
-        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         let source = Self::model(&model).map_err(|error| error.because(origins::of_model(&file)))?;
-        Ok(Self { experiment, source, origins, folder })
+        Ok(Self { experiment, source, origins, folder, known: None })
     }
 
     /// Reads a model. A file that is not there may be carried by the binary.
@@ -82,7 +91,8 @@ impl Definition {
         }
     }
 
-    /// Reads what [`Definition::write`] wrote.
+    /// Reads what [`Definition::write`] wrote. A relative path of data, as former versions kept it, is seen from the
+    /// working directory.
     ///
     /// # Errors
     /// Files that are missing or that someone has broken.
@@ -92,7 +102,20 @@ impl Definition {
         let mut experiment = Experiment::of_source(&file, &path)?;
         experiment.model = MODEL.into();
         let origins = Origins::of_file(&file, &experiment.params);
-        Ok(Self { experiment, source: Source::read(&folder.join(MODEL))?, origins, folder: folder.to_owned() })
+        let source = Source::read(&folder.join(MODEL))?;
+        Ok(Self { experiment, source, origins, folder: folder.to_owned(), known: None })
+    }
+
+    /// As [`Definition::of_trial`], with its data in another folder, if one is given.
+    ///
+    /// # Errors
+    /// As well where its data are no folder.
+    pub fn of_trial_at(folder: &Path, path: Option<&Path>) -> Result<Self, ExperimentError> {
+        let mut definition = Self::of_trial(folder)?;
+        if let Some(path) = path {
+            definition.experiment.data.replace_path(path)?;
+        }
+        Ok(definition)
     }
 
     /// This definition with some keys changed: parameters of the model, dotted keys of the experiment,
@@ -103,6 +126,7 @@ impl Definition {
     pub fn with(&self, assignments: &[(String, Value)]) -> Result<Self, ExperimentError> {
         let mut changed = self.clone();
         changed.experiment.sweep = None;
+        let data = (self.experiment.data.name.clone(), self.experiment.data.path.clone());
         for (key, value) in assignments {
             if let (MODEL_KEY, Value::Str(file)) = (key.as_str(), value) {
                 changed.source = Self::model(&self.folder.join(file))?;
@@ -113,6 +137,12 @@ impl Definition {
                 changed.experiment.params.insert(key.clone(), value.clone());
             }
         }
+        if data != (changed.experiment.data.name.clone(), changed.experiment.data.path.clone()) {
+            // Other data have another digest.
+            changed.experiment.data.place(&self.folder);
+            changed.experiment.data.digest = None;
+        }
+        changed.settle()?;
         Ok(changed)
     }
 
@@ -123,26 +153,26 @@ impl Definition {
     pub fn architecture(&self, data: &ImageSpec) -> Result<Architecture, ExperimentError> {
         let params = &self.experiment.params;
         let origin = |position: usize| self.origins.of(params.keys().nth(position)?);
-        Ok(elaborate(&self.source, params, data).map_err(|diagnostics| diagnostics.explained(origin))?)
-    }
-
-    /// Twelve hexadecimal digits of a hash over all that defines the trial. Where its data lies, and
-    /// how many threads train it, does not.
-    pub fn identity(&self) -> String {
-        let mut hash = Sha256::new();
-        // Serialising plain structs to memory cannot fail; an empty text would still be a stable identity.
-        let experiment = serde_json::to_string(&self.experiment).unwrap_or_default();
-        for part in [&VERSION.to_string(), &experiment, &self.source.text] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
+        let architecture =
+            elaborate(&self.source, params, data).map_err(|diagnostics| diagnostics.explained(origin))?;
+        let (own, classes) = (architecture.num_classes(), data.num_classes);
+        if own > classes {
+            // Fewer are refused where the model is read. Of these, some would be predicted that have no name.
+            let message = format!("the model has num_classes = {own}, the data set {classes}");
+            let help =
+                "leave `num_classes` to the data: a parameter of the model that is called so need not have a value";
+            let problem = Problem::new("vitx::parameter", message).in_source(&self.source).help(help);
+            return Err(Diagnostics::from(problem).because(self.origins.of("num_classes")).into());
         }
-        hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+        Ok(architecture)
     }
 
-    /// Writes `config.yaml` and `model.vitx` into a folder, which is made if need be.
+    /// Writes `config.yaml` and `model.vitx` into a folder, which is made if need be. Where the same data have moved,
+    /// the new place is written.
     ///
     /// # Errors
-    /// [`ExperimentError::Other`] when the folder holds another definition, which stays as it is.
+    /// [`ExperimentError::Other`] when the folder holds another definition, and [`ExperimentError::OtherData`] when it
+    /// holds one of other data: it stays as it is.
     pub fn write(&self, folder: &Path) -> Result<(), ExperimentError> {
         fs::create_dir_all(folder).map_err(ExperimentError::io("create", folder))?;
         let config = serde_yaml::to_string(&self.experiment)
@@ -153,6 +183,9 @@ impl Definition {
             match fs::read_to_string(&path) {
                 Ok(old) if old == *text => continue,
                 Ok(old) if folder.join(CONFIG).exists() => {
+                    if name == CONFIG && self.holds_the_same(folder, &old)? {
+                        continue;
+                    }
                     let difference = differences(&old, text).unwrap_or_else(|| format!("another {name}"));
                     return Err(ExperimentError::Other { folder: folder.to_owned(), difference });
                 }
@@ -163,6 +196,40 @@ impl Definition {
             }
         }
         Ok(())
+    }
+
+    /// Whether the old text of a folder's config is of this definition, with its data in another place. The new place is
+    /// kept then, unless the old text does not say what lay there.
+    fn holds_the_same(&self, folder: &Path, old: &str) -> Result<bool, ExperimentError> {
+        let Ok(mut old) = Experiment::parse(CONFIG, old) else { return Ok(false) };
+        let digest = old.data.digest.clone();
+        if digest.is_some() {
+            old.data.digest.clone_from(&self.experiment.data.digest);
+        }
+        if !same_but_for_the_place(&old, &self.experiment) {
+            return Ok(false);
+        }
+        let contents = self.contents()?;
+        let input = Input::find(folder)?;
+        let other = |difference: String| Err(ExperimentError::OtherData { folder: folder.to_owned(), difference });
+        if digest.is_none() {
+            // Whoever trains it or finds its result knows no more of its data than `input.json` tells.
+            let (Some(contents), Some(input)) = (contents, input) else { return Ok(true) };
+            let names: Vec<String> = contents.train.iter().map(|class| class.name.clone()).collect();
+            return match names == input.class_names {
+                true => Ok(true),
+                false => other(class_changes(&input.class_names, &names)),
+            };
+        }
+        if digest != self.experiment.data.digest {
+            let then = input.and_then(|input| input.contents);
+            let changes = then.zip(contents).and_then(|(then, now)| then.changes(&now, &Subset::ALL));
+            return other(changes.unwrap_or_else(|| "they have another digest".into()));
+        }
+        let text = serde_yaml::to_string(&self.experiment)
+            .map_err(|error| ExperimentError::io("write", folder.join(CONFIG))(std::io::Error::other(error)))?;
+        replace(&folder.join(CONFIG), text.as_bytes())?;
+        Ok(true)
     }
 }
 
@@ -248,7 +315,7 @@ mod tests {
             let changes = Overrides {
                 params: params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
                 set: set.iter().map(ToString::to_string).collect(),
-                seed: None,
+                ..Overrides::default()
             };
             let definition = Definition::read(&folder.path().join("e.yaml"), &changes).unwrap();
             let error = definition.architecture(&digits).unwrap_err();

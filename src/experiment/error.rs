@@ -48,6 +48,21 @@ pub enum ExperimentError {
     #[error("`{}` holds another trial: {difference}", folder.display())]
     #[diagnostic(code(vitx::experiment::other), help("give the new trial a folder of its own, or remove this one"))]
     Other { folder: PathBuf, difference: String },
+    #[error("the data are not those that `{}` began with: {difference}", folder.display())]
+    #[diagnostic(
+        code(vitx::experiment::data),
+        help(
+            "put the data back as they were, or say with --path where those lie; for a run on these data give another \
+             --output, or remove this folder"
+        )
+    )]
+    OtherData { folder: PathBuf, difference: String },
+    #[error("the data do not have the digest that `data.digest` asks for: it is {found}, not {asked}")]
+    #[diagnostic(code(vitx::experiment::data), help("put the data back as they were, or leave `data.digest` out"))]
+    Digest { asked: String, found: String },
+    #[error("`--path` is the folder of `image_folder`; the data set here is `{name}`")]
+    #[diagnostic(code(vitx::experiment::path), help("--data-dir is the folder of data sets"))]
+    NoFolder { name: String },
     #[error("`{}` holds another sweep: {difference}", folder.display())]
     #[diagnostic(
         code(vitx::sweep::other),

@@ -7,7 +7,10 @@
 //! | `origins.rs` | where a model's parameters were set, for the model's diagnostics |
 //! | [`overrides`] | `--set train.epochs=3` |
 //! | [`Definition`] | an experiment with its model's text: what defines a trial |
+//! | `identity.rs` | by what one is told from another |
 //! | [`Setup`] | its data, architecture and input pipeline in memory |
+//! | [`Input`] | the classes, the statistics and the data that a trial began with |
+//! | [`Scored`] | what trained weights are evaluated on |
 //! | [`trial`] | training a trial directory |
 //! | [`sweep`] | many trials: spaces, plans, executors |
 //! | `builtin.rs` | the experiments that the binary carries |
@@ -15,16 +18,21 @@
 mod builtin;
 mod definition;
 mod error;
+mod identity;
+mod input;
 mod origins;
 pub mod overrides;
 mod places;
 mod read;
 mod schema;
+mod scored;
 mod setup;
 pub mod sweep;
 pub mod trial;
 
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;
+pub use input::Input;
 pub use schema::{Data, Experiment, OneOrMany, Optimizer, Stop, Sweep, Train, Values};
+pub use scored::Scored;
 pub use setup::Setup;

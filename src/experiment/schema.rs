@@ -1,9 +1,16 @@
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use miette::Diagnostic;
 use serde::{Deserialize, Serialize};
 
-use super::sweep::{Rule, Stopping, Strategy};
+use super::{
+    ExperimentError,
+    identity::absolute,
+    sweep::{Rule, Stopping, Strategy},
+};
 use crate::{
     backend::AdamW,
     data::{Augmentation, DataOptions, sources},
@@ -159,9 +166,12 @@ mod ordered {
 pub struct Data {
     /// Name of a data set.
     pub name: String,
-    /// The folder of `image_folder`.
+    /// The folder of `image_folder`, relative to the experiment's file. In a trial's directory it is absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// Of what lies there: other data are refused. Every trial's directory has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Side in pixels that `image_folder` loads its images at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
@@ -179,6 +189,28 @@ impl Data {
     /// Where to look for these images; `data_dir` is searched first.
     pub fn options(&self, data_dir: Option<PathBuf>) -> DataOptions {
         DataOptions { data_dir, path: self.path.clone(), image_size: self.image_size }
+    }
+
+    /// The name of the data set, as the data room writes it.
+    pub fn set_name(&self) -> &str {
+        sources::find(&self.name).map_or(&self.name, |source| source.name())
+    }
+
+    /// Makes a relative path absolute, as seen from a folder.
+    pub fn place(&mut self, folder: &Path) {
+        self.path = self.path.take().map(|path| absolute(folder, &path));
+    }
+
+    /// Looks for the images elsewhere, as `--path` says, seen from the working directory.
+    ///
+    /// # Errors
+    /// Where the data set is no folder of the user's.
+    pub fn replace_path(&mut self, path: &Path) -> Result<(), ExperimentError> {
+        if !sources::find(&self.name).is_ok_and(sources::is_folder) {
+            return Err(ExperimentError::NoFolder { name: self.name.clone() });
+        }
+        self.path = Some(absolute(Path::new("."), path));
+        Ok(())
     }
 }
 

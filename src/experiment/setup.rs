@@ -1,8 +1,8 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Definition, ExperimentError};
+use super::{Definition, ExperimentError, Input};
 use crate::{
-    data::{self, Dataset, Pipeline, Split, Statistics},
+    data::{self, Contents, Dataset, Pipeline, Split, Statistics, Subset},
     model::Architecture,
 };
 
@@ -13,29 +13,85 @@ pub struct Setup {
     pub training: Split,
     pub validation: Split,
     pub architecture: Architecture,
-    /// Of the training split.
-    pub statistics: Statistics,
     pub pipeline: Pipeline,
+    /// What the run began with.
+    pub input: Input,
 }
 
 impl Setup {
-    /// Loads the data, `data_dir` searched first, and checks the model on it.
+    /// Loads the data, `data_dir` searched first, and checks the model on it. The data of a run that has begun must be
+    /// in `subsets` those that it began with; its statistics are.
     ///
     /// # Errors
-    /// Data that is not there or corrupt, a split that leaves nothing, or a model that does not fit.
-    pub fn new(definition: &Definition, data_dir: Option<PathBuf>) -> Result<Self, ExperimentError> {
+    /// Data that is not there, corrupt or other than before, a split that leaves nothing, or a model that does not fit.
+    pub fn new(
+        definition: &Definition,
+        data_dir: Option<PathBuf>,
+        begun: Option<(&Path, Input)>,
+        subsets: &[Subset],
+    ) -> Result<Self, ExperimentError> {
         let data = &definition.experiment.data;
         // The model is checked before any pixel is read, where the data set can be described without.
         let options = data.options(data_dir);
         let described = data::describe(&data.name, &options)?;
         let architecture = definition.architecture(&described.image())?;
+        let begun = begun.as_ref().map(|(folder, input)| (*folder, input));
+        // Files tell soonest that they are others; what is not the user's own folder tells when it is loaded.
+        let contents = data::contents(&data.name, &options, &Subset::ALL)?;
+        if let Some(contents) = &contents {
+            hold_to(definition, begun, contents, subsets)?;
+        }
         let mut dataset = data::load(&data.name, &options)?;
+        let contents = match contents {
+            Some(contents) => contents,
+            None => {
+                let contents = Contents::of_loaded(&dataset);
+                hold_to(definition, begun, &contents, subsets)?;
+                contents
+            }
+        };
         dataset.limit(data.train_limit, data.test_limit);
         let (training, validation) = dataset.split_validation(data.validation_split)?;
         dataset.train = Split::new(Vec::new(), Vec::new());
-        let statistics = Statistics::of(&training, dataset.channels)?;
+        let now = Input {
+            height: dataset.height,
+            width: dataset.width,
+            channels: dataset.channels,
+            statistics: Statistics::of(&training, dataset.channels)?,
+            class_names: dataset.class_names.clone(),
+            contents: Some(contents),
+        };
+        let input = match begun {
+            None => now,
+            Some((folder, then)) => match then.changes(&now, subsets) {
+                Some(difference) => return Err(ExperimentError::OtherData { folder: folder.to_owned(), difference }),
+                None => then.clone(),
+            },
+        };
         let [height, width, _] = architecture.image_shape();
-        let pipeline = Pipeline::new(&statistics, (dataset.height, dataset.width), dataset.channels, (height, width));
-        Ok(Self { dataset, training, validation, architecture, statistics, pipeline })
+        let pipeline =
+            Pipeline::new(&input.statistics, (dataset.height, dataset.width), dataset.channels, (height, width));
+        Ok(Self { dataset, training, validation, architecture, pipeline, input })
+    }
+}
+
+/// Refuses data that a run did not begin with, or that its definition does not ask for.
+fn hold_to(
+    definition: &Definition,
+    begun: Option<(&Path, &Input)>,
+    contents: &Contents,
+    subsets: &[Subset],
+) -> Result<(), ExperimentError> {
+    if let Some((folder, Some(then))) = begun.map(|(folder, input)| (folder, &input.contents)) {
+        return match then.changes(contents, subsets) {
+            Some(difference) => Err(ExperimentError::OtherData { folder: folder.to_owned(), difference }),
+            None => Ok(()),
+        };
+    }
+    match &definition.experiment.data.digest {
+        Some(asked) if *asked != contents.digest => {
+            Err(ExperimentError::Digest { asked: asked.clone(), found: contents.digest.clone() })
+        }
+        _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `config.yaml`, `model.vitx` | the definition |
 //! | `model.txt` | the architecture's stable text |
-//! | `input.json` | what a picture needs to be classified: [`Input`] |
+//! | `input.json` | what a picture needs to be classified, and with which data it began: [`Input`] |
 //! | `metrics.jsonl` | one line per epoch |
 //! | `last.safetensors`, `best.safetensors` | checkpoints |
 //! | `history.csv`, `loss.svg`, `loss.png`, ... | the curves, drawn at the end |
@@ -13,19 +13,17 @@
 //! | `lock` | held by the process that trains |
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
-
-use super::{Definition, ExperimentError, Setup};
+use super::{Definition, ExperimentError, Input, Setup};
 use crate::{
     backend::{Backend, BackendError, Engine, EngineOptions, Precision},
-    data::Statistics,
+    data::Subset,
     graph::Builder,
     memory,
-    model::{Architecture, ImageSpec},
+    model::Architecture,
     train::{
         Fit, FitError, Fitted, Interrupt, Observer,
         history::{self, Epoch},
@@ -51,6 +49,8 @@ pub struct Options {
     pub precision: Precision,
     /// Worker threads; all cores by default.
     pub threads: Option<usize>,
+    /// Where the data of `image_folder` lie now, if not where the trial says.
+    pub path: Option<PathBuf>,
     pub interrupt: Interrupt,
 }
 
@@ -75,40 +75,12 @@ impl Options {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     Finished(RunResult),
+    /// By a former process.
+    FinishedBefore(RunResult),
     /// Asked to stop; the last checkpoint has everything.
     Interrupted,
     /// Trained as far as its sweep wanted for now.
     Paused,
-}
-
-/// What a picture needs, besides the weights, to be classified. In `input.json`, so that a trial
-/// can be used where its data set is not.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Input {
-    /// Of the data set's images, in pixels.
-    pub height: usize,
-    pub width: usize,
-    pub channels: usize,
-    pub statistics: Statistics,
-    pub class_names: Vec<String>,
-}
-
-impl Input {
-    /// What a model is checked on.
-    pub fn spec(&self) -> ImageSpec {
-        let Self { height, width, channels, .. } = *self;
-        ImageSpec { height, width, channels, num_classes: self.class_names.len() }
-    }
-
-    /// Reads a trial's.
-    ///
-    /// # Errors
-    /// A file that is missing or broken.
-    pub fn read(folder: &Path) -> Result<Self, ExperimentError> {
-        let path = folder.join("input.json");
-        let text = fs::read_to_string(&path).map_err(ExperimentError::io("read", &path))?;
-        serde_json::from_str(&text).map_err(|error| ExperimentError::io("read", &path)(error.into()))
-    }
 }
 
 /// The hold of this process on a trial's directory. The system lets go of it when the process ends,
@@ -165,7 +137,7 @@ impl Lock {
 pub fn run(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Result<Outcome, ExperimentError> {
     let _lock = Lock::take(folder)?;
     if let Some(result) = RunResult::read(folder)? {
-        return Ok(Outcome::Finished(result));
+        return Ok(Outcome::FinishedBefore(result));
     }
     Failure::clear(folder)?;
     let outcome = train(folder, options, observer).map_err(|error| match error {
@@ -185,20 +157,19 @@ pub fn run(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Res
 }
 
 fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Result<Outcome, ExperimentError> {
-    let definition = Definition::of_trial(folder)?;
-    let setup = Setup::new(&definition, options.data_dir.clone())?;
+    let definition = Definition::of_trial_at(folder, options.path.as_deref())?;
+    // What has begun goes on with the data that it began with, or not at all.
+    let begun = match Input::find(folder)?.is_some() || folder.join("last.safetensors").exists() {
+        true => Some(Input::of_trial(folder, &definition)?),
+        false => None,
+    };
+    let begins = begun.is_none();
+    let setup = Setup::new(&definition, options.data_dir.clone(), begun.map(|input| (folder, input)), &Subset::ALL)?;
     let train = &definition.experiment.train;
     replace(&folder.join("model.txt"), setup.architecture.text().as_bytes())?;
-    let input = Input {
-        height: setup.dataset.height,
-        width: setup.dataset.width,
-        channels: setup.dataset.channels,
-        statistics: setup.statistics.clone(),
-        class_names: setup.dataset.class_names.clone(),
-    };
-    let json = serde_json::to_string_pretty(&input)
-        .map_err(|error| ExperimentError::io("write", folder.join("input.json"))(error.into()))?;
-    replace(&folder.join("input.json"), json.as_bytes())?;
+    if begins {
+        setup.input.write(folder)?;
+    }
 
     let summary = setup.architecture.summary();
     observer.start(&format!(

@@ -8,7 +8,10 @@ use super::{
     layout::fitted,
     measure::{self, Measure},
 };
-use crate::experiment::{Definition, ExperimentError};
+use crate::{
+    data::Subset,
+    experiment::{Definition, ExperimentError, Input},
+};
 
 /// Most epochs of a table of curves; more are thinned out evenly.
 const MOST_EPOCHS: usize = 20;
@@ -47,6 +50,8 @@ pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
         true => "The configurations are the same.".to_owned(),
         false => format!("Configurations\n{}", fitted(header("key"), cells, 1)),
     });
+
+    parts.extend(data(folders, &names)?);
 
     let mut models = String::new();
     for (definition, name) in definitions.iter().zip(&names).skip(1) {
@@ -106,6 +111,27 @@ pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
         parts.push(format!("Validation loss / accuracy by epoch\n{table}"));
     }
     Ok(parts.join("\n\n"))
+}
+
+/// How the data that trials began with differ; nothing where fewer than two have begun.
+fn data(folders: &[PathBuf], names: &[String]) -> Result<Option<String>, ExperimentError> {
+    let inputs = folders.iter().map(|folder| Input::find(folder)).collect::<Result<Vec<_>, _>>()?;
+    let mut begun = inputs.iter().zip(names).filter_map(|(input, name)| Some((input.as_ref()?, name)));
+    let Some((first, first_name)) = begun.next() else { return Ok(None) };
+    let (mut text, mut others, mut sure) = (String::new(), 0, first.contents.is_some());
+    for (other, name) in begun {
+        others += 1;
+        sure &= other.contents.is_some();
+        if let Some(changes) = first.changes(other, &Subset::ALL) {
+            text += &format!("\nfrom {first_name} to {name}: {changes}");
+        }
+    }
+    Ok(match (others, text.is_empty(), sure) {
+        (0, ..) => None,
+        (_, false, _) => Some(format!("Data{text}")),
+        (_, true, true) => Some("The data are the same.".to_owned()),
+        (_, true, false) => Some("The data are the same, as far as trials of former versions tell.".to_owned()),
+    })
 }
 
 /// A trial's layers, one a line, without the numbers of their tensors: those would change with every

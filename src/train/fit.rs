@@ -88,7 +88,8 @@ impl Fit<'_> {
         if self.last().exists() {
             progress = restore(&self.last(), engine)?;
             if let Some(problem) = progress.fault(self.train.len(), self.batch_size, self.epochs) {
-                return Err(TrainError::Checkpoint { path: self.last(), problem }.into());
+                let problem = format!("is not of this run: {problem}");
+                return Err(TrainError::Other { path: self.last(), problem }.into());
             }
         }
         history::truncate(&self.history(), progress.epoch as usize)?;

@@ -47,10 +47,13 @@ pub enum TrainError {
     Other { path: PathBuf, problem: String },
     #[error("there is no `{path}`")]
     #[diagnostic(
-        code(vitx::train::checkpoint),
-        help("the run has no finished epoch yet (`vitx trial DIR` trains it), or the file was removed")
+        code(vitx::train::missing),
+        help(
+            "the run has not come so far (`vitx trial DIR` trains it), or the file was removed: restore it from a copy, \
+             or remove the run's folder and train again"
+        )
     )]
-    NoWeights { path: PathBuf },
+    Missing { path: PathBuf },
     #[error("`{path}` is damaged: {problem}")]
     #[diagnostic(
         code(vitx::train::broken),

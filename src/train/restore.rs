@@ -34,7 +34,7 @@ pub fn restore(path: &Path, engine: &mut dyn Engine) -> Result<Progress, FitErro
 /// As [`restore`], and for weights that are not finite.
 pub fn restore_weights(path: &Path, engine: &mut dyn Engine) -> Result<(), FitError> {
     if !path.exists() {
-        return Err(TrainError::NoWeights { path: path.to_owned() }.into());
+        return Err(TrainError::Missing { path: path.to_owned() }.into());
     }
     let (_, mut tensors) = checkpoint::load(path)?;
     check(path, engine, &tensors, is_weight)?;

@@ -13,7 +13,7 @@ use image::{ImageReader, Limits};
 use rayon::prelude::*;
 
 use super::super::order::shuffled;
-use super::super::{DataError, DataOptions, Dataset, Spec, Split};
+use super::super::{DataError, DataOptions, Dataset, ImageFile, Spec, Split, Subset};
 use super::Source;
 
 const TEST_FOLDERS: &[&str] = &["test", "val", "validation"];
@@ -56,16 +56,91 @@ impl Source for ImageFolder {
         };
         Ok(listing.spec(height, width).with(split(&listing.train)?, split(&listing.test)?))
     }
+
+    fn files(&self, options: &DataOptions, subsets: &[Subset]) -> Result<Option<Vec<ImageFile>>, DataError> {
+        let root = root(options)?;
+        let mut all = Vec::new();
+        for &subset in subsets {
+            let Some(folder) = subset_folder(&root, subset) else { continue };
+            let classes = folders(&folder)?;
+            let file = |(path, label): (PathBuf, u32)| {
+                let class = classes[label as usize].clone();
+                ImageFile { subset, class, path }
+            };
+            all.extend(files(&folder, &classes)?.into_iter().map(file));
+        }
+        Ok(Some(all))
+    }
+
+    fn load_subset(
+        &self,
+        options: &DataOptions,
+        subset: Subset,
+        classes: &[String],
+        size: (usize, usize),
+    ) -> Result<Option<Split>, DataError> {
+        let root = root(options)?;
+        let Some(folder) = subset_folder(&root, subset) else {
+            return Err(DataError::Folder {
+                path: root,
+                message: format!("has no folder of {} images", subset.adjective()),
+                help: "expected DIR/test/CLASS/*.png (`val` may stand for `test`)".into(),
+            });
+        };
+        let own = folders(&folder)?;
+        if let Some(unknown) = own.iter().find(|name| !classes.contains(name)) {
+            return Err(DataError::Folder {
+                path: folder.join(unknown),
+                message: format!("the run knows no class `{unknown}`"),
+                help: format!("classes of the run: {}; of the folder: {}", classes.join(", "), own.join(", ")),
+            });
+        }
+        let files = files(&folder, classes)?;
+        if files.is_empty() {
+            return Err(DataError::Folder {
+                path: folder,
+                message: "holds no image".into(),
+                help: "images lie in one folder a class, as CLASS/NAME.png, .jpg, .jpeg or .webp".into(),
+            });
+        }
+        let (height, width) = (size.0 as u32, size.1 as u32);
+        let images: Vec<Vec<u8>> =
+            files.par_iter().map(|(path, _)| decode(path, width, height)).collect::<Result<_, _>>()?;
+        Ok(Some(Split::new(images.concat(), files.iter().map(|&(_, label)| label).collect())))
+    }
+}
+
+/// The folder that is meant, which is there.
+fn root(options: &DataOptions) -> Result<PathBuf, DataError> {
+    let Some(folder) = options.path.clone() else {
+        return Err(DataError::Invalid {
+            message: "`image_folder` needs to know its folder".into(),
+            help: "give its `path`: DIR with DIR/train/CLASS/*.png and DIR/test/CLASS/*.png".into(),
+        });
+    };
+    if !folder.is_dir() {
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        return Err(DataError::Invalid {
+            message: format!("there is no folder {}", folder.display()),
+            help: "`data.path` is relative to the experiment's file; --path gives another folder".into(),
+        });
+    }
+    Ok(folder)
+}
+
+/// Where the images of a part lie.
+fn subset_folder(root: &Path, subset: Subset) -> Option<PathBuf> {
+    let names: &[&str] = match subset {
+        Subset::Train => &["train"],
+        Subset::Validation => &[],
+        Subset::Test => TEST_FOLDERS,
+    };
+    names.iter().map(|name| root.join(name)).find(|path| path.is_dir())
 }
 
 impl Listing {
     fn new(options: &DataOptions) -> Result<Self, DataError> {
-        let Some(folder) = options.path.clone() else {
-            return Err(DataError::Invalid {
-                message: "`image_folder` needs to know its folder".into(),
-                help: "give its `path`: DIR with DIR/train/CLASS/*.png and DIR/test/CLASS/*.png".into(),
-            });
-        };
+        let folder = root(options)?;
         let train_folder = folder.join("train");
         let test_folder = TEST_FOLDERS.iter().map(|name| folder.join(name)).find(|path| path.is_dir());
         let (true, Some(test_folder)) = (train_folder.is_dir(), test_folder) else {

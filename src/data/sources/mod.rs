@@ -10,7 +10,7 @@ mod image_folder;
 mod mnist;
 mod pickle;
 
-use super::{DataError, DataOptions, Dataset, Spec, fetch::Remote};
+use super::{DataError, DataOptions, Dataset, ImageFile, Spec, Split, Subset, fetch::Remote};
 use crate::model::ImageSpec;
 
 /// Every data set, in the order in which they are listed.
@@ -45,6 +45,29 @@ pub trait Source: Sync {
     /// Shape and classes, without loading pixels where the format allows that.
     fn describe(&self, options: &DataOptions) -> Result<Spec, DataError>;
 
+    /// The pictures of parts of a set that is the user's own folder; `None` for one that is always the same.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    fn files(&self, _: &DataOptions, _: &[Subset]) -> Result<Option<Vec<ImageFile>>, DataError> {
+        Ok(None)
+    }
+
+    /// One part of a set that is the user's own folder, whatever the others hold: images of height and width `size`,
+    /// labelled by their places in `classes`.
+    ///
+    /// # Errors
+    /// As [`Source::load`], and for a class that is not among `classes`.
+    fn load_subset(
+        &self,
+        _options: &DataOptions,
+        _subset: Subset,
+        _classes: &[String],
+        _size: (usize, usize),
+    ) -> Result<Option<Split>, DataError> {
+        Ok(None)
+    }
+
     /// The whole set in memory.
     fn load(&self, options: &DataOptions) -> Result<Dataset, DataError>;
 }
@@ -52,6 +75,11 @@ pub trait Source: Sync {
 /// Every data set.
 pub fn all() -> impl Iterator<Item = &'static dyn Source> {
     SOURCES.iter().copied()
+}
+
+/// Whether a data set is a folder of the user's.
+pub fn is_folder(source: &dyn Source) -> bool {
+    source.name() == "image_folder"
 }
 
 /// The data set of that name (`-` and `_` are the same), or an error with the nearest valid name.

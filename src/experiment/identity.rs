@@ -1,0 +1,113 @@
+//! By what a trial is told from others: its definition, its model's text, and what lies in its data where they are a
+//! folder of the user's. Where that folder lies is no part of it.
+
+use std::{
+    collections::HashMap,
+    path::{Component, Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{Definition, Experiment, ExperimentError};
+use crate::data::{self, Contents, Subset};
+
+/// Counted up when the same definition would train to something else than before.
+const VERSION: u32 = 1;
+
+/// What lies in folders, each read once in a process: all variants of a sweep have the same data. No part of what a
+/// definition is: all are equal.
+#[derive(Debug, Clone, Default)]
+pub struct Known(Arc<Mutex<HashMap<PathBuf, Contents>>>);
+
+impl PartialEq for Known {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Known {
+    fn get(&self, folder: &Path) -> Option<Contents> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(folder).cloned()
+    }
+
+    fn insert(&self, folder: PathBuf, contents: &Contents) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(folder, contents.clone());
+    }
+}
+
+impl Definition {
+    /// This definition with the digest of its data, if they are a folder of the user's; what comes of it by
+    /// [`Definition::with`] has it too.
+    ///
+    /// # Errors
+    /// A folder that is not there or cannot be read, or that has not the digest that the experiment asks for.
+    pub fn settled(mut self) -> Result<Self, ExperimentError> {
+        self.known.get_or_insert_default();
+        self.settle()?;
+        Ok(self)
+    }
+
+    pub(super) fn settle(&mut self) -> Result<(), ExperimentError> {
+        let Some(contents) = self.contents()? else { return Ok(()) };
+        let asked = self.experiment.data.digest.replace(contents.digest.clone());
+        match asked {
+            Some(asked) if asked != contents.digest => Err(ExperimentError::Digest { asked, found: contents.digest }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What lies in its folder, if it is settled and has one. A sweep's experiment may have none yet.
+    pub(super) fn contents(&self) -> Result<Option<Contents>, ExperimentError> {
+        let data = &self.experiment.data;
+        let (Some(known), Some(path)) = (&self.known, &data.path) else { return Ok(None) };
+        if let Some(contents) = known.get(path).filter(|contents| contents.set == data.set_name()) {
+            return Ok(Some(contents));
+        }
+        let contents = data::contents(&data.name, &data.options(None), &Subset::ALL)?;
+        if let Some(contents) = &contents {
+            known.insert(path.clone(), contents);
+        }
+        Ok(contents)
+    }
+
+    /// Twelve hexadecimal digits of a hash over all that defines the trial. Where its data lies, and
+    /// how many threads train it, does not.
+    pub fn identity(&self) -> String {
+        let mut experiment = self.experiment.clone();
+        if experiment.data.digest.is_some() {
+            // What lies there counts, not where.
+            experiment.data.path = None;
+        }
+        let mut hash = Sha256::new();
+        // Serialising plain structs to memory cannot fail; an empty text would still be a stable identity.
+        let experiment = serde_json::to_string(&experiment).unwrap_or_default();
+        for part in [&VERSION.to_string(), &experiment, &self.source.text] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Whether two experiments are the same but for the place of their data. One of a former version says nothing of
+/// what lies there: its `input.json` may.
+pub fn same_but_for_the_place(old: &Experiment, new: &Experiment) -> bool {
+    let mut new = new.clone();
+    new.model.clone_from(&old.model);
+    new.data.path.clone_from(&old.data.path);
+    if old.data.digest.is_none() {
+        new.data.digest = None;
+    }
+    new == *old
+}
+
+/// A path as it is seen from a folder, absolute. Links stay, where no `..` has to be followed.
+pub fn absolute(folder: &Path, path: &Path) -> PathBuf {
+    let joined = folder.join(path);
+    let whole = std::path::absolute(&joined).unwrap_or(joined);
+    match whole.components().any(|part| part == Component::ParentDir) {
+        true => whole.canonicalize().unwrap_or(whole),
+        false => whole,
+    }
+}
