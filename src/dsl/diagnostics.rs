@@ -1,8 +1,8 @@
 use std::{error::Error, fmt, sync::Arc};
 
-use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
+use miette::{Diagnostic, LabeledSpan, Severity, SourceCode};
 
-use super::{Source, syntax::Span};
+use super::{Source, syntax::Span, text::Text};
 
 /// One mistake: what, where, and what to do about it.
 #[derive(Debug, Clone)]
@@ -11,7 +11,7 @@ pub struct Problem {
     message: String,
     labels: Vec<(Span, String)>,
     help: Option<String>,
-    source: Option<Arc<NamedSource<Arc<str>>>>,
+    source: Option<Arc<Text>>,
     /// See [`Problem::causes`].
     causes: u64,
     /// Where the values came from that caused it: problems of their own, in other texts.
@@ -21,14 +21,9 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        if let Some((end, _)) = message.char_indices().nth(LONGEST) {
-            message.truncate(end);
-            message.push('…');
-        }
         Self {
             code,
-            message,
+            message: shortened(message.into()),
             labels: Vec::new(),
             help: None,
             source: None,
@@ -53,9 +48,11 @@ impl Problem {
         Self { labels: vec![(span, label.to_owned())], ..self }
     }
 
-    /// Marks a place. The first label is the mistake itself.
+    /// Marks a place. The first label is the mistake itself. A sum of a thousand tensors shows the first of them.
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.labels.push((span, text.into()));
+        if self.labels.len() < MOST_LABELS {
+            self.labels.push((span, shortened(text.into())));
+        }
         self
     }
 
@@ -94,15 +91,19 @@ impl Problem {
 
     /// Names the text that the spans are in.
     pub fn in_source(self, source: &Source) -> Self {
-        self.in_shared(&Arc::new(shown(source)))
+        self.in_shared(&Text::shown(source))
     }
 
-    fn in_shared(mut self, source: &Arc<NamedSource<Arc<str>>>) -> Self {
+    /// As [`Problem::in_source`], for many problems of one text.
+    pub(crate) fn in_shared(mut self, source: &Arc<Text>) -> Self {
         if self.source.is_none() {
-            let text: &str = source.inner();
+            for (span, _) in &mut self.labels {
+                *span = first_lines(source, *span);
+            }
+            let text = source.text();
             if self.labels.iter().any(|(span, _)| !fits(text, *span)) {
                 for (span, label) in std::mem::take(&mut self.labels) {
-                    let (line, column) = line_and_column(text, span.start);
+                    let (line, column) = line_and_column(source, span.start);
                     self = self.note(&format!("{}:{line}:{column}: {label}", source.name()));
                 }
             }
@@ -112,18 +113,13 @@ impl Problem {
     }
 }
 
-/// A text as a terminal can show it, byte for byte: without what would move its cursor or turn the
-/// order of its letters around.
-fn shown(source: &Source) -> NamedSource<Arc<str>> {
-    let harmless = |c: char| match c {
-        '\n' | '\r' | '\t' => c,
-        c if c.is_ascii_control() => '?',
-        // As long in UTF-8 as what it stands for.
-        '\u{80}'..='\u{9f}' => '\u{bf}',
-        '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        c => c,
-    };
-    NamedSource::new(&source.name, Arc::from(source.text.chars().map(harmless).collect::<String>()))
+/// A message or a label, cut where it quotes a value as long as the text.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// The longest message, in characters: it may quote a value as long as the text.
@@ -131,6 +127,22 @@ const LONGEST: usize = 600;
 
 /// The longest line of a snippet, in bytes. miette itself gives up at 65535 columns.
 const WIDEST: usize = 1000;
+
+/// Most labels of one problem.
+const MOST_LABELS: usize = 8;
+
+/// Most lines of a span that are shown.
+const MOST_LINES: usize = 12;
+
+/// A span, or its first line where it is a long piece of text.
+fn first_lines(text: &Text, span: Span) -> Span {
+    let first = text.line(span.start);
+    if text.line(span.end) < first + MOST_LINES {
+        return span;
+    }
+    let line = text.text().get(span.start..text.start(first + 1)).unwrap_or_default();
+    Span::new(span.start, span.start + line.trim_end().len())
+}
 
 /// Whether the lines of a span and those beside it can be shown.
 fn fits(text: &str, span: Span) -> bool {
@@ -141,10 +153,10 @@ fn fits(text: &str, span: Span) -> bool {
 }
 
 /// Both from 1, the column in characters.
-fn line_and_column(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line = before.rsplit('\n').next().unwrap_or(before);
-    (before.matches('\n').count() + 1, line.chars().count() + 1)
+fn line_and_column(text: &Text, at: usize) -> (usize, usize) {
+    let line = text.line(at);
+    let before = text.text().get(text.start(line)..at).unwrap_or_default();
+    (line + 1, before.chars().count() + 1)
 }
 
 impl fmt::Display for Problem {
@@ -210,11 +222,11 @@ impl Diagnostics {
     /// shows at each of its calls.
     pub(crate) fn collect(mut problems: Vec<Problem>, source: &Source) -> Option<Self> {
         let key = |problem: &Problem| (problem.start(), problem.code, problem.message.clone());
-        problems.sort_by_key(key);
+        problems.sort_by_cached_key(key);
         problems.dedup_by_key(|problem| key(problem));
         let count = problems.len();
         problems.truncate(MOST_SHOWN);
-        let shared = Arc::new(shown(source));
+        let shared = Text::shown(source);
         let problems: Vec<Problem> = problems.into_iter().map(|problem| problem.in_shared(&shared)).collect();
         let message = match count {
             0 => return None,

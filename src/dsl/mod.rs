@@ -3,6 +3,7 @@
 //! Nothing here knows what a layer is. A text is parsed whatever its mistakes: each costs one
 //! statement and gives one diagnostic, and the rest is still there for the model room to check.
 
+mod bounds;
 mod brackets;
 mod diagnostics;
 mod format;
@@ -11,6 +12,7 @@ mod source;
 mod suggest;
 pub mod syntax;
 mod syntax_text;
+mod text;
 mod value;
 
 pub use diagnostics::{Diagnostics, Problem};
@@ -20,4 +22,5 @@ pub(crate) use parse::parse_tolerant;
 pub use source::{MAX_SOURCE_BYTES, Source};
 pub use suggest::nearest;
 pub use syntax_text::{SyntaxNode, syntax_nodes, syntax_text};
+pub(crate) use text::Text;
 pub use value::Value;

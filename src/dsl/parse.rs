@@ -4,7 +4,7 @@ use pest::{
     iterators::Pair,
 };
 
-use super::{Diagnostics, Problem, Source, Value, brackets, syntax::*};
+use super::{Diagnostics, Problem, Source, Value, bounds, brackets, syntax::*};
 
 mod expected;
 
@@ -24,6 +24,9 @@ pub fn parse(source: &Source) -> Result<File, Diagnostics> {
 /// Parses what can be parsed, and reports the rest. `Err` only where nothing can.
 pub(crate) fn parse_tolerant(source: &Source) -> Result<(File, Vec<Problem>), Diagnostics> {
     source.check_length()?;
+    if let Some(problem) = bounds::check(&source.text) {
+        return Err(problem.in_source(source).into());
+    }
     let mut problems = Vec::new();
     let mut file = File::default();
     if let Some(text) = brackets::balance(&source.text, &mut problems) {
@@ -47,6 +50,9 @@ pub(crate) fn parse_tolerant(source: &Source) -> Result<(File, Vec<Problem>), Di
 /// Parses a single literal.
 pub(super) fn parse_value(source: &Source) -> Result<Value, Diagnostics> {
     source.check_length()?;
+    if let Some(problem) = bounds::check(&source.text) {
+        return Err(problem.in_source(source).into());
+    }
     let mut problems = Vec::new();
     let mut value = None;
     if let Some(text) = brackets::balance(&source.text, &mut problems) {

@@ -7,11 +7,16 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let folded = name.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (candidate, strsim::damerau_levenshtein(&folded, &candidate.to_lowercase())))
-        .filter(|(candidate, distance)| {
+        .filter_map(|candidate| {
             let shorter = name.len().min(candidate.len());
-            *distance <= (shorter / 3).max(1) && *distance < shorter.max(2)
-                || shorter >= 4 && (candidate.contains(name) || name.contains(candidate))
+            let part = shorter >= 4 && (candidate.contains(name) || name.contains(candidate));
+            let most = (shorter / 3).max(1);
+            // Names whose lengths differ by more are further apart than that.
+            if !part && name.len().abs_diff(candidate.len()) > most {
+                return None;
+            }
+            let distance = strsim::damerau_levenshtein(&folded, &candidate.to_lowercase());
+            (part || distance <= most && distance < shorter.max(2)).then_some((candidate, distance))
         })
         .min_by_key(|(_, distance)| *distance)
         .map(|(candidate, _)| candidate)

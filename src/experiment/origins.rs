@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::places::Places;
-use crate::dsl::{Problem, Source, Value, syntax::Span};
+use crate::dsl::{Problem, Source, Text, Value, syntax::Span};
 
 /// Remarks by parameter. They are no part of what a definition is: all are equal.
 #[derive(Debug, Clone, Default)]
@@ -19,10 +19,11 @@ impl PartialEq for Origins {
 impl Origins {
     /// The parameters that an experiment file sets.
     pub fn of_file(source: &Source, params: &BTreeMap<String, Value>) -> Self {
-        let places = Places::of(&source.text);
+        let (places, text) = (Places::of(&source.text), Text::shown(source));
         let remark = |name: &String| {
             let place = places.get(&format!("params.{name}"))?;
-            Some((name.clone(), at(source, &format!("`{name}` is set here"), place.value.start, place.value.end)))
+            let remark = here(&format!("`{name}` is set here"), place.value.start, place.value.end);
+            Some((name.clone(), remark.in_shared(&text)))
         };
         Self(params.keys().filter_map(remark).collect())
     }
@@ -43,7 +44,11 @@ impl Origins {
 
 /// A remark at a place of a file.
 pub fn at(source: &Source, message: &str, start: usize, end: usize) -> Problem {
-    Problem::advice("vitx::origin", message).label(Span::new(start, end), "here").in_source(source)
+    here(message, start, end).in_source(source)
+}
+
+fn here(message: &str, start: usize, end: usize) -> Problem {
+    Problem::advice("vitx::origin", message).label(Span::new(start, end), "here")
 }
 
 /// The remark that a file's `model` key leads to another file.

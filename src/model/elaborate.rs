@@ -54,6 +54,7 @@ pub fn elaborate(
         blocks: Vec::new(),
         site: None,
         steps: 0,
+        layers: 0,
         full: false,
     };
     let architecture = elaborator.model(overrides, data);
@@ -95,6 +96,8 @@ struct Elaborator<'a> {
     /// In a standard block: the call in the user's text, where problems are shown.
     site: Option<Span>,
     steps: usize,
+    /// Layers so far, those that layers are made of counted.
+    layers: usize,
     /// A bound was passed and reported; nothing more is expanded.
     full: bool,
 }

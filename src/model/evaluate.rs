@@ -13,11 +13,15 @@ const MAX_LIST: usize = 4096;
 /// Deepest lists in lists.
 const MAX_LIST_DEPTH: usize = 8;
 
-/// How many values may be read for one text, items of lists counted.
-const MAX_WORK: usize = 50_000_000;
+/// How many values may be read for one text, items of lists counted; what else takes time is counted as the values
+/// that could be read in it.
+const MAX_WORK: usize = 5_000_000;
 
-/// How many names are compared with misspelt ones for one text.
-const MAX_COMPARED: usize = 500_000;
+/// What binding a parameter of a block costs, in values.
+const BINDING: usize = 8;
+
+/// How many letters may be compared with letters of misspelt names for one text.
+const MAX_COMPARED: usize = 20_000_000;
 
 /// Parameters that were set from outside the text, as a set of bits: what a value depends on.
 /// Those beyond the 64th have no bit, and are not named as causes.
@@ -87,14 +91,26 @@ impl<'o> Scope<'o> {
         }
     }
 
+    /// Takes what a call of a block with so many parameters costs, or what a path of so many bytes does.
+    ///
+    /// # Errors
+    /// When the text has asked for too much.
+    pub fn charge(&self, parameters: usize, bytes: usize) -> Result<(), Box<Problem>> {
+        let units = BINDING.saturating_mul(parameters).saturating_add(bytes / 16);
+        if take(&self.left.work, units) { Ok(()) } else { Err(exhausted()) }
+    }
+
     /// Adds "did you mean" by the nearest of `names`, while there is time for that.
     pub fn suggest<'n>(&self, problem: Problem, name: &str, names: impl Iterator<Item = &'n str>) -> Problem {
         if self.left.compared.get() == 0 {
             return problem;
         }
         let mut names: Vec<&str> = names.collect();
+        let letters = names.iter().map(|other| name.len() * other.len() + 16).sum();
+        if !take(&self.left.compared, letters) {
+            return problem;
+        }
         names.sort_unstable();
-        take(&self.left.compared, names.len());
         problem.suggest(name, names)
     }
 }
@@ -158,7 +174,7 @@ pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Box<P
 }
 
 fn exhausted() -> Box<Problem> {
-    Box::new(Problem::new("vitx::size", "the values of this text take too long to work out"))
+    Box::new(Problem::new("vitx::size", "this text takes too long to work out"))
 }
 
 /// A copy of a value, whose work is counted.

@@ -26,8 +26,8 @@ pub struct ImageSpec {
 /// Most layers of a network once blocks and repeats are expanded.
 pub const MAX_LAYERS: usize = 10_000;
 
-/// Most elements of one tensor: of a parameter, or of what a layer gives for one image.
-pub const MAX_ELEMENTS: usize = 1 << 31;
+/// Most elements of one tensor: of a parameter, or of what a layer makes for one image. luminal's extents are `i32`.
+pub const MAX_ELEMENTS: usize = i32::MAX as usize;
 
 /// Most parameters of a network: 32 GiB of float32.
 pub const MAX_PARAMETERS: usize = 1 << 33;

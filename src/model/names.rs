@@ -24,6 +24,8 @@ struct Entry {
     parent: Option<usize>,
     base: String,
     style: Style,
+    /// Bytes of the path, but for numbers.
+    length: usize,
 }
 
 impl Names {
@@ -32,8 +34,15 @@ impl Names {
         if style == Style::Label && !self.labels.insert((parent, base.to_owned())) {
             return None;
         }
-        self.entries.push(Entry { parent, base: base.to_owned(), style });
+        let length =
+            parent.and_then(|parent| self.entries.get(parent)).map_or(0, |parent| parent.length + 1) + base.len();
+        self.entries.push(Entry { parent, base: base.to_owned(), style, length });
         Some(self.entries.len() - 1)
+    }
+
+    /// How long the path of an entry is, in bytes, but for its numbers.
+    pub fn length(&self, entry: usize) -> usize {
+        self.entries.get(entry).map_or(0, |entry| entry.length)
     }
 
     /// The path of every entry, e.g. `transformer_block0/mlp`.

@@ -1,6 +1,6 @@
 //! Calls of blocks and layers by name, and blocks expanded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Current, Elaborator, MAX_DEPTH, Naming};
 use crate::{
@@ -24,10 +24,10 @@ impl<'a> Elaborator<'a> {
     pub(super) fn check_definitions(&mut self) {
         let file = self.file;
         for definition in &file.definitions {
-            let named = |name: &str| definition.parameters.iter().find(|parameter| parameter.name.text == name);
+            let mut firsts: HashMap<&str, Span> = HashMap::new();
             for parameter in &definition.parameters {
-                let first = named(&parameter.name.text).map(|first| first.name.span);
-                self.check_unique(&parameter.name, first, "parameters");
+                let first = *firsts.entry(&parameter.name.text).or_insert(parameter.name.span);
+                self.check_unique(&parameter.name, Some(first), "parameters");
             }
             if definition.kind == DefinitionKind::Block {
                 let first = self.own.get(definition.name.text.as_str()).map(|first| first.name.span);
@@ -132,8 +132,13 @@ impl<'a> Elaborator<'a> {
             self.report(problem);
             return None;
         }
-        let given =
-            self.assign(name, &block.parameters.iter().map(|p| p.name.text.as_str()).collect::<Vec<_>>(), arguments)?;
+        if let Err(problem) = scope.charge(block.parameters.len(), 0) {
+            self.full = true;
+            self.report(*problem);
+            return None;
+        }
+        let parameters: Vec<&str> = block.parameters.iter().map(|parameter| parameter.name.text.as_str()).collect();
+        let given = self.assign(name, &parameters, arguments, scope)?;
         let mut inner = Scope::of_block(&self.globals);
         for parameter in &block.parameters {
             let key = parameter.name.text.as_str();
@@ -179,17 +184,19 @@ impl<'a> Elaborator<'a> {
         &mut self,
         callee: &str,
         parameters: &[&str],
-        arguments: &'e [Argument],
+        arguments: impl IntoIterator<Item = &'e Argument>,
+        scope: &Scope,
     ) -> Option<BTreeMap<String, &'e Argument>> {
+        let known: HashSet<&str> = parameters.iter().copied().collect();
         let mut given: BTreeMap<String, &Argument> = BTreeMap::new();
         let mut fine = true;
-        for (index, argument) in arguments.iter().enumerate() {
+        for (index, argument) in arguments.into_iter().enumerate() {
             let name = match &argument.name {
-                Some(name) if parameters.contains(&name.text.as_str()) => name.text.clone(),
+                Some(name) if known.contains(name.text.as_str()) => name.text.clone(),
                 Some(name) => {
                     let message = format!("`{callee}` has no argument `{}`", name.text);
                     let problem = self.problem("vitx::argument", message, name.span, "not known");
-                    let problem = problem.suggest(&name.text, parameters.iter().copied());
+                    let problem = scope.suggest(problem, &name.text, parameters.iter().copied());
                     self.report(problem);
                     fine = false;
                     continue;
@@ -225,6 +232,11 @@ impl<'a> Elaborator<'a> {
         if let (None, Some(label)) = (added, naming.label) {
             let problem = self.problem("vitx::name", format!("`{base}` names two layers"), label.span, "named again");
             self.report(problem);
+        }
+        if let Some(Err(problem)) = added.map(|added| self.globals.charge(0, self.names.length(added))) {
+            self.full = true;
+            self.report(*problem);
+            return None;
         }
         added
     }

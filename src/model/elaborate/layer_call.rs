@@ -11,7 +11,7 @@ use crate::{
     model::{
         LayerNode, MAX_ELEMENTS, MAX_LAYERS,
         evaluate::{Causes, Scope},
-        layers::{Arguments, Default as ArgumentDefault, Inputs, Kind, LayerKind, volume},
+        layers::{Arguments, Default as ArgumentDefault, Inputs, Kind, LayerKind},
     },
 };
 
@@ -38,23 +38,24 @@ impl Elaborator<'_> {
         naming: Naming,
         scope: &Scope,
     ) -> Current {
-        let (inputs, arguments): (Vec<Current>, Vec<Argument>) = match layer.inputs {
-            Inputs::Current => (vec![current], arguments.to_vec()),
+        let listed = layer.inputs == Inputs::Listed;
+        let (tensors, arguments): (Vec<&Argument>, Vec<&Argument>) =
+            arguments.iter().partition(|argument| listed && argument.name.is_none());
+        let inputs: Vec<Current> = match layer.inputs {
+            Inputs::Current => vec![current],
             Inputs::Listed => {
-                let (listed, named): (Vec<_>, Vec<_>) =
-                    arguments.iter().cloned().partition(|argument| argument.name.is_none());
                 let plain = Naming::plain(naming.parent);
-                (listed.iter().map(|argument| self.apply(&argument.value, current, plain, scope)).collect(), named)
+                tensors.iter().map(|argument| self.apply(&argument.value, current, plain, scope)).collect()
             }
         };
-        if layer.inputs == Inputs::Listed && inputs.len() < 2 {
+        if listed && inputs.len() < 2 {
             let problem =
                 self.problem("vitx::argument", format!("`{}` takes two tensors at least", layer.name), span, "here");
             self.report(problem);
             return None;
         }
         let names: Vec<&str> = layer.arguments.iter().map(|argument| argument.name).collect();
-        let given = self.assign(layer.name, &names, &arguments)?;
+        let given = self.assign(layer.name, &names, arguments, scope)?;
         let mut values = Given::default();
         let mut complete = true;
         for declared in layer.arguments {
@@ -151,8 +152,13 @@ impl Elaborator<'_> {
             }
         };
         let shape = built.output_shape();
-        let largest = built.parameters().iter().map(|parameter| parameter.len()).fold(volume(&shape), usize::max);
-        if largest > MAX_ELEMENTS || self.nodes.len() >= MAX_LAYERS {
+        self.layers = self.layers.saturating_add(built.layers());
+        let many = self.layers > MAX_LAYERS;
+        let largest = match many {
+            true => 0,
+            false => built.parameters().iter().map(|parameter| parameter.len()).fold(built.largest(), usize::max),
+        };
+        if largest > MAX_ELEMENTS || many {
             self.full = true;
             let message = match largest > MAX_ELEMENTS {
                 true => {

@@ -1,6 +1,6 @@
 //! The model of a file: its parameters bound, its body followed, its output checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Elaborator, Tensor};
 use crate::{
@@ -41,9 +41,10 @@ impl Elaborator<'_> {
 
         let mut scope = Scope::of_block(&self.globals);
         let mut bindings = BTreeMap::new();
+        let positions: HashMap<&str, usize> = overrides.keys().map(String::as_str).zip(0..).collect();
         for parameter in &model.parameters {
             let name = &parameter.name.text;
-            let given = overrides.iter().position(|(given, _)| given == name);
+            let given = positions.get(name.as_str()).copied();
             let bound = match (overrides.get(name), &parameter.default) {
                 (Some(value), _) => Bound::Value(value.clone(), given.map_or(0, bit)),
                 (None, Some(default)) => self.bound(default, &scope),
@@ -67,14 +68,16 @@ impl Elaborator<'_> {
             }
             scope.insert(name.clone(), bound);
         }
+        let declared: HashSet<&str> = model.parameters.iter().map(|parameter| parameter.name.text.as_str()).collect();
         for (index, name) in overrides.keys().enumerate() {
-            if model.parameters.iter().any(|parameter| parameter.name.text == *name) {
+            if declared.contains(name.as_str()) {
                 continue;
             }
             let known = model.parameters.iter().map(|parameter| parameter.name.text.as_str());
             let message = format!("model `{}` has no parameter `{name}`", model.name.text);
             let problem = self.problem("vitx::parameter", message, model.name.span, "this model").causes(bit(index));
-            self.report(problem.suggest(name, known));
+            let problem = self.globals.suggest(problem, name, known);
+            self.report(problem);
         }
 
         let mut number = |name: &str, otherwise: usize| match scope.get(name) {

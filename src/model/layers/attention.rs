@@ -61,6 +61,11 @@ impl Layer for Attention {
         parameters
     }
 
+    fn largest(&self) -> usize {
+        let widest = self.heads.saturating_mul(self.key_dim.max(self.value_dim)).max(self.dim);
+        self.tokens.saturating_mul(widest)
+    }
+
     fn flops(&self) -> u64 {
         let &Self { tokens, dim, heads, key_dim, value_dim, .. } = self;
         let both = key_dim.saturating_add(value_dim);

@@ -54,6 +54,14 @@ impl Layer for Mlp {
         parameters
     }
 
+    fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn largest(&self) -> usize {
+        self.layers.iter().map(Dense::largest).max().unwrap_or(0)
+    }
+
     fn flops(&self) -> u64 {
         self.layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.flops()))
     }

@@ -85,6 +85,16 @@ pub trait Layer: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// How many layers it counts as: those it is made of.
+    fn layers(&self) -> usize {
+        1
+    }
+
+    /// Elements of the largest tensor that it makes for one image, those within it counted; saturates.
+    fn largest(&self) -> usize {
+        volume(&self.output_shape())
+    }
+
     /// Floating-point operations of matrix products in a forward pass over one image, a
     /// multiply-add counting two.
     fn flops(&self) -> u64 {

@@ -1,0 +1,107 @@
+use std::sync::Arc;
+
+use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
+
+use super::Source;
+
+/// A text that problems are shown in. miette's own texts look for a place from the first byte on, for every
+/// label several times; this one knows where its lines begin.
+#[derive(Debug)]
+pub struct Text {
+    name: String,
+    text: String,
+    /// Where each line begins. As in miette, a line ends with any of `\n`, `\r\n` and `\r`.
+    lines: Vec<usize>,
+}
+
+impl Text {
+    /// A text as a terminal can show it, byte for byte: without what would move its cursor or turn the
+    /// order of its letters around.
+    pub fn shown(source: &Source) -> Arc<Self> {
+        let harmless = |c: char| match c {
+            '\n' | '\r' | '\t' => c,
+            c if c.is_ascii_control() => '?',
+            // As long in UTF-8 as what it stands for.
+            '\u{80}'..='\u{9f}' => '\u{bf}',
+            '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+            c => c,
+        };
+        let text: String = source.text.chars().map(harmless).collect();
+        let bytes = text.as_bytes();
+        let ends = |at: &usize| bytes[*at] == b'\n' || bytes[*at] == b'\r' && bytes.get(at + 1) != Some(&b'\n');
+        let lines = std::iter::once(0).chain((0..bytes.len()).filter(ends).map(|at| at + 1)).collect();
+        Arc::new(Self { name: source.name.clone(), text, lines })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Number of the line that a byte is in, from 0.
+    pub fn line(&self, at: usize) -> usize {
+        self.lines.partition_point(|&start| start <= at).saturating_sub(1)
+    }
+
+    /// Where a line begins; the end of the text for one behind the last.
+    pub fn start(&self, line: usize) -> usize {
+        self.lines.get(line).copied().unwrap_or(self.text.len())
+    }
+}
+
+impl SourceCode for Text {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        // From a line or two earlier on, miette finds the same as from the first.
+        let line = self.line(span.offset()).saturating_sub(before.saturating_add(1));
+        let base = self.start(line);
+        let near = self.text.get(base..).ok_or(MietteError::OutOfBounds)?;
+        let found = near.read_span(&(span.offset() - base, span.len()).into(), before, after)?;
+        let range = (base + found.span().offset(), found.span().len());
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.clone(),
+            found.data(),
+            range.into(),
+            line + found.line(),
+            found.column(),
+            line + found.line_count(),
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_those_that_miette_finds() {
+        let texts = ["", "a", "one\ntwo\r\nthree\rfour\n\n\nfive", "\r\n\r\r\n\n\r", "aä\n€\n\u{1b}b\nc\nd\ne\nf\ng"];
+        for text in texts {
+            let ours = Text::shown(&Source::new("t", text));
+            let theirs = ours.text().to_owned();
+            for start in 0..=text.len() {
+                for len in 0..=text.len() - start {
+                    for context in [0, 1, 2] {
+                        let span = (start, len).into();
+                        let shown = |found: Result<Box<dyn SpanContents<'_> + '_>, MietteError>| {
+                            found.ok().map(|found| {
+                                let data = String::from_utf8_lossy(found.data()).into_owned();
+                                (data, *found.span(), found.line(), found.column(), found.line_count())
+                            })
+                        };
+                        let (one, other) =
+                            (ours.read_span(&span, context, context), theirs.read_span(&span, context, context));
+                        assert_eq!(shown(one), shown(other), "{text:?} {start} {len} {context}");
+                    }
+                }
+            }
+        }
+    }
+}
