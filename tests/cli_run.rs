@@ -92,6 +92,19 @@ fn kill_9_and_resume_learn_the_same_bits() {
     let last = run(folder.path(), &["trial", "stormy"]);
     assert!(last.status.success(), "{}", text(&last.stderr));
     assert_eq!(learnt(&folder.path().join("calm")), learnt(&stormy));
+    assert_eq!(event_files(&folder.path().join("calm")), event_files(&stormy));
+}
+
+/// TensorBoard's files, with their lengths: events of the same values are as long.
+fn event_files(trial: &Path) -> Vec<(PathBuf, u64)> {
+    let list = |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let folders = list(trial.join("tensorboard")).map(|entry| entry.path());
+    let mut files: Vec<(PathBuf, u64)> = folders
+        .flat_map(list)
+        .map(|entry| (entry.path().strip_prefix(trial).unwrap().to_owned(), entry.metadata().unwrap().len()))
+        .collect();
+    files.sort();
+    files
 }
 
 /// Ctrl-C ends the step, saves, and says how to go on; what goes on learns what an undisturbed run does.

@@ -377,6 +377,46 @@ fn checkpoints_are_held_to_the_network() {
     insta::assert_snapshot!(messages.join("\n\n"));
 }
 
+/// Few validation images are soon all right: the loss tells which epoch is the best.
+#[test]
+fn the_best_weights_are_the_best() {
+    let lab = Lab::new();
+    let figures = |run: &str| -> (u32, Vec<(f64, f64)>) {
+        let text = |file: &str| fs::read_to_string(lab.path(run).join(file)).unwrap();
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let epochs = text("metrics.jsonl");
+        let epochs =
+            epochs.lines().map(json).map(|e| (e["val_accuracy"].as_f64().unwrap(), e["val_loss"].as_f64().unwrap()));
+        (json(&text("result.json"))["best_epoch"].as_u64().unwrap() as u32, epochs.collect())
+    };
+    let run = |name: &str, monitor: &str| {
+        let monitor = format!("train.monitor={monitor}");
+        lab.fine(&["run", "lab/e.yaml", "-o", name, "--set", "train.epochs=6", "--set", &monitor]);
+        figures(name)
+    };
+    let (best, epochs) = run("accuracy", "val_accuracy");
+    let most = epochs.iter().map(|epoch| epoch.0).fold(0.0, f64::max);
+    let equal: Vec<usize> = (0..epochs.len()).filter(|&at| epochs[at].0 == most).collect();
+    let least = equal.iter().copied().min_by(|&a, &b| epochs[a].1.total_cmp(&epochs[b].1)).unwrap();
+    assert!(equal.len() > 1 && least > equal[0], "no tie that the loss decides: {epochs:?}");
+    assert_eq!(best as usize, least + 1);
+    let (best, epochs) = run("loss", "val_loss");
+    let least = (0..epochs.len()).min_by(|&a, &b| epochs[a].1.total_cmp(&epochs[b].1)).unwrap();
+    assert_eq!(best as usize, least + 1);
+    // The default changes no identity, and what is evaluated is what was kept.
+    let config = |run: &str| fs::read_to_string(lab.path(run).join("config.yaml")).unwrap();
+    assert!(!config("accuracy").contains("monitor") && config("loss").contains("monitor: val_loss"));
+    assert!(lab.refused(&["run", "lab/e.yaml", "--set", "train.monitor=accuracy"]).contains("val_accuracy"));
+    // Weights of another epoch are not taken for the best.
+    lab.unfinish("accuracy");
+    let path = lab.path("accuracy/best.safetensors");
+    let (mut progress, tensors) = vitx::train::checkpoint::load(&path).unwrap();
+    progress.epoch -= 1;
+    vitx::train::checkpoint::save(&path, &progress, &tensors).unwrap();
+    let refused = lab.refused(&["trial", "accuracy"]);
+    assert!(refused.contains(&format!("has the weights of epoch {}; the best epoch", progress.epoch)), "{refused}");
+}
+
 /// Classes that the data do not have would be predicted without a name.
 #[test]
 fn a_model_has_as_many_classes_as_its_data() {

@@ -104,8 +104,13 @@ impl Input {
     /// How what a run began with differs from what there is now, in some parts; `None` where it does not, as far as
     /// the run tells.
     pub fn changes(&self, now: &Self, subsets: &[Subset]) -> Option<String> {
-        if let (Some(then), Some(now)) = (&self.contents, &now.contents) {
-            return then.changes(now, subsets);
+        if let (Some(then), Some(contents)) = (&self.contents, &now.contents) {
+            let other = || self.statistics != now.statistics && subsets.contains(&Subset::Train);
+            return then.changes(contents, subsets).or_else(|| {
+                let said = "the files are the same, but their pixels have another mean and variance: another version of \
+                            vitx has read them, or input.json was changed";
+                other().then(|| said.to_owned())
+            });
         }
         if self.class_names != now.class_names {
             return Some(class_changes(&self.class_names, &now.class_names));

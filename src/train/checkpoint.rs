@@ -1,8 +1,16 @@
 //! Checkpoints: safetensors files that are replaced whole or not at all.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{ErrorKind, Read},
+    path::Path,
+};
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{
+    Dtype, SafeTensors,
+    tensor::{Metadata, TensorView},
+};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{TrainError, kept, metrics::Totals, replace_by};
@@ -10,6 +18,9 @@ use crate::backend::StateTensor;
 
 /// Key of the progress in a file's metadata.
 const PROGRESS: &str = "vitx.progress";
+
+/// The longest header of safetensors' format.
+const MOST_HEADER: u64 = 100_000_000;
 
 /// Where training stood when a checkpoint was written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -104,6 +115,31 @@ pub fn save(path: &Path, progress: &Progress, tensors: &[StateTensor]) -> Result
     })
 }
 
+/// Where training stood when a checkpoint was written; its tensors are not read. `None` where there is none.
+///
+/// # Errors
+/// As [`load`].
+pub fn progress(path: &Path) -> Result<Option<Progress>, TrainError> {
+    let problem = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(TrainError::io("read", path))?,
+    };
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(|error| problem(error.to_string()))?;
+    let mut bytes = length.to_vec();
+    let length = u64::from_le_bytes(length).min(MOST_HEADER);
+    file.take(length).read_to_end(&mut bytes).map_err(TrainError::io("read", path))?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| problem(error.to_string()))?;
+    progress_of(&metadata).map(Some).map_err(problem)
+}
+
+fn progress_of(metadata: &Metadata) -> Result<Progress, String> {
+    let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(PROGRESS));
+    let text = text.ok_or_else(|| format!("its metadata has no `{PROGRESS}`"))?;
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
 /// Reads a checkpoint back.
 ///
 /// # Errors
@@ -113,9 +149,7 @@ pub fn load(path: &Path) -> Result<(Progress, Vec<StateTensor>), TrainError> {
     let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| problem(error.to_string()))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| problem(error.to_string()))?;
-    let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(PROGRESS));
-    let text = text.ok_or_else(|| problem(format!("its metadata has no `{PROGRESS}`")))?;
-    let progress = serde_json::from_str(text).map_err(|error| problem(error.to_string()))?;
+    let progress = progress_of(&metadata).map_err(problem)?;
     let tensors = file.iter().map(|(name, view)| {
         if view.dtype() != Dtype::F32 {
             return Err(problem(format!("`{name}` is {:?}, not float32", view.dtype())));
@@ -152,6 +186,7 @@ mod tests {
         save(&path, &progress, &tensors()).unwrap();
         let (read, state) = load(&path).unwrap();
         assert_eq!(read, progress);
+        assert_eq!(super::progress(&path).unwrap(), Some(progress));
         assert_eq!(state, tensors());
         assert_eq!(state[0].data[1].to_bits(), (-0.0_f32).to_bits());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
@@ -201,6 +236,8 @@ mod tests {
         let path = folder.path().join("last.safetensors");
         fs::write(&path, b"no checkpoint").unwrap();
         assert!(matches!(load(&path), Err(TrainError::Checkpoint { .. })));
+        assert!(matches!(progress(&path), Err(TrainError::Checkpoint { .. })));
+        assert_eq!(progress(&folder.path().join("missing")).unwrap(), None);
         assert!(matches!(load(&folder.path().join("missing")), Err(TrainError::Io { .. })));
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Interrupt, Monitor, Observer, Schedule, TrainError,
-    checkpoint::Progress,
+    checkpoint::{self, Progress},
     events::EventFiles,
     history::{self, Epoch},
     metrics::{Means, Totals},
@@ -91,6 +91,7 @@ impl Fit<'_> {
                 let problem = format!("is not of this run: {problem}");
                 return Err(TrainError::Other { path: self.last(), problem }.into());
             }
+            self.check_best(&progress)?;
         }
         history::truncate(&self.history(), progress.epoch as usize)?;
         let epochs = history::read(&self.history())?;
@@ -139,6 +140,21 @@ impl Fit<'_> {
             }
         }
         Ok(Fitted::Finished { best: progress.best.unwrap_or(0) })
+    }
+
+    /// Holds the best weights to what the last checkpoint says of them. They may be of a later epoch, if the process was
+    /// killed between the two: it will be repeated.
+    fn check_best(&self, progress: &Progress) -> Result<(), TrainError> {
+        let Some(best) = progress.best else { return Ok(()) };
+        let path = self.best();
+        match checkpoint::progress(&path)? {
+            None => Err(TrainError::Missing { path }),
+            Some(kept) if kept.epoch != best && kept.epoch <= progress.epoch => {
+                let problem = format!("has the weights of epoch {}; the best epoch of this run is {best}", kept.epoch);
+                Err(TrainError::Other { path, problem })
+            }
+            Some(_) => Ok(()),
+        }
     }
 
     /// Offers the images to the engine; false when it wants batches.
@@ -208,7 +224,8 @@ impl Fit<'_> {
             self.rate(progress.iteration.saturating_sub(1), steps),
         );
         epoch.seconds = trained + clock.elapsed().as_secs_f64();
-        epoch.images_per_second = self.train.len() as f64 / trained;
+        // A clock may stand still for a moment.
+        epoch.images_per_second = self.train.len() as f64 / trained.max(1e-9);
         epoch.loader_wait_seconds = progress.loader_wait_seconds;
         Ok(Some(epoch))
     }

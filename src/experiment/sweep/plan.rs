@@ -1,6 +1,5 @@
 use std::{
     collections::HashMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -16,11 +15,20 @@ use crate::{
     memory,
     model::Architecture,
     passes::{Lowering, Purpose},
-    train::replace,
+    train::{
+        kept::{self, Kept},
+        replace,
+    },
 };
 
 /// File in a trial's directory with what the sweep changed.
 const VARIANT: &str = "variant.json";
+
+impl Kept for Variant {
+    fn fault(&self) -> Option<String> {
+        None
+    }
+}
 
 /// A variant that passed all checks.
 #[derive(Debug, Clone)]
@@ -236,11 +244,6 @@ impl Planned {
     /// # Errors
     /// A file that cannot be read.
     pub fn variant_of(folder: &Path) -> Result<Variant, ExperimentError> {
-        let path = folder.join(VARIANT);
-        match fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text).map_err(|error| ExperimentError::io("read", path)(error.into())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Variant::new()),
-            Err(error) => Err(ExperimentError::io("read", path)(error)),
-        }
+        Ok(kept::read(&folder.join(VARIANT))?.unwrap_or_default())
     }
 }
