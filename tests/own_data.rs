@@ -277,7 +277,7 @@ fn runs_of_former_versions_go_on() {
     let old = old.collect::<Vec<_>>().join("\n") + "\n";
     fs::write(lab.path("r/config.yaml"), &old).unwrap();
     let mut input: serde_json::Value = serde_json::from_slice(&fs::read(lab.path("r/input.json")).unwrap()).unwrap();
-    input.as_object_mut().unwrap().remove("contents");
+    input.as_object_mut().unwrap().remove("fingerprint");
     fs::write(lab.path("r/input.json"), input.to_string()).unwrap();
     assert_eq!(accuracy(&lab.fine(&["eval", "r"])), accuracy(&trained));
     lab.fine(&["eval", "r", "--split", "validation"]);

@@ -67,12 +67,29 @@ fn table(logits: &[f32], class_names: &[String], top: usize) -> Table {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
     let sum: f32 = exponentials.iter().sum();
-    let mut classes: Vec<(&String, f32)> = class_names.iter().zip(exponentials.iter().map(|e| e / sum)).collect();
+    let name = |class: usize| class_names.get(class).cloned().unwrap_or_else(|| format!("(class {class})"));
+    let mut classes: Vec<(String, f32)> =
+        exponentials.iter().enumerate().map(|(class, e)| (name(class), e / sum)).collect();
     classes.sort_by(|a, b| b.1.total_cmp(&a.1));
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(["class", "probability"]);
     for (name, probability) in classes.into_iter().take(top) {
-        table.add_row([name.clone(), format!("{:.2}%", 100.0 * probability)]);
+        table.add_row([name, format!("{:.2}%", 100.0 * probability)]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model may have more classes than the data that it was trained on.
+    #[test]
+    fn all_probabilities_are_shown() {
+        let names = ["blue", "red"].map(str::to_owned);
+        let shown = table(&[0.0, 0.0, 0.0, 2.0_f32.ln()], &names, 5).to_string();
+        let rows = [("(class 3)", "40.00%"), ("blue", "20.00%"), ("red", "20.00%"), ("(class 2)", "20.00%")];
+        let at = rows.map(|(name, share)| shown.lines().position(|l| l.contains(name) && l.contains(share)).unwrap());
+        assert!(at.is_sorted(), "{shown}");
+    }
 }

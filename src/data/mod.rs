@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`sources`] | the data sets, one file each |
 //! | [`locate`], [`fetch`] | where they lie, how they get there |
-//! | [`contents`] | what lies in them, and how that has changed |
+//! | [`fingerprint`] | what lies in them, and how that has changed |
 //! | [`statistics`], [`resize`], [`augment`] | the steps of the input pipeline |
 //! | [`pipeline`] | those steps on a batch |
 //! | [`loader`] | batches made ahead of the training step |
@@ -12,10 +12,10 @@
 //! | [`picture`] | an image and its patches, to look at |
 
 pub mod augment;
-pub mod contents;
 mod error;
 pub mod fetch;
 mod file;
+pub mod fingerprint;
 pub mod loader;
 pub mod locate;
 pub mod order;
@@ -30,8 +30,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use augment::{Augmentation, Draws};
-pub use contents::{Contents, ImageFile, Subset};
 pub use error::DataError;
+pub use fingerprint::{Fingerprint, ImageFile, Subset};
 pub use loader::{Batches, Loader};
 pub use pipeline::Pipeline;
 pub use statistics::Statistics;
@@ -133,14 +133,14 @@ pub fn load(name: &str, options: &DataOptions) -> Result<Dataset, DataError> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn contents(name: &str, options: &DataOptions, subsets: &[Subset]) -> Result<Option<Contents>, DataError> {
+pub fn fingerprint(name: &str, options: &DataOptions, subsets: &[Subset]) -> Result<Option<Fingerprint>, DataError> {
     let source = sources::find(name)?;
     let files = source.files(options, subsets)?;
-    files.map(|files| Contents::of_files(source.name(), &files)).transpose()
+    files.map(|files| Fingerprint::of_files(source.name(), &files)).transpose()
 }
 
 /// The images of one part of a user's folder alone, at a height and width, labelled by their places in `classes`;
-/// `None` as for [`contents`].
+/// `None` as for [`fingerprint`].
 ///
 /// # Errors
 /// As [`load`], and for a class that is not among `classes`.

@@ -51,6 +51,8 @@ pub struct Definition {
     folder: PathBuf,
     /// What lies in folders of data, once it is asked for.
     pub(super) known: Option<Known>,
+    /// Whether it was read from a trial's directory.
+    of_trial: bool,
 }
 
 impl Definition {
@@ -80,7 +82,7 @@ impl Definition {
         experiment.data.place(Path::new("."));
         let model = std::mem::replace(&mut experiment.model, MODEL.into());
         let source = Self::model(&model).map_err(|error| error.because(origins::of_model(&file)))?;
-        Ok(Self { experiment, source, origins, folder, known: None })
+        Ok(Self { experiment, source, origins, folder, known: None, of_trial: false })
     }
 
     /// Reads a model. A file that is not there may be carried by the binary.
@@ -103,7 +105,7 @@ impl Definition {
         experiment.model = MODEL.into();
         let origins = Origins::of_file(&file, &experiment.params);
         let source = Source::read(&folder.join(MODEL))?;
-        Ok(Self { experiment, source, origins, folder: folder.to_owned(), known: None })
+        Ok(Self { experiment, source, origins, folder: folder.to_owned(), known: None, of_trial: true })
     }
 
     /// As [`Definition::of_trial`], with its data in another folder, if one is given.
@@ -156,8 +158,9 @@ impl Definition {
         let architecture =
             elaborate(&self.source, params, data).map_err(|diagnostics| diagnostics.explained(origin))?;
         let (own, classes) = (architecture.num_classes(), data.num_classes);
-        if own > classes {
-            // Fewer are refused where the model is read. Of these, some would be predicted that have no name.
+        if own > classes && !self.of_trial {
+            // Fewer are refused where the model is read. Of these, some would be predicted that have no name, as
+            // those of trials that former versions accepted.
             let message = format!("the model has num_classes = {own}, the data set {classes}");
             let help =
                 "leave `num_classes` to the data: a parameter of the model that is called so need not have a value";
@@ -209,21 +212,21 @@ impl Definition {
         if !same_but_for_the_place(&old, &self.experiment) {
             return Ok(false);
         }
-        let contents = self.contents()?;
+        let fingerprint = self.fingerprint()?;
         let input = Input::find(folder)?;
         let other = |difference: String| Err(ExperimentError::OtherData { folder: folder.to_owned(), difference });
         if digest.is_none() {
             // Whoever trains it or finds its result knows no more of its data than `input.json` tells.
-            let (Some(contents), Some(input)) = (contents, input) else { return Ok(true) };
-            let names: Vec<String> = contents.train.iter().map(|class| class.name.clone()).collect();
+            let (Some(fingerprint), Some(input)) = (fingerprint, input) else { return Ok(true) };
+            let names: Vec<String> = fingerprint.train.iter().map(|class| class.name.clone()).collect();
             return match names == input.class_names {
                 true => Ok(true),
                 false => other(class_changes(&input.class_names, &names)),
             };
         }
         if digest != self.experiment.data.digest {
-            let then = input.and_then(|input| input.contents);
-            let changes = then.zip(contents).and_then(|(then, now)| then.changes(&now, &Subset::ALL));
+            let then = input.and_then(|input| input.fingerprint);
+            let changes = then.zip(fingerprint).and_then(|(then, now)| then.changes(&now, &Subset::ALL));
             return other(changes.unwrap_or_else(|| "they have another digest".into()));
         }
         let text = serde_yaml::to_string(&self.experiment)

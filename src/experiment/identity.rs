@@ -10,7 +10,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{Definition, Experiment, ExperimentError};
-use crate::data::{self, Contents, Subset};
+use crate::data::{self, Fingerprint, Subset};
 
 /// Counted up when the same definition would train to something else than before.
 const VERSION: u32 = 1;
@@ -18,7 +18,7 @@ const VERSION: u32 = 1;
 /// What lies in folders, each read once in a process: all variants of a sweep have the same data. No part of what a
 /// definition is: all are equal.
 #[derive(Debug, Clone, Default)]
-pub struct Known(Arc<Mutex<HashMap<PathBuf, Contents>>>);
+pub struct Known(Arc<Mutex<HashMap<PathBuf, Fingerprint>>>);
 
 impl PartialEq for Known {
     fn eq(&self, _: &Self) -> bool {
@@ -27,12 +27,12 @@ impl PartialEq for Known {
 }
 
 impl Known {
-    fn get(&self, folder: &Path) -> Option<Contents> {
+    fn get(&self, folder: &Path) -> Option<Fingerprint> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(folder).cloned()
     }
 
-    fn insert(&self, folder: PathBuf, contents: &Contents) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(folder, contents.clone());
+    fn insert(&self, folder: PathBuf, fingerprint: &Fingerprint) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(folder, fingerprint.clone());
     }
 }
 
@@ -49,26 +49,28 @@ impl Definition {
     }
 
     pub(super) fn settle(&mut self) -> Result<(), ExperimentError> {
-        let Some(contents) = self.contents()? else { return Ok(()) };
-        let asked = self.experiment.data.digest.replace(contents.digest.clone());
+        let Some(fingerprint) = self.fingerprint()? else { return Ok(()) };
+        let asked = self.experiment.data.digest.replace(fingerprint.digest.clone());
         match asked {
-            Some(asked) if asked != contents.digest => Err(ExperimentError::Digest { asked, found: contents.digest }),
+            Some(asked) if asked != fingerprint.digest => {
+                Err(ExperimentError::Digest { asked, found: fingerprint.digest })
+            }
             _ => Ok(()),
         }
     }
 
     /// What lies in its folder, if it is settled and has one. A sweep's experiment may have none yet.
-    pub(super) fn contents(&self) -> Result<Option<Contents>, ExperimentError> {
+    pub(super) fn fingerprint(&self) -> Result<Option<Fingerprint>, ExperimentError> {
         let data = &self.experiment.data;
         let (Some(known), Some(path)) = (&self.known, &data.path) else { return Ok(None) };
-        if let Some(contents) = known.get(path).filter(|contents| contents.set == data.set_name()) {
-            return Ok(Some(contents));
+        if let Some(fingerprint) = known.get(path).filter(|fingerprint| fingerprint.set == data.set_name()) {
+            return Ok(Some(fingerprint));
         }
-        let contents = data::contents(&data.name, &data.options(None), &Subset::ALL)?;
-        if let Some(contents) = &contents {
-            known.insert(path.clone(), contents);
+        let fingerprint = data::fingerprint(&data.name, &data.options(None), &Subset::ALL)?;
+        if let Some(fingerprint) = &fingerprint {
+            known.insert(path.clone(), fingerprint);
         }
-        Ok(contents)
+        Ok(fingerprint)
     }
 
     /// Twelve hexadecimal digits of a hash over all that defines the trial. Where its data lies, and

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Definition, ExperimentError};
 use crate::{
-    data::{Contents, Statistics, Subset},
+    data::{Fingerprint, Statistics, Subset},
     model::ImageSpec,
     train::{
         TrainError,
@@ -36,7 +36,7 @@ pub struct Input {
     pub class_names: Vec<String>,
     /// Absent in runs of former versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contents: Option<Contents>,
+    pub fingerprint: Option<Fingerprint>,
 }
 
 impl Kept for Input {
@@ -82,11 +82,11 @@ impl Input {
         };
         let broken = |problem: String| Err(TrainError::Broken { path: path.clone(), problem }.into());
         let data = &definition.experiment.data;
-        match &input.contents {
-            Some(contents) if contents.set != data.set_name() => {
-                broken(format!("it is of data set `{}`, config.yaml of `{}`", contents.set, data.name))
+        match &input.fingerprint {
+            Some(fingerprint) if fingerprint.set != data.set_name() => {
+                broken(format!("it is of data set `{}`, config.yaml of `{}`", fingerprint.set, data.name))
             }
-            Some(contents) if data.digest.as_ref().is_some_and(|digest| *digest != contents.digest) => {
+            Some(fingerprint) if data.digest.as_ref().is_some_and(|digest| *digest != fingerprint.digest) => {
                 broken("it is of other data than config.yaml".into())
             }
             _ => Ok(input),
@@ -104,9 +104,9 @@ impl Input {
     /// How what a run began with differs from what there is now, in some parts; `None` where it does not, as far as
     /// the run tells.
     pub fn changes(&self, now: &Self, subsets: &[Subset]) -> Option<String> {
-        if let (Some(then), Some(contents)) = (&self.contents, &now.contents) {
+        if let (Some(then), Some(fingerprint)) = (&self.fingerprint, &now.fingerprint) {
             let other = || self.statistics != now.statistics && subsets.contains(&Subset::Train);
-            return then.changes(contents, subsets).or_else(|| {
+            return then.changes(fingerprint, subsets).or_else(|| {
                 let said = "the files are the same, but their pixels have another mean and variance: another version of \
                             vitx has read them, or input.json was changed";
                 other().then(|| said.to_owned())
@@ -137,7 +137,7 @@ mod tests {
     fn input() -> Input {
         let statistics = Statistics { mean: vec![100.0; 3], variance: vec![50.0; 3] };
         let class_names = ["a", "b"].map(str::to_owned).to_vec();
-        Input { height: 8, width: 8, channels: 3, statistics, class_names, contents: None }
+        Input { height: 8, width: 8, channels: 3, statistics, class_names, fingerprint: None }
     }
 
     #[test]

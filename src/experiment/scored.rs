@@ -34,8 +34,8 @@ impl Scored {
             let options = data.options(data_dir.clone());
             let size = (input.height, input.width);
             if let Some(split) = data::load_subset(&data.name, &options, subset, &input.class_names, size)? {
-                let now = data::contents(&data.name, &options, &[subset])?;
-                let changes = input.contents.as_ref().zip(now).and_then(|(then, now)| then.changes(&now, &[subset]));
+                let now = data::fingerprint(&data.name, &options, &[subset])?;
+                let changes = input.fingerprint.as_ref().zip(now).and_then(|(then, now)| then.changes(&now, &[subset]));
                 let split = split.first(data.test_limit);
                 let architecture = definition.architecture(&input.spec())?;
                 let [height, width, _] = architecture.image_shape();

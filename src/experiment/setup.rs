@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Definition, ExperimentError, Input};
 use crate::{
-    data::{self, Contents, Dataset, Pipeline, Split, Statistics, Subset},
+    data::{self, Dataset, Fingerprint, Pipeline, Split, Statistics, Subset},
     model::Architecture,
 };
 
@@ -37,17 +37,17 @@ impl Setup {
         let architecture = definition.architecture(&described.image())?;
         let begun = begun.as_ref().map(|(folder, input)| (*folder, input));
         // Files tell soonest that they are others; what is not the user's own folder tells when it is loaded.
-        let contents = data::contents(&data.name, &options, &Subset::ALL)?;
-        if let Some(contents) = &contents {
-            hold_to(definition, begun, contents, subsets)?;
+        let fingerprint = data::fingerprint(&data.name, &options, &Subset::ALL)?;
+        if let Some(fingerprint) = &fingerprint {
+            hold_to(definition, begun, fingerprint, subsets)?;
         }
         let mut dataset = data::load(&data.name, &options)?;
-        let contents = match contents {
-            Some(contents) => contents,
+        let fingerprint = match fingerprint {
+            Some(fingerprint) => fingerprint,
             None => {
-                let contents = Contents::of_loaded(&dataset);
-                hold_to(definition, begun, &contents, subsets)?;
-                contents
+                let fingerprint = Fingerprint::of_loaded(&dataset);
+                hold_to(definition, begun, &fingerprint, subsets)?;
+                fingerprint
             }
         };
         dataset.limit(data.train_limit, data.test_limit);
@@ -59,7 +59,7 @@ impl Setup {
             channels: dataset.channels,
             statistics: Statistics::of(&training, dataset.channels)?,
             class_names: dataset.class_names.clone(),
-            contents: Some(contents),
+            fingerprint: Some(fingerprint),
         };
         let input = match begun {
             None => now,
@@ -79,18 +79,18 @@ impl Setup {
 fn hold_to(
     definition: &Definition,
     begun: Option<(&Path, &Input)>,
-    contents: &Contents,
+    fingerprint: &Fingerprint,
     subsets: &[Subset],
 ) -> Result<(), ExperimentError> {
-    if let Some((folder, Some(then))) = begun.map(|(folder, input)| (folder, &input.contents)) {
-        return match then.changes(contents, subsets) {
+    if let Some((folder, Some(then))) = begun.map(|(folder, input)| (folder, &input.fingerprint)) {
+        return match then.changes(fingerprint, subsets) {
             Some(difference) => Err(ExperimentError::OtherData { folder: folder.to_owned(), difference }),
             None => Ok(()),
         };
     }
     match &definition.experiment.data.digest {
-        Some(asked) if *asked != contents.digest => {
-            Err(ExperimentError::Digest { asked: asked.clone(), found: contents.digest.clone() })
+        Some(asked) if *asked != fingerprint.digest => {
+            Err(ExperimentError::Digest { asked: asked.clone(), found: fingerprint.digest.clone() })
         }
         _ => Ok(()),
     }

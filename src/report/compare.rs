@@ -118,10 +118,10 @@ fn data(folders: &[PathBuf], names: &[String]) -> Result<Option<String>, Experim
     let inputs = folders.iter().map(|folder| Input::find(folder)).collect::<Result<Vec<_>, _>>()?;
     let mut begun = inputs.iter().zip(names).filter_map(|(input, name)| Some((input.as_ref()?, name)));
     let Some((first, first_name)) = begun.next() else { return Ok(None) };
-    let (mut text, mut others, mut sure) = (String::new(), 0, first.contents.is_some());
+    let (mut text, mut others, mut sure) = (String::new(), 0, first.fingerprint.is_some());
     for (other, name) in begun {
         others += 1;
-        sure &= other.contents.is_some();
+        sure &= other.fingerprint.is_some();
         if let Some(changes) = first.changes(other, &Subset::ALL) {
             text += &format!("\nfrom {first_name} to {name}: {changes}");
         }

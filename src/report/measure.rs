@@ -64,10 +64,13 @@ pub const FLOPS: Measure = Measure {
     show: short,
     best: None,
 };
-/// The best of the epochs, of trials that did not finish too.
+/// Of the weights that were tested, or the best of the epochs of a trial that did not finish.
 pub const VAL_ACCURACY: Measure = Measure {
     header: "val top-1",
-    of: |r| r.epochs.iter().filter_map(|epoch| epoch.val_accuracy).reduce(f64::max),
+    of: |r| {
+        let tested = r.result.as_ref().and_then(|result| result.best_val_accuracy);
+        tested.or_else(|| r.epochs.iter().filter_map(|epoch| epoch.val_accuracy).reduce(f64::max))
+    },
     show: percent,
     best: MORE,
 };

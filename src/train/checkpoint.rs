@@ -7,10 +7,7 @@ use std::{
     path::Path,
 };
 
-use safetensors::{
-    Dtype, SafeTensors,
-    tensor::{Metadata, TensorView},
-};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{TrainError, kept, metrics::Totals, replace_by};
@@ -127,15 +124,22 @@ pub fn progress(path: &Path) -> Result<Option<Progress>, TrainError> {
     };
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(|error| problem(error.to_string()))?;
-    let mut bytes = length.to_vec();
     let length = u64::from_le_bytes(length).min(MOST_HEADER);
+    let mut bytes = Vec::new();
     file.take(length).read_to_end(&mut bytes).map_err(TrainError::io("read", path))?;
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| problem(error.to_string()))?;
-    progress_of(&metadata).map(Some).map_err(problem)
+    let header: Header = serde_json::from_slice(&bytes).map_err(|error| problem(error.to_string()))?;
+    progress_of(header.metadata.as_ref()).map(Some).map_err(problem)
 }
 
-fn progress_of(metadata: &Metadata) -> Result<Progress, String> {
-    let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(PROGRESS));
+/// The header of a safetensors file, without its tensors.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__")]
+    metadata: Option<HashMap<String, String>>,
+}
+
+fn progress_of(metadata: Option<&HashMap<String, String>>) -> Result<Progress, String> {
+    let text = metadata.and_then(|metadata| metadata.get(PROGRESS));
     let text = text.ok_or_else(|| format!("its metadata has no `{PROGRESS}`"))?;
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
@@ -149,7 +153,7 @@ pub fn load(path: &Path) -> Result<(Progress, Vec<StateTensor>), TrainError> {
     let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| problem(error.to_string()))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| problem(error.to_string()))?;
-    let progress = progress_of(&metadata).map_err(problem)?;
+    let progress = progress_of(metadata.metadata().as_ref()).map_err(problem)?;
     let tensors = file.iter().map(|(name, view)| {
         if view.dtype() != Dtype::F32 {
             return Err(problem(format!("`{name}` is {:?}, not float32", view.dtype())));

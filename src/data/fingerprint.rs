@@ -52,7 +52,7 @@ pub struct ImageFile {
 
 /// All images of a data set, before any limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Contents {
+pub struct Fingerprint {
     /// Name of the data set.
     pub set: String,
     /// Of everything; 32 hexadecimal digits.
@@ -72,7 +72,7 @@ pub struct Class {
     pub digest: String,
 }
 
-impl Contents {
+impl Fingerprint {
     /// Reads the files of a folder. `classes` have the order of their indices, as far as they are trained.
     ///
     /// # Errors
@@ -232,7 +232,7 @@ mod tests {
     use crate::data::{DataOptions, load};
 
     /// Files by part, class and name, with their text.
-    fn contents(root: &Path, files: &[(Subset, &str, &str, &str)]) -> Contents {
+    fn fingerprint(root: &Path, files: &[(Subset, &str, &str, &str)]) -> Fingerprint {
         let list: Vec<ImageFile> = files
             .iter()
             .map(|(subset, class, name, text)| {
@@ -242,7 +242,7 @@ mod tests {
                 ImageFile { subset: *subset, class: (*class).to_owned(), path: folder.join(name) }
             })
             .collect();
-        Contents::of_files("image_folder", &list).unwrap()
+        Fingerprint::of_files("image_folder", &list).unwrap()
     }
 
     #[test]
@@ -250,10 +250,10 @@ mod tests {
         use Subset::{Test, Train};
         let files = [(Train, "red", "0.png", "r"), (Train, "blue", "1.png", "b"), (Test, "red", "0.png", "t")];
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let first = contents(one.path(), &files);
+        let first = fingerprint(one.path(), &files);
         let mut turned = files;
         turned.reverse();
-        assert_eq!(contents(other.path(), &turned), first);
+        assert_eq!(fingerprint(other.path(), &turned), first);
         assert_eq!(first.digest.len(), 32);
         let changed = [
             [(Train, "red", "0.png", "b"), (Train, "blue", "1.png", "r"), files[2]],
@@ -263,30 +263,33 @@ mod tests {
             [files[0], files[1], (Test, "blue", "0.png", "t")],
         ];
         let said = changed.map(|files| {
-            let now = contents(other.path(), &files);
+            let now = fingerprint(other.path(), &files);
             assert_ne!(now.digest, first.digest);
             first.changes(&now, &Subset::ALL).unwrap()
         });
         insta::assert_snapshot!(said.join("\n"));
         assert_eq!(first.changes(&first, &Subset::ALL), None);
-        let now = contents(other.path(), &changed[4]);
+        let now = fingerprint(other.path(), &changed[4]);
         assert_eq!(first.changes(&now, &[Train]), None);
     }
 
     #[test]
     fn what_is_loaded_has_a_digest_too() {
         let digits = load("digits", &DataOptions::default()).unwrap();
-        let contents = Contents::of_loaded(&digits);
-        assert_eq!(contents.train.iter().map(|class| class.images).sum::<usize>(), 1438);
+        let fingerprint = Fingerprint::of_loaded(&digits);
+        assert_eq!(fingerprint.train.iter().map(|class| class.images).sum::<usize>(), 1438);
         let mut relabelled = digits.clone();
         let mut labels = relabelled.test.labels.to_vec();
         labels.swap(0, 1);
         relabelled.test.labels = labels.into();
-        let now = Contents::of_loaded(&relabelled);
-        assert!(contents.changes(&now, &Subset::ALL).unwrap().starts_with("test: `4` has other pictures"), "{now:?}");
+        let now = Fingerprint::of_loaded(&relabelled);
+        assert!(
+            fingerprint.changes(&now, &Subset::ALL).unwrap().starts_with("test: `4` has other pictures"),
+            "{now:?}"
+        );
         let mut renamed = digits;
         renamed.class_names[3] = "three".into();
-        assert_eq!(Contents::of_loaded(&renamed).digest, contents.digest);
+        assert_eq!(Fingerprint::of_loaded(&renamed).digest, fingerprint.digest);
     }
 
     #[cfg(unix)]
@@ -294,7 +297,7 @@ mod tests {
     fn a_file_that_cannot_be_read_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let files = [ImageFile { subset: Subset::Train, class: "a".into(), path: folder.path().to_owned() }];
-        let error = Contents::of_files("image_folder", &files).unwrap_err().to_string();
+        let error = Fingerprint::of_files("image_folder", &files).unwrap_err().to_string();
         assert!(error.starts_with("cannot read /") && error.ends_with("this is no file"), "{error}");
     }
 }
