@@ -1,13 +1,12 @@
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Instant};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
-use super::{console::Console, engine_args::EngineArgs};
+use super::{console::Console, engine_args::EngineArgs, params};
 use crate::{
     backend::{Batch, OperatorTime, Step, cpu::matmul_flops},
     data,
-    dsl::Value,
     experiment::{Definition, ExperimentError, Overrides, trial},
     graph::Initializer,
     memory,
@@ -135,8 +134,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
 
 fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     let begin = Instant::now();
-    let params: BTreeMap<_, _> =
-        args.param.iter().map(|text| Value::parse_assignment(text)).collect::<Result<_, _>>()?;
+    let params = params::read(&args.param)?;
     let definition = Definition::read(&args.experiment, &Overrides { params, ..Overrides::default() })?;
     let options = args.engine.options(Interrupt::default());
     let data = &definition.experiment.data;

@@ -14,6 +14,7 @@ mod live;
 mod model;
 mod out;
 mod output;
+mod params;
 mod plan;
 mod predict;
 mod report;

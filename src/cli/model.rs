@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io::Read, path::PathBuf};
 
+use super::params;
 use crate::{
     data,
     dsl::{MAX_SOURCE_BYTES, Problem, Source, Value},
@@ -53,7 +54,7 @@ impl ModelArgs {
     }
 
     fn overrides(&self) -> miette::Result<BTreeMap<String, Value>> {
-        Ok(self.param.iter().map(|text| Value::parse_assignment(text)).collect::<Result<_, _>>()?)
+        params::read(&self.param)
     }
 
     /// Reads and checks the model.

@@ -1,13 +1,13 @@
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use miette::miette;
 
 use super::{
     console::{AFTER_THIS_STEP, Console, handle_interrupts, report},
     engine_args::EngineArgs,
+    params,
 };
 use crate::{
-    dsl::Value,
     experiment::{Definition, Overrides, trial},
     train::{Interrupt, result::RunResult},
 };
@@ -43,8 +43,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
-    let params: BTreeMap<_, _> =
-        args.param.iter().map(|text| Value::parse_assignment(text)).collect::<Result<_, _>>()?;
+    let params = params::read(&args.param)?;
     let changes = Overrides { params, set: args.set.clone(), seed: args.seed, path: args.path.clone() };
     let definition = Definition::read(&args.experiment, &changes)?.settled()?.with(&[])?;
     let folder = args.output.clone().unwrap_or_else(|| {

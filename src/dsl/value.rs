@@ -52,7 +52,24 @@ impl Value {
         let (name, value) = text.split_once('=').ok_or_else(|| {
             super::Problem::new("vitx::command_line", format!("`{text}` is not of the form name=value"))
         })?;
-        Ok((name.trim().to_owned(), value.parse()?))
+        let value = value.parse::<Self>().map_err(|error| {
+            let first = error.problems().first().map_or("", super::Problem::message);
+            let quoted = Self::Str(value.trim().trim_matches('"').to_owned());
+            super::Problem::new("vitx::command_line", format!("`{text}` has no value that can be read: {first}"))
+                .help(format!("a text is put in quotes: '{name}={quoted}'"))
+        })?;
+        Ok((name.trim().to_owned(), value))
+    }
+
+    /// Whether two values are the same, numbers as numbers: 0 is 0.0.
+    pub fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Int(whole), Self::Float(number)) | (Self::Float(number), Self::Int(whole)) => {
+                *whole as f64 == *number
+            }
+            (Self::List(a), Self::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b)),
+            _ => self == other,
+        }
     }
 }
 
@@ -114,24 +131,36 @@ impl<'de> Visitor<'de> for ValueVisitor {
 }
 
 impl Value {
-    /// As a person reads it: a string without its quotes.
+    /// As a person reads it, in one line: a string without its quotes, unless it would be something else without them.
     pub fn plain(&self) -> String {
-        match self {
-            Self::Str(text) => text.clone(),
-            other => other.to_string(),
-        }
+        let Self::Str(text) = self else { return crate::printable::line(&self.to_string()).into_owned() };
+        let number = text.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit() || c == '.')
+            && text.parse::<f64>().is_ok();
+        let other = text.trim() != text || text.is_empty() || number || matches!(text.as_str(), "true" | "false");
+        let shown = if other { self.to_string() } else { text.clone() };
+        crate::printable::line(&shown).into_owned()
     }
+}
+
+/// Whether a text is a string without quotes: a word, or a path, which may begin with `/`, `./`, `../` or `~/`.
+fn is_word(text: &str) -> bool {
+    let path = ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start));
+    let hidden = text.strip_prefix('.').is_some_and(|rest| rest.starts_with(char::is_alphabetic));
+    if path {
+        return !text.contains(|c: char| c.is_control() || c == '"');
+    }
+    let word = |c: char| c.is_alphanumeric() || "_-./~+@:=%#".contains(c);
+    let named = text.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    matches!(text, "." | ".." | "~") || (named || hidden) && text.chars().all(word)
 }
 
 impl FromStr for Value {
     type Err = Diagnostics;
 
-    /// Reads a literal: `8`, `1e-3`, `true`, `"gelu"`, `[128, 64]`; any other single word is a string.
+    /// Reads a literal: `8`, `1e-3`, `true`, `"gelu"`, `[128, 64]`; any other single word, or a path, is a string.
     fn from_str(text: &str) -> Result<Self, Diagnostics> {
         let text = text.trim();
-        let word = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
-        let begins_word = |c: char| c.is_ascii_alphabetic() || c == '_';
-        if text.starts_with(begins_word) && text.chars().all(word) && !matches!(text, "true" | "false") {
+        if is_word(text) && !matches!(text, "true" | "false") {
             return Ok(Self::Str(text.to_owned()));
         }
         parse::parse_value(&Source::new("<value>", text))
@@ -184,6 +213,41 @@ mod tests {
         assert!("8 9".parse::<Value>().is_err());
         assert!("".parse::<Value>().is_err());
         assert!(Value::parse_assignment("depth").is_err());
+    }
+
+    #[test]
+    fn paths_and_words_of_any_letters_are_strings() {
+        for text in ["/data/a", "./x", "../a b/c", "~/a", "größe", "日本", "a:b", "x=1", ".hidden", "..", "v1.2-rc#3"]
+        {
+            assert_eq!(text.parse::<Value>().unwrap(), Value::Str(text.into()), "{text}");
+        }
+        for text in ["a b", "2nd", "'a'", "a\"b", ".5x", "a,b"] {
+            assert!(text.parse::<Value>().is_err(), "{text}");
+        }
+        let error = Value::parse_assignment("tag=a b").unwrap_err();
+        let help = miette::Diagnostic::help(&error).unwrap().to_string();
+        assert_eq!(help, "a text is put in quotes: 'tag=\"a b\"'");
+        assert!(error.to_string().starts_with("`tag=a b` has no value that can be read: "), "{error}");
+    }
+
+    #[test]
+    fn numbers_are_the_same_as_numbers() {
+        let value = |text: &str| text.parse::<Value>().unwrap();
+        for (a, b) in [("0", "0.0"), ("-3.0", "-3"), ("[1, [2.0]]", "[1.0, [2]]"), ("a", "a")] {
+            assert!(value(a).same(&value(b)), "{a} {b}");
+        }
+        for (a, b) in [("0", "0.1"), ("1", "true"), ("\"1\"", "1"), ("[1]", "[1, 1]")] {
+            assert!(!value(a).same(&value(b)), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn plain_strings_are_not_taken_for_anything_else() {
+        let plain = |text: &str| Value::Str(text.into()).plain();
+        let all = ["", "a", " a", "4", "1e-3", "true", "a\nb", "\u{1b}[31m", "inf", "nan", "..", "-x"].map(plain);
+        let expected =
+            ["\"\"", "a", "\" a\"", "\"4\"", "\"1e-3\"", "\"true\"", "a\\nb", "\\u001b[31m", "inf", "nan", "..", "-x"];
+        assert_eq!(all, expected);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Definition {
     /// Files that are missing or that someone has broken.
     pub fn of_trial(folder: &Path) -> Result<Self, ExperimentError> {
         let path = folder.join(CONFIG);
-        let file = Source::read(&path)?;
+        let file = read::source(&path)?;
         let mut experiment = Experiment::of_source(&file, &path)?;
         experiment.model = MODEL.into();
         let origins = Origins::of_file(&file, &experiment.params);
@@ -132,7 +132,14 @@ impl Definition {
         for (key, value) in assignments {
             if let (MODEL_KEY, Value::Str(file)) = (key.as_str(), value) {
                 changed.source = Self::model(&self.folder.join(file))?;
+            } else if key == MODEL_KEY {
+                return Err(ExperimentError::Sweep {
+                    message: format!("`{MODEL_KEY}` is a file, not {value}"),
+                    help: Some(format!("a name that is a number is put in quotes: '{MODEL_KEY}=\"{value}\"'")),
+                });
             } else if key.contains('.') {
+                // No value of a key of the experiment is a text of that name: it stands for none.
+                let value = if *value == Value::Str("null".into()) { "null".into() } else { value.to_string() };
                 changed.experiment = overrides::apply(&changed.experiment, &format!("{key}={value}"))?;
             } else {
                 changed.origins.set_by([(key, value)], "the sweep");

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Experiment`] (`schema.rs`) | the keys of an experiment file |
 //! | `read.rs`, `places.rs` | reading one, with diagnostics |
+//! | [`Values`] (`values.rs`) | what a file says of a swept key |
 //! | `origins.rs` | where a model's parameters were set, for the model's diagnostics |
 //! | [`overrides`] | `--set train.epochs=3` |
 //! | [`Definition`] | an experiment with its model's text: what defines a trial |
@@ -29,10 +30,12 @@ mod scored;
 mod setup;
 pub mod sweep;
 pub mod trial;
+mod values;
 
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;
 pub use input::Input;
-pub use schema::{Data, Experiment, OneOrMany, Optimizer, Stop, Sweep, Train, Values};
+pub use schema::{Data, Experiment, Optimizer, Stop, Sweep, Train};
 pub use scored::Scored;
 pub use setup::Setup;
+pub use values::{OneOrMany, Values};

@@ -4,7 +4,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::{
     Experiment, ExperimentError,
-    read::{in_words, suggestion},
+    read::{told, without_place},
 };
 
 /// Sets one key, given as `path.to.key=value` with the value in YAML.
@@ -21,17 +21,36 @@ pub fn apply(experiment: &Experiment, assignment: &str) -> Result<Experiment, Ex
     let (path, text) = assignment
         .split_once('=')
         .ok_or_else(|| refuse("this is not of the form key=value".into(), Some("e.g. train.epochs=3".into())))?;
-    let value: Value = serde_yaml::from_str(text).map_err(|error| refuse(error.to_string(), None))?;
+    let value = value_of(text).map_err(|message| {
+        let quoted = crate::dsl::Value::Str(text.trim().to_owned());
+        refuse(
+            without_place(&message).to_owned(),
+            Some(format!("a text with such characters is put in quotes: '{path}={quoted}'")),
+        )
+    })?;
     let mut tree = serde_yaml::to_value(experiment).map_err(|error| refuse(error.to_string(), None))?;
     set(&mut tree, path.trim(), value).map_err(|message| refuse(message, None))?;
     let changed: Experiment = serde_yaml::from_value(tree).map_err(|error| {
-        let message = error.to_string();
-        let help = suggestion(&message);
-        refuse(in_words(&message), help)
+        let (message, help) = told(&error.to_string());
+        refuse(message, help)
     })?;
     match changed.out_of_range() {
         Some(fault) => Err(refuse(fault.message, fault.help)),
         None => Ok(changed),
+    }
+}
+
+/// Reads a value as YAML has it, but for comments: what follows ` #` belongs to the text.
+fn value_of(text: &str) -> Result<Value, String> {
+    let trimmed = text.trim();
+    let plain = !trimmed.starts_with(['"', '\'', '[', '{', '|', '>', '&', '*', '!']);
+    if plain && (trimmed.starts_with('#') || trimmed.contains(" #") || trimmed.contains("\t#")) {
+        return Ok(Value::String(trimmed.to_owned()));
+    }
+    match serde_yaml::from_str(text).map_err(|error| error.to_string())? {
+        Value::Tagged(tagged) => Err(format!("tags such as `{}` are not read", tagged.tag)),
+        _ if trimmed.starts_with('&') => Err("anchors are not read here".into()),
+        value => Ok(value),
     }
 }
 
@@ -76,6 +95,27 @@ mod tests {
         let changed = apply(&changed, "params.patch_size=4").unwrap();
         assert_eq!(changed.params["patch_size"], crate::dsl::Value::Int(4));
         assert_eq!(apply(&changed, "data.train_limit=100").unwrap().data.train_limit, Some(100));
+    }
+
+    #[test]
+    fn texts_are_kept_whole() {
+        for (text, expected) in [
+            ("a #b", "a #b"),
+            ("#fff", "#fff"),
+            ("3 #x", "3 #x"),
+            ("a#b", "a#b"),
+            ("'a #b'", "a #b"),
+            ("\"a, b: c\"", "a, b: c"),
+            ("ä, b", "ä, b"),
+        ] {
+            let changed = apply(&experiment(), &format!("params.tag={text}")).unwrap();
+            assert_eq!(changed.params["tag"], crate::dsl::Value::Str(expected.into()), "{text}");
+        }
+        let refused = ["!foo a", "&a b", "*a", "@a", "a: b", "[a"].map(|text| {
+            let error = apply(&experiment(), &format!("params.tag={text}")).unwrap_err();
+            format!("{error}\n  {}", error.help().map(|help| help.to_string()).unwrap_or_default())
+        });
+        insta::assert_snapshot!(refused.join("\n"));
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub struct Places {
     keys: BTreeMap<String, Place>,
     /// A key that a mapping has twice: its name, where it stands first and again.
     pub repeated: Option<(String, Range<usize>, Range<usize>)>,
+    /// The first tag that is none of YAML's own, such as `!include`, with the place of what it stands before.
+    pub tag: Option<(String, Range<usize>)>,
 }
 
 /// Where a key and its value stand.
@@ -41,6 +43,12 @@ impl Places {
         for event in Parser::new_from_str(text) {
             let Ok((event, span)) = event else { break };
             let range = bytes(span);
+            if let Event::Scalar(.., Some(tag)) | Event::SequenceStart(_, Some(tag)) | Event::MappingStart(_, Some(tag)) =
+                &event
+                && !tag.is_yaml_core_schema()
+            {
+                places.tag.get_or_insert_with(|| (tag.to_string(), range.clone()));
+            }
             match event {
                 Event::Scalar(word, ..) => {
                     if let Some(Open { prefix: Some(prefix), key: key @ None }) = open.last_mut() {

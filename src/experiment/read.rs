@@ -32,6 +32,7 @@ impl Experiment {
     /// # Errors
     /// As [`Experiment::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ExperimentError> {
+        let text = without_mark(text);
         if text.len() > MAX_BYTES {
             let message = format!("`{name}` is {} bytes long; an experiment file has at most {MAX_BYTES}", text.len());
             return Err(dsl::Diagnostics::from(dsl::Problem::new("vitx::experiment::size", message)).into());
@@ -43,14 +44,18 @@ impl Experiment {
             help,
         };
         let places = Places::of(text);
+        if let Some((tag, place)) = &places.tag {
+            let help = "values stand in the file itself, without tags";
+            return Err(refuse(format!("`{tag}` is not read"), Some(place.clone().into()), Some(help.into())));
+        }
         if let Some((key, _, again)) = &places.repeated {
             return Err(refuse(format!("`{key}` is given twice"), Some(again.clone().into()), None));
         }
         let experiment: Self = serde_yaml::from_str(text).map_err(|error| {
             let message = error.to_string();
             let place = error.location().map(|location| word_at(text, location.index()));
-            let help = suggestion(&message);
-            refuse(in_words(without_place(&message)), place, help)
+            let (message, help) = told(without_place(&message));
+            refuse(message, place, help)
         })?;
         match experiment.out_of_range() {
             Some(fault) => {
@@ -69,26 +74,46 @@ impl Experiment {
 pub(super) fn source(path: &Path) -> Result<Source, ExperimentError> {
     match builtin::text(path) {
         Some(text) if !path.exists() => Ok(Source::new(path.display().to_string(), text)),
-        _ => Ok(Source::read(path)?),
+        _ => {
+            let source = Source::read(path)?;
+            Ok(Source { text: without_mark(&source.text).to_owned(), ..source })
+        }
+    }
+}
+
+/// Without the mark that some editors put before the first character.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// Stands between a message of ours and its help, which serde passes on as one text.
+pub(super) const HELP: char = '\u{1f}';
+
+/// A message of serde's in words, and what to do about it.
+pub(super) fn told(message: &str) -> (String, Option<String>) {
+    match message.split_once(HELP) {
+        Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
+        None => (in_words(message), suggestion(message)),
     }
 }
 
 /// The message without the line and column at its end: the snippet shows them.
-fn without_place(message: &str) -> &str {
+pub(super) fn without_place(message: &str) -> &str {
     message.split(" at line ").next().unwrap_or(message)
 }
 
 /// A message of serde's without the names of Rust's types.
-pub(super) fn in_words(message: &str) -> String {
+fn in_words(message: &str) -> String {
     let Some((found, expected)) = message.split_once(", expected ") else { return message.to_owned() };
     let plain = match expected {
         "u32" => "a whole number from 0 to 4294967295",
         "u64" | "usize" => "a whole number, at least 0",
         "f32" | "f64" => "a number",
         "a boolean" => "`true` or `false`",
-        "a string" | "path string" => "a text",
+        "a string" | "path string" | "string or map" => "a text",
         "a map" => "keys with values",
         "a sequence" => "a list",
+        _ if expected.starts_with("variant identifier") || expected.starts_with("enum ") => "a word",
         _ if expected.starts_with("struct ") => "keys with values",
         other => other,
     };
@@ -146,6 +171,139 @@ mod tests {
         assert!(Experiment::parse("a.yaml", "").is_err());
     }
 
+    /// What is shown of an experiment that is refused.
+    fn shown(text: &str) -> String {
+        let error = Experiment::parse("a.yaml", text).unwrap_err();
+        let mut shown = String::new();
+        let theme = miette::GraphicalTheme::unicode_nocolor();
+        miette::GraphicalReportHandler::new_themed(theme).render_report(&mut shown, &error).unwrap();
+        shown
+    }
+
+    #[test]
+    fn values_in_another_form_are_explained() {
+        let params = [
+            "params: { width: { values: [4, 8] } }",
+            "params: { width: { min: 4, max: 8 } }",
+            "params: { rate: { distribution: log_uniform_values, min: 1e-4, max: 0.1 } }",
+            "params:\n    train:\n      epochs: [1, 2]",
+            "params: { width: }",
+            "params: { width: [4, null] }",
+            "params: { rate: [0.1, .nan] }",
+            "params: { rate: .inf }",
+            "params: [width]",
+            "when: { rate: 3 }",
+            "when: { rate: { kind: cosine } }",
+            "zip: width",
+            "seeds: 0",
+            "stop: { rule: halving, factor: 1 }",
+            "stop: { rule: halving, min_epochs: 0 }",
+            "stop: halving",
+        ];
+        let head = "model: m.vitx\ndata: { name: digits }\nsweep:\n  ";
+        let all: Vec<String> = params.iter().map(|text| shown(&format!("{head}{text}\n"))).collect();
+        insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
+    fn files_in_another_form_are_explained() {
+        let digits = "data: { name: digits }\n";
+        let texts = [
+            format!("model: !include m.vitx\n{digits}"),
+            format!("model: m.vitx\n{digits}params: !map {{ a: 1 }}\n"),
+            format!("model:\n{digits}"),
+            format!("model: ''\n{digits}"),
+            format!("model: m.vitx\n{digits}train: {{ optimizer: {{ learning_rate: 1e39 }} }}\n"),
+            format!("model: m.vitx\n{digits}train: {{ optimizer: {{ epsilon: 1e-50 }} }}\n"),
+            format!("model: m.vitx\n{digits}train: {{ schedule: {{ warmup_epochs: 1e39 }} }}\n"),
+        ];
+        let all: Vec<String> = texts.iter().map(|text| shown(text)).collect();
+        insta::assert_snapshot!(all.join("\n"));
+        // A mark before the first character is none of it, and places are right behind it.
+        let marked = format!("\u{feff}model: m.vitx\n{digits}");
+        assert_eq!(
+            Experiment::parse("a.yaml", &marked).unwrap(),
+            Experiment::parse("a.yaml", marked.trim_start_matches('\u{feff}')).unwrap()
+        );
+        assert!(shown("\u{feff}modle: m\n").contains("1 │ modle: m"), "{}", shown("\u{feff}modle: m\n"));
+    }
+
+    /// Whatever stands where: no message has a name of Rust's.
+    #[test]
+    fn no_message_names_types_of_rust() {
+        let odd =
+            ["3", "-1", "2.5", "true", "text", "''", "[1]", "[]", "{ a: 1 }", "{}", "~", ".nan", "1e400", "[[~]]"];
+        let keys = [
+            "model",
+            "params",
+            "params.a",
+            "data",
+            "data.name",
+            "data.path",
+            "data.image_size",
+            "data.validation_split",
+            "data.train_limit",
+            "augmentation",
+            "augmentation.flip",
+            "augmentation.rotation",
+            "train",
+            "train.epochs",
+            "train.batch_size",
+            "train.seed",
+            "train.optimizer",
+            "train.optimizer.learning_rate",
+            "train.schedule",
+            "train.schedule.kind",
+            "train.schedule.warmup_epochs",
+            "sweep",
+            "sweep.params",
+            "sweep.params.a",
+            "sweep.zip",
+            "sweep.when",
+            "sweep.when.a",
+            "sweep.strategy",
+            "sweep.trials",
+            "sweep.search_seed",
+            "sweep.stop",
+            "sweep.stop.rule",
+            "sweep.stop.factor",
+            "sweep.seeds",
+        ];
+        let rust = [
+            "struct",
+            "enum",
+            "variant of",
+            "u32",
+            "u64",
+            "f32 ",
+            "f64",
+            "usize",
+            "i64",
+            "unit",
+            "newtype",
+            "sequence",
+            "map,",
+            "tuple",
+            "Option",
+            "untagged",
+            "serde",
+            "path string",
+        ];
+        let mut refused = 0;
+        for key in keys {
+            for value in odd {
+                let mut tree = serde_yaml::from_str("model: m.vitx\ndata: { name: digits }").unwrap();
+                super::super::overrides::set(&mut tree, key, serde_yaml::from_str(value).unwrap()).unwrap();
+                let Err(error) = Experiment::parse("a.yaml", &serde_yaml::to_string(&tree).unwrap()) else { continue };
+                refused += 1;
+                let text = format!("{error} {}", error.help().map(|help| help.to_string()).unwrap_or_default());
+                let found: Vec<_> = rust.iter().filter(|word| text.contains(**word)).collect();
+                assert!(found.is_empty(), "{key}: {value}: {text}: {found:?}");
+            }
+        }
+        assert!(refused > 200, "{refused}");
+    }
+
     #[test]
     fn every_text_is_answered_soon() {
         let params = "model: m\ndata: {name: digits}\nparams: ";
@@ -181,6 +339,8 @@ mod tests {
         assert_eq!(offset, 72);
         let (message, ..) = refused("params: {depth: }");
         assert!(message.starts_with("params.depth: invalid type: nothing, expected a number"), "{message}");
+        let (message, ..) = refused("params: {depth: [1, .nan]}");
+        assert_eq!(message, "params.depth[1]: NaN is no finite number");
         let (message, ..) = refused("params: {depth: 99999999999999999999}");
         assert!(message.contains("too large"), "{message}");
         let (message, _, offset) = refused("params: {depth: 1, depth: 2}");

@@ -1,15 +1,21 @@
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
 };
 
 use miette::Diagnostic;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, Visitor},
+};
 
 use super::{
     ExperimentError,
     identity::absolute,
+    read::HELP,
     sweep::{Rule, Stopping, Strategy},
+    values::{self, OneOrMany, Values},
 };
 use crate::{
     backend::AdamW,
@@ -43,7 +49,7 @@ pub struct Experiment {
 pub struct Sweep {
     /// Values by model parameter, or by dotted key of the experiment: a list, or a text as for
     /// `--param` (`4..=8:2`). In the order of the file; the last varies fastest.
-    #[serde(with = "ordered")]
+    #[serde(with = "values::ordered")]
     pub params: Vec<(String, Values)>,
     /// Keys that go through their values together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -96,68 +102,6 @@ fn one() -> u32 {
 
 fn three() -> u32 {
     3
-}
-
-/// The values of one swept key.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Values {
-    List(Vec<dsl::Value>),
-    Text(String),
-    /// A single number or truth value.
-    One(dsl::Value),
-}
-
-/// One text, or several that all count.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    pub fn all(&self) -> &[String] {
-        match self {
-            Self::One(text) => std::slice::from_ref(text),
-            Self::Many(texts) => texts,
-        }
-    }
-}
-
-/// A mapping that keeps its order.
-mod ordered {
-    use std::fmt;
-
-    use serde::{Deserializer, Serializer, de};
-
-    use super::Values;
-
-    type Pairs = Vec<(String, Values)>;
-
-    pub fn serialize<S: Serializer>(pairs: &Pairs, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(pairs.iter().map(|(key, values)| (key, values)))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Pairs;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-                formatter.write_str("a mapping from keys to their values")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                let mut pairs = Pairs::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(pairs)
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
 }
 
 /// Which images.
@@ -240,10 +184,15 @@ impl Default for Train {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Optimizer {
+    #[serde(deserialize_with = "float32")]
     pub learning_rate: f32,
+    #[serde(deserialize_with = "float32")]
     pub weight_decay: f32,
+    #[serde(deserialize_with = "float32")]
     pub beta_1: f32,
+    #[serde(deserialize_with = "float32")]
     pub beta_2: f32,
+    #[serde(deserialize_with = "float32")]
     pub epsilon: f32,
 }
 
@@ -262,6 +211,42 @@ impl Optimizer {
     }
 }
 
+/// A number that float32 has: one that is too large for it would be infinite, one that is too small 0.
+fn float32<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    struct Single;
+    impl Visitor<'_> for Single {
+        type Value = f32;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("a number")
+        }
+
+        fn visit_i64<E: de::Error>(self, value: i64) -> Result<f32, E> {
+            Ok(value as f32)
+        }
+
+        fn visit_u64<E: de::Error>(self, value: u64) -> Result<f32, E> {
+            Ok(value as f32)
+        }
+
+        fn visit_f32<E: de::Error>(self, value: f32) -> Result<f32, E> {
+            Ok(value)
+        }
+
+        fn visit_f64<E: de::Error>(self, value: f64) -> Result<f32, E> {
+            let outside = |help: &str| Err(E::custom(format!("{value:e} is outside of float32{HELP}{help}")));
+            match value as f32 {
+                single if single.is_infinite() && value.is_finite() => outside(LARGEST),
+                0.0 if value != 0.0 => outside("its smallest number above 0 is 1.4e-45"),
+                single => Ok(single),
+            }
+        }
+    }
+    deserializer.deserialize_f32(Single)
+}
+
+const LARGEST: &str = "its largest number is 3.4e38";
+
 fn tenth() -> f64 {
     0.1
 }
@@ -277,10 +262,14 @@ pub(super) struct Fault {
 impl Experiment {
     /// A key whose value is of the right type, but cannot be.
     pub(super) fn out_of_range(&self) -> Option<Fault> {
-        let Self { data, train, augmentation, .. } = self;
+        let Self { data, train, augmentation, sweep, .. } = self;
         if let Err(error) = sources::find(&data.name) {
             let help = error.help().map(|help| help.to_string());
             return Some(Fault { key: "data.name", message: error.to_string(), help });
+        }
+        if self.model.as_os_str().is_empty() {
+            let help = Some("the file of the model, beside this one: `model: vit.vitx`".into());
+            return Some(Fault { key: "model", message: "`model` names no file".into(), help });
         }
         let Optimizer { learning_rate, weight_decay, beta_1, beta_2, epsilon } = train.optimizer;
         let positive = |value: f32| value > 0.0 && value.is_finite();
@@ -289,7 +278,21 @@ impl Experiment {
         let some = |limit: Option<usize>| limit != Some(0);
         let at_least_1 = "at least 1";
         let below_1 = "from 0 up to, but not including, 1";
+        let single = [
+            ("augmentation.rotation", augmentation.rotation),
+            ("augmentation.zoom", augmentation.zoom),
+            ("train.schedule.warmup_epochs", train.schedule.warmup_epochs),
+            ("train.schedule.final_fraction", train.schedule.final_fraction),
+        ];
+        if let Some((key, _)) = single.into_iter().find(|(_, value)| value.is_infinite()) {
+            return Some(Fault { key, message: format!("`{key}` is outside of float32"), help: Some(LARGEST.into()) });
+        }
+        let stop = sweep.as_ref().and_then(|sweep| sweep.stop);
         let checks = [
+            ("sweep.seeds", sweep.as_ref().is_none_or(|sweep| sweep.seeds != Some(0)), at_least_1),
+            ("sweep.trials", sweep.as_ref().is_none_or(|sweep| some(sweep.trials)), at_least_1),
+            ("sweep.stop.min_epochs", stop.is_none_or(|stop| stop.min_epochs >= 1), at_least_1),
+            ("sweep.stop.factor", stop.is_none_or(|stop| (2..=100).contains(&stop.factor)), "from 2 to 100"),
             ("data.validation_split", (0.0..1.0).contains(&data.validation_split), below_1),
             ("data.train_limit", some(data.train_limit), at_least_1),
             ("data.test_limit", some(data.test_limit), at_least_1),

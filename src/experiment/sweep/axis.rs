@@ -1,4 +1,7 @@
-use super::super::{ExperimentError, Values};
+use super::{
+    super::{ExperimentError, Values},
+    words::{part_values, split},
+};
 use crate::dsl::Value;
 
 /// Most values of one axis: more is a slip of the keyboard.
@@ -99,7 +102,7 @@ impl Axis {
         Self::new(&Self::named(key), values)
     }
 
-    /// Reads values separated by commas: literals (`8`, `gelu`, `[128, 64]`), ranges (`4..9`,
+    /// Reads values separated by commas: literals (`8`, `gelu`, `[128, 64]`, `../a`, `"a,b"`), ranges (`4..9`,
     /// `4..=8:2`, `0.1..=0.5:0.1`), and `log(FROM, TO, COUNT)` for values at equal ratios. Or, for searches, one
     /// interval: `uniform(LOW, HIGH)`, `loguniform(LOW, HIGH)`, `int(LOW, HIGH)`.
     ///
@@ -151,39 +154,8 @@ fn interval(text: &str) -> Option<Result<Domain, String>> {
     })
 }
 
-/// Splits at the commas that are in no bracket.
-fn split(text: &str) -> Vec<&str> {
-    let (mut parts, mut depth, mut start) = (Vec::new(), 0, 0);
-    for (at, c) in text.char_indices() {
-        match c {
-            '[' | '(' => depth += 1,
-            ']' | ')' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts
-}
-
-fn part_values(part: &str) -> Result<Vec<Value>, String> {
-    if part.is_empty() {
-        return Err("a value is missing between commas".into());
-    }
-    if let Some(arguments) = part.strip_prefix("log(").and_then(|rest| rest.strip_suffix(')')) {
-        return logarithmic(arguments);
-    }
-    if let Some((from, to)) = part.split_once("..") {
-        return range(from, to);
-    }
-    part.parse().map(|value| vec![value]).map_err(|error: crate::dsl::Diagnostics| format!("`{part}`: {error}"))
-}
-
 /// `4..9`, `4..=8`, each with `:step`; with a fraction among them, all are numbers.
-fn range(from: &str, to: &str) -> Result<Vec<Value>, String> {
+pub(super) fn range(from: &str, to: &str) -> Result<Vec<Value>, String> {
     let (to, step) = to.split_once(':').unwrap_or((to, "1"));
     let (to, inclusive) = to.strip_prefix('=').map_or((to, false), |to| (to, true));
     if [from, to, step].iter().any(|text| text.contains(['.', 'e'])) {
@@ -237,7 +209,7 @@ fn tidy(value: f64) -> f64 {
 }
 
 /// `from, to, count`: equal ratios, both ends included.
-fn logarithmic(arguments: &str) -> Result<Vec<Value>, String> {
+pub(super) fn logarithmic(arguments: &str) -> Result<Vec<Value>, String> {
     let parts: Vec<&str> = arguments.split(',').map(str::trim).collect();
     let [from, to, count] = parts[..] else { return Err("log takes a first and a last value and a count".into()) };
     let number = |text: &str| text.parse::<f64>().ok().filter(|value| *value > 0.0 && value.is_finite());

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `axis.rs` | the values of one swept key |
+//! | `axis.rs`, `words.rs` | the values of one swept key, and how they are written |
 //! | `space.rs` | all that may be tried: axes that are crossed or zipped, conditions, seeds |
 //! | `search.rs`, `tpe.rs` | what is tried: grid, random, Sobol, TPE |
 //! | `stopping.rs` | what is ended early: halving, Hyperband, median |
@@ -28,6 +28,7 @@ mod search;
 mod space;
 mod stopping;
 mod tpe;
+mod words;
 
 pub use axis::{Axis, Domain, Scale};
 pub use executor::{Executor, How};
@@ -39,3 +40,4 @@ pub use schedule::{Event, Policy, Schedule};
 pub use search::{Search, Strategy};
 pub use space::{Condition, Space, SpaceArguments, Variant};
 pub use stopping::{Decision, Rule, Standing, Stopping};
+pub use words::split;
