@@ -104,9 +104,17 @@ pub fn same_but_for_the_place(old: &Experiment, new: &Experiment) -> bool {
     new == *old
 }
 
+/// A path with the user's folder for the `~` that it begins with, which a shell does not put there behind `key=`.
+pub fn home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), directories::BaseDirs::new()) {
+        (Ok(rest), Some(folders)) => folders.home_dir().join(rest),
+        _ => path.to_owned(),
+    }
+}
+
 /// A path as it is seen from a folder, absolute. Links stay, where no `..` has to be followed.
 pub fn absolute(folder: &Path, path: &Path) -> PathBuf {
-    let joined = folder.join(path);
+    let joined = folder.join(home(path));
     let whole = std::path::absolute(&joined).unwrap_or(joined);
     match whole.components().any(|part| part == Component::ParentDir) {
         true => whole.canonicalize().unwrap_or(whole),
