@@ -11,13 +11,17 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::out;
 use crate::{
-    experiment::sweep::{Event, Planned, Prediction, Variant},
+    experiment::sweep::{Event, Planned, Planning, Prediction, Variant},
     report::measure,
     train::history::{self, Epoch},
 };
 
 /// How often the rows look at what trials have written.
 const REFRESH: Duration = Duration::from_millis(500);
+
+/// How long planning may take before a word is said of it, and how often one is where output is piped.
+const PATIENCE: Duration = Duration::from_secs(2);
+const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// Most characters of a sparkline.
 const SPARKS: usize = 16;
@@ -34,6 +38,8 @@ pub struct Live {
     jobs: usize,
     began: Instant,
     refreshed: Instant,
+    /// When it was last said how far planning has come.
+    planned: Option<Instant>,
 }
 
 /// What is known of a trial.
@@ -89,7 +95,7 @@ impl Live {
         };
         let bars = MultiProgress::with_draw_target(target);
         let now = Instant::now();
-        Self { bars, rows: Vec::new(), trials: Vec::new(), jobs, began: now, refreshed: now }
+        Self { bars, rows: Vec::new(), trials: Vec::new(), jobs, began: now, refreshed: now, planned: None }
     }
 
     /// Writes a line to standard output. The sweep goes on when nobody reads it any more.
@@ -101,6 +107,39 @@ impl Live {
     pub fn clear(&self) {
         // What cannot be cleared is a terminal that went away.
         let _ = self.bars.clear();
+    }
+
+    /// Shows how far planning has come, once it takes longer than a moment: on a terminal in a row, otherwise in a line
+    /// now and then.
+    pub fn planning(&mut self, planning: Planning) {
+        let pause = if self.bars.is_hidden() { SAID_EVERY } else { REFRESH };
+        if self.began.elapsed() < PATIENCE || self.planned.is_some_and(|last| last.elapsed() < pause) {
+            return;
+        }
+        self.planned = Some(Instant::now());
+        let text = match planning {
+            Planning::Checked(count) => format!("planning: {count} variants checked"),
+            Planning::Costed { done, of } => format!("planning: {done} of {of} trials costed"),
+        };
+        if self.bars.is_hidden() {
+            return self.line(&text);
+        }
+        if self.rows.is_empty() {
+            self.row();
+        }
+        if let Some(bar) = self.rows.first() {
+            bar.set_message(text);
+            bar.tick();
+        }
+    }
+
+    /// A row more.
+    fn row(&mut self) {
+        let bar = self.bars.add(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+            bar.set_style(style);
+        }
+        self.rows.push(bar);
     }
 
     /// Trials that will be run.
@@ -143,6 +182,10 @@ impl Live {
             Event::Failed(planned, reason) => {
                 (planned, State::Failed, format!("failed   {}: {reason}", name(&planned.variant)), true)
             }
+            Event::Impossible(variant, reason) => {
+                self.line(&format!("failed   {}: {reason}", name(variant)));
+                return;
+            }
             Event::Again(planned, reason) => {
                 let text = format!("again    {}: {reason}", name(&planned.variant));
                 (planned, State::Queued, text, true)
@@ -180,11 +223,7 @@ impl Live {
         let height = terminal_size::terminal_size().map_or(ROWS, |(_, height)| usize::from(height.0));
         let lines = self.lines(height.saturating_sub(2).max(3));
         while self.rows.len() < lines.len() {
-            let bar = self.bars.add(ProgressBar::new_spinner());
-            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
-                bar.set_style(style);
-            }
-            self.rows.push(bar);
+            self.row();
         }
         for bar in self.rows.drain(lines.len()..) {
             bar.finish_and_clear();

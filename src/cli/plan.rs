@@ -54,12 +54,16 @@ pub fn show(plan: &Plan, jobs: usize) -> String {
     }
     let mut said: Vec<String> = Vec::new();
     for (variant, reason) in &plan.invalid {
-        // What cannot be cannot be with any seed.
-        let line = format!("cannot be: {}: {reason}", name(&without_seed(variant)));
+        // What cannot be cannot be with any seed. Without a name, it is the experiment itself.
+        let line = match name(&without_seed(variant)) {
+            name if name.is_empty() => format!("cannot be: {reason}"),
+            name => format!("cannot be: {name}: {reason}"),
+        };
         if !said.contains(&line) {
             said.push(line);
         }
     }
+    said.extend(plan.notes.iter().cloned());
     [&[text], &said[..]].concat().join("\n").trim_start().to_owned()
 }
 
@@ -76,9 +80,11 @@ fn counted(plan: &Plan, jobs: usize) -> String {
     let at_once = if jobs > 1 { format!(", {jobs} at once") } else { String::new() };
     match plan.trials.len() {
         0 => String::new(),
+        1 if left.is_empty() => "1 trial, finished".to_owned(),
         count if left.is_empty() => format!("{count} trials, all of them finished"),
         count => {
-            format!("{count} trials{finished}; about {} of training{at_once}", measure::seconds(total / jobs as f64))
+            let trials = if count == 1 { "trial" } else { "trials" };
+            format!("{count} {trials}{finished}; about {} of training{at_once}", measure::seconds(total / jobs as f64))
         }
     }
 }

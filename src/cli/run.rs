@@ -8,7 +8,7 @@ use super::{
     params,
 };
 use crate::{
-    experiment::{Definition, Overrides, trial},
+    experiment::{Definition, ExperimentError, Overrides, sweep, trial},
     train::{Interrupt, result::RunResult},
 };
 
@@ -50,6 +50,10 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         let stem = args.experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
         PathBuf::from("runs").join(format!("{stem}-{}", definition.identity()))
     });
+    if sweep::is_sweep(&folder) {
+        let difference = "it is the directory of a sweep".into();
+        return Err(ExperimentError::Other { folder, difference }.into());
+    }
     let begun = folder.join("last.safetensors").exists();
     if begun && !args.resume && matches!(RunResult::read(&folder), Ok(None)) {
         let help = "continue it with --resume, or remove the folder";

@@ -1,11 +1,17 @@
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{console::handle_interrupts, engine_args::EngineArgs, live::Live, plan::show};
+use super::{
+    console::handle_interrupts,
+    engine_args::EngineArgs,
+    live::{Live, name},
+    plan::show,
+};
 use crate::{
     experiment::{
         Definition, Overrides,
         sweep::{
-            Event, Given, Local, Plan, Planned, Policy, Rule, Running, SpaceArguments, Stopping, Strategy, Sweep, Watch,
+            Event, Given, Local, Plan, Planned, Planning, Policy, Rule, Running, SpaceArguments, Stopping, Strategy,
+            Sweep, Watch,
         },
         trial::INTERRUPTED,
     },
@@ -100,6 +106,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         trials: args.trials,
         search_seed: args.search_seed,
         stopping: args.stop.map(from_arguments),
+        set: args.set.clone(),
     };
     let sweep = Sweep::new(&experiment, &given)?;
     let folder = args.output.clone().unwrap_or_else(|| {
@@ -113,7 +120,10 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let policy = Policy { jobs, retries: args.retries, fail_fast: args.fail_fast };
     let running = Running { folder: &folder, options, policy, skip_invalid: args.skip_invalid, dry_run: args.dry_run };
     if !args.dry_run {
-        handle_interrupts(&interrupt, "stopping: trials save and end; once more to stop now, and leave them")?;
+        handle_interrupts(
+            &interrupt,
+            "stopping: what is being trained saves and ends; once more to stop now, and leave it",
+        )?;
     }
     let mut local = Local::new(args.engine.arguments(jobs))?;
     let mut shown = Shown { live: Live::new(jobs), jobs };
@@ -123,15 +133,27 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    let records = ended.trials.iter().map(|planned| Record::read(&planned.folder)).collect::<Result<Vec<_>, _>>()?;
+    let records = ended.folders.iter().map(|folder| Record::read(folder)).collect::<Result<Vec<_>, _>>()?;
     if !records.is_empty() {
         live.line(&render(&records, &args.view)?);
         show_predictions(&live, &ended.trials, &records);
         live.line(&format!("Again at any time: vitx report {}", printable::shell(&folder)));
     }
+    for note in &ended.notes {
+        live.line(note);
+    }
     if ended.interrupted {
-        live.line("Interrupted, and saved. The same command continues.");
+        live.line(match ended.trials.is_empty() {
+            true => "Interrupted while planning: nothing was trained. The same command begins again.",
+            false => "Interrupted, and saved. The same command continues.",
+        });
         return Ok(ExitCode::from(INTERRUPTED));
+    }
+    if !ended.unfinished.is_empty() {
+        let names: Vec<String> = ended.unfinished.iter().map(name).collect();
+        let help = "the same command tries again; if it comes back, please report it with the sweep's directory";
+        let message = format!("{} trials came to no end: {}", names.len(), names.join("; "));
+        return Err(miette::miette!(code = "vitx::sweep::unfinished", help = help, "{message}"));
     }
     Ok(if ended.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -143,6 +165,10 @@ struct Shown {
 }
 
 impl Watch for Shown {
+    fn planning(&mut self, planning: Planning) {
+        self.live.planning(planning);
+    }
+
     fn plan(&mut self, plan: &Plan) {
         self.live.line(&show(plan, self.jobs));
         self.live.add(&plan.trials);
@@ -155,8 +181,8 @@ impl Watch for Shown {
 
 /// How far the predicted times were from the measured ones.
 fn show_predictions(live: &Live, trials: &[Planned], records: &[Record]) {
-    let measured = trials.iter().zip(records).filter_map(|(planned, record)| {
-        let result = record.result.as_ref()?;
+    let measured = trials.iter().filter_map(|planned| {
+        let result = records.iter().find(|record| record.folder == planned.folder)?.result.as_ref()?;
         Some((planned.prediction.seconds(result.epochs)?, result.seconds))
     });
     let (predicted, seconds) = measured.fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));

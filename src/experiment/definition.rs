@@ -131,7 +131,9 @@ impl Definition {
         let data = (self.experiment.data.name.clone(), self.experiment.data.path.clone());
         for (key, value) in assignments {
             if let (MODEL_KEY, Value::Str(file)) = (key.as_str(), value) {
-                changed.source = Self::model(&self.folder.join(file))?;
+                let kept = kept_model(&self.folder, file);
+                let path = if kept.exists() { kept } else { self.folder.join(file) };
+                changed.source = Self::model(&path)?;
             } else if key == MODEL_KEY {
                 return Err(ExperimentError::Sweep {
                     message: format!("`{MODEL_KEY}` is a file, not {value}"),
@@ -140,7 +142,12 @@ impl Definition {
             } else if key.contains('.') {
                 // No value of a key of the experiment is a text of that name: it stands for none.
                 let value = if *value == Value::Str("null".into()) { "null".into() } else { value.to_string() };
-                changed.experiment = overrides::apply(&changed.experiment, &format!("{key}={value}"))?;
+                let applied = overrides::apply(&changed.experiment, &format!("{key}={value}"));
+                changed.experiment = applied.map_err(|error| match error {
+                    // Nobody wrote `--set`.
+                    ExperimentError::Set { message, help, .. } => ExperimentError::Sweep { message, help },
+                    error => error,
+                })?;
             } else {
                 changed.origins.set_by([(key, value)], "the sweep");
                 changed.experiment.params.insert(key.clone(), value.clone());
@@ -184,32 +191,26 @@ impl Definition {
     /// [`ExperimentError::Other`] when the folder holds another definition, and [`ExperimentError::OtherData`] when it
     /// holds one of other data: it stays as it is.
     pub fn write(&self, folder: &Path) -> Result<(), ExperimentError> {
+        if let Some(difference) = self.difference(folder)? {
+            return Err(ExperimentError::Other { folder: folder.to_owned(), difference });
+        }
         fs::create_dir_all(folder).map_err(ExperimentError::io("create", folder))?;
-        let config = serde_yaml::to_string(&self.experiment)
-            .map_err(|error| ExperimentError::io("write", folder.join(CONFIG))(std::io::Error::other(error)))?;
-        // The model comes first: a folder with a config is a whole definition.
-        for (name, text) in [(MODEL, &self.source.text), (CONFIG, &config)] {
+        // Nothing of another definition is there any more.
+        let undated = |old: &str| Experiment::parse(CONFIG, old).is_ok_and(|old| old.data.digest.is_none());
+        let whole = folder.join(CONFIG).exists();
+        for (name, text) in self.files(folder)? {
             let path = folder.join(name);
             match fs::read_to_string(&path) {
-                Ok(old) if old == *text => continue,
-                Ok(old) if folder.join(CONFIG).exists() => {
-                    if name == CONFIG && self.holds_the_same(folder, &old)? {
-                        continue;
-                    }
-                    let difference = differences(&old, text).unwrap_or_else(|| format!("another {name}"));
-                    return Err(ExperimentError::Other { folder: folder.to_owned(), difference });
-                }
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(ExperimentError::io("read", path)(error));
-                }
+                Ok(old) if old == text => {}
+                // One that does not say what its data were stays as it is.
+                Ok(old) if whole && undated(&old) => {}
                 _ => replace(&path, text.as_bytes())?,
             }
         }
         Ok(())
     }
 
-    /// Whether the old text of a folder's config is of this definition, with its data in another place. The new place is
-    /// kept then, unless the old text does not say what lay there.
+    /// Whether the old text of a folder's config is of this definition, with its data in another place.
     fn holds_the_same(&self, folder: &Path, old: &str) -> Result<bool, ExperimentError> {
         let Ok(mut old) = Experiment::parse(CONFIG, old) else { return Ok(false) };
         let digest = old.data.digest.clone();
@@ -236,11 +237,44 @@ impl Definition {
             let changes = then.zip(fingerprint).and_then(|(then, now)| then.changes(&now, &Subset::ALL));
             return other(changes.unwrap_or_else(|| "they have another digest".into()));
         }
-        let text = serde_yaml::to_string(&self.experiment)
-            .map_err(|error| ExperimentError::io("write", folder.join(CONFIG))(std::io::Error::other(error)))?;
-        replace(&folder.join(CONFIG), text.as_bytes())?;
         Ok(true)
     }
+
+    /// How a folder's definition differs from this one; nothing where there is none, or none that is whole.
+    ///
+    /// # Errors
+    /// Files that cannot be read, and [`ExperimentError::OtherData`].
+    pub fn difference(&self, folder: &Path) -> Result<Option<String>, ExperimentError> {
+        for (name, text) in self.files(folder)? {
+            let path = folder.join(name);
+            match fs::read_to_string(&path) {
+                Ok(old) if old != text && folder.join(CONFIG).exists() => {
+                    if name == CONFIG && self.holds_the_same(folder, &old)? {
+                        continue;
+                    }
+                    return Ok(Some(differences(&old, &text).unwrap_or_else(|| format!("another {name}"))));
+                }
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(ExperimentError::io("read", path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The files of a folder that define a trial, with their texts. The model comes first: a folder with a config is
+    /// a whole definition.
+    fn files(&self, folder: &Path) -> Result<[(&'static str, String); 2], ExperimentError> {
+        let config = serde_yaml::to_string(&self.experiment)
+            .map_err(|error| ExperimentError::io("write", folder.join(CONFIG))(std::io::Error::other(error)))?;
+        Ok([(MODEL, self.source.text.clone()), (CONFIG, config)])
+    }
+}
+
+/// Where a sweep keeps the models that it varies, beside its own definition: whatever path they had, one file each.
+pub fn kept_model(folder: &Path, model: &str) -> PathBuf {
+    folder.join("swept-models").join(model.replace('%', "%25").replace(['/', '\\'], "%2F"))
 }
 
 /// "it has `A`, not `B`", for the lines that differ; `None` where none does.

@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{
     Record,
     diagram::diagram,
-    importance::importance,
+    importance::{Share, importance},
     measure::{self, Measure},
     rows::{Row, Rows, is_best},
 };
@@ -228,13 +228,22 @@ fn shares(rows: &Rows) -> Markup {
         @if shares.is_empty() {
             p { "All variants are equally accurate, or none is finished." }
         } @else {
-            p { "Share of the variance of test accuracy that each parameter explains alone." }
+            p {
+                "Share of the variance of test accuracy that each parameter explains alone, among the finished variants "
+                "in which it varies."
+            }
             table id="importance" {
                 @for (key, share) in shares {
                     tr {
                         td { (key) }
-                        td { (measure::percent(share)) }
-                        td { div class="bar" style=(format!("width: {:.0}px", 300.0 * share)) {} }
+                        @match share {
+                            Share::Explains(share) => {
+                                td { (measure::percent(share)) }
+                                td { div class="bar" style=(format!("width: {:.0}px", 300.0 * share)) {} }
+                            }
+                            Share::Chance => { td { "no more than chance" } td {} }
+                            Share::Unknown(reason) => { td { "cannot be told: " (reason) } td {} }
+                        }
                     }
                 }
             }

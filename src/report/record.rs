@@ -74,14 +74,17 @@ impl Record {
         let mut records = Vec::new();
         if let Some(Trials { trials }) = Trials::read(folder)? {
             // Those that a killed sweep did not come to make are not there yet.
-            for path in trials.iter().map(|name| inside.join(name)).filter(|path| is_trial(path)) {
+            // A variant that cannot be has nothing but the reason.
+            let there = |path: &PathBuf| is_trial(path) || path.join("failure.json").exists();
+            for path in trials.iter().map(|name| inside.join(name)).filter(there) {
                 records.push(Self::read(&path)?);
             }
             return Ok(records);
         }
         for entry in fs::read_dir(&inside).map_err(io("read"))? {
             let path = entry.map_err(io("read"))?.path();
-            if is_trial(&path) {
+            // What a sweep that came to no trial left there is its own definition.
+            if is_trial(&path) && path.file_name().is_none_or(|name| name != "sweep") {
                 records.push(Self::read(&path)?);
             }
         }

@@ -1,4 +1,7 @@
-use super::{Record, measure::Measure};
+use super::{
+    Record,
+    measure::{Measure, VAL_ACCURACY},
+};
 use crate::dsl::Value;
 
 /// The key whose variants are one row, with mean and deviation.
@@ -73,9 +76,14 @@ impl Row<'_> {
         name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 
-    /// Over the trials that have the number.
+    /// Over the trials that have the number; the best of the epochs, over those that were trained the longest: that of
+    /// one epoch is not that of nine.
     pub fn mean(&self, measure: &Measure) -> Option<Mean> {
-        let values: Vec<f64> = self.records.iter().filter_map(|record| (measure.of)(record)).collect();
+        let longest = self.records.iter().map(|record| record.epochs.len()).max();
+        let comparable =
+            |record: &&&Record| measure.header != VAL_ACCURACY.header || Some(record.epochs.len()) == longest;
+        let values: Vec<f64> =
+            self.records.iter().filter(comparable).filter_map(|record| (measure.of)(record)).collect();
         let count = values.len();
         if count == 0 {
             return None;

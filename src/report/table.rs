@@ -70,7 +70,8 @@ pub struct View {
     /// Marks the variants that no other beats in both accuracy and this
     #[arg(long, value_enum)]
     pub pareto: Option<Price>,
-    /// The variant that others are compared with, e.g. `patch_size=6,depth=8` [default: the first]
+    /// The variant that others are compared with, e.g. `patch_size=6,depth=8` [default: the first
+    /// that has a result]
     #[arg(long, value_name = "KEY=VALUE,...")]
     pub baseline: Option<String>,
     /// Characters a line may have: a wider table is split by its columns [default: the terminal's,
@@ -161,7 +162,10 @@ fn index(rows: &Rows, key: &str) -> Result<usize, ExperimentError> {
 /// The row that others are compared with.
 fn baseline<'a>(rows: &Rows<'a>, wanted: Option<&str>) -> Result<Option<Row<'a>>, ExperimentError> {
     let Some(wanted) = wanted else {
-        return Ok(rows.rows.first().filter(|_| rows.rows.len() > 1 && !rows.keys.is_empty()).cloned());
+        // One that was stopped, or failed, has nothing to compare with.
+        let tested = rows.rows.iter().find(|row| row.mean(&measure::ACCURACY).is_some());
+        let first = tested.or(rows.rows.first());
+        return Ok(first.filter(|_| rows.rows.len() > 1 && !rows.keys.is_empty()).cloned());
     };
     let mut values = Vec::new();
     for part in wanted.split(',') {

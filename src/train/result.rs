@@ -50,6 +50,8 @@ pub enum FailureKind {
     Memory,
     /// Ended from outside, again and again.
     Killed,
+    /// It cannot be trained at all.
+    Invalid,
     Error,
 }
 

@@ -1,11 +1,12 @@
+use std::collections::HashSet;
+
 use super::{
     super::{ExperimentError, Values},
+    numbers::{self, interval},
+    space::MAX_VARIANTS,
     words::{part_values, split},
 };
 use crate::dsl::Value;
-
-/// Most values of one axis: more is a slip of the keyboard.
-const MAX_VALUES: i64 = 10_000;
 
 /// One swept key: a parameter of the model, or a dotted key of the experiment.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,9 +39,11 @@ impl Domain {
     /// Whether it can be a value: an interval can be anything between its ends.
     pub fn has(&self, value: &Value) -> bool {
         match (self, value) {
-            (Self::Values(values), _) => values.contains(value),
+            (Self::Values(values), _) => values.iter().any(|known| same(known, value)),
             (Self::Interval { low, high, .. }, Value::Int(value)) => (*low..=*high).contains(&(*value as f64)),
-            (Self::Interval { low, high, .. }, Value::Float(value)) => (*low..=*high).contains(value),
+            (Self::Interval { low, high, scale }, Value::Float(value)) => {
+                (*low..=*high).contains(value) && (*scale != Scale::Whole || value.fract() == 0.0)
+            }
             _ => false,
         }
     }
@@ -60,25 +63,37 @@ impl Domain {
         }
     }
 
-    /// The value at `share` of the way through, from 0 up to, but not including, 1.
-    pub fn at(&self, share: f64) -> Value {
+    /// How many values it has; an endless number between two numbers.
+    pub fn count(&self) -> Option<usize> {
+        match self {
+            Self::Values(values) => Some(values.len()),
+            Self::Interval { low, high, scale: Scale::Whole } => Some((high - low + 1.0) as usize),
+            Self::Interval { .. } => None,
+        }
+    }
+
+    /// The value at `share` of the way through, from 0 up to, but not including, 1; one of an interval with few digits,
+    /// or with all of them.
+    pub fn at(&self, share: f64, exact: bool) -> Value {
         match self {
             Self::Values(values) => {
                 let index = ((share * values.len() as f64) as usize).min(values.len() - 1);
                 values[index].clone()
             }
-            Self::Interval { low, high, scale: Scale::Linear } => rounded(low + share * (high - low)),
-            Self::Interval { low, high, scale: Scale::Logarithmic } => rounded(low * (high / low).powf(share)),
-            Self::Interval { low, high, scale: Scale::Whole } => {
-                Value::Int((low + (share * (high - low + 1.0)).floor()).min(*high) as i64)
-            }
+            Self::Interval { low, high, scale } => numbers::between(*low, *high, *scale, share, exact),
         }
     }
 }
 
-/// Four digits say what was meant: 0.001, not 0.0010000000000000002.
-fn rounded(value: f64) -> Value {
-    Value::Float(format!("{value:.3e}").parse().unwrap_or(value))
+/// Whether two values are the same, numbers as numbers: 0 is 0.0.
+pub fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Int(whole), Value::Float(number)) | (Value::Float(number), Value::Int(whole)) => {
+            *whole as f64 == *number
+        }
+        (Value::List(a), Value::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        _ => a == b,
+    }
 }
 
 impl Axis {
@@ -117,6 +132,9 @@ impl Axis {
         let mut values = Vec::new();
         for part in split(text) {
             values.extend(part_values(part.trim()).map_err(refuse)?);
+            if values.len() > MAX_VARIANTS {
+                return Err(refuse(format!("it has more than {MAX_VARIANTS} values")));
+            }
         }
         Self::of(key, values).map_err(|message| ExperimentError::Axis { text: format!("{key}={text}"), message })
     }
@@ -129,99 +147,12 @@ impl Axis {
         if values.is_empty() {
             return Err("it has no values".into());
         }
-        if let Some(value) = values.iter().enumerate().find_map(|(i, v)| values[..i].contains(v).then_some(v)) {
+        let mut seen = HashSet::new();
+        if let Some(value) = values.iter().find(|value| !seen.insert(value.to_string())) {
             return Err(format!("{value} stands there twice"));
         }
         Ok(Self { key: key.to_owned(), domain: Domain::Values(values) })
     }
-}
-
-/// `uniform(low, high)` and its relatives; `None` for what is none of them.
-fn interval(text: &str) -> Option<Result<Domain, String>> {
-    let scales = [("uniform(", Scale::Linear), ("loguniform(", Scale::Logarithmic), ("int(", Scale::Whole)];
-    let (arguments, scale) = scales.iter().find_map(|(name, scale)| Some((text.strip_prefix(name)?, *scale)))?;
-    let numbers: Option<Vec<f64>> = arguments.strip_suffix(')').and_then(|arguments| {
-        arguments.split(',').map(|text| text.trim().parse().ok().filter(|n: &f64| n.is_finite())).collect()
-    });
-    Some(match numbers.as_deref() {
-        Some(&[low, high]) if low >= high => Err("the first end must be below the second".into()),
-        Some(&[low, _]) if scale == Scale::Logarithmic && low <= 0.0 => Err("both ends must be above 0".into()),
-        Some(&[low, high]) if scale == Scale::Whole && (low.fract() != 0.0 || high.fract() != 0.0) => {
-            Err("both ends must be whole numbers".into())
-        }
-        Some(&[low, high]) => Ok(Domain::Interval { low, high, scale }),
-        _ => Err("it takes two numbers, e.g. loguniform(1e-4, 1e-2)".into()),
-    })
-}
-
-/// `4..9`, `4..=8`, each with `:step`; with a fraction among them, all are numbers.
-pub(super) fn range(from: &str, to: &str) -> Result<Vec<Value>, String> {
-    let (to, step) = to.split_once(':').unwrap_or((to, "1"));
-    let (to, inclusive) = to.strip_prefix('=').map_or((to, false), |to| (to, true));
-    if [from, to, step].iter().any(|text| text.contains(['.', 'e'])) {
-        return fractions(from, to, step, inclusive);
-    }
-    let whole = |text: &str| text.trim().parse::<i64>().map_err(|_| format!("`{text}` is no whole number"));
-    let (from, to, step) = (whole(from)?, whole(to)?, whole(step)?);
-    if step < 1 {
-        return Err("the step of a range must be at least 1".into());
-    }
-    let last = if inclusive { to } else { to.saturating_sub(1) };
-    let count = last.saturating_sub(from) / step;
-    if last < from {
-        return Err("the range is empty".into());
-    }
-    if count >= MAX_VALUES {
-        return Err(format!("the range has more than {MAX_VALUES} values"));
-    }
-    Ok((0..=count).map(|index| Value::Int(from + index * step)).collect())
-}
-
-fn fractions(from: &str, to: &str, step: &str, inclusive: bool) -> Result<Vec<Value>, String> {
-    let number = |text: &str| {
-        text.trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|value| value.is_finite())
-            .ok_or_else(|| format!("`{text}` is no number"))
-    };
-    let (from, to, step) = (number(from)?, number(to)?, number(step)?);
-    if step <= 0.0 {
-        return Err("the step of a range must be above 0".into());
-    }
-    // A step that is no binary fraction does not meet the last value exactly.
-    let slack = 1e-9 * step;
-    let within = |value: f64| if inclusive { value <= to + slack } else { value < to - slack };
-    let count = (to - from) / step;
-    if !within(from) {
-        return Err("the range is empty".into());
-    }
-    if count >= MAX_VALUES as f64 {
-        return Err(format!("the range has more than {MAX_VALUES} values"));
-    }
-    let values = (0..=count.ceil() as u32).map(|index| from + f64::from(index) * step);
-    Ok(values.filter(|value| within(*value)).map(|value| Value::Float(tidy(value))).collect())
-}
-
-/// Without what summing steps adds: 0.3, not 0.30000000000000004.
-fn tidy(value: f64) -> f64 {
-    format!("{value:.9e}").parse().unwrap_or(value)
-}
-
-/// `from, to, count`: equal ratios, both ends included.
-pub(super) fn logarithmic(arguments: &str) -> Result<Vec<Value>, String> {
-    let parts: Vec<&str> = arguments.split(',').map(str::trim).collect();
-    let [from, to, count] = parts[..] else { return Err("log takes a first and a last value and a count".into()) };
-    let number = |text: &str| text.parse::<f64>().ok().filter(|value| *value > 0.0 && value.is_finite());
-    let (Some(from), Some(to)) = (number(from), number(to)) else {
-        return Err("the ends of log must be numbers above 0".into());
-    };
-    let count: i64 = count.parse().map_err(|_| format!("`{count}` is no count"))?;
-    if !(2..=MAX_VALUES).contains(&count) {
-        return Err(format!("the count of log must be from 2 to {MAX_VALUES}"));
-    }
-    let at = |index: i64| from * (to / from).powf(index as f64 / (count - 1) as f64);
-    Ok((0..count).map(|index| rounded(at(index))).collect())
 }
 
 #[cfg(test)]
@@ -277,7 +208,7 @@ mod tests {
 
     #[test]
     fn intervals_are_covered_evenly() {
-        let at = |text: &str, share: f64| Axis::parse(text).unwrap().domain.at(share).to_string();
+        let at = |text: &str, share: f64| Axis::parse(text).unwrap().domain.at(share, false).to_string();
         assert_eq!(at("dropout=uniform(0, 0.5)", 0.5), "0.25");
         assert_eq!(at("lr=loguniform(1e-4, 1e-2)", 0.5), "0.001");
         let depths: Vec<String> = (0..6).map(|i| at("depth=int(2, 4)", f64::from(i) / 6.0)).collect();

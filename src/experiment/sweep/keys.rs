@@ -2,9 +2,12 @@
 
 use serde_yaml::Value;
 
-use super::Space;
+use super::{Axis, Domain, Scale, Space};
 use crate::{
-    dsl::{self, nearest, syntax::DefinitionKind},
+    dsl::{
+        self, nearest,
+        syntax::{DefinitionKind, ExprKind},
+    },
     experiment::{Definition, Experiment, ExperimentError, definition::MODEL_KEY, overrides, read::suggestion},
 };
 
@@ -29,6 +32,63 @@ pub fn check(base: &Definition, space: &Space) -> Result<(), ExperimentError> {
         fine.map_err(|(message, help)| ExperimentError::Sweep { message, help })?;
     }
     Ok(())
+}
+
+/// That nothing is set for all variants which then varies in all of them: it would have no effect.
+///
+/// # Errors
+/// [`ExperimentError::Sweep`] with the key.
+pub fn not_set(space: &Space, set: &[String]) -> Result<(), ExperimentError> {
+    for assignment in set {
+        let Some((key, text)) = assignment.split_once('=') else { continue };
+        // What is no YAML has been refused before.
+        let value = serde_yaml::from_str(text).unwrap_or(Value::Null);
+        let mut keys = Vec::new();
+        leaves(key.trim(), &value, &mut keys);
+        let axes = space.groups.iter().flatten();
+        // Outside of its condition, a key has the value that was set.
+        let mut always = axes.filter(|axis| space.conditions.iter().all(|condition| condition.key != axis.key));
+        if let Some(axis) = always.find(|axis| keys.iter().any(|key| Axis::named(key) == axis.key)) {
+            let message = format!("`--set {assignment}` would have no effect: the sweep varies `{}`", axis.key);
+            let help = Some(format!("leave it out, or give the one value with -p '{}=VALUE'", axis.key));
+            return Err(ExperimentError::Sweep { message, help });
+        }
+    }
+    Ok(())
+}
+
+/// The dotted keys that an assignment gives values to.
+fn leaves(key: &str, value: &Value, keys: &mut Vec<String>) {
+    let Value::Mapping(mapping) = value else { return keys.push(key.to_owned()) };
+    for (name, value) in mapping {
+        leaves(&format!("{key}.{}", name.as_str().unwrap_or_default()), value, keys);
+    }
+}
+
+/// What to write instead of numbers between two ends for a parameter that is a whole number in the model.
+pub fn whole_numbers(base: &Definition, space: &Space) -> Option<String> {
+    let model = dsl::parse(&base.source).ok()?;
+    let models = model.definitions.iter().filter(|definition| definition.kind == DefinitionKind::Model);
+    let whole: Vec<&str> = models
+        .flat_map(|model| &model.parameters)
+        .filter(|parameter| {
+            parameter.default.as_ref().is_some_and(|expr| matches!(expr.kind, ExprKind::Literal(dsl::Value::Int(_))))
+        })
+        .map(|parameter| parameter.name.text.as_str())
+        .collect();
+    space.groups.iter().flatten().filter(|axis| whole.contains(&axis.key.as_str())).find_map(|axis| {
+        let key = &axis.key;
+        let whole_only = format!("`{key}` is a whole number in the model");
+        match &axis.domain {
+            Domain::Interval { low, high, scale: Scale::Linear | Scale::Logarithmic } => {
+                Some(format!("{whole_only}: {key}=int({}, {})", low.ceil(), high.floor()))
+            }
+            Domain::Values(values) if values.iter().any(|value| matches!(value, dsl::Value::Float(_))) => {
+                Some(format!("{whole_only}: list whole numbers, or search {key}=int(LOW, HIGH)"))
+            }
+            _ => None,
+        }
+    })
 }
 
 type Refused = (String, Option<String>);

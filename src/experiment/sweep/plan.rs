@@ -1,19 +1,22 @@
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use super::{
     Prediction, Variant,
     calibration::{self, Timing},
+    search::Verdict,
+    space::{SEED, name},
 };
 use crate::{
     backend::{Backend, BackendError, cpu},
     data::{self, Spec, split},
+    dsl::Value,
     experiment::{Definition, ExperimentError, trial::Options},
     graph::Builder,
     memory,
-    model::Architecture,
     passes::{Lowering, Purpose},
     train::{
         kept::{self, Kept},
@@ -42,22 +45,43 @@ pub struct Planned {
     pub finished: bool,
 }
 
-/// All variants of a sweep, checked before the first step.
+/// The variants of a round, checked and costed before its first step.
 #[derive(Debug, Default)]
 pub struct Plan {
     pub trials: Vec<Planned>,
     /// Variants that cannot be, with the reason.
     pub invalid: Vec<(Variant, ExperimentError)>,
+    /// What else there is to know beforehand.
+    pub notes: Vec<String>,
+    /// Whether some have no validation images.
+    pub unvalidated: bool,
+}
+
+/// How far planning has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planning {
+    /// So many variants were parsed and shape-checked.
+    Checked(usize),
+    /// Of so many trials, so many were costed.
+    Costed { done: usize, of: usize },
 }
 
 /// A variant that can be trained.
+#[derive(Clone)]
 struct Checked {
     definition: Definition,
-    spec: Spec,
-    architecture: Architecture,
+    spec: Rc<Spec>,
+    network: Rc<Network>,
     /// Images.
     training: usize,
     validation: usize,
+}
+
+/// What is kept of an architecture: there may be very many of them.
+struct Network {
+    text: String,
+    parameters: u64,
+    flops: u64,
 }
 
 /// Checks and costs variants; what was timed once is not timed again.
@@ -67,7 +91,18 @@ pub struct Planner<'a> {
     folder: &'a Path,
     /// Of one trial: its share of the threads.
     options: Options,
-    described: HashMap<String, Spec>,
+    described: HashMap<String, Rc<Spec>>,
+    /// By the model's text, its parameters and its data.
+    networks: HashMap<String, Rc<Network>>,
+    /// By the name of a variant.
+    verdicts: HashMap<String, Verdict>,
+    /// Variants that were checked, and not yet planned.
+    checked: HashMap<String, Checked>,
+    /// The first variant of those that train the same.
+    first: HashMap<String, Variant>,
+    /// What the next plan says of the variants that were judged since the last.
+    invalid: Vec<(Variant, ExperimentError)>,
+    same: Vec<String>,
     /// Time and memory by all that they depend on.
     costed: HashMap<String, (Option<Timing>, u64)>,
 }
@@ -75,37 +110,101 @@ pub struct Planner<'a> {
 impl<'a> Planner<'a> {
     /// `options` are those of one trial.
     pub fn new(base: &'a Definition, folder: &'a Path, options: Options) -> Self {
-        Self { base, folder, options, described: HashMap::new(), costed: HashMap::new() }
+        Self {
+            base,
+            folder,
+            options,
+            described: HashMap::new(),
+            networks: HashMap::new(),
+            verdicts: HashMap::new(),
+            checked: HashMap::new(),
+            first: HashMap::new(),
+            invalid: Vec::new(),
+            same: Vec::new(),
+            costed: HashMap::new(),
+        }
     }
 
-    /// Checks every variant, and then times a few steps of those that were not timed before. Where
-    /// some cannot be, and are not to be skipped, nothing is timed, and the plan has no trials; nor has
-    /// it when it is interrupted.
+    /// Parses and shape-checks a variant.
+    pub fn judge(&mut self, variant: &Variant) -> Verdict {
+        let name = name(variant);
+        if let Some(known) = self.verdicts.get(&name) {
+            return *known;
+        }
+        let verdict = match self.check(variant) {
+            Ok(checked) => match self.first.entry(checked.trains()) {
+                Entry::Occupied(first) => {
+                    self.same.push(told_apart(variant, first.get()));
+                    Verdict::Same
+                }
+                Entry::Vacant(first) => {
+                    first.insert(variant.clone());
+                    self.checked.insert(name.clone(), checked);
+                    Verdict::Fine
+                }
+            },
+            Err(error) => {
+                self.invalid.push((variant.clone(), error));
+                Verdict::Impossible
+            }
+        };
+        self.verdicts.insert(name, verdict);
+        verdict
+    }
+
+    /// How many variants were judged.
+    pub fn judged(&self) -> usize {
+        self.verdicts.len()
+    }
+
+    /// How many variants that were judged can be trained, each in a way of its own.
+    pub fn fine(&self) -> usize {
+        self.first.len()
+    }
+
+    /// Whether any of those that were judged since the last plan cannot be.
+    pub fn any_impossible(&self) -> bool {
+        !self.invalid.is_empty()
+    }
+
+    /// Times a few steps of those of the variants that can be trained, each with all of its `seeds`, that were not
+    /// timed before, and tells what was found of all that were judged since the last plan. When it is interrupted,
+    /// there are no trials.
     ///
     /// # Errors
     /// When the data set of all of them cannot be described.
-    pub fn plan(&mut self, variants: Vec<Variant>, skip_invalid: bool) -> Result<Plan, ExperimentError> {
-        let mut plan = Plan::default();
-        let mut fine = Vec::new();
-        for variant in variants {
-            match self.check(&variant) {
-                Ok(checked) => fine.push((variant, checked)),
-                Err(error) => plan.invalid.push((variant, error)),
-            }
-        }
-        if let (true, Some((_, ExperimentError::Data(_)))) = (fine.is_empty(), plan.invalid.last()) {
+    pub fn plan(
+        &mut self,
+        points: &[Variant],
+        seeded: impl Fn(&Variant) -> Vec<Variant>,
+        mut progress: impl FnMut(Planning),
+    ) -> Result<Plan, ExperimentError> {
+        if let (0, Some((_, ExperimentError::Data(_)))) = (self.fine(), self.invalid.last()) {
             // Where no data is, it is not for the variants to be fine.
-            return plan.invalid.pop().map_or(Ok(plan), |(_, error)| Err(error));
+            return self.invalid.pop().map_or_else(|| Ok(Plan::default()), |(_, error)| Err(error));
         }
-        if plan.invalid.is_empty() || skip_invalid {
-            for (variant, checked) in fine {
+        let mut plan = Plan { invalid: std::mem::take(&mut self.invalid), ..Plan::default() };
+        plan.notes.append(&mut self.same);
+        let fine: Vec<(&Variant, Checked)> =
+            points.iter().filter_map(|point| Some((point, self.checked.remove(&name(point))?))).collect();
+        let mut unvalidated = false;
+        let of = fine.iter().map(|(point, _)| seeded(point).len()).sum();
+        for (point, checked) in fine {
+            unvalidated |= checked.validation == 0;
+            for variant in seeded(point) {
                 // What was planned so far is nothing yet.
                 if self.options.interrupt.requested() {
                     return Ok(Plan::default());
                 }
+                progress(Planning::Costed { done: plan.trials.len(), of });
+                let mut checked = checked.clone();
+                if let Some((_, Value::Int(seed))) = variant.iter().find(|(key, _)| key == SEED) {
+                    checked.definition.experiment.train.seed = *seed as u64;
+                }
                 plan.trials.push(self.predict(variant, checked)?);
             }
         }
+        plan.unvalidated = unvalidated;
         Ok(plan)
     }
 
@@ -115,60 +214,71 @@ impl<'a> Planner<'a> {
         let data = &definition.experiment.data;
         let images = data.train_limit.map_or(spec.train, |limit| limit.min(spec.train));
         let training = split::training(images, data.validation_split)?;
-        let architecture = definition.architecture(&spec.image())?;
-        Ok(Checked { definition, spec, architecture, training, validation: images - training })
+        let key = format!("{:?} {:?}\n{}", spec.image(), definition.experiment.params, definition.source.text);
+        let network = match self.networks.get(&key) {
+            Some(known) => known.clone(),
+            None => {
+                let architecture = definition.architecture(&spec.image())?;
+                let summary = architecture.summary();
+                let (parameters, flops) = (summary.parameters, summary.flops);
+                let network = Rc::new(Network { text: architecture.text(), parameters, flops });
+                self.networks.insert(key, network.clone());
+                network
+            }
+        };
+        Ok(Checked { definition, spec, network, training, validation: images - training })
     }
 
     fn predict(&mut self, variant: Variant, checked: Checked) -> Result<Planned, ExperimentError> {
-        let summary = checked.architecture.summary();
+        let Network { parameters, flops, .. } = *checked.network;
         let folder = self.folder.join("trials").join(checked.definition.identity());
         let finished = folder.join("result.json").exists();
         let threads = self.options.threads();
         let known = Prediction::read(&folder)?.filter(|known| finished || known.threads == threads);
-        let definition = checked.definition.clone();
         let prediction = match known {
             Some(known) => known,
             None => {
-                let (timing, memory_bytes) = self.cost(checked)?;
+                let (timing, memory_bytes) = self.cost(&checked)?;
                 let first_seconds = timing.map_or(0.0, |timing| timing.first_seconds);
                 let epoch_seconds = timing.map(|timing| timing.epoch_seconds);
-                let (parameters, flops) = (summary.parameters, summary.flops);
                 Prediction { parameters, flops, epoch_seconds, first_seconds, memory_bytes, threads }
             }
         };
-        Ok(Planned { variant, definition, prediction, folder, finished })
+        Ok(Planned { variant, definition: checked.definition, prediction, folder, finished })
     }
 
-    fn describe(&mut self, definition: &Definition) -> Result<Spec, ExperimentError> {
+    fn describe(&mut self, definition: &Definition) -> Result<Rc<Spec>, ExperimentError> {
         let data = &definition.experiment.data;
         let key = format!("{} {:?} {:?}", data.name, data.path, data.image_size);
         if let Some(known) = self.described.get(&key) {
             return Ok(known.clone());
         }
-        let spec = data::describe(&data.name, &data.options(self.options.data_dir.clone()))?;
+        let spec = Rc::new(data::describe(&data.name, &data.options(self.options.data_dir.clone()))?);
         self.described.insert(key, spec.clone());
         Ok(spec)
     }
 
     /// Time and memory of a variant. Seeds and rates cost nothing.
-    fn cost(&mut self, checked: Checked) -> Result<(Option<Timing>, u64), ExperimentError> {
-        let Checked { definition, spec, architecture, training, validation } = checked;
+    fn cost(&mut self, checked: &Checked) -> Result<(Option<Timing>, u64), ExperimentError> {
+        let Checked { definition, spec, network, training, validation } = checked;
+        let (training, validation) = (*training, *validation);
         let data = &definition.experiment.data;
         let test = data.test_limit.map_or(spec.test, |limit| limit.min(spec.test));
         let batch = definition.experiment.train.batch_size;
         let key = format!(
             "{batch} {training} {validation} {test} {} {:?}\n{}",
-            spec.name,
-            definition.experiment.augmentation,
-            architecture.text()
+            spec.name, definition.experiment.augmentation, network.text
         );
         if let Some(known) = self.costed.get(&key) {
             return Ok(*known);
         }
-        let memory_bytes = self.memory(&definition, &spec, batch.min(training), training + validation + test)?;
+        let memory_bytes = self.memory(definition, spec, batch.min(training), training + validation + test)?;
         // What does not fit could not be timed either.
         let timing = match memory::available_bytes().is_none_or(|available| memory_bytes <= available) {
-            true => Some(calibration::time(&definition, architecture, &spec, (training, validation), &self.options)?),
+            true => {
+                let architecture = definition.architecture(&spec.image())?;
+                Some(calibration::time(definition, architecture, spec, (training, validation), &self.options)?)
+            }
             false => None,
         };
         self.costed.insert(key, (timing, memory_bytes));
@@ -220,6 +330,35 @@ const OWN_BYTES: u64 = 13 << 20;
 /// Batches that a worker of the loader has in the making or finished.
 const BATCHES_PER_WORKER: usize = 1;
 
+impl Checked {
+    /// A text for all that a training depends on: that of another variant is the same where both train the same.
+    /// 0 and 0.0 are the same value, unless the model makes something else of them.
+    fn trains(&self) -> String {
+        let mut definition = self.definition.clone();
+        definition.experiment.params.values_mut().for_each(whole);
+        format!("{}\n{}", definition.identity(), self.network.text)
+    }
+}
+
+/// Makes whole numbers of numbers that are whole.
+fn whole(value: &mut Value) {
+    match value {
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 9e15 => *value = Value::Int(*number as i64),
+        Value::List(values) => values.iter_mut().for_each(whole),
+        _ => {}
+    }
+}
+
+/// "`rate=0.0` is the same as `rate=0`", for what differs of two variants.
+fn told_apart(variant: &Variant, first: &Variant) -> String {
+    let apart = |one: &Variant, other: &Variant| {
+        let different = one.iter().filter(|pair| !other.contains(pair));
+        let text = name(&different.cloned().collect());
+        if text.is_empty() { "the variant without it".to_owned() } else { format!("`{text}`") }
+    };
+    format!("{} trains the same as {}, and is left out", apart(variant, first), apart(first, variant))
+}
+
 impl Planned {
     /// Makes the trial's directory, or finds it as it was left.
     ///
@@ -227,14 +366,23 @@ impl Planned {
     /// As [`Definition::write`].
     pub fn write(&self) -> Result<(), ExperimentError> {
         self.definition.write(&self.folder)?;
-        let path = self.folder.join(VARIANT);
-        if Self::variant_of(&self.folder)? != self.variant || !path.exists() {
-            let json = serde_json::to_string(&self.variant)
-                .map_err(|error| ExperimentError::io("write", &path)(error.into()))?;
-            replace(&path, json.as_bytes())?;
-        }
+        Self::note_variant(&self.folder, &self.variant)?;
         if Prediction::read(&self.folder)? != Some(self.prediction) {
             self.prediction.write(&self.folder)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the sweep changed into a trial's directory.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written.
+    pub(super) fn note_variant(folder: &Path, variant: &Variant) -> Result<(), ExperimentError> {
+        let path = folder.join(VARIANT);
+        if Self::variant_of(folder)? != *variant || !path.exists() {
+            let json =
+                serde_json::to_string(variant).map_err(|error| ExperimentError::io("write", &path)(error.into()))?;
+            replace(&path, json.as_bytes())?;
         }
         Ok(())
     }

@@ -1,25 +1,27 @@
 //! A whole sweep: what is tried, round by round, in a directory that remembers it.
 
-use std::{
-    collections::HashSet,
-    fs,
-    path::{Path, PathBuf},
-};
-
-use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 use super::{
-    Event, Executor, Plan, Planned, Policy, Rule, Schedule, Search, Space, SpaceArguments, Stopping, Strategy, Variant,
-    keys, plan::Planner,
+    Domain, Event, Executor, Plan, Planned, Planning, Policy, Rule, Schedule, Search, Space, SpaceArguments, Stopping,
+    Strategy, Trials, Variant,
+    directory::{impossible, note_impossible, refuse_others, take},
+    keys,
+    plan::Planner,
+    search::Verdict,
 };
 use crate::{
-    experiment::{Definition, ExperimentError, Stop, trial::Lock, trial::Options},
+    dsl::Value,
+    experiment::{Definition, ExperimentError, Stop, definition::MODEL_KEY, trial::Options},
     train::{
         history,
-        kept::{Kept, read, write},
-        result::Stopped,
+        result::{Failure, RunResult, Stopped},
     },
 };
+
+/// Most combinations of a space that are all checked before a search that goes by results begins. Of a larger one,
+/// each is when it is proposed.
+const CHECKED_BEFORE: usize = 1000;
 
 /// What the command line says of a sweep. What it leaves out is the experiment's.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +31,8 @@ pub struct Given {
     pub trials: Option<usize>,
     pub search_seed: Option<u64>,
     pub stopping: Option<Stopping>,
+    /// What was set for all variants: `key=value`.
+    pub set: Vec<String>,
 }
 
 /// All that defines a sweep.
@@ -59,6 +63,8 @@ pub struct Running<'a> {
 
 /// Sees what happens.
 pub trait Watch {
+    /// Planning goes on.
+    fn planning(&mut self, planning: Planning);
     /// A round has been checked and costed.
     fn plan(&mut self, plan: &Plan);
     fn event(&mut self, event: &Event);
@@ -68,51 +74,15 @@ pub trait Watch {
 #[derive(Debug, Default)]
 pub struct Ended {
     pub trials: Vec<Planned>,
+    /// The directories of all that was tried, in order: those of trials, and of variants that could not be.
+    pub folders: Vec<PathBuf>,
     pub failed: bool,
     /// Asked to stop; the same command continues.
     pub interrupted: bool,
-}
-
-/// `trials.json` in a sweep's directory: which trials are its own, in order.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trials {
-    pub trials: Vec<String>,
-}
-
-const TRIALS: &str = "trials.json";
-
-impl Kept for Trials {
-    /// Names of folders in `trials`, and of none elsewhere.
-    fn fault(&self) -> Option<String> {
-        let plain =
-            |name: &&String| !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) || name.is_empty();
-        self.trials.iter().find(plain).map(|name| format!("`{name}` is no name of a trial"))
-    }
-}
-
-impl Trials {
-    /// The trials of a sweep; `None` where the directory is none.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn read(folder: &Path) -> Result<Option<Self>, ExperimentError> {
-        Ok(read(&folder.join(TRIALS))?)
-    }
-
-    fn of(trials: &[Planned]) -> Self {
-        let name = |planned: &Planned| planned.folder.file_name().map(|name| name.to_string_lossy().into_owned());
-        Self { trials: trials.iter().filter_map(name).collect() }
-    }
-
-    /// Keeps the list. `more` says that it may grow yet: then a longer one that begins like it, of
-    /// an earlier time, stays.
-    fn keep(self, folder: &Path, more: bool) -> Result<(), ExperimentError> {
-        let known = Self::read(folder)?.unwrap_or_default();
-        if known == self || more && known.trials.starts_with(&self.trials) {
-            return Ok(());
-        }
-        Ok(write(&folder.join(TRIALS), &self)?)
-    }
+    /// Trials that neither finished, nor failed, nor were stopped by a rule, though nothing ended the sweep early.
+    pub unfinished: Vec<Variant>,
+    /// What is to be said at the end.
+    pub notes: Vec<String>,
 }
 
 impl Sweep {
@@ -123,11 +93,22 @@ impl Sweep {
     pub fn new(experiment: &Definition, given: &Given) -> Result<Self, ExperimentError> {
         let space = Space::new(&experiment.experiment, &given.space)?;
         keys::check(experiment, &space)?;
+        keys::not_set(&space, &given.set)?;
         let own = experiment.experiment.sweep.clone().unwrap_or_default();
+        if let (None, Strategy::Grid, Some(trials)) = (given.strategy, own.strategy, own.trials) {
+            let message = format!("the experiment's sweep has `trials: {trials}`, but a grid tries every combination");
+            let help = Some("leave it out, or add `strategy: random`".to_owned());
+            return Err(ExperimentError::Sweep { message, help });
+        }
         let strategy = given.strategy.unwrap_or(own.strategy);
         let trials = given.trials.or(own.trials.filter(|_| strategy != Strategy::Grid));
         let search_seed = given.search_seed.unwrap_or(own.search_seed);
         let stopping = given.stopping.or_else(|| own.stop.map(Stop::stopping));
+        if let Some(Stopping { min_epochs, factor, .. }) = stopping.filter(|s| s.min_epochs < 1 || s.factor < 2) {
+            let message = format!("a rule cannot stop with min_epochs {min_epochs} and factor {factor}");
+            let help = Some("`min_epochs` is at least 1, and `factor` at least 2".to_owned());
+            return Err(ExperimentError::Sweep { message, help });
+        }
         let base = experiment.with(&[])?;
         let mut definition = base.clone();
         let mut resolved = space.resolved();
@@ -135,12 +116,12 @@ impl Sweep {
         resolved.stop = stopping.map(Stop::of);
         definition.experiment.sweep = Some(resolved);
         let sweep = Self { base, definition, space, strategy, trials, search_seed, stopping };
-        sweep.search()?;
+        sweep.search(false)?;
         Ok(sweep)
     }
 
-    fn search(&self) -> Result<Search<'_>, ExperimentError> {
-        Search::new(&self.space, self.strategy, self.trials, self.search_seed)
+    fn search(&self, skip: bool) -> Result<Search<'_>, ExperimentError> {
+        Search::new(&self.space, self.strategy, self.trials, self.search_seed, skip)
     }
 
     /// Checks and costs all variants, runs those that are not finished, and remembers all of it in
@@ -155,50 +136,78 @@ impl Sweep {
         executor: &mut dyn Executor,
         watch: &mut dyn Watch,
     ) -> Result<Ended, ExperimentError> {
-        let Running { folder, policy, .. } = running;
-        // One that another process has is refused before anything is timed.
-        let mut lock = match folder.exists() && !running.dry_run {
-            true => Some(self.take(folder)?),
-            false => None,
-        };
+        let Running { folder, policy, skip_invalid, .. } = running;
+        let interrupt = &running.options.interrupt;
+        // A directory that another has is refused before anything is timed.
+        let mut lock = None;
+        if running.dry_run {
+            refuse_others(folder, &self.definition)?;
+        } else if folder.exists() {
+            lock = Some(take(folder, &self.definition, &self.models())?);
+        }
         let mut planner = Planner::new(&self.base, folder, running.options.clone());
-        let mut search = self.search()?;
+        let mut search = self.search(*skip_invalid)?;
         let mut ended = Ended::default();
-        let mut seen: HashSet<PathBuf> = HashSet::new();
-        loop {
-            let points = search.propose()?;
-            if points.is_empty() {
-                break;
-            }
-            let mut plan = planner.plan(self.seeded(&points), running.skip_invalid)?;
-            if running.options.interrupt.requested() {
+        self.check_all(&mut planner, running, watch)?;
+        let (mut tried, mut said) = (0, false);
+        for round in 0.. {
+            let points = search.propose(&mut |point| {
+                let verdict = (!interrupt.requested()).then(|| planner.judge(point));
+                watch.planning(Planning::Checked(planner.judged()));
+                verdict
+            })?;
+            // Where the sweep will be refused, nothing is timed.
+            let refused = round == 0 && !skip_invalid && planner.any_impossible();
+            let costed = if refused { &[] } else { points.as_slice() };
+            let seeded = |point: &Variant| self.space.seeded(point);
+            let planned = planner.plan(costed, seeded, |planning| watch.planning(planning));
+            if interrupt.requested() {
                 ended.interrupted = true;
                 return Ok(ended);
             }
-            // A search may come back to where it was.
-            plan.trials.retain(|planned| seen.insert(planned.folder.clone()));
+            let mut plan = planned?;
+            if points.is_empty() && round > 0 {
+                break;
+            }
+            tried += points.len();
+            if round == 0 {
+                let fewer = self.fewer(self.there(&planner, points.len()));
+                said = fewer.is_some();
+                plan.notes.extend(self.notes(&plan));
+                plan.notes.extend(fewer);
+            }
+            // Later on, what cannot be is a trial that failed, and is shown as one.
+            let invalid = if round > 0 && !skip_invalid { std::mem::take(&mut plan.invalid) } else { Vec::new() };
             watch.plan(&plan);
-            if !plan.invalid.is_empty() && !running.skip_invalid || seen.is_empty() && self.strategy != Strategy::Tpe {
-                let variants = self.seeded(&points).len();
-                let message = format!("{} of {variants} variants cannot be trained", plan.invalid.len());
-                let help = Some("see the reasons above; --skip-invalid leaves them out".to_owned());
-                return Err(ExperimentError::Sweep { message, help });
+            if round == 0 && (!plan.invalid.is_empty() && !skip_invalid || points.is_empty()) {
+                return Err(self.none_can_be(&plan, planner.judged(), *skip_invalid));
             }
             if running.dry_run {
                 break;
             }
             if lock.is_none() {
-                lock = Some(self.take(folder)?);
+                lock = Some(take(folder, &self.definition, &self.models())?);
             }
             let first = ended.trials.len();
+            for point in &points {
+                let Some((_, error)) = invalid.iter().find(|(invalid, _)| invalid == point) else {
+                    let own = plan.trials.iter().filter(|planned| self.is_of(&planned.variant, point));
+                    ended.folders.extend(own.map(|planned| planned.folder.clone()));
+                    continue;
+                };
+                // One proposal that cannot be does not end the search.
+                let reason = format!("cannot be: {error}");
+                ended.folders.push(note_impossible(folder, point, &reason)?);
+                ended.failed = true;
+                watch.event(&Event::Impossible(point, &reason));
+            }
             ended.trials.extend(plan.trials);
-            Trials::of(&ended.trials).keep(folder, true)?;
+            Trials::of(&ended.folders).keep(folder, true)?;
             // Those that stop by what came before see all of it; the others, their own round.
             let from = match self.stopping.map(|stopping| stopping.rule) {
                 Some(Rule::Asha | Rule::Median) => 0,
                 _ => first,
             };
-            let interrupt = &running.options.interrupt;
             let schedule = Schedule { trials: &ended.trials[from..], first: first - from, policy: *policy, interrupt };
             let failed = &mut ended.failed;
             let complete = schedule.run(self.stopping, executor, |event| {
@@ -212,41 +221,126 @@ impl Sweep {
             if ended.failed && policy.fail_fast {
                 return Ok(ended);
             }
+            ended.unfinished = unfinished(&ended.trials[first..])?;
+            if !ended.unfinished.is_empty() {
+                return Ok(ended);
+            }
             let accuracies: Vec<Option<f64>> =
                 points.iter().map(|point| self.accuracy(point, folder)).collect::<Result<_, _>>()?;
             search.tell(&accuracies);
         }
         if lock.is_some() {
-            Trials::of(&ended.trials).keep(folder, false)?;
+            Trials::of(&ended.folders).keep(folder, false)?;
+            ended.notes.extend(self.fewer(tried).filter(|_| !said));
         }
         Ok(ended)
     }
 
-    fn seeded(&self, points: &[Variant]) -> Vec<Variant> {
-        points.iter().flat_map(|point| self.space.seeded(point)).collect()
+    /// Checks every combination of a space that is not too large before a search by results begins: the others' points
+    /// are all known by then.
+    fn check_all(
+        &self,
+        planner: &mut Planner,
+        running: &Running,
+        watch: &mut dyn Watch,
+    ) -> Result<(), ExperimentError> {
+        let small = self.space.size().is_some_and(|size| size <= CHECKED_BEFORE);
+        if self.strategy != Strategy::Tpe || !small {
+            return Ok(());
+        }
+        let mut impossible = false;
+        for point in self.space.distinct().unwrap_or_default() {
+            if running.options.interrupt.requested() {
+                return Ok(());
+            }
+            impossible |= planner.judge(&self.space.at(&point, false)) == Verdict::Impossible;
+            watch.planning(Planning::Checked(planner.judged()));
+        }
+        if impossible && !running.skip_invalid {
+            let plan = planner.plan(&[], |_| Vec::new(), |_| ())?;
+            watch.plan(&plan);
+            return Err(self.none_can_be(&plan, planner.judged(), false));
+        }
+        Ok(())
     }
 
-    /// Takes a directory for this sweep, and no other.
-    fn take(&self, folder: &Path) -> Result<Lock, ExperimentError> {
-        fs::create_dir_all(folder).map_err(ExperimentError::io("create", folder))?;
-        if folder.join("config.yaml").exists() {
-            let difference = "it is the directory of a single run".into();
-            return Err(ExperimentError::Other { folder: folder.to_owned(), difference });
+    fn none_can_be(&self, plan: &Plan, judged: usize, skip: bool) -> ExperimentError {
+        let message = match plan.invalid.len() {
+            count if count == judged && skip => "no variant can be trained".to_owned(),
+            count => format!("{count} of {judged} variants cannot be trained"),
+        };
+        let skipping = "see the reasons above; --skip-invalid leaves them out";
+        let help = match keys::whole_numbers(&self.base, &self.space) {
+            Some(help) => help,
+            None if skip => "see the reasons above".to_owned(),
+            None => skipping.to_owned(),
+        };
+        ExperimentError::Sweep { message, help: Some(help) }
+    }
+
+    /// How many variants a search will try, as far as can be known before.
+    fn there(&self, planner: &Planner, proposed: usize) -> usize {
+        match self.strategy {
+            Strategy::Tpe if self.space.size().is_some_and(|size| size <= CHECKED_BEFORE) => planner.fine(),
+            Strategy::Tpe => self.space.distinct().map_or(usize::MAX, |points| points.len()),
+            _ => proposed,
         }
-        let lock = Lock::take(folder)?;
-        // Another sweep is refused here, before it is mixed with what the folder has.
-        match self.definition.write(&folder.join("sweep")) {
-            Err(ExperimentError::Other { difference, .. }) => {
-                Err(ExperimentError::OtherSweep { folder: folder.to_owned(), difference })
-            }
-            written => written.map(|()| lock),
+    }
+
+    /// What is good to know of a sweep before its first step.
+    fn notes(&self, plan: &Plan) -> Vec<String> {
+        let mut notes = self.space.fixed.clone();
+        let by_accuracy = self.stopping.is_some() || self.strategy == Strategy::Tpe;
+        if plan.unvalidated && by_accuracy {
+            notes.push("There are no validation images: what is stopped and tried goes by training accuracy.".into());
         }
+        let longest = plan.trials.iter().map(|planned| planned.definition.experiment.train.epochs).max().unwrap_or(0);
+        if let Some(stopping) = self.stopping.filter(|stopping| stopping.rungs(longest).is_empty()) {
+            let first = stopping.min_epochs;
+            let word = if longest == 1 { "epoch" } else { "epochs" };
+            notes.push(format!(
+                "Nothing will be stopped: the first look is after epoch {first}, and no trial has more than {longest} {word}."
+            ));
+        }
+        notes
+    }
+
+    /// That a search has fewer points than it was told to try.
+    fn fewer(&self, there: usize) -> Option<String> {
+        let wanted = self.trials.filter(|wanted| there < *wanted)?;
+        Some(match there {
+            1 => format!("{wanted} trials are wanted, but the space has 1 variant."),
+            _ => format!("{wanted} trials are wanted, but the space has {there} variants: each is tried once."),
+        })
+    }
+
+    /// Whether a variant is a point with one of its seeds.
+    fn is_of(&self, variant: &Variant, point: &Variant) -> bool {
+        variant.starts_with(point) && variant.len() == point.len() + usize::from(self.space.seeds > 1)
+    }
+
+    /// The names and texts of the models that are varied.
+    fn models(&self) -> Vec<(String, String)> {
+        let axes = self.space.groups.iter().flatten().filter(|axis| axis.key == MODEL_KEY);
+        let values = axes.flat_map(|axis| match &axis.domain {
+            Domain::Values(values) => values.as_slice(),
+            Domain::Interval { .. } => &[],
+        });
+        let text = |value: &Value| match (value, self.base.with(&[(MODEL_KEY.to_owned(), value.clone())])) {
+            (Value::Str(name), Ok(definition)) => Some((name.clone(), definition.source.text)),
+            // One that cannot be read cannot be trained either.
+            _ => None,
+        };
+        values.filter_map(text).collect()
     }
 
     /// How well a point did: the mean over its seeds of the best validation accuracy, as far as they
     /// were trained.
     fn accuracy(&self, point: &Variant, folder: &Path) -> Result<Option<f64>, ExperimentError> {
         let mut accuracies = Vec::new();
+        if impossible(folder, point).exists() {
+            return Ok(None);
+        }
         for variant in self.space.seeded(point) {
             // What cannot be has no accuracy.
             let Ok(definition) = self.base.with(&variant) else { return Ok(None) };
@@ -260,4 +354,17 @@ impl Sweep {
         }
         Ok((!accuracies.is_empty()).then(|| accuracies.iter().sum::<f64>() / accuracies.len() as f64))
     }
+}
+
+/// Trials of which the directory tells no end.
+fn unfinished(trials: &[Planned]) -> Result<Vec<Variant>, ExperimentError> {
+    let mut unfinished = Vec::new();
+    for Planned { folder, variant, .. } in trials {
+        let ended =
+            RunResult::read(folder)?.is_some() || Stopped::read(folder)?.is_some() || Failure::read(folder)?.is_some();
+        if !ended {
+            unfinished.push(variant.clone());
+        }
+    }
+    Ok(unfinished)
 }

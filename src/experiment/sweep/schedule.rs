@@ -1,6 +1,10 @@
-use std::{fs, path::Path, thread, time::Duration};
+use std::{collections::HashMap, fs, path::Path, thread, time::Duration};
 
-use super::{Decision, Executor, How, Planned, Standing, Stopping, executor::Ended};
+use super::{
+    Decision, Executor, How, Planned, Standing, Stopping, Variant,
+    executor::Ended,
+    space::{SEED, name},
+};
 use crate::{
     experiment::{
         ExperimentError,
@@ -39,6 +43,8 @@ pub enum Event<'a> {
     Waiting(&'a Planned),
     Finished(&'a Planned, RunResult),
     Failed(&'a Planned, String),
+    /// A search proposed what cannot be, with the reason.
+    Impossible(&'a Variant, &'a str),
     /// It failed or was killed, with the reason, and will be tried again.
     Again(&'a Planned, String),
     /// Trained as far as was wanted for now.
@@ -63,7 +69,6 @@ pub struct Schedule<'a> {
 struct State {
     standing: Standing,
     running: bool,
-    finished: bool,
     /// It was said to have been stopped.
     stopped: bool,
     /// Its directory says that it was stopped.
@@ -90,12 +95,25 @@ impl Schedule<'_> {
         executor: &mut dyn Executor,
         mut report: impl FnMut(Event),
     ) -> Result<bool, ExperimentError> {
-        let mut states: Vec<State> = self.trials.iter().map(|_| State::default()).collect();
+        let mut states = self.states();
         let ended = self.until_ended(stopping, &mut states, executor, &mut report);
         let wound_down = self.wind_down(&mut states, executor);
         let ended = ended?;
         wound_down?;
         Ok(ended)
+    }
+
+    /// Of trials of which nothing is known yet but what they are.
+    fn states(&self) -> Vec<State> {
+        let mut variants: HashMap<String, usize> = HashMap::new();
+        let state = |planned: &Planned| {
+            let others = planned.variant.iter().filter(|(key, _)| key != SEED).cloned().collect();
+            let next = variants.len();
+            let variant = *variants.entry(name(&others)).or_insert(next);
+            let epochs = planned.definition.experiment.train.epochs;
+            State { standing: Standing { variant, epochs, ..Standing::default() }, ..State::default() }
+        };
+        self.trials.iter().map(state).collect()
     }
 
     fn until_ended(
@@ -117,7 +135,6 @@ impl Schedule<'_> {
                 }
             }
         }
-        let epochs = self.trials.iter().map(|planned| planned.definition.experiment.train.epochs).max().unwrap_or(0);
         loop {
             if self.interrupt.requested() {
                 return Ok(false);
@@ -127,7 +144,7 @@ impl Schedule<'_> {
             }
             let standings: Vec<Standing> = states.iter().map(|state| state.standing.clone()).collect();
             let decisions = match stopping {
-                Some(stopping) => stopping.decide(epochs, &standings),
+                Some(stopping) => stopping.decide(&standings),
                 None => vec![Decision::Train(None); states.len()],
             };
             let mut running = states.iter().filter(|state| state.running).count();
@@ -144,7 +161,7 @@ impl Schedule<'_> {
                 if std::mem::take(&mut state.marked) {
                     Stopped::clear(&planned.folder)?;
                 }
-                if state.running || state.finished || state.standing.failed {
+                if state.running || state.standing.finished || state.standing.failed {
                     continue;
                 }
                 idle += 1;
@@ -181,7 +198,7 @@ impl Schedule<'_> {
         }
         if std::mem::take(&mut state.waiting) {
             state.look(&planned.folder)?;
-            if let (true, Some(result)) = (state.finished, RunResult::read(&planned.folder)?) {
+            if let (true, Some(result)) = (state.standing.finished, RunResult::read(&planned.folder)?) {
                 report(Event::Finished(planned, result));
                 return Ok(false);
             }
@@ -316,7 +333,7 @@ impl State {
         let epochs = history::read(&folder.join("metrics.jsonl"))?;
         let accuracy = |epoch: &Epoch| epoch.val_accuracy.unwrap_or(epoch.accuracy);
         self.standing.curve = epochs.iter().map(accuracy).collect();
-        self.finished = RunResult::read(folder)?.is_some();
+        self.standing.finished = RunResult::read(folder)?.is_some();
         Ok(())
     }
 }

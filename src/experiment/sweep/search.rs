@@ -1,8 +1,14 @@
 //! Which variants are tried.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Axis, Domain, Space, Variant, tpe::Estimator};
+use super::{
+    Axis, Domain, Space, Variant,
+    space::name,
+    tpe::{CANDIDATES, Estimator},
+};
 use crate::{
     experiment::ExperimentError,
     random::{Philox, Stream, unit},
@@ -30,6 +36,26 @@ const ROUND: usize = 4;
 /// How often TPE draws again when it has drawn what was tried before.
 const ATTEMPTS: u32 = 100;
 
+/// How often a point is drawn evenly in a space without end, until one is found that is new.
+const EVEN_ATTEMPTS: u32 = 10_000;
+
+/// Words of the random numbers' addresses that keep draws apart: those of TPE begin at 1.
+const EVEN: u32 = u32::MAX;
+const LEFT: u32 = u32::MAX - 1;
+
+/// What there is to say of a point before it is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Fine,
+    /// It trains the same as an earlier one.
+    Same,
+    /// It cannot be.
+    Impossible,
+}
+
+/// Looks at points as they are proposed. Without a verdict, the search is to end at once.
+pub type Judge<'j> = dyn FnMut(&Variant) -> Option<Verdict> + 'j;
+
 /// A search under way. What it proposes depends on its seed and on the results it was told, in
 /// order: running it again over finished trials brings it to where it was.
 pub struct Search<'a> {
@@ -38,79 +64,103 @@ pub struct Search<'a> {
     /// Points to try; no limit for a grid.
     trials: usize,
     seed: u64,
+    /// Whether points that cannot be are left out, and others tried instead.
+    skip: bool,
     proposed: usize,
     /// Of TPE, one for each group of axes.
     estimators: Vec<Estimator>,
     philox: Philox,
     /// The points of the last round of TPE, in the estimators' own coordinates.
     round: Vec<(Vec<f64>, Variant)>,
-    /// All that TPE has proposed.
-    seen: Vec<Variant>,
+    /// The names of all that was looked at.
+    seen: HashSet<String>,
+    /// What draws have not found of a space that has an end, by shares; looked up when it is first needed.
+    left: Option<Vec<Vec<f64>>>,
+    /// Even draws so far.
+    even: u32,
+    /// Whether a judge would give no verdict.
+    ended: bool,
 }
 
 impl<'a> Search<'a> {
     /// A search of a space.
     ///
     /// # Errors
-    /// [`ExperimentError::Sweep`] for a search without a number of trials, or of too many axes.
+    /// [`ExperimentError::Sweep`] for a search without a number of trials, of too many, or of too many axes.
     pub fn new(
         space: &'a Space,
         strategy: Strategy,
         trials: Option<usize>,
         seed: u64,
+        skip: bool,
     ) -> Result<Self, ExperimentError> {
         let refuse = |message: &str, help: &str| {
             Err(ExperimentError::Sweep { message: message.into(), help: Some(help.into()) })
         };
         let trials = match (strategy, trials) {
-            (Strategy::Grid, None) => usize::MAX,
+            (Strategy::Grid, None) => {
+                space.grid()?;
+                usize::MAX
+            }
             (Strategy::Grid, Some(_)) => {
                 return refuse("a grid tries every combination", "leave out --trials, or add --strategy random");
             }
             (_, Some(trials @ 1..)) => trials,
             _ => return refuse("a search needs a number of trials", "e.g. --strategy sobol --trials 20"),
         };
+        if strategy != Strategy::Grid {
+            space.within_limit(trials)?;
+        }
         if space.groups.len() > sobol_burley::NUM_DIMENSIONS as usize {
             return refuse("a search can vary no more than 256 keys", "leave some at their values");
         }
-        let choices = |group: &Vec<Axis>| match &group[0].domain {
-            Domain::Values(values) => Some(values.len()),
-            Domain::Interval { .. } => None,
-        };
         let estimators = space.groups.iter().map(|group| Estimator::new(choices(group))).collect();
         let philox = Philox::new(seed, Stream::Search);
-        Ok(Self { space, strategy, trials, seed, proposed: 0, estimators, philox, round: Vec::new(), seen: Vec::new() })
+        Ok(Self {
+            space,
+            strategy,
+            trials,
+            seed,
+            skip,
+            proposed: 0,
+            estimators,
+            philox,
+            round: Vec::new(),
+            seen: HashSet::new(),
+            left: None,
+            even: 0,
+            ended: false,
+        })
     }
 
-    /// The next variants, without their seeds; none when the search is over.
+    /// The next variants, without their seeds; none when the search is over, or when the judge ends it.
     ///
     /// # Errors
     /// A grid that is too large or has intervals.
-    pub fn propose(&mut self) -> Result<Vec<Variant>, ExperimentError> {
-        if self.proposed >= self.trials {
+    pub fn propose(&mut self, judge: &mut Judge) -> Result<Vec<Variant>, ExperimentError> {
+        if self.proposed >= self.trials || self.ended {
             return Ok(Vec::new());
         }
         match self.strategy {
             Strategy::Grid => {
                 self.proposed = self.trials;
-                let mut once = self.space.clone();
-                once.seeds = 1;
-                once.grid()
+                let variants = self.space.grid()?.into_iter().map(|point| self.space.at(&point, false));
+                Ok(variants.collect::<Vec<_>>().into_iter().filter(|variant| self.takes(variant, judge)).collect())
             }
             Strategy::Random | Strategy::Sobol => {
                 self.proposed = self.trials;
-                Ok(self.distinct())
+                Ok(self.spread(judge))
             }
             Strategy::Tpe => {
                 let count = ROUND.min(self.trials - self.proposed);
                 let draws = self.proposed..self.proposed + count;
                 self.proposed += count;
                 for draw in draws {
-                    let new = self.ask(draw as u32);
+                    let new = self.ask(draw as u32, judge);
                     self.round.extend(new);
                 }
                 // Where nothing new is found, the space is tried out.
-                if self.round.is_empty() {
+                if self.round.len() < count {
                     self.proposed = self.trials;
                 }
                 Ok(self.round.iter().map(|(_, variant)| variant.clone()).collect())
@@ -118,49 +168,138 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// As many different points as are wanted, or as there are found.
-    fn distinct(&self) -> Vec<Variant> {
+    /// Whether a variant is to be tried: it is new, and can be.
+    fn takes(&mut self, variant: &Variant, judge: &mut Judge) -> bool {
+        if self.ended || !self.seen.insert(name(variant)) {
+            return false;
+        }
+        match judge(variant) {
+            Some(Verdict::Fine) => true,
+            Some(Verdict::Same) => false,
+            Some(Verdict::Impossible) => !self.skip,
+            None => {
+                self.ended = true;
+                false
+            }
+        }
+    }
+
+    /// As many different points as are wanted, or as there are.
+    fn spread(&mut self, judge: &mut Judge) -> Vec<Variant> {
         let mut variants = Vec::new();
+        // Seeds that differ in their upper half only are different seeds.
+        let seed = self.seed as u32 ^ scattered((self.seed >> 32) as u32);
         for index in 0..self.trials.saturating_mul(50).min(1 << 16) as u32 {
+            if variants.len() == self.trials || self.ended {
+                break;
+            }
             let share = |axis: u32| match self.strategy {
-                Strategy::Sobol => f64::from(sobol_burley::sample(index, axis, self.seed as u32)),
+                Strategy::Sobol => f64::from(sobol_burley::sample(index, axis, seed)),
                 _ => f64::from(unit(self.philox.block([index, axis, 0, 0])[0])),
             };
             let point: Vec<f64> = (0..self.space.groups.len() as u32).map(share).collect();
-            let variant = self.space.at(&point);
-            if !variants.contains(&variant) {
+            let variant = self.space.at(&point, false);
+            if self.takes(&variant, judge) {
                 variants.push(variant);
             }
-            if variants.len() == self.trials {
-                break;
-            }
+        }
+        while variants.len() < self.trials {
+            let Some((_, variant)) = self.remaining(0, judge) else { break };
+            variants.push(variant);
         }
         variants
     }
 
-    /// A point that was not proposed before, if one is found.
-    fn ask(&mut self, draw: u32) -> Option<(Vec<f64>, Variant)> {
-        for attempt in 0..ATTEMPTS {
+    /// A point that was not proposed before, unless there is none left.
+    fn ask(&mut self, draw: u32, judge: &mut Judge) -> Option<(Vec<f64>, Variant)> {
+        // Where few digits find nothing new, all of them may.
+        for attempt in 0..2 * ATTEMPTS {
             let estimators = self.estimators.iter().enumerate();
             let ask =
                 |(axis, estimator): (usize, &Estimator)| estimator.ask(&self.philox, [draw, axis as u32, attempt]);
             let point: Vec<f64> = estimators.map(ask).collect();
-            let variant = self.space.at(&self.shares(&point));
-            if !self.seen.contains(&variant) {
-                self.seen.push(variant.clone());
+            let variant = self.space.at(&self.shares(&point), attempt >= ATTEMPTS);
+            if self.takes(&variant, judge) {
                 return Some((point, variant));
+            }
+        }
+        self.remaining(draw, judge)
+    }
+
+    /// A point of those that draws have not found. Of a space that has an end one is found if one is left: the most
+    /// promising of some that are drawn evenly.
+    fn remaining(&mut self, draw: u32, judge: &mut Judge) -> Option<(Vec<f64>, Variant)> {
+        if self.left.is_none() {
+            let new = |point: &Vec<f64>| !self.seen.contains(&name(&self.space.at(point, false)));
+            self.left = self.space.distinct().map(|points| points.into_iter().filter(new).collect());
+        }
+        let Some(mut left) = self.left.take() else { return self.anywhere(judge) };
+        let mut found = None;
+        for attempt in 0.. {
+            if left.is_empty() || self.ended || found.is_some() {
+                break;
+            }
+            let drawn = (0..CANDIDATES).map(|candidate| {
+                let share = f64::from(unit(self.philox.block([draw, attempt, candidate, LEFT])[0]));
+                (share * left.len() as f64) as usize
+            });
+            let promise = |index: &usize| self.promise(&left[*index]);
+            let best = drawn.max_by(|a, b| promise(a).total_cmp(&promise(b)).then(b.cmp(a))).unwrap_or(0);
+            let shares = left.swap_remove(best);
+            let variant = self.space.at(&shares, false);
+            if self.takes(&variant, judge) {
+                found = Some((self.coordinates(&shares), variant));
+            }
+        }
+        self.left = Some(left);
+        found
+    }
+
+    /// A point of a space without end, drawn evenly.
+    fn anywhere(&mut self, judge: &mut Judge) -> Option<(Vec<f64>, Variant)> {
+        for _ in 0..EVEN_ATTEMPTS {
+            let draw = self.even;
+            self.even += 1;
+            let share = |axis: u32| f64::from(unit(self.philox.block([draw, axis, 0, EVEN])[0]));
+            let shares: Vec<f64> = (0..self.space.groups.len() as u32).map(share).collect();
+            let variant = self.space.at(&shares, true);
+            if self.takes(&variant, judge) {
+                return Some((self.coordinates(&shares), variant));
+            }
+            if self.ended {
+                break;
             }
         }
         None
     }
 
+    /// How much a point promises, by all that varies there.
+    fn promise(&self, shares: &[f64]) -> f64 {
+        if self.strategy != Strategy::Tpe {
+            return 0.0;
+        }
+        let variant = self.space.at(shares, false);
+        let point = self.coordinates(shares);
+        let varying = self.estimators.iter().zip(&point).zip(&self.space.groups);
+        varying.filter(|(_, group)| varies_in(group, &variant)).map(|((estimator, at), _)| estimator.promise(*at)).sum()
+    }
+
     /// From the estimators' coordinates to shares of each group.
     fn shares(&self, point: &[f64]) -> Vec<f64> {
-        let share = |(group, at): (&Vec<Axis>, &f64)| match &group[0].domain {
-            Domain::Values(values) => (at.floor() + 0.5) / values.len() as f64,
-            Domain::Interval { .. } => *at,
+        let share = |(group, at): (&Vec<Axis>, &f64)| match choices(group) {
+            Some(count) => (at.floor() + 0.5) / count as f64,
+            None => *at,
         };
         self.space.groups.iter().zip(point).map(share).collect()
+    }
+
+    /// From shares of each group to the estimators' coordinates.
+    fn coordinates(&self, shares: &[f64]) -> Vec<f64> {
+        let coordinate = |(group, share): (&Vec<Axis>, &f64)| match choices(group) {
+            Some(count) => (share * count as f64).floor().min(count as f64 - 1.0),
+            None => *share,
+        };
+        self.space.groups.iter().zip(shares).map(coordinate).collect()
     }
 
     /// How well the proposals of the last round did, in order: their validation accuracy, `None`
@@ -169,7 +308,7 @@ impl<'a> Search<'a> {
         for ((point, variant), accuracy) in std::mem::take(&mut self.round).iter().zip(accuracies) {
             for ((estimator, at), group) in self.estimators.iter_mut().zip(point).zip(&self.space.groups) {
                 // A key that did not vary there is not what made it good or bad.
-                if group.iter().any(|axis| variant.iter().any(|(key, _)| *key == axis.key)) {
+                if varies_in(group, variant) {
                     estimator.tell(*at, 1.0 - accuracy.unwrap_or(0.0));
                 }
             }
@@ -177,98 +316,25 @@ impl<'a> Search<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        dsl::Value,
-        experiment::{Experiment, sweep::SpaceArguments},
-    };
+/// A word of which every bit depends on every bit of another (MurmurHash3's finaliser); 0 of 0.
+fn scattered(mut word: u32) -> u32 {
+    word = (word ^ (word >> 16)).wrapping_mul(0x85EB_CA6B);
+    word = (word ^ (word >> 13)).wrapping_mul(0xC2B2_AE35);
+    word ^ (word >> 16)
+}
 
-    fn space(params: &[&str]) -> Space {
-        let experiment = Experiment::parse("a.yaml", "model: m.vitx\ndata: {name: digits}\n").unwrap();
-        let params = params.iter().map(|text| (*text).to_owned()).collect();
-        Space::new(&experiment, &SpaceArguments { params, ..SpaceArguments::default() }).unwrap()
-    }
-
-    fn number(variant: &Variant, at: usize) -> f64 {
-        match variant[at].1 {
-            Value::Int(value) => value as f64,
-            Value::Float(value) => value,
-            _ => panic!("{variant:?}"),
-        }
-    }
-
-    #[test]
-    fn searches_repeat_themselves_and_do_not_repeat_points() {
-        let space = space(&["x=uniform(0, 1)", "depth=1..=4"]);
-        for strategy in [Strategy::Random, Strategy::Sobol] {
-            let draw = |seed| Search::new(&space, strategy, Some(16), seed).unwrap().propose().unwrap();
-            assert_eq!(draw(3), draw(3));
-            assert_ne!(draw(3), draw(4));
-            assert_eq!(draw(3).len(), 16);
-        }
-        let few = self::space(&["depth=1..=4"]);
-        assert_eq!(Search::new(&few, Strategy::Random, Some(16), 0).unwrap().propose().unwrap().len(), 4);
-    }
-
-    #[test]
-    fn sobol_covers_every_part() {
-        let space = space(&["x=uniform(0, 1)", "y=uniform(0, 1)"]);
-        let points = Search::new(&space, Strategy::Sobol, Some(16), 1).unwrap().propose().unwrap();
-        for at in 0..2 {
-            let mut parts: Vec<usize> = points.iter().map(|point| (number(point, at) * 16.0) as usize).collect();
-            parts.sort_unstable();
-            parts.dedup();
-            assert!(parts.len() >= 15, "{parts:?}");
-        }
-    }
-
-    #[test]
-    fn tpe_goes_where_results_are_good() {
-        let space = space(&["x=uniform(0, 1)", "kind=bad,good,poor"]);
-        let run = |seed| {
-            let mut search = Search::new(&space, Strategy::Tpe, Some(60), seed).unwrap();
-            let mut all = Vec::new();
-            loop {
-                let round = search.propose().unwrap();
-                if round.is_empty() {
-                    return all;
-                }
-                let score = |variant: &Variant| {
-                    let kind = if variant[1].1 == Value::Str("good".into()) { 0.3 } else { 0.0 };
-                    Some(0.7 - (number(variant, 0) - 0.2).abs() + kind)
-                };
-                search.tell(&round.iter().map(score).collect::<Vec<_>>());
-                all.extend(round);
-            }
-        };
-        let all = run(5);
-        assert_eq!(all.len(), 60);
-        assert!(all.iter().enumerate().all(|(index, variant)| !all[..index].contains(variant)));
-        assert_eq!(all, run(5));
-        let few = self::space(&["depth=1..=5", "kind=a,b"]);
-        let mut search = Search::new(&few, Strategy::Tpe, Some(60), 1).unwrap();
-        let mut count = 0;
-        while let Ok(round) = search.propose() {
-            if round.is_empty() {
-                break;
-            }
-            count += round.len();
-            search.tell(&vec![Some(0.5); round.len()]);
-        }
-        assert_eq!(count, 10, "all there are, each once");
-        let late = &all[30..];
-        let near = late.iter().filter(|variant| (number(variant, 0) - 0.2).abs() < 0.2).count();
-        let good = late.iter().filter(|variant| variant[1].1 == Value::Str("good".into())).count();
-        assert!(near > 15 && good > 15, "{near} {good}");
-    }
-
-    #[test]
-    fn refuses_what_makes_no_search() {
-        let space = space(&["depth=1..=4"]);
-        for (strategy, trials) in [(Strategy::Grid, Some(3)), (Strategy::Tpe, None), (Strategy::Sobol, Some(0))] {
-            assert!(Search::new(&space, strategy, trials, 0).is_err());
-        }
+/// Number of choices of a group; `None` for an interval.
+fn choices(group: &[Axis]) -> Option<usize> {
+    match &group[0].domain {
+        Domain::Values(values) => Some(values.len()),
+        Domain::Interval { .. } => None,
     }
 }
+
+/// Whether any key of a group varies at a variant.
+fn varies_in(group: &[Axis], variant: &Variant) -> bool {
+    group.iter().any(|axis| variant.iter().any(|(key, _)| *key == axis.key))
+}
+
+#[cfg(test)]
+mod tests;

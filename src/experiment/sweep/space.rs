@@ -1,16 +1,20 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use super::{super::ExperimentError, Axis, Domain};
+use super::{
+    super::ExperimentError,
+    Axis, Condition, Domain,
+    conditions::{no_circle, varies},
+};
 use crate::{
     dsl::Value,
     experiment::{Experiment, OneOrMany, Sweep, Values},
 };
 
 /// Most variants of a sweep.
-const MAX_VARIANTS: usize = 100_000;
+pub const MAX_VARIANTS: usize = 100_000;
 
 /// The key that repeated seeds vary.
-const SEED: &str = "train.seed";
+pub const SEED: &str = "train.seed";
 
 /// What one trial changes of the experiment.
 pub type Variant = Vec<(String, Value)>;
@@ -37,17 +41,11 @@ pub struct Space {
     /// How many seeds each point is trained with.
     pub seeds: u32,
     first_seed: u64,
+    /// Keys that are given values, but cannot vary, with the reason.
+    pub fixed: Vec<String>,
 }
 
-/// `key` varies only where `other` is one of `values`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Condition {
-    pub key: String,
-    pub other: String,
-    pub values: Vec<Value>,
-}
-
-fn refuse(message: String, help: &str) -> ExperimentError {
+pub(super) fn refuse(message: String, help: &str) -> ExperimentError {
     ExperimentError::Sweep { message, help: Some(help.to_owned()) }
 }
 
@@ -60,90 +58,119 @@ impl Space {
     pub fn new(experiment: &Experiment, given: &SpaceArguments) -> Result<Self, ExperimentError> {
         let sweep = experiment.sweep.clone().unwrap_or_default();
         let own = given.params.iter().map(|text| Axis::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let given_keys: Vec<String> = own.iter().map(|axis| axis.key.clone()).collect();
         let mut axes = axes_of(sweep.params, &own)?;
         axes.extend(own);
         if let Some(key) = axes.iter().enumerate().find_map(|(i, a)| axes[..i].iter().find(|b| a.key == b.key)) {
             return Err(refuse(format!("`{}` is given twice", key.key), "give each key once, with all its values"));
         }
-        let seeds = given.seeds.or(sweep.seeds).unwrap_or(1).max(1);
+        let seeds = given.seeds.or(sweep.seeds).unwrap_or(1);
+        if seeds == 0 {
+            return Err(refuse("each variant needs a seed: `seeds` is 0".into(), "at least 1"));
+        }
+        let first_seed = experiment.train.seed;
+        if seeds > 1 && i64::try_from(first_seed).ok().and_then(|seed| seed.checked_add(i64::from(seeds))).is_none() {
+            let message = format!("{seeds} seeds from `train.seed: {first_seed}` on are too large");
+            return Err(refuse(message, &format!("they go up to {}", i64::MAX)));
+        }
         if seeds > 1 && axes.iter().any(|axis| axis.key == SEED) {
             let help = "leave out one of them";
             return Err(refuse(format!("`{SEED}` is varied, and so are {seeds} seeds"), help));
         }
-        if axes.is_empty() && given.seeds.or(sweep.seeds).is_none_or(|seeds| seeds < 2) {
+        if axes.is_empty() && seeds < 2 {
             let help = "e.g. --param patch_size=4,6,8, or `sweep: {params: ...}` in the experiment";
             return Err(refuse("nothing is varied".into(), help));
         }
-        let zips: Vec<Vec<String>> = match given.zip.is_empty() {
+        let mut zips: Vec<Vec<String>> = match given.zip.is_empty() {
             true => sweep.zip,
             false => given.zip.iter().map(|zip| zip.split(',').map(Axis::named).collect()).collect(),
         };
         let mut conditions = Vec::new();
         let when = sweep.when.iter().flat_map(|(key, all)| all.all().iter().map(move |condition| (key, condition)));
-        let texts = when.map(|(key, condition)| format!("{key}:{condition}"));
-        for text in texts.chain(given.when.iter().cloned()) {
-            conditions.push(condition(&text, &axes)?);
+        let narrowed = |key: &str| given_keys.iter().any(|given| given == key);
+        for (key, condition) in when {
+            conditions.push(Condition::parse(&format!("{key}:{condition}"), &axes, narrowed)?);
         }
+        for text in &given.when {
+            conditions.push(Condition::parse(text, &axes, |_| false)?);
+        }
+        no_circle(&conditions)?;
+        // Where a condition can never hold, its key does not vary, and neither does what depends on that.
+        let mut fixed = Vec::new();
+        while let Some(never) = conditions
+            .iter()
+            .position(|condition| condition.values.is_empty() || !axes.iter().any(|axis| axis.key == condition.other))
+        {
+            let Condition { key, other, .. } = conditions.swap_remove(never);
+            conditions.retain(|condition| condition.key != key);
+            axes.retain(|axis| axis.key != key);
+            zips.iter_mut().for_each(|zip| zip.retain(|zipped| Axis::named(zipped) != key));
+            fixed.push(format!("`{key}` does not vary, for `{other}` is never what its condition wants"));
+        }
+        zips.retain(|zip| zip.len() > 1);
         let groups = zipped(axes, &zips)?;
-        Ok(Self { groups, conditions, seeds, first_seed: experiment.train.seed })
+        Ok(Self { groups, conditions, seeds, first_seed, fixed })
     }
 
-    /// All combinations; the last axis varies fastest.
+    /// How many combinations there are, seeds and conditions aside; `None` with an interval of numbers among them.
+    pub fn size(&self) -> Option<usize> {
+        self.groups.iter().try_fold(1, |size: usize, group| Some(size.saturating_mul(steps(group)?)))
+    }
+
+    /// Refuses what has more trials than anyone wants, before it takes any memory.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Sweep`].
+    pub fn within_limit(&self, points: usize) -> Result<(), ExperimentError> {
+        if points.saturating_mul(self.seeds as usize) <= MAX_VARIANTS {
+            return Ok(());
+        }
+        let seeds = if self.seeds > 1 { format!(", each with {} seeds", self.seeds) } else { String::new() };
+        let help = "leave out values or seeds, or search the space: --strategy sobol --trials 50";
+        Err(refuse(format!("the sweep has more than {MAX_VARIANTS} trials: {points} variants{seeds}"), help))
+    }
+
+    /// The points of all combinations, each once; the last axis varies fastest.
     ///
     /// # Errors
     /// [`ExperimentError::Sweep`] for intervals, and for too many.
-    pub fn grid(&self) -> Result<Vec<Variant>, ExperimentError> {
-        let mut size = self.seeds as usize;
-        for group in &self.groups {
-            for axis in group {
-                if let Domain::Interval { .. } = axis.domain {
-                    let help = "give it values, or search it: --strategy random, sobol or tpe";
-                    return Err(refuse(format!("`{}` is an interval, which a grid cannot have", axis.key), help));
-                }
-            }
-            size = size.saturating_mul(steps(group));
-        }
-        if size > MAX_VARIANTS {
-            let help = "leave out values, or search the space: --strategy sobol --trials 50";
-            return Err(refuse(format!("the sweep has more than {MAX_VARIANTS} variants"), help));
-        }
-        let mut points = vec![Vec::new()];
-        for group in &self.groups {
-            let count = steps(group);
-            let with = |point: &Vec<f64>| {
-                let point = point.clone();
-                (0..count).map(move |step| [&point[..], &[(step as f64 + 0.5) / count as f64]].concat())
-            };
-            points = points.iter().flat_map(with).collect();
-        }
-        let mut variants: Vec<Variant> = Vec::new();
-        for point in points {
-            let variant = self.at(&point);
-            // Where a condition does not hold, what differs only in its key is the same.
-            if !variants.contains(&variant) || self.conditions.is_empty() {
-                variants.push(variant);
+    pub fn grid(&self) -> Result<Vec<Vec<f64>>, ExperimentError> {
+        for axis in self.groups.iter().flatten() {
+            if let Domain::Interval { .. } = axis.domain {
+                let help = "give it values, or search it: --strategy random, sobol or tpe";
+                return Err(refuse(format!("`{}` is an interval, which a grid cannot have", axis.key), help));
             }
         }
-        Ok(variants.iter().flat_map(|variant| self.seeded(variant)).collect())
+        let size = self.size().unwrap_or(usize::MAX);
+        self.within_limit(size)?;
+        Ok(self.distinct().unwrap_or_default())
     }
 
-    /// The variant at a point with one share, from 0 to 1, for each group.
-    pub fn at(&self, point: &[f64]) -> Variant {
+    /// The points of all combinations, each once, in the order of a grid; `None` where there is no end of them, or too
+    /// many.
+    pub fn distinct(&self) -> Option<Vec<Vec<f64>>> {
+        let size = self.size().filter(|size| *size <= MAX_VARIANTS)?;
+        let counts: Vec<usize> = self.groups.iter().map(|group| steps(group)).collect::<Option<_>>()?;
+        let point = |mut index: usize| {
+            let mut point = vec![0.0; counts.len()];
+            for (share, count) in point.iter_mut().zip(&counts).rev() {
+                *share = ((index % count) as f64 + 0.5) / *count as f64;
+                index /= count;
+            }
+            point
+        };
+        // Where a condition does not hold, what differs only in its key is the same.
+        let mut seen = HashSet::new();
+        let new = |point: &Vec<f64>| self.conditions.is_empty() || seen.insert(name(&self.at(point, false)));
+        Some((0..size).map(point).filter(new).collect())
+    }
+
+    /// The variant at a point with one share, from 0 to 1, for each group; with `exact`, numbers have all their digits.
+    pub fn at(&self, point: &[f64], exact: bool) -> Variant {
         let axes =
             self.groups.iter().zip(point).flat_map(|(group, share)| group.iter().map(move |axis| (axis, *share)));
-        let all: Variant = axes.map(|(axis, share)| (axis.key.clone(), axis.domain.at(share))).collect();
-        let varies = |key: &str| self.varies(key, &all, self.conditions.len());
-        all.iter().filter(|(key, _)| varies(key)).cloned().collect()
-    }
-
-    /// Whether all conditions of a key hold at a point, with what they depend on varying itself.
-    /// `depth` bounds a circle of conditions, in which nothing varies.
-    fn varies(&self, key: &str, all: &Variant, depth: usize) -> bool {
-        self.conditions.iter().filter(|condition| condition.key == key).all(|condition| {
-            let other = all.iter().find(|(key, _)| *key == condition.other);
-            let holds = other.is_some_and(|(_, value)| condition.values.contains(value));
-            holds && depth > 0 && self.varies(&condition.other, all, depth - 1)
-        })
+        let all: Variant = axes.map(|(axis, share)| (axis.key.clone(), axis.domain.at(share, exact))).collect();
+        all.iter().filter(|(key, _)| varies(&self.conditions, key, &all)).cloned().collect()
     }
 
     /// The space as an experiment has it, with nothing left to a default.
@@ -152,9 +179,8 @@ impl Space {
         let params = axes().map(|axis| (axis.key.clone(), axis.domain.values())).collect();
         let together = self.groups.iter().filter(|group| group.len() > 1);
         let mut when: BTreeMap<String, OneOrMany> = BTreeMap::new();
-        for Condition { key, other, values } in &self.conditions {
-            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
-            let text = format!("{other}={}", values.join(","));
+        for condition in &self.conditions {
+            let (key, text) = (&condition.key, condition.text());
             let all = match when.get(key) {
                 Some(earlier) => OneOrMany::Many([earlier.all(), &[text]].concat()),
                 None => OneOrMany::One(text),
@@ -175,7 +201,8 @@ impl Space {
         if self.seeds == 1 {
             return vec![variant.clone()];
         }
-        let seed = |index: u32| Value::Int(self.first_seed.wrapping_add(u64::from(index)) as i64);
+        // That they are no larger than that was seen to.
+        let seed = |index: u32| Value::Int((self.first_seed + u64::from(index)) as i64);
         let with = |index: u32| variant.iter().cloned().chain([(SEED.to_owned(), seed(index))]).collect();
         (0..self.seeds).map(with).collect()
     }
@@ -200,15 +227,17 @@ fn axes_of(params: Vec<(String, Values)>, replaced: &[Axis]) -> Result<Vec<Axis>
     Ok(axes)
 }
 
-/// How many values a group goes through.
-fn steps(group: &[Axis]) -> usize {
-    group.first().map_or(1, |axis| match &axis.domain {
-        Domain::Values(values) => values.len(),
-        Domain::Interval { .. } => 1,
-    })
+/// How many values a group goes through; `None` for an interval of numbers.
+fn steps(group: &[Axis]) -> Option<usize> {
+    group.first().map_or(Some(1), |axis| axis.domain.count())
 }
 
-fn known<'a>(key: &str, axes: &'a [Axis]) -> Result<&'a Axis, ExperimentError> {
+/// One text for each variant, and no two alike.
+pub fn name(variant: &Variant) -> String {
+    variant.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn known<'a>(key: &str, axes: &'a [Axis]) -> Result<&'a Axis, ExperimentError> {
     axes.iter().find(|axis| axis.key == key).ok_or_else(|| {
         let names = axes.iter().map(|axis| axis.key.as_str());
         let varied: Vec<&str> = axes.iter().map(|axis| axis.key.as_str()).collect();
@@ -232,7 +261,7 @@ fn zipped(all: Vec<Axis>, zips: &[Vec<String>]) -> Result<Vec<Vec<Axis>>, Experi
                 return Err(refuse(format!("`{key}` goes together twice"), "name each key once"));
             }
             if let (Domain::Values(values), Some(first)) = (&axis.domain, group.first()) {
-                let count = steps(std::slice::from_ref(first));
+                let count = steps(std::slice::from_ref(first)).unwrap_or(0);
                 if values.len() != count {
                     let message = format!("`{}` has {count} values, `{key}` has {}", first.key, values.len());
                     return Err(refuse(message, "keys that go together need as many values each"));
@@ -250,27 +279,6 @@ fn zipped(all: Vec<Axis>, zips: &[Vec<String>]) -> Result<Vec<Vec<Axis>>, Experi
     Ok(groups)
 }
 
-/// Reads `key:other=VALUES`.
-fn condition(text: &str, axes: &[Axis]) -> Result<Condition, ExperimentError> {
-    let help = "e.g. --when train.schedule.warmup_epochs:train.schedule.kind=cosine";
-    let (key, condition) =
-        text.split_once(':').ok_or_else(|| refuse(format!("`{text}` is no condition: there is no `:`"), help))?;
-    let condition = Axis::parse(condition)?;
-    let Domain::Values(values) = condition.domain else {
-        return Err(refuse(format!("`{text}` is no condition: an interval cannot be one"), help));
-    };
-    let key = Axis::named(key);
-    known(&key, axes)?;
-    let other = known(&condition.key, axes)?;
-    if let (Domain::Values(there), Some(never)) = (&other.domain, values.iter().find(|value| !other.domain.has(value)))
-    {
-        let there: Vec<String> = there.iter().map(ToString::to_string).collect();
-        let help = format!("its values are {}", there.join(", "));
-        return Err(refuse(format!("`{}` is never {never}", other.key), &help));
-    }
-    Ok(Condition { key, other: condition.key, values })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,10 +293,8 @@ mod tests {
     }
 
     fn shown(space: &Space) -> Vec<String> {
-        let name = |variant: &Variant| {
-            variant.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
-        };
-        space.grid().unwrap().iter().map(name).collect()
+        let points = space.grid().unwrap();
+        points.iter().flat_map(|point| space.seeded(&space.at(point, false))).map(|variant| name(&variant)).collect()
     }
 
     #[test]
@@ -314,14 +320,12 @@ mod tests {
         let given = arguments(&["kind=constant,cosine", "warmup=0,5"], &[], &["warmup:kind=cosine"], None);
         let space = Space::new(&experiment(""), &given).unwrap();
         assert_eq!(shown(&space), ["kind=\"constant\"", "kind=\"cosine\" warmup=0", "kind=\"cosine\" warmup=5"]);
-        // What depends on a key that does not vary does not vary either, and neither does a circle.
+        // What depends on a key that does not vary does not vary either.
         let chain = arguments(&["a=1,2", "b=1,2", "c=1,2"], &[], &["b:a=1", "c:b=1"], None);
         assert_eq!(
             shown(&Space::new(&experiment(""), &chain).unwrap()),
             ["a=1 b=1 c=1", "a=1 b=1 c=2", "a=1 b=2", "a=2"]
         );
-        let circle = arguments(&["a=1,2", "b=1,2"], &[], &["b:a=1", "a:b=1"], None);
-        assert_eq!(shown(&Space::new(&experiment(""), &circle).unwrap()), [""]);
         let file = experiment("sweep: {params: {kind: [a, b], warmup: [0, 5]}, when: {warmup: kind=b}}");
         assert_eq!(shown(&Space::new(&file, &SpaceArguments::default()).unwrap()).len(), 3);
     }

@@ -5,7 +5,7 @@
 use crate::random::{Philox, unit};
 
 /// Values drawn from the density of what did well, of which the best is proposed.
-const CANDIDATES: u32 = 24;
+pub const CANDIDATES: u32 = 24;
 /// Draws before densities mean anything.
 const FIRST: usize = 8;
 /// Share of the trials that did well.
@@ -40,13 +40,28 @@ impl Estimator {
             let [share, ..] = random(0);
             return self.choices.map_or(share, |count| (share * count as f64).floor());
         }
-        let mut ranked = self.tried.clone();
-        ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
-        let (good, bad) = ranked.split_at(((GOOD * ranked.len() as f64).ceil() as usize).max(1));
-        let (good, bad) = (Density::new(good, self.choices), Density::new(bad, self.choices));
+        let (good, bad) = self.densities();
         let candidates = (0..CANDIDATES).map(|candidate| good.draw(random(candidate)));
         let score = |value: &f64| good.at(*value) / bad.at(*value);
         candidates.max_by(|a, b| score(a).total_cmp(&score(b))).unwrap_or(0.5)
+    }
+
+    /// How much a value promises: the logarithm of how much more often it did well than badly. Nothing is known of it
+    /// before there are densities.
+    pub fn promise(&self, value: f64) -> f64 {
+        if self.tried.len() < FIRST {
+            return 0.0;
+        }
+        let (good, bad) = self.densities();
+        (good.at(value) / bad.at(value)).ln()
+    }
+
+    /// Of what did well, and of what did badly.
+    fn densities(&self) -> (Density, Density) {
+        let mut ranked = self.tried.clone();
+        ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let (good, bad) = ranked.split_at(((GOOD * ranked.len() as f64).ceil() as usize).max(1));
+        (Density::new(good, self.choices), Density::new(bad, self.choices))
     }
 }
 

@@ -1,6 +1,6 @@
 //! How the values of a key are written in a text: `4,6,8`, `4..=8:2`, `"a,b",c`, `[8, 4],[4]`, `../a,/data/b`.
 
-use super::axis::{logarithmic, range};
+use super::numbers::{logarithmic, range};
 use crate::dsl::Value;
 
 /// Splits at the commas that are in no bracket and no string. A quote begins a string only where a value begins: the

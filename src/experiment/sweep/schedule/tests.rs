@@ -69,7 +69,7 @@ fn plan(folder: &Path, count: i64) -> Vec<Planned> {
     let overrides = Overrides { set, ..Overrides::default() };
     let base = Definition::read("experiments/digits_vit.yaml".as_ref(), &overrides).unwrap();
     let planned = |seed: i64| {
-        let variant = vec![("train.seed".to_owned(), Value::Int(seed))];
+        let variant = vec![("train.batch_size".to_owned(), Value::Int(1 + seed))];
         let definition = base.with(&variant).unwrap();
         let prediction = Prediction {
             parameters: 1,
@@ -129,6 +129,7 @@ fn run(trials: &[Planned], stopping: Option<Stopping>, policy: Policy, cluster: 
             Event::Again(planned, reason) => ("again", planned, reason),
             Event::Paused(planned) => ("paused", planned, String::new()),
             Event::Stopped(planned, reason) => ("stopped", planned, reason),
+            Event::Impossible(..) => panic!("no schedule proposes anything"),
             Event::Tick => return,
         };
         events.push(format!("{word} {} {text}", index(&planned.folder)).trim_end().to_owned());

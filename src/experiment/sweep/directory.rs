@@ -1,0 +1,139 @@
+//! The directory of a sweep: whose it is, which trials are its own, and the models that it varies.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Planned, Variant, space::name};
+use crate::{
+    experiment::{Definition, ExperimentError, definition::kept_model, trial::Lock},
+    train::{
+        kept::{Kept, read, write},
+        replace,
+        result::{Failure, FailureKind},
+    },
+};
+
+/// `trials.json` in a sweep's directory: which trials are its own, in order.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trials {
+    pub trials: Vec<String>,
+}
+
+const TRIALS: &str = "trials.json";
+
+/// Where the sweep's own definition lies in its directory.
+const SWEEP: &str = "sweep";
+
+impl Kept for Trials {
+    /// Names of folders in `trials`, and of none elsewhere.
+    fn fault(&self) -> Option<String> {
+        let plain =
+            |name: &&String| !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) || name.is_empty();
+        self.trials.iter().find(plain).map(|name| format!("`{name}` is no name of a trial"))
+    }
+}
+
+impl Trials {
+    /// The trials of a sweep; `None` where the directory is none.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read(folder: &Path) -> Result<Option<Self>, ExperimentError> {
+        Ok(read(&folder.join(TRIALS))?)
+    }
+
+    pub fn of(folders: &[PathBuf]) -> Self {
+        let name = |folder: &PathBuf| folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        Self { trials: folders.iter().filter_map(name).collect() }
+    }
+
+    /// Keeps the list. `more` says that it may grow yet: then a longer one that begins like it, of
+    /// an earlier time, stays.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written.
+    pub fn keep(self, folder: &Path, more: bool) -> Result<(), ExperimentError> {
+        let known = Self::read(folder)?.unwrap_or_default();
+        if known == self || more && known.trials.starts_with(&self.trials) {
+            return Ok(());
+        }
+        Ok(write(&folder.join(TRIALS), &self)?)
+    }
+}
+
+/// Whether a directory is a sweep's.
+pub fn is_sweep(folder: &Path) -> bool {
+    folder.join(TRIALS).exists() || folder.join(SWEEP).join("config.yaml").exists()
+}
+
+/// Refuses a directory that cannot be this sweep's, and writes nothing.
+///
+/// # Errors
+/// The directory of a single run or of another sweep, or one that another process has.
+pub fn refuse_others(folder: &Path, definition: &Definition) -> Result<(), ExperimentError> {
+    if folder.join("config.yaml").exists() {
+        let difference = "it is the directory of a single run".into();
+        return Err(ExperimentError::Other { folder: folder.to_owned(), difference });
+    }
+    if Lock::is_held(folder) {
+        return Err(ExperimentError::Locked { folder: folder.to_owned() });
+    }
+    match definition.difference(&folder.join(SWEEP))? {
+        Some(difference) => Err(ExperimentError::OtherSweep { folder: folder.to_owned(), difference }),
+        None => Ok(()),
+    }
+}
+
+/// Takes a directory for a sweep, and no other. The `models` that it varies are kept beside its definition, so that it
+/// can be swept again from there.
+///
+/// # Errors
+/// As [`refuse_others`], or a directory that cannot be written.
+pub fn take(folder: &Path, definition: &Definition, models: &[(String, String)]) -> Result<Lock, ExperimentError> {
+    refuse_others(folder, definition)?;
+    fs::create_dir_all(folder).map_err(ExperimentError::io("create", folder))?;
+    let lock = Lock::take(folder)?;
+    let sweep = folder.join(SWEEP);
+    // Another sweep is refused here, before it is mixed with what the folder has.
+    match definition.write(&sweep) {
+        Err(ExperimentError::Other { difference, .. }) => {
+            return Err(ExperimentError::OtherSweep { folder: folder.to_owned(), difference });
+        }
+        written => written?,
+    }
+    for (model, text) in models {
+        let path = kept_model(&sweep, model);
+        if fs::read_to_string(&path).is_ok_and(|known| known == *text) {
+            continue;
+        }
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(ExperimentError::io("create", parent))?;
+        }
+        replace(&path, text.as_bytes())?;
+    }
+    Ok(lock)
+}
+
+/// Where a variant that cannot be is noted among the trials: it has no definition to be named by.
+pub fn impossible(folder: &Path, variant: &Variant) -> PathBuf {
+    let hash = Sha256::digest(name(variant));
+    let name: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    folder.join("trials").join(format!("impossible-{name}"))
+}
+
+/// Notes why a variant that was proposed cannot be, as a trial that failed.
+///
+/// # Errors
+/// A directory that cannot be written.
+pub fn note_impossible(folder: &Path, variant: &Variant, reason: &str) -> Result<PathBuf, ExperimentError> {
+    let trial = impossible(folder, variant);
+    fs::create_dir_all(&trial).map_err(ExperimentError::io("create", &trial))?;
+    Planned::note_variant(&trial, variant)?;
+    Failure { kind: FailureKind::Invalid, reason: reason.to_owned() }.write(&trial)?;
+    Ok(trial)
+}
