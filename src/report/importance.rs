@@ -1,7 +1,8 @@
 //! How much of the variance of test accuracy a swept key explains alone.
 //!
 //! What a key does not explain is estimated from trials that are next to each other in it: each is predicted from the
-//! others of the same value or, where there are none, from those of the next lower and the next higher value. The
+//! others of the same value or, where there are none, from those of the next lower and the next higher value (the
+//! lowest and the highest that was tried once are not). The
 //! squares of the errors, each divided by what it would be on average if the key did nothing but leave noise, have the
 //! variance of that noise as their mean (the estimator of Gasser, Sroka, Jennen-Steinmetz, "Residual Variance and
 //! Residual Pattern in Nonlinear Regression", Biometrika 1986; within groups of one value, it is that of an analysis of
@@ -131,7 +132,13 @@ impl Design {
 
     /// How many trials can be predicted from others.
     fn predicted(&self) -> usize {
-        self.groups.iter().filter(|group| self.ordered || group.len() > 1).map(Vec::len).sum()
+        let groups = self.groups.iter().enumerate();
+        groups.filter(|(at, group)| group.len() > 1 || self.has_sides(*at)).map(|(_, group)| group.len()).sum()
+    }
+
+    /// Whether a group stands between two that are alike.
+    fn has_sides(&self, at: usize) -> bool {
+        self.ordered && at > 0 && at + 1 < self.groups.len()
     }
 
     /// How much of the variance is explained, from far below 0 to 1; `None` where there is none.
@@ -149,12 +156,10 @@ impl Design {
                 let (prediction, noise) = if group.len() > 1 {
                     let others = size(at) - 1.0;
                     ((sums[at] - own) / others, 1.0 / others)
-                } else if self.ordered {
-                    let sides = [at.checked_sub(1), Some(at + 1).filter(|next| *next < self.groups.len())];
-                    let sides: Vec<usize> = sides.into_iter().flatten().collect();
-                    let parts = sides.len() as f64;
-                    let prediction = sides.iter().map(|side| sums[*side] / size(*side)).sum::<f64>() / parts;
-                    (prediction, sides.iter().map(|side| 1.0 / size(*side)).sum::<f64>() / parts.powi(2))
+                } else if self.has_sides(at) {
+                    let (below, above) = (at - 1, at + 1);
+                    let prediction = (sums[below] / size(below) + sums[above] / size(above)) / 2.0;
+                    (prediction, (1.0 / size(below) + 1.0 / size(above)) / 4.0)
                 } else {
                     continue;
                 };
@@ -174,7 +179,7 @@ fn every_order(dealt: &mut [f64], count: usize, note: &mut impl FnMut(&[f64])) {
     for at in 0..count {
         every_order(dealt, count - 1, note);
         if at + 1 < count {
-            dealt.swap(if count % 2 == 0 { at } else { 0 }, count - 1);
+            dealt.swap(if count.is_multiple_of(2) { at } else { 0 }, count - 1);
         }
     }
 }
@@ -185,7 +190,7 @@ fn drawn_orders(dealt: &mut [f64], note: &mut impl FnMut(&[f64])) {
     for order in 0..ORDERS as u32 {
         for at in (1..dealt.len()).rev() {
             let [word, ..] = philox.block([order, at as u32, 0, 0]);
-            dealt.swap(at, (u64::from(word) * (at as u64 + 1) >> 32) as usize);
+            dealt.swap(at, ((u64::from(word) * (at as u64 + 1)) >> 32) as usize);
         }
         note(dealt);
     }
@@ -218,15 +223,15 @@ mod tests {
     fn what_does_nothing_has_no_share_and_what_decides_has_all_of_it() {
         for count in [6, 12, 50] {
             let (mut nothing, mut loud) = (0.0, 0);
-            for seed in 0..200 {
+            for seed in 0..60 {
                 let (x, noise) = (drawn(seed, count), drawn(1000 + seed, count));
                 let share = of(&numbers(&x), &noise);
-                nothing += share / 200.0;
+                nothing += share / 60.0;
                 loud += usize::from(share > 0.1);
-                // A straight line, a peak, and a step, each with a little noise.
+                // A straight line, a steep one, and a peak, each with a little noise.
                 for (curve, least) in [
-                    (&(|x: f64| x) as &dyn Fn(f64) -> f64, 0.8),
-                    (&|x: f64| (3.0 * x).exp(), 0.7),
+                    (&(|x: f64| x) as &dyn Fn(f64) -> f64, 0.85),
+                    (&|x: f64| (3.0 * x).exp(), 0.8),
                     (&|x: f64| -(x - 0.6).powi(2), if count < 12 { 0.0 } else { 0.6 }),
                 ] {
                     // Spread as a search does it, which leaves no large gap.
@@ -237,7 +242,7 @@ mod tests {
                     assert!(share >= least, "{count} trials, seed {seed}: {share}");
                 }
             }
-            assert!(nothing < 0.05 && loud <= 14, "{count} trials: {nothing}, {loud} of 200");
+            assert!(nothing < 0.05 && loud <= 6, "{count} trials: {nothing}, {loud} of 60");
         }
     }
 
