@@ -98,3 +98,31 @@ fn only_backends_with_programs_show_one() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("the reference backend has no program to show"));
 }
+
+/// No batch and no size is a panic, and what does not fit says what would.
+#[test]
+fn programs_that_do_not_fit_are_refused() {
+    let refused = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_vitx"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(["graph", "experiments/cifar100_vit.vitx", "--stage", "program"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        error.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
+    };
+    let message = refused(&["--backend", "cuda", "--batch", "65536"]);
+    let of = "× with a batch of 65536, the output of `attention_gradient` after `transformer_block";
+    let needs = "/attention/query/kernel` needs 7247757312 elements; the cuda backend takes at most 2147483647; \
+                 the largest batch that fits is 19418";
+    assert!(message.starts_with(of) && message.ends_with(needs), "{message}");
+    let message = refused(&["--backend", "cuda", "--batch", "8", "--param", "num_heads=10000"]);
+    assert!(message.ends_with("the largest batch that fits is 7"), "{message}");
+    let wide = ["--backend", "cuda", "--batch", "4", "--param", "num_heads=40000", "--param", "depth=4"];
+    assert!(refused(&wide).ends_with("not even a batch of 1 fits"), "{}", refused(&wide));
+    // What it says fits, fits.
+    let fits = ["--stage", "program", "--backend", "cuda", "--batch", "7", "--param", "num_heads=10000"];
+    assert!(graph(&[&["experiments/cifar100_vit.vitx"], &fits[..]].concat()).starts_with("program batch 7"));
+}

@@ -6,6 +6,7 @@
 mod buffer;
 pub mod cpu;
 pub mod cuda;
+mod extents;
 mod kind;
 #[cfg(feature = "luminal-cuda")]
 pub mod luminal_cuda;

@@ -98,9 +98,7 @@ fn program(args: &Args, lowering: &Lowering, purpose: Purpose) -> miette::Result
             show(args.format, &listing, &listing.diagram(), &listing.text())
         }
         Backend::Cuda => {
-            let graph = step_graph(args, lowering, purpose)?;
-            let listing = cuda::listing(&graph, lowering, batch, args.precision)
-                .map_err(|name| miette!("the cuda backend has no kernel for `{name}`"))?;
+            let listing = cuda::listing(lowering, batch, purpose, args.precision).into_diagnostic()?;
             show(args.format, &listing, &listing.diagram(), &listing.text())
         }
         other => Err(miette!(help = "use --backend cpu or cuda", "the {other} backend has no program to show")),

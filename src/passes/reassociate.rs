@@ -65,7 +65,8 @@ fn projection(graph: &Graph, node: NodeIndex) -> Option<Projection> {
 
 /// Multiply-adds of some products, each given by the lengths of its axes.
 fn work<const N: usize>(products: [&[usize]; N]) -> usize {
-    products.iter().map(|lengths| lengths.iter().product::<usize>()).sum()
+    let product = |lengths: &&[usize]| lengths.iter().fold(1_usize, |product, &length| product.saturating_mul(length));
+    products.iter().map(product).fold(0, usize::saturating_add)
 }
 
 /// Rewrites an attention if that pays. Gives the bias of its keys if it has lost its effect.

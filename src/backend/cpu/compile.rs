@@ -27,7 +27,7 @@ use super::{
     steps::{self, Kind, Split},
 };
 use crate::{
-    backend::BackendError,
+    backend::{BackendError, extents},
     graph::{Load, Operation, Value, operation, ops},
     passes::{Lowering, Purpose, StepGraph, inputs, only_user},
 };
@@ -42,6 +42,12 @@ type Key = (NodeIndex, u8);
 pub fn compile(lowering: &Lowering, batch: usize, purpose: Purpose) -> Result<Program, BackendError> {
     let graph = StepGraph::reassociated(lowering, batch, purpose)
         .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+    extents::check(&graph, "cpu").map_err(|error| {
+        error.of_batch(batch, |batch| match StepGraph::reassociated(lowering, batch, purpose) {
+            Ok(graph) => extents::check(&graph, "cpu"),
+            Err(_) => Ok(()),
+        })
+    })?;
     program(&graph, batch).map_err(|name| BackendError::Other(format!("the cpu backend has no kernel for `{name}`")))
 }
 

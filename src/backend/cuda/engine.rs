@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{
-    compile::{Planner, compile},
+    compile::{CompileError, Planner, compile},
     device::Device,
     images::Kept,
     kernels::{adamw, step},
@@ -154,8 +154,14 @@ impl<D: Device> CudaEngine<D> {
                 .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
             let (precision, seed) = (self.options.precision, self.options.seed);
             let block_memory = self.device.block_memory();
-            let mut program = compile(&graph, &self.layout, batch, precision, seed, block_memory, self.planner)
-                .map_err(|name| BackendError::Other(format!("the cuda backend has no kernel for `{name}`")))?;
+            let of_graph = |graph: &StepGraph, batch: usize| {
+                compile(graph, &self.layout, batch, precision, seed, block_memory, self.planner)
+            };
+            let of_batch = |batch: usize| match StepGraph::build(&self.lowering, batch, task.purpose(self.rule)) {
+                Ok(graph) => of_graph(&graph, batch),
+                Err(name) => Err(CompileError::NoKernel(name)),
+            };
+            let mut program = of_graph(&graph, batch).map_err(|error| error.of_batch(batch, of_batch))?;
             if let Some(kept) = part.and_then(|part| self.kept.get(&part)) {
                 kept.surround(&mut program, &self.rule);
             }

@@ -1,6 +1,7 @@
 //! Matrix products as data.
 
 use super::launch::{Element, Precision};
+use crate::graph::ops::flops;
 
 /// A matrix of a product, row-major with `stride` elements from row to row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,6 +63,6 @@ impl<P> Gemm<P> {
 
     /// Floating-point operations, a multiply-add counting two.
     pub fn flops(&self) -> u64 {
-        2 * self.m as u64 * self.n as u64 * self.k as u64
+        flops([self.m, self.n, self.k])
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::{
-    compile::compile,
+    compile::{CompileError, compile},
     device::BLOCK_MEMORY,
     gemm::{Epilogue, Gemm, Matrix},
     launch::{Arg, Launch, Precision},
@@ -13,9 +13,9 @@ use super::{
     program::{Base, Call, Line, Place, Program, Work},
 };
 use crate::{
-    backend::plan,
+    backend::{BackendError, plan},
     graph::Builder,
-    passes::{Lowering, StepGraph},
+    passes::{Lowering, Purpose, StepGraph},
 };
 
 /// A program as a list of calls.
@@ -60,20 +60,28 @@ pub struct CallListing {
     pub waits_for: Option<usize>,
 }
 
-/// The listing of a graph's program; needs no device. The lowering is the one that the graph was built by.
+/// The listing of a network's program; needs no device.
 ///
 /// # Errors
-/// The name of an operator that has no kernel.
+/// When the loss does not depend on a parameter, an operator has no kernel, or the batch is too large.
 pub fn listing(
-    graph: &StepGraph,
     lowering: &Lowering,
     batch: usize,
+    purpose: Purpose,
     precision: Precision,
-) -> Result<ProgramListing, String> {
+) -> Result<ProgramListing, BackendError> {
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
     let layout = Layout::new(&builder, &network);
-    let program = compile(graph, &layout, batch, precision, 0, BLOCK_MEMORY, plan::pack)?;
+    let build = |batch: usize| StepGraph::build(lowering, batch, purpose);
+    let of_graph =
+        |graph: &StepGraph, batch: usize| compile(graph, &layout, batch, precision, 0, BLOCK_MEMORY, plan::pack);
+    let graph = build(batch).map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+    let of_batch = |batch| match build(batch) {
+        Ok(graph) => of_graph(&graph, batch),
+        Err(name) => Err(CompileError::NoKernel(name)),
+    };
+    let program = of_graph(&graph, batch).map_err(|error| error.of_batch(batch, of_batch))?;
     Ok(of(&program, precision, 4 * size_of::<f32>() * layout.len()))
 }
 
@@ -84,7 +92,7 @@ fn of(program: &Program, precision: Precision, store_bytes: usize) -> ProgramLis
         store_bytes,
         arena_bytes: program.arena_bytes,
         bytes: program.calls.iter().map(|call| call.cost.bytes).sum(),
-        flops: program.calls.iter().map(|call| call.cost.flops).sum(),
+        flops: program.calls.iter().map(|call| call.cost.flops).fold(0, u64::saturating_add),
         calls: program.calls.iter().zip(program.waits()).map(|(of, waits_for)| call(of, waits_for)).collect(),
     }
 }

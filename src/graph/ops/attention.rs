@@ -1,6 +1,6 @@
 use std::any::Any;
 
-use super::{Dropout, softmax::prim_softmax, viewed};
+use super::{Dropout, flops, softmax::prim_softmax, viewed};
 use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 
 /// Scaled dot-product attention per head (Vaswani et al. 2017; the core of Keras'
@@ -56,7 +56,7 @@ impl AttentionShape {
 
     /// Multiply-adds of one pass over `[tokens, sources, dim]` for all heads.
     fn product(&self, dim: usize) -> u64 {
-        2 * (self.groups() * self.tokens * self.sources * dim) as u64
+        flops([self.batch, self.heads, self.tokens, self.sources, dim])
     }
 }
 
@@ -162,7 +162,7 @@ impl Operation for Attention {
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
         let shape = AttentionShape::new(self, inputs[0], inputs[1], inputs[2]);
-        shape.product(shape.key_dim) + shape.product(shape.value_dim)
+        shape.product(shape.key_dim).saturating_add(shape.product(shape.value_dim))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -230,7 +230,7 @@ impl Operation for AttentionGradient {
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
         let shape = AttentionShape::new(&self.0, inputs[1], inputs[2], inputs[3]);
-        2 * (shape.product(shape.key_dim) + shape.product(shape.value_dim))
+        shape.product(shape.key_dim).saturating_add(shape.product(shape.value_dim)).saturating_mul(2)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,6 +1,6 @@
 use std::any::Any;
 
-use super::{SumLeading, flat, viewed};
+use super::{SumLeading, flat, flops, viewed};
 use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 
 /// `y = x W (+ bias)`, Keras' `Dense` without its activation: x `[.., in]`, W `[in, out]`,
@@ -43,7 +43,7 @@ impl Operation for Dense {
     }
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
-        2 * inputs[0].iter().product::<usize>() as u64 * inputs[1][1] as u64
+        flops(inputs[0].iter().copied().chain([inputs[1][1]]))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -76,7 +76,7 @@ impl Operation for DenseInputGradient {
     }
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
-        2 * inputs[0].iter().product::<usize>() as u64 * inputs[1][0] as u64
+        flops(inputs[0].iter().copied().chain([inputs[1][0]]))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -108,7 +108,7 @@ impl Operation for DenseKernelGradient {
     }
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
-        2 * inputs[0].iter().product::<usize>() as u64 * flat(inputs[1])[1] as u64
+        flops(inputs[0].iter().copied().chain([flat(inputs[1])[1]]))
     }
 
     fn as_any(&self) -> &dyn Any {

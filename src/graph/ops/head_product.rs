@@ -1,5 +1,6 @@
 use std::any::Any;
 
+use super::flops;
 use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 
 /// Names of a tensor's three axes.
@@ -102,7 +103,7 @@ impl Operation for HeadProduct {
     }
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
-        2 * self.lengths(inputs).iter().product::<usize>() as u64
+        flops(self.lengths(inputs))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -40,6 +40,11 @@ pub use softmax::{Softmax, SoftmaxGradient};
 pub use sum_leading::SumLeading;
 pub use transpose::Transpose;
 
+/// Floating-point operations of a product with these lengths, a multiply-add counting two; saturates.
+pub(crate) fn flops(lengths: impl IntoIterator<Item = usize>) -> u64 {
+    lengths.into_iter().fold(2, |product: u64, length| product.saturating_mul(length as u64))
+}
+
 /// Merges all axes but the last.
 pub(crate) fn flat(shape: &[usize]) -> [usize; 2] {
     let last = shape.last().copied().unwrap_or(1);

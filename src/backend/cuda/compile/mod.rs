@@ -1,6 +1,7 @@
 //! From a step graph to a [`Program`]: operators fused, kernels chosen, memory planned.
 
 mod emit;
+mod fitting;
 mod fuse;
 mod lines;
 mod operations;
@@ -17,7 +18,14 @@ use super::{
     program::{Base, Line, Output, Place, Program},
     state,
 };
-use crate::{backend::plan::Lifetime, passes::StepGraph};
+use crate::{
+    backend::{
+        BackendError,
+        extents::{self, TooLarge},
+        plan::Lifetime,
+    },
+    passes::StepGraph,
+};
 
 /// The plan counts in units of so many bytes: sixteen of them, the plan's alignment, are 256.
 const UNIT: usize = 16;
@@ -32,11 +40,32 @@ const LAG: usize = 48;
 /// Places buffers in one arena: [`plan::pack`], but in tests.
 pub type Planner = fn(&[Lifetime]) -> (Vec<usize>, usize);
 
+/// Why a graph has no program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CompileError {
+    /// The name of an operator.
+    NoKernel(String),
+    TooLarge(TooLarge),
+}
+
+impl CompileError {
+    /// The error of a batch size; `attempt` compiles for another.
+    pub fn of_batch(self, batch: usize, attempt: impl Fn(usize) -> Result<Program, Self>) -> BackendError {
+        match self {
+            Self::NoKernel(name) => BackendError::Other(format!("the cuda backend has no kernel for `{name}`")),
+            Self::TooLarge(error) => error.of_batch(batch, |batch| match attempt(batch) {
+                Err(Self::TooLarge(error)) => Err(error),
+                _ => Ok(()),
+            }),
+        }
+    }
+}
+
 /// Compiles a graph for a batch size, for a device whose blocks have so many bytes of shared memory. The seed is that of
 /// dropout.
 ///
 /// # Errors
-/// The name of an operator that has no kernel.
+/// An operator that has no kernel, or a tensor that is larger than kernels can count.
 pub fn compile(
     graph: &StepGraph,
     layout: &Layout,
@@ -45,11 +74,13 @@ pub fn compile(
     seed: u64,
     block_memory: usize,
     planner: Planner,
-) -> Result<Program, String> {
-    let mut operations = Operations::read(graph, precision)?;
+) -> Result<Program, CompileError> {
+    extents::check(graph, "cuda").map_err(CompileError::TooLarge)?;
+    let mut operations = Operations::read(graph, precision).map_err(CompileError::NoKernel)?;
     fuse::fuse(&mut operations, layout);
     let mut emitter = Emitter::new(operations, layout, &graph.builder.parameters, precision, seed, block_memory);
     emitter.run();
+    fitting::check(&emitter).map_err(CompileError::TooLarge)?;
     lines::split(&mut emitter.calls, &emitter.operations);
     let (images, labels, logits) = (emitter.operations.images, emitter.operations.labels, emitter.operations.logits);
     let (offsets, arena_bytes) = place(&emitter, planner, &[images, labels], &[logits]);

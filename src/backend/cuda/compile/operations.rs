@@ -221,9 +221,6 @@ impl Operations {
             }
             // Random state and the gradient of the loss are no memory here.
             input_ids.retain(|&id| tensors[id].origin != Origin::Implicit);
-            if let Some(shape) = shapes.iter().find(|shape| flat(shape)[0] > i32::MAX as usize) {
-                return Err(format!("{} of {shape:?}", operation.name()));
-            }
             let kind = kind(operation, &shapes).ok_or_else(|| operation.name().to_owned())?;
             let mut outputs = Vec::new();
             for (output, shape) in operation.output_shapes(&shapes).iter().enumerate() {

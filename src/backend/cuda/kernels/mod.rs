@@ -70,9 +70,10 @@ fn flat<P>(
     }
 }
 
-/// An extent or count as the kernels take it.
+/// An extent or count as the kernels take it. Larger ones make a program that is refused: `compile` checks all tensors
+/// when their calls are made.
 fn int(value: usize) -> i32 {
-    i32::try_from(value).expect("extents of tensors that fit a device")
+    i32::try_from(value).unwrap_or(i32::MAX)
 }
 
 /// Elements that a thread may move at once, of a tensor whose rows have this width.

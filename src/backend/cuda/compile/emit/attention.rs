@@ -59,9 +59,10 @@ impl Emitter<'_> {
     /// A launch of so many products over the key's width, and over the value's.
     fn pass(&mut self, launch: Launch<Symbol>, outputs: &[Id], shape: AttentionShape, [by_key, by_value]: [usize; 2]) {
         let AttentionShape { batch, tokens, sources, heads, key_dim, value_dim } = shape;
-        let flops = 2 * batch * heads * tokens * sources * (by_key * key_dim + by_value * value_dim);
+        let widths = by_key * key_dim + by_value * value_dim;
+        let flops = ops::flops([batch, heads, tokens, sources, widths]);
         let bytes = self.bytes(self.inputs.iter().chain(outputs));
-        self.push_costing(Work::Launch(launch), outputs, Cost { bytes, flops: flops as u64 });
+        self.push_costing(Work::Launch(launch), outputs, Cost { bytes, flops });
     }
 
     fn of_shape(&self, shape: AttentionShape) -> Attention {
