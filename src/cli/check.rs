@@ -1,6 +1,9 @@
 use std::process::ExitCode;
 
-use super::{console::Console, model::ModelArgs};
+use super::{
+    console::{Console, warn},
+    model::ModelArgs,
+};
 use crate::experiment::sweep::{Given, Sweep};
 
 /// Checks a model or an experiment: all diagnostics, exit code 1 if there are any
@@ -19,6 +22,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         Sweep::new(&definition, &Given::default())?;
     }
     let architecture = args.model.architecture()?;
+    warn(architecture.warnings());
     Console::new().line(&format!("{}: model `{}` is fine", args.model.file.display(), architecture.name()));
     Ok(ExitCode::SUCCESS)
 }

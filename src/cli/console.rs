@@ -13,6 +13,7 @@ use miette::IntoDiagnostic;
 
 use super::out;
 use crate::{
+    dsl::Problem,
     experiment::trial::{INTERRUPTED, Outcome},
     printable,
     report::plots,
@@ -47,6 +48,13 @@ impl Console {
     /// Writes a line to standard output, past the bar. Training goes on when nobody reads it any more.
     pub fn line(&self, text: &str) {
         self.bar.suspend(|| out::line(text));
+    }
+}
+
+/// Prints what is most likely not meant, and lets the command go on.
+pub fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        out::report(&warning.clone().into());
     }
 }
 

@@ -2,6 +2,7 @@
 //! where output is piped.
 
 use std::{
+    collections::HashSet,
     io::IsTerminal,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -9,8 +10,9 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::out;
+use super::{console::warn, out};
 use crate::{
+    dsl::Problem,
     experiment::sweep::{Event, Planned, Planning, Prediction, Variant},
     report::measure,
     train::history::{self, Epoch},
@@ -40,6 +42,8 @@ pub struct Live {
     refreshed: Instant,
     /// When it was last said how far planning has come.
     planned: Option<Instant>,
+    /// What was warned of.
+    warned: HashSet<String>,
 }
 
 /// What is known of a trial.
@@ -95,12 +99,20 @@ impl Live {
         };
         let bars = MultiProgress::with_draw_target(target);
         let now = Instant::now();
-        Self { bars, rows: Vec::new(), trials: Vec::new(), jobs, began: now, refreshed: now, planned: None }
+        let warned = HashSet::new();
+        Self { bars, rows: Vec::new(), trials: Vec::new(), jobs, began: now, refreshed: now, planned: None, warned }
     }
 
     /// Writes a line to standard output. The sweep goes on when nobody reads it any more.
     pub fn line(&self, text: &str) {
         self.bars.suspend(|| out::line(text));
+    }
+
+    /// Writes warnings to standard error, each once in a sweep.
+    pub fn warn(&mut self, warnings: &[Problem]) {
+        let new: Vec<Problem> =
+            warnings.iter().filter(|warning| self.warned.insert(warning.message().to_owned())).cloned().collect();
+        self.bars.suspend(|| warn(&new));
     }
 
     /// Takes the rows away.

@@ -3,7 +3,7 @@ use std::{path::PathBuf, process::ExitCode};
 use miette::miette;
 
 use super::{
-    console::{AFTER_THIS_STEP, Console, handle_interrupts, report},
+    console::{AFTER_THIS_STEP, Console, handle_interrupts, report, warn},
     engine_args::EngineArgs,
     params,
 };
@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         &definition.experiment.data.name,
         &definition.experiment.data.options(options.data_dir.clone()),
     )?;
-    definition.architecture(&described.image())?;
+    warn(definition.architecture(&described.image())?.warnings());
     definition.write(&folder)?;
     handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();

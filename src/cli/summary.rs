@@ -2,7 +2,10 @@ use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{console::Console, model::ModelArgs};
+use super::{
+    console::{Console, warn},
+    model::ModelArgs,
+};
 
 /// Prints layers, output shapes, parameters and FLOPs, as Keras' `Model.summary()`
 #[derive(Debug, clap::Args)]
@@ -14,6 +17,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let architecture = args.model.architecture()?;
+    warn(architecture.warnings());
     let summary = architecture.summary();
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(["layer", "kind", "output shape", "parameters", "FLOPs"]);

@@ -170,6 +170,7 @@ impl Watch for Shown {
     }
 
     fn plan(&mut self, plan: &Plan) {
+        self.live.warn(&plan.warnings);
         self.live.line(&show(plan, self.jobs));
         self.live.add(&plan.trials);
     }

@@ -33,6 +33,15 @@ impl Problem {
         }
     }
 
+    /// Something that is most likely not meant, and that nothing fails of.
+    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::new(code, message) }
+    }
+
+    pub fn is_warning(&self) -> bool {
+        self.severity == Severity::Warning
+    }
+
     /// A remark that explains another problem.
     pub fn advice(code: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Advice, ..Self::new(code, message) }
@@ -87,6 +96,13 @@ impl Problem {
     /// Where the mistake begins in the text, in bytes.
     pub fn start(&self) -> usize {
         self.labels.first().map_or(0, |(span, _)| span.start)
+    }
+
+    /// Adds where the values came from that caused it: `origin` is asked for each position that
+    /// [`Problem::causes`] marked.
+    pub fn explain(&mut self, origin: impl Fn(usize) -> Option<Problem>) {
+        let causes = self.causes;
+        self.origins.extend((0..64).filter(|position| causes >> position & 1 == 1).filter_map(origin));
     }
 
     /// Names the text that the spans are in.
@@ -207,6 +223,23 @@ impl Diagnostic for Problem {
     }
 }
 
+/// Problems in the order of the text, those said twice said once: a block's mistake shows at each of
+/// its calls.
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    let key = |problem: &Problem| (problem.start(), problem.code, problem.message.clone());
+    problems.sort_by_cached_key(key);
+    problems.dedup_by_key(|problem| key(problem));
+    problems
+}
+
+/// The warnings among the problems of a text without errors, as they are shown.
+pub(crate) fn warnings(problems: Vec<Problem>, source: &Source) -> Vec<Problem> {
+    let shared = Text::shown(source);
+    let mut problems = in_order(problems.into_iter().filter(Problem::is_warning).collect());
+    problems.truncate(MOST_SHOWN);
+    problems.into_iter().map(|problem| problem.in_shared(&shared)).collect()
+}
+
 /// All mistakes of one text, in the order of the text; never empty.
 #[derive(Debug, Clone)]
 pub struct Diagnostics {
@@ -218,12 +251,9 @@ pub struct Diagnostics {
 const MOST_SHOWN: usize = 50;
 
 impl Diagnostics {
-    /// `None` when there are no problems. Problems said twice are said once: a block's mistake
-    /// shows at each of its calls.
-    pub(crate) fn collect(mut problems: Vec<Problem>, source: &Source) -> Option<Self> {
-        let key = |problem: &Problem| (problem.start(), problem.code, problem.message.clone());
-        problems.sort_by_cached_key(key);
-        problems.dedup_by_key(|problem| key(problem));
+    /// `None` when there are no problems.
+    pub(crate) fn collect(problems: Vec<Problem>, source: &Source) -> Option<Self> {
+        let mut problems = in_order(problems);
         let count = problems.len();
         problems.truncate(MOST_SHOWN);
         let shared = Text::shown(source);
@@ -237,13 +267,9 @@ impl Diagnostics {
         Some(Self { message, problems })
     }
 
-    /// Adds to each problem where the values came from that caused it: `origin` is asked for each
-    /// position that [`Problem::causes`] marked.
+    /// As [`Problem::explain`], of every problem.
     pub fn explained(mut self, origin: impl Fn(usize) -> Option<Problem>) -> Self {
-        for problem in &mut self.problems {
-            let positions = (0..64).filter(|position| problem.causes >> position & 1 == 1);
-            problem.origins.extend(positions.filter_map(&origin));
-        }
+        self.problems.iter_mut().for_each(|problem| problem.explain(&origin));
         self
     }
 

@@ -15,6 +15,7 @@ mod syntax_text;
 mod text;
 mod value;
 
+pub(crate) use diagnostics::warnings;
 pub use diagnostics::{Diagnostics, Problem};
 pub use format::format;
 pub use parse::parse;

@@ -162,15 +162,16 @@ impl Definition {
         Ok(changed)
     }
 
-    /// Checks the model on a data set.
+    /// Checks the model on a data set. Warnings also have the places of the parameters that caused them.
     ///
     /// # Errors
     /// All diagnostics of the model, each with the place of the parameter that caused it.
     pub fn architecture(&self, data: &ImageSpec) -> Result<Architecture, ExperimentError> {
         let params = &self.experiment.params;
         let origin = |position: usize| self.origins.of(params.keys().nth(position)?);
-        let architecture =
-            elaborate(&self.source, params, data).map_err(|diagnostics| diagnostics.explained(origin))?;
+        let architecture = elaborate(&self.source, params, data)
+            .map_err(|diagnostics| diagnostics.explained(origin))?
+            .explained(origin);
         let (own, classes) = (architecture.num_classes(), data.num_classes);
         if own > classes && !self.of_trial {
             // Fewer are refused where the model is read. Of these, some would be predicted that have no name, as

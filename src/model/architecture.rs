@@ -30,6 +30,7 @@ pub struct Architecture {
     pub(super) nodes: Vec<LayerNode>,
     /// The tensor that is the logits.
     pub(super) output: usize,
+    pub(super) warnings: Vec<dsl::Problem>,
 }
 
 impl Architecture {
@@ -50,6 +51,17 @@ impl Architecture {
     /// All parameters of the model with their values.
     pub fn bindings(&self) -> &BTreeMap<String, dsl::Value> {
         &self.bindings
+    }
+
+    /// What is most likely not meant in the model's text.
+    pub fn warnings(&self) -> &[dsl::Problem] {
+        &self.warnings
+    }
+
+    /// Adds to each warning where the values came from that caused it, as [`dsl::Problem::explain`].
+    pub fn explained(mut self, origin: impl Fn(usize) -> Option<dsl::Problem>) -> Self {
+        self.warnings.iter_mut().for_each(|warning| warning.explain(&origin));
+        self
     }
 
     /// The layers, each after those it depends on.

@@ -58,8 +58,10 @@ pub fn elaborate(
         full: false,
     };
     let architecture = elaborator.model(overrides, data);
-    match (Diagnostics::collect(elaborator.problems, source), architecture) {
-        (None, Some(architecture)) => Ok(architecture),
+    // Of a text with errors, these are all there is to say: much of it would not be unused without them.
+    let (warnings, errors) = elaborator.problems.into_iter().partition(Problem::is_warning);
+    match (Diagnostics::collect(errors, source), architecture) {
+        (None, Some(architecture)) => Ok(Architecture { warnings: dsl::warnings(warnings, source), ..architecture }),
         (Some(diagnostics), _) => Err(diagnostics),
         (None, None) => Err(Problem::new("vitx::model", format!("`{}` defines no network", source.name)).into()),
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     backend::{Backend, BackendError, cpu},
     data::{self, Spec, split},
-    dsl::Value,
+    dsl::{Problem, Value},
     experiment::{Definition, ExperimentError, trial::Options},
     graph::Builder,
     memory,
@@ -55,6 +55,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// Whether some have no validation images.
     pub unvalidated: bool,
+    /// What is most likely not meant in the model, of any of the variants.
+    pub warnings: Vec<Problem>,
 }
 
 /// How far planning has come.
@@ -103,6 +105,7 @@ pub struct Planner<'a> {
     /// What the next plan says of the variants that were judged since the last.
     invalid: Vec<(Variant, ExperimentError)>,
     same: Vec<String>,
+    warnings: Vec<Problem>,
     /// Time and memory by all that they depend on.
     costed: HashMap<String, (Option<Timing>, u64)>,
 }
@@ -121,6 +124,7 @@ impl<'a> Planner<'a> {
             first: HashMap::new(),
             invalid: Vec::new(),
             same: Vec::new(),
+            warnings: Vec::new(),
             costed: HashMap::new(),
         }
     }
@@ -185,6 +189,7 @@ impl<'a> Planner<'a> {
         }
         let mut plan = Plan { invalid: std::mem::take(&mut self.invalid), ..Plan::default() };
         plan.notes.append(&mut self.same);
+        plan.warnings.append(&mut self.warnings);
         let fine: Vec<(&Variant, Checked)> =
             points.iter().filter_map(|point| Some((point, self.checked.remove(&name(point))?))).collect();
         let mut unvalidated = false;
@@ -219,6 +224,7 @@ impl<'a> Planner<'a> {
             Some(known) => known.clone(),
             None => {
                 let architecture = definition.architecture(&spec.image())?;
+                self.warn(architecture.warnings());
                 let summary = architecture.summary();
                 let (parameters, flops) = (summary.parameters, summary.flops);
                 let network = Rc::new(Network { text: architecture.text(), parameters, flops });
@@ -227,6 +233,16 @@ impl<'a> Planner<'a> {
             }
         };
         Ok(Checked { definition, spec, network, training, validation: images - training })
+    }
+
+    /// Keeps warnings for the next plan. Variants of one model have the same ones.
+    fn warn(&mut self, warnings: &[Problem]) {
+        for warning in warnings {
+            let place = |problem: &Problem| (problem.start(), problem.message().to_owned());
+            if !self.warnings.iter().any(|other| place(other) == place(warning)) {
+                self.warnings.push(warning.clone());
+            }
+        }
     }
 
     fn predict(&mut self, variant: Variant, checked: Checked) -> Result<Planned, ExperimentError> {

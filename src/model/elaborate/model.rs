@@ -141,7 +141,15 @@ impl Elaborator<'_> {
             let problem = self.problem("vitx::size", message, model.name.span, "this model");
             self.report(problem);
         }
-        Some(Architecture { name: model.name.text.clone(), image_shape, num_classes, bindings, nodes, output })
+        Some(Architecture {
+            name: model.name.text.clone(),
+            image_shape,
+            num_classes,
+            bindings,
+            nodes,
+            output,
+            warnings: Vec::new(),
+        })
     }
 
     /// Reports layers whose parameters could not be trained, for the logits do not depend on them.
