@@ -229,7 +229,13 @@ fn the_data_are_part_of_the_identity() {
     assert_eq!(lab.directories().len(), 1);
     // Other pictures are another run.
     fs::remove_file(lab.path("copied/d/test/red/1.png")).unwrap();
-    let changed = lab.fine(&["run", "copied/e.yaml"]);
+    // Of a run that is to be continued it is said, where another one would begin.
+    let result = fs::read(lab.path("runs").join(&run).join("result.json")).unwrap();
+    lab.unfinish(&format!("runs/{run}"));
+    let refused = lab.refused(&["run", "copied/e.yaml", "--resume"]);
+    assert!(refused.contains("began with: test: `red` had 2 images, has 1"), "{refused}");
+    fs::write(lab.path("runs").join(&run).join("result.json"), result).unwrap();
+    let changed = lab.fine(&["run", "copied/e.yaml", "--resume"]);
     assert!(changed.contains("epoch 1/2"), "{changed}");
     let runs = lab.directories();
     assert_eq!(runs.len(), 2);

@@ -1,4 +1,7 @@
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use miette::miette;
 
@@ -46,10 +49,12 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let params = params::read(&args.param)?;
     let changes = Overrides { params, set: args.set.clone(), seed: args.seed, path: args.path.clone() };
     let definition = Definition::read(&args.experiment, &changes)?.settled()?.with(&[])?;
-    let folder = args.output.clone().unwrap_or_else(|| {
-        let stem = args.experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
-        PathBuf::from("runs").join(format!("{stem}-{}", definition.identity()))
-    });
+    let prefix = args.experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned()) + "-";
+    let runs = Path::new("runs");
+    let folder = args.output.clone().unwrap_or_else(|| runs.join(format!("{prefix}{}", definition.identity())));
+    if args.resume && !folder.exists() && args.output.is_none() {
+        definition.refuse_begun_on_other_data(runs, &prefix)?;
+    }
     if sweep::is_sweep(&folder) {
         let difference = "it is the directory of a sweep".into();
         return Err(ExperimentError::Other { folder, difference }.into());

@@ -58,7 +58,10 @@ pub enum ExperimentError {
     )]
     OtherData { folder: PathBuf, difference: String },
     #[error("the data do not have the digest that `data.digest` asks for: it is {found}, not {asked}")]
-    #[diagnostic(code(vitx::experiment::data), help("put the data back as they were; a run on these data is a new one, of an experiment without this key"))]
+    #[diagnostic(
+        code(vitx::experiment::data),
+        help("put the data back as they were; a run on these data is a new one, of an experiment without this key")
+    )]
     Digest { asked: String, found: String },
     #[error("`--path` is the folder of `image_folder`; the data set here is `{name}`")]
     #[diagnostic(code(vitx::experiment::path), help("--data-dir is the folder of data sets"))]

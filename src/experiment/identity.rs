@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    fs,
     path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -71,6 +72,28 @@ impl Definition {
             known.insert(path.clone(), fingerprint);
         }
         Ok(fingerprint)
+    }
+
+    /// Whoever wants to go on with a run whose data have changed finds another directory, or none. This looks for the
+    /// one that is meant: an unfinished one in `runs`, with a name that begins with `prefix`.
+    ///
+    /// # Errors
+    /// [`ExperimentError::OtherData`] with the run, and how its data were others.
+    pub fn refuse_begun_on_other_data(&self, runs: &Path, prefix: &str) -> Result<(), ExperimentError> {
+        let Ok(entries) = fs::read_dir(runs) else { return Ok(()) };
+        let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        folders.sort();
+        let named =
+            |folder: &PathBuf| folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+        let unfinished =
+            |folder: &PathBuf| folder.join("last.safetensors").exists() && !folder.join("result.json").exists();
+        for folder in folders.iter().filter(|folder| named(folder) && unfinished(folder)) {
+            // Other definitions, and what cannot be read, are not what is looked for.
+            if let Err(error @ ExperimentError::OtherData { .. }) = self.difference(folder) {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Twelve hexadecimal digits of a hash over all that defines the trial. Where its data lies, and
