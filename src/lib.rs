@@ -28,6 +28,7 @@ pub mod data;
 pub mod diagram;
 pub mod dsl;
 pub mod experiment;
+pub mod folders;
 pub mod graph;
 pub mod memory;
 pub mod model;

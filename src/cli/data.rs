@@ -106,7 +106,7 @@ fn run_fetch(args: &FetchArgs) -> miette::Result<()> {
             source.name()
         ));
     }
-    let root = locate::roots(&options)
+    let root = locate::roots(&options)?
         .into_iter()
         .next()
         .ok_or_else(|| miette!(help = "name one with --data-dir", "there is no folder to put data sets in"))?;

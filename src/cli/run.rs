@@ -11,8 +11,8 @@ use super::{
     params,
 };
 use crate::{
-    experiment::{Definition, ExperimentError, Overrides, sweep, trial},
-    train::{Interrupt, result::RunResult},
+    experiment::{Definition, ExperimentError, Lock, Overrides, sweep, trial},
+    train::{Interrupt, make_folder, result::RunResult},
 };
 
 /// Trains the model of an experiment, keeps its best weights, and tests them
@@ -75,9 +75,12 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         &definition.experiment.data.options(options.data_dir.clone()),
     )?;
     warn(definition.architecture(&described.image())?.warnings());
+    make_folder(&folder).map_err(ExperimentError::from)?;
+    // Held until the curves are drawn, too.
+    let lock = Lock::take(&folder)?;
     definition.write(&folder)?;
     handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();
-    let outcome = trial::run(&folder, &options, &mut console)?;
+    let outcome = trial::run(&lock, &options, &mut console)?;
     Ok(report(&console, &folder, &outcome))
 }

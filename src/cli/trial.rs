@@ -6,7 +6,7 @@ use super::{
     out,
 };
 use crate::{
-    experiment::{ExperimentError, trial},
+    experiment::{ExperimentError, Lock, trial},
     train::Interrupt,
 };
 
@@ -26,13 +26,14 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let interrupt = Interrupt::default();
     handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();
-    let options = trial::Options { path: args.path.clone(), ..args.engine.options(interrupt) };
-    match trial::run(&args.directory, &options, &mut console) {
-        Ok(outcome) => Ok(report(&console, &args.directory, &outcome)),
+    let lock = match Lock::take(&args.directory) {
         Err(error @ ExperimentError::Locked { .. }) => {
             out::report(&miette::Report::from(error));
-            Ok(ExitCode::from(trial::BUSY))
+            return Ok(ExitCode::from(trial::BUSY));
         }
-        Err(error) => Err(error.into()),
-    }
+        lock => lock?,
+    };
+    let options = trial::Options { path: args.path.clone(), ..args.engine.options(interrupt) };
+    let outcome = trial::run(&lock, &options, &mut console)?;
+    Ok(report(&console, &args.directory, &outcome))
 }

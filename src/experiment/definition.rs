@@ -18,7 +18,7 @@ use crate::{
     data::Subset,
     dsl::{Diagnostics, Problem, Source, Value},
     model::{Architecture, ImageSpec, elaborate},
-    train::replace,
+    train::{make_folder, replace},
 };
 
 /// Name of the model's text in a trial directory.
@@ -195,7 +195,7 @@ impl Definition {
         if let Some(difference) = self.difference(folder)? {
             return Err(ExperimentError::Other { folder: folder.to_owned(), difference });
         }
-        fs::create_dir_all(folder).map_err(ExperimentError::io("create", folder))?;
+        make_folder(folder)?;
         // Nothing of another definition is there any more.
         let undated = |old: &str| Experiment::parse(CONFIG, old).is_ok_and(|old| old.data.digest.is_none());
         let whole = folder.join(CONFIG).exists();

@@ -13,6 +13,7 @@
 //! | [`Input`] | the classes, the statistics and the data that a trial began with |
 //! | [`Scored`] | what trained weights are evaluated on |
 //! | [`trial`] | training a trial directory |
+//! | [`Lock`] | which process may write to a directory |
 //! | [`sweep`] | many trials: spaces, plans, executors |
 //! | `builtin.rs` | the experiments that the binary carries |
 
@@ -21,6 +22,7 @@ mod definition;
 mod error;
 mod identity;
 mod input;
+mod lock;
 mod origins;
 pub mod overrides;
 mod places;
@@ -35,6 +37,7 @@ mod values;
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;
 pub use input::Input;
+pub use lock::Lock;
 pub use schema::{Data, Experiment, Optimizer, Stop, Sweep, Train};
 pub use scored::Scored;
 pub use setup::Setup;

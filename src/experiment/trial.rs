@@ -12,12 +12,9 @@
 //! | `until.json`, `stopped.json` | how far its sweep wants it trained, and why no further |
 //! | `lock` | held by the process that trains |
 
-use std::{
-    fs::{File, TryLockError},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use super::{Definition, ExperimentError, Input, Setup};
+use super::{Definition, ExperimentError, Input, Lock, Setup};
 use crate::{
     backend::{Backend, BackendError, Engine, EngineOptions, Precision},
     data::Subset,
@@ -83,59 +80,13 @@ pub enum Outcome {
     Paused,
 }
 
-/// The hold of this process on a trial's directory. The system lets go of it when the process ends,
-/// however it ends.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Whether no process holds the lock of a folder.
-    ///
-    /// # Errors
-    /// A lock that cannot be opened.
-    pub fn is_free(folder: &Path) -> Result<bool, ExperimentError> {
-        match Self::take(folder) {
-            Ok(_) => Ok(true),
-            Err(ExperimentError::Locked { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether a process holds the lock of a folder, which may be read-only.
-    pub fn is_held(folder: &Path) -> bool {
-        let file = File::open(folder.join("lock"));
-        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-    }
-
-    /// Takes the lock.
-    ///
-    /// # Errors
-    /// [`ExperimentError::Locked`] when another process has it.
-    pub fn take(folder: &Path) -> Result<Self, ExperimentError> {
-        let path = folder.join("lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(ExperimentError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(ExperimentError::Locked { folder: folder.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(ExperimentError::io("lock", path)(error)),
-        }
-    }
-}
-
-/// Trains what the directory defines, from its last checkpoint if it has one, and tests the best
+/// Trains what the locked directory defines, from its last checkpoint if it has one, and tests the best
 /// weights. A trial that has its result is not trained again.
 ///
 /// # Errors
 /// Whatever stops it. A reason that training again would meet again is kept in `failure.json`.
-pub fn run(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Result<Outcome, ExperimentError> {
-    let _lock = Lock::take(folder)?;
+pub fn run(lock: &Lock, options: &Options, observer: &mut dyn Observer) -> Result<Outcome, ExperimentError> {
+    let folder = lock.folder();
     if let Some(result) = RunResult::read(folder)? {
         return Ok(Outcome::FinishedBefore(result));
     }

@@ -7,9 +7,8 @@ use std::{
 use crate::{
     dsl::Value,
     experiment::{
-        ExperimentError,
+        ExperimentError, Lock,
         sweep::{Planned, Prediction, Trials, Variant},
-        trial::Lock,
     },
     train::{
         history::{self, Epoch},

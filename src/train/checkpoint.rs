@@ -3,11 +3,14 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{ErrorKind, Read},
+    io::{BufWriter, ErrorKind, Read, Write},
     path::Path,
 };
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{
+    Dtype, SafeTensors,
+    tensor::{Metadata, TensorInfo},
+};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{TrainError, kept, metrics::Totals, replace_by};
@@ -94,21 +97,31 @@ impl Progress {
 pub fn save(path: &Path, progress: &Progress, tensors: &[StateTensor]) -> Result<(), TrainError> {
     let invalid = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
     let progress = serde_json::to_string(progress).map_err(|error| TrainError::io("write", path)(invalid(&error)))?;
-    let views = tensors
-        .iter()
-        .map(|tensor| {
-            let bytes: &[u8] = bytemuck::cast_slice(&tensor.data);
-            Ok((tensor.name.as_str(), TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?))
-        })
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|error| TrainError::io("write", path)(invalid(&error)))?;
+    // By name, as the format's own writer has them.
+    let mut tensors: Vec<&StateTensor> = tensors.iter().collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut end = 0;
+    let infos = tensors.iter().map(|tensor| {
+        let begin = end;
+        end += size_of_val(&tensor.data[..]);
+        let info = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (begin, end) };
+        (tensor.name.clone(), info)
+    });
     let metadata = HashMap::from([(PROGRESS.to_owned(), progress)]);
-    // Straight to disk: a copy in memory would be as large as all parameters and moments.
-    replace_by(path, |temporary| {
-        safetensors::serialize_to_file(views, Some(metadata), temporary).map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(error) => error,
-            other => invalid(&other),
-        })
+    let header = Metadata::new(Some(metadata), infos.collect()).map_err(|error| error.to_string());
+    let header = header.and_then(|header| serde_json::to_string(&header).map_err(|error| error.to_string()));
+    let header = header.map_err(|error| TrainError::io("write", path)(invalid(&error)))?;
+    // Straight to disk, and by the file that is to be replaced: the format's own writer either copies all
+    // parameters and moments in memory, or has a temporary file of its own, which a killed process leaves.
+    replace_by(path, |file| {
+        let length = header.len().next_multiple_of(8);
+        let mut file = BufWriter::with_capacity(1 << 20, file);
+        file.write_all(&(length as u64).to_le_bytes())?;
+        file.write_all(format!("{header:length$}").as_bytes())?;
+        for tensor in tensors {
+            file.write_all(bytemuck::cast_slice(&tensor.data))?;
+        }
+        file.flush()
     })
 }
 
@@ -189,6 +202,17 @@ mod tests {
         save(&path, &Progress::default(), &[]).unwrap();
         save(&path, &progress, &tensors()).unwrap();
         let (read, state) = load(&path).unwrap();
+        // As the format's own writer has it.
+        let views = tensors().into_iter().map(|tensor| {
+            let bytes = bytemuck::cast_slice(&tensor.data).to_vec();
+            (tensor.name, (tensor.shape, bytes))
+        });
+        let all: Vec<_> = views.collect();
+        let views = all.iter().map(|(name, (shape, bytes))| {
+            (name, safetensors::tensor::TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+        });
+        let metadata = HashMap::from([(PROGRESS.to_owned(), serde_json::to_string(&progress).unwrap())]);
+        assert_eq!(fs::read(&path).unwrap(), safetensors::serialize(views, Some(metadata)).unwrap());
         assert_eq!(read, progress);
         assert_eq!(super::progress(&path).unwrap(), Some(progress));
         assert_eq!(state, tensors());

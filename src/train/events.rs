@@ -5,7 +5,7 @@
 //! `lib/io/record_writer.h`); the bytes are an `Event` (`tensorflow/core/util/event.proto`).
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -13,7 +13,7 @@ use std::{
 
 use prost::Message;
 
-use super::{TrainError, history::Epoch, replace};
+use super::{TrainError, append_to, history::Epoch, make_folder, remove, replace};
 
 /// The fields of `Event` that are used.
 #[derive(Clone, PartialEq, Message)]
@@ -81,7 +81,7 @@ impl EventFiles {
                 time += epoch.seconds;
                 bytes.extend(events(epoch, validation, time));
             }
-            make_folder(path)?;
+            make_folder(path.parent().unwrap_or(path))?;
             replace(path, &bytes)?;
         }
         Ok(files)
@@ -96,8 +96,7 @@ impl EventFiles {
             if validation && epoch.val_loss.is_none() {
                 continue;
             }
-            let mut file = OpenOptions::new().append(true).open(path).map_err(TrainError::io("open", path))?;
-            file.write_all(&events(epoch, validation, now())).map_err(TrainError::io("write", path))?;
+            append_to(path)?.write_all(&events(epoch, validation, now())).map_err(TrainError::io("write", path))?;
         }
         Ok(())
     }
@@ -113,15 +112,10 @@ fn clear(path: &Path) -> Result<(), TrainError> {
     for entry in entries {
         let path = entry.map_err(TrainError::io("read", folder))?.path();
         if path.is_file() {
-            fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
+            remove(&path)?;
         }
     }
     Ok(())
-}
-
-fn make_folder(path: &Path) -> Result<(), TrainError> {
-    let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder).map_err(TrainError::io("create", folder))
 }
 
 fn now() -> f64 {
@@ -156,6 +150,8 @@ fn events(epoch: &Epoch, validation: bool, wall_time: f64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::train::metrics::Means;
 

@@ -1,14 +1,10 @@
 //! The record of epochs: `metrics.jsonl`, one JSON object a line, only ever appended to.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::Write,
-    path::Path,
-};
+use std::{io::Write, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{TrainError, kept, metrics::Means};
+use super::{Place, TrainError, append_to, kept, metrics::Means};
 
 /// One finished epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,7 +84,7 @@ impl Epoch {
 pub fn append(path: &Path, epoch: &Epoch) -> Result<(), TrainError> {
     let mut line = serde_json::to_string(epoch).map_err(|error| TrainError::io("write", path)(error.into()))?;
     line.push('\n');
-    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(TrainError::io("open", path))?;
+    let mut file = append_to(path)?;
     file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(TrainError::io("write", path))
 }
 
@@ -116,14 +112,17 @@ pub fn read(path: &Path) -> Result<Vec<Epoch>, TrainError> {
 /// # Errors
 /// As [`read`], and [`TrainError::Io`] when the file cannot be cut.
 pub fn truncate(path: &Path, epochs: usize) -> Result<(), TrainError> {
+    let place = Place::new(path)?;
     let Some(text) = kept::text(path)? else { return Ok(()) };
     let kept: usize = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).take(epochs).map(str::len).sum();
-    let file: File = OpenOptions::new().write(true).open(path).map_err(TrainError::io("open", path))?;
+    let file = place.write().map_err(place.failed("open"))?;
     file.set_len(kept as u64).and_then(|()| file.sync_data()).map_err(TrainError::io("shorten", path))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
 
     fn epoch(number: u32) -> Epoch {

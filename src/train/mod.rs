@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod events;
 mod fit;
+mod held;
 pub mod history;
 mod interrupt;
 pub(crate) mod kept;
@@ -19,10 +20,11 @@ use miette::Diagnostic;
 use std::path::{Path, PathBuf};
 
 pub use fit::{Fit, FitError, Fitted, evaluate};
+pub use held::{Hold, Place, append_to, make_folder, remove};
 pub use interrupt::Interrupt;
 pub use monitor::Monitor;
 pub use observer::Observer;
-pub use replace::{replace, replace_by, replace_like};
+pub use replace::{remove_parts, replace, replace_by, replace_like};
 pub use restore::{restore, restore_weights};
 pub use schedule::{Kind, Schedule};
 
@@ -38,6 +40,9 @@ pub enum TrainError {
         #[help]
         help: Option<&'static str>,
     },
+    #[error("the directory `{}` is gone: since this process began to write there, it was removed or replaced", folder.display())]
+    #[diagnostic(code(vitx::train::gone), help("nothing was written to what has its name now; start again"))]
+    Gone { folder: PathBuf },
     #[error("`{path}` is not a checkpoint of vitx: {problem}")]
     #[diagnostic(code(vitx::train::checkpoint), help("{}", again(path)))]
     Checkpoint { path: PathBuf, problem: String },

@@ -1,73 +1,144 @@
 use std::{
-    fs::{File, Metadata},
-    io::{self, Write},
-    path::Path,
+    collections::HashSet,
+    fs::{self, File, Metadata, TryLockError},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
-use super::TrainError;
+use super::{TrainError, held::Place};
+
+/// How the names of unfinished files begin.
+const PART: &str = ".part";
 
 /// Writes a file whole or not at all, see [`replace_by`].
 ///
 /// # Errors
-/// [`TrainError::Io`] names the file.
+/// [`TrainError`] names the file.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    replace_by(path, |temporary| File::options().write(true).open(temporary)?.write_all(bytes))
+    replace_by(path, |file| file.write_all(bytes))
+}
+
+/// As [`replace`], with the mode of the file that is replaced, and its owner where that may be given away.
+///
+/// # Errors
+/// [`TrainError`] names the file.
+pub fn replace_like(path: &Path, bytes: &[u8], old: &Metadata) -> Result<(), TrainError> {
+    replace_as(path, Some(old), |file| file.write_all(bytes))
 }
 
 /// Has a file written whole or not at all: `write` fills a temporary file beside it, which is synced
 /// and then renamed over the old one. A crash or a full disk leaves the old one as it was.
 ///
 /// # Errors
-/// [`TrainError::Io`] names the file.
-pub fn replace_by(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), TrainError> {
+/// [`TrainError::Io`] names the file; [`TrainError::Gone`] when the directory is held, and no longer there.
+pub fn replace_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), TrainError> {
     replace_as(path, None, write)
-}
-
-/// As [`replace`], with the mode of the file that is replaced, and its owner where that may be given away.
-///
-/// # Errors
-/// [`TrainError::Io`] names the file.
-pub fn replace_like(path: &Path, bytes: &[u8], old: &Metadata) -> Result<(), TrainError> {
-    replace_as(path, Some(old), |temporary| File::options().write(true).open(temporary)?.write_all(bytes))
 }
 
 fn replace_as(
     path: &Path,
     old: Option<&Metadata>,
-    write: impl FnOnce(&Path) -> io::Result<()>,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), TrainError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = tempfile::Builder::new();
-    temporary.prefix(".part");
-    // Readable by whom the user's mask allows, as any other file: temporary ones are private.
-    #[cfg(unix)]
-    if old.is_none() {
-        temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    }
-    let file = temporary.tempfile_in(folder).map_err(TrainError::io("create a file in", folder))?;
-    let own = file.as_file().metadata().map_err(TrainError::io("write", path))?;
-    let permissions = old.unwrap_or(&own).permissions();
-    // Opened again: `write` may have put another file in its place.
-    let sync = |()| {
-        let written = File::open(file.path())?;
-        #[cfg(unix)]
-        if let Some(old) = old {
-            use std::os::unix::fs::{MetadataExt, fchown};
-            // Only root may give a file away; others replace their own.
-            let _ = fchown(&written, Some(old.uid()), Some(old.gid()));
+    let place = Place::new(path)?;
+    remove_parts_once(place.folder());
+    let (part, mut file) = part(&place, old.is_some()).map_err(|error| {
+        let folder = place.folder().to_owned();
+        match place.failed("create a file in")(error) {
+            TrainError::Io { action, cause, help, .. } => TrainError::Io { action, path: folder, cause, help },
+            other => other,
         }
-        written.set_permissions(permissions)?;
-        written.sync_all()
+    })?;
+    let finish = |file: &File| {
+        if let Some(old) = old {
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::{MetadataExt, fchown};
+                // Only root may give a file away; others replace their own.
+                let _ = fchown(file, Some(old.uid()), Some(old.gid()));
+            }
+            file.set_permissions(old.permissions())?;
+        }
+        file.sync_all()
     };
-    write(file.path()).and_then(sync).map_err(TrainError::io("write", path))?;
-    file.persist(path).map_err(|error| TrainError::io("replace", path)(error.error))?;
+    let written = write(&mut file).and_then(|()| finish(&file)).map_err(place.failed("write"));
+    if let Err(error) = written.and_then(|()| part.rename_to(&place).map_err(place.failed("replace"))) {
+        // What failed is what the caller must see; the next writer here removes what stays.
+        let _ = part.remove();
+        return Err(error);
+    }
     // The rename itself is only safe from a power cut once its folder is on disk.
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(TrainError::io("sync", folder))
+    place.sync_folder().map_err(place.failed("sync the folder of"))
+}
+
+/// A new file beside `place`, locked for as long as it is open: so others see that it is being written.
+fn part(place: &Place, private: bool) -> io::Result<(Place, File)> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let part = place.beside(&format!("{PART}{:x}x{number:x}", std::process::id()));
+        let file = match part.create_new(private) {
+            // Of a process that had the same number.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+            made => made?,
+        };
+        match file.try_lock() {
+            // Between the two lines above, someone may have taken it for a leftover.
+            Ok(()) if is_linked(&file)? => return Ok((part, file)),
+            Ok(()) | Err(TryLockError::WouldBlock) => {}
+            // A file system without locks: then nobody removes anything either.
+            Err(TryLockError::Error(_)) => return Ok((part, file)),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_linked(file: &File) -> io::Result<bool> {
+    Ok(std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) > 0)
+}
+
+#[cfg(not(unix))]
+fn is_linked(_file: &File) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// [`remove_parts`], the first time that this process writes to a folder.
+fn remove_parts_once(folder: &Path) {
+    static DONE: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(absolute) = std::path::absolute(folder) else { return };
+    if done.get_or_insert_default().insert(absolute) {
+        drop(done);
+        remove_parts(folder);
+    }
+}
+
+/// Removes what writers that were killed have left unfinished in a folder. Files that a living process
+/// writes are locked, and stay.
+pub fn remove_parts(folder: &Path) {
+    // Leftovers only take room: one that cannot be removed is no reason to stop.
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let random = name.to_str().and_then(|name| name.strip_prefix(PART));
+        let ours = random.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        if !ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let Ok(file) = File::options().write(true).open(entry.path()) else { continue };
+        if file.try_lock().is_ok() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 #[cfg(all(test, unix))]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -77,16 +148,8 @@ mod tests {
         let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
         fs::write(folder.path().join("plain"), "a").unwrap();
         replace(&folder.path().join("replaced"), b"b").unwrap();
-        // As some writers do, which have temporary files of their own.
-        replace_by(&folder.path().join("renamed"), |temporary| {
-            let other = tempfile::NamedTempFile::new_in(folder.path())?;
-            fs::write(other.path(), "c")?;
-            other.persist(temporary).map(drop).map_err(|error| error.error)
-        })
-        .unwrap();
-        assert_eq!([mode("replaced"), mode("renamed")], [mode("plain"); 2]);
-        assert_eq!(fs::read(folder.path().join("renamed")).unwrap(), b"c");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        assert_eq!(mode("replaced"), mode("plain"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]
@@ -94,12 +157,42 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kept");
         replace(&path, b"old").unwrap();
-        let error = replace_by(&path, |temporary| {
-            fs::write(temporary, "half")?;
-            Err(io::Error::from(io::ErrorKind::StorageFull))
+        let error = replace_by(&path, |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::from(ErrorKind::StorageFull))
         });
         assert!(error.unwrap_err().to_string().contains("kept"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_removed_and_what_is_being_written_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = || {
+            let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        for name in [".partXk3f9A", ".part12ax0", ".part.vitx", ".party-hats", "a"] {
+            fs::write(folder.path().join(name), "half").unwrap();
+        }
+        fs::create_dir(folder.path().join(".partfolder")).unwrap();
+        replace_by(&folder.path().join("b"), |_| {
+            // Gone before the first write; what is written here is in use.
+            assert_eq!(names().len(), 5, "{:?}", names());
+            remove_parts(folder.path());
+            assert_eq!(names().len(), 5, "{:?}", names());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(names(), [".part.vitx", ".partfolder", ".party-hats", "a", "b"]);
+        // Another process may be killed later: whoever takes the folder looks again.
+        fs::write(folder.path().join(".part12ax0"), "half").unwrap();
+        replace(&folder.path().join("b"), b"").unwrap();
+        assert!(folder.path().join(".part12ax0").exists());
+        remove_parts(folder.path());
+        assert!(!folder.path().join(".part12ax0").exists());
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     TrainError,
     kept::{self, Kept, read, write},
+    remove,
 };
 
 /// `result.json`: written last, so a directory that has it is finished.
@@ -137,13 +138,6 @@ impl Until {
             Some(epochs) => write(&folder.join(UNTIL), &Self { epochs }),
             None => remove(&folder.join(UNTIL)),
         }
-    }
-}
-
-fn remove(path: &Path) -> Result<(), TrainError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(TrainError::io("remove", path)(error)),
-        _ => Ok(()),
     }
 }
 

@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 
 use super::{Planned, Variant, space::name};
 use crate::{
-    experiment::{Definition, ExperimentError, definition::kept_model, trial::Lock},
+    experiment::{Definition, ExperimentError, Lock, definition::kept_model},
     train::{
         kept::{Kept, read, write},
-        replace,
+        make_folder, replace,
         result::{Failure, FailureKind},
     },
 };
@@ -96,7 +96,7 @@ pub fn refuse_others(folder: &Path, definition: &Definition) -> Result<(), Exper
 /// As [`refuse_others`], or a directory that cannot be written.
 pub fn take(folder: &Path, definition: &Definition, models: &[(String, String)]) -> Result<Lock, ExperimentError> {
     refuse_others(folder, definition)?;
-    fs::create_dir_all(folder).map_err(ExperimentError::io("create", folder))?;
+    make_folder(folder)?;
     let lock = Lock::take(folder)?;
     let sweep = folder.join(SWEEP);
     // Another sweep is refused here, before it is mixed with what the folder has.
@@ -112,7 +112,7 @@ pub fn take(folder: &Path, definition: &Definition, models: &[(String, String)])
             continue;
         }
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(ExperimentError::io("create", parent))?;
+            make_folder(parent)?;
         }
         replace(&path, text.as_bytes())?;
     }
@@ -132,7 +132,7 @@ pub fn impossible(folder: &Path, variant: &Variant) -> PathBuf {
 /// A directory that cannot be written.
 pub fn note_impossible(folder: &Path, variant: &Variant, reason: &str) -> Result<PathBuf, ExperimentError> {
     let trial = impossible(folder, variant);
-    fs::create_dir_all(&trial).map_err(ExperimentError::io("create", &trial))?;
+    make_folder(&trial)?;
     Planned::note_variant(&trial, variant)?;
     Failure { kind: FailureKind::Invalid, reason: reason.to_owned() }.write(&trial)?;
     Ok(trial)

@@ -1,13 +1,12 @@
 use std::{
     ffi::OsString,
-    fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use super::{Executor, How, executor::Ended};
-use crate::experiment::ExperimentError;
+use crate::{experiment::ExperimentError, train::append_to};
 
 /// How long a trial that was asked to end may take to save.
 const GRACE: Duration = Duration::from_secs(30);
@@ -43,11 +42,8 @@ impl Local {
 impl Executor for Local {
     fn submit(&mut self, folder: &Path) -> Result<(), ExperimentError> {
         let path = folder.join("log.txt");
-        let open = || {
-            let log = File::options().create(true).append(true).open(&path)?;
-            Ok((log.try_clone()?, log))
-        };
-        let (output, errors) = open().map_err(ExperimentError::io("open", &path))?;
+        let output = append_to(&path)?;
+        let errors = output.try_clone().map_err(ExperimentError::io("open", &path))?;
         let mut command = Command::new(&self.program);
         // A directory may begin with a dash.
         command.arg("trial").args(&self.arguments).arg("--").arg(folder);

@@ -6,10 +6,7 @@ use super::{
     space::{SEED, name},
 };
 use crate::{
-    experiment::{
-        ExperimentError,
-        trial::{BUSY, Lock},
-    },
+    experiment::{ExperimentError, Lock, trial::BUSY},
     train::{
         Interrupt,
         history::{self, Epoch},
@@ -174,8 +171,14 @@ impl Schedule<'_> {
             }
             report(Event::Tick);
             thread::sleep(PAUSE);
+            let mut ended = Vec::new();
             for Ended { folder, how } in executor.poll()? {
                 let Some(index) = self.trials.iter().position(|planned| planned.folder == folder) else { continue };
+                // All of them, before any is looked at: an error must not leave one to be waited for.
+                states[index].running = false;
+                ended.push((index, how));
+            }
+            for (index, how) in ended {
                 self.ended(&self.trials[index], &mut states[index], how, report)?;
             }
         }
@@ -242,7 +245,6 @@ impl Schedule<'_> {
         report: &mut impl FnMut(Event),
     ) -> Result<(), ExperimentError> {
         let folder = &planned.folder;
-        state.running = false;
         state.look(folder)?;
         if let Some(result) = RunResult::read(folder)? {
             report(Event::Finished(planned, result));

@@ -8,6 +8,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use crate::folders;
+
 /// A folder of small files, named by a hash of what they were made from.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -18,8 +20,7 @@ pub struct Cache {
 impl Cache {
     /// `NAME` in the folder `cuda` of the user's cache.
     pub fn new(name: &str) -> Self {
-        let folder = directories::ProjectDirs::from("", "", "vitx");
-        Self { folder: folder.map(|folders| folders.cache_dir().join("cuda").join(name)) }
+        Self { folder: folders::cache().map(|folder| folder.join("cuda").join(name)) }
     }
 
     /// In a folder of the caller's.

@@ -13,9 +13,13 @@ const OLDEST_DRIVER: i32 = 12_000;
 /// Compute capability: earlier ones have no bfloat16.
 const OLDEST_DEVICE: i32 = 8;
 
-/// Folders that the system's loader may not know, where toolkits and their Python packages put libraries.
-fn folders() -> Vec<PathBuf> {
-    let roots = ["CUDA_PATH", "CUDA_HOME", "CUDA_ROOT"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+/// Variables that name a toolkit's folder.
+const VARIABLES: [&str; 3] = ["CUDA_PATH", "CUDA_HOME", "CUDA_ROOT"];
+
+/// Folders that the system's loader may not know, where toolkits and their Python packages put libraries. All are
+/// absolute: nothing is loaded from wherever the program is started.
+fn folders(variable: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+    let roots = VARIABLES.into_iter().filter_map(variable).filter(|root| root.is_absolute());
     roots
         .chain(["/usr/local/cuda".into(), "/opt/cuda".into()])
         .flat_map(|root| [root.join("lib64"), root.join("lib"), root.join("targets/x86_64-linux/lib")])
@@ -25,7 +29,7 @@ fn folders() -> Vec<PathBuf> {
 /// Loads a library from one of [`folders`], so that the bindings, which ask by name alone, get that one. Stays
 /// loaded for the life of the process.
 fn preload(name: &str) {
-    for folder in folders() {
+    for folder in folders(crate::folders::variable) {
         for version in ["13", "12"] {
             let path = folder.join(format!("lib{name}.so.{version}"));
             if !path.exists() {
@@ -96,13 +100,33 @@ fn look() -> Result<(), String> {
 }
 
 fn missing(name: &str, package: &str) -> String {
+    let relative = |name: &&str| crate::folders::variable(name).is_some_and(|folder| !folder.is_absolute());
+    let ignored = VARIABLES.into_iter().find(relative);
+    let ignored = ignored.map_or(String::new(), |name| format!("; {name} is no absolute path, and not searched"));
     format!(
-        "lib{name}.so of CUDA 12 or 13 is not found: put its folder in LD_LIBRARY_PATH, or set CUDA_PATH (PyPI's {package} has it)"
+        "lib{name}.so of CUDA 12 or 13 is not found: put its folder in LD_LIBRARY_PATH, or set CUDA_PATH (PyPI's {package} has it){ignored}"
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    #[test]
+    fn libraries_are_looked_for_in_absolute_folders_alone() {
+        let set = |name: &str| -> Option<PathBuf> {
+            match name {
+                "CUDA_PATH" => Some("".into()),
+                "CUDA_HOME" => Some("cuda".into()),
+                _ => Some("/somewhere/cuda".into()),
+            }
+        };
+        let folders = super::folders(set);
+        assert!(folders.iter().all(|folder| folder.is_absolute()), "{folders:?}");
+        assert_eq!(folders[0], PathBuf::from("/somewhere/cuda/lib64"));
+        assert_eq!(folders.len(), super::folders(|_| None).len() + 3);
+    }
+
     #[test]
     fn says_in_one_line_what_is_missing_and_says_it_again() {
         let first = super::available();

@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn every_module_of_the_seed_s_step_compiles_to_a_cubin() {
-        let Some(path) = std::env::var_os("VITX_NVRTC") else {
+        let Some(path) = crate::folders::absolute("VITX_NVRTC") else {
             // Not by `eprintln`, which is only shown when a test fails.
             let _ =
                 writeln!(std::io::stderr(), "skipped: the seed's CUDA kernels are not compiled, VITX_NVRTC is not set");

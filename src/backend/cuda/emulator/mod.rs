@@ -115,10 +115,12 @@ fn compile(source: Source, defines: &[(&'static str, String)]) -> PathBuf {
         text += &format!("EMULATED_ENTRY({entry})\n");
     }
     let text = text.replace("#pragma once\n", "");
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+    let compiler = std::env::var("CXX").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "c++".to_owned());
     let hash: String =
         Sha256::digest(format!("{compiler}\n{text}"))[..12].iter().map(|byte| format!("{byte:02x}")).collect();
-    let folder = std::env::temp_dir().join("vitx-emulator");
+    // Not where everybody writes, as in /tmp: what lies there is loaded.
+    let tests = std::env::current_exe().expect("a program of tests");
+    let folder = tests.parent().expect("the folder that it was built into").join("vitx-emulator");
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let library = folder.join(format!("{}-{hash}.so", source.name));
     if !library.exists() {

@@ -188,7 +188,7 @@ fn spills(log: &str) -> BTreeMap<String, u32> {
 
 /// Compiles what these steps launch, and asserts that no kernel spills but those which may.
 fn check(architecture: &str, steps: &[(Precision, [usize; 4])]) -> Vec<&'static str> {
-    let Some(library) = std::env::var_os("VITX_NVRTC") else {
+    let Some(library) = crate::folders::absolute("VITX_NVRTC") else {
         // Not by `eprintln`, which is only shown when a test fails.
         let _ = writeln!(std::io::stderr(), "skipped: kernels for {architecture}, as VITX_NVRTC is not set");
         return SOURCES.iter().map(|source| source.name).collect();
