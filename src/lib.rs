@@ -36,4 +36,5 @@ pub mod passes;
 pub mod printable;
 pub mod random;
 pub mod report;
+pub mod threads;
 pub mod train;

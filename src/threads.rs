@@ -24,43 +24,35 @@ static SHORTAGE: Mutex<Option<String>> = Mutex::new(None);
 /// When not a single one can: why, with the limits that this process has.
 pub fn pool(wanted: usize) -> io::Result<ThreadPool> {
     let mut count = wanted.max(1);
+    let mut refused: Option<io::Error> = None;
     loop {
         let started = AtomicUsize::new(0);
-        let mut refusal = None;
         let built = ThreadPoolBuilder::new()
             .num_threads(count)
             .spawn_handler(|thread| {
-                let spawned = thread::Builder::new().spawn(|| thread.run());
-                match spawned {
-                    Ok(_) => started.fetch_add(1, Ordering::Relaxed),
-                    Err(error) => {
-                        refusal = Some(io::Error::from(error.kind()));
-                        return Err(error);
-                    }
-                };
+                if let Err(error) = thread::Builder::new().spawn(|| thread.run()) {
+                    refused = Some(error);
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                started.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             })
             .build();
-        let error = match built {
+        let failed = match built {
             Ok(pool) => {
-                if count < wanted {
-                    fewer(count, wanted, &refusal_again());
+                if let Some(error) = refused {
+                    fewer(count, wanted, &error);
                 }
                 return Ok(pool);
             }
-            Err(error) => refusal.unwrap_or_else(|| io::Error::other(error.to_string())),
+            Err(error) => error,
         };
         count = started.into_inner().min(count - 1);
         if count == 0 {
-            return Err(explained(error));
+            return Err(explained(refused.unwrap_or_else(|| io::Error::other(failed))));
         }
         thread::sleep(PAUSE);
     }
-}
-
-/// The system's word for a thread too many.
-fn refusal_again() -> io::Error {
-    io::Error::from(io::ErrorKind::WouldBlock)
 }
 
 /// Runs `work` where parallel iterators share the threads of one pool: of the one that this thread belongs to, or
@@ -82,7 +74,7 @@ pub fn together<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
 
 /// Notes that `count` of `wanted` threads had to do.
 pub fn fewer(count: usize, wanted: usize, error: &io::Error) {
-    let text = format!("{count} of {wanted} threads could be started, and do the work of all: {error}{}", limits());
+    let text = format!("{count} of {wanted} threads could be started, and did the work of all: {error}{}", limits());
     SHORTAGE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
 }
 
@@ -142,7 +134,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn errors_name_the_limits() {
-        let error = explained(refusal_again()).to_string();
+        let error = explained(io::ErrorKind::WouldBlock.into()).to_string();
         assert!(error.starts_with("no thread or process can be started: "), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use miette::IntoDiagnostic;
+use miette::{IntoDiagnostic, miette};
 
 use super::out;
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     experiment::trial::{INTERRUPTED, Outcome},
     printable,
     report::plots,
+    threads,
     train::{
         Interrupt, Observer,
         history::{self, Epoch},
@@ -91,14 +92,17 @@ impl Observer for Console {
 /// Lets Ctrl-C ask for a clean end, which `words` announce; a second one ends the process at once.
 pub fn handle_interrupts(interrupt: &Interrupt, words: &'static str) -> miette::Result<()> {
     let interrupt = interrupt.clone();
-    ctrlc::set_handler(move || {
+    let set = ctrlc::set_handler(move || {
         if interrupt.requested() {
             std::process::exit(i32::from(INTERRUPTED));
         }
         interrupt.request();
         out::note(words);
-    })
-    .into_diagnostic()
+    });
+    match set {
+        Err(ctrlc::Error::System(error)) => Err(miette!("cannot wait for Ctrl-C: {}", threads::explained(error))),
+        set => set.into_diagnostic(),
+    }
 }
 
 /// What Ctrl-C does to a training.

@@ -120,7 +120,7 @@ fn run_fetch(args: &FetchArgs) -> miette::Result<()> {
         if bar.message() != name {
             bar.set_message(name.to_owned());
         }
-        bar.set_length(total.unwrap_or(done));
+        bar.set_length(total);
         bar.set_position(done);
     })?;
     bar.finish_and_clear();

@@ -74,6 +74,9 @@ fn run(command: Command) -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Trial(args) => trial::run(&args),
     };
+    if let Some(shortage) = crate::threads::shortage() {
+        out::note(&shortage);
+    }
     result.unwrap_or_else(|report| {
         out::report(&report);
         ExitCode::FAILURE

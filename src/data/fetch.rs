@@ -18,6 +18,8 @@ pub struct Remote {
     pub url: &'static str,
     /// As its publishers give it, in hexadecimal.
     pub md5: &'static str,
+    /// In bytes. A body of another size is refused as soon as that shows.
+    pub size: u64,
     /// Folder below the root of data sets in which the file is put. An archive (`.tar.gz`) is
     /// unpacked into the root, and has this folder in it.
     pub folder: &'static str,
@@ -41,13 +43,17 @@ impl Remote {
 
 /// Where partial downloads are kept, below the root.
 const PARTIAL: &str = ".fetch";
-/// How often a broken connection is taken up again.
+/// How many connections in a row may break before they have brought [`PROGRESS`].
 const ATTEMPTS: usize = 5;
+const PROGRESS: u64 = 1 << 20;
+/// How long a server may be silent: until it is connected, until it answers, and between two pieces of the file.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// A checked archive may unpack to so many times its size, or to [`LARGEST_FILE`].
+const MOST_EXPANSION: u64 = 32;
 
 /// Downloads files into a root of data sets. Those that are there already are left alone.
 /// `mirror` replaces all of a URL but its last part. `progress` gets the file's name, the bytes so
-/// far and, where known, all of them.
+/// far and all of them.
 ///
 /// # Errors
 /// [`DataError::Fetch`] when the network fails (what has come stays for the next time), a checksum
@@ -56,7 +62,18 @@ pub fn fetch(
     files: &[Remote],
     root: &Path,
     mirror: Option<&str>,
-    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<(), DataError> {
+    fetch_within(TIMEOUT, files, root, mirror, progress)
+}
+
+/// [`fetch`] with another limit on a server's silence.
+fn fetch_within(
+    silence: Duration,
+    files: &[Remote],
+    root: &Path,
+    mirror: Option<&str>,
+    progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<(), DataError> {
     let partial_folder = root.join(PARTIAL);
     fs::create_dir_all(&partial_folder).map_err(|error| DataError::io("create", &partial_folder, error))?;
@@ -72,8 +89,8 @@ pub fn fetch(
         let path = partial_folder.join(remote.name());
         // Held until the file is in its place: two processes must not write one download.
         let partial = open(&path)?;
-        download(&url, &path, &partial, &mut |done, total| progress(remote.name(), done, total))?;
-        check(remote, &url, &path)?;
+        let download = Download { remote, url: &url, path: &path, file: &partial, silence };
+        download.fetch(&mut |done| progress(remote.name(), done, remote.size))?;
         if remote.is_archive() {
             unpack(&path, root, remote)?;
             fs::remove_file(&path).map_err(|error| DataError::io("remove", &path, error))?;
@@ -117,96 +134,179 @@ fn broken(url: &str, message: impl Into<String>) -> DataError {
     }
 }
 
-/// Appends what is missing. A server that knows no ranges sends everything again.
-fn download(
-    url: &str,
-    path: &Path,
-    mut file: &File,
-    progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<(), DataError> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_connect(Some(TIMEOUT))
-        .timeout_recv_response(Some(TIMEOUT))
-        .build()
-        .into();
-    let disk = |error| DataError::io("write", path, error);
-    let mut failure = String::new();
-    for _ in 0..ATTEMPTS {
-        let have = file.seek(SeekFrom::End(0)).map_err(disk)?;
-        let mut request = agent.get(url);
+/// One file on its way.
+struct Download<'a> {
+    remote: &'a Remote,
+    url: &'a str,
+    /// Of what has come so far.
+    path: &'a Path,
+    file: &'a File,
+    silence: Duration,
+}
+
+/// Why a connection ended before the file was there.
+enum Ended {
+    /// Another one may bring more.
+    Broken(String),
+    /// It will not.
+    Refused(DataError),
+}
+
+impl Download<'_> {
+    /// Brings the whole file, and checks it. What an earlier process left of it is continued; where that turns out to
+    /// have been another file, all of it is fetched again.
+    fn fetch(&self, progress: &mut dyn FnMut(u64)) -> Result<(), DataError> {
+        let continued = self.length()? > 0;
+        self.complete(progress)?;
+        if continued && self.digest()? != self.remote.md5 {
+            self.cut(0)?;
+            self.complete(progress)?;
+        }
+        let found = self.digest()?;
+        if found == self.remote.md5 {
+            return Ok(());
+        }
+        Err(self.other_file(format!("the checksum is {found}, not {}", self.remote.md5)))
+    }
+
+    /// Appends what is missing, by as many connections as it takes.
+    fn complete(&self, progress: &mut dyn FnMut(u64)) -> Result<(), DataError> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            // Asked for in part, and as it is.
+            .accept_encoding("identity")
+            .timeout_connect(Some(self.silence))
+            .timeout_recv_response(Some(self.silence))
+            .timeout_per_read(Some(self.silence))
+            .build()
+            .into();
+        if self.length()? > self.remote.size {
+            self.cut(0)?;
+        }
+        let (mut attempts, mut failure) = (0, String::new());
+        while attempts < ATTEMPTS {
+            let before = self.length()?;
+            if before == self.remote.size {
+                return self.file.sync_all().map_err(|error| DataError::io("write", self.path, error));
+            }
+            match self.receive(&agent, before, progress) {
+                Ok(()) => {}
+                Err(Ended::Broken(reason)) => failure = reason,
+                Err(Ended::Refused(error)) => return Err(error),
+            }
+            attempts = if self.length()? >= before + PROGRESS { 0 } else { attempts + 1 };
+        }
+        if self.length()? == self.remote.size {
+            return self.file.sync_all().map_err(|error| DataError::io("write", self.path, error));
+        }
+        Err(broken(self.url, failure))
+    }
+
+    /// What one connection brings from byte `have` on. A server that knows no ranges sends everything again.
+    fn receive(&self, agent: &ureq::Agent, have: u64, progress: &mut dyn FnMut(u64)) -> Result<(), Ended> {
+        let disk = |error| Ended::Refused(DataError::io("write", self.path, error));
+        let size = self.remote.size;
+        let mut request = agent.get(self.url);
         if have > 0 {
             request = request.header("Range", format!("bytes={have}-"));
         }
-        let response = match request.call() {
-            Ok(response) => response,
-            Err(error) => {
-                failure = error.to_string();
-                continue;
-            }
-        };
-        let status = response.status().as_u16();
-        let start = match status {
+        let response = request.call().map_err(|error| Ended::Broken(self.why(&error.to_string())))?;
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let start = match response.status().as_u16() {
             200 => 0,
-            206 => have,
-            // Nothing is missing, or what is here is no part of it: the checksum will say.
-            416 if have > 0 => return Ok(()),
-            _ => return Err(broken(url, format!("the server answers {}", response.status()))),
+            206 => match header("content-range").map(range_start) {
+                // Some servers do not say; the checksum will.
+                None => have,
+                Some(Some(start)) if start <= have => start,
+                Some(_) => return Err(Ended::Broken("the server sends another part than was asked for".into())),
+            },
+            // What is here is no part of it.
+            416 if have > 0 => {
+                self.cut(0).map_err(Ended::Refused)?;
+                return Err(Ended::Broken("the server has no such part of the file".into()));
+            }
+            429 | 500..=599 => return Err(Ended::Broken(format!("the server answers {}", response.status()))),
+            _ => return Err(Ended::Refused(broken(self.url, format!("the server answers {}", response.status())))),
         };
-        let length =
-            response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let total = length.map(|length| start + length);
-        file.set_len(start).and_then(|()| file.seek(SeekFrom::Start(start))).map_err(disk)?;
-        let mut reader = response.into_body().into_with_config().limit(LARGEST_FILE).reader();
+        let told = header("content-length").and_then(|length| length.parse::<u64>().ok());
+        let total = told.map(|length| start.saturating_add(length));
+        if let Some(total) = total.filter(|total| *total != size) {
+            return Err(Ended::Refused(self.other_file(format!("the server has {total} bytes, not {size}"))));
+        }
+        self.cut(start).map_err(Ended::Refused)?;
+        let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
         let (mut buffer, mut done) = (vec![0; 1 << 16], start);
-        let finished = loop {
+        loop {
             match reader.read(&mut buffer) {
-                Ok(0) => break total.is_none_or(|total| done == total),
+                Ok(0) if done == size => return Ok(()),
+                Ok(0) => return Err(Ended::Broken(format!("the connection ended after {done} of {size} bytes"))),
                 Ok(count) => {
-                    file.write_all(&buffer[..count]).map_err(disk)?;
                     done += count as u64;
-                    progress(done, total);
+                    if done > size {
+                        return Err(Ended::Refused(
+                            self.other_file(format!("the server sends more than {size} bytes")),
+                        ));
+                    }
+                    let mut file = self.file;
+                    file.write_all(&buffer[..count]).map_err(disk)?;
+                    progress(done);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    failure = error.to_string();
-                    break false;
+                Err(error) => return Err(Ended::Broken(self.why(&error.to_string()))),
+            }
+        }
+    }
+
+    fn why(&self, error: &str) -> String {
+        match error.contains("timeout") {
+            true => format!("the server was silent for {} s ({error})", self.silence.as_secs_f64()),
+            false => error.to_owned(),
+        }
+    }
+
+    /// How much has come.
+    fn length(&self) -> Result<u64, DataError> {
+        let length = self.file.metadata().map(|data| data.len());
+        length.map_err(|error| DataError::io("read", self.path, error))
+    }
+
+    /// Keeps the first bytes alone, and goes on after them.
+    fn cut(&self, length: u64) -> Result<(), DataError> {
+        let mut file = self.file;
+        let cut = file.set_len(length).and_then(|()| file.seek(SeekFrom::Start(length)));
+        cut.map(drop).map_err(|error| DataError::io("write", self.path, error))
+    }
+
+    fn digest(&self) -> Result<String, DataError> {
+        let mut file = self.file;
+        let (mut hash, mut buffer) = (Md5::new(), vec![0; 1 << 16]);
+        let mut read = || -> io::Result<()> {
+            file.seek(SeekFrom::Start(0))?;
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    count => hash.update(&buffer[..count]),
                 }
             }
         };
-        if finished {
-            return file.sync_all().map_err(disk);
-        }
-        if failure.is_empty() {
-            failure = "the connection ended early".into();
+        read().map_err(|error| DataError::io("read", self.path, error))?;
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn other_file(&self, message: String) -> DataError {
+        // Resuming what is wrong would stay wrong; what cannot be removed is found out again.
+        let _ = fs::remove_file(self.path);
+        DataError::Fetch {
+            url: self.url.to_owned(),
+            message: format!("{message}: this is not the file that its publishers gave out"),
+            help: "the download was removed; try again, or name another server with --mirror".into(),
         }
     }
-    Err(broken(url, failure))
 }
 
-fn check(remote: &Remote, url: &str, path: &Path) -> Result<(), DataError> {
-    let mut file = File::open(path).map_err(|error| DataError::io("read", path, error))?;
-    let (mut hash, mut buffer) = (Md5::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer).map_err(|error| DataError::io("read", path, error))? {
-            0 => break,
-            count => hash.update(&buffer[..count]),
-        }
-    }
-    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    if found == remote.md5 {
-        return Ok(());
-    }
-    // Resuming what is wrong would stay wrong.
-    fs::remove_file(path).map_err(|error| DataError::io("remove", path, error))?;
-    Err(DataError::Fetch {
-        url: url.to_owned(),
-        message: format!(
-            "the checksum is {found}, not {}: this is not the file that its publishers gave out",
-            remote.md5
-        ),
-        help: "the download was removed; try again, or name another server with --mirror".into(),
-    })
+/// The first byte of `bytes 5-9/10`.
+fn range_start(text: &str) -> Option<u64> {
+    text.trim().strip_prefix("bytes")?.trim_start().split('-').next()?.trim().parse().ok()
 }
 
 /// Unpacks an archive beside its place, then renames its folder into it.
@@ -217,12 +317,9 @@ fn unpack(path: &Path, root: &Path, remote: &Remote) -> Result<(), DataError> {
         help: "nothing of this archive was kept; it is not what its name says".into(),
     };
     let file = File::open(path).map_err(|error| DataError::io("read", path, error))?;
-    let scratch = tempfile::Builder::new()
-        .prefix(".unpack")
-        .tempdir_in(root)
-        .map_err(|error| DataError::io("create a folder in", root, error))?;
+    let scratch = Scratch::new(path)?;
     let mut archive = tar::Archive::new(GzDecoder::new(file));
-    let mut size = 0;
+    let (mut size, largest) = (0_u64, LARGEST_FILE.max(remote.size.saturating_mul(MOST_EXPANSION)));
     let entries = archive.entries().map_err(|error| refuse(format!("it cannot be read: {error}")))?;
     for entry in entries {
         let mut entry = entry.map_err(|error| refuse(format!("it cannot be read: {error}")))?;
@@ -238,24 +335,49 @@ fn unpack(path: &Path, root: &Path, remote: &Remote) -> Result<(), DataError> {
         if !kind.is_file() {
             return Err(refuse(format!("`{}` in it is neither a file nor a folder", name.display())));
         }
-        size += entry.size();
-        if size > LARGEST_FILE {
-            return Err(refuse(format!("it unpacks to more than {LARGEST_FILE} bytes")));
+        size = size.saturating_add(entry.size());
+        if size > largest {
+            return Err(refuse(format!("it unpacks to more than {largest} bytes")));
         }
-        let target = scratch.path().join(&name);
-        let folder = target.parent().unwrap_or(scratch.path());
+        let target = scratch.0.join(&name);
+        let folder = target.parent().unwrap_or(&scratch.0);
         fs::create_dir_all(folder).map_err(|error| DataError::io("create", folder, error))?;
         let mut output = File::create_new(&target).map_err(|error| DataError::io("create", &target, error))?;
         io::copy(&mut entry, &mut output)
             .and_then(|_| output.sync_all())
             .map_err(|error| DataError::io("unpack", &target, error))?;
     }
-    let unpacked = scratch.path().join(remote.folder);
+    let unpacked = scratch.0.join(remote.folder);
     if !unpacked.is_dir() {
         return Err(refuse(format!("it has no folder `{}`", remote.folder)));
     }
     let place = remote.place(root);
     fs::rename(&unpacked, &place).map_err(|error| DataError::io("move to", &place, error))
+}
+
+/// The folder that an archive is unpacked into: one for each, so that whoever holds the archive removes what a killed
+/// process left there.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(archive: &Path) -> Result<Self, DataError> {
+        let folder = archive.with_extension("unpacked");
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(DataError::io("remove", &folder, error));
+            }
+            _ => {}
+        }
+        fs::create_dir(&folder).map_err(|error| DataError::io("create", &folder, error))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // The next one that fetches this archive tries again.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{
     Pipeline, Split,
     augment::{Augmentation, Draws},
 };
+use crate::threads;
 
 /// Finished batches that one worker keeps waiting.
 const AHEAD: usize = 2;
@@ -35,14 +36,25 @@ pub struct Loader<'a> {
 }
 
 /// The batches of one pass, in order.
-pub struct Batches {
-    workers: Vec<(Receiver<Loaded>, Sender<Loaded>)>,
+pub struct Batches<'a> {
+    source: Source<'a>,
     next: usize,
     count: usize,
     waited: Duration,
 }
 
-impl Iterator for Batches {
+/// Fills a numbered batch.
+type Make<'a> = Box<dyn Fn(usize, &mut Loaded) + 'a>;
+
+/// Who makes batches.
+enum Source<'a> {
+    /// Threads, each of which makes one in so many, and gets its buffers back.
+    Workers(Vec<(Receiver<Loaded>, Sender<Loaded>)>),
+    /// Whoever takes them, where no thread can be started: the maker of a numbered batch, and its buffers.
+    Taker(Make<'a>, Loaded),
+}
+
+impl Iterator for Batches<'_> {
     type Item = Loaded;
 
     fn next(&mut self) -> Option<Loaded> {
@@ -50,18 +62,30 @@ impl Iterator for Batches {
             return None;
         }
         let start = Instant::now();
-        let loaded = self.workers[self.next % self.workers.len()].0.recv().ok()?;
+        let loaded = match &mut self.source {
+            Source::Workers(workers) => workers[self.next % workers.len()].0.recv().ok()?,
+            Source::Taker(make, buffers) => {
+                let mut loaded = std::mem::take(buffers);
+                make(self.next, &mut loaded);
+                loaded
+            }
+        };
         self.waited += start.elapsed();
         self.next += 1;
         Some(loaded)
     }
 }
 
-impl Batches {
+impl Batches<'_> {
     /// Gives the buffers of a batch back to the worker that made it.
     pub fn recycle(&mut self, loaded: Loaded) {
-        // A worker that has made its last batch is gone, and needs no buffers.
-        let _ = self.workers[(self.next + self.workers.len() - 1) % self.workers.len()].1.send(loaded);
+        match &mut self.source {
+            Source::Workers(workers) => {
+                // A worker that has made its last batch is gone, and needs no buffers.
+                let _ = workers[(self.next + workers.len() - 1) % workers.len()].1.send(loaded);
+            }
+            Source::Taker(_, buffers) => *buffers = loaded,
+        }
     }
 
     /// How long [`Batches::next`] has waited so far.
@@ -75,30 +99,45 @@ impl Loader<'_> {
     /// takes them. When `body` returns early, the rest is not made.
     pub fn run<R>(&self, order: &[u32], batch_size: usize, body: impl FnOnce(&mut Batches) -> R) -> R {
         let count = order.len().div_ceil(batch_size);
-        let workers = self.workers.clamp(1, count.max(1));
+        let wanted = self.workers.clamp(1, count.max(1));
+        let make = |number: usize, loaded: &mut Loaded| {
+            let indices = &order[number * batch_size..order.len().min((number + 1) * batch_size)];
+            self.pipeline.batch(self.split, indices, self.augmentation, &mut loaded.images, &mut loaded.labels);
+        };
         thread::scope(|scope| {
-            let make = |worker: usize| {
+            let mut workers = Vec::new();
+            let mut begins = Vec::new();
+            while workers.len() < wanted {
                 let (finished, finished_here): (SyncSender<Loaded>, _) = sync_channel(AHEAD);
                 let (used, used_there) = channel::<Loaded>();
-                scope.spawn(move || {
-                    for indices in order.chunks(batch_size).skip(worker).step_by(workers) {
+                let (begin, begin_there) = channel::<(usize, usize)>();
+                let work = move || {
+                    // How many share the work is known once the last one has started.
+                    let Ok((worker, workers)) = begin_there.recv() else { return };
+                    for number in (worker..count).step_by(workers) {
                         let mut loaded = used_there.try_recv().unwrap_or_default();
-                        self.pipeline.batch(
-                            self.split,
-                            indices,
-                            self.augmentation,
-                            &mut loaded.images,
-                            &mut loaded.labels,
-                        );
+                        make(number, &mut loaded);
                         if finished.send(loaded).is_err() {
                             break;
                         }
                     }
-                });
-                (finished_here, used)
+                };
+                if let Err(error) = thread::Builder::new().spawn_scoped(scope, work) {
+                    threads::fewer(workers.len().max(1), wanted, &error);
+                    break;
+                }
+                workers.push((finished_here, used));
+                begins.push(begin);
+            }
+            for (worker, begin) in begins.iter().enumerate() {
+                // A worker waits for nothing else, and does not go away.
+                let _ = begin.send((worker, workers.len()));
+            }
+            let source = match workers.is_empty() {
+                true => Source::Taker(Box::new(make), Loaded::default()),
+                false => Source::Workers(workers),
             };
-            let workers = (0..workers).map(make).collect();
-            let mut batches = Batches { workers, next: 0, count, waited: Duration::ZERO };
+            let mut batches = Batches { source, next: 0, count, waited: Duration::ZERO };
             let result = body(&mut batches);
             // Hanging up ends the workers that still wait to hand over a batch.
             drop(batches);

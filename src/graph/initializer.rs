@@ -2,7 +2,10 @@ use serde::{Deserialize, Serialize};
 
 use rayon::prelude::*;
 
-use crate::random::{MANY, Philox, Stream};
+use crate::{
+    random::{MANY, Philox, Stream},
+    threads,
+};
 
 /// How a parameter starts. Names and formulas are Keras'.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -55,7 +58,7 @@ impl Initializer {
         assert!(length.is_multiple_of(DRAW) && RUN.is_multiple_of(length), "runs of {length} values");
         let philox = Philox::new(seed, Stream::Initializer);
         // Where a value is decides what it is: threads share the work, and change nothing.
-        values.par_chunks_mut(RUN).enumerate().for_each(|(task, values)| {
+        let draw = |(task, values): (usize, &mut [f32])| {
             let (mut run, mut place) = (task * (RUN / length), 0);
             let mut begin = first(run);
             for values in values.chunks_mut(DRAW * MANY) {
@@ -75,7 +78,11 @@ impl Initializer {
                     *value = limit * (2.0 * unit - 1.0);
                 }
             }
-        });
+        };
+        if threads::together(|| values.par_chunks_mut(RUN).enumerate().for_each(draw)).is_err() {
+            // No thread can be started.
+            values.chunks_mut(RUN).enumerate().for_each(draw);
+        }
     }
 }
 

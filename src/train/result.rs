@@ -1,6 +1,6 @@
 //! How a trial ended, as its directory keeps it.
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -207,6 +207,8 @@ impl Kept for Stopped {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
         ops::{AdamWUpdate, RandomState},
     },
     passes::Lowering,
+    threads,
 };
 
 /// The CPU backend's [`Engine`]: programs by batch size over one store of parameters.
@@ -40,11 +41,9 @@ impl CpuEngine {
     /// # Errors
     /// When the threads cannot be started.
     pub fn new(lowering: Box<Lowering>, options: EngineOptions) -> Result<Self, BackendError> {
-        let threads = options.threads.max(1);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(|error| BackendError::Other(format!("cannot start {threads} threads: {error}")))?;
+        let pool = threads::pool(options.threads).map_err(|error| BackendError::Other(error.to_string()))?;
+        // Perhaps fewer than were asked for.
+        let threads = pool.current_num_threads();
         let mut builder = crate::graph::Builder::new();
         lowering(&mut builder, 1);
         let panels_of = |parameter: &Parameter| panels(&builder.graph, &parameter.value);

@@ -25,6 +25,7 @@ const LAYOUT: Layout = Layout {
 const REMOTE: &[Remote] = &[Remote {
     url: "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     md5: "c58f30108f718f92721af3b95e74349a",
+    size: 170_498_071,
     folder: "cifar-10-batches-py",
 }];
 

@@ -26,6 +26,7 @@ const LAYOUT: Layout = Layout {
 const REMOTE: &[Remote] = &[Remote {
     url: "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
     md5: "eb9058c3a382ffc7106e4002c42a8d85",
+    size: 169_001_437,
     folder: "cifar-100-python",
 }];
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Executor, How, executor::Ended};
-use crate::{experiment::ExperimentError, train::append_to};
+use crate::{experiment::ExperimentError, threads, train::append_to};
 
 /// How long a trial that was asked to end may take to save.
 const GRACE: Duration = Duration::from_secs(30);
@@ -51,7 +51,11 @@ impl Executor for Local {
         // A group of its own: a terminal's Ctrl-C reaches the sweep alone, which then cancels.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.spawn().map_err(ExperimentError::io("run", &self.program))?;
+        let child = command.spawn().map_err(|error| {
+            let refused = error.kind() == std::io::ErrorKind::WouldBlock;
+            let error = if refused { threads::explained(error) } else { error };
+            ExperimentError::io("run", &self.program)(error)
+        })?;
         self.running.push(Running { folder: folder.to_owned(), child, cancelled: None });
         Ok(())
     }

@@ -318,4 +318,33 @@ fn what_runs_is_asked_to_save_when_the_sweep_ends_early() {
     let error = schedule.run(None, &mut cluster, |_| {}).unwrap_err().to_string();
     assert!(error.contains("failure.json"), "{error}");
     assert!(cluster.cancelled.len() >= 2 && cluster.handed_over.is_empty());
+
+    // Also when several trials end together, of which the first is the one that cannot be written.
+    let folder = tempfile::tempdir().unwrap();
+    let trials = plan(folder.path(), 5);
+    let mut together = Together(Cluster::new(&broken));
+    let schedule = Schedule { trials: &trials, first: 0, policy: POLICY, interrupt: &Interrupt::default() };
+    let error = schedule.run(None, &mut together, |_| {}).unwrap_err().to_string();
+    assert!(error.contains("failure.json"), "{error}");
+}
+
+/// All that runs ends at the same time.
+struct Together<'a>(Cluster<'a>);
+
+impl Executor for Together<'_> {
+    fn submit(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        self.0.submit(folder)
+    }
+
+    fn poll(&mut self) -> Result<Vec<Ended>, ExperimentError> {
+        let mut ended = Vec::new();
+        while !self.0.handed_over.is_empty() {
+            ended.extend(self.0.poll()?);
+        }
+        Ok(ended)
+    }
+
+    fn cancel(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        self.0.cancel(folder)
+    }
 }
