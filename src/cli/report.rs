@@ -15,7 +15,7 @@ pub struct Args {
     #[command(flatten)]
     view: View,
     /// Writes a page with table, curves, parallel coordinates and models, instead; `-` for standard output
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "width"])]
     html: Option<PathBuf>,
 }
 
@@ -39,7 +39,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         }
     }
     let title = args.directory.file_name().map_or_else(|| "vitx".into(), |name| name.to_string_lossy().into_owned());
-    output::write(path, page(&title, &records, &models).as_bytes())?;
+    let page = page(&title, &records, &models, &args.view)?;
+    output::write(path, page.as_bytes())?;
     if !output::is_standard(path) {
         out::line(&format!("{} trials in {}", records.len(), path.display()));
     }

@@ -5,12 +5,15 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     Record,
+    coordinates::coordinates,
     diagram::diagram,
     importance::{Share, importance},
     measure::{self, Measure},
     rows::{Row, Rows, is_best},
+    table::{columns, difference},
+    view::{Arranged, Pivot, View, on_front},
 };
-use crate::dsl::Value;
+use crate::{dsl::Value, experiment::ExperimentError, printable};
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/sort.js");
@@ -22,8 +25,17 @@ const MARGIN: f64 = 44.0;
 
 /// Writes the page. `models` are the architectures' texts, each once, with the name of the variants
 /// that share it.
-pub fn page(title: &str, records: &[Record], models: &[(String, String)]) -> String {
-    let rows = Rows::new(records);
+///
+/// # Errors
+/// As [`super::render`].
+pub fn page(
+    title: &str,
+    records: &[Record],
+    models: &[(String, String)],
+    view: &View,
+) -> Result<String, ExperimentError> {
+    let arranged = &Arranged::new(records, view)?;
+    let rows = &arranged.rows;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -35,14 +47,18 @@ pub fn page(title: &str, records: &[Record], models: &[(String, String)]) -> Str
             }
             body {
                 h1 { (title) }
+                @if let Some(keys) = arranged.pivot {
+                    h2 { "Test accuracy by " (rows.keys[keys.0]) " and " (rows.keys[keys.1]) }
+                    (pivot(arranged, keys))
+                }
                 h2 { "Variants" }
-                (table(&rows))
+                (tables(arranged, view))
                 h2 { "Validation accuracy by epoch" }
-                (curves(&rows))
+                (curves(rows))
                 h2 { "From parameters to accuracy" }
-                (coordinates(&rows))
+                (coordinates(rows))
                 h2 { "What mattered" }
-                (shares(&rows))
+                (shares(rows))
                 h2 { "Models" }
                 @for (names, text) in models {
                     details {
@@ -55,11 +71,11 @@ pub fn page(title: &str, records: &[Record], models: &[(String, String)]) -> Str
             }
         }
     };
-    page.into_string()
+    Ok(page.into_string())
 }
 
 /// From red for the least accurate row to blue for the most.
-fn colour(rows: &Rows, row: &Row) -> String {
+pub(super) fn colour(rows: &Rows, row: &Row) -> String {
     let accuracies = || rows.rows.iter().filter_map(|row| Some(row.mean(&measure::ACCURACY)?.mean));
     let (least, most) = accuracies().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, m), a| (l.min(a), m.max(a)));
     match row.mean(&measure::ACCURACY) {
@@ -69,32 +85,83 @@ fn colour(rows: &Rows, row: &Row) -> String {
     }
 }
 
-fn table(rows: &Rows) -> Markup {
-    let sortable = |measure: &Measure, row: &Row| row.mean(measure).map(|mean| mean.mean.to_string());
+/// A table, or one for each group.
+fn tables(arranged: &Arranged, view: &View) -> Markup {
     html! {
-        div class="wide" { table id="variants" {
+        div id="variants" {
+            @for (value, group) in &arranged.groups {
+                @if let Some(heading) = arranged.heading(*value) { h3 { (heading) } }
+                div class="wide" { (table(arranged, group, view)) }
+            }
+        }
+    }
+}
+
+fn table(arranged: &Arranged, group: &[Row], view: &View) -> Markup {
+    let keys = &arranged.rows.keys;
+    let measures = columns(&arranged.rows.rows);
+    let sortable = |measure: &Measure, row: &Row| row.mean(measure).map(|mean| mean.mean.to_string());
+    let compared = |measure: &Measure| measure.header == measure::ACCURACY.header && arranged.baseline.is_some();
+    html! {
+        table {
             thead { tr {
-                @if rows.keys.is_empty() { th { "trial" } }
-                @for key in &rows.keys { th { (key) } }
-                @for measure in &measure::ALL { th { (measure.header) } }
+                @if keys.is_empty() { th { "trial" } }
+                @for key in keys { th { (key) } }
+                @for measure in &measures {
+                    th { (measure.header) }
+                    @if compared(measure) { th { "vs baseline" } }
+                }
+                @if view.pareto.is_some() { th { "Pareto" } }
                 th { "state" }
             } }
             tbody {
-                @for row in &rows.rows { tr {
-                    @if rows.keys.is_empty() { td { (row.folder()) } }
+                @for row in group { tr {
+                    @if keys.is_empty() { td { (row.folder()) } }
                     @for value in &row.values {
                         @let text = value.map_or_else(String::new, Value::plain);
                         td data-value=(text) { (text) }
                     }
-                    @for measure in &measure::ALL {
-                        td data-value=[sortable(measure, row)] class=[is_best(measure, row, &rows.rows).then_some("best")] {
+                    @for measure in &measures {
+                        td data-value=[sortable(measure, row)] class=[is_best(measure, row, group).then_some("best")] {
                             @if let Some(mean) = row.mean(measure) {
                                 ((measure.show)(mean.mean))
                                 @if mean.count > 1 && measure.best.is_some() { " ± " ((measure.show)(mean.deviation)) }
                             }
                         }
+                        @if compared(measure) {
+                            td data-value=[arranged.difference(row).map(|difference| difference.to_string())] {
+                                (difference(row, arranged, view.format))
+                            }
+                        }
                     }
-                    td { (row.state()) }
+                    @if let Some(price) = view.pareto {
+                        td { @if on_front(row, group, &price.measure()) { "front" } }
+                    }
+                    td { (printable::line(&row.state())) }
+                } }
+            }
+        }
+    }
+}
+
+fn pivot(arranged: &Arranged, keys: (usize, usize)) -> Markup {
+    let pivot = Pivot::new(&arranged.rows, keys);
+    let show = |value: &Option<&Value>| value.map_or_else(String::new, Value::plain);
+    let best = pivot.best();
+    html! {
+        div class="wide" { table id="pivot" {
+            thead { tr {
+                th { (arranged.rows.keys[keys.0]) " \\ " (arranged.rows.keys[keys.1]) }
+                @for value in &pivot.across { th { (show(value)) } }
+            } }
+            tbody {
+                @for (value, means) in pivot.down.iter().zip(&pivot.means) { tr {
+                    td { (show(value)) }
+                    @for mean in means {
+                        td class=[mean.is_some_and(|mean| mean == best).then_some("best")] {
+                            @if let Some(mean) = mean { (measure::percent(*mean)) }
+                        }
+                    }
                 } }
             }
         } }
@@ -144,84 +211,6 @@ fn curves(rows: &Rows) -> Markup {
     }
 }
 
-/// Where a value stands on its axis, from 0 to 1: numbers by size, others in their order.
-fn position(values: &[Option<&Value>], value: Option<&Value>) -> f64 {
-    let number = |value: Option<&Value>| match value {
-        Some(Value::Int(value)) => Some(*value as f64),
-        Some(Value::Float(value)) => Some(*value),
-        _ => None,
-    };
-    let numbers: Option<Vec<f64>> = values.iter().map(|value| number(*value)).collect();
-    let (at, least, most) = match (&numbers, number(value)) {
-        (Some(numbers), Some(at)) => {
-            let fold = |f: fn(f64, f64) -> f64, start| numbers.iter().copied().fold(start, f);
-            (at, fold(f64::min, f64::INFINITY), fold(f64::max, f64::NEG_INFINITY))
-        }
-        _ => {
-            let at = values.iter().position(|other| *other == value).unwrap_or(0) as f64;
-            (at, 0.0, values.len().saturating_sub(1) as f64)
-        }
-    };
-    if most > least { (at - least) / (most - least) } else { 0.5 }
-}
-
-fn coordinates(rows: &Rows) -> Markup {
-    if rows.keys.is_empty() {
-        return html! { p { "Nothing was varied." } };
-    }
-    let axes: Vec<Vec<Option<&Value>>> = (0..rows.keys.len())
-        .map(|at| {
-            let mut values: Vec<Option<&Value>> = Vec::new();
-            for row in &rows.rows {
-                if !values.contains(&row.values[at]) {
-                    values.push(row.values[at]);
-                }
-            }
-            values
-        })
-        .collect();
-    let accuracies: Vec<f64> = rows.rows.iter().filter_map(|row| Some(row.mean(&measure::ACCURACY)?.mean)).collect();
-    let least = accuracies.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = accuracies.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let scaled = |accuracy: f64| if most > least { (accuracy - least) / (most - least) } else { 0.5 };
-    let x = |axis: usize| MARGIN * 2.0 + axis as f64 / rows.keys.len() as f64 * (WIDTH - 4.0 * MARGIN);
-    let y = |share: f64| HEIGHT - MARGIN - share * (HEIGHT - 2.0 * MARGIN);
-    let path = |row: &Row, accuracy: f64| {
-        let mut points: Vec<String> = axes
-            .iter()
-            .enumerate()
-            .map(|(at, values)| format!("{:.1},{:.1}", x(at), y(position(values, row.values[at]))))
-            .collect();
-        points.push(format!("{:.1},{:.1}", x(rows.keys.len()), y(scaled(accuracy))));
-        points.join(" ")
-    };
-    html! {
-        svg id="coordinates" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) {
-            @for (at, (key, values)) in rows.keys.iter().zip(&axes).enumerate() {
-                line class="axis" x1=(x(at)) x2=(x(at)) y1=(y(0.0)) y2=(y(1.0)) {}
-                text x=(x(at)) y=(MARGIN - 14.0) text-anchor="middle" { (key) }
-                @for value in values {
-                    text class="tick" x=(x(at) + 6.0) y=(y(position(values, *value)) + 4.0) {
-                        (value.map_or_else(String::new, Value::plain))
-                    }
-                }
-            }
-            @let end = x(rows.keys.len());
-            line class="axis" x1=(end) x2=(end) y1=(y(0.0)) y2=(y(1.0)) {}
-            text x=(end) y=(MARGIN - 14.0) text-anchor="middle" { "test top-1" }
-            @if !accuracies.is_empty() {
-                text class="tick" x=(end + 6.0) y=(y(scaled(least)) + 4.0) { (measure::percent(least)) }
-                text class="tick" x=(end + 6.0) y=(y(scaled(most)) + 4.0) { (measure::percent(most)) }
-            }
-            @for row in &rows.rows {
-                @if let Some(mean) = row.mean(&measure::ACCURACY) {
-                    polyline points=(path(row, mean.mean)) stroke=(colour(rows, row)) { title { (row.name(&rows.keys)) } }
-                }
-            }
-        }
-    }
-}
-
 fn shares(rows: &Rows) -> Markup {
     let shares = importance(rows);
     html! {
@@ -263,7 +252,7 @@ mod tests {
     fn holds_every_variant_and_nothing_from_outside() {
         let mut records = records();
         records[0].variant[0].1 = Value::Str("<b>&\"".into());
-        let page = page("a <sweep>", &records, &[("patch_size=4".into(), "x < y".into())]);
+        let page = page("a <sweep>", &records, &[("patch_size=4".into(), "x < y".into())], &View::default()).unwrap();
         assert_eq!(page.matches("<tr>").count(), 1 + Rows::new(&records).rows.len() + 2);
         assert!(page.contains("&lt;b&gt;&amp;") && page.contains("x &lt; y") && !page.contains("<b>"));
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains(" src="));
@@ -274,7 +263,7 @@ mod tests {
             record.epochs = epochs.map(|epoch| Epoch::new(epoch, means, None, 1e-3)).collect();
         }
         records[0].epochs.truncate(1);
-        let page = super::page("one epoch", &records, &[]);
+        let page = super::page("one epoch", &records, &[], &View::default()).unwrap();
         assert_eq!(page.matches("<circle").count(), 1, "{page}");
         for id in ["variants", "coordinates", "importance"] {
             assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");

@@ -1,7 +1,9 @@
 //! Reads trial directories, and prints them: tables and exports.
 
 mod compare;
+mod coordinates;
 mod diagram;
+mod export;
 mod html;
 mod importance;
 mod layout;
@@ -10,9 +12,11 @@ pub mod plots;
 mod record;
 pub mod rows;
 mod table;
+mod view;
 
 pub use compare::compare;
 pub use html::page;
 pub use layout::fitted;
 pub use record::Record;
-pub use table::{Format, Price, Sort, View, render};
+pub use table::render;
+pub use view::{Format, Price, Sort, View};

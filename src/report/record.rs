@@ -31,6 +31,8 @@ pub struct Record {
     pub prediction: Option<Prediction>,
     /// Whether a process trains it now.
     pub running: bool,
+    /// Why nothing more is known of it: a file that cannot be read, a directory that is gone.
+    pub damaged: Option<String>,
 }
 
 impl Record {
@@ -48,6 +50,7 @@ impl Record {
             stopped: None,
             prediction: Prediction::read(folder)?,
             running: Lock::is_held(folder),
+            damaged: None,
         };
         if let Some(Stopped { reason, epochs }) = Stopped::read(folder)? {
             // What it trained beyond that, before the others had come as far, does not count.
@@ -55,6 +58,25 @@ impl Record {
             (record.result, record.failure, record.stopped) = (None, None, Some(reason));
         }
         Ok(record)
+    }
+
+    /// Reads one trial among others: what cannot be read of it does not hide them.
+    pub fn read_or_damaged(folder: &Path) -> Self {
+        Self::read(folder).unwrap_or_else(|error| Self::damaged(folder, format!("damaged: {error}")))
+    }
+
+    fn damaged(folder: &Path, reason: String) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            variant: Planned::variant_of(folder).unwrap_or_default(),
+            epochs: Vec::new(),
+            result: None,
+            failure: None,
+            stopped: None,
+            prediction: Prediction::read(folder).unwrap_or_default(),
+            running: false,
+            damaged: Some(reason),
+        }
     }
 
     /// Reads a trial, all trials of a sweep in its order, or all trials of a folder, ordered by what

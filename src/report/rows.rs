@@ -35,9 +35,18 @@ pub struct Mean {
 impl<'a> Rows<'a> {
     /// Gathers the trials; rows stand in the order of their first trial.
     pub fn new(records: &'a [Record]) -> Self {
+        Self::by(records, |key| key != SEED)
+    }
+
+    /// A row for each seed, too.
+    pub fn with_seeds(records: &'a [Record]) -> Self {
+        Self::by(records, |_| true)
+    }
+
+    fn by(records: &'a [Record], counts: impl Fn(&str) -> bool) -> Self {
         let mut keys: Vec<&str> = Vec::new();
         for (key, _) in records.iter().flat_map(|record| &record.variant) {
-            if key != SEED && !keys.contains(&key.as_str()) {
+            if counts(key) && !keys.contains(&key.as_str()) {
                 keys.push(key);
             }
         }
@@ -104,6 +113,10 @@ impl Row<'_> {
             parts.push(format!("{finished}/{} finished", self.records.len()));
         }
         for record in self.records.iter().filter(|record| record.result.is_none()) {
+            if let Some(reason) = &record.damaged {
+                parts.push(reason.clone());
+                continue;
+            }
             parts.push(match (&record.failure, &record.stopped) {
                 (Some(failure), _) => format!("failed: {}", failure.reason),
                 (None, Some(stopped)) => stopped.clone(),

@@ -44,7 +44,7 @@ fn record(patch_size: i64, depth: i64, seed: i64, accuracy: Option<f64>) -> Reco
         vec![Epoch::new(1, means, Some(means), 1e-3)]
     });
     let epochs = epochs.unwrap_or_default();
-    Record { folder, variant, epochs, result, failure, stopped: None, prediction, running: false }
+    Record { folder, variant, epochs, result, failure, stopped: None, prediction, running: false, damaged: None }
 }
 
 pub fn records() -> Vec<Record> {
