@@ -175,3 +175,49 @@ fn models_can_be_varied() {
     let gone = vitx(folder.path(), &["sweep", "both.yaml", "-p", "model=small.vitx,gone.vitx"]).output().unwrap();
     assert!(gone.status.code() == Some(1) && shown(&gone).contains("gone.vitx"), "{}", shown(&gone));
 }
+
+#[test]
+fn one_damaged_trial_does_not_hide_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    succeed(sweep(folder.path(), &["-p", "depth=1", "-p", "patch_size=1,2,4"]));
+    let trials = folder.path().join("out/trials.json");
+    let names: Vec<String> = {
+        let list: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&trials).unwrap()).unwrap();
+        list["trials"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    };
+    let trial = |at: usize| folder.path().join("out/trials").join(&names[at]);
+    std::fs::write(trial(0).join("metrics.jsonl"), "no record\n").unwrap();
+    std::fs::remove_dir_all(trial(1)).unwrap();
+    for format in ["table", "markdown", "csv", "json", "latex"] {
+        let text = succeed(vitx(folder.path(), &["report", "out", "--format", format]));
+        assert!(text.contains("damaged") && text.contains("metrics.jsonl") && text.contains(&names[1]), "{text}");
+        assert!(text.contains("finished") && !text.contains("continued"), "{text}");
+    }
+    let page = vitx(folder.path(), &["report", "out", "--html", "-"]).output().unwrap();
+    assert!(shown(&page).contains("damaged"));
+    let alone = vitx(folder.path(), &["report", trial(0).to_str().unwrap()]).output().unwrap();
+    assert!(alone.status.code() == Some(1) && !shown(&alone).contains("continued"), "{}", shown(&alone));
+    std::fs::write(&trials, "{ \"trials\": [] }").unwrap();
+    let empty = vitx(folder.path(), &["report", "out"]).output().unwrap();
+    assert!(empty.status.code() == Some(1) && shown(&empty).contains("has no trial yet"), "{}", shown(&empty));
+    let compared = vitx(folder.path(), &["compare", "out", "out"]).output().unwrap();
+    let text = shown(&compared);
+    assert!(compared.status.code() == Some(1) && text.contains("vitx report out compares its trials"), "{text}");
+}
+
+#[test]
+fn tables_that_cannot_be_are_refused_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    for options in [
+        &["--group-by", "detph"][..],
+        &["--baseline", "width=4"],
+        &["--pivot", "depth"],
+        &["--format", "csv", "--width", "80"],
+        &["--pivot", "depth,patch_size", "--pareto", "time"],
+    ] {
+        let refused = sweep(folder.path(), &[&["-p", "depth=1", "-p", "patch_size=2,4"], options].concat()).output();
+        let refused = refused.unwrap();
+        assert!(!refused.status.success() && !shown(&refused).contains("started"), "{}", shown(&refused));
+        assert!(!folder.path().join("out").exists());
+    }
+}

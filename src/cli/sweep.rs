@@ -109,6 +109,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         set: args.set.clone(),
     };
     let sweep = Sweep::new(&experiment, &given)?;
+    // A table that cannot be is refused before hours of training, not after.
+    args.view.check(&sweep.keys())?;
     let folder = args.output.clone().unwrap_or_else(|| {
         let stem = args.experiment.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
         PathBuf::from("runs/sweeps").join(format!("{stem}-{}", sweep.definition.identity()))
@@ -133,9 +135,17 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    let records = ended.folders.iter().map(|folder| Record::read(folder)).collect::<Result<Vec<_>, _>>()?;
+    let records: Vec<Record> = ended.folders.iter().map(|folder| Record::read_or_damaged(folder)).collect();
+    let mut refused = None;
     if !records.is_empty() {
-        live.line(&render(&records, &args.view)?);
+        match render(&records, &args.view) {
+            Ok(table) => live.line(&table),
+            // The baseline is not there, as it may come of a search.
+            Err(error) => {
+                live.line(&render(&records, &View { baseline: None, ..args.view.clone() })?);
+                refused = Some(error);
+            }
+        }
         show_predictions(&live, &ended.trials, &records);
         live.line(&format!("Again at any time: vitx report {}", printable::shell(&folder)));
     }
@@ -155,7 +165,10 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         let message = format!("{} trials came to no end: {}", names.len(), names.join("; "));
         return Err(miette::miette!(code = "vitx::sweep::unfinished", help = help, "{message}"));
     }
-    Ok(if ended.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    match refused {
+        Some(error) => Err(error.into()),
+        None => Ok(if ended.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }),
+    }
 }
 
 /// Shows plans as tables, and events as they come.

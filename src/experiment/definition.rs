@@ -9,7 +9,7 @@ use similar::{DiffTag, TextDiff};
 
 use super::{
     Experiment, ExperimentError, builtin,
-    identity::{Known, same_but_for_the_place},
+    identity::{Known, home, same_but_for_the_place},
     input::{Input, class_changes},
     origins::{self, Origins},
     overrides, read,
@@ -132,7 +132,7 @@ impl Definition {
         for (key, value) in assignments {
             if let (MODEL_KEY, Value::Str(file)) = (key.as_str(), value) {
                 let kept = kept_model(&self.folder, file);
-                let path = if kept.exists() { kept } else { self.folder.join(file) };
+                let path = if kept.exists() { kept } else { self.folder.join(home(Path::new(file))) };
                 changed.source = Self::model(&path)?;
             } else if key == MODEL_KEY {
                 return Err(ExperimentError::Sweep {

@@ -2,7 +2,7 @@ use std::{path::Path, sync::Arc};
 
 use miette::{NamedSource, SourceSpan};
 
-use super::{Experiment, ExperimentError, builtin, places::Places};
+use super::{Experiment, ExperimentError, builtin, identity::home, places::Places};
 use crate::dsl::{self, Source};
 
 /// The longest file that is read. Parsers of YAML take time quadratic in the depth of nesting.
@@ -22,7 +22,7 @@ impl Experiment {
     pub(super) fn of_source(source: &Source, path: &Path) -> Result<Self, ExperimentError> {
         let mut experiment = Self::parse(&source.name, &source.text)?;
         if let Some(folder) = path.parent() {
-            experiment.model = folder.join(&experiment.model);
+            experiment.model = folder.join(home(&experiment.model));
         }
         Ok(experiment)
     }

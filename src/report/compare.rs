@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     data::Subset,
-    experiment::{Definition, ExperimentError, Input},
+    experiment::{Definition, ExperimentError, Input, sweep::is_sweep},
+    printable,
 };
 
 /// Most epochs of a table of curves; more are thinned out evenly.
@@ -25,6 +26,13 @@ const MOST_LINES: usize = 60;
 /// # Errors
 /// A folder that is no trial.
 pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
+    if let Some(folder) = folders.iter().find(|folder| is_sweep(folder)) {
+        let sweep = printable::shell(folder);
+        return Err(ExperimentError::Sweep {
+            message: format!("`{}` is the directory of a sweep", folder.display()),
+            help: Some(format!("vitx report {sweep} compares its trials; single ones are in {sweep}/trials")),
+        });
+    }
     let records = folders.iter().map(|folder| Record::read(folder)).collect::<Result<Vec<_>, _>>()?;
     let definitions = folders.iter().map(|folder| Definition::of_trial(folder)).collect::<Result<Vec<_>, _>>()?;
     let name = |record: &Record| {

@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn numbers_stand_by_their_size_and_what_is_missing_apart() {
-        assert_eq!(axis(&["", "2", "0.5", "1"]), [APART, 1.0, 0.0, 0.33]);
+        assert_eq!(axis(&["", "2", "0", "0.5"]), [APART, 1.0, 0.0, 0.25]);
         assert_eq!(axis(&["3", "1", "2", "10"]), [0.48, 0.0, 0.3, 1.0]);
         assert_eq!(axis(&["cosine", "constant", "cosine"]), [0.0, 1.0, 0.0]);
         assert_eq!(axis(&["4"]), [0.5]);

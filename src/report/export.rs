@@ -51,7 +51,7 @@ pub fn latex_text(text: &str) -> String {
         '<' => "\\textless{}".to_owned(),
         '>' => "\\textgreater{}".to_owned(),
         '|' => "\\textbar{}".to_owned(),
-        '"' => "\\textquotedbl{}".to_owned(),
+        '"' => "''".to_owned(),
         '±' => "$\\pm$".to_owned(),
         // The end of the line before would take it for its argument.
         '[' => "{[}".to_owned(),

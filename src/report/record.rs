@@ -87,18 +87,34 @@ impl Record {
     pub fn read_all(folder: &Path) -> Result<Vec<Self>, ExperimentError> {
         let is_trial = |folder: &Path| folder.join("config.yaml").exists();
         if is_trial(folder) {
-            return Ok(vec![Self::read(folder)?]);
+            let mend = |error: ExperimentError| ExperimentError::Sweep {
+                message: error.to_string(),
+                help: Some("something else has written to this file: without it, the rest can be shown".into()),
+            };
+            return Ok(vec![Self::read(folder).map_err(mend)?]);
         }
         let trials = folder.join("trials");
         let inside = if trials.is_dir() { trials } else { folder.to_owned() };
         let io = |action| ExperimentError::io(action, &inside);
         let mut records = Vec::new();
         if let Some(Trials { trials }) = Trials::read(folder)? {
-            // Those that a killed sweep did not come to make are not there yet.
+            if trials.is_empty() {
+                return Err(ExperimentError::Sweep {
+                    message: format!("the sweep in `{}` has no trial yet", folder.display()),
+                    help: Some("its trials.json lists none: run the sweep again".into()),
+                });
+            }
             // A variant that cannot be has nothing but the reason.
             let there = |path: &PathBuf| is_trial(path) || path.join("failure.json").exists();
-            for path in trials.iter().map(|name| inside.join(name)).filter(there) {
-                records.push(Self::read(&path)?);
+            let paths = trials.iter().map(|name| inside.join(name));
+            let (there, gone): (Vec<PathBuf>, Vec<PathBuf>) = paths.partition(there);
+            records.extend(there.iter().map(|path| Self::read_or_damaged(path)));
+            // While the sweep runs, it has yet to make them.
+            if let (Some(first), false) = (gone.first(), Lock::is_held(folder)) {
+                let count = if gone.len() == 1 { "a trial".to_owned() } else { format!("{} trials", gone.len()) };
+                let reason =
+                    format!("{count} of trials.json not there, as `{}`: removed, or not begun", first.display());
+                records.push(Self::damaged(first, reason));
             }
             return Ok(records);
         }
@@ -106,7 +122,7 @@ impl Record {
             let path = entry.map_err(io("read"))?.path();
             // What a sweep that came to no trial left there is its own definition.
             if is_trial(&path) && path.file_name().is_none_or(|name| name != "sweep") {
-                records.push(Self::read(&path)?);
+                records.push(Self::read_or_damaged(&path));
             }
         }
         if records.is_empty() {

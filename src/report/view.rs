@@ -210,6 +210,9 @@ impl<'a> Arranged<'a> {
                 None => groups.push((value, vec![row.clone()])),
             }
         }
+        if groups.is_empty() {
+            groups.push((None, Vec::new()));
+        }
         Ok(Self { rows, baseline, pivot, groups, grouped })
     }
 

@@ -39,7 +39,7 @@ impl Domain {
     /// Whether it can be a value: an interval can be anything between its ends.
     pub fn has(&self, value: &Value) -> bool {
         match (self, value) {
-            (Self::Values(values), _) => values.iter().any(|known| same(known, value)),
+            (Self::Values(values), _) => values.iter().any(|known| known.same(value)),
             (Self::Interval { low, high, .. }, Value::Int(value)) => (*low..=*high).contains(&(*value as f64)),
             (Self::Interval { low, high, scale }, Value::Float(value)) => {
                 (*low..=*high).contains(value) && (*scale != Scale::Whole || value.fract() == 0.0)
@@ -82,17 +82,6 @@ impl Domain {
             }
             Self::Interval { low, high, scale } => numbers::between(*low, *high, *scale, share, exact),
         }
-    }
-}
-
-/// Whether two values are the same, numbers as numbers: 0 is 0.0.
-pub fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Int(whole), Value::Float(number)) | (Value::Float(number), Value::Int(whole)) => {
-            *whole as f64 == *number
-        }
-        (Value::List(a), Value::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        _ => a == b,
     }
 }
 

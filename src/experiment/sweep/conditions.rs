@@ -2,7 +2,6 @@
 
 use super::{
     Axis, Domain, Scale, Variant,
-    axis::same,
     space::{known, refuse},
     words::split,
 };
@@ -60,7 +59,7 @@ impl Condition {
     /// Whether it holds where the other key has this value.
     pub fn holds(&self, value: &Value) -> bool {
         self.values.iter().any(|wanted| match wanted {
-            Wanted::Exactly(wanted) => same(wanted, value),
+            Wanted::Exactly(wanted) => wanted.same(value),
             Wanted::Between(low, high, inclusive) => {
                 number(value).is_some_and(|value| (*low..*high).contains(&value) || *inclusive && value == *high)
             }

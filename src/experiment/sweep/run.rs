@@ -9,6 +9,7 @@ use super::{
     keys,
     plan::Planner,
     search::Verdict,
+    space::SEED,
 };
 use crate::{
     dsl::Value,
@@ -118,6 +119,12 @@ impl Sweep {
         let sweep = Self { base, definition, space, strategy, trials, search_seed, stopping };
         sweep.search(false)?;
         Ok(sweep)
+    }
+
+    /// The keys that it varies, that of the seeds included.
+    pub fn keys(&self) -> Vec<&str> {
+        let axes = self.space.groups.iter().flatten().map(|axis| axis.key.as_str());
+        axes.chain((self.space.seeds > 1).then_some(SEED)).collect()
     }
 
     fn search(&self, skip: bool) -> Result<Search<'_>, ExperimentError> {

@@ -9,11 +9,13 @@ pub fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut depth, mut start) = (Vec::new(), 0_usize, 0);
     let mut characters = text.char_indices();
     while let Some((at, c)) = characters.next() {
+        // Nothing, or `key=` in a text of several assignments.
         let before = text[start..at].trim();
+        let begins = before.is_empty() || before.ends_with('=');
         // `log(`, but not the brackets in the name of a file.
         let called = !before.is_empty() && before.chars().all(|c| c.is_ascii_alphabetic());
         match c {
-            '"' if depth > 0 || before.is_empty() => {
+            '"' if depth > 0 || begins => {
                 let mut escaped = false;
                 let end = characters.find(|(_, c)| {
                     let ends = *c == '"' && !escaped;
@@ -23,7 +25,7 @@ pub fn split(text: &str) -> Vec<&str> {
                 // One that never ends is for the reader of the value to refuse.
                 let Some(_) = end else { break };
             }
-            '[' | '(' if depth > 0 || before.is_empty() || c == '(' && called => depth += 1,
+            '[' | '(' if depth > 0 || begins || c == '(' && called => depth += 1,
             ']' | ')' => depth = depth.saturating_sub(1),
             ',' if depth == 0 => {
                 parts.push(&text[start..at]);
