@@ -221,3 +221,180 @@ fn tables_that_cannot_be_are_refused_before_training() {
         assert!(!folder.path().join("out").exists());
     }
 }
+
+/// A model and an experiment that train in no time, in a folder.
+fn tiny(folder: &std::path::Path) {
+    let model = "model t(width = 4, rate = 0.0, tag = \"x\") {\n    patches(4)\n    dense(width)\n    dropout(rate)\n    \
+                 flatten\n    dense(num_classes)\n}\n";
+    std::fs::write(folder.join("t.vitx"), model).unwrap();
+    let experiment = "model: t.vitx\ndata: { name: digits, train_limit: 256, test_limit: 64 }\n\
+                      train: { epochs: 1, batch_size: 64 }\n";
+    std::fs::write(folder.join("e.yaml"), experiment).unwrap();
+}
+
+/// A sweep of it, what was shown, and its exit code.
+fn tried(folder: &std::path::Path, output: &str, arguments: &[&str]) -> (String, i32) {
+    let mut command = vitx(folder, &["sweep", "e.yaml", "--threads", "1", "--backend", "cpu", "-o", output]);
+    let output = command.args(arguments).output().unwrap();
+    (shown(&output), output.status.code().unwrap_or(-1))
+}
+
+/// The states of the rows, by the values before them.
+fn states(folder: &std::path::Path, output: &str, keys: usize) -> Vec<(String, String)> {
+    let text = succeed(vitx(folder, &["report", output, "--format", "csv"]));
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let row = |row: Result<csv::StringRecord, _>| {
+        let row = row.unwrap();
+        let values: Vec<&str> = row.iter().take(keys).collect();
+        (values.join(" "), row[row.len() - 1].to_owned())
+    };
+    reader.records().map(row).collect()
+}
+
+#[test]
+fn a_search_tries_what_it_was_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny(folder.path());
+    let all = |output: &str, arguments: &[&str]| {
+        let (text, code) = tried(folder.path(), output, arguments);
+        assert_eq!(code, 0, "{text}");
+        (text.matches("finished ").count(), text)
+    };
+    let tpe = ["--strategy", "tpe", "--trials", "12"];
+    assert_eq!(all("list", &[&tpe[..], &["-p", "width=1..=6", "-p", "rate=0.1,0.2"]].concat()).0, 12);
+    assert_eq!(all("whole", &[&tpe[..], &["-p", "width=int(1, 12)"]].concat()).0, 12);
+    let (count, text) = all("few", &["--strategy", "random", "--trials", "16", "-p", "width=4,8"]);
+    assert!(count == 2 && text.contains("16 trials are wanted, but the space has 2 variants"), "{text}");
+    // What trains the same is one variant.
+    let (count, text) =
+        all("same", &["-p", "rate=0,0.0,0.1", "-p", "train.optimizer.learning_rate=1e-3,0.00100000001"]);
+    assert!(count == 2 && text.contains("`rate=0.0` trains the same as `rate=0`"), "{text}");
+}
+
+#[test]
+fn a_proposal_that_cannot_be_is_a_trial_that_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny(folder.path());
+    let search = ["--strategy", "tpe", "--trials", "12", "--search-seed", "3"];
+    // What can be checked before is.
+    let (text, code) = tried(folder.path(), "list", &[&search[..], &["-p", "width=0..=11"]].concat());
+    assert!(code == 1 && text.contains("1 of 12 variants cannot be trained") && !text.contains("started"), "{text}");
+    assert!(!folder.path().join("list").exists());
+    let (text, code) = tried(folder.path(), "some", &[&search[..], &["-p", "width=0..=11", "--skip-invalid"]].concat());
+    assert!(code == 0 && text.matches("finished ").count() == 11 && text.contains("11 variants"), "{text}");
+    let (text, code) = tried(folder.path(), "none", &[&search[..], &["-p", "width=0,-1", "--skip-invalid"]].concat());
+    assert!(code == 1 && text.contains("no variant can be trained"), "{text}");
+    assert!(!folder.path().join("none").exists());
+    // Of numbers without end, what comes later is a failed trial, and stands in the table; the same again.
+    let arguments = [&search[..], &["-p", "width=int(0, 3)", "-p", "rate=uniform(0, 0.4)"]].concat();
+    let (text, code) = tried(folder.path(), "later", &arguments);
+    assert_eq!(code, 1, "{text}");
+    let rows = states(folder.path(), "later", 2);
+    assert_eq!(rows.len(), 12, "{rows:?}");
+    assert!(rows.iter().any(|(values, state)| values.starts_with("0 ") && state.starts_with("failed: cannot be:")));
+    assert!(rows.iter().filter(|(_, state)| state == "finished").count() >= 8, "{rows:?}");
+    let (text, code) = tried(folder.path(), "later", &arguments);
+    assert!(code == 1 && !text.contains("started") && text.contains("failed   width=0"), "{text}");
+    assert_eq!(states(folder.path(), "later", 2), rows);
+}
+
+#[test]
+fn trials_of_every_length_and_seed_come_to_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny(folder.path());
+    for rule in ["halving", "asha", "hyperband", "median"] {
+        let lengths = ["-p", "train.epochs=1,4,2", "-p", "width=4,8", "--stop", rule, "--min-epochs", "2"];
+        let (text, code) = tried(folder.path(), rule, &lengths);
+        assert_eq!(code, 0, "{text}");
+        for (values, state) in states(folder.path(), rule, 2) {
+            assert!(state == "finished" || state.starts_with("stopped after"), "{rule} {values}: {state}");
+        }
+    }
+    // Seeds go on together or not at all, and what the others are compared with has a result.
+    let seeds = ["--seeds", "3", "-p", "width=1,4,8,12", "--set", "train.epochs=6", "--stop", "halving"];
+    let (text, code) = tried(folder.path(), "seeds", &seeds);
+    assert_eq!(code, 0, "{text}");
+    let rows = states(folder.path(), "seeds", 1);
+    assert!(rows.iter().all(|(_, state)| state == "finished" || state.starts_with("0/3 finished")), "{rows:?}");
+    assert!(rows.iter().any(|(_, state)| state == "finished") && rows[0].1 != "finished", "{rows:?}");
+    assert_eq!(text.matches("baseline ").count(), 2, "the header and a row: {text}");
+    // All at once: zipped keys, a condition, seeds, a rule and a search, twice the same.
+    let all = [
+        "-p",
+        "width=4,8,12",
+        "-p",
+        "rate=0.1,0.2,0.3",
+        "--zip",
+        "width,rate",
+        "-p",
+        "train.epochs=1,3",
+        "-p",
+        "train.optimizer.learning_rate=loguniform(1e-4, 1e-1)",
+        "--when",
+        "train.optimizer.learning_rate:width=4..=8",
+        "--seeds",
+        "2",
+        "--strategy",
+        "tpe",
+        "--trials",
+        "9",
+        "--stop",
+        "asha",
+        "--factor",
+        "2",
+    ];
+    let (text, code) = tried(folder.path(), "all", &all);
+    assert_eq!(code, 0, "{text}");
+    let rows = states(folder.path(), "all", 4);
+    assert_eq!(rows.len(), 9, "{rows:?}");
+    let (text, code) = tried(folder.path(), "all", &all);
+    assert!(code == 0 && !text.contains("started"), "{text}");
+    assert_eq!(states(folder.path(), "all", 4), rows);
+}
+
+#[test]
+fn a_sweep_of_models_can_be_swept_again_from_its_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny(folder.path());
+    std::fs::create_dir(folder.path().join("more")).unwrap();
+    let model = "model u { flatten dense(num_classes) }\n";
+    std::fs::write(folder.path().join("more/u.vitx"), model).unwrap();
+    let (text, code) = tried(folder.path(), "out", &["-p", "model=t.vitx,more/u.vitx"]);
+    assert_eq!(code, 0, "{text}");
+    std::fs::remove_dir_all(folder.path().join("more")).unwrap();
+    let again = ["sweep", "out/sweep/config.yaml", "--threads", "1", "--backend", "cpu", "-o", "again"];
+    let text = succeed(vitx(folder.path(), &again));
+    assert!(text.contains("finished model=more/u.vitx"), "{text}");
+    let trials = |name: &str| std::fs::read_to_string(folder.path().join(name).join("trials.json")).unwrap();
+    assert_eq!(trials("out"), trials("again"));
+}
+
+#[test]
+fn what_would_do_nothing_or_harm_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny(folder.path());
+    assert_eq!(tried(folder.path(), "out", &["-p", "width=4,8"]).1, 0);
+    let mut all = Vec::new();
+    let mut refused = |line: &[&str]| {
+        let output = vitx(folder.path(), line).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {}", shown(&output));
+        all.push(format!("$ vitx {}\n{}", line.join(" "), shown(&output).trim()));
+    };
+    refused(&["run", "e.yaml", "-o", "out"]);
+    refused(&["sweep", "e.yaml", "-o", "out", "-p", "width=4,8,12", "--dry-run"]);
+    let sweep = ["sweep", "e.yaml", "--dry-run", "--backend", "cpu"];
+    let mut variants = |arguments: &[&str]| refused(&[&sweep[..], arguments].concat());
+    variants(&["-p", "width=4,8", "--set", "params.width=12"]);
+    variants(&["-p", "train.epochs=1,2", "--set", "train={epochs: 3}"]);
+    variants(&["-p", "width=4", "--seeds", "4294967295"]);
+    variants(&["-p", "width=1..=1000", "--seeds", "101"]);
+    variants(&["-p", "width=4", "--seeds", "2", "--set", "train.seed=9223372036854775807"]);
+    variants(&["-p", "width=4", "--seeds", "0"]);
+    variants(&["-p", "width=4,8", "-p", "rate=0,0.1", "--when", "width:width=4"]);
+    variants(&["-p", "width=4,8", "-p", "rate=0,0.1", "--when", "width:rate=0", "--when", "rate:width=4"]);
+    variants(&["-p", "width=4,8", "-p", "rate=uniform(0, 0.5)", "--when", "width:rate=0.2"]);
+    variants(&["-p", "width=4,8", "-p", "rate=uniform(0, 0.5)", "--when", "width:rate=0.6..=0.9"]);
+    variants(&["-p", "width=loguniform(4.2, 64.7)", "--strategy", "random", "--trials", "2"]);
+    variants(&["-p", "rate=-1,0", "--seeds", "2"]);
+    insta::assert_snapshot!(all.join("\n\n"));
+}

@@ -182,3 +182,84 @@ pub fn varies(conditions: &[Condition], key: &str, all: &Variant) -> bool {
         other.is_some_and(|(_, value)| condition.holds(value)) && varies(conditions, &condition.other, all)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::{
+        Experiment,
+        sweep::{Space, SpaceArguments, space::name},
+    };
+
+    fn space(sweep: &str, params: &[&str], when: &[&str]) -> Result<Space, ExperimentError> {
+        let text = format!("model: m.vitx\ndata: {{name: digits}}\n{sweep}\n");
+        let experiment = Experiment::parse("a.yaml", &text).unwrap();
+        let [params, when] = [params, when].map(|texts| texts.iter().map(|text| (*text).to_owned()).collect());
+        Space::new(&experiment, &SpaceArguments { params, when, ..SpaceArguments::default() })
+    }
+
+    fn shown(space: &Space) -> Vec<String> {
+        space.grid().unwrap().iter().map(|point| name(&space.at(point, false))).collect()
+    }
+
+    const FILE: &str = "sweep: {params: {kind: [constant, cosine], warmup: [0, 5], steps: [1, 2]}, \
+                        when: {warmup: kind=cosine, steps: warmup=5}}";
+
+    #[test]
+    fn what_the_command_line_narrows_away_does_not_vary() {
+        let narrowed = space(FILE, &["kind=constant"], &[]).unwrap();
+        assert_eq!(shown(&narrowed), ["kind=\"constant\""]);
+        assert_eq!(narrowed.fixed.len(), 2, "{:?}", narrowed.fixed);
+        // It is written as it is then, and can be read again.
+        let resolved = narrowed.resolved();
+        assert!(resolved.when.is_empty() && resolved.params.len() == 1, "{resolved:?}");
+        let kept = space(FILE, &["kind=cosine"], &[]).unwrap();
+        assert_eq!(shown(&kept).len(), 3);
+        // What the file itself, or the command line itself, has wrong is a slip.
+        let slip = FILE.replace("warmup: kind=cosine", "warmup: kind=cosinus");
+        assert!(space(&slip, &[], &[]).is_err());
+        assert!(space("", &["a=1,2", "b=1,2"], &["b:a=3"]).is_err());
+    }
+
+    #[test]
+    fn ranges_hold_between_their_ends() {
+        let holds =
+            |params: &[&str], when: &str, value: Value| space("", params, &[when]).unwrap().conditions[0].holds(&value);
+        let interval = ["rate=uniform(0, 0.5)", "b=1,2"];
+        for (value, expected) in [(0.1, true), (0.2, true), (0.3, true), (0.05, false), (0.31, false)] {
+            assert_eq!(holds(&interval, "b:rate=0.1..=0.3", Value::Float(value)), expected, "{value}");
+        }
+        assert!(!holds(&interval, "b:rate=0.1..0.3", Value::Float(0.3)));
+        let whole = ["n=int(1, 9)", "b=1,2"];
+        assert!(holds(&whole, "b:n=4,6", Value::Int(6)) && !holds(&whole, "b:n=4,6", Value::Int(5)));
+        // Of a list, those that lie between; numbers are the same however they are written.
+        let list = space("", &["rate=0.0,0.1,0.2,0.3", "b=1,2"], &["b:rate=0.1..=0.2", "b:rate=0,0.1"]).unwrap();
+        assert_eq!(list.conditions[0].text(), "rate=0.1,0.2");
+        assert!(list.conditions[1].holds(&Value::Float(0.0)));
+        for when in ["b:rate=0.6..=0.9", "b:rate=0.2", "b:rate=0.3..=0.1", "b:rate=uniform(0, 1)"] {
+            assert!(space("", &interval, &[when]).is_err(), "{when}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_written_as_they_are_read() {
+        for (params, when) in [
+            (["rate=uniform(0, 0.5)", "b=1,2"], "b:rate=0.125..=0.3"),
+            (["rate=uniform(0, 0.5)", "b=1,2"], "b:rate=0.1..0.3"),
+            (["kind=\"a,b\",c", "b=1,2"], "b:kind=\"a,b\""),
+            (["n=int(1, 9)", "b=1,2"], "b:n=2..=4,7"),
+        ] {
+            let one = space("", &params, &[when]).unwrap();
+            let again = space("", &params, &[&format!("b:{}", one.conditions[0].text())]).unwrap();
+            assert_eq!(one.conditions, again.conditions, "{when}");
+        }
+    }
+
+    #[test]
+    fn circles_are_refused() {
+        for when in [&["a:a=1"][..], &["a:b=1", "b:a=1"], &["c:a=1", "a:b=1", "b:a=2"]] {
+            assert!(space("", &["a=1,2", "b=1,2", "c=1,2"], when).is_err(), "{when:?}");
+        }
+        assert!(space("", &["a=1,2", "b=1,2", "c=1,2"], &["c:a=1", "c:b=1", "b:a=1"]).is_ok());
+    }
+}
