@@ -374,27 +374,39 @@ fn what_would_do_nothing_or_harm_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     tiny(folder.path());
     assert_eq!(tried(folder.path(), "out", &["-p", "width=4,8"]).1, 0);
-    let mut all = Vec::new();
-    let mut refused = |line: &[&str]| {
+    let refused = |line: &[&str], expected: &str| {
         let output = vitx(folder.path(), line).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{line:?}: {}", shown(&output));
-        all.push(format!("$ vitx {}\n{}", line.join(" "), shown(&output).trim()));
+        let text = shown(&output).split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {text}");
+        assert!(text.contains(expected), "{line:?}: {text}");
     };
-    refused(&["run", "e.yaml", "-o", "out"]);
-    refused(&["sweep", "e.yaml", "-o", "out", "-p", "width=4,8,12", "--dry-run"]);
+    refused(&["run", "e.yaml", "-o", "out"], "it is the directory of a sweep");
+    let longer = ["sweep", "e.yaml", "-o", "out", "-p", "width=4,8,12", "--dry-run"];
+    refused(&longer, "`out` holds another sweep: it lacks `- 12`");
     let sweep = ["sweep", "e.yaml", "--dry-run", "--backend", "cpu"];
-    let mut variants = |arguments: &[&str]| refused(&[&sweep[..], arguments].concat());
-    variants(&["-p", "width=4,8", "--set", "params.width=12"]);
-    variants(&["-p", "train.epochs=1,2", "--set", "train={epochs: 3}"]);
-    variants(&["-p", "width=4", "--seeds", "4294967295"]);
-    variants(&["-p", "width=1..=1000", "--seeds", "101"]);
-    variants(&["-p", "width=4", "--seeds", "2", "--set", "train.seed=9223372036854775807"]);
-    variants(&["-p", "width=4", "--seeds", "0"]);
-    variants(&["-p", "width=4,8", "-p", "rate=0,0.1", "--when", "width:width=4"]);
-    variants(&["-p", "width=4,8", "-p", "rate=0,0.1", "--when", "width:rate=0", "--when", "rate:width=4"]);
-    variants(&["-p", "width=4,8", "-p", "rate=uniform(0, 0.5)", "--when", "width:rate=0.2"]);
-    variants(&["-p", "width=4,8", "-p", "rate=uniform(0, 0.5)", "--when", "width:rate=0.6..=0.9"]);
-    variants(&["-p", "width=loguniform(4.2, 64.7)", "--strategy", "random", "--trials", "2"]);
-    variants(&["-p", "rate=-1,0", "--seeds", "2"]);
-    insta::assert_snapshot!(all.join("\n\n"));
+    let variants = |arguments: &[&str], expected: &str| refused(&[&sweep[..], arguments].concat(), expected);
+    let set = "`--set params.width=12` would have no effect: the sweep varies `width`";
+    variants(&["-p", "width=4,8", "--set", "params.width=12"], set);
+    let set = "would have no effect: the sweep varies `train.epochs`";
+    variants(&["-p", "train.epochs=1,2", "--set", "train={epochs: 3}"], set);
+    let many = "the sweep has more than 100000 trials: 1 variants, each with 4294967295 seeds";
+    variants(&["-p", "width=4", "--seeds", "4294967295"], many);
+    variants(&["-p", "width=1..=1000", "--seeds", "101"], "1000 variants, each with 101 seeds");
+    let large = ["-p", "width=4", "--seeds", "2", "--set", "train.seed=9223372036854775807"];
+    variants(&large, "2 seeds from `train.seed: 9223372036854775807` on are too large");
+    variants(&["-p", "width=4", "--seeds", "0"], "`seeds` is 0");
+    let both = ["-p", "width=4,8", "-p", "rate=0,0.1"];
+    let when = |conditions: &[&'static str]| -> Vec<&'static str> {
+        let conditions = conditions.iter().flat_map(|condition| ["--when", condition]);
+        both.into_iter().chain(conditions).collect()
+    };
+    variants(&when(&["width:width=4"]), "`width` cannot depend on itself");
+    variants(&when(&["width:rate=0", "rate:width=4"]), "`width` depends on itself: width on rate on width");
+    let interval = ["-p", "width=4,8", "-p", "rate=uniform(0, 0.5)", "--when"];
+    let on = |condition: &'static str| [&interval[..], &[condition]].concat();
+    variants(&on("width:rate=0.2"), "`rate` is an interval, which is next to never exactly 0.2");
+    variants(&on("width:rate=0.6..=0.9"), "it is between 0 and 0.5");
+    let whole = ["-p", "width=loguniform(4.2, 64.7)", "--strategy", "random", "--trials", "2"];
+    variants(&whole, "`width` is a whole number in the model: width=int(5, 64)");
+    variants(&["-p", "rate=-1,0", "--seeds", "2"], "1 of 2 variants cannot be trained");
 }

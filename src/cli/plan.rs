@@ -1,6 +1,9 @@
 //! The table of a sweep's variants before the first step, and what cannot be.
 
-use std::fmt::Write;
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    fmt::Write,
+};
 
 use crate::{
     experiment::sweep::{Plan, Planned, Variant},
@@ -10,14 +13,21 @@ use crate::{
 
 use super::live::name;
 
+/// Variants that cannot be of which the reason is shown.
+const MOST_REASONS: usize = 100;
+
 /// Writes a plan for a terminal.
 pub fn show(plan: &Plan, jobs: usize) -> String {
     let mut lines: Vec<(Variant, &Planned, usize)> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
     for planned in &plan.trials {
         let variant = without_seed(&planned.variant);
-        match lines.iter_mut().find(|(known, ..)| *known == variant) {
-            Some((.., count)) => *count += 1,
-            None => lines.push((variant, planned, 1)),
+        match known.entry(format!("{variant:?}")) {
+            Entry::Occupied(at) => lines[*at.get()].2 += 1,
+            Entry::Vacant(at) => {
+                at.insert(lines.len());
+                lines.push((variant, planned, 1));
+            }
         }
     }
     let mut keys: Vec<&String> = Vec::new();
@@ -53,16 +63,20 @@ pub fn show(plan: &Plan, jobs: usize) -> String {
         text += &too_large(&lines, jobs, available);
     }
     let mut said: Vec<String> = Vec::new();
+    let mut known = HashSet::new();
     for (variant, reason) in &plan.invalid {
         // What cannot be cannot be with any seed. Without a name, it is the experiment itself.
         let line = match name(&without_seed(variant)) {
             name if name.is_empty() => format!("cannot be: {reason}"),
             name => format!("cannot be: {name}: {reason}"),
         };
-        if !said.contains(&line) {
+        if known.insert(line.clone()) {
             said.push(line);
         }
     }
+    let more = said.len().saturating_sub(MOST_REASONS);
+    said.truncate(MOST_REASONS);
+    said.extend((more > 0).then(|| format!("cannot be: and {more} more")));
     said.extend(plan.notes.iter().cloned());
     [&[text], &said[..]].concat().join("\n").trim_start().to_owned()
 }

@@ -1,4 +1,4 @@
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::HashMap, path::PathBuf, process::ExitCode};
 
 use super::{
     console::handle_interrupts,
@@ -195,8 +195,9 @@ impl Watch for Shown {
 
 /// How far the predicted times were from the measured ones.
 fn show_predictions(live: &Live, trials: &[Planned], records: &[Record]) {
+    let results: HashMap<_, _> = records.iter().map(|record| (&record.folder, record.result.as_ref())).collect();
     let measured = trials.iter().filter_map(|planned| {
-        let result = records.iter().find(|record| record.folder == planned.folder)?.result.as_ref()?;
+        let result = (*results.get(&planned.folder)?)?;
         Some((planned.prediction.seconds(result.epochs)?, result.seconds))
     });
     let (predicted, seconds) = measured.fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));

@@ -9,7 +9,7 @@ use similar::{DiffTag, TextDiff};
 
 use super::{
     Experiment, ExperimentError, builtin,
-    identity::{Known, home, same_but_for_the_place},
+    identity::{Known, absolute, home, same_but_for_the_place},
     input::{Input, class_changes},
     origins::{self, Origins},
     overrides, read,
@@ -49,6 +49,8 @@ pub struct Definition {
     origins: Origins,
     /// Where other models of the same experiment lie; no part of what defines the trial.
     folder: PathBuf,
+    /// What relative paths that a sweep varies are seen from: the same folder, unless a sweep has copied the definition.
+    origin: PathBuf,
     /// What lies in folders of data, once it is asked for.
     pub(super) known: Option<Known>,
     /// Whether it was read from a trial's directory.
@@ -82,7 +84,8 @@ impl Definition {
         experiment.data.place(Path::new("."));
         let model = std::mem::replace(&mut experiment.model, MODEL.into());
         let source = Self::model(&model).map_err(|error| error.because(origins::of_model(&file)))?;
-        Ok(Self { experiment, source, origins, folder, known: None, of_trial: false })
+        let origin = swept_from(&folder).unwrap_or_else(|| folder.clone());
+        Ok(Self { experiment, source, origins, folder, origin, known: None, of_trial: false })
     }
 
     /// Reads a model. A file that is not there may be carried by the binary.
@@ -105,7 +108,8 @@ impl Definition {
         experiment.model = MODEL.into();
         let origins = Origins::of_file(&file, &experiment.params);
         let source = Source::read(&folder.join(MODEL))?;
-        Ok(Self { experiment, source, origins, folder: folder.to_owned(), known: None, of_trial: true })
+        let origin = folder.to_owned();
+        Ok(Self { experiment, source, origins, folder: folder.to_owned(), origin, known: None, of_trial: true })
     }
 
     /// As [`Definition::of_trial`], with its data in another folder, if one is given.
@@ -131,9 +135,10 @@ impl Definition {
         let data = (self.experiment.data.name.clone(), self.experiment.data.path.clone());
         for (key, value) in assignments {
             if let (MODEL_KEY, Value::Str(file)) = (key.as_str(), value) {
-                let kept = kept_model(&self.folder, file);
-                let path = if kept.exists() { kept } else { self.folder.join(home(Path::new(file))) };
-                changed.source = Self::model(&path)?;
+                let path = home(Path::new(file));
+                let near = [kept_model(&self.folder, file), self.folder.join(&path)];
+                let near = near.into_iter().find(|path| path.exists());
+                changed.source = Self::model(&near.unwrap_or_else(|| self.origin.join(path)))?;
             } else if key == MODEL_KEY {
                 return Err(ExperimentError::Sweep {
                     message: format!("`{MODEL_KEY}` is a file, not {value}"),
@@ -155,7 +160,7 @@ impl Definition {
         }
         if data != (changed.experiment.data.name.clone(), changed.experiment.data.path.clone()) {
             // Other data have another digest.
-            changed.experiment.data.place(&self.folder);
+            changed.experiment.data.place(&self.origin);
             changed.experiment.data.digest = None;
         }
         changed.settle()?;
@@ -241,6 +246,19 @@ impl Definition {
         Ok(true)
     }
 
+    /// Notes in a folder where the experiment lies, if nothing is noted there yet.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn note_origin(&self, folder: &Path) -> Result<(), ExperimentError> {
+        let path = folder.join(SWEPT_FROM);
+        match absolute(Path::new("."), &self.origin).to_str() {
+            Some(origin) if !path.exists() => Ok(replace(&path, format!("{origin}\n").as_bytes())?),
+            // A name that is no text can be no value either.
+            _ => Ok(()),
+        }
+    }
+
     /// How a folder's definition differs from this one; nothing where there is none, or none that is whole.
     ///
     /// # Errors
@@ -271,6 +289,15 @@ impl Definition {
             .map_err(|error| ExperimentError::io("write", folder.join(CONFIG))(std::io::Error::other(error)))?;
         Ok([(MODEL, self.source.text.clone()), (CONFIG, config)])
     }
+}
+
+/// The file beside a sweep's own definition that says where the experiment lay.
+const SWEPT_FROM: &str = "swept-from.txt";
+
+/// Where the experiment lay that a sweep has copied into a folder.
+fn swept_from(folder: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(folder.join(SWEPT_FROM)).ok()?;
+    Some(PathBuf::from(text.trim_end_matches('\n')))
 }
 
 /// Where a sweep keeps the models that it varies, beside its own definition: whatever path they had, one file each.

@@ -106,6 +106,7 @@ pub fn take(folder: &Path, definition: &Definition, models: &[(String, String)])
         }
         written => written?,
     }
+    definition.note_origin(&sweep)?;
     for (model, text) in models {
         let path = kept_model(&sweep, model);
         if fs::read_to_string(&path).is_ok_and(|known| known == *text) {

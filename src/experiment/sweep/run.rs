@@ -196,10 +196,13 @@ impl Sweep {
                 lock = Some(take(folder, &self.definition, &self.models())?);
             }
             let first = ended.trials.len();
+            let mut trials = plan.trials.iter().peekable();
             for point in &points {
                 let Some((_, error)) = invalid.iter().find(|(invalid, _)| invalid == point) else {
-                    let own = plan.trials.iter().filter(|planned| self.is_of(&planned.variant, point));
-                    ended.folders.extend(own.map(|planned| planned.folder.clone()));
+                    // The trials stand in the order of the points, each point's with its seeds.
+                    while let Some(own) = trials.next_if(|planned| self.is_of(&planned.variant, point)) {
+                        ended.folders.push(own.folder.clone());
+                    }
                     continue;
                 };
                 // One proposal that cannot be does not end the search.
@@ -231,6 +234,9 @@ impl Sweep {
             ended.unfinished = unfinished(&ended.trials[first..])?;
             if !ended.unfinished.is_empty() {
                 return Ok(ended);
+            }
+            if self.strategy != Strategy::Tpe {
+                continue;
             }
             let accuracies: Vec<Option<f64>> =
                 points.iter().map(|point| self.accuracy(point, folder)).collect::<Result<_, _>>()?;
@@ -316,6 +322,8 @@ impl Sweep {
     fn fewer(&self, there: usize) -> Option<String> {
         let wanted = self.trials.filter(|wanted| there < *wanted)?;
         Some(match there {
+            // That nothing can be tried is an error of its own.
+            0 => return None,
             1 => format!("{wanted} trials are wanted, but the space has 1 variant."),
             _ => format!("{wanted} trials are wanted, but the space has {there} variants: each is tried once."),
         })

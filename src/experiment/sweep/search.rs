@@ -39,6 +39,9 @@ const ATTEMPTS: u32 = 100;
 /// How often a point is drawn evenly in a space without end, until one is found that is new.
 const EVEN_ATTEMPTS: u32 = 10_000;
 
+/// How many points that cannot be are left out for each one that is wanted, before a space without end is given up.
+const LEFT_OUT: usize = 20;
+
 /// Words of the random numbers' addresses that keep draws apart: those of TPE begin at 1.
 const EVEN: u32 = u32::MAX;
 const LEFT: u32 = u32::MAX - 1;
@@ -78,6 +81,8 @@ pub struct Search<'a> {
     left: Option<Vec<Vec<f64>>>,
     /// Even draws so far.
     even: u32,
+    /// Points so far that cannot be, and were left out.
+    left_out: usize,
     /// Whether a judge would give no verdict.
     ended: bool,
 }
@@ -129,6 +134,7 @@ impl<'a> Search<'a> {
             seen: HashSet::new(),
             left: None,
             even: 0,
+            left_out: 0,
             ended: false,
         })
     }
@@ -176,12 +182,20 @@ impl<'a> Search<'a> {
         match judge(variant) {
             Some(Verdict::Fine) => true,
             Some(Verdict::Same) => false,
-            Some(Verdict::Impossible) => !self.skip,
+            Some(Verdict::Impossible) => {
+                self.left_out += usize::from(self.skip);
+                !self.skip
+            }
             None => {
                 self.ended = true;
                 false
             }
         }
+    }
+
+    /// Whether so much cannot be that the search of a space without end is in vain.
+    fn in_vain(&self) -> bool {
+        self.left_out > LEFT_OUT.saturating_mul(self.trials.max(10)) && self.space.size().is_none()
     }
 
     /// As many different points as are wanted, or as there are.
@@ -190,7 +204,7 @@ impl<'a> Search<'a> {
         // Seeds that differ in their upper half only are different seeds.
         let seed = self.seed as u32 ^ scattered((self.seed >> 32) as u32);
         for index in 0..self.trials.saturating_mul(50).min(1 << 16) as u32 {
-            if variants.len() == self.trials || self.ended {
+            if variants.len() == self.trials || self.ended || self.in_vain() {
                 break;
             }
             let share = |axis: u32| match self.strategy {
@@ -221,6 +235,9 @@ impl<'a> Search<'a> {
             let variant = self.space.at(&self.shares(&point), attempt >= ATTEMPTS);
             if self.takes(&variant, judge) {
                 return Some((point, variant));
+            }
+            if self.ended || self.in_vain() {
+                return None;
             }
         }
         self.remaining(draw, judge)
@@ -266,7 +283,7 @@ impl<'a> Search<'a> {
             if self.takes(&variant, judge) {
                 return Some((self.coordinates(&shares), variant));
             }
-            if self.ended {
+            if self.ended || self.in_vain() {
                 break;
             }
         }

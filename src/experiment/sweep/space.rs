@@ -69,7 +69,7 @@ impl Space {
             return Err(refuse("each variant needs a seed: `seeds` is 0".into(), "at least 1"));
         }
         let first_seed = experiment.train.seed;
-        if seeds > 1 && i64::try_from(first_seed).ok().and_then(|seed| seed.checked_add(i64::from(seeds))).is_none() {
+        if seeds > 1 && first_seed.checked_add(u64::from(seeds - 1)).is_none_or(|last| last > i64::MAX as u64) {
             let message = format!("{seeds} seeds from `train.seed: {first_seed}` on are too large");
             return Err(refuse(message, &format!("they go up to {}", i64::MAX)));
         }

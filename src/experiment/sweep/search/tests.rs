@@ -127,6 +127,21 @@ fn what_is_the_same_is_not_tried_again_and_what_cannot_be_is_left_to_the_caller(
     }
 }
 
+#[test]
+fn a_space_without_end_in_which_nothing_can_be_is_given_up() {
+    let space = space(&["x=uniform(0, 1)"]);
+    for strategy in SEARCHES {
+        let mut looked = 0;
+        let mut judge = |_: &Variant| {
+            looked += 1;
+            Some(Verdict::Impossible)
+        };
+        let mut search = Search::new(&space, strategy, Some(8), 0, true).unwrap();
+        assert_eq!(all(&mut search, peaked, &mut judge), Vec::<Variant>::new());
+        assert!((200..300).contains(&looked), "{strategy:?}: {looked}");
+    }
+}
+
 /// What was proposed before TPE looked at what is left of a space: as long as every draw is new, it is proposed still.
 #[test]
 fn draws_of_tpe_that_are_new_stay_what_they_were() {
