@@ -76,10 +76,7 @@ pub fn is_sweep(folder: &Path) -> bool {
 /// # Errors
 /// The directory of a single run or of another sweep, or one that another process has.
 pub fn refuse_others(folder: &Path, definition: &Definition) -> Result<(), ExperimentError> {
-    if folder.join("config.yaml").exists() {
-        let difference = "it is the directory of a single run".into();
-        return Err(ExperimentError::Other { folder: folder.to_owned(), difference });
-    }
+    refuse_run(folder)?;
     if Lock::is_held(folder) {
         return Err(ExperimentError::Locked { folder: folder.to_owned() });
     }
@@ -89,13 +86,23 @@ pub fn refuse_others(folder: &Path, definition: &Definition) -> Result<(), Exper
     }
 }
 
+fn refuse_run(folder: &Path) -> Result<(), ExperimentError> {
+    match folder.join("config.yaml").exists() {
+        true => {
+            let difference = "it is the directory of a single run".into();
+            Err(ExperimentError::Other { folder: folder.to_owned(), difference })
+        }
+        false => Ok(()),
+    }
+}
+
 /// Takes a directory for a sweep, and no other. The `models` that it varies are kept beside its definition, so that it
 /// can be swept again from there.
 ///
 /// # Errors
 /// As [`refuse_others`], or a directory that cannot be written.
 pub fn take(folder: &Path, definition: &Definition, models: &[(String, String)]) -> Result<Lock, ExperimentError> {
-    refuse_others(folder, definition)?;
+    refuse_run(folder)?;
     make_folder(folder)?;
     let lock = Lock::take(folder)?;
     let sweep = folder.join(SWEEP);
