@@ -74,6 +74,92 @@ fn a_user_replaces_a_standard_block() {
     assert_eq!(check(model).unwrap().layers().iter().filter(|layer| layer.kind == "attention").count(), 0);
 }
 
+/// The paths of the layers of a model.
+fn paths(body: &str) -> String {
+    let text = format!("block b {{ gelu }} model net {{ patches(4) {body} global_average_pool dense(num_classes) }}");
+    let model = check(&text).unwrap_or_else(|error| panic!("{body}: {error:?}"));
+    let inner = &model.layers()[1..model.layers().len() - 2];
+    inner.iter().map(|layer| layer.path.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn names_of_braces_are_levels() {
+    for (body, expected) in [
+        ("att: residual { dense(48) }", "att/dense att/add"),
+        ("mix: { gelu dense(9) }", "mix/gelu mix/dense"),
+        ("enc: repeat ×2 { gelu }", "enc0/gelu enc1/gelu"),
+        (
+            "enc: repeat ×2 { att: residual { norm: layer_norm } gelu }",
+            "enc0/att/norm enc0/att/add enc0/gelu enc1/att/norm enc1/att/add enc1/gelu",
+        ),
+        ("let b = { dense(9) } let c = { dense(9) } add(b, c)", "b/dense c/dense add"),
+        ("let q = dense(9) -> gelu q", "q/dense q/gelu"),
+        ("head: dense(9) -> gelu", "head/dense head/gelu"),
+        ("let a = gelu let q = a -> dense(9) q", "a q"),
+        ("enc: repeat b ×2", "enc0/gelu enc1/gelu"),
+        ("enc: repeat dense(3) ×2", "enc0 enc1"),
+        ("outer: { inner: { dense(3) } dense(3) }", "outer/inner/dense outer/dense"),
+        // Names belong to their braces.
+        ("residual { let a = gelu add(a, a) } residual { let a = gelu add(a, a) }", "a0 add0 add1 a1 add2 add3"),
+        ("residual { in: dense(48) } residual { in: dense(48) }", "in0 add0 in1 add1"),
+        ("residual { norm1: layer_norm } residual { norm2: layer_norm }", "norm1 add0 norm2 add1"),
+        // In a repeat they are numbered.
+        ("repeat ×2 { let a = gelu add(a, a) }", "a0 add0 a1 add1"),
+        ("repeat ×2 { norm: layer_norm norm1: layer_norm }", "norm0 norm1_0 norm1 norm1_1"),
+        ("repeat ×2 { att: residual { norm: layer_norm } }", "att0/norm att0/add att1/norm att1/add"),
+        ("repeat ×2 { repeat ×2 { norm: layer_norm } }", "norm0 norm1 norm2 norm3"),
+        // Without names nothing has a level.
+        ("repeat ×2 { gelu residual { gelu } }", "gelu0 gelu1 add0 gelu2 gelu3 add1"),
+        ("repeat dense(3) ×1", "dense0"),
+    ] {
+        assert_eq!(paths(body), expected, "{body}");
+    }
+}
+
+/// What a model says of its images holds in its blocks, and by whatever it was set.
+#[test]
+fn blocks_see_the_models_own_sizes() {
+    let text = "block s { scale(1 / image_size) scale(channels) scale(num_classes) }
+        model m(image_size = 16, channels = 3, num_classes = 200) { patches(4) s global_average_pool dense(num_classes) }";
+    let scales = |overrides: &[(&str, Value)]| {
+        let overrides = overrides.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let model = elaborate(&Source::new("m.vitx", text), &overrides, &CIFAR).unwrap();
+        let scales = model.layers().iter().filter(|layer| layer.kind == "scale");
+        scales.map(|layer| layer.arguments.clone()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(scales(&[]), "factor = 0.0625 factor = 3 factor = 200");
+    assert_eq!(scales(&[("image_size", Value::Int(8))]), "factor = 0.125 factor = 3 factor = 200");
+}
+
+/// A file's own block stands for itself where the file calls it, and for nothing else.
+#[test]
+fn standard_blocks_mean_the_standard_layers() {
+    let own =
+        "block mlp(dim, hidden) { dense(hidden) dense(dim) } block attention { relu } block layer_norm(e) { tanh }
+        block take { silu }";
+    let body = "patches(4) dense(64) class_token transformer_block(4, 16, [64]) take_class_token dense(num_classes)";
+    let plain = check(&format!("model m {{ {body} }}")).unwrap();
+    let with = check(&format!("{own} model m {{ {body} }}")).unwrap();
+    assert_eq!(with.text(), plain.text());
+    let called = check(&format!("{own} model m {{ flatten mlp(8, 4) attention dense(num_classes) }}")).unwrap();
+    let kinds: Vec<&str> = called.layers().iter().map(|layer| layer.kind).collect();
+    assert_eq!(kinds, ["flatten", "dense", "dense", "relu", "dense"]);
+}
+
+#[test]
+fn whole_floats_are_whole_numbers() {
+    let model = "model m(dim = 64, ratio = 1.5, depth = 2, image_size = 16.0) {
+        patches(8.0 / 2) patch_encoder(dim * ratio) repeat mlp([dim * ratio, dim * 0.5 * 3]) ×(depth * 1.0)
+        reshape([96.0, 16]) transpose([1.0, 0.0]) take(0.0) dense(num_classes) }";
+    let set = BTreeMap::from([("dim".to_owned(), Value::Float(64.0)), ("depth".to_owned(), Value::Float(2.0))]);
+    let floats = elaborate(&Source::new("m.vitx", model), &set, &CIFAR).unwrap();
+    assert_eq!(floats.text(), check(model).unwrap().text());
+    assert_eq!(floats.image_shape(), [16, 16, 3]);
+    assert!(floats.text().contains("units = [96, 96]"), "{}", floats.text());
+    let halves = check("model m { flatten dense(3.5) repeat relu ×(1.5) dense(num_classes) }").unwrap_err();
+    assert_eq!(halves.len(), 2);
+}
+
 #[test]
 fn diagnostics() {
     let cases = [
@@ -101,6 +187,11 @@ fn diagnostics() {
         ("division", "model a(width = 1 / 0) { flatten dense(width) dense(100) }"),
         ("inside_a_standard_block", "model a { flatten transformer_block(4, key_dim = 2, units = [3]) dense(100) }"),
         ("same_label", "model a { flatten head: dense(3) head: dense(100) }"),
+        ("same_label_of_braces", "model a { flatten\n att: residual { relu }\n att: { relu }\n dense(100) }"),
+        ("label_of_a_tensor", "model a { flatten let x = { relu }\n y: x\n dense(100) }"),
+        ("tensor_with_arguments", "model a { flatten let x = { relu }\n x(4)\n dense(100) }"),
+        ("one_argument_at_most", "model a { patches(4, 4) flatten(1) dense(100) }"),
+        ("block_like_a_layer", "block dense(units) { dense(units) } model a { flatten dense(100) }"),
         (
             "unused_block",
             "block spare(n) { dence(n) dense(n, unit = 3) repeat reluu ×n } model a { flatten dense(100) }",

@@ -30,6 +30,16 @@ impl Value {
         }
     }
 
+    /// The whole number that it is: 32 and 32.0 are.
+    pub fn whole(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            // All whole numbers up to 2⁵³ are floats of their own; what is larger is none that is meant.
+            Self::Float(number) if number.fract() == 0.0 && number.abs() <= 9e15 => Some(*number as i64),
+            _ => None,
+        }
+    }
+
     /// Number of items of a list, those of the lists in it counted; 0 of anything else.
     pub fn items(&self) -> usize {
         match self {

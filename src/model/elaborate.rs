@@ -6,7 +6,7 @@ mod model;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use layer_call::Given;
+use layer_call::Values;
 
 use super::{
     Architecture, ImageSpec, LayerNode, MAX_LAYERS,
@@ -93,8 +93,8 @@ struct Elaborator<'a> {
     names: Names,
     nodes: Vec<Pending>,
     tensors: Vec<Tensor>,
-    /// Blocks being expanded, outermost first.
-    blocks: Vec<String>,
+    /// Blocks being expanded, outermost first, and whether they are standard ones.
+    blocks: Vec<(&'a str, bool)>,
     /// In a standard block: the call in the user's text, where problems are shown.
     site: Option<Span>,
     steps: usize,
@@ -104,17 +104,38 @@ struct Elaborator<'a> {
     full: bool,
 }
 
-/// How a call's instance is to be named, and where.
+/// How a piece of network is to be named, and where.
 #[derive(Clone, Copy)]
 struct Naming<'n> {
-    label: Option<&'n Name>,
+    given: Option<(Given, &'n Name)>,
+    /// The level of the path that it stands on.
     parent: Option<usize>,
+    /// It is one of a repeat, and gets a number.
     numbered: bool,
+    /// It stands in braces that are repeated on this level, where what is given a name gets a number.
+    repeated: bool,
+}
+
+/// Where a name was given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Given {
+    Label,
+    Let,
 }
 
 impl<'n> Naming<'n> {
     fn plain(parent: Option<usize>) -> Self {
-        Self { label: None, parent, numbered: false }
+        Self { given: None, parent, numbered: false, repeated: false }
+    }
+
+    /// Of a piece within this one that has no name of its own.
+    fn inner(self) -> Self {
+        Self { repeated: self.repeated || self.numbered, ..Self::plain(self.parent) }
+    }
+
+    /// Of a piece within this one that is given a name.
+    fn named(self, given: Given, name: &'n Name) -> Self {
+        Self { given: Some((given, name)), numbered: self.repeated, ..self }
     }
 }
 
@@ -151,8 +172,10 @@ impl<'a> Elaborator<'a> {
         self.value(expr, scope).map_or(Bound::Unknown, |(value, causes)| Bound::Value(value, causes))
     }
 
-    fn body(&mut self, body: &Body, start: Current, parent: Option<usize>, scope: &mut Scope) -> Current {
+    /// Follows the statements of braces, whose pieces are named as `naming` says.
+    fn body(&mut self, body: &Body, start: Current, naming: Naming, scope: &mut Scope) -> Current {
         let mut current = start;
+        let mut labels: HashMap<&str, Span> = HashMap::new();
         for statement in &body.statements {
             if !self.step(statement.span) {
                 return None;
@@ -163,18 +186,28 @@ impl<'a> Elaborator<'a> {
                     let bound = if self.is_value(value, scope) {
                         self.bound(value, scope)
                     } else {
-                        let naming = Naming { label: Some(name), parent, numbered: false };
-                        Bound::Tensor(self.apply(value, current, naming, scope))
+                        Bound::Tensor(self.apply(value, current, naming.named(Given::Let, name), scope))
                     };
                     scope.insert(name.text.clone(), bound);
                 }
                 StatementKind::Apply { label, value } => {
-                    let naming = Naming { label: label.as_ref(), parent, numbered: false };
+                    let naming = label.as_ref().map_or(naming, |label| naming.named(Given::Label, label));
+                    if let Some(label) = label {
+                        self.check_label(label, *labels.entry(&label.text).or_insert(label.span));
+                    }
                     current = self.apply(value, current, naming, scope);
                 }
             }
         }
         current
+    }
+
+    fn check_label(&mut self, label: &Name, first: Span) {
+        if first != label.span {
+            let message = format!("`{}` names two layers", label.text);
+            let problem = self.problem("vitx::name", message, label.span, "named again");
+            self.report(problem.label(self.at(first), "the first one").help("labels of the same braces differ"));
+        }
     }
 
     /// Whether an expression is arithmetic rather than a piece of network.
@@ -208,19 +241,17 @@ impl<'a> Elaborator<'a> {
         }
         match &expr.kind {
             ExprKind::Group(inner) => self.apply(inner, current, naming, scope),
-            ExprKind::Flow(parts) => {
-                let last = parts.len() - 1;
-                parts.iter().enumerate().fold(current, |current, (index, part)| {
-                    let naming = if index == last { naming } else { Naming::plain(naming.parent) };
-                    self.apply(part, current, naming, scope)
-                })
+            ExprKind::Flow(parts) => self.flow(parts, current, naming, scope),
+            ExprKind::Branch(body) => {
+                let inner = self.level(naming)?;
+                self.body(body, current, inner, &mut Scope::within(scope))
             }
-            ExprKind::Branch(body) => self.body(body, current, naming.parent, &mut Scope::within(scope)),
             ExprKind::Residual(body) => {
-                let result = self.body(body, current, naming.parent, &mut Scope::within(scope));
+                let inner = self.level(naming)?;
+                let result = self.body(body, current, inner, &mut Scope::within(scope));
                 let add = LAYERS.iter().find(|layer| layer.name == "add")?;
                 let (input, result) = (current?, result?);
-                self.layer(add, Given::default(), &[result, input], Naming::plain(naming.parent), expr.span)
+                self.layer(add, Values::default(), &[result, input], inner, expr.span)
             }
             ExprKind::Repeat { repeated, count } => self.repeat(repeated, count, current, naming, scope),
             ExprKind::Call { name, arguments } => self.call(name, arguments, expr.span, current, naming, scope),
@@ -233,21 +264,50 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// How the pieces of braces are named: a name that is given to them is a level of their paths.
+    fn level<'n>(&mut self, naming: Naming<'n>) -> Option<Naming<'n>> {
+        match naming.given {
+            Some((_, name)) => Some(Naming::plain(Some(self.instance(&name.text, naming)?))),
+            None => Some(naming.inner()),
+        }
+    }
+
+    /// One layer after the other. A name is that of the one layer among tensors, or else a level.
+    fn flow(&mut self, parts: &[Expr], current: Current, naming: Naming, scope: &Scope) -> Current {
+        let tensor = |part: &Expr| match &part.kind {
+            ExprKind::Call { name, arguments } => {
+                arguments.is_empty() && matches!(scope.get(&name.text), Some(Bound::Tensor(_)))
+            }
+            _ => false,
+        };
+        let mut layers = parts.iter().filter(|part| !tensor(part));
+        let (only, inner) = match (naming.given, layers.next(), layers.next()) {
+            (Some(_), Some(only), None) => (Some(only.span), naming.inner()),
+            _ => (None, self.level(naming)?),
+        };
+        parts.iter().fold(current, |current, part| {
+            let naming = if only == Some(part.span) { naming } else { inner };
+            self.apply(part, current, naming, scope)
+        })
+    }
+
     fn repeat(&mut self, repeated: &Expr, count: &Expr, current: Current, naming: Naming, scope: &Scope) -> Current {
         let times = match self.value(count, scope) {
-            Some((Value::Int(times), _)) if (0..=MAX_LAYERS as i64).contains(&times) => Some(times),
-            Some((other, causes)) => {
-                let message = format!("a repeat count is a whole number from 0 to {MAX_LAYERS}, not {other}");
-                let problem = self.problem("vitx::repeat", message, count.span, "this count").causes(causes);
-                self.report(problem);
-                None
-            }
+            Some((other, causes)) => match other.whole() {
+                Some(times) if (0..=MAX_LAYERS as i64).contains(&times) => Some(times),
+                _ => {
+                    let message = format!("a repeat count is a whole number from 0 to {MAX_LAYERS}, not {other}");
+                    let problem = self.problem("vitx::repeat", message, count.span, "this count").causes(causes);
+                    self.report(problem);
+                    None
+                }
+            },
             None => None,
         };
         let Some(times @ 1..) = times else {
             // What is repeated is checked, however often that is.
             let hidden = self.hidden();
-            self.apply(repeated, None, Naming::plain(hidden), scope);
+            self.apply(repeated, None, hidden, scope);
             return times.and(current);
         };
         let mut current = current;

@@ -1,22 +1,22 @@
 use std::collections::{HashMap, HashSet};
 
-/// How an instance comes by its name.
+/// How an instance, or a level of the tree, comes by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Exactly as written before the colon.
+    /// As written before the colon; numbered where braces side by side use the same label.
     Label,
-    /// After its kind (or the `let`), numbered where there are several in one scope.
+    /// After its kind (or the `let`), numbered where there are several on one level.
     Kind,
     /// As `Kind`, but always numbered: one of a repeat.
     Numbered,
 }
 
-/// The tree of instance names. Names are settled when all instances are known, because whether a
-/// `dense` is `dense` or `dense0` depends on those after it.
+/// The tree of names: instances of layers and blocks, and labelled braces, which are levels without
+/// a layer of their own. Names are settled when all are known, because whether a `dense` is `dense`
+/// or `dense0` depends on those after it.
 #[derive(Debug, Default)]
 pub struct Names {
     entries: Vec<Entry>,
-    labels: HashSet<(Option<usize>, String)>,
 }
 
 #[derive(Debug)]
@@ -29,15 +29,12 @@ struct Entry {
 }
 
 impl Names {
-    /// Adds an instance within `parent`; `None` where a label is taken already.
-    pub fn add(&mut self, parent: Option<usize>, base: &str, style: Style) -> Option<usize> {
-        if style == Style::Label && !self.labels.insert((parent, base.to_owned())) {
-            return None;
-        }
+    /// Adds an instance, or a level, within `parent`.
+    pub fn add(&mut self, parent: Option<usize>, base: &str, style: Style) -> usize {
         let length =
             parent.and_then(|parent| self.entries.get(parent)).map_or(0, |parent| parent.length + 1) + base.len();
         self.entries.push(Entry { parent, base: base.to_owned(), style, length });
-        Some(self.entries.len() - 1)
+        self.entries.len() - 1
     }
 
     /// How long the path of an entry is, in bytes, but for its numbers.
@@ -48,16 +45,27 @@ impl Names {
     /// The path of every entry, e.g. `transformer_block0/mlp`.
     pub fn paths(&self) -> Vec<String> {
         let mut counts: HashMap<(Option<usize>, &str), usize> = HashMap::new();
+        let mut labels: HashMap<(Option<usize>, &str), usize> = HashMap::new();
         for entry in &self.entries {
-            *counts.entry((entry.parent, &entry.base)).or_default() += 1;
+            let key = (entry.parent, entry.base.as_str());
+            *counts.entry(key).or_default() += 1;
+            if entry.style == Style::Label {
+                *labels.entry(key).or_default() += 1;
+            }
         }
-        let mut taken = self.labels.clone();
+        // A label that is alone among labels is what it says; all else makes way for it.
+        let alone = labels.iter().filter(|(_, count)| **count == 1);
+        let mut taken: HashSet<(Option<usize>, String)> =
+            alone.map(|((parent, base), _)| (*parent, (*base).to_owned())).collect();
         let mut next: HashMap<(Option<usize>, &str), usize> = HashMap::new();
         let mut paths: Vec<String> = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
             let key = (entry.parent, entry.base.as_str());
-            let alone = entry.style == Style::Kind && counts.get(&key) == Some(&1);
-            let free = entry.style == Style::Label || alone && taken.insert((entry.parent, entry.base.clone()));
+            let free = match entry.style {
+                Style::Label => labels.get(&key) == Some(&1),
+                Style::Kind => counts.get(&key) == Some(&1) && taken.insert((entry.parent, entry.base.clone())),
+                Style::Numbered => false,
+            };
             let name = if free {
                 entry.base.clone()
             } else {
@@ -90,11 +98,21 @@ mod tests {
         names.add(None, "norm", Style::Label);
         names.add(None, "dense", Style::Kind);
         let block = names.add(None, "block", Style::Numbered);
-        names.add(block, "dense", Style::Kind);
+        names.add(Some(block), "dense", Style::Kind);
         names.add(None, "dense1", Style::Label);
         names.add(None, "dense", Style::Kind);
         names.add(None, "norm", Style::Kind);
         assert_eq!(names.paths(), ["norm", "dense0", "block0", "block0/dense", "dense1", "dense2", "norm0"]);
-        assert_eq!(names.add(None, "norm", Style::Label), None);
+    }
+
+    #[test]
+    fn a_label_of_several_braces_is_numbered() {
+        let mut names = Names::default();
+        names.add(None, "gate", Style::Label);
+        let level = names.add(None, "att", Style::Label);
+        names.add(Some(level), "gate", Style::Label);
+        names.add(None, "gate", Style::Label);
+        names.add(None, "gate0", Style::Label);
+        assert_eq!(names.paths(), ["gate1", "att", "att/gate", "gate2", "gate0"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Current, Elaborator, MAX_DEPTH, Naming};
+use super::{Current, Elaborator, Given, MAX_DEPTH, Naming};
 use crate::{
     dsl::syntax::{Argument, Definition, DefinitionKind, File, Name, Span},
     model::{
@@ -16,6 +16,14 @@ use crate::{
 pub(super) fn by_name(file: &File) -> HashMap<&str, &Definition> {
     let blocks = file.definitions.iter().filter(|definition| definition.kind == DefinitionKind::Block);
     blocks.rev().map(|block| (block.name.text.as_str(), block)).collect()
+}
+
+fn at_most(arguments: usize) -> String {
+    match arguments {
+        0 => "no arguments".to_owned(),
+        1 => "1 argument".to_owned(),
+        many => format!("at most {many} arguments"),
+    }
 }
 
 impl<'a> Elaborator<'a> {
@@ -56,14 +64,14 @@ impl<'a> Elaborator<'a> {
             scope.insert(parameter.name.text.as_str(), Bound::Unknown);
         }
         let hidden = self.hidden();
-        self.blocks.push(block.name.text.clone());
+        self.blocks.push((&block.name.text, false));
         self.body(&block.body, None, hidden, &mut scope);
         self.blocks.pop();
     }
 
     /// A parent for instances that are no part of the network: nothing is numbered after them.
-    pub(super) fn hidden(&mut self) -> Option<usize> {
-        self.names.add(None, "unused", Style::Numbered)
+    pub(super) fn hidden(&mut self) -> Naming<'static> {
+        Naming::plain(Some(self.names.add(None, "unused", Style::Numbered)))
     }
 
     pub(super) fn call(
@@ -75,13 +83,15 @@ impl<'a> Elaborator<'a> {
         naming: Naming,
         scope: &Scope,
     ) -> Current {
-        if let (Some(Bound::Tensor(tensor)), true) = (scope.get(&name.text), arguments.is_empty()) {
-            return *tensor;
+        if let Some(Bound::Tensor(tensor)) = scope.get(&name.text) {
+            return self.tensor(name, *tensor, arguments, span, naming);
         }
         if let Some(Bound::Unknown) = scope.get(&name.text) {
             return None;
         }
-        if let Some(block) = self.own.get(name.text.as_str()).copied() {
+        // What stands in a standard block means the standard layers, whatever the file defines.
+        let own = self.own.get(name.text.as_str()).copied().filter(|_| self.site.is_none());
+        if let Some(block) = own {
             return self.block(block, false, arguments, span, current, naming, scope);
         }
         if let Some(layer) = LAYERS.iter().find(|layer| layer.name == name.text) {
@@ -118,10 +128,20 @@ impl<'a> Elaborator<'a> {
         scope: &Scope,
     ) -> Current {
         let name = &block.name.text;
-        if let Some(first) = self.blocks.iter().position(|outer| outer == name) {
-            let chain = self.blocks[first..].iter().chain([name]).map(String::as_str).collect::<Vec<_>>().join(" -> ");
-            let problem =
+        if let Some(first) = self.blocks.iter().position(|outer| *outer == (name.as_str(), standard)) {
+            let names = self.blocks[first..].iter().map(|(name, _)| *name).chain([name.as_str()]);
+            let chain = names.collect::<Vec<_>>().join(" -> ");
+            let mut problem =
                 self.problem("vitx::recursion", format!("block `{name}` contains itself: {chain}"), span, "here");
+            let hidden = match LAYERS.iter().any(|layer| layer.name == name) {
+                true => Some("layer"),
+                false => self.standard.contains_key(name.as_str()).then_some("standard block"),
+            };
+            if let Some(hidden) = hidden {
+                problem = problem
+                    .label(block.name.span, format!("hides the {hidden} `{name}`"))
+                    .help(format!("choose another name for the block, and `{name}` in it is the {hidden}"));
+            }
             self.report(problem);
             return None;
         }
@@ -172,8 +192,8 @@ impl<'a> Elaborator<'a> {
         if standard && site.is_none() {
             self.site = Some(span);
         }
-        self.blocks.push(name.clone());
-        let result = self.body(&block.body, current, Some(instance), &mut inner);
+        self.blocks.push((name, standard));
+        let result = self.body(&block.body, current, Naming::plain(Some(instance)), &mut inner);
         self.blocks.pop();
         self.site = site;
         result
@@ -203,7 +223,7 @@ impl<'a> Elaborator<'a> {
                 }
                 None if index < parameters.len() => parameters[index].to_owned(),
                 None => {
-                    let message = format!("`{callee}` takes at most {} arguments", parameters.len());
+                    let message = format!("`{callee}` takes {}", at_most(parameters.len()));
                     let problem = self.problem("vitx::argument", message, argument.span, "one too many");
                     self.report(problem);
                     fine = false;
@@ -221,23 +241,42 @@ impl<'a> Elaborator<'a> {
         fine.then_some(given)
     }
 
-    pub(super) fn instance(&mut self, kind: &str, naming: Naming) -> Option<usize> {
-        let (base, style) = match (naming.label, naming.numbered) {
-            (Some(label), false) => (label.text.as_str(), Style::Label),
-            (Some(label), true) => (label.text.as_str(), Style::Numbered),
-            (None, true) => (kind, Style::Numbered),
-            (None, false) => (kind, Style::Kind),
-        };
-        let added = self.names.add(naming.parent, base, style);
-        if let (None, Some(label)) = (added, naming.label) {
-            let problem = self.problem("vitx::name", format!("`{base}` names two layers"), label.span, "named again");
-            self.report(problem);
+    /// The tensor that a name stands for.
+    fn tensor(&mut self, name: &Name, tensor: Current, arguments: &[Argument], span: Span, naming: Naming) -> Current {
+        if !arguments.is_empty() {
+            let message = format!("`{}` is a tensor and takes no arguments", name.text);
+            let problem = self.problem("vitx::argument", message, span, "a tensor");
+            self.report(
+                problem.help(format!("`{}` alone goes on with it; `add` and `concat` merge tensors", name.text)),
+            );
+            return None;
         }
-        if let Some(Err(problem)) = added.map(|added| self.globals.charge(0, self.names.length(added))) {
+        if let Some((Given::Label, label)) = naming.given {
+            let message = format!("`{}` labels a tensor that exists already", label.text);
+            let problem = self.problem("vitx::name", message, label.span, "a label names a new layer");
+            self.report(problem.label(self.at(name.span), "this is a tensor").help("leave the label out"));
+        }
+        tensor
+    }
+
+    pub(super) fn instance(&mut self, kind: &str, naming: Naming) -> Option<usize> {
+        let (base, style) = match (naming.given, naming.numbered) {
+            // `norm1` in a repeat is `norm1_0`: `norm10` would be taken for the tenth.
+            (Some((_, name)), true) if naming.repeated && name.text.ends_with(|c: char| c.is_ascii_digit()) => {
+                (format!("{}_", name.text), Style::Numbered)
+            }
+            (Some((Given::Label, name)), false) => (name.text.clone(), Style::Label),
+            (Some((Given::Let, name)), false) => (name.text.clone(), Style::Kind),
+            (Some((_, name)), true) => (name.text.clone(), Style::Numbered),
+            (None, true) => (kind.to_owned(), Style::Numbered),
+            (None, false) => (kind.to_owned(), Style::Kind),
+        };
+        let added = self.names.add(naming.parent, &base, style);
+        if let Err(problem) = self.globals.charge(0, self.names.length(added)) {
             self.full = true;
             self.report(*problem);
             return None;
         }
-        added
+        Some(added)
     }
 }

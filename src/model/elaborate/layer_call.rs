@@ -17,12 +17,12 @@ use crate::{
 
 /// The arguments of a layer, and where those that were given come from.
 #[derive(Debug, Default)]
-pub(super) struct Given {
+pub(super) struct Values {
     arguments: Arguments,
     origins: BTreeMap<&'static str, (Span, Causes)>,
 }
 
-impl Given {
+impl Values {
     fn causes(&self) -> Causes {
         self.origins.values().fold(0, |all, (_, causes)| all | causes)
     }
@@ -44,7 +44,7 @@ impl Elaborator<'_> {
         let inputs: Vec<Current> = match layer.inputs {
             Inputs::Current => vec![current],
             Inputs::Listed => {
-                let plain = Naming::plain(naming.parent);
+                let plain = naming.inner();
                 tensors.iter().map(|argument| self.apply(&argument.value, current, plain, scope)).collect()
             }
         };
@@ -56,7 +56,7 @@ impl Elaborator<'_> {
         }
         let names: Vec<&str> = layer.arguments.iter().map(|argument| argument.name).collect();
         let given = self.assign(layer.name, &names, arguments, scope)?;
-        let mut values = Given::default();
+        let mut values = Values::default();
         let mut complete = true;
         for declared in layer.arguments {
             let value = match given.get(declared.name) {
@@ -126,7 +126,7 @@ impl Elaborator<'_> {
     pub(super) fn layer(
         &mut self,
         layer: &'static LayerKind,
-        given: Given,
+        given: Values,
         inputs: &[usize],
         naming: Naming,
         span: Span,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Elaborator, Tensor};
+use super::{Elaborator, Naming, Tensor};
 use crate::{
     dsl::{Problem, Value, syntax::DefinitionKind},
     model::{
@@ -80,9 +80,16 @@ impl Elaborator<'_> {
             self.report(problem);
         }
 
+        // In blocks, too, these are the model's.
+        for name in ["image_size", "channels", "num_classes"] {
+            if let Some(bound) = scope.get(name).cloned() {
+                self.globals.insert(name, bound);
+            }
+        }
+
         let mut number = |name: &str, otherwise: usize| match scope.get(name) {
-            Some(Bound::Value(Value::Int(value), causes)) if (1..=1 << 20).contains(value) => {
-                Some((*value as usize, *causes))
+            Some(Bound::Value(value, causes)) if value.whole().is_some_and(|value| (1..=1 << 20).contains(&value)) => {
+                value.whole().map(|value| (value as usize, *causes))
             }
             Some(Bound::Value(value, causes)) => {
                 let message = format!("`{name}` is {value}, not a whole number from 1 to {}", 1 << 20);
@@ -114,7 +121,7 @@ impl Elaborator<'_> {
         });
         let start = image.as_ref().map(|_| 0);
         self.tensors.extend(image);
-        let output = self.body(&model.body, start, None, &mut scope);
+        let output = self.body(&model.body, start, Naming::plain(None), &mut scope);
         self.check_definitions();
         let ((height, width, _), (channels, _), (num_classes, _)) = (size?, channels?, num_classes?);
         let output = output?;

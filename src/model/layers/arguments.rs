@@ -71,21 +71,26 @@ impl Kind {
         }
     }
 
-    /// The value as a layer takes it, or `None` where it is not of this kind.
+    /// The value as a layer takes it, or `None` where it is not of this kind. A float that is whole is
+    /// a whole number.
     pub fn check(self, value: &Value) -> Option<Value> {
-        let int_from = |least: i64| move |value: &Value| matches!(value, Value::Int(n) if *n >= least && *n <= i64::from(u32::MAX));
+        let most = i64::from(u32::MAX);
+        let int_from =
+            |least: i64| move |value: &Value| value.whole().filter(|n| *n >= least && *n <= most).map(Value::Int);
+        let list_of =
+            |least: i64, values: &[Value]| values.iter().map(int_from(least)).collect::<Option<_>>().map(Value::List);
         let number = || match value {
             Value::Int(number) => Some(*number as f64),
             Value::Float(number) => Some(*number),
             _ => None,
         };
         let fits = match (self, value) {
-            (Self::Size, value) => int_from(1)(value),
-            (Self::Index, value) => int_from(0)(value),
-            (Self::Int, value) => int_from(-i64::from(u32::MAX))(value),
-            (Self::Sizes, Value::List(values)) => !values.is_empty() && values.iter().all(int_from(1)),
-            (Self::Sizes, value) if int_from(1)(value) => return Some(Value::List(vec![value.clone()])),
-            (Self::Indices, Value::List(values)) => values.iter().all(int_from(0)),
+            (Self::Size, value) => return int_from(1)(value),
+            (Self::Index, value) => return int_from(0)(value),
+            (Self::Int, value) => return int_from(-most)(value),
+            (Self::Sizes, Value::List(values)) => return list_of(1, values).filter(|_| !values.is_empty()),
+            (Self::Sizes, value) => return int_from(1)(value).map(|only| Value::List(vec![only])),
+            (Self::Indices, Value::List(values)) => return list_of(0, values),
             (Self::Rate, _) => number().is_some_and(|rate| (0.0..1.0).contains(&rate)),
             (Self::Positive, _) => number().is_some_and(|number| (number as f32) > 0.0 && (number as f32).is_finite()),
             (Self::Number, _) => number().is_some_and(|number| (number as f32).is_finite()),
