@@ -13,7 +13,12 @@ use std::{
 
 use prost::Message;
 
-use super::{TrainError, append_to, history::Epoch, make_folder, remove, replace};
+use super::{
+    TrainError, append_to,
+    history::Epoch,
+    make_folder, remove,
+    replace::{PART, replace},
+};
 
 /// The fields of `Event` that are used.
 #[derive(Clone, PartialEq, Message)]
@@ -51,6 +56,8 @@ fn record(event: &Event) -> Vec<u8> {
     [&length[..], &masked(&length), &body, &masked(&body)].concat()
 }
 
+const FILE: &str = "events.out.tfevents.vitx";
+
 /// The event files of one trial.
 #[derive(Debug)]
 pub struct EventFiles {
@@ -66,7 +73,7 @@ impl EventFiles {
     /// # Errors
     /// A file that cannot be written.
     pub fn create(folder: &Path, epochs: &[Epoch], validated: bool) -> Result<Self, TrainError> {
-        let path = |split: &str| folder.join("tensorboard").join(split).join("events.out.tfevents.vitx");
+        let path = |split: &str| folder.join("tensorboard").join(split).join(FILE);
         let files = Self { train: path("train"), validation: path("validation") };
         let past: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
         let start = now() - past;
@@ -102,7 +109,7 @@ impl EventFiles {
     }
 }
 
-/// Empties the folder of an event file: TensorBoard reads all that it finds there.
+/// Takes an event file away, and what killed processes left beside it: TensorBoard reads all that it finds there.
 fn clear(path: &Path) -> Result<(), TrainError> {
     let folder = path.parent().unwrap_or(path);
     let entries = match fs::read_dir(folder) {
@@ -111,7 +118,8 @@ fn clear(path: &Path) -> Result<(), TrainError> {
     };
     for entry in entries {
         let path = entry.map_err(TrainError::io("read", folder))?.path();
-        if path.is_file() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name == FILE || name.starts_with(PART) {
             remove(&path)?;
         }
     }

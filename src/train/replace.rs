@@ -12,7 +12,7 @@ use std::{
 use super::{TrainError, held::Place};
 
 /// How the names of unfinished files begin.
-const PART: &str = ".part";
+pub(super) const PART: &str = ".part";
 
 /// Writes a file whole or not at all, see [`replace_by`].
 ///
