@@ -44,12 +44,14 @@ pub fn fitted_to(width: Option<usize>, header: Vec<String>, cells: Vec<Vec<Strin
 
 fn written(width: Option<usize>, header: &[String], cells: &[Vec<String>], columns: &[usize]) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(columns.iter().map(|at| &header[*at]));
+    // What acts on a terminal is shown, and is as wide as it is shown.
+    let shown = |text: &String| crate::printable::lines(text).into_owned();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(columns.iter().map(|at| shown(&header[*at])));
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.min(usize::from(u16::MAX)) as u16);
     }
     for row in cells {
-        table.add_row(columns.iter().map(|at| &row[*at]));
+        table.add_row(columns.iter().map(|at| shown(&row[*at])));
     }
     table.to_string()
 }
