@@ -7,6 +7,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use serde_json::json;
+
 fn vitx(folder: &Path, arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_vitx"))
         .current_dir(folder)
@@ -47,6 +49,65 @@ fn models_experiments_and_standard_input_are_taken_alike() {
     }
     assert!(summaries[0].contains("Total parameters: 535"), "{}", summaries[0]);
     assert!(summaries.iter().all(|summary| *summary == summaries[0]));
+    assert!(!summaries[0].contains("assumed"), "{}", summaries[0]);
+}
+
+/// What is assumed is said, unless the model or an option says it; and what is counted.
+#[test]
+fn summaries_say_what_they_assume_and_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let model =
+        b"model m(channels = 3, units = 5) { flatten dense(units) repeat { dense(5) gelu } x 4 dense(num_classes) }";
+    let summary = |arguments: &[&str], model: &[u8]| {
+        let output = vitx(folder.path(), &[&["summary", "-"], arguments].concat(), model);
+        assert!(output.status.success(), "{}", err(&output));
+        out(&output)
+    };
+    let bare = summary(&[], MODEL);
+    assert!(bare.contains("with units = 5\nassumed 32x32x3 images and 100 classes; --data NAME, or"), "{bare}");
+    // 3072 * 5 and 5 * 100 multiply-adds.
+    let flops = "31,720 per image (matrix products; a multiply-add counts two: 15,860 MACs)";
+    assert!(bare.contains(flops), "{bare}");
+    assert!(summary(&["--num-classes", "10"], MODEL).contains("assumed 32x32x3 images; "));
+    assert!(summary(&["--data", "digits"], MODEL).contains("Total parameters: 385"));
+    let graph = vitx(folder.path(), &["graph", "-"], MODEL);
+    assert!(err(&graph).starts_with("assumed 32x32x3 images and 100 classes"), "{}", err(&graph));
+
+    let text = summary(&[], model);
+    assert!(text.contains("×4: 3 more") && text.contains("assumed 32x32 images and 100 classes"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&summary(&["--format", "json"], model)).unwrap();
+    assert_eq!(json["parameters"]["units"], 5);
+    assert_eq!(json["assumptions"], json!({ "image_size": 32, "num_classes": 100 }));
+    let layers = json["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 11);
+    let dense = &layers[1];
+    assert_eq!(dense["arguments"], json!({ "activation": "none", "units": 5, "use_bias": true }));
+    assert_eq!((&dense["inputs"], &dense["input_shapes"]), (&json!(["flatten"]), &json!([[3072]])));
+    assert_eq!((&dense["output_shape"], &dense["parameters"]), (&json!([5]), &json!(15_365)));
+    assert_eq!(dense["tensors"][0]["shape"], json!([3072, 5]));
+    assert_eq!((&dense["flops"], &dense["macs"]), (&json!(30_720), &json!(15_360)));
+    let sum = |key: &str| layers.iter().map(|layer| layer[key].as_u64().unwrap()).sum::<u64>();
+    for key in ["parameters", "flops", "macs"] {
+        assert_eq!(json["totals"][key], sum(key), "{key}");
+    }
+}
+
+/// A tensor that is used twice has two arrows.
+#[test]
+fn arrows_are_uses() {
+    let folder = tempfile::tempdir().unwrap();
+    let model =
+        b"model m { flatten let a = { dense(4) } let b = { dense(4) } add(a, a) add(a, b, a) dense(num_classes) }";
+    for stage in ["model", "forward"] {
+        let drawn = out(&vitx(folder.path(), &["graph", "-", "--stage", stage, "--format", "dot"], model));
+        let json = out(&vitx(folder.path(), &["graph", "-", "--stage", stage, "--format", "json"], model));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let nodes = json.get("layers").or(json.get("nodes")).unwrap().as_array().unwrap();
+        let inputs: usize = nodes.iter().map(|node| node["inputs"].as_array().unwrap().len()).sum();
+        assert_eq!(drawn.matches(" -> ").count(), inputs, "{drawn}");
+        // Images, two branches, two and three terms, logits.
+        assert!(stage == "forward" || inputs == 9, "{drawn}");
+    }
 }
 
 #[test]

@@ -7,11 +7,7 @@ impl ProgramListing {
         let mut diagram = Diagram::default();
         let mut previous = None;
         for (index, region) in self.regions.iter().enumerate() {
-            let mut lines = vec![match (region.work, region.from) {
-                ("images", _) => format!("region {index}: tiles of {} images", region.tile),
-                (work, Some(from)) => format!("{work}, beside regions from {from} on"),
-                (work, None) => format!("region {index}: {work}"),
-            }];
+            let mut lines = vec![region.heading(index)];
             for step in &region.steps {
                 let names = step.parameters.join(", ");
                 lines.push(if names.is_empty() { step.operator.into() } else { format!("{} {names}", step.operator) });

@@ -3,11 +3,12 @@ use std::process::ExitCode;
 use miette::{IntoDiagnostic, miette};
 use serde::Serialize;
 
-use super::{console::Console, model::ModelArgs};
+use super::{console::Console, model::ModelArgs, out};
 use crate::{
     backend::{AdamW, Backend, Precision, cpu, cuda},
-    diagram::Diagram,
+    diagram::{Diagram, MERMAID_ARROWS, MERMAID_BYTES},
     dsl,
+    model::Architecture,
     passes::{Lowering, Purpose, StepGraph},
 };
 
@@ -58,6 +59,17 @@ enum Format {
     Json,
 }
 
+impl Args {
+    /// The model; what was assumed of its data is said beside it.
+    fn architecture(&self) -> miette::Result<Architecture> {
+        let architecture = self.model.architecture()?;
+        if let Some(text) = self.model.assumed(&architecture).text() {
+            out::note(&text);
+        }
+        Ok(architecture)
+    }
+}
+
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let purpose = match args.stage {
         Stage::Syntax => {
@@ -68,13 +80,13 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
             return show(args.format, &nodes, &diagram, &dsl::syntax_text(&file));
         }
         Stage::Model => {
-            let model = args.model.architecture()?;
+            let model = args.architecture()?;
             return show(args.format, &model.listing(), &model.diagram(), &model.text());
         }
         Stage::Forward => Purpose::Evaluate,
         Stage::Training | Stage::Program => Purpose::Train(AdamW::default().rule()),
     };
-    let architecture = args.model.architecture()?;
+    let architecture = args.architecture()?;
     let lowering: Box<Lowering> = Box::new(move |builder, batch| architecture.lower(builder, batch));
     if args.stage == Stage::Program {
         return program(args, &lowering, purpose);
@@ -111,7 +123,13 @@ fn show(format: Format, listing: &impl Serialize, diagram: &Diagram, text: &str)
         Format::Text => text.to_owned(),
         Format::Json => serde_json::to_string_pretty(listing).into_diagnostic()?,
         Format::Dot => diagram.dot(),
-        Format::Mermaid => diagram.mermaid(),
+        Format::Mermaid => diagram.mermaid().ok_or_else(|| {
+            miette!(
+                help = "use --format dot, or a smaller model: `--param depth=1`",
+                "Mermaid draws {MERMAID_ARROWS} arrows and {MERMAID_BYTES} characters at most, and this graph is too \
+                 large to be drawn in less"
+            )
+        })?,
     };
     Console::new().line(text.trim_end());
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::Read, path::PathBuf};
 
 use super::params;
 use crate::{
-    data,
+    data::{self, DataOptions},
     dsl::{MAX_SOURCE_BYTES, Problem, Source, Value},
     experiment::{Definition, Overrides},
     model::{Architecture, ImageSpec, elaborate},
@@ -19,20 +19,53 @@ pub struct ModelArgs {
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     pub param: Vec<String>,
     /// Height and width of the data set's images, in pixels, for models that do not set `image_size`
-    #[arg(long, default_value_t = 32)]
-    pub image_size: usize,
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
     /// Channels of the data set's images
-    #[arg(long, default_value_t = 3)]
-    pub channels: usize,
+    #[arg(long, value_name = "NUMBER")]
+    pub channels: Option<usize>,
     /// Classes of the data set
-    #[arg(long, default_value_t = 100)]
-    pub num_classes: usize,
+    #[arg(long, value_name = "NUMBER")]
+    pub num_classes: Option<usize>,
+    /// The data set that the model is looked at for, in place of these: cifar10, cifar100, digits, ..
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["image_size", "channels", "num_classes"])]
+    pub data: Option<String>,
+}
+
+/// What stands in for a data set where none is named.
+const ASSUMED: ImageSpec = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
+
+/// What was assumed of the data, for no option and no parameter of the model said it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Assumed {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_classes: Option<usize>,
+}
+
+impl Assumed {
+    /// `32x32x3 images and 100 classes`; `None` where nothing was assumed.
+    pub fn text(&self) -> Option<String> {
+        let images = match (self.image_size, self.channels) {
+            (Some(size), Some(channels)) => Some(format!("{size}x{size}x{channels} images")),
+            (Some(size), None) => Some(format!("{size}x{size} images")),
+            (None, Some(channels)) => Some(format!("images of {channels} channels")),
+            (None, None) => None,
+        };
+        let classes = self.num_classes.map(|classes| format!("{classes} classes"));
+        let all: Vec<String> = images.into_iter().chain(classes).collect();
+        let said = "--data NAME, or --image-size, --channels and --num-classes, say otherwise";
+        (!all.is_empty()).then(|| format!("assumed {}; {said}", all.join(" and ")))
+    }
 }
 
 impl ModelArgs {
     /// The experiment, if it is one.
     pub fn experiment(&self) -> miette::Result<Option<Definition>> {
-        if !self.file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        if !self.is_experiment() {
             return Ok(None);
         }
         Ok(Some(Definition::read(&self.file, &Overrides { params: self.overrides()?, ..Overrides::default() })?))
@@ -63,12 +96,38 @@ impl ModelArgs {
             let data = &definition.experiment.data;
             return Ok(definition.architecture(&data::image_spec(&data.name, &data.options(None))?)?);
         }
-        let data = ImageSpec {
-            height: self.image_size,
-            width: self.image_size,
-            channels: self.channels,
-            num_classes: self.num_classes,
+        Ok(elaborate(&self.source()?, &self.overrides()?, &self.images()?)?)
+    }
+
+    /// The images that a model is looked at for, if it is no experiment's.
+    fn images(&self) -> miette::Result<ImageSpec> {
+        if let Some(name) = &self.data {
+            return Ok(data::image_spec(name, &DataOptions::default())?);
+        }
+        let size = self.image_size.unwrap_or(ASSUMED.height);
+        Ok(ImageSpec {
+            height: size,
+            width: size,
+            channels: self.channels.unwrap_or(ASSUMED.channels),
+            num_classes: self.num_classes.unwrap_or(ASSUMED.num_classes),
+        })
+    }
+
+    /// What was assumed to check a model.
+    pub fn assumed(&self, architecture: &Architecture) -> Assumed {
+        let named = self.data.is_some() || self.is_experiment();
+        let open = |name: &str, given: Option<usize>, assumed: usize| {
+            let said = named || given.is_some() || architecture.bindings().contains_key(name);
+            (!said).then_some(assumed)
         };
-        Ok(elaborate(&self.source()?, &self.overrides()?, &data)?)
+        Assumed {
+            image_size: open("image_size", self.image_size, ASSUMED.height),
+            channels: open("channels", self.channels, ASSUMED.channels),
+            num_classes: open("num_classes", self.num_classes, ASSUMED.num_classes),
+        }
+    }
+
+    fn is_experiment(&self) -> bool {
+        self.file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
     }
 }

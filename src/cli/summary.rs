@@ -1,41 +1,94 @@
 use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use miette::IntoDiagnostic;
+use serde::Serialize;
 
 use super::{
     console::{Console, warn},
-    model::ModelArgs,
+    model::{Assumed, ModelArgs},
 };
+use crate::model::{Architecture, Line, ModelListing};
 
 /// Prints layers, output shapes, parameters and FLOPs, as Keras' `Model.summary()`
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: vitx summary experiments/cifar100_vit.vitx")]
+#[command(after_help = "Examples:
+  vitx summary experiments/cifar100_vit.vitx
+  vitx summary experiments/digits_vit.vitx --data digits --format json")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    /// How it is written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A table, of what is repeated only the first
+    Text,
+    /// Every layer with its arguments, shapes and parameters
+    Json,
+}
+
+/// What FLOPs are of.
+const COUNTED: &str = "matrix products; a multiply-add counts two";
+
+/// What is written as JSON.
+#[derive(Serialize)]
+struct Listing<'a> {
+    #[serde(flatten)]
+    model: ModelListing<'a>,
+    /// What the FLOPs are of.
+    counted: &'static str,
+    assumptions: Assumed,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let architecture = args.model.architecture()?;
     warn(architecture.warnings());
+    let assumptions = args.model.assumed(&architecture);
+    let text = match args.format {
+        Format::Text => text(&architecture, &assumptions),
+        Format::Json => {
+            let listing = Listing { model: architecture.listing(), counted: COUNTED, assumptions };
+            serde_json::to_string_pretty(&listing).into_diagnostic()?
+        }
+    };
+    Console::new().line(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(architecture: &Architecture, assumed: &Assumed) -> String {
     let summary = architecture.summary();
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(["layer", "kind", "output shape", "parameters", "FLOPs"]);
-    for row in &summary.rows {
-        let shape = format!("{:?}", row.output_shape);
-        table.add_row([row.path.clone(), row.kind.to_owned(), shape, grouped(row.parameters), grouped(row.flops)]);
+    for line in summary.folded() {
+        match line {
+            Line::Row(row) => {
+                let shape = format!("{:?}", row.output_shape);
+                let (path, kind) = (row.path.clone(), row.kind.to_owned());
+                table.add_row([path, kind, shape, grouped(row.parameters), grouped(row.flops)]);
+            }
+            Line::More { text, parameters, flops } => {
+                table.add_row([text, String::new(), String::new(), grouped(parameters), grouped(flops)]);
+            }
+        }
     }
     for column in [3, 4] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let console = Console::new();
-    console.line(&format!("model {} on images {:?}", architecture.name(), architecture.image_shape()));
-    console.line(&table.to_string());
-    console.line(&format!("Total parameters: {}", grouped(summary.parameters)));
-    console.line(&format!("FLOPs of a forward pass: {} per image", grouped(summary.flops)));
-    Ok(ExitCode::SUCCESS)
+    let values: Vec<String> = architecture.bindings().iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    let mut lines = vec![format!("model {} on images {:?}", architecture.name(), architecture.image_shape())];
+    lines.extend((!values.is_empty()).then(|| format!("with {}", values.join(", "))));
+    lines.extend(assumed.text());
+    lines.push(table.to_string());
+    lines.push(format!("Total parameters: {}", grouped(summary.parameters)));
+    let (flops, macs) = (grouped(summary.flops), grouped(summary.flops / 2));
+    lines.push(format!("FLOPs of a forward pass: {flops} per image ({COUNTED}: {macs} MACs)"));
+    lines.join("\n")
 }
 
 /// A number with a comma between thousands.

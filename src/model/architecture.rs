@@ -13,11 +13,18 @@ pub struct LayerNode {
     pub path: String,
     /// The layer's name in the language.
     pub kind: &'static str,
-    /// Resolved arguments, for the text form.
-    pub arguments: String,
+    /// All arguments, defaults included.
+    pub arguments: BTreeMap<&'static str, dsl::Value>,
     pub layer: Box<dyn Layer>,
     /// Tensors by number: 0 is the images, `i + 1` the output of node `i`.
     pub inputs: Vec<usize>,
+}
+
+impl LayerNode {
+    /// The arguments as they are written: `units = 8, use_bias = true`.
+    pub fn arguments_text(&self) -> String {
+        self.arguments.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A network whose names are resolved and whose shapes fit.
@@ -105,7 +112,7 @@ impl Architecture {
                 index + 1,
                 node.kind,
                 inputs.join(", "),
-                node.arguments,
+                node.arguments_text(),
                 node.path
             );
         }

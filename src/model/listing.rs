@@ -1,67 +1,126 @@
 //! A checked network as a list of its layers, for people and for other tools.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::{Architecture, LayerNode};
+use super::{Architecture, LayerNode, layers::ParameterSpec};
 use crate::{diagram::Diagram, dsl::Value};
 
-/// What [`Architecture::text`] says.
+/// What [`Architecture::text`] says, and what each layer costs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelListing<'a> {
     pub name: &'a str,
     /// `[height, width, channels]`.
     pub image_shape: [usize; 3],
     pub num_classes: usize,
-    pub parameters: Vec<(&'a str, &'a Value)>,
+    /// The values of the model's parameters.
+    pub parameters: &'a BTreeMap<String, Value>,
     pub layers: Vec<LayerListing<'a>>,
-    /// The tensor that is the logits.
-    pub output: usize,
+    /// The layer that gives the logits.
+    pub output: &'a str,
+    pub totals: Totals,
+}
+
+/// What all layers together have and do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    pub parameters: u64,
+    /// Of the matrix products of a forward pass over one image, a multiply-add counting two.
+    pub flops: u64,
+    /// The multiply-adds of the same.
+    pub macs: u64,
 }
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerListing<'a> {
-    /// The number of its output. 0 is the images.
-    pub id: usize,
     pub path: &'a str,
     pub kind: &'static str,
-    pub arguments: &'a str,
-    pub inputs: &'a [usize],
-    /// For one image.
+    pub arguments: &'a BTreeMap<&'static str, Value>,
+    /// The layers whose outputs it takes, or `images`.
+    pub inputs: Vec<&'a str>,
+    /// For one image, as all shapes.
+    pub input_shapes: Vec<Vec<usize>>,
     pub output_shape: Vec<usize>,
+    /// Number of trained values.
+    pub parameters: u64,
+    pub tensors: Vec<ParameterListing>,
+    /// See [`Totals`].
+    pub flops: u64,
+    pub macs: u64,
 }
+
+/// A trained tensor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParameterListing {
+    /// As checkpoints call it.
+    pub name: String,
+    pub shape: Vec<usize>,
+}
+
+/// What a layer calls the tensor that no layer makes.
+const IMAGES: &str = "images";
 
 impl Architecture {
     /// Lists the layers.
-    pub fn listing<'a>(&'a self) -> ModelListing<'a> {
-        let layer = |(index, node): (usize, &'a LayerNode)| LayerListing {
-            id: index + 1,
-            path: &node.path,
-            kind: node.kind,
-            arguments: &node.arguments,
-            inputs: &node.inputs,
-            output_shape: node.layer.output_shape(),
+    pub fn listing(&self) -> ModelListing<'_> {
+        let name = |tensor: usize| -> &str {
+            match tensor {
+                0 => IMAGES,
+                layer => &self.layers()[layer - 1].path,
+            }
         };
+        let shape = |tensor: usize| match tensor {
+            0 => self.image_shape().to_vec(),
+            layer => self.layers()[layer - 1].layer.output_shape(),
+        };
+        let listed = |node: &'_ LayerNode| -> Vec<ParameterListing> {
+            let named = |spec: ParameterSpec| ParameterListing {
+                name: format!("{}/{}", node.path, spec.name),
+                shape: spec.stored_shape,
+            };
+            node.layer.parameters().into_iter().map(named).collect()
+        };
+        let mut layers = Vec::with_capacity(self.layers().len());
+        for node in self.layers() {
+            let tensors = listed(node);
+            let elements = |tensor: &ParameterListing| tensor.shape.iter().product::<usize>() as u64;
+            let flops = node.layer.flops();
+            layers.push(LayerListing {
+                path: &node.path,
+                kind: node.kind,
+                arguments: &node.arguments,
+                inputs: node.inputs.iter().map(|&input| name(input)).collect(),
+                input_shapes: node.inputs.iter().map(|&input| shape(input)).collect(),
+                output_shape: node.layer.output_shape(),
+                parameters: tensors.iter().map(elements).sum(),
+                tensors,
+                flops,
+                macs: flops / 2,
+            });
+        }
+        let flops = layers.iter().map(|layer| layer.flops).fold(0, u64::saturating_add);
+        let parameters = layers.iter().map(|layer| layer.parameters).sum();
         ModelListing {
             name: self.name(),
             image_shape: self.image_shape(),
             num_classes: self.num_classes(),
-            parameters: self.bindings().iter().map(|(name, value)| (name.as_str(), value)).collect(),
-            layers: self.layers().iter().enumerate().map(layer).collect(),
-            output: self.output,
+            parameters: self.bindings(),
+            layers,
+            output: name(self.output),
+            totals: Totals { parameters, flops, macs: flops / 2 },
         }
     }
 
     /// The network to be drawn: a box for the images, and one for each layer.
     pub fn diagram(&self) -> Diagram {
         let mut diagram = Diagram::default();
-        diagram.add(vec!["images".into(), format!("{:?}", self.image_shape())], []);
+        diagram.add(vec![IMAGES.into(), format!("{:?}", self.image_shape())], []);
         for node in self.layers() {
             let shape = format!("{:?}", node.layer.output_shape());
-            let call = format!("{}({})", node.kind, node.arguments);
-            let mut inputs = node.inputs.clone();
-            inputs.dedup();
-            diagram.add(vec![node.path.clone(), call, shape], inputs);
+            let call = format!("{}({})", node.kind, node.arguments_text());
+            diagram.add_in(&node.path, vec![node.path.clone(), call, shape], node.inputs.iter().copied());
         }
         diagram
     }

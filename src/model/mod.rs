@@ -4,6 +4,7 @@
 mod architecture;
 mod elaborate;
 mod evaluate;
+mod fold;
 pub mod layers;
 mod listing;
 mod names;
@@ -11,8 +12,8 @@ mod summary;
 
 pub use architecture::{Architecture, LayerNode};
 pub use elaborate::elaborate;
-pub use listing::{LayerListing, ModelListing};
-pub use summary::{Row, Summary};
+pub use listing::{LayerListing, ModelListing, ParameterListing, Totals};
+pub use summary::{Line, Row, Summary};
 
 /// What a data set says about its images. Sizes in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use luminal::prelude::NodeIndex;
 use rustc_hash::FxHashMap;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{StepGraph, inputs, ordered};
 use crate::{diagram::Diagram, graph::operation};
@@ -30,10 +30,18 @@ pub struct Entry {
     pub name: Option<String>,
     /// References `%ID`, or `%ID.OUTPUT` to other outputs than the first.
     pub inputs: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "typed")]
     pub attributes: Vec<(&'static str, String)>,
     /// Of the outputs.
     pub shapes: Vec<Vec<usize>>,
+}
+
+/// Attributes as an object: what reads as a number, a truth value or a list is one.
+fn typed<S: Serializer>(attributes: &[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(attributes.iter().map(|(key, value)| {
+        let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value.as_str()));
+        (*key, value)
+    }))
 }
 
 impl StepGraph {
@@ -92,12 +100,10 @@ impl Entry {
         self.shapes.iter().map(|shape| format!("f32{shape:?}")).collect::<Vec<_>>().join(", ")
     }
 
-    /// Numbers of the nodes that this one takes, each once.
+    /// Numbers of the nodes that this one takes, once for each use.
     fn sources(&self) -> Vec<usize> {
         let number = |input: &String| input[1..].split('.').next()?.parse().ok();
-        let mut sources: Vec<usize> = self.inputs.iter().filter_map(number).collect();
-        sources.dedup();
-        sources
+        self.inputs.iter().filter_map(number).collect()
     }
 }
 

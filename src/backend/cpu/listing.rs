@@ -20,8 +20,8 @@ pub struct ProgramListing {
 /// Kernel calls that run together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RegionListing {
-    /// `images`: depth-first over tiles of the batch; `whole`: one operator over all of it;
-    /// `each`: operators that do not depend on each other; `updates`: such that run beside the regions.
+    /// `tiles`: depth-first over tiles of images; `the whole batch`: one operator over all of it;
+    /// `side by side`: operators that do not depend on each other; `updates`: such that run beside the regions.
     pub work: &'static str,
     /// Of updates: the region from which on they may run.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,9 +65,9 @@ impl Program {
         };
         let region = |region: &Region| RegionListing {
             work: match region.work {
-                Work::Images => "images",
-                Work::Each => "each",
-                Work::Single => "whole",
+                Work::Images => "tiles",
+                Work::Each => "side by side",
+                Work::Single => "the whole batch",
             },
             from: None,
             tile: region.tile,
@@ -91,6 +91,17 @@ impl Program {
     }
 }
 
+impl RegionListing {
+    /// What runs, and when: the same words in the text and in the drawing.
+    pub fn heading(&self, index: usize) -> String {
+        match (self.work, self.from) {
+            ("tiles", _) => format!("region {index}: tiles of {} images", self.tile),
+            (_, Some(from)) => format!("updates, beside regions from {from} on"),
+            (work, None) => format!("region {index}: {work}"),
+        }
+    }
+}
+
 impl ProgramListing {
     /// One kernel call a line, under its region: `OUTPUTS = OPERATOR(INPUTS) PARAMETERS`.
     pub fn text(&self) -> String {
@@ -99,13 +110,9 @@ impl ProgramListing {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "program batch {batch}, arena {arena_bytes} bytes, each thread {worker_bytes} bytes");
         for (index, region) in regions.iter().enumerate() {
-            let RegionListing { work, from, tile, local_bytes, steps } = region;
-            let _ = match (*work, from) {
-                ("images", _) => writeln!(out, "region {index}: tiles of {tile} images, local {local_bytes} bytes"),
-                ("each", _) => writeln!(out, "region {index}: side by side"),
-                (_, Some(from)) => writeln!(out, "updates, beside regions from {from} on"),
-                _ => writeln!(out, "region {index}: the whole batch"),
-            };
+            let RegionListing { work, local_bytes, steps, .. } = region;
+            let local = if *work == "tiles" { format!(", local {local_bytes} bytes") } else { String::new() };
+            let _ = writeln!(out, "{}{local}", region.heading(index));
             for StepListing { operator, parameters, inputs, outputs } in steps {
                 let parameters: String = parameters.iter().map(|name| format!(" \"{name}\"")).collect();
                 let _ = writeln!(out, "  {} = {operator}({}){parameters}", outputs.join(", "), inputs.join(", "));

@@ -171,11 +171,10 @@ impl Elaborator<'_> {
             return None;
         }
         let name = self.instance(layer.name, naming)?;
-        let text: Vec<String> = given.arguments.0.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         let node = LayerNode {
             path: String::new(),
             kind: layer.name,
-            arguments: text.join(", "),
+            arguments: given.arguments.0.clone(),
             layer: built,
             inputs: inputs.to_vec(),
         };
