@@ -125,7 +125,7 @@ fn blocks_see_the_models_own_sizes() {
         let overrides = overrides.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let model = elaborate(&Source::new("m.vitx", text), &overrides, &CIFAR).unwrap();
         let scales = model.layers().iter().filter(|layer| layer.kind == "scale");
-        scales.map(|layer| layer.arguments.clone()).collect::<Vec<_>>().join(" ")
+        scales.map(|layer| layer.arguments_text()).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(scales(&[]), "factor = 0.0625 factor = 3 factor = 200");
     assert_eq!(scales(&[("image_size", Value::Int(8))]), "factor = 0.125 factor = 3 factor = 200");
