@@ -137,8 +137,8 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     let params = params::read(&args.param)?;
     let definition = Definition::read(&args.experiment, &Overrides { params, ..Overrides::default() })?;
     let options = args.engine.options(Interrupt::default());
-    let data = &definition.experiment.data;
-    let spec = data::image_spec(&data.name, &data.options(options.data_dir.clone()))?;
+    let name = &definition.experiment.data.name;
+    let spec = data::image_spec(name, &definition.data_options(options.data_dir.clone()))?;
     let architecture = definition.architecture(&spec)?;
     let read = begin.elapsed();
     let batch = args.batch as usize;

@@ -1,17 +1,18 @@
 use std::{path::PathBuf, process::ExitCode};
 
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::miette;
 
 use super::{console::Console, out, output};
-use crate::data::{self, DataError, DataOptions, fetch, locate, picture, sources};
+use crate::data::{self, Contents, DataError, DataOptions, fetch, locate, names::shown, picture, sources};
 
 /// Fetches data sets, and shows what is in them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vitx data fetch cifar100
   vitx data info
+  vitx data info image_folder --path photos
   vitx data show digits --image-size 24 --patches 6 -o patches.png")]
 pub struct Args {
     #[command(subcommand)]
@@ -38,7 +39,7 @@ struct FetchArgs {
     mirror: Option<String>,
 }
 
-/// Shape, classes and place of a data set, or of all
+/// Place, sizes, images of each class, and what is left out, of a data set; or all data sets
 #[derive(Debug, clap::Args)]
 struct InfoArgs {
     /// Data set
@@ -49,6 +50,12 @@ struct InfoArgs {
     /// The folder of `image_folder`
     #[arg(long)]
     path: Option<PathBuf>,
+    /// Height and width that the images of `image_folder` are to be resized to
+    #[arg(long)]
+    image_size: Option<usize>,
+    /// Leaves out pictures that cannot be read, as `data.skip_broken` does
+    #[arg(long)]
+    skip_broken: bool,
 }
 
 /// Draws an image beside its patches
@@ -74,6 +81,9 @@ struct ShowArgs {
     /// The folder of `image_folder`
     #[arg(long)]
     path: Option<PathBuf>,
+    /// Leaves out pictures that cannot be read, as `data.skip_broken` does
+    #[arg(long)]
+    skip_broken: bool,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
@@ -138,7 +148,13 @@ fn run_fetch(args: &FetchArgs) -> miette::Result<()> {
 
 fn info(args: &InfoArgs) -> miette::Result<()> {
     let console = Console::new();
-    let options = DataOptions { data_dir: args.data_dir.clone(), path: args.path.clone(), ..DataOptions::default() };
+    let options = DataOptions {
+        data_dir: args.data_dir.clone(),
+        path: args.path.clone(),
+        image_size: args.image_size,
+        skip_broken: args.skip_broken,
+        ..DataOptions::default()
+    };
     let Some(name) = &args.name else {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED).set_header(["data set", "about", "place"]);
@@ -154,14 +170,32 @@ fn info(args: &InfoArgs) -> miette::Result<()> {
         console.line(&table.to_string());
         return Ok(());
     };
-    let spec = data::describe(name, &options)?;
-    let place = spec.place.map_or("built in".to_owned(), |place| place.display().to_string());
-    console.line(&format!("{}: {}", spec.name, sources::find(name)?.about()));
+    let source = sources::find(name)?;
+    let Contents { place, images, classes, validates, notes, broken } = source.contents(&options)?;
+    let place = place.map_or("built in".to_owned(), |place| shown(place.as_os_str()));
+    console.line(&format!("{}: {}", source.name(), source.about()));
     console.line(&format!("place: {place}"));
-    console.line(&format!("images: {} x {} x {}", spec.height, spec.width, spec.channels));
-    console.line(&format!("training: {}, test: {}", spec.train, spec.test));
-    console.line(&format!("classes ({}): {}", spec.num_classes, spec.class_names.join(", ")));
-    Ok(())
+    console.line(&format!("images: {images}"));
+    let splits: &[(usize, &str)] =
+        if validates { &[(0, "training"), (1, "validation"), (2, "test")] } else { &[(0, "training"), (2, "test")] };
+    let sum = |split: usize| classes.iter().map(|(_, counts)| counts[split]).sum::<usize>();
+    let sums: Vec<String> = splits.iter().map(|&(split, name)| format!("{name}: {}", sum(split))).collect();
+    console.line(&format!("{}, classes: {}", sums.join(", "), classes.len()));
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(["class"].into_iter().chain(splits.iter().map(|split| split.1)));
+    for (name, counts) in &classes {
+        table.add_row([name.clone()].into_iter().chain(splits.iter().map(|&(split, _)| counts[split].to_string())));
+    }
+    for column in 1..=splits.len() {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    console.line(&table.to_string());
+    for note in &notes {
+        console.line(note);
+    }
+    broken.map_or(Ok(()), |broken| Err(broken.into()))
 }
 
 fn show(args: &ShowArgs) -> miette::Result<()> {
@@ -174,7 +208,14 @@ fn show(args: &ShowArgs) -> miette::Result<()> {
             "patches of {patch_size} do not fill an image of {size}"
         ));
     }
-    let options = DataOptions { data_dir: args.data_dir.clone(), path: args.path.clone(), image_size: Some(size) };
+    // As a model of that size has it.
+    let options = DataOptions {
+        data_dir: args.data_dir.clone(),
+        path: args.path.clone(),
+        model_size: Some(size),
+        skip_broken: args.skip_broken,
+        ..DataOptions::default()
+    };
     let set = data::load(&args.name, &options)?;
     let count = set.train.len();
     if args.index >= count {

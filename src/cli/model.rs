@@ -93,8 +93,8 @@ impl ModelArgs {
     /// Reads and checks the model.
     pub fn architecture(&self) -> miette::Result<Architecture> {
         if let Some(definition) = self.experiment()? {
-            let data = &definition.experiment.data;
-            return Ok(definition.architecture(&data::image_spec(&data.name, &data.options(None))?)?);
+            let name = &definition.experiment.data.name;
+            return Ok(definition.architecture(&data::image_spec(name, &definition.data_options(None))?)?);
         }
         Ok(elaborate(&self.source()?, &self.overrides()?, &self.images()?)?)
     }

@@ -1,15 +1,11 @@
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use image::imageops::FilterType;
 
 use super::{console::Console, engine_args::EngineArgs};
 use crate::{
     backend::Batch,
-    data::{DataError, Pipeline, Split},
+    data::{Broken, DataError, Pipeline, Split, decode::Encoded, names::shown},
     experiment::{Definition, ExperimentError, Input, trial},
     train::Interrupt,
 };
@@ -41,25 +37,27 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let mut engine = trial::trained(&definition, architecture, &checkpoint, &options)?;
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     let console = Console::new();
+    let (size, mut broken) = ((input.width as u32, input.height as u32), Vec::new());
     for path in &args.images {
-        let split = Split::new(pixels(path, &input)?, vec![0]);
+        let pixels = match Encoded::read(path).and_then(|picture| picture.pixels(input.channels, Some(size))) {
+            Ok(pixels) => pixels.bytes,
+            Err(reason) => {
+                broken.push(Broken { name: shown(path.as_os_str()), reason });
+                continue;
+            }
+        };
+        let split = Split::new(pixels, vec![0]);
         pipeline.batch(&split, &[0], None, &mut images, &mut labels);
         engine
             .evaluate(&Batch { images: &images, labels: &labels })
             .map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
-        console.line(&format!("{}\n{}", path.display(), table(engine.logits(), &input.class_names, args.top)));
+        console.line(&format!("{}\n{}", shown(path.as_os_str()), table(engine.logits(), &input.class_names, args.top)));
+    }
+    if !broken.is_empty() {
+        let help = "PNG, JPEG and WebP files are read; convert, repair or leave these out".into();
+        return Err(DataError::Pictures { folder: None, total: args.images.len(), broken, help }.into());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A picture at the size and with the channels of the data set that the trial trained on.
-fn pixels(path: &Path, input: &Input) -> Result<Vec<u8>, DataError> {
-    let decode = |error: image::ImageError| DataError::Image { path: path.to_owned(), message: error.to_string() };
-    let reader = image::ImageReader::open(path).map_err(|error| DataError::io("read", path, error))?;
-    let reader = reader.with_guessed_format().map_err(|error| DataError::io("read", path, error))?;
-    let picture = reader.decode().map_err(decode)?;
-    let picture = picture.resize_exact(input.width as u32, input.height as u32, FilterType::Triangle);
-    Ok(if input.channels == 1 { picture.to_luma8().into_raw() } else { picture.to_rgb8().into_raw() })
 }
 
 /// The `top` most probable classes.

@@ -70,10 +70,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let path = data.digest.as_ref().and(data.path.clone());
     let options = trial::Options { path, ..args.engine.options(interrupt.clone()) };
     // Everything that can be checked is, before the folder is made.
-    let described = crate::data::describe(
-        &definition.experiment.data.name,
-        &definition.experiment.data.options(options.data_dir.clone()),
-    )?;
+    let described =
+        crate::data::describe(&definition.experiment.data.name, &definition.data_options(options.data_dir.clone()))?;
     warn(definition.architecture(&described.image())?.warnings());
     make_folder(&folder).map_err(ExperimentError::from)?;
     // Held until the curves are drawn, too.

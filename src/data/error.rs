@@ -1,10 +1,30 @@
 //! What can go wrong with data, as values: each names the place, what was expected and what to do.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 use thiserror::Error;
+
+use super::names::shown;
+
+/// How many of what is alike are shown.
+const SHOWN: usize = 20;
+
+/// A file that is no picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    pub name: String,
+    /// Words that follow the name: "is empty".
+    pub reason: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "  {} {}", self.name, self.reason)
+    }
+}
 
 /// An error of this room. The `Display` text says what and where, the help says what to do.
 #[derive(Debug, Error, Diagnostic)]
@@ -39,10 +59,18 @@ pub enum DataError {
         #[help]
         help: Option<String>,
     },
-    #[error("{}: cannot decode this image: {message}", path.display())]
-    #[diagnostic(code(vitx::data::image), help("PNG, JPEG and WebP are read; convert, repair or remove this file"))]
-    Image { path: PathBuf, message: String },
-    #[error("{}: {message}", path.display())]
+    /// Files that are no pictures, or broken; all of them, of which some are shown.
+    #[error("{}\n{}", count(broken.len(), *total, folder.as_deref()), bounded(broken))]
+    #[diagnostic(code(vitx::data::pictures))]
+    Pictures {
+        folder: Option<PathBuf>,
+        /// How many there are with those that are fine.
+        total: usize,
+        broken: Vec<Broken>,
+        #[help]
+        help: String,
+    },
+    #[error("{}: {message}", shown(path.as_os_str()))]
     #[diagnostic(code(vitx::data::folder))]
     Folder {
         path: PathBuf,
@@ -96,4 +124,20 @@ impl DataError {
 
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| format!("  {}", path.display())).collect::<Vec<_>>().join("\n")
+}
+
+/// Lines, as many as one may read, and how many more there are.
+pub(super) fn bounded<T: ToString>(lines: &[T]) -> String {
+    let mut shown: Vec<String> = lines.iter().take(SHOWN).map(ToString::to_string).collect();
+    if lines.len() > SHOWN {
+        shown.push(format!("  and {} more", lines.len() - SHOWN));
+    }
+    shown.join("\n")
+}
+
+/// "2 of 36 pictures in `d` cannot be read:"
+fn count(broken: usize, total: usize, folder: Option<&Path>) -> String {
+    let place = folder.map_or(String::new(), |folder| format!(" in `{}`", shown(folder.as_os_str())));
+    let pictures = if total == 1 { "picture" } else { "pictures" };
+    format!("{broken} of {total} {pictures}{place} cannot be read:")
 }

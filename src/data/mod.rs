@@ -5,6 +5,8 @@
 //! | [`sources`] | the data sets, one file each |
 //! | [`locate`], [`fetch`] | where they lie, how they get there |
 //! | [`fingerprint`] | what lies in them, and how that has changed |
+//! | [`decode`] | pictures of files |
+//! | [`names`] | names of files, and which are nobody's pictures |
 //! | [`statistics`], [`resize`], [`augment`] | the steps of the input pipeline |
 //! | [`pipeline`] | those steps on a batch |
 //! | [`loader`] | batches made ahead of the training step |
@@ -12,12 +14,14 @@
 //! | [`picture`] | an image and its patches, to look at |
 
 pub mod augment;
+pub mod decode;
 mod error;
 pub mod fetch;
 mod file;
 pub mod fingerprint;
 pub mod loader;
 pub mod locate;
+pub mod names;
 pub mod order;
 pub mod picture;
 pub mod pipeline;
@@ -30,7 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use augment::{Augmentation, Draws};
-pub use error::DataError;
+pub use error::{Broken, DataError};
 pub use fingerprint::{Fingerprint, ImageFile, Subset};
 pub use loader::{Batches, Loader};
 pub use pipeline::Pipeline;
@@ -73,7 +77,11 @@ pub struct Dataset {
     pub channels: usize,
     pub class_names: Vec<String>,
     pub train: Split,
+    /// Images to validate on, where the set has them apart from those of training.
+    pub validation: Option<Split>,
     pub test: Split,
+    /// What a user has to know, a line each: what was left out.
+    pub notes: Vec<String>,
 }
 
 /// What is known of a data set without its pixels.
@@ -85,12 +93,32 @@ pub struct Spec {
     pub channels: usize,
     pub num_classes: usize,
     pub class_names: Vec<String>,
-    /// Number of training images, validation included.
+    /// Number of training images, with the share of them that validates.
     pub train: usize,
+    /// Number of images to validate on, where the set has them apart.
+    pub validation: Option<usize>,
     /// Number of test images.
     pub test: usize,
     /// The folder it was found in; `None` for what is built in.
     pub place: Option<PathBuf>,
+    /// What a user has to know, a line each: what was left out.
+    pub notes: Vec<String>,
+}
+
+/// What lies in a data set, to be shown.
+#[derive(Debug)]
+pub struct Contents {
+    /// The folder it was found in; `None` for what is built in.
+    pub place: Option<PathBuf>,
+    /// Sizes of the images.
+    pub images: String,
+    /// Numbers of training, validation and test images by class.
+    pub classes: Vec<(String, [usize; 3])>,
+    /// Whether the set has images to validate on.
+    pub validates: bool,
+    pub notes: Vec<String>,
+    /// Files for which this set would be refused.
+    pub broken: Option<DataError>,
 }
 
 impl Spec {
@@ -102,8 +130,8 @@ impl Spec {
 
     /// The data set of this description.
     fn with(self, train: Split, test: Split) -> Dataset {
-        let Self { name, height, width, channels, class_names, .. } = self;
-        Dataset { name, height, width, channels, class_names, train, test }
+        let Self { name, height, width, channels, class_names, notes, .. } = self;
+        Dataset { name, height, width, channels, class_names, train, validation: None, test, notes }
     }
 }
 
@@ -117,6 +145,11 @@ pub struct DataOptions {
     /// Side in pixels that the images of `image_folder` are resized to when they are loaded.
     /// Other data sets ignore it: their images have one size, and the pipeline resizes them.
     pub image_size: Option<usize>,
+    /// The size that the model sets itself. Images of `image_folder` that are larger, or of different
+    /// sizes, are resized to it when they are loaded.
+    pub model_size: Option<usize>,
+    /// Leaves files of `image_folder` out that cannot be read, instead of refusing them.
+    pub skip_broken: bool,
 }
 
 /// Loads a data set by name.
@@ -166,6 +199,14 @@ pub fn image_spec(name: &str, options: &DataOptions) -> Result<ImageSpec, DataEr
         (Err(DataError::NotFound { .. }), Some(published)) => Ok(published),
         (Err(error), _) => Err(error),
     }
+}
+
+/// What lies in a data set, class by class.
+///
+/// # Errors
+/// As [`load`]; broken pictures are part of what is found.
+pub fn contents(name: &str, options: &DataOptions) -> Result<Contents, DataError> {
+    sources::find(name)?.contents(options)
 }
 
 /// Shape, classes and counts of a data set, without loading its pixels where the format allows it.

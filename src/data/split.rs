@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{DataError, Dataset, Split};
+use super::{DataError, Dataset, Spec, Split};
 
 impl Split {
     /// At most so many of the first images.
@@ -19,6 +19,22 @@ impl Split {
         let image = self.pixels.len() / self.len().max(1);
         let pixels = self.pixels[range.start * image..range.end * image].to_vec();
         Self { pixels: Arc::new(pixels), labels: Arc::new(self.labels[range].to_vec()) }
+    }
+}
+
+impl Spec {
+    /// Numbers of images to train and to validate on, as [`Dataset::limit`] and
+    /// [`Dataset::split_validation`] leave them.
+    ///
+    /// # Errors
+    /// As [`Dataset::split_validation`].
+    pub fn split(&self, train_limit: Option<usize>, fraction: f64) -> Result<(usize, usize), DataError> {
+        let images = train_limit.map_or(self.train, |limit| limit.min(self.train));
+        if let Some(validation) = self.validation {
+            return Ok((images, validation));
+        }
+        let at = training(images, fraction)?;
+        Ok((at, images - at))
     }
 }
 
@@ -41,13 +57,16 @@ impl Dataset {
         }
     }
 
-    /// The training images without, and only, their last `fraction`: Keras' `validation_split`,
-    /// which takes `floor(count * (1 - fraction))` training images, in the order of the arrays,
+    /// Images to train and to validate on. Where the set has images to validate on, those; otherwise the
+    /// training images without, and only, their last `fraction`: Keras' `validation_split`, which takes `floor(count * (1 - fraction))` training images, in the order of the arrays,
     /// before any shuffling (Keras `data_adapter_utils.train_validation_split`).
     ///
     /// # Errors
     /// A fraction outside `[0, 1)`, or one above 0 that leaves either part empty.
     pub fn split_validation(&self, fraction: f64) -> Result<(Split, Split), DataError> {
+        if let Some(validation) = &self.validation {
+            return Ok((self.train.clone(), validation.clone()));
+        }
         let count = self.train.len();
         let at = training(count, fraction)?;
         Ok((self.train.part(0..at), self.train.part(at..count)))
@@ -58,7 +77,7 @@ impl Dataset {
 ///
 /// # Errors
 /// As [`Dataset::split_validation`].
-pub fn training(count: usize, fraction: f64) -> Result<usize, DataError> {
+fn training(count: usize, fraction: f64) -> Result<usize, DataError> {
     let at = (count as f64 * (1.0 - fraction)).floor() as usize;
     if !(0.0..1.0).contains(&fraction) {
         return Err(DataError::Invalid {

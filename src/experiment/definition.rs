@@ -15,9 +15,9 @@ use super::{
     overrides, read,
 };
 use crate::{
-    data::Subset,
+    data::{DataOptions, Subset},
     dsl::{Diagnostics, Problem, Source, Value},
-    model::{Architecture, ImageSpec, elaborate},
+    model::{Architecture, ImageSpec, elaborate, own_image_size},
     train::{make_folder, replace},
 };
 
@@ -165,6 +165,12 @@ impl Definition {
         }
         changed.settle()?;
         Ok(changed)
+    }
+
+    /// Where to look for the images, and what to make of them; `data_dir` is searched first.
+    pub fn data_options(&self, data_dir: Option<PathBuf>) -> DataOptions {
+        let Experiment { data, params, .. } = &self.experiment;
+        data.options(data_dir, own_image_size(&self.source, params))
     }
 
     /// Checks the model on a data set. Warnings also have the places of the parameters that caused them.

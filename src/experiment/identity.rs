@@ -67,7 +67,7 @@ impl Definition {
         if let Some(fingerprint) = known.get(path).filter(|fingerprint| fingerprint.set == data.set_name()) {
             return Ok(Some(fingerprint));
         }
-        let fingerprint = data::fingerprint(&data.name, &data.options(None), &Subset::ALL)?;
+        let fingerprint = data::fingerprint(&data.name, &data.options(None, None), &Subset::ALL)?;
         if let Some(fingerprint) = &fingerprint {
             known.insert(path.clone(), fingerprint);
         }

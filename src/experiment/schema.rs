@@ -116,10 +116,11 @@ pub struct Data {
     /// Of what lies there: other data are refused. Every trial's directory has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Side in pixels that `image_folder` loads its images at.
+    /// Side in pixels that `image_folder` loads its images at; no more than the model's own `image_size`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
-    /// The last part of the training images validates, as Keras' `validation_split`.
+    /// The last part of the training images validates, as Keras' `validation_split`. Of no use where the
+    /// data set has images to validate on.
     #[serde(default = "tenth")]
     pub validation_split: f64,
     /// Use only so many training images, validation included.
@@ -127,12 +128,17 @@ pub struct Data {
     pub train_limit: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
+    /// Leaves out files of `image_folder` that cannot be read, instead of refusing them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_broken: bool,
 }
 
 impl Data {
-    /// Where to look for these images; `data_dir` is searched first.
-    pub fn options(&self, data_dir: Option<PathBuf>) -> DataOptions {
-        DataOptions { data_dir, path: self.path.clone(), image_size: self.image_size }
+    /// Where to look for these images; `data_dir` is searched first. `model_size` is the image size that
+    /// the model sets itself.
+    pub fn options(&self, data_dir: Option<PathBuf>, model_size: Option<usize>) -> DataOptions {
+        let Self { path, image_size, skip_broken, .. } = self;
+        DataOptions { data_dir, path: path.clone(), image_size: *image_size, model_size, skip_broken: *skip_broken }
     }
 
     /// The name of the data set, as the data room writes it.

@@ -31,7 +31,7 @@ impl Scored {
         let input = Input::of_trial(folder, definition)?;
         let data = &definition.experiment.data;
         if subset == Subset::Test {
-            let options = data.options(data_dir.clone());
+            let options = definition.data_options(data_dir.clone());
             let size = (input.height, input.width);
             if let Some(split) = data::load_subset(&data.name, &options, subset, &input.class_names, size)? {
                 let now = data::fingerprint(&data.name, &options, &[subset])?;

@@ -32,7 +32,7 @@ impl Setup {
     ) -> Result<Self, ExperimentError> {
         let data = &definition.experiment.data;
         // The model is checked before any pixel is read, where the data set can be described without.
-        let options = data.options(data_dir);
+        let options = definition.data_options(data_dir);
         let described = data::describe(&data.name, &options)?;
         let architecture = definition.architecture(&described.image())?;
         let begun = begun.as_ref().map(|(folder, input)| (*folder, input));
@@ -53,6 +53,7 @@ impl Setup {
         dataset.limit(data.train_limit, data.test_limit);
         let (training, validation) = dataset.split_validation(data.validation_split)?;
         dataset.train = Split::new(Vec::new(), Vec::new());
+        dataset.validation = None;
         let now = Input {
             height: dataset.height,
             width: dataset.width,

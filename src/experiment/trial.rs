@@ -132,6 +132,9 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         setup.dataset.test.len(),
         folder.display()
     ));
+    for note in &setup.dataset.notes {
+        observer.start(note);
+    }
     let Setup { dataset, training, validation, architecture, pipeline, .. } = setup;
     let mut engine = engine(&definition, architecture, options)?;
     let fit = Fit {

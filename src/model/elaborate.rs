@@ -16,7 +16,7 @@ use super::{
 };
 use crate::dsl::{
     self, Diagnostics, Problem, Source, Value, parse_tolerant,
-    syntax::{Body, Definition, Expr, ExprKind, File, Name, Span, StatementKind},
+    syntax::{Body, Definition, DefinitionKind, Expr, ExprKind, File, Name, Span, StatementKind},
 };
 
 /// The standard blocks, which a file can replace.
@@ -41,22 +41,7 @@ pub fn elaborate(
 ) -> Result<Architecture, Diagnostics> {
     let (file, problems) = parse_tolerant(source)?;
     let prelude = dsl::parse(&Source::new("prelude.vitx", PRELUDE))?;
-    let mut elaborator = Elaborator {
-        file: &file,
-        own: block::by_name(&file),
-        standard: block::by_name(&prelude),
-        expanded: HashSet::new(),
-        problems,
-        globals: Scope::new(),
-        names: Names::default(),
-        nodes: Vec::new(),
-        tensors: Vec::new(),
-        blocks: Vec::new(),
-        site: None,
-        steps: 0,
-        layers: 0,
-        full: false,
-    };
+    let mut elaborator = Elaborator::new(&file, block::by_name(&prelude), problems);
     let architecture = elaborator.model(overrides, data);
     // Of a text with errors, these are all there is to say: much of it would not be unused without them.
     let (warnings, errors) = elaborator.problems.into_iter().partition(Problem::is_warning);
@@ -64,6 +49,19 @@ pub fn elaborate(
         (None, Some(architecture)) => Ok(Architecture { warnings: dsl::warnings(warnings, source), ..architecture }),
         (Some(diagnostics), _) => Err(diagnostics),
         (None, None) => Err(Problem::new("vitx::model", format!("`{}` defines no network", source.name)).into()),
+    }
+}
+
+/// The image size that a model sets itself, by a parameter of that name; `None` where it takes that of
+/// the data set, or where the text or its parameters are wrong, which [`elaborate`] reports.
+pub fn own_image_size(source: &Source, overrides: &BTreeMap<String, Value>) -> Option<usize> {
+    let (file, _) = parse_tolerant(source).ok()?;
+    let model = file.definitions.iter().find(|definition| definition.kind == DefinitionKind::Model)?;
+    let mut elaborator = Elaborator::new(&file, HashMap::new(), Vec::new());
+    let (scope, _) = elaborator.parameters(model, overrides);
+    match scope.get("image_size") {
+        Some(Bound::Value(Value::Int(size), _)) => usize::try_from(*size).ok().filter(|size| *size > 0),
+        _ => None,
     }
 }
 
@@ -142,6 +140,25 @@ impl<'n> Naming<'n> {
 type Current = Option<usize>;
 
 impl<'a> Elaborator<'a> {
+    fn new(file: &'a File, standard: HashMap<&'a str, &'a Definition>, problems: Vec<Problem>) -> Self {
+        Self {
+            file,
+            own: block::by_name(file),
+            standard,
+            expanded: HashSet::new(),
+            problems,
+            globals: Scope::new(),
+            names: Names::default(),
+            nodes: Vec::new(),
+            tensors: Vec::new(),
+            blocks: Vec::new(),
+            site: None,
+            steps: 0,
+            layers: 0,
+            full: false,
+        }
+    }
+
     fn report(&mut self, problem: Problem) {
         self.problems.push(problem);
     }

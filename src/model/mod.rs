@@ -11,7 +11,7 @@ mod names;
 mod summary;
 
 pub use architecture::{Architecture, LayerNode};
-pub use elaborate::elaborate;
+pub use elaborate::{elaborate, own_image_size};
 pub use listing::{LayerListing, ModelListing, ParameterListing, Totals};
 pub use summary::{Line, Row, Summary};
 

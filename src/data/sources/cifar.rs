@@ -108,6 +108,8 @@ impl Layout {
             train,
             test,
             place: Some(folder.clone()),
+            validation: None,
+            notes: Vec::new(),
         })
     }
 

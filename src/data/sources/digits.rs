@@ -42,6 +42,8 @@ impl Source for Digits {
             train: count - TEST,
             test: TEST,
             place: None,
+            validation: None,
+            notes: Vec::new(),
         })
     }
 

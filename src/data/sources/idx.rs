@@ -61,6 +61,8 @@ impl Layout {
             train: train.len(),
             test: test.len(),
             place: Some(folder),
+            validation: None,
+            notes: Vec::new(),
         };
         Ok((spec, train, test))
     }

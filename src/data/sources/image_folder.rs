@@ -1,34 +1,41 @@
-//! `image_folder`: `DIR/train/CLASS/*.png` and `DIR/test/CLASS/*.png` (or `val`, `validation`).
+//! `image_folder`: `DIR/train/CLASS/*.png`, `DIR/test/CLASS/*.png`, and `DIR/val/CLASS/*.png` where
+//! the user has images to validate on; `docs/DATA.md` has the rules.
 //!
-//! Images become RGB (an alpha channel is dropped). Where an image is not of the wanted size it is
-//! resized with a triangle filter, which is antialiased when shrinking: photographs shrink a lot.
-//! Training images are put into a fixed shuffled order, so that "the last tenth validates" does not
-//! mean "the last classes in the alphabet validate".
+//! Images become RGB, turned as a viewer shows them. Where they are larger than the model takes, or of
+//! different sizes, they are resized when they are loaded, by an antialiased filter: photographs
+//! shrink a lot. Training images are put into a fixed shuffled order, so that "the last tenth
+//! validates" does not mean "the last classes in the alphabet validate".
 
-use std::fs;
+mod listing;
+mod survey;
+
 use std::path::{Path, PathBuf};
 
-use image::imageops::FilterType;
-use image::{ImageReader, Limits};
 use rayon::prelude::*;
 
-use super::super::order::shuffled;
-use super::super::{DataError, DataOptions, Dataset, ImageFile, Spec, Split, Subset};
+use super::super::{
+    Broken, Contents, DataError, DataOptions, Dataset, ImageFile, Spec, Split, Subset,
+    decode::Encoded,
+    names::{shown, shown_in},
+    order::shuffled,
+};
 use super::Source;
+use crate::memory;
+use listing::Listing;
+use survey::{Depth, survey};
 
-const TEST_FOLDERS: &[&str] = &["test", "val", "validation"];
-const EXTENSIONS: &[&str] = &["png", "jpg", "jpeg", "webp"];
-/// Pixels of one decoded file, in bytes: a 100-megapixel photograph.
-const LARGEST_IMAGE: u64 = 400 << 20;
+/// Pictures and their labels.
+type Files = Vec<(PathBuf, u32)>;
+
+const CHANNELS: usize = 3;
+const LARGEST_SIDE: usize = 4096;
 
 pub struct ImageFolder;
 
-/// Files and classes, before any pixel is read.
-struct Listing {
-    folder: PathBuf,
-    class_names: Vec<String>,
-    train: Vec<(PathBuf, u32)>,
-    test: Vec<(PathBuf, u32)>,
+/// A listing without broken files, and the size that its images get: width and height.
+struct Prepared {
+    listing: Listing,
+    size: (u32, u32),
 }
 
 impl Source for ImageFolder {
@@ -41,33 +48,89 @@ impl Source for ImageFolder {
     }
 
     fn describe(&self, options: &DataOptions) -> Result<Spec, DataError> {
-        let listing = Listing::new(options)?;
-        let (width, height) = listing.size(options)?;
-        Ok(listing.spec(height, width))
+        Ok(Prepared::new(options)?.spec())
     }
 
     fn load(&self, options: &DataOptions) -> Result<Dataset, DataError> {
-        let listing = Listing::new(options)?;
-        let (width, height) = listing.size(options)?;
-        let split = |files: &[(PathBuf, u32)]| -> Result<Split, DataError> {
-            let images: Vec<Vec<u8>> =
-                files.par_iter().map(|(path, _)| decode(path, width, height)).collect::<Result<_, _>>()?;
-            Ok(Split::new(images.concat(), files.iter().map(|&(_, label)| label).collect()))
+        let prepared = Prepared::new(options)?;
+        let (spec, mut listing, size) = (prepared.spec(), prepared.listing, prepared.size);
+        let image = spec.height * spec.width * spec.channels;
+        check_memory(&listing, image, size)?;
+        let order = shuffled(listing.train.len(), 0, 0);
+        listing.train = order.into_iter().map(|index| listing.train[index as usize].clone()).collect();
+        let mut broken = Vec::new();
+        let mut split = |files: &Files| decode(files, size, &mut broken);
+        let (train, test) = (split(&listing.train), split(&listing.test));
+        let validation = listing.validation.as_ref().map(&mut split);
+        if !broken.is_empty() {
+            return Err(refusal(&listing.folder, listing.files().len(), broken));
+        }
+        Ok(Dataset { validation, ..spec.with(train, test) })
+    }
+
+    fn contents(&self, options: &DataOptions) -> Result<Contents, DataError> {
+        let mut listing = Listing::new(options)?;
+        let looked = survey(&listing.files(), Depth::Pixels);
+        let broken = survey::broken(&looked);
+        if options.skip_broken {
+            listing.leave_out(&broken)?;
+        }
+        let mut sizes: Vec<(u32, u32)> = looked.into_iter().filter_map(|(_, look)| look.ok()).collect();
+        sizes.sort_unstable_by_key(|&(width, height)| (u64::from(width) * u64::from(height), width));
+        sizes.dedup();
+        let of = |(width, height): &(u32, u32)| format!("{height} x {width}");
+        let images = match (&sizes[..], explicit(options)?) {
+            (_, Some((width, height))) => format!("{height} x {width} x {CHANNELS}, resized"),
+            ([], None) => "none that can be read".to_owned(),
+            ([one], None) => format!("{} x {CHANNELS}", of(one)),
+            ([first, .., last], None) => format!(
+                "{} sizes, from {} to {}; they are resized to the model's `image_size`, or to `data.image_size`",
+                sizes.len(),
+                of(first),
+                of(last)
+            ),
         };
-        Ok(listing.spec(height, width).with(split(&listing.train)?, split(&listing.test)?))
+        let mut classes: Vec<(String, [usize; 3])> =
+            listing.classes.iter().map(|class| (shown(class), [0; 3])).collect();
+        let none = Files::new();
+        for (split, files) in
+            [&listing.train, listing.validation.as_ref().unwrap_or(&none), &listing.test].into_iter().enumerate()
+        {
+            for &(_, label) in files {
+                classes[label as usize].1[split] += 1;
+            }
+        }
+        let broken = (!options.skip_broken && !broken.is_empty())
+            .then(|| refusal(&listing.folder, listing.files().len(), broken));
+        Ok(Contents {
+            place: Some(listing.folder.clone()),
+            images,
+            classes,
+            validates: listing.validation.is_some(),
+            notes: listing.notes,
+            broken,
+        })
     }
 
     fn files(&self, options: &DataOptions, subsets: &[Subset]) -> Result<Option<Vec<ImageFile>>, DataError> {
-        let root = root(options)?;
+        let root = listing::root(options)?;
         let mut all = Vec::new();
         for &subset in subsets {
-            let Some(folder) = subset_folder(&root, subset) else { continue };
-            let classes = folders(&folder)?;
-            let file = |(path, label): (PathBuf, u32)| {
-                let class = classes[label as usize].clone();
-                ImageFile { subset, class, path }
-            };
-            all.extend(files(&folder, &classes)?.into_iter().map(file));
+            let Some(folder) = listing::of_subset(&root, subset)? else { continue };
+            let (classes, files) = listing::files_of(&folder)?;
+            all.extend(files.into_iter().map(|(path, label)| ImageFile {
+                subset,
+                class: shown(&classes[label as usize]),
+                path,
+            }));
+        }
+        // What cannot be opened has no contents to speak of; a pipe would be waited for without end.
+        let unreadable = |file: &ImageFile| Encoded::check(&file.path).is_err();
+        if options.skip_broken {
+            all.retain(|file| !unreadable(file));
+        } else if all.iter().any(unreadable) {
+            let paths: Vec<&Path> = all.iter().map(|file| file.path.as_path()).collect();
+            return Err(refusal(&root, paths.len(), survey::broken(&survey(&paths, Depth::Pixels))));
         }
         Ok(Some(all))
     }
@@ -79,206 +142,181 @@ impl Source for ImageFolder {
         classes: &[String],
         size: (usize, usize),
     ) -> Result<Option<Split>, DataError> {
-        let root = root(options)?;
-        let Some(folder) = subset_folder(&root, subset) else {
+        let root = listing::root(options)?;
+        let Some(folder) = listing::of_subset(&root, subset)? else {
             return Err(DataError::Folder {
                 path: root,
                 message: format!("has no folder of {} images", subset.adjective()),
                 help: "expected DIR/test/CLASS/*.png (`val` may stand for `test`)".into(),
             });
         };
-        let own = folders(&folder)?;
-        if let Some(unknown) = own.iter().find(|name| !classes.contains(name)) {
-            return Err(DataError::Folder {
-                path: folder.join(unknown),
-                message: format!("the run knows no class `{unknown}`"),
-                help: format!("classes of the run: {}; of the folder: {}", classes.join(", "), own.join(", ")),
-            });
+        let (own, mut files) = listing::files_of(&folder)?;
+        let own: Vec<String> = own.iter().map(|name| shown(name)).collect();
+        let mut labels = Vec::new();
+        for name in &own {
+            let Some(label) = classes.iter().position(|class| class == name) else {
+                return Err(DataError::Folder {
+                    path: folder.join(name),
+                    message: format!("the run knows no class `{name}`"),
+                    help: format!("classes of the run: {}; of the folder: {}", classes.join(", "), own.join(", ")),
+                });
+            };
+            labels.push(label as u32);
         }
-        let files = files(&folder, classes)?;
+        // In the order of the run's classes, as the run itself has them.
+        files.iter_mut().for_each(|(_, label)| *label = labels[*label as usize]);
+        files.sort_by_key(|&(_, label)| label);
+        let total = files.len();
+        if options.skip_broken {
+            let paths: Vec<&Path> = files.iter().map(|(path, _)| path.as_path()).collect();
+            let looked = survey(&paths, Depth::Pixels);
+            let fine: Vec<bool> = looked.iter().map(|(_, look)| look.is_ok()).collect();
+            let mut fine = fine.into_iter();
+            files.retain(|_| fine.next() == Some(true));
+        }
         if files.is_empty() {
-            return Err(DataError::Folder {
-                path: folder,
-                message: "holds no image".into(),
-                help: "images lie in one folder a class, as CLASS/NAME.png, .jpg, .jpeg or .webp".into(),
-            });
+            return Err(listing::no_image(&folder, String::new()));
         }
-        let (height, width) = (size.0 as u32, size.1 as u32);
-        let images: Vec<Vec<u8>> =
-            files.par_iter().map(|(path, _)| decode(path, width, height)).collect::<Result<_, _>>()?;
-        Ok(Some(Split::new(images.concat(), files.iter().map(|&(_, label)| label).collect())))
+        let mut broken = Vec::new();
+        let split = decode(&files, (size.1 as u32, size.0 as u32), &mut broken);
+        if !broken.is_empty() {
+            return Err(refusal(&root, total, broken));
+        }
+        Ok(Some(split))
     }
 }
 
-/// The folder that is meant, which is there.
-fn root(options: &DataOptions) -> Result<PathBuf, DataError> {
-    let Some(folder) = options.path.clone() else {
-        return Err(DataError::Invalid {
-            message: "`image_folder` needs to know its folder".into(),
-            help: "give its `path`: DIR with DIR/train/CLASS/*.png and DIR/test/CLASS/*.png".into(),
-        });
+/// Decodes files to one size, width and height. Those that cannot be are added to `broken`.
+fn decode(files: &Files, size: (u32, u32), broken: &mut Vec<(PathBuf, String)>) -> Split {
+    let image = size.0 as usize * size.1 as usize * CHANNELS;
+    let mut pixels = vec![0; files.len() * image];
+    let one = |((path, _), target): (&(PathBuf, u32), &mut [u8])| {
+        match Encoded::read(path).and_then(|picture| picture.pixels(CHANNELS, Some(size))) {
+            Ok(decoded) => target.copy_from_slice(&decoded.bytes),
+            Err(reason) => return Some((path.clone(), reason)),
+        }
+        None
     };
-    if !folder.is_dir() {
-        let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let found: Vec<_> = files.par_iter().zip(pixels.par_chunks_mut(image)).filter_map(one).collect();
+    broken.extend(found);
+    Split::new(pixels, files.iter().map(|&(_, label)| label).collect())
+}
+
+/// An error that names all broken files of a folder, of which `total` were looked at.
+fn refusal(folder: &Path, total: usize, broken: Vec<(PathBuf, String)>) -> DataError {
+    let broken = broken.into_iter().map(|(path, reason)| Broken { name: shown_in(folder, &path), reason });
+    DataError::Pictures {
+        folder: Some(folder.to_owned()),
+        total,
+        broken: broken.collect(),
+        help: "repair, convert or remove these files, or set `data.skip_broken: true` to leave them out".into(),
+    }
+}
+
+/// The size that was asked for.
+fn explicit(options: &DataOptions) -> Result<Option<(u32, u32)>, DataError> {
+    let Some(size) = options.image_size else { return Ok(None) };
+    if !(1..=LARGEST_SIDE).contains(&size) {
         return Err(DataError::Invalid {
-            message: format!("there is no folder {}", folder.display()),
-            help: "`data.path` is relative to the experiment's file; --path gives another folder".into(),
+            message: format!("image size {size} is not between 1 and {LARGEST_SIDE}"),
+            help: "give the side in pixels, for example 64".into(),
         });
     }
-    Ok(folder)
+    // What the model would shrink again, without antialiasing, is shrunk once.
+    let size = size.min(options.model_size.unwrap_or(size)) as u32;
+    Ok(Some((size, size)))
 }
 
-/// Where the images of a part lie.
-fn subset_folder(root: &Path, subset: Subset) -> Option<PathBuf> {
-    let names: &[&str] = match subset {
-        Subset::Train => &["train"],
-        Subset::Validation => &[],
-        Subset::Test => TEST_FOLDERS,
-    };
-    names.iter().map(|name| root.join(name)).find(|path| path.is_dir())
-}
-
-impl Listing {
+impl Prepared {
     fn new(options: &DataOptions) -> Result<Self, DataError> {
-        let folder = root(options)?;
-        let train_folder = folder.join("train");
-        let test_folder = TEST_FOLDERS.iter().map(|name| folder.join(name)).find(|path| path.is_dir());
-        let (true, Some(test_folder)) = (train_folder.is_dir(), test_folder) else {
-            return Err(DataError::Folder {
-                path: folder,
-                message: "has no `train` and `test` folders".into(),
-                help: "expected DIR/train/CLASS/*.png and DIR/test/CLASS/*.png (`val` may stand for `test`)".into(),
-            });
+        let mut listing = Listing::new(options)?;
+        let explicit = explicit(options)?;
+        let depth = match (options.skip_broken, explicit) {
+            (true, _) => Depth::Pixels,
+            (false, None) => Depth::Structure,
+            (false, Some(size)) => return Ok(Self { listing, size }),
         };
-        let class_names = folders(&train_folder)?;
-        let train = files(&train_folder, &class_names)?;
-        for name in folders(&test_folder)? {
-            if !class_names.contains(&name) {
-                return Err(DataError::Folder {
-                    path: test_folder.join(&name),
-                    message: "this class has no training folder".into(),
-                    help: format!("classes of the training folder: {}", class_names.join(", ")),
-                });
-            }
+        let looked = survey(&listing.files(), depth);
+        let found = survey::broken(&looked);
+        if options.skip_broken {
+            listing.leave_out(&found)?;
+        } else if !found.is_empty() {
+            // One report has all: also what only decoding tells.
+            let files = listing.files();
+            return Err(refusal(&listing.folder, files.len(), survey::broken(&survey(&files, Depth::Pixels))));
         }
-        let test = files(&test_folder, &class_names)?;
-        for (split, folder) in [(&train, &train_folder), (&test, &test_folder)] {
-            if split.is_empty() {
-                return Err(DataError::Folder {
-                    path: folder.clone(),
-                    message: "holds no image".into(),
-                    help: "images lie in one folder a class, as CLASS/NAME.png, .jpg, .jpeg or .webp".into(),
-                });
-            }
-        }
-        let order = shuffled(train.len(), 0, 0);
-        let train = order.into_iter().map(|index| train[index as usize].clone()).collect();
-        Ok(Self { folder, class_names, train, test })
+        let whole = looked.iter().filter_map(|(path, look)| Some((path, *look.as_ref().ok()?))).collect::<Vec<_>>();
+        let size = match explicit {
+            Some(size) => size,
+            None => common_size(&listing, &whole, options.model_size)?,
+        };
+        Ok(Self { listing, size })
     }
 
-    /// Width and height that images get: as asked for, or the one that all of them have.
-    fn size(&self, options: &DataOptions) -> Result<(u32, u32), DataError> {
-        if let Some(size) = options.image_size {
-            let size = u32::try_from(size).ok().filter(|size| (1..=4096).contains(size));
-            return size.map(|size| (size, size)).ok_or_else(|| DataError::Invalid {
-                message: format!("image size {} is not between 1 and 4096", options.image_size.unwrap_or(0)),
-                help: "give the side in pixels, for example 64".into(),
-            });
-        }
-        let all: Vec<&PathBuf> = self.train.iter().chain(&self.test).map(|(path, _)| path).collect();
-        let sizes: Vec<(u32, u32)> = all.par_iter().map(|path| dimensions(path)).collect::<Result<_, _>>()?;
-        match sizes.iter().position(|size| *size != sizes[0]) {
-            None => Ok(sizes[0]),
-            Some(other) => Err(DataError::Folder {
-                path: self.folder.clone(),
-                message: format!(
-                    "images differ in size: {} is {}x{}, {} is {}x{}",
-                    self.relative(all[0]),
-                    sizes[0].0,
-                    sizes[0].1,
-                    self.relative(all[other]),
-                    sizes[other].0,
-                    sizes[other].1
-                ),
-                help: "give an image size, and every image is resized to it".into(),
-            }),
-        }
-    }
-
-    fn relative(&self, path: &Path) -> String {
-        path.strip_prefix(&self.folder).unwrap_or(path).display().to_string()
-    }
-
-    fn spec(&self, height: u32, width: u32) -> Spec {
+    fn spec(&self) -> Spec {
+        let Self { listing, size: (width, height) } = self;
         Spec {
             name: ImageFolder.name().into(),
-            height: height as usize,
-            width: width as usize,
-            channels: 3,
-            num_classes: self.class_names.len(),
-            class_names: self.class_names.clone(),
-            train: self.train.len(),
-            test: self.test.len(),
-            place: Some(self.folder.clone()),
+            height: *height as usize,
+            width: *width as usize,
+            channels: CHANNELS,
+            num_classes: listing.classes.len(),
+            class_names: listing.classes.iter().map(|class| shown(class)).collect(),
+            train: listing.train.len(),
+            validation: listing.validation.as_ref().map(Vec::len),
+            test: listing.test.len(),
+            place: Some(listing.folder.clone()),
+            notes: listing.notes.clone(),
         }
     }
 }
 
-/// Sorted paths in a folder, hidden ones left out.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let read = || -> std::io::Result<Vec<PathBuf>> {
-        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
-    };
-    let mut paths = read().map_err(|source| DataError::io("list", folder, source))?;
-    paths.retain(|path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.')));
-    paths.sort();
-    Ok(paths)
-}
-
-/// Names of the folders in a folder.
-fn folders(folder: &Path) -> Result<Vec<String>, DataError> {
-    let name = |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).filter_map(name).collect())
-}
-
-/// Images of each class, by class and then name.
-fn files(folder: &Path, class_names: &[String]) -> Result<Vec<(PathBuf, u32)>, DataError> {
-    let is_image = |path: &PathBuf| {
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-        extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
-    };
-    let mut found = Vec::new();
-    for (label, name) in class_names.iter().enumerate() {
-        let class_folder = folder.join(name);
-        if class_folder.is_dir() {
-            found.extend(entries(&class_folder)?.into_iter().filter(is_image).map(|path| (path, label as u32)));
-        }
+/// The size that all images have where the model takes that or enlarges it, and the model's otherwise.
+fn common_size(
+    listing: &Listing,
+    pictures: &[(&PathBuf, (u32, u32))],
+    model_size: Option<usize>,
+) -> Result<(u32, u32), DataError> {
+    // The model's own bounds are larger; it is for its check to refuse what is too large to be.
+    let model_size = model_size.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
+    let (first, size) = pictures[0];
+    match (pictures.iter().find(|(_, other)| *other != size), model_size) {
+        (None, None) => Ok(size),
+        (None, Some(side)) if size.0 <= side && size.1 <= side => Ok(size),
+        (_, Some(side)) => Ok((side, side)),
+        (Some((other, other_size)), None) => Err(DataError::Folder {
+            path: listing.folder.clone(),
+            message: format!(
+                "images differ in size: {} is {}x{}, {} is {}x{}",
+                shown_in(&listing.folder, first),
+                size.0,
+                size.1,
+                shown_in(&listing.folder, other),
+                other_size.0,
+                other_size.1
+            ),
+            help:
+                "set `data.image_size` in the experiment (`--set data.image_size=64`), or give the model a parameter \
+                   `image_size`: every image is then resized to it"
+                    .into(),
+        }),
     }
-    Ok(found)
 }
 
-fn reader(path: &Path) -> Result<ImageReader<std::io::BufReader<fs::File>>, DataError> {
-    let open = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-    let mut reader = open.map_err(|source| DataError::io("open", path, source))?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(LARGEST_IMAGE);
-    reader.limits(limits);
-    Ok(reader)
-}
-
-fn image_error(path: &Path, error: image::ImageError) -> DataError {
-    DataError::Image { path: path.to_path_buf(), message: error.to_string() }
-}
-
-fn dimensions(path: &Path) -> Result<(u32, u32), DataError> {
-    reader(path)?.into_dimensions().map_err(|error| image_error(path, error))
-}
-
-/// `[height, width, 3]` bytes of one image.
-fn decode(path: &Path, width: u32, height: u32) -> Result<Vec<u8>, DataError> {
-    let image = reader(path)?.decode().map_err(|error| image_error(path, error))?.to_rgb8();
-    if image.dimensions() == (width, height) {
-        return Ok(image.into_raw());
+/// Refuses what cannot lie in memory, before anything is decoded.
+fn check_memory(listing: &Listing, image: usize, (width, height): (u32, u32)) -> Result<(), DataError> {
+    let count = listing.files().len();
+    let bytes = count as u64 * image as u64;
+    match memory::available_bytes() {
+        Some(available) if bytes > available => Err(DataError::Folder {
+            path: listing.folder.clone(),
+            message: format!(
+                "{count} images of {width}x{height} take {} MiB of memory, and {} MiB are available",
+                bytes >> 20,
+                available >> 20
+            ),
+            help: "set a smaller `data.image_size`, or give the model a parameter `image_size`".into(),
+        }),
+        _ => Ok(()),
     }
-    Ok(image::imageops::resize(&image, width, height, FilterType::Triangle).into_raw())
 }

@@ -10,7 +10,7 @@ mod image_folder;
 mod mnist;
 mod pickle;
 
-use super::{DataError, DataOptions, Dataset, ImageFile, Spec, Split, Subset, fetch::Remote};
+use super::{Contents, DataError, DataOptions, Dataset, ImageFile, Spec, Split, Subset, fetch::Remote};
 use crate::model::ImageSpec;
 
 /// Every data set, in the order in which they are listed.
@@ -70,6 +70,20 @@ pub trait Source: Sync {
 
     /// The whole set in memory.
     fn load(&self, options: &DataOptions) -> Result<Dataset, DataError>;
+
+    /// What lies in it, class by class.
+    fn contents(&self, options: &DataOptions) -> Result<Contents, DataError> {
+        let place = self.describe(options)?.place;
+        let set = self.load(options)?;
+        let mut classes: Vec<(String, [usize; 3])> = set.class_names.into_iter().map(|name| (name, [0; 3])).collect();
+        for (split, of) in [(&set.train, 0), (&set.test, 2)] {
+            for &label in split.labels.iter() {
+                classes[label as usize].1[of] += 1;
+            }
+        }
+        let images = format!("{} x {} x {}", set.height, set.width, set.channels);
+        Ok(Contents { place, images, classes, validates: false, notes: set.notes, broken: None })
+    }
 }
 
 /// Every data set.

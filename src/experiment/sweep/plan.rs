@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, BackendError, cpu},
-    data::{self, Spec, split},
+    data::{self, Spec},
     dsl::{Problem, Value},
     experiment::{Definition, ExperimentError, trial::Options},
     graph::Builder,
@@ -217,8 +217,7 @@ impl<'a> Planner<'a> {
         let definition = self.base.with(variant)?;
         let spec = self.describe(&definition)?;
         let data = &definition.experiment.data;
-        let images = data.train_limit.map_or(spec.train, |limit| limit.min(spec.train));
-        let training = split::training(images, data.validation_split)?;
+        let (training, validation) = spec.split(data.train_limit, data.validation_split)?;
         let key = format!("{:?} {:?}\n{}", spec.image(), definition.experiment.params, definition.source.text);
         let network = match self.networks.get(&key) {
             Some(known) => known.clone(),
@@ -232,7 +231,7 @@ impl<'a> Planner<'a> {
                 network
             }
         };
-        Ok(Checked { definition, spec, network, training, validation: images - training })
+        Ok(Checked { definition, spec, network, training, validation })
     }
 
     /// Keeps warnings for the next plan. Variants of one model have the same ones.
@@ -265,11 +264,12 @@ impl<'a> Planner<'a> {
 
     fn describe(&mut self, definition: &Definition) -> Result<Rc<Spec>, ExperimentError> {
         let data = &definition.experiment.data;
-        let key = format!("{} {:?} {:?}", data.name, data.path, data.image_size);
+        let options = definition.data_options(self.options.data_dir.clone());
+        let key = format!("{} {options:?}", data.name);
         if let Some(known) = self.described.get(&key) {
             return Ok(known.clone());
         }
-        let spec = Rc::new(data::describe(&data.name, &data.options(self.options.data_dir.clone()))?);
+        let spec = Rc::new(data::describe(&data.name, &options)?);
         self.described.insert(key, spec.clone());
         Ok(spec)
     }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Elaborator, Naming, Tensor};
 use crate::{
-    dsl::{Problem, Value, syntax::DefinitionKind},
+    dsl::{
+        Problem, Value,
+        syntax::{Definition, DefinitionKind},
+    },
     model::{
         Architecture, ImageSpec, LayerNode, MAX_PARAMETERS,
         evaluate::{Bound, Causes, Scope},
@@ -39,35 +42,7 @@ impl Elaborator<'_> {
         self.globals.insert("channels", size(data.channels));
         self.globals.insert("num_classes", size(data.num_classes));
 
-        let mut scope = Scope::of_block(&self.globals);
-        let mut bindings = BTreeMap::new();
-        let positions: HashMap<&str, usize> = overrides.keys().map(String::as_str).zip(0..).collect();
-        for parameter in &model.parameters {
-            let name = &parameter.name.text;
-            let given = positions.get(name.as_str()).copied();
-            let bound = match (overrides.get(name), &parameter.default) {
-                (Some(value), _) => Bound::Value(value.clone(), given.map_or(0, bit)),
-                (None, Some(default)) => self.bound(default, &scope),
-                (None, None) => match scope.get(name) {
-                    Some(bound @ Bound::Value(..)) => bound.clone(),
-                    _ => {
-                        let message = format!("parameter `{name}` has no value");
-                        let problem = self.problem(
-                            "vitx::parameter",
-                            message,
-                            parameter.span,
-                            "needs a default, or a value from outside",
-                        );
-                        self.report(problem.help(format!("give it with `--param {name}=VALUE`")));
-                        Bound::Unknown
-                    }
-                },
-            };
-            if let Bound::Value(value, _) = &bound {
-                bindings.insert(name.clone(), value.clone());
-            }
-            scope.insert(name.clone(), bound);
-        }
+        let (mut scope, bindings) = self.parameters(model, overrides);
         let declared: HashSet<&str> = model.parameters.iter().map(|parameter| parameter.name.text.as_str()).collect();
         for (index, name) in overrides.keys().enumerate() {
             if declared.contains(name.as_str()) {
@@ -157,6 +132,44 @@ impl Elaborator<'_> {
             output,
             warnings: Vec::new(),
         })
+    }
+
+    /// The values of a model's parameters: from outside, by default, or of the data set.
+    pub(super) fn parameters(
+        &mut self,
+        model: &Definition,
+        overrides: &BTreeMap<String, Value>,
+    ) -> (Scope<'static>, BTreeMap<String, Value>) {
+        let mut scope = Scope::of_block(&self.globals);
+        let mut bindings = BTreeMap::new();
+        let positions: HashMap<&str, usize> = overrides.keys().map(String::as_str).zip(0..).collect();
+        for parameter in &model.parameters {
+            let name = &parameter.name.text;
+            let given = positions.get(name.as_str()).copied();
+            let bound = match (overrides.get(name), &parameter.default) {
+                (Some(value), _) => Bound::Value(value.clone(), given.map_or(0, bit)),
+                (None, Some(default)) => self.bound(default, &scope),
+                (None, None) => match scope.get(name) {
+                    Some(bound @ Bound::Value(..)) => bound.clone(),
+                    _ => {
+                        let message = format!("parameter `{name}` has no value");
+                        let problem = self.problem(
+                            "vitx::parameter",
+                            message,
+                            parameter.span,
+                            "needs a default, or a value from outside",
+                        );
+                        self.report(problem.help(format!("give it with `--param {name}=VALUE`")));
+                        Bound::Unknown
+                    }
+                },
+            };
+            if let Bound::Value(value, _) = &bound {
+                bindings.insert(name.clone(), value.clone());
+            }
+            scope.insert(name.clone(), bound);
+        }
+        (scope, bindings)
     }
 
     /// Reports layers whose parameters could not be trained, for the logits do not depend on them.

@@ -1,0 +1,73 @@
+//! A look at every picture of a folder.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use rayon::prelude::*;
+
+use super::super::super::decode::Encoded;
+use super::CHANNELS;
+
+/// How close the look is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Depth {
+    /// The head, and whether the file is whole.
+    Structure,
+    /// All pixels are decoded.
+    Pixels,
+}
+
+/// Width and height as shown, or what is wrong.
+type Look = Result<(u32, u32), String>;
+pub(super) type Looked = (PathBuf, Look);
+
+/// What one file was found to be. A run looks several times at the same files: when it is checked,
+/// described and loaded, and a sweep for each of its variants.
+struct Known {
+    length: u64,
+    changed: Option<SystemTime>,
+    depth: Depth,
+    look: Look,
+}
+
+static KNOWN: LazyLock<Mutex<HashMap<PathBuf, Known>>> = LazyLock::new(Mutex::default);
+
+/// Looks at files, on all threads.
+pub(super) fn survey(files: &[&Path], depth: Depth) -> Vec<Looked> {
+    files.par_iter().map(|path| (path.to_path_buf(), look(path, depth))).collect()
+}
+
+/// Those that are broken.
+pub(super) fn broken(looked: &[Looked]) -> Vec<(PathBuf, String)> {
+    looked.iter().filter_map(|(path, look)| Some((path.clone(), look.clone().err()?))).collect()
+}
+
+fn look(path: &Path, depth: Depth) -> Look {
+    let data = fs::metadata(path).ok();
+    let (length, changed) = data.map_or((0, None), |data| (data.len(), data.modified().ok()));
+    let known = |known: &Known| known.length == length && known.changed == changed && known.depth >= depth;
+    // Without its time a file is looked at anew.
+    if changed.is_some()
+        && let Some(known) = all().get(path).filter(|entry| known(entry))
+    {
+        return known.look.clone();
+    }
+    let look = look_anew(path, depth);
+    all().insert(path.to_owned(), Known { length, changed, depth, look: look.clone() });
+    look
+}
+
+fn all() -> std::sync::MutexGuard<'static, HashMap<PathBuf, Known>> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn look_anew(path: &Path, depth: Depth) -> Look {
+    let picture = Encoded::read(path)?;
+    match depth {
+        Depth::Structure => picture.size(),
+        Depth::Pixels => picture.pixels(CHANNELS, None).map(|pixels| (pixels.width, pixels.height)),
+    }
+}
