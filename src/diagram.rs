@@ -212,7 +212,7 @@ mod tests {
         assert!(blocky.contains("%% 1002 boxes and 1002 arrows"), "{blocky}");
         // Or pieces of the list.
         let long = blocks(2000).mermaid().unwrap();
-        assert!(fits(&long) && long.contains("block0/layer"), "{}", &long[..300]);
+        assert!(fits(&long) && long.contains("block3/layer9 .. block7/layer8<br>40 boxes"), "{}", &long[..300]);
         assert_eq!(blocks(10_000).mermaid(), None);
         // Long texts, too.
         let mut wide = Diagram::default();
