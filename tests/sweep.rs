@@ -258,7 +258,7 @@ fn a_search_tries_what_it_was_asked_to() {
     let all = |output: &str, arguments: &[&str]| {
         let (text, code) = tried(folder.path(), output, arguments);
         assert_eq!(code, 0, "{text}");
-        (text.matches("finished ").count(), text)
+        (text.matches("\nfinished ").count(), text)
     };
     let tpe = ["--strategy", "tpe", "--trials", "12"];
     assert_eq!(all("list", &[&tpe[..], &["-p", "width=1..=6", "-p", "rate=0.1,0.2"]].concat()).0, 12);
@@ -281,7 +281,7 @@ fn a_proposal_that_cannot_be_is_a_trial_that_failed() {
     assert!(code == 1 && text.contains("1 of 12 variants cannot be trained") && !text.contains("started"), "{text}");
     assert!(!folder.path().join("list").exists());
     let (text, code) = tried(folder.path(), "some", &[&search[..], &["-p", "width=0..=11", "--skip-invalid"]].concat());
-    assert!(code == 0 && text.matches("finished ").count() == 11 && text.contains("11 variants"), "{text}");
+    assert!(code == 0 && text.matches("\nfinished ").count() == 11 && text.contains("11 variants"), "{text}");
     let (text, code) = tried(folder.path(), "none", &[&search[..], &["-p", "width=0,-1", "--skip-invalid"]].concat());
     assert!(code == 1 && text.contains("no variant can be trained"), "{text}");
     assert!(!folder.path().join("none").exists());
