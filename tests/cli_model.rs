@@ -122,6 +122,32 @@ fn check_reports_all_errors_and_fails() {
     assert!(output.stdout.is_empty());
 }
 
+/// A parameter without effect: a warning, and an error where a sweep varies it.
+#[test]
+fn what_has_no_effect_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = "model m(units = 5, rate = 0.1) { flatten dense(units) dense(num_classes) }";
+    fs::write(folder.path().join("m.vitx"), model).unwrap();
+    let experiment = "model: m.vitx\ndata: { name: digits }\nparams: { rate: 0.2 }\n";
+    fs::write(folder.path().join("e.yaml"), experiment).unwrap();
+    fs::write(folder.path().join("s.yaml"), format!("{experiment}sweep: {{ params: {{ rate: [0.1, 0.2] }} }}\n"))
+        .unwrap();
+    for command in ["check", "summary"] {
+        let output = vitx(folder.path(), &[command, "e.yaml"], b"");
+        assert_eq!(output.status.code(), Some(0));
+        let said = err(&output);
+        assert!(said.contains("⚠ `rate` has no effect: the model does not use it"), "{said}");
+        assert!(said.contains("`rate` is set here"), "{said}");
+        assert!(!out(&output).contains("no effect"));
+    }
+    for command in [&["check", "s.yaml"][..], &["sweep", "s.yaml", "--dry-run"]] {
+        let output = vitx(folder.path(), command, b"");
+        assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+        let said = err(&output) + &out(&output);
+        assert!(said.contains("`rate` has no effect"), "{said}");
+    }
+}
+
 #[test]
 fn no_bytes_make_it_panic() {
     let folder = tempfile::tempdir().unwrap();

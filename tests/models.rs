@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use vitx::{
     dsl::{Diagnostics, Source, Value, parse, syntax_text},
-    graph::Builder,
+    graph::{Builder, Initializer},
     model::{Architecture, ImageSpec, elaborate},
 };
 
@@ -158,6 +158,97 @@ fn whole_floats_are_whole_numbers() {
     assert!(floats.text().contains("units = [96, 96]"), "{}", floats.text());
     let halves = check("model m { flatten dense(3.5) repeat relu ×(1.5) dense(num_classes) }").unwrap_err();
     assert_eq!(halves.len(), 2);
+}
+
+/// Warnings of a model that is fine.
+fn warned(text: &str) -> String {
+    let model = check(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+    let mut out = String::new();
+    let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor()).with_width(100);
+    for warning in model.warnings() {
+        handler.render_report(&mut out, warning).expect("writing to a string");
+    }
+    out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+#[test]
+fn what_has_no_effect_is_warned_of() {
+    let text = "block enc(dim, rate = 0.1) {
+    dense(dim)
+}
+block spare(n) { helper(n) }
+block helper(n) { dense(n) }
+model m(dropout = 0.1, ratio = 2, dim = 8, act = \"gelu\", image_size = 32) {
+    patches(4)
+    let half = dim / ratio
+    let side = { gelu }
+    repeat enc(dim, rate = dropout) ×2
+    repeat enc(dim) ×0
+    global_average_pool
+    dense(num_classes)
+}";
+    insta::assert_snapshot!("warning_no_effect", warned(text));
+    assert_eq!(check(text).unwrap().unread(), ["dropout", "ratio", "act"]);
+    // What only a repeat of nothing uses is used: another count is near.
+    let none = "model m(rate = 0.1, n = 0, w = 4, act = \"relu\") { flatten let x = w * 2
+        repeat { dropout(rate) dense(x, activation = act) } ×n let y = { relu } add(y, {}) dense(num_classes) }";
+    assert_eq!(warned(none), "");
+    for name in ["cifar100_vit", "cifar10_vit", "digits_vit"] {
+        let path = format!("{}/experiments/{name}.vitx", env!("CARGO_MANIFEST_DIR"));
+        let model = std::fs::read_to_string(path).unwrap();
+        let data = ImageSpec { num_classes: 100, height: 8, width: 8, channels: 3 };
+        assert!(elaborate(&Source::new("m", model), &BTreeMap::new(), &data).unwrap().warnings().is_empty());
+    }
+}
+
+/// The loss applies softmax itself, wherever the other one stands.
+#[test]
+fn activations_of_the_logits() {
+    insta::assert_snapshot!(
+        "diagnostic_softmax",
+        shown("model m { flatten dense(num_classes, activation = softmax) }")
+    );
+    insta::assert_snapshot!("warning_activation", warned("model m { flatten mlp([64, num_classes]) }"));
+    for body in [
+        "flatten dense(num_classes) softmax",
+        "flatten out: dense(num_classes, softmax) dropout(0.1)",
+        "flatten { dense(num_classes) -> softmax }",
+        "flatten b",
+        "flatten let x = dense(num_classes, softmax) let y = dense(num_classes, softmax) add(x, y)",
+        "patches(4) dense(num_classes, softmax) global_average_pool",
+        "flatten mlp([num_classes], activation = softmax) reshape([num_classes])",
+    ] {
+        let text = format!("block b {{ dense(num_classes) repeat softmax ×1 }} model m {{ {body} }}");
+        assert!(check(&text).unwrap_err().problems().iter().all(|problem| problem.code() == "vitx::logits"), "{body}");
+    }
+    for body in [
+        "flatten dense(num_classes)",
+        "patches(4) dense(8) transpose([1, 0]) softmax transpose([1, 0]) global_average_pool dense(num_classes)",
+        "flatten dense(num_classes) residual { softmax }",
+        "patches(4) dense(num_classes, activation = relu) global_average_pool",
+    ] {
+        assert_eq!(warned(&format!("model m {{ {body} }}")), "", "{body}");
+    }
+}
+
+/// Tokens that start alike and that nothing tells apart stay alike.
+#[test]
+fn tokens_start_apart() {
+    let token = |call: &str| {
+        let model = check(&format!("model m {{ patches(4) {call} take_class_token dense(num_classes) }}")).unwrap();
+        model.layers()[1].layer.parameters().swap_remove(0)
+    };
+    assert_eq!(token("class_token").initializer, Initializer::Zeros);
+    assert_eq!(token("class_token").stored_shape, [1, 48]);
+    assert_eq!(token("class_token(initializer = normal)").initializer, Initializer::TruncatedNormal { stddev: 0.02 });
+    assert_eq!(token("class_token(4)").initializer, Initializer::TruncatedNormal { stddev: 0.02 });
+    assert_eq!(token("class_token(count = 4)").stored_shape, [4, 48]);
+    let text = "model m { patches(4) repeat class_token ×4 take_class_token dense(num_classes) }";
+    insta::assert_snapshot!("warning_equal_tokens", warned(text));
+    for fine in ["class_token class_token take_class_token", "class_token(5) global_average_pool"] {
+        assert_eq!(warned(&format!("model m {{ patches(4) {fine} dense(num_classes) }}")), "", "{fine}");
+    }
+    assert_ne!(warned("model m { patches(4) class_token(2, zeros) global_average_pool dense(num_classes) }"), "");
 }
 
 #[test]

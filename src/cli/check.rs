@@ -17,11 +17,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
-    if let Some(definition) = args.model.experiment()?.filter(|definition| definition.experiment.sweep.is_some()) {
-        // What it varies is there, and fits together.
-        Sweep::new(&definition, &Given::default())?;
-    }
+    let experiment = args.model.experiment()?.filter(|definition| definition.experiment.sweep.is_some());
+    // What it varies is there, and fits together.
+    let sweep = experiment.map(|definition| Sweep::new(&definition, &Given::default())).transpose()?;
     let architecture = args.model.architecture()?;
+    sweep.map_or(Ok(()), |sweep| sweep.check_read(&architecture))?;
     warn(architecture.warnings());
     Console::new().line(&format!("{}: model `{}` is fine", args.model.file.display(), architecture.name()));
     Ok(ExitCode::SUCCESS)

@@ -38,6 +38,7 @@ pub struct Architecture {
     /// The tensor that is the logits.
     pub(super) output: usize,
     pub(super) warnings: Vec<dsl::Problem>,
+    pub(super) unread: Vec<String>,
 }
 
 impl Architecture {
@@ -63,6 +64,11 @@ impl Architecture {
     /// What is most likely not meant in the model's text.
     pub fn warnings(&self) -> &[dsl::Problem] {
         &self.warnings
+    }
+
+    /// The parameters of the model that have no effect, whatever their values are.
+    pub fn unread(&self) -> &[String] {
+        &self.unread
     }
 
     /// Adds to each warning where the values came from that caused it, as [`dsl::Problem::explain`].

@@ -2,17 +2,21 @@
 
 mod block;
 mod layer_call;
+mod logits;
 mod model;
+mod unused;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use layer_call::Values;
+use unused::Declared;
 
 use super::{
     Architecture, ImageSpec, LayerNode, MAX_LAYERS,
     evaluate::{Bound, Causes, Scope, value},
     layers::LAYERS,
     names::Names,
+    reads::Symbol,
 };
 use crate::dsl::{
     self, Diagnostics, Problem, Source, Value, parse_tolerant,
@@ -77,6 +81,8 @@ struct Tensor {
 struct Pending {
     name: usize,
     node: LayerNode,
+    /// Where its activation was given.
+    activation: Option<Span>,
 }
 
 struct Elaborator<'a> {
@@ -86,6 +92,13 @@ struct Elaborator<'a> {
     standard: HashMap<&'a str, &'a Definition>,
     /// The blocks of the file that were followed.
     expanded: HashSet<&'a str>,
+    /// Those that the model led to, and those that only blocks without use call.
+    used_blocks: HashSet<&'a str>,
+    called_blocks: HashSet<&'a str>,
+    declared: Vec<Declared>,
+    declared_symbols: HashSet<Symbol>,
+    /// A block that nothing calls is being checked.
+    unused: bool,
     problems: Vec<Problem>,
     globals: Scope<'static>,
     names: Names,
@@ -146,6 +159,11 @@ impl<'a> Elaborator<'a> {
             own: block::by_name(file),
             standard,
             expanded: HashSet::new(),
+            used_blocks: HashSet::new(),
+            called_blocks: HashSet::new(),
+            declared: Vec::new(),
+            declared_symbols: HashSet::new(),
+            unused: false,
             problems,
             globals: Scope::new(),
             names: Names::default(),
@@ -200,12 +218,15 @@ impl<'a> Elaborator<'a> {
             match &statement.kind {
                 StatementKind::Invalid => current = None,
                 StatementKind::Let { name, value } => {
+                    let symbol = self.declare(name, || format!("`{}` is not used", name.text), 0);
+                    let outer = scope.reads().enter(symbol);
                     let bound = if self.is_value(value, scope) {
                         self.bound(value, scope)
                     } else {
                         Bound::Tensor(self.apply(value, current, naming.named(Given::Let, name), scope))
                     };
-                    scope.insert(name.text.clone(), bound);
+                    scope.reads().leave(outer);
+                    scope.declare(name.text.clone(), bound, symbol);
                 }
                 StatementKind::Apply { label, value } => {
                     let naming = label.as_ref().map_or(naming, |label| naming.named(Given::Label, label));

@@ -2,6 +2,8 @@
 
 use std::{cell::Cell, collections::HashMap, rc::Rc};
 
+use super::reads::{Reads, Symbol};
+
 use crate::dsl::{
     Problem, Value,
     syntax::{Expr, ExprKind, Operator},
@@ -41,7 +43,7 @@ pub enum Bound {
 #[derive(Debug)]
 pub struct Scope<'o> {
     outer: Option<&'o Scope<'o>>,
-    names: HashMap<String, Bound>,
+    names: HashMap<String, (Bound, Option<Symbol>)>,
     left: Rc<Left>,
 }
 
@@ -50,6 +52,7 @@ pub struct Scope<'o> {
 struct Left {
     work: Cell<usize>,
     compared: Cell<usize>,
+    reads: Reads,
 }
 
 /// Takes so much of what is left; false when there is not as much.
@@ -61,7 +64,7 @@ fn take(left: &Cell<usize>, units: usize) -> bool {
 
 impl<'o> Scope<'o> {
     pub fn new() -> Self {
-        let left = Left { work: Cell::new(MAX_WORK), compared: Cell::new(MAX_COMPARED) };
+        let left = Left { work: Cell::new(MAX_WORK), compared: Cell::new(MAX_COMPARED), reads: Reads::new() };
         Self { outer: None, names: HashMap::new(), left: Rc::new(left) }
     }
 
@@ -75,16 +78,36 @@ impl<'o> Scope<'o> {
     }
 
     pub fn get(&self, name: &str) -> Option<&Bound> {
-        self.names.get(name).or_else(|| self.outer?.get(name))
+        self.entry(name).map(|(bound, _)| bound)
+    }
+
+    /// As [`Scope::get`], by what is being worked out.
+    pub fn read(&self, name: &str) -> Option<&Bound> {
+        let (bound, symbol) = self.entry(name)?;
+        symbol.iter().for_each(|symbol| self.left.reads.note(*symbol));
+        Some(bound)
+    }
+
+    fn entry(&self, name: &str) -> Option<&(Bound, Option<Symbol>)> {
+        self.names.get(name).or_else(|| self.outer?.entry(name))
     }
 
     pub fn insert(&mut self, name: impl Into<String>, bound: Bound) {
-        self.names.insert(name.into(), bound);
+        self.names.insert(name.into(), (bound, None));
+    }
+
+    /// Binds a name whose use is watched.
+    pub fn declare(&mut self, name: impl Into<String>, bound: Bound, symbol: Symbol) {
+        self.names.insert(name.into(), (bound, Some(symbol)));
+    }
+
+    pub fn reads(&self) -> &Reads {
+        &self.left.reads
     }
 
     /// All names, inner ones first; an outer one of the same name comes again.
     pub fn iter(&self) -> Box<dyn Iterator<Item = (&str, &Bound)> + '_> {
-        let own = self.names.iter().map(|(name, bound)| (name.as_str(), bound));
+        let own = self.names.iter().map(|(name, (bound, _))| (name.as_str(), bound));
         match self.outer {
             Some(outer) => Box::new(own.chain(outer.iter())),
             None => Box::new(own),
@@ -156,7 +179,7 @@ pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Box<P
             }
             Ok((total, causes))
         }
-        ExprKind::Call { name, arguments } if arguments.is_empty() => match scope.get(&name.text) {
+        ExprKind::Call { name, arguments } if arguments.is_empty() => match scope.read(&name.text) {
             Some(Bound::Value(value, causes)) => copy(value, *causes, scope),
             Some(Bound::Tensor(Some(_))) => {
                 Err(Some(problem(format!("`{}` is a tensor, not a value", name.text), "expected a value")))

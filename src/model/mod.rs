@@ -8,6 +8,7 @@ mod fold;
 pub mod layers;
 mod listing;
 mod names;
+mod reads;
 mod summary;
 
 pub use architecture::{Architecture, LayerNode};

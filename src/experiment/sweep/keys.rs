@@ -9,6 +9,7 @@ use crate::{
         syntax::{DefinitionKind, ExprKind},
     },
     experiment::{Definition, Experiment, ExperimentError, definition::MODEL_KEY, overrides, read::suggestion},
+    model::Architecture,
 };
 
 /// Keys of a sweep that no model has, and that [`overrides::apply`] does not know.
@@ -89,6 +90,20 @@ pub fn whole_numbers(base: &Definition, space: &Space) -> Option<String> {
             _ => None,
         }
     })
+}
+
+/// Parameters that a sweep varies, and that the model does not use: its trials would be the same.
+///
+/// # Errors
+/// [`ExperimentError::Sweep`] with the first.
+pub fn check_read<'k>(keys: impl IntoIterator<Item = &'k str>, model: &Architecture) -> Result<(), ExperimentError> {
+    match keys.into_iter().find(|key| model.unread().iter().any(|unread| unread == key)) {
+        Some(key) => Err(ExperimentError::Sweep {
+            message: format!("`{key}` has no effect: the model does not use it"),
+            help: Some(format!("use `{key}` in the model, or leave it out of the sweep")),
+        }),
+        None => Ok(()),
+    }
 }
 
 type Refused = (String, Option<String>);

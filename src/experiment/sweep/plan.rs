@@ -7,6 +7,7 @@ use std::{
 use super::{
     Prediction, Variant,
     calibration::{self, Timing},
+    keys,
     search::Verdict,
     space::{SEED, name},
 };
@@ -14,7 +15,7 @@ use crate::{
     backend::{Backend, BackendError, cpu},
     data::{self, Spec},
     dsl::{Problem, Value},
-    experiment::{Definition, ExperimentError, trial::Options},
+    experiment::{Definition, ExperimentError, definition::MODEL_KEY, trial::Options},
     graph::Builder,
     memory,
     passes::{Lowering, Purpose},
@@ -223,6 +224,10 @@ impl<'a> Planner<'a> {
             Some(known) => known.clone(),
             None => {
                 let architecture = definition.architecture(&spec.image())?;
+                // Of several models, some may not use what the others do.
+                if !variant.iter().any(|(key, _)| key == MODEL_KEY) {
+                    keys::check_read(variant.iter().map(|(key, _)| key.as_str()), &architecture)?;
+                }
                 self.warn(architecture.warnings());
                 let summary = architecture.summary();
                 let (parameters, flops) = (summary.parameters, summary.flops);

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     dsl::Value,
     experiment::{Definition, ExperimentError, Stop, definition::MODEL_KEY, trial::Options},
+    model::Architecture,
     train::{
         history,
         result::{Failure, RunResult, Stopped},
@@ -125,6 +126,14 @@ impl Sweep {
     pub fn keys(&self) -> Vec<&str> {
         let axes = self.space.groups.iter().flatten().map(|axis| axis.key.as_str());
         axes.chain((self.space.seeds > 1).then_some(SEED)).collect()
+    }
+
+    /// Whether a model uses what is varied of its parameters.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Sweep`] with one that has no effect.
+    pub fn check_read(&self, model: &Architecture) -> Result<(), ExperimentError> {
+        keys::check_read(self.keys(), model)
     }
 
     fn search(&self, skip: bool) -> Result<Search<'_>, ExperimentError> {

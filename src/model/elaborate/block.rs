@@ -9,6 +9,7 @@ use crate::{
         evaluate::{Bound, Scope},
         layers::LAYERS,
         names::Style,
+        reads::NOBODY,
     },
 };
 
@@ -57,6 +58,8 @@ impl<'a> Elaborator<'a> {
     /// Reports what is wrong in a block whatever it is called with: names and arguments.
     fn check_unused(&mut self, block: &'a Definition) {
         let mut scope = Scope::of_block(&self.globals);
+        let outer = scope.reads().enter(NOBODY);
+        self.unused = true;
         for parameter in &block.parameters {
             if let Some(default) = &parameter.default {
                 self.value(default, &scope);
@@ -67,6 +70,8 @@ impl<'a> Elaborator<'a> {
         self.blocks.push((&block.name.text, false));
         self.body(&block.body, None, hidden, &mut scope);
         self.blocks.pop();
+        self.unused = false;
+        scope.reads().leave(outer);
     }
 
     /// A parent for instances that are no part of the network: nothing is numbered after them.
@@ -83,7 +88,7 @@ impl<'a> Elaborator<'a> {
         naming: Naming,
         scope: &Scope,
     ) -> Current {
-        if let Some(Bound::Tensor(tensor)) = scope.get(&name.text) {
+        if let Some(Bound::Tensor(tensor)) = scope.read(&name.text) {
             return self.tensor(name, *tensor, arguments, span, naming);
         }
         if let Some(Bound::Unknown) = scope.get(&name.text) {
@@ -162,6 +167,9 @@ impl<'a> Elaborator<'a> {
         let mut inner = Scope::of_block(&self.globals);
         for parameter in &block.parameters {
             let key = parameter.name.text.as_str();
+            let message = || format!("`{key}` has no effect: block `{name}` does not use it");
+            let symbol = self.declare_of(standard, &parameter.name, message);
+            let reader = scope.reads().enter(symbol);
             let value = match (given.get(key), &parameter.default) {
                 (Some(argument), _) => self.bound(&argument.value, scope),
                 (None, Some(default)) => {
@@ -184,10 +192,15 @@ impl<'a> Elaborator<'a> {
                     Bound::Unknown
                 }
             };
-            inner.insert(key, value);
+            scope.reads().leave(reader);
+            inner.declare(key, value, symbol);
         }
         let instance = self.instance(name, naming)?;
         self.expanded.insert(name.as_str());
+        match self.unused {
+            true => self.called_blocks.insert(name.as_str()),
+            false => self.used_blocks.insert(name.as_str()),
+        };
         let site = self.site;
         if standard && site.is_none() {
             self.site = Some(span);

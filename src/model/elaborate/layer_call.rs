@@ -183,7 +183,8 @@ impl Elaborator<'_> {
             0 => of_inputs,
             causes => causes,
         };
-        self.nodes.push(Pending { name, node });
+        let activation = given.origins.get("activation").map(|(span, _)| self.at(*span));
+        self.nodes.push(Pending { name, node, activation });
         self.tensors.push(Tensor { shape, span: self.at(span), causes });
         Some(self.tensors.len() - 1)
     }

@@ -111,6 +111,9 @@ impl Elaborator<'_> {
             self.report(problem.help("end with `dense(num_classes)`"));
         }
         self.check_used(output);
+        self.check_logits(output);
+        self.check_tokens();
+        let unread = self.warn_of_unused();
         let paths = self.names.paths();
         let nodes: Vec<LayerNode> = std::mem::take(&mut self.nodes)
             .into_iter()
@@ -131,6 +134,7 @@ impl Elaborator<'_> {
             nodes,
             output,
             warnings: Vec::new(),
+            unread,
         })
     }
 
@@ -146,6 +150,15 @@ impl Elaborator<'_> {
         for parameter in &model.parameters {
             let name = &parameter.name.text;
             let given = positions.get(name.as_str()).copied();
+            let message = || format!("`{name}` has no effect: the model does not use it");
+            let symbol = self.declare(&parameter.name, message, given.map_or(0, bit));
+            if let Some(declared) = self.declared.last_mut().filter(|declared| declared.symbol == symbol) {
+                declared.parameter = Some(name.clone());
+            }
+            if matches!(name.as_str(), "image_size" | "channels" | "num_classes") {
+                self.globals.reads().use_up(symbol);
+            }
+            let outer = self.globals.reads().enter(symbol);
             let bound = match (overrides.get(name), &parameter.default) {
                 (Some(value), _) => Bound::Value(value.clone(), given.map_or(0, bit)),
                 (None, Some(default)) => self.bound(default, &scope),
@@ -167,7 +180,8 @@ impl Elaborator<'_> {
             if let Bound::Value(value, _) = &bound {
                 bindings.insert(name.clone(), value.clone());
             }
-            scope.insert(name.clone(), bound);
+            self.globals.reads().leave(outer);
+            scope.declare(name.clone(), bound, symbol);
         }
         (scope, bindings)
     }

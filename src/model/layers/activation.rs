@@ -28,6 +28,17 @@ impl Function {
         })
     }
 
+    /// As an `activation` argument has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Gelu => "gelu",
+            Self::Relu => "relu",
+            Self::Silu => "silu",
+            Self::Tanh => "tanh",
+            Self::Softmax => "softmax",
+        }
+    }
+
     pub fn lower(self, builder: &mut Builder, x: &Value) -> Value {
         let activation = match self {
             Self::Gelu => ops::Activation::Gelu,
@@ -49,6 +60,10 @@ struct Activation {
 impl Layer for Activation {
     fn output_shape(&self) -> Vec<usize> {
         self.shape.clone()
+    }
+
+    fn activation(&self) -> Option<Function> {
+        Some(self.function)
     }
 
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {

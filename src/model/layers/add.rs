@@ -20,6 +20,10 @@ impl Layer for Add {
         self.0.clone()
     }
 
+    fn keeps_last_axis(&self) -> bool {
+        true
+    }
+
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
         inputs[1..].iter().fold(inputs[0].clone(), |sum, input| builder.add(&sum, input))
     }

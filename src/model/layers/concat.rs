@@ -44,6 +44,10 @@ impl Layer for Concat {
         self.shape.clone()
     }
 
+    fn keeps_last_axis(&self) -> bool {
+        self.axis + 1 < self.shape.len()
+    }
+
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
         builder.concat(&inputs.iter().collect::<Vec<_>>(), self.axis + 1)
     }

@@ -63,6 +63,10 @@ impl Layer for Dense {
         flops(&[2, volume(&self.input), self.units])
     }
 
+    fn activation(&self) -> Option<Function> {
+        self.activation
+    }
+
     fn lower(&self, builder: &mut Builder, inputs: &[Value], parameters: &[Value]) -> Value {
         let y = builder.dense(&inputs[0], &parameters[0], parameters.get(1));
         match self.activation {

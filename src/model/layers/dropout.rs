@@ -23,6 +23,10 @@ impl Layer for Dropout {
         self.shape.clone()
     }
 
+    fn keeps_last_axis(&self) -> bool {
+        true
+    }
+
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
         builder.dropout(&inputs[0], self.rate)
     }

@@ -20,6 +20,10 @@ impl Layer for Flatten {
         vec![self.0]
     }
 
+    fn keeps_last_axis(&self) -> bool {
+        true
+    }
+
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
         builder.reshape(&inputs[0], &batched(&inputs[0], &[self.0]))
     }

@@ -29,6 +29,10 @@ impl Layer for GlobalAveragePool {
         vec![self.dim]
     }
 
+    fn keeps_last_axis(&self) -> bool {
+        true
+    }
+
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
         let x = builder.reshape(&inputs[0], &batched(&inputs[0], &[self.places, self.dim]));
         builder.mean(&x, 1)

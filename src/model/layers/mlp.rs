@@ -66,6 +66,10 @@ impl Layer for Mlp {
         self.layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.flops()))
     }
 
+    fn activation(&self) -> Option<Function> {
+        self.layers.last().and_then(|layer| layer.activation)
+    }
+
     fn lower(&self, builder: &mut Builder, inputs: &[Value], parameters: &[Value]) -> Value {
         let mut x = inputs[0].clone();
         for (layer, parameters) in self.layers.iter().zip(parameters.chunks(2)) {

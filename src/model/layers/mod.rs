@@ -24,6 +24,7 @@ mod transpose;
 
 use std::fmt::Debug;
 
+pub use activation::Function;
 pub use arguments::{Argument, Arguments, Default, Kind};
 
 use crate::graph::{Builder, Initializer, Value};
@@ -93,6 +94,22 @@ pub trait Layer: Debug + Send + Sync {
     /// Elements of the largest tensor that it makes for one image, those within it counted; saturates.
     fn largest(&self) -> usize {
         volume(&self.output_shape())
+    }
+
+    /// The function that its output is the result of.
+    fn activation(&self) -> Option<Function> {
+        None
+    }
+
+    /// Whether each vector along the last axis of its output is one of its inputs', or a mean or a sum of some, where
+    /// that axis is as long as theirs.
+    fn keeps_last_axis(&self) -> bool {
+        false
+    }
+
+    /// How many tokens it puts in front that all start the same.
+    fn equal_tokens(&self) -> usize {
+        0
     }
 
     /// Floating-point operations of matrix products in a forward pass over one image, a

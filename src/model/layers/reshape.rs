@@ -32,6 +32,10 @@ impl Layer for Reshape {
         self.0.clone()
     }
 
+    fn keeps_last_axis(&self) -> bool {
+        true
+    }
+
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
         builder.reshape(&inputs[0], &batched(&inputs[0], &self.0))
     }

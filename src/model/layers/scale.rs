@@ -23,6 +23,10 @@ impl Layer for Scale {
         self.shape.clone()
     }
 
+    fn keeps_last_axis(&self) -> bool {
+        true
+    }
+
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
         builder.scale(&inputs[0], self.factor)
     }

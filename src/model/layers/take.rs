@@ -34,6 +34,10 @@ impl Layer for Take {
         self.shape.clone()
     }
 
+    fn keeps_last_axis(&self) -> bool {
+        true
+    }
+
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
         let entry = builder.slice(&inputs[0], 1, self.index, 1);
         builder.reshape(&entry, &batched(&inputs[0], &self.shape))

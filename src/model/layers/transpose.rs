@@ -34,6 +34,10 @@ impl Layer for Transpose {
         self.shape.clone()
     }
 
+    fn keeps_last_axis(&self) -> bool {
+        self.permutation.last() == Some(&(self.permutation.len() - 1))
+    }
+
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
         let axes: Vec<usize> = std::iter::once(0).chain(self.permutation.iter().map(|axis| axis + 1)).collect();
         builder.transpose(&inputs[0], &axes)
