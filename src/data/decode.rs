@@ -133,8 +133,8 @@ fn contents(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// How a file that ends too soon is told.
-fn cut_off(missing: &str) -> String {
-    format!("is cut off: {missing}")
+fn cut_off() -> String {
+    "is cut off: the file ends before the picture does".into()
 }
 
 /// A decoder's error on one line.
@@ -145,5 +145,8 @@ fn damaged(error: &image::ImageError) -> String {
         }
         other => other.to_string(),
     };
-    format!("is damaged: {}", text.split_whitespace().collect::<Vec<_>>().join(" "))
+    format!("is damaged: {}", text.trim_matches('"').split_whitespace().collect::<Vec<_>>().join(" "))
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ pub(super) fn format(bytes: &[u8]) -> Result<ImageFormat, String> {
     }
     let head = &bytes[..bytes.len().min(8)];
     if bytes.len() < 4 {
-        return Err(super::cut_off(&format!("it is {} bytes long", bytes.len())));
+        return Err(super::cut_off());
     }
     if std::str::from_utf8(&bytes[..bytes.len().min(64)]).is_ok_and(|text| !text.chars().any(|c| c == '\0')) {
         return Err("is a text".into());

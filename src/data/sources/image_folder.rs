@@ -320,3 +320,6 @@ fn check_memory(listing: &Listing, image: usize, (width, height): (u32, u32)) ->
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ const EXTENSIONS: &[&str] = &["png", "jpg", "jpeg", "jpe", "jfif", "webp"];
 
 const LAYOUT: &str = "expected DIR/train/CLASS/*.png and DIR/test/CLASS/*.png; DIR/val/CLASS/*.png (or `valid`, \
                       `validation`) may hold images to validate on";
+/// The kind of what is left out that is no file.
+const FOLDER: &str = "folder";
 const READ: &str = "PNG, JPEG and WebP files that lie directly in their class's folder are read";
 
 /// Files and classes. Pictures are in the order of their classes and names.
@@ -55,11 +57,11 @@ impl Others {
 
     /// "12 files .bmp, 1 folder"
     fn text(&self) -> String {
-        let one = |(kind, count): (&String, &usize)| match (kind.strip_prefix("folder"), count) {
-            (Some(_), 1) => "1 folder".to_owned(),
-            (Some(_), count) => format!("{count} folders"),
-            (None, 1) => format!("1 file {kind}"),
-            (None, count) => format!("{count} files {kind}"),
+        let one = |(kind, count): (&String, &usize)| match (kind == FOLDER, count) {
+            (true, 1) => "1 folder".to_owned(),
+            (true, count) => format!("{count} folders"),
+            (false, 1) => format!("1 file {kind}"),
+            (false, count) => format!("{count} files {kind}"),
         };
         self.0.iter().map(one).collect::<Vec<_>>().join(", ")
     }
@@ -171,7 +173,7 @@ impl Splits {
         let unused = here.iter().filter(|name| !used.iter().flatten().any(|path| path.file_name() == Some(name)));
         let unused: Vec<String> = unused.map(|name| shown(name)).take(8).collect();
         if !unused.is_empty() {
-            notes.push(format!("not read: the folders {} beside `{TRAIN}`", unused.join(", ")));
+            notes.push(format!("not read: folders beside `{TRAIN}`: {}", unused.join(", ")));
         }
         Ok(Self { train, validation, test })
     }
@@ -236,7 +238,8 @@ pub(super) fn no_image(folder: &Path, holds: String) -> DataError {
 fn layout_help(folder: &Path, here: &[OsString]) -> String {
     let names = here.iter().map(|name| shown(name)).take(8).collect::<Vec<_>>().join(", ");
     // An archive often holds one folder that holds everything.
-    if let Some(inner) = here.iter().find(|name| folder.join(name).join(TRAIN).is_dir()) {
+    let without_train = here.iter().all(|name| name != TRAIN);
+    if let Some(inner) = here.iter().find(|name| without_train && folder.join(name).join(TRAIN).is_dir()) {
         return format!("`{}` has a `{TRAIN}` folder: give that as the path", shown(folder.join(inner).as_os_str()));
     }
     if let Some(other) = here.iter().find(|name| name.to_ascii_lowercase() == TRAIN && *name != TRAIN) {
@@ -295,7 +298,7 @@ fn held(folder: &Path) -> Result<Held, DataError> {
             continue;
         }
         let kind = match ending {
-            _ if is_folder(&entry) => "folder".to_owned(),
+            _ if is_folder(&entry) => FOLDER.to_owned(),
             Some(ending) => format!(".{ending}"),
             None => "without an ending".to_owned(),
         };
@@ -321,16 +324,11 @@ fn files(folder: &Path, classes: &[OsString], others: &mut Others) -> Result<(Fi
         files.extend(held.pictures.into_iter().map(|path| (path, label as u32)));
     }
     let beside = held(folder)?;
-    let mut kinds = beside.others.0;
-    kinds.remove("folder");
-    if !beside.pictures.is_empty() {
-        let pictures = beside.pictures.iter().filter(|path| !path.is_dir()).count();
-        if pictures > 0 {
-            kinds.insert("of pictures".into(), pictures);
-        }
-    }
-    for (kind, count) in kinds {
-        *others.0.entry(format!("{kind} beside the class folders")).or_default() += count;
+    let others_beside =
+        beside.others.0.iter().filter(|(kind, _)| *kind != FOLDER).map(|(_, count)| count).sum::<usize>();
+    match beside.pictures.iter().filter(|path| !path.is_dir()).count() + others_beside {
+        0 => {}
+        count => *others.0.entry("beside the class folders".to_owned()).or_default() += count,
     }
     Ok((files, empty))
 }
@@ -343,6 +341,7 @@ fn training(folder: &Path, classes: &[OsString], others: &mut Others) -> Result<
         let holds = held(folder)?;
         let pictures = match holds.pictures.len() {
             0 => String::new(),
+            1 => "; a picture lies in it without a class".to_owned(),
             count => format!("; {count} pictures lie in it without a class"),
         };
         return Err(refuse(format!("holds no folder of a class{pictures}")));
