@@ -10,6 +10,7 @@ mod eval;
 mod fmt;
 mod graph;
 mod help;
+mod layers;
 mod live;
 mod model;
 mod out;
@@ -44,6 +45,7 @@ enum Command {
     Eval(eval::Args),
     Fmt(fmt::Args),
     Graph(graph::Args),
+    Layers(layers::Args),
     Predict(predict::Args),
     Report(report::Args),
     Run(run::Args),
@@ -67,6 +69,7 @@ fn run(command: Command) -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Graph(args) => graph::run(&args),
+        Command::Layers(args) => layers::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),

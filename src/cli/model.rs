@@ -96,7 +96,13 @@ impl ModelArgs {
             let name = &definition.experiment.data.name;
             return Ok(definition.architecture(&data::image_spec(name, &definition.data_options(None))?)?);
         }
-        Ok(elaborate(&self.source()?, &self.overrides()?, &self.images()?)?)
+        let overrides = self.overrides()?;
+        let origin = |position: usize| {
+            let (name, value) = overrides.iter().nth(position)?;
+            Some(Problem::advice("vitx::origin", format!("`{name}` is {value} by `--param`")))
+        };
+        let checked = elaborate(&self.source()?, &overrides, &self.images()?);
+        Ok(checked.map_err(|diagnostics| diagnostics.explained(origin))?)
     }
 
     /// The images that a model is looked at for, if it is no experiment's.

@@ -52,7 +52,7 @@ fn piece(bytes: &[u8], at: usize) -> (usize, bool) {
             (until(at, |byte| !(byte.is_ascii_alphanumeric() || byte == b'_')), true)
         }
         // A character of several bytes counts once.
-        byte => (at + 1, byte < 0x80 || byte >= 0xc0),
+        byte => (at + 1, !(0x80..0xc0).contains(&byte)),
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{error::Error, fmt, sync::Arc};
+use std::{collections::HashMap, error::Error, fmt, sync::Arc};
 
 use miette::{Diagnostic, LabeledSpan, Severity, SourceCode};
 
@@ -93,9 +93,20 @@ impl Problem {
         &self.message
     }
 
+    /// The places that are marked, the mistake itself first.
+    pub fn places(&self) -> impl Iterator<Item = Span> + '_ {
+        self.labels.iter().map(|(span, _)| *span)
+    }
+
     /// Where the mistake begins in the text, in bytes.
     pub fn start(&self) -> usize {
         self.labels.first().map_or(0, |(span, _)| span.start)
+    }
+
+    /// Adds problems that are shown behind it.
+    pub fn with_related(mut self, problems: &[Problem]) -> Self {
+        self.origins.extend_from_slice(problems);
+        self
     }
 
     /// Adds where the values came from that caused it: `origin` is asked for each position that
@@ -253,7 +264,7 @@ const MOST_SHOWN: usize = 50;
 impl Diagnostics {
     /// `None` when there are no problems.
     pub(crate) fn collect(problems: Vec<Problem>, source: &Source) -> Option<Self> {
-        let mut problems = in_order(problems);
+        let mut problems = merged(one_a_line(in_order(problems), &source.text));
         let count = problems.len();
         problems.truncate(MOST_SHOWN);
         let shared = Text::shown(source);
@@ -298,6 +309,64 @@ impl Diagnostics {
             _ => None,
         }
     }
+}
+
+/// Of the syntax errors of one line the first: those behind it are mostly its consequences.
+fn one_a_line(problems: Vec<Problem>, text: &str) -> Vec<Problem> {
+    // Where the line of the last one ends.
+    let mut end = None;
+    let kept = problems.into_iter().filter(|problem| {
+        if !problem.code.starts_with("vitx::syntax") {
+            return true;
+        }
+        let start = problem.start().min(text.len());
+        if end.is_some_and(|end| start < end) {
+            return false;
+        }
+        let line = text.as_bytes()[start..].iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        end = Some(line.map_or(text.len() + 1, |length| start + length + 1));
+        true
+    });
+    kept.collect()
+}
+
+/// Most places that are marked of one mistake that is made several times.
+const MOST_PLACES: usize = 3;
+
+/// One problem of each mistake, in the order of the text. The same slip again, in another place or of
+/// another layer that was given the same value, is not another one: the first is marked with the places.
+fn merged(problems: Vec<Problem>) -> Vec<Problem> {
+    let repeats = |code: &str| code.starts_with("vitx::syntax") || matches!(code, "vitx::name" | "vitx::type");
+    let mut first: HashMap<(&'static str, String), usize> = HashMap::new();
+    let mut places: Vec<(Problem, usize)> = Vec::with_capacity(problems.len());
+    for problem in problems {
+        let same_place = places.last().is_some_and(|(last, _)| {
+            last.code == problem.code
+                && problem.code == "vitx::type"
+                && last.labels.first().map(|(span, _)| span) == problem.labels.first().map(|(span, _)| span)
+        });
+        if same_place {
+            continue;
+        }
+        if repeats(problem.code) {
+            let known = *first.entry((problem.code, problem.message.clone())).or_insert(places.len());
+            if let Some((before, count)) = places.get_mut(known) {
+                *count += 1;
+                if *count <= MOST_PLACES
+                    && let Some((span, _)) = problem.labels.first()
+                {
+                    before.labels.push((*span, "and here".to_owned()));
+                }
+                continue;
+            }
+        }
+        places.push((problem, 1));
+    }
+    let said = |(problem, count): (Problem, usize)| match count.saturating_sub(MOST_PLACES) {
+        0 => problem,
+        more => problem.note(&format!("{more} more of the same below")),
+    };
+    places.into_iter().map(said).collect()
 }
 
 impl From<Problem> for Diagnostics {

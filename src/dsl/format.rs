@@ -88,7 +88,7 @@ impl Item for Expr {
 
     fn sequences(&self, spans: &mut Vec<Span>) {
         match &self.kind {
-            ExprKind::Literal(_) => {}
+            ExprKind::Literal(_) | ExprKind::Invalid => {}
             ExprKind::List(items) if items.is_empty() => {}
             ExprKind::List(_) => spans.push(self.span),
             ExprKind::Group(inner) | ExprKind::Negate(inner) => inner.sequences(spans),
@@ -322,7 +322,7 @@ impl Writer<'_> {
             return self.push(&flat);
         }
         match &expr.kind {
-            ExprKind::Literal(_) => {
+            ExprKind::Literal(_) | ExprKind::Invalid => {
                 let text = self.comments.slice(expr.span).to_owned();
                 self.push(&text);
             }
@@ -402,7 +402,7 @@ impl Writer<'_> {
     /// or is too long for any.
     fn flat(&self, expr: &Expr) -> Option<String> {
         let text = match &expr.kind {
-            ExprKind::Literal(_) => self.comments.slice(expr.span).to_owned(),
+            ExprKind::Literal(_) | ExprKind::Invalid => self.comments.slice(expr.span).to_owned(),
             ExprKind::List(items) if items.is_empty() => "[]".to_owned(),
             ExprKind::List(items) => {
                 format!("[{}]", self.flat_items(items, expr.span, |writer, item| writer.flat(item))?)

@@ -4,10 +4,10 @@
 //! statement and gives one diagnostic, and the rest is still there for the model room to check.
 
 mod bounds;
-mod brackets;
 mod diagnostics;
 mod format;
 mod parse;
+mod repair;
 mod source;
 mod suggest;
 pub mod syntax;

@@ -1,12 +1,15 @@
-use pest::{
-    Parser,
-    error::{ErrorVariant, InputLocation},
-    iterators::Pair,
+use pest::{Parser, iterators::Pair};
+
+use super::{
+    Diagnostics, Problem, Source, Value, bounds,
+    repair::{Repaired, repair},
+    syntax::*,
 };
 
-use super::{Diagnostics, Problem, Source, Value, bounds, brackets, syntax::*};
-
 mod expected;
+mod hints;
+mod literal;
+mod recover;
 
 #[derive(pest_derive::Parser)]
 #[grammar = "../grammar/vitx.pest"]
@@ -29,16 +32,17 @@ pub(crate) fn parse_tolerant(source: &Source) -> Result<(File, Vec<Problem>), Di
     }
     let mut problems = Vec::new();
     let mut file = File::default();
-    if let Some(text) = brackets::balance(&source.text, &mut problems) {
-        let mut tree = TreeBuilder { text: &text, limit: source.text.len(), comments: Vec::new(), problems };
+    if let Some(Repaired { text, unknown }) = repair(&source.text, &mut problems) {
+        let mut tree = TreeBuilder { text: &text, comments: Vec::new(), unknown, problems };
         match Grammar::parse(Rule::file, &text) {
             Ok(mut pairs) => {
                 if let Some(pair) = pairs.next() {
                     file.definitions = tree.file(pair);
                 }
             }
-            Err(error) => tree.report(&error, 0),
+            Err(error) => tree.report(&error, 0, Rule::file),
         }
+        file.unknown = tree.unknown;
         file.comments = tree.comments;
         file.comments.sort_by_key(|comment| comment.span);
         file.comments.dedup();
@@ -55,11 +59,13 @@ pub(super) fn parse_value(source: &Source) -> Result<Value, Diagnostics> {
     }
     let mut problems = Vec::new();
     let mut value = None;
-    if let Some(text) = brackets::balance(&source.text, &mut problems) {
-        let mut tree = TreeBuilder { text: &text, limit: text.len(), comments: Vec::new(), problems };
+    if let Some(Repaired { text, .. }) = repair(&source.text, &mut problems)
+        && (problems.is_empty() || !text.trim().is_empty())
+    {
+        let mut tree = TreeBuilder { text: &text, comments: Vec::new(), unknown: Vec::new(), problems };
         match Grammar::parse(Rule::only_value, &text) {
             Ok(pairs) => value = pairs.flat_map(Pair::into_inner).next().map(|pair| tree.value(pair)),
-            Err(error) => tree.report(&error, 0),
+            Err(error) => tree.report(&error, 0, Rule::only_value),
         }
         problems = tree.problems;
     }
@@ -72,9 +78,9 @@ pub(super) fn parse_value(source: &Source) -> Result<Value, Diagnostics> {
 
 struct TreeBuilder<'a> {
     text: &'a str,
-    /// Length of the text as written: repairs may have added to it.
-    limit: usize,
     comments: Vec<Comment>,
+    /// See [`File::unknown`].
+    unknown: Vec<String>,
     problems: Vec<Problem>,
 }
 
@@ -82,8 +88,7 @@ type Children<'a> = std::vec::IntoIter<Pair<'a, Rule>>;
 
 impl<'a> TreeBuilder<'a> {
     fn span(&self, pair: &Pair<'_, Rule>) -> Span {
-        let start = pair.as_span().start();
-        Span::new(start.min(self.limit), end(pair.clone()).min(self.limit))
+        Span::new(pair.as_span().start(), end(pair.clone()))
     }
 
     /// The children that carry meaning; comments are put aside.
@@ -98,7 +103,6 @@ impl<'a> TreeBuilder<'a> {
                 }
                 Rule::comma
                 | Rule::equals
-                | Rule::colon
                 | Rule::arrow
                 | Rule::times
                 | Rule::open_paren
@@ -110,7 +114,7 @@ impl<'a> TreeBuilder<'a> {
                 | Rule::let_word
                 | Rule::repeat_word
                 | Rule::residual_word
-                | Rule::statement_end
+                | Rule::second_bracket
                 | Rule::EOI => {}
                 _ => children.push(child),
             }
@@ -123,7 +127,7 @@ impl<'a> TreeBuilder<'a> {
         for child in self.children(pair) {
             match child.as_rule() {
                 Rule::definition => definitions.extend(self.definition(child)),
-                _ => self.explain(&child, Rule::only_definition),
+                _ => self.stray(&child),
             }
         }
         definitions
@@ -144,7 +148,7 @@ impl<'a> TreeBuilder<'a> {
             for child in self.children(list) {
                 match child.as_rule() {
                     Rule::parameter => parameters.extend(self.parameter(child)),
-                    _ => self.explain(&child, Rule::only_parameter),
+                    _ => self.bad_parameter(&child, &mut parameters),
                 }
             }
         }
@@ -156,7 +160,13 @@ impl<'a> TreeBuilder<'a> {
         let span = self.span(&pair);
         let mut children = self.children(pair);
         let name = self.name(&children.next()?);
-        let default = children.next().map(|child| self.expr(child));
+        let mut default = None;
+        for child in children {
+            match child.as_rule() {
+                Rule::colon => self.colon(&child, "a default is written", &name),
+                _ => default = Some(self.expr(child)),
+            }
+        }
         Some(Parameter { name, default, span })
     }
 
@@ -166,15 +176,17 @@ impl<'a> TreeBuilder<'a> {
 
     fn body(&mut self, pair: Pair<'a, Rule>) -> Body {
         let span = self.span(&pair);
-        let statements = self.children(pair).map(|child| self.statement(child)).collect();
+        let mut statements = Vec::new();
+        for child in self.children(pair) {
+            self.statement(child, &mut statements);
+        }
         Body { statements, span }
     }
 
-    fn statement(&mut self, pair: Pair<'a, Rule>) -> Statement {
-        let mut span = self.span(&pair);
-        let mut kind = StatementKind::Invalid;
-        if let Some(child) = self.children(pair).next() {
-            span = self.span(&child);
+    fn statement(&mut self, pair: Pair<'a, Rule>, statements: &mut Vec<Statement>) {
+        for child in self.children(pair) {
+            let span = self.span(&child);
+            let mut kind = StatementKind::Invalid;
             match child.as_rule() {
                 Rule::binding => {
                     let mut children = self.children(child);
@@ -192,19 +204,33 @@ impl<'a> TreeBuilder<'a> {
                         }
                     }
                 }
-                _ => self.explain(&child, Rule::only_statement),
+                Rule::stray_comma => {
+                    self.stray_comma(&child);
+                    continue;
+                }
+                _ => {
+                    self.invalid(&child, statements);
+                    continue;
+                }
             }
+            if let StatementKind::Apply { label: None, value } = &kind
+                && self.loose_argument(value, statements)
+            {
+                continue;
+            }
+            statements.push(Statement { kind, span });
         }
-        Statement { kind, span }
     }
 
     /// An expression; levels of the grammar that add nothing leave no trace.
     fn expr(&mut self, pair: Pair<'a, Rule>) -> Expr {
         let span = self.span(&pair);
         let kind = match pair.as_rule() {
-            Rule::number | Rule::string | Rule::boolean => ExprKind::Literal(self.literal(&pair)),
+            Rule::number | Rule::string | Rule::boolean => {
+                self.literal(&pair).map_or(ExprKind::Invalid, ExprKind::Literal)
+            }
             Rule::list => ExprKind::List(self.children(pair).map(|child| self.expr(child)).collect()),
-            Rule::group => ExprKind::Group(Box::new(self.only(pair))),
+            Rule::group => self.group(pair),
             Rule::flow => {
                 let mut steps: Vec<Expr> = self.children(pair).map(|child| self.expr(child)).collect();
                 match steps.len() {
@@ -227,8 +253,8 @@ impl<'a> TreeBuilder<'a> {
                 ExprKind::Call { name, arguments }
             }
             Rule::residual => {
-                let body = self.children(pair).next();
-                ExprKind::Residual(self.body_or_empty(body, span))
+                let inner = self.children(pair).next();
+                ExprKind::Residual(self.residual(inner, span))
             }
             Rule::branch => {
                 let body = self.children(pair).next();
@@ -265,6 +291,9 @@ impl<'a> TreeBuilder<'a> {
         if rest.is_empty() {
             return first;
         }
+        if matches!(first.kind, ExprKind::Repeat { .. }) {
+            return self.count_in_brackets(first.span, span);
+        }
         Expr { kind: ExprKind::Chain { first: Box::new(first), rest }, span }
     }
 
@@ -276,6 +305,10 @@ impl<'a> TreeBuilder<'a> {
             for part in self.children(child) {
                 match part.as_rule() {
                     Rule::name => name = Some(self.name(&part)),
+                    Rule::colon => {
+                        let named = name.clone().unwrap_or_else(|| Name { text: String::new(), span });
+                        self.colon(&part, "an argument is written", &named);
+                    }
                     _ => arguments.push(Argument { name: name.take(), value: self.expr(part), span }),
                 }
             }
@@ -293,7 +326,7 @@ impl<'a> TreeBuilder<'a> {
     fn required(&mut self, child: Option<Pair<'a, Rule>>, span: Span) -> Expr {
         match child {
             Some(child) => self.expr(child),
-            None => Expr { kind: ExprKind::List(Vec::new()), span },
+            None => Expr { kind: ExprKind::Invalid, span },
         }
     }
 
@@ -304,72 +337,20 @@ impl<'a> TreeBuilder<'a> {
         }
     }
 
-    fn literal(&mut self, pair: &Pair<'a, Rule>) -> Value {
-        let text = pair.as_str();
-        match pair.as_rule() {
-            Rule::boolean => Value::Bool(text == "true"),
-            Rule::string => Value::Str(unescape(text)),
-            _ => {
-                let digits = text.replace('_', "");
-                if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                    if let Ok(value) = digits.parse() {
-                        return Value::Int(value);
-                    }
-                } else if let Some(value) = digits.parse().ok().filter(|value: &f64| value.is_finite()) {
-                    return Value::Float(value);
-                }
-                let problem = Problem::new("vitx::syntax::number", "this number is too large")
-                    .label(self.span(pair), "whole numbers go up to 9223372036854775807, others to about 1.8e308");
-                self.problems.push(problem);
-                Value::Int(1)
-            }
-        }
-    }
-
-    /// A literal of the command line: `unary_value` or `value_list`.
-    fn value(&mut self, pair: Pair<'a, Rule>) -> Value {
-        match pair.as_rule() {
-            Rule::value_list => Value::List(self.children(pair).map(|child| self.value(child)).collect()),
-            Rule::unary_value => {
-                let mut negative = false;
-                let mut value = Value::List(Vec::new());
-                for child in self.children(pair) {
-                    match child.as_rule() {
-                        Rule::minus => negative = true,
-                        _ => value = self.value(child),
-                    }
-                }
-                match value {
-                    Value::Int(number) if negative => Value::Int(-number),
-                    Value::Float(number) if negative => Value::Float(-number),
+    /// What stands beside its input: a body, or a layer or bracketed flow as a body of its own.
+    fn residual(&mut self, inner: Option<Pair<'a, Rule>>, span: Span) -> Body {
+        match inner {
+            Some(inner) if inner.as_rule() != Rule::body => {
+                let span = self.span(&inner);
+                let value = match self.expr(inner) {
+                    Expr { kind: ExprKind::Group(inner), .. } => *inner,
                     value => value,
-                }
+                };
+                let kind = StatementKind::Apply { label: None, value };
+                Body { statements: vec![Statement { kind, span }], span }
             }
-            _ => self.literal(&pair),
+            inner => self.body_or_empty(inner, span),
         }
-    }
-
-    /// Parses a piece that fits nowhere by the rule it was meant for, to say what is wrong in it.
-    fn explain(&mut self, pair: &Pair<'a, Rule>, meant: Rule) {
-        let start = pair.as_span().start();
-        match Grammar::parse(meant, &self.text[start..pair.as_span().end()]) {
-            Err(error) => self.report(&error, start),
-            // Well formed in itself, but not where it stands: say so at what follows.
-            Ok(_) => self.unexpected(pair.as_span().end(), &[]),
-        }
-    }
-
-    fn report(&mut self, error: &pest::error::Error<Rule>, offset: usize) {
-        let (InputLocation::Pos(at) | InputLocation::Span((at, _))) = error.location;
-        let rules = match &error.variant {
-            ErrorVariant::ParsingError { positives, .. } => positives.as_slice(),
-            ErrorVariant::CustomError { .. } => &[],
-        };
-        self.unexpected(offset + at, rules);
-    }
-
-    fn unexpected(&mut self, at: usize, rules: &[Rule]) {
-        self.problems.push(expected::problem(self.text, at, self.limit, rules));
     }
 }
 
@@ -377,27 +358,9 @@ impl<'a> TreeBuilder<'a> {
 fn end(mut pair: Pair<'_, Rule>) -> usize {
     loop {
         let whole = pair.as_span().end();
-        match pair.into_inner().rfind(|child| !matches!(child.as_rule(), Rule::COMMENT | Rule::statement_end)) {
+        match pair.into_inner().rfind(|child| child.as_rule() != Rule::COMMENT) {
             Some(last) => pair = last,
             None => return whole,
         }
     }
-}
-
-fn unescape(literal: &str) -> String {
-    let inner = literal.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(literal);
-    let mut out = String::with_capacity(inner.len());
-    let mut chars = inner.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some('n') => out.push('\n'),
-                Some('t') => out.push('\t'),
-                Some(other) => out.push(other),
-                None => {}
-            },
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -23,6 +23,12 @@ impl Source {
         if bytes.len() > MAX_SOURCE_BYTES {
             return Err(Self::new(name, "").too_long(bytes.len()));
         }
+        if let Some(kind) = other_kind(&bytes) {
+            let message = format!("`{name}` is {kind}, not UTF-8 text");
+            return Err(Problem::new("vitx::syntax::encoding", message)
+                .help("a model is a text file: save it as UTF-8")
+                .into());
+        }
         String::from_utf8(bytes).map(|text| Self::new(name, text)).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
@@ -59,4 +65,26 @@ impl Source {
         let message = format!("`{}` is {length} bytes long; a model file has at most {MAX_SOURCE_BYTES}", self.name);
         Problem::new("vitx::syntax::size", message).into()
     }
+}
+
+/// What bytes are that no text of this language has, where they show it.
+fn other_kind(bytes: &[u8]) -> Option<&'static str> {
+    let begins = |mark: &[u8]| bytes.starts_with(mark);
+    if begins(b"\xff\xfe\0\0") || begins(b"\0\0\xfe\xff") {
+        return Some("UTF-32 text");
+    }
+    if begins(b"\xff\xfe") || begins(b"\xfe\xff") {
+        return Some("UTF-16 text");
+    }
+    let head = &bytes[..bytes.len().min(4096)];
+    let nul = |at: usize| head.iter().skip(at).step_by(2).filter(|byte| **byte == 0).count();
+    let (even, odd, pairs) = (nul(0), nul(1), head.len() / 2);
+    if pairs >= 4 && (even * 10 > pairs * 9 && odd * 10 < pairs || odd * 10 > pairs * 9 && even * 10 < pairs) {
+        return Some("UTF-16 text");
+    }
+    // One odd byte is a typing error or another encoding; a file that is full of them is no text.
+    let control = |byte: &&u8| **byte < 9 || (14..32).contains(*byte) && **byte != 0x1b;
+    let controls = head.iter().filter(control).count();
+    let binary = controls * 10 > head.len() || even + odd > 0 && std::str::from_utf8(bytes).is_err();
+    binary.then_some("a binary file")
 }

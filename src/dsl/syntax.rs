@@ -25,6 +25,8 @@ pub struct File {
     pub definitions: Vec<Definition>,
     /// All comments, in order, wherever they stand.
     pub comments: Vec<Comment>,
+    /// Names that stand for something that could not be parsed, and was reported.
+    pub unknown: Vec<String>,
 }
 
 /// A comment, from `//` to the end of its line (trailing blanks left out).
@@ -117,7 +119,7 @@ pub enum ExprKind {
         name: Name,
         arguments: Vec<Argument>,
     },
-    /// `residual { .. }`: the body's result plus its input.
+    /// `residual { .. }`, `residual layer`: the body's result plus its input.
     Residual(Body),
     /// `{ .. }`: a branch of the network.
     Branch(Body),
@@ -126,6 +128,8 @@ pub enum ExprKind {
         repeated: Box<Expr>,
         count: Box<Expr>,
     },
+    /// A piece that could not be parsed, and was reported.
+    Invalid,
 }
 
 /// `value` or `name = value` in a call.

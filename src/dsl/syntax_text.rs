@@ -125,6 +125,7 @@ impl Tree {
                 tree.nest(format_args!("count"), |tree| tree.expr(count));
                 tree.expr(repeated);
             }),
+            ExprKind::Invalid => self.line(format_args!("invalid")),
         }
     }
 

@@ -26,7 +26,13 @@ impl Text {
             '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
             c => c,
         };
-        let text: String = source.text.chars().map(harmless).collect();
+        let mut text: String = source.text.chars().map(harmless).collect();
+        if text.contains('\r') {
+            // A terminal would go back to the beginning of the line, and write over it.
+            let alone = |(at, _): &(usize, &str)| !text[at + 1..].starts_with('\n');
+            let alone: Vec<usize> = text.match_indices('\r').filter(alone).map(|(at, _)| at).collect();
+            alone.into_iter().for_each(|at| text.replace_range(at..=at, "\n"));
+        }
         let bytes = text.as_bytes();
         let ends = |at: &usize| bytes[*at] == b'\n' || bytes[*at] == b'\r' && bytes.get(at + 1) != Some(&b'\n');
         let lines = std::iter::once(0).chain((0..bytes.len()).filter(ends).map(|at| at + 1)).collect();

@@ -44,8 +44,12 @@ pub fn elaborate(
     data: &ImageSpec,
 ) -> Result<Architecture, Diagnostics> {
     let (file, problems) = parse_tolerant(source)?;
+    // What a piece that could not be read would have meant is not known: errors of meaning come after those of syntax.
+    if let Some(diagnostics) = Diagnostics::collect(problems, source) {
+        return Err(diagnostics);
+    }
     let prelude = dsl::parse(&Source::new("prelude.vitx", PRELUDE))?;
-    let mut elaborator = Elaborator::new(&file, block::by_name(&prelude), problems);
+    let mut elaborator = Elaborator::new(&file, block::by_name(&prelude), Vec::new());
     let architecture = elaborator.model(overrides, data);
     // Of a text with errors, these are all there is to say: much of it would not be unused without them.
     let (warnings, errors) = elaborator.problems.into_iter().partition(Problem::is_warning);
@@ -252,6 +256,7 @@ impl<'a> Elaborator<'a> {
     fn is_value(&self, expr: &Expr, scope: &Scope) -> bool {
         match &expr.kind {
             ExprKind::Literal(_) | ExprKind::List(_) | ExprKind::Negate(_) | ExprKind::Chain { .. } => true,
+            ExprKind::Invalid => true,
             ExprKind::Group(inner) => self.is_value(inner, scope),
             ExprKind::Call { name, arguments } => {
                 arguments.is_empty() && matches!(scope.get(&name.text), Some(Bound::Value(..) | Bound::Unknown))
@@ -293,6 +298,7 @@ impl<'a> Elaborator<'a> {
             }
             ExprKind::Repeat { repeated, count } => self.repeat(repeated, count, current, naming, scope),
             ExprKind::Call { name, arguments } => self.call(name, arguments, expr.span, current, naming, scope),
+            ExprKind::Invalid => None,
             _ => {
                 let problem =
                     self.problem("vitx::layer", "a value is not a layer", expr.span, "expected a layer or a block");

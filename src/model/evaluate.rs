@@ -2,8 +2,10 @@
 
 use std::{cell::Cell, collections::HashMap, rc::Rc};
 
-use super::reads::{Reads, Symbol};
-
+use super::{
+    layers::{Kind, LAYERS},
+    reads::{Reads, Symbol},
+};
 use crate::dsl::{
     Problem, Value,
     syntax::{Expr, ExprKind, Operator},
@@ -188,12 +190,28 @@ pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Box<P
             None => {
                 let names = scope.iter().filter(|(_, bound)| matches!(bound, Bound::Value(..) | Bound::Unknown));
                 let problem = Problem::new("vitx::name", format!("there is no parameter `{}`", name.text));
-                let problem = problem.label(name.span, "not defined here");
+                let mut problem = problem.label(name.span, "not defined here");
+                match name.text.as_str() {
+                    word if is_choice(word) => {
+                        problem = problem.help(format!("a word as a value stands in quotes: `\"{word}\"`"))
+                    }
+                    "None" | "null" | "nil" => {
+                        problem = problem.help("there is no empty value: leave the argument out")
+                    }
+                    _ => {}
+                }
                 Err(Some(Box::new(scope.suggest(problem, &name.text, names.map(|(name, _)| name)))))
             }
         },
+        ExprKind::Invalid => Err(None),
         _ => Err(Some(problem("a layer is not a value".into(), "expected a value"))),
     }
+}
+
+/// Whether an argument of some layer takes the word, as `activation` takes `relu`.
+fn is_choice(word: &str) -> bool {
+    let arguments = LAYERS.iter().flat_map(|layer| layer.arguments);
+    arguments.into_iter().any(|argument| matches!(argument.kind, Kind::Choice(words) if words.contains(&word)))
 }
 
 fn exhausted() -> Box<Problem> {

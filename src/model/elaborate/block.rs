@@ -7,11 +7,25 @@ use crate::{
     dsl::syntax::{Argument, Definition, DefinitionKind, File, Name, Span},
     model::{
         evaluate::{Bound, Scope},
-        layers::LAYERS,
+        layers::{Elsewhere, LAYERS, argument_alias, elsewhere},
         names::Style,
         reads::NOBODY,
     },
 };
+
+/// Most arguments that a help lists.
+const MOST_LISTED: usize = 12;
+
+fn listed(parameters: &[&str]) -> String {
+    match parameters {
+        [] => "it takes no arguments".to_owned(),
+        [only] => format!("its argument is `{only}`"),
+        some if some.len() <= MOST_LISTED => format!("its arguments are {}", some.join(", ")),
+        many => format!("its arguments are {}, ..", many[..MOST_LISTED].join(", ")),
+    }
+}
+
+const LISTED: &str = "`vitx layers` lists the layers";
 
 /// The blocks of a file. Of two with one name the first counts; the second is reported.
 pub(super) fn by_name(file: &File) -> HashMap<&str, &Definition> {
@@ -116,7 +130,12 @@ impl<'a> Elaborator<'a> {
         let problem =
             self.problem("vitx::name", format!("there is no layer or block `{}`", name.text), name.span, "not known");
         let names = LAYERS.iter().map(|layer| layer.name).chain(blocks).chain(tensors);
-        let problem = scope.suggest(problem, &name.text, names);
+        let problem = match elsewhere(&name.text) {
+            Some(Elsewhere::Here(own, "")) => problem.help(format!("that is `{own}` here")),
+            Some(Elsewhere::Here(own, note)) => problem.help(format!("that is `{own}` here: {note}")),
+            Some(Elsewhere::Nothing(instead)) => problem.help(format!("{instead}; `vitx layers` lists the layers")),
+            None => scope.suggest(problem.help(LISTED), &name.text, names),
+        };
         self.report(problem);
         None
     }
@@ -229,8 +248,11 @@ impl<'a> Elaborator<'a> {
                 Some(name) => {
                     let message = format!("`{callee}` has no argument `{}`", name.text);
                     let problem = self.problem("vitx::argument", message, name.span, "not known");
-                    let problem = scope.suggest(problem, &name.text, parameters.iter().copied());
-                    self.report(problem);
+                    let problem = match argument_alias(&name.text, parameters) {
+                        Some(own) => problem.help(format!("that is `{own}` here")),
+                        None => scope.suggest(problem, &name.text, parameters.iter().copied()),
+                    };
+                    self.report(problem.note(&listed(parameters)));
                     fine = false;
                     continue;
                 }

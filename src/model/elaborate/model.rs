@@ -41,6 +41,9 @@ impl Elaborator<'_> {
         }
         self.globals.insert("channels", size(data.channels));
         self.globals.insert("num_classes", size(data.num_classes));
+        for name in &self.file.unknown {
+            self.globals.insert(name.as_str(), Bound::Unknown);
+        }
 
         let (mut scope, bindings) = self.parameters(model, overrides);
         let declared: HashSet<&str> = model.parameters.iter().map(|parameter| parameter.name.text.as_str()).collect();

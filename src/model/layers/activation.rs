@@ -72,9 +72,12 @@ impl Layer for Activation {
 }
 
 macro_rules! activation {
-    ($constant:ident, $name:literal, $function:ident) => {
+    ($constant:ident, $name:literal, $function:ident, $meaning:literal) => {
         pub const $constant: LayerKind = LayerKind {
             name: $name,
+            meaning: $meaning,
+            shape: "any to itself",
+            source: concat!("`keras.activations.", $name, "`"),
             inputs: Inputs::Current,
             arguments: NO_ARGUMENTS,
             build: |shapes: &[Vec<usize>], _: &Arguments| -> Result<Box<dyn Layer>, Misfit> {
@@ -87,8 +90,8 @@ macro_rules! activation {
 
 const NO_ARGUMENTS: &[Argument] = &[];
 
-activation!(GELU, "gelu", Gelu);
-activation!(RELU, "relu", Relu);
-activation!(SILU, "silu", Silu);
-activation!(TANH, "tanh", Tanh);
-activation!(SOFTMAX, "softmax", Softmax);
+activation!(GELU, "gelu", Gelu, "the exact GELU, by the error function");
+activation!(RELU, "relu", Relu, "the larger of x and 0");
+activation!(SILU, "silu", Silu, "x times its sigmoid, also called swish");
+activation!(TANH, "tanh", Tanh, "the hyperbolic tangent");
+activation!(SOFTMAX, "softmax", Softmax, "positive, with sum 1 over the last axis");

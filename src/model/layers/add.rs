@@ -4,6 +4,9 @@ use crate::graph::{Builder, Value};
 /// `add(a, b, ..)`: the sum of tensors of one shape.
 pub const KIND: LayerKind = LayerKind {
     name: "add",
+    meaning: "the sum of two or more tensors",
+    shape: "tensors of one shape to that shape",
+    source: "`keras.layers.Add`",
     inputs: Inputs::Listed,
     arguments: &[],
     build: |shapes, _| match shapes {

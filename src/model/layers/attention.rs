@@ -5,6 +5,9 @@ use crate::graph::{Builder, Initializer, Value};
 /// over tokens, as `keras.layers.MultiHeadAttention`; dropout is on the weights.
 pub const KIND: LayerKind = LayerKind {
     name: "attention",
+    meaning: "multi-head self-attention over tokens; dropout is on the weights",
+    shape: "`[tokens, dim]` to itself",
+    source: "`keras.layers.MultiHeadAttention`",
     inputs: Inputs::Current,
     arguments: &[
         Argument::required("num_heads", Kind::Size),

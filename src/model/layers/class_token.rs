@@ -7,6 +7,9 @@ use crate::graph::{Builder, Initializer, Value};
 /// first one out again.
 pub const KIND: LayerKind = LayerKind {
     name: "class_token",
+    meaning: "puts learned tokens in front of the others; one starts at zero, several at random",
+    shape: "`[tokens, dim]` to `[tokens + count, dim]`",
+    source: "ViT, Dosovitskiy et al. 2021",
     inputs: Inputs::Current,
     arguments: &[
         Argument::optional("count", Kind::Size, Default::Int(1)),

@@ -5,6 +5,9 @@ use crate::graph::{Builder, Value};
 /// negative axes count from the last.
 pub const KIND: LayerKind = LayerKind {
     name: "concat",
+    meaning: "joins tensors along an axis, which counts without the batch",
+    shape: "tensors that agree in every other axis",
+    source: "`keras.layers.Concatenate`",
     inputs: Inputs::Listed,
     arguments: &[Argument::optional("axis", Kind::Int, Default::Int(-1))],
     build,

@@ -8,6 +8,9 @@ use crate::graph::{Builder, Initializer, Value};
 /// `dense(units, activation = none, use_bias = true)`: `x W + b` over the last axis, as `keras.layers.Dense`.
 pub const KIND: LayerKind = LayerKind {
     name: "dense",
+    meaning: "a linear map of the last axis, with a bias and an activation",
+    shape: "`[.., n]` to `[.., units]`",
+    source: "`keras.layers.Dense`",
     inputs: Inputs::Current,
     arguments: &[
         Argument::required("units", Kind::Size),

@@ -4,6 +4,9 @@ use crate::graph::{Builder, Value};
 /// `dropout(rate)`: active in training only, as `keras.layers.Dropout`.
 pub const KIND: LayerKind = LayerKind {
     name: "dropout",
+    meaning: "sets a share of the elements to zero, in training only",
+    shape: "any to itself",
+    source: "`keras.layers.Dropout`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("rate", Kind::Rate)],
     build: |shapes, arguments| {

@@ -4,6 +4,9 @@ use crate::graph::{Builder, Value};
 /// `flatten`: all axes but the batch become one, row-major.
 pub const KIND: LayerKind = LayerKind {
     name: "flatten",
+    meaning: "all axes become one, row by row",
+    shape: "any to `[elements]`",
+    source: "`keras.layers.Flatten`",
     inputs: Inputs::Current,
     arguments: &[],
     build: |shapes, _| {

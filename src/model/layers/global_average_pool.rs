@@ -4,6 +4,9 @@ use crate::graph::{Builder, Value};
 /// `global_average_pool`: the mean over all axes but the last, e.g. `[tokens, dim]` to `[dim]`.
 pub const KIND: LayerKind = LayerKind {
     name: "global_average_pool",
+    meaning: "the mean over all axes but the last",
+    shape: "`[tokens, dim]` to `[dim]`",
+    source: "`keras.layers.GlobalAveragePooling1D`",
     inputs: Inputs::Current,
     arguments: &[],
     build: |shapes, _| match shapes {

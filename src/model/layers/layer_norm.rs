@@ -5,6 +5,9 @@ use crate::graph::{Builder, Initializer, Value};
 /// Keras' own is 1e-3.
 pub const KIND: LayerKind = LayerKind {
     name: "layer_norm",
+    meaning: "mean 0 and variance 1 over the last axis, then a learned scale and offset",
+    shape: "any to itself",
+    source: "`keras.layers.LayerNormalization`, with the epsilon of ViT",
     inputs: Inputs::Current,
     arguments: &[Argument::optional("epsilon", Kind::Positive, Default::Float(1e-6))],
     build: |shapes, arguments| {

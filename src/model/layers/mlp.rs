@@ -10,6 +10,9 @@ use crate::graph::{Builder, Value};
 /// and dropout.
 pub const KIND: LayerKind = LayerKind {
     name: "mlp",
+    meaning: "`dense`, activation and dropout for each of `units`",
+    shape: "`[.., n]` to `[.., last of units]`",
+    source: "the Keras example's `mlp`",
     inputs: Inputs::Current,
     arguments: &[
         Argument::required("units", Kind::Sizes),

@@ -5,8 +5,10 @@
 
 mod activation;
 mod add;
+mod aliases;
 mod arguments;
 mod attention;
+mod catalogue;
 mod class_token;
 mod concat;
 mod dense;
@@ -25,7 +27,9 @@ mod transpose;
 use std::fmt::Debug;
 
 pub use activation::Function;
+pub use aliases::{Elsewhere, argument_alias, elsewhere};
 pub use arguments::{Argument, Arguments, Default, Kind};
+pub use catalogue::{Described, DescribedArgument, catalogue, markdown, signature};
 
 use crate::graph::{Builder, Initializer, Value};
 
@@ -61,6 +65,12 @@ pub type Build = fn(&[Vec<usize>], &Arguments) -> Result<Box<dyn Layer>, Misfit>
 #[derive(Debug)]
 pub struct LayerKind {
     pub name: &'static str,
+    /// What it does, in one line.
+    pub meaning: &'static str,
+    /// What it makes of which shape, without the batch.
+    pub shape: &'static str,
+    /// Whose layer it computes the same as.
+    pub source: &'static str,
     pub inputs: Inputs,
     pub arguments: &'static [Argument],
     /// Makes an instance for inputs of these shapes, which holds the shape rule.

@@ -5,6 +5,9 @@ use crate::graph::{Builder, Initializer, Value};
 /// uniform in ±0.05 at the start as `keras.layers.Embedding`.
 pub const KIND: LayerKind = LayerKind {
     name: "patch_encoder",
+    meaning: "a linear map of each patch, plus a learned embedding of its position",
+    shape: "`[tokens, n]` to `[tokens, dim]`",
+    source: "the Keras example's `PatchEncoder`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("dim", Kind::Size)],
     build: |shapes, arguments| {

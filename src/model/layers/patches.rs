@@ -5,6 +5,9 @@ use crate::graph::{Builder, Value};
 /// flattened in (row, column, channel) order: `[patches, size * size * channels]`.
 pub const KIND: LayerKind = LayerKind {
     name: "patches",
+    meaning: "cuts the image into square patches",
+    shape: "`[h, w, c]` to `[h/size * w/size, size * size * c]`",
+    source: "`tf.image.extract_patches`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("size", Kind::Size)],
     build: |shapes, arguments| {

@@ -4,6 +4,9 @@ use crate::graph::{Builder, Value};
 /// `reshape(shape)`: the same elements in the same order under another shape (without the batch).
 pub const KIND: LayerKind = LayerKind {
     name: "reshape",
+    meaning: "the same elements in the same order under another shape",
+    shape: "any to `shape`",
+    source: "`keras.layers.Reshape`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("shape", Kind::Sizes)],
     build: |shapes, arguments| {

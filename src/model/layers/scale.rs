@@ -4,6 +4,9 @@ use crate::graph::{Builder, Value};
 /// `scale(factor)`: the tensor times a number.
 pub const KIND: LayerKind = LayerKind {
     name: "scale",
+    meaning: "the tensor times a number",
+    shape: "any to itself",
+    source: "`keras.layers.Rescaling`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("factor", Kind::Number)],
     build: |shapes, arguments| {

@@ -4,6 +4,9 @@ use crate::graph::{Builder, Value};
 /// `take(index)`: one entry of the first axis, e.g. a token: `[tokens, dim]` to `[dim]`.
 pub const KIND: LayerKind = LayerKind {
     name: "take",
+    meaning: "one entry of the first axis, counted from 0: a token",
+    shape: "`[tokens, dim]` to `[dim]`",
+    source: "`x[:, index]`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("index", Kind::Index)],
     build: |shapes, arguments| {

@@ -4,6 +4,9 @@ use crate::graph::{Builder, Value};
 /// `transpose(permutation)`: output axis `i` is input axis `permutation[i]`, counted without the batch.
 pub const KIND: LayerKind = LayerKind {
     name: "transpose",
+    meaning: "axes in another order: axis `i` is axis `permutation[i]` of the input",
+    shape: "any to its axes reordered",
+    source: "`keras.layers.Permute`, counted from 0",
     inputs: Inputs::Current,
     arguments: &[Argument::required("permutation", Kind::Indices)],
     build: |shapes, arguments| {

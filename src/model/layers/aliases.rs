@@ -1,0 +1,369 @@
+//! What layers and arguments are called in Keras, PyTorch and timm.
+
+/// A name of another library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// The layer or block that it is here, and what to mind.
+    Here(&'static str, &'static str),
+    /// There is none like it, and what to do instead.
+    Nothing(&'static str),
+}
+
+use Elsewhere::{Here, Nothing};
+
+const NO_CONVOLUTION: &str = "there are no convolutions: `patches` and `dense` map what does not overlap";
+const NO_BATCH: &str = "nothing is normed over the batch; `layer_norm` norms over the last axis";
+const NO_POOL: &str = "there is no pooling by windows; `global_average_pool` takes the mean of all tokens";
+const NO_RECURRENCE: &str = "there are no recurrent layers; `attention` mixes tokens";
+const NO_MODEL: &str = "the network is the `model` of the file, and what trains it is in the experiment";
+
+/// Lower case, without `_` and without what a library puts in front or behind.
+const NAMES: &[(&[&str], Elsewhere)] = &[
+    (&["layernormalization", "layernorm", "ln", "norm", "normlayer"], Here("layer_norm", "")),
+    (
+        &[
+            "multiheadattention",
+            "multiheadselfattention",
+            "selfattention",
+            "mha",
+            "msa",
+            "mhsa",
+            "attn",
+            "scaleddotproductattention",
+        ],
+        Here("attention", "`attention(num_heads, key_dim)`, of the current tensor with itself"),
+    ),
+    (
+        &["linear", "fc", "fullyconnected", "lazylinear", "proj", "projection"],
+        Here("dense", "it takes the size of its output, not of its input: `dense(units)`"),
+    ),
+    (
+        &["head", "classifier", "output", "logits"],
+        Here("dense", "`dense(num_classes)` ends a model; `head: dense(num_classes)` names it"),
+    ),
+    (
+        &[
+            "globalaveragepooling",
+            "globalavgpool",
+            "globalavgpooling",
+            "adaptiveavgpool",
+            "gap",
+            "avgpool",
+            "meanpool",
+            "mean",
+            "reducemean",
+            "globalpool",
+        ],
+        Here("global_average_pool", ""),
+    ),
+    (
+        &["concatenate", "cat", "hstack", "vstack", "concatenation"],
+        Here("concat", "`concat(x, y, axis = 1)`, of tensors that `let` has named"),
+    ),
+    (
+        &["addition", "sum", "plus"],
+        Here("add", "`add(x, y)`, of tensors that `let` has named; `residual { .. }` adds a branch to its input"),
+    ),
+    (
+        &["permute", "movedim", "swapaxes", "permutation"],
+        Here("transpose", "`transpose([1, 0])`, counted from 0 without the batch"),
+    ),
+    (&["swish", "hardswish"], Here("silu", "")),
+    (&["gelutanh", "quickgelu", "geluapproximate"], Here("gelu", "it is the exact one")),
+    (&["logsoftmax"], Here("softmax", "")),
+    (
+        &["activation"],
+        Here("gelu", "each activation is a layer of its name: `gelu`, `relu`, `silu`, `tanh`, `softmax`"),
+    ),
+    (&["view", "unflatten", "rearrange", "targetshape"], Here("reshape", "`reshape([64, 48])`, without the batch")),
+    (&["ravel"], Here("flatten", "")),
+    (&["rescaling", "multiply", "mul"], Here("scale", "`scale(factor)`, times a number")),
+    (
+        &["patchembed", "patchembedding", "patchembeddings", "patchify", "extractpatches", "createpatches"],
+        Here("patches", "`patches(size)`, then `patch_encoder(dim)`"),
+    ),
+    (
+        &[
+            "embedding",
+            "embeddings",
+            "positionembedding",
+            "positionalembedding",
+            "posembed",
+            "positionalencoding",
+            "addpositionembs",
+        ],
+        Here("patch_encoder", "`patch_encoder(dim)` projects each patch and adds a learned embedding of its position"),
+    ),
+    (
+        &["clstoken", "cls", "classtoken", "classembedding", "addclasstoken"],
+        Here("class_token", "`take_class_token` takes it out again"),
+    ),
+    (&["getclstoken", "takecls", "select", "gather", "getitem"], Here("take", "`take(0)` is the first token")),
+    (&["feedforward", "ffn", "ff", "mlpblock", "feedforwardnetwork"], Here("mlp", "`mlp([hidden, dim])`")),
+    (
+        &[
+            "transformerencoderlayer",
+            "transformerencoder",
+            "transformerlayer",
+            "transformer",
+            "encoderlayer",
+            "encoderblock",
+            "encoder",
+            "vitblock",
+            "transformerblock",
+        ],
+        Here("transformer_block", "`transformer_block(num_heads, key_dim, units)`, repeated by `repeat .. ×depth`"),
+    ),
+    (&["dropout", "spatialdropout", "alphadropout"], Here("dropout", "")),
+    (&["dense"], Here("dense", "")),
+    (&["flatten"], Here("flatten", "")),
+    (&["gelu"], Here("gelu", "")),
+    (&["relu"], Here("relu", "")),
+    (&["silu"], Here("silu", "")),
+    (&["tanh"], Here("tanh", "")),
+    (&["softmax"], Here("softmax", "")),
+    (&["reshape"], Here("reshape", "")),
+    (&["add"], Here("add", "`add(x, y)`, of tensors that `let` has named")),
+    (&["concat"], Here("concat", "")),
+    (&["transpose"], Here("transpose", "")),
+    (&["mlp"], Here("mlp", "")),
+    (&["attention"], Here("attention", "")),
+    (&["patches"], Here("patches", "")),
+    (&["patchencoder"], Here("patch_encoder", "")),
+    (
+        &[
+            "conv",
+            "convolution",
+            "depthwiseconv",
+            "separableconv",
+            "convtranspose",
+            "deconv",
+            "depthwise",
+            "upsampling",
+            "upsample",
+            "zeropadding",
+            "lazyconv",
+        ],
+        Nothing(NO_CONVOLUTION),
+    ),
+    (&["batchnorm", "batchnormalization", "syncbatchnorm", "lazybatchnorm", "bn"], Nothing(NO_BATCH)),
+    (
+        &[
+            "groupnorm",
+            "groupnormalization",
+            "rmsnorm",
+            "rmsnormalization",
+            "instancenorm",
+            "unitnormalization",
+            "spectralnormalization",
+        ],
+        Nothing("`layer_norm` is the one norm"),
+    ),
+    (
+        &["maxpool", "maxpooling", "averagepooling", "globalmaxpooling", "globalmaxpool", "adaptivemaxpool"],
+        Nothing(NO_POOL),
+    ),
+    (&["lstm", "gru", "rnn", "simplernn", "bidirectional", "timedistributed"], Nothing(NO_RECURRENCE)),
+    (&["droppath", "stochasticdepth"], Nothing("`dropout` drops elements; no layer drops a branch")),
+    (&["layerscale"], Nothing("`scale(factor)` multiplies by a number that is not learned")),
+    (&["identity"], Nothing("leave it out: a layer that does nothing is not needed")),
+    (
+        &[
+            "sigmoid",
+            "elu",
+            "selu",
+            "leakyrelu",
+            "prelu",
+            "relu6",
+            "mish",
+            "softplus",
+            "softsign",
+            "hardsigmoid",
+            "glu",
+            "geglu",
+            "swiglu",
+            "celu",
+            "exponential",
+        ],
+        Nothing("the activations are `gelu`, `relu`, `silu`, `tanh` and `softmax`"),
+    ),
+    (
+        &["sequential", "modulelist", "module", "functional", "net"],
+        Nothing("statements follow each other: each takes what the one before gave"),
+    ),
+    (
+        &["input", "inputlayer", "inputs", "inputshape"],
+        Nothing("leave it out: a model takes the data set's images; a parameter `image_size` resizes them"),
+    ),
+    (
+        &["compile", "fit", "crossentropyloss", "adamw", "adam", "sgd", "loss", "optimizer", "summary"],
+        Nothing(NO_MODEL),
+    ),
+    (
+        &[
+            "randomflip",
+            "randomrotation",
+            "randomzoom",
+            "randomcrop",
+            "resizing",
+            "resize",
+            "normalize",
+            "normalization",
+            "centercrop",
+            "randomtranslation",
+            "randomcontrast",
+        ],
+        Nothing(
+            "images are normed by the data set's statistics, resized to `image_size`, and changed by the experiment's `augmentation`",
+        ),
+    ),
+    (
+        &["subtract", "average", "maximum", "minimum", "dot", "matmul", "einsum", "bmm"],
+        Nothing("tensors are merged by `add` and `concat`"),
+    ),
+    (
+        &["print", "len", "range", "int", "float", "list", "super", "self"],
+        Nothing("a file says what the network is, and runs nothing"),
+    ),
+    (&["lambda"], Nothing("a layer of your own is a `block name(parameters) { layers }`")),
+];
+
+/// Arguments by their name here; both lower case, without `_`.
+const ARGUMENTS: &[(&str, &[&str])] = &[
+    (
+        "units",
+        &[
+            "outfeatures",
+            "outdim",
+            "outputdim",
+            "hiddendim",
+            "hiddenfeatures",
+            "hidden",
+            "hiddenunits",
+            "features",
+            "filters",
+            "outchannels",
+            "size",
+            "dim",
+            "mlpdim",
+            "dims",
+            "width",
+            "dimfeedforward",
+            "numclasses",
+        ],
+    ),
+    ("num_heads", &["heads", "numhead", "nhead", "nheads", "numattentionheads", "head"]),
+    ("key_dim", &["headdim", "dimhead", "dim", "dmodel", "embeddim", "kdim", "headsize", "projectiondim", "keydims"]),
+    ("value_dim", &["vdim", "valuedims"]),
+    ("rate", &["p", "prob", "probability", "dropout", "droprate", "dropoutrate", "drop"]),
+    ("dropout", &["p", "rate", "droprate", "dropoutrate", "drop", "attndrop", "attentiondropout", "projdrop"]),
+    ("epsilon", &["eps", "layernormeps"]),
+    ("use_bias", &["bias", "qkvbias", "usebiases"]),
+    ("activation", &["act", "actlayer", "nonlinearity", "fn", "activationfn", "hiddenact"]),
+    ("size", &["patchsize", "patch", "kernelsize", "sizes", "patches"]),
+    ("dim", &["projectiondim", "embeddim", "hiddendim", "dmodel", "outputdim", "units", "width"]),
+    ("axis", &["dim", "concataxis", "along"]),
+    ("shape", &["targetshape", "size", "outputshape", "newshape"]),
+    ("permutation", &["dims", "perm", "axes", "order"]),
+    ("factor", &["scale", "by", "multiplier", "alpha"]),
+    ("index", &["i", "token", "position", "dim"]),
+];
+
+fn folded(name: &str) -> String {
+    name.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// What a layer of another library is here: `nn.LayerNorm`, `keras.layers.GlobalAveragePooling1D`.
+pub fn elsewhere(name: &str) -> Option<Elsewhere> {
+    let name = name.rsplit('.').next().unwrap_or(name);
+    let name = folded(name);
+    let find = |name: &str| NAMES.iter().find(|(names, _)| names.contains(&name)).map(|(_, meaning)| *meaning);
+    let short = name.trim_end_matches("1d").trim_end_matches("2d").trim_end_matches("3d").trim_end_matches("layer");
+    find(&name).or_else(|| find(short))
+}
+
+/// Most arguments that are compared with names of other libraries.
+const MOST_ARGUMENTS: usize = 32;
+
+/// The argument that another library's name stands for, among those that a layer has.
+pub fn argument_alias<'a>(name: &str, arguments: &[&'a str]) -> Option<&'a str> {
+    // Layers have few; a block with more is the file's own.
+    if arguments.len() > MOST_ARGUMENTS {
+        return None;
+    }
+    let name = folded(name);
+    let same = arguments.iter().find(|argument| folded(argument) == name);
+    let known =
+        |argument: &&&str| ARGUMENTS.iter().any(|(own, names)| own == *argument && names.contains(&name.as_str()));
+    same.or_else(|| arguments.iter().find(known)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::layers::{LAYERS, catalogue};
+
+    /// Help never sends anybody to a layer or argument that is not there.
+    #[test]
+    fn names_are_those_of_layers() {
+        let blocks = catalogue();
+        for (names, meaning) in NAMES {
+            if let Here(name, _) = meaning {
+                assert!(blocks.iter().any(|block| block.name == *name), "{name} of {names:?}");
+            }
+        }
+        let arguments: Vec<&str> =
+            LAYERS.iter().flat_map(|layer| layer.arguments).map(|argument| argument.name).collect();
+        for (name, _) in ARGUMENTS {
+            assert!(arguments.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_other_libraries_are_known() {
+        for (theirs, ours) in [
+            ("LayerNormalization", "layer_norm"),
+            ("nn.LayerNorm", "layer_norm"),
+            ("layers.MultiHeadAttention", "attention"),
+            ("nn.Linear", "dense"),
+            ("keras.layers.Dense", "dense"),
+            ("GlobalAveragePooling1D", "global_average_pool"),
+            ("nn.AdaptiveAvgPool2d", "global_average_pool"),
+            ("Concatenate", "concat"),
+            ("torch.cat", "concat"),
+            ("Permute", "transpose"),
+            ("swish", "silu"),
+            ("nn.SiLU", "silu"),
+            ("GELU", "gelu"),
+            ("Flatten", "flatten"),
+            ("nn.Dropout", "dropout"),
+            ("PatchEmbed", "patches"),
+            ("cls_token", "class_token"),
+            ("Embedding", "patch_encoder"),
+        ] {
+            assert!(
+                matches!(elsewhere(theirs), Some(Here(name, _)) if name == ours),
+                "{theirs}: {:?}",
+                elsewhere(theirs)
+            );
+        }
+        for theirs in [
+            "nn.Conv2d",
+            "Conv2D",
+            "BatchNormalization",
+            "nn.BatchNorm1d",
+            "MaxPooling2D",
+            "DropPath",
+            "LSTM",
+            "sigmoid",
+        ] {
+            assert!(matches!(elsewhere(theirs), Some(Nothing(_))), "{theirs}: {:?}", elsewhere(theirs));
+        }
+        assert_eq!(elsewhere("banana"), None);
+        assert_eq!(argument_alias("out_features", &["units", "activation"]), Some("units"));
+        assert_eq!(argument_alias("eps", &["epsilon"]), Some("epsilon"));
+        assert_eq!(argument_alias("p", &["rate"]), Some("rate"));
+        assert_eq!(argument_alias("numHeads", &["num_heads"]), Some("num_heads"));
+        assert_eq!(argument_alias("colour", &["units"]), None);
+    }
+}
