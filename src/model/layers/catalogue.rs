@@ -91,6 +91,9 @@ fn described(block: &Definition, text: &str, file: &File) -> Described {
             _ => all.meaning = format!("{} {line}", all.meaning).trim().trim_end_matches('.').to_owned(),
         }
     }
+    // As the layers' own, which are no sentences.
+    let mut letters = all.meaning.chars();
+    all.meaning = letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect());
     let default = |span: crate::dsl::syntax::Span| {
         let written = text.get(span.start..span.end).unwrap_or_default();
         if written == "0.0" { "0".to_owned() } else { written.to_owned() }
