@@ -357,7 +357,7 @@ impl Checked {
     fn trains(&self) -> String {
         let mut definition = self.definition.clone();
         definition.experiment.params.values_mut().for_each(whole);
-        format!("{}\n{}", definition.identity(), self.network.text)
+        format!("{}\n{}", definition.identity(), without_zeros(&self.network.text))
     }
 }
 
@@ -368,6 +368,22 @@ fn whole(value: &mut Value) {
         Value::List(values) => values.iter_mut().for_each(whole),
         _ => {}
     }
+}
+
+/// A network's text with 0 where it has 0.0: a layer that is given either is the same.
+fn without_zeros(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut parts = text.split(".0").peekable();
+    while let Some(part) = parts.next() {
+        plain += part;
+        let Some(next) = parts.peek() else { break };
+        let number = part.ends_with(|c: char| c.is_ascii_digit());
+        let longer = next.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+        if !number || longer {
+            plain += ".0";
+        }
+    }
+    plain
 }
 
 /// "`rate=0.0` is the same as `rate=0`", for what differs of two variants.
@@ -414,5 +430,24 @@ impl Planned {
     /// A file that cannot be read.
     pub fn variant_of(folder: &Path) -> Result<Variant, ExperimentError> {
         Ok(kept::read(&folder.join(VARIANT))?.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_the_same_however_they_are_written() {
+        let same = [("{rate = 0.0}", "{rate = 0}"), ("{a = 12.0, b = [1.0, 0.25]}", "{a = 12, b = [1, 0.25]}")];
+        for (text, expected) in same {
+            assert_eq!(without_zeros(text), expected);
+        }
+        for other in ["{rate = 0.05}", "{rate = 1.001}", "{a = 10, b = 0.10}", "// name.0", ".0", ""] {
+            assert_eq!(without_zeros(other), other);
+        }
+        let mut value = Value::List(vec![Value::Float(-0.0), Value::Float(0.5), Value::Str("1.0".into())]);
+        whole(&mut value);
+        assert_eq!(value.to_string(), "[0, 0.5, \"1.0\"]");
     }
 }
