@@ -99,7 +99,7 @@ fn orientation_6_is_turned_clockwise() {
 #[test]
 fn wherever_a_file_is_cut_off_it_is_refused() {
     for format in FORMATS {
-        let whole = encoded(&RgbImage::from_fn(40, 40, |x, y| Rgb([(x * 37 ^ y * 91) as u8; 3])), format);
+        let whole = encoded(&RgbImage::from_fn(40, 40, |x, y| Rgb([((x * 37) ^ (y * 91)) as u8; 3])), format);
         assert!(read(&whole).is_ok());
         for length in (0..whole.len() - 1).step_by(7).chain(whole.len() - 3..whole.len() - 1) {
             let refused = read(&whole[..length]).err().unwrap_or_else(|| panic!("{format:?}: {length}"));
