@@ -2,73 +2,69 @@
 
 use std::{
     fs, io,
-    sync::{
-        Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc::channel},
     thread,
-    time::Duration,
 };
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
-/// How long threads that were started in vain may take to end, before fewer are tried.
-const PAUSE: Duration = Duration::from_millis(20);
+use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 /// What had to be done with fewer threads than were wanted.
 static SHORTAGE: Mutex<Option<String>> = Mutex::new(None);
 
-/// A pool of `wanted` threads, or of as many as can be had.
+/// A pool of `wanted` threads, or of as many as can be had: at last, of those that the process has already.
 ///
 /// # Errors
 /// When not a single one can: why, with the limits that this process has.
-pub fn pool(wanted: usize) -> io::Result<ThreadPool> {
-    let mut count = wanted.max(1);
-    let mut refused: Option<io::Error> = None;
-    loop {
-        let started = AtomicUsize::new(0);
-        let built = ThreadPoolBuilder::new()
-            .num_threads(count)
-            .spawn_handler(|thread| {
-                if let Err(error) = thread::Builder::new().spawn(|| thread.run()) {
-                    refused = Some(error);
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                started.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            })
-            .build();
-        let failed = match built {
-            Ok(pool) => {
-                if let Some(error) = refused {
-                    fewer(count, wanted, &error);
-                }
-                return Ok(pool);
-            }
-            Err(error) => error,
-        };
-        count = started.into_inner().min(count - 1);
-        if count == 0 {
-            return Err(explained(refused.unwrap_or_else(|| io::Error::other(failed))));
-        }
-        thread::sleep(PAUSE);
-    }
+pub fn pool(wanted: usize) -> io::Result<Arc<ThreadPool>> {
+    let shared = || SHARED.get().cloned().flatten();
+    start(wanted).or_else(|error| {
+        let pool = shared().ok_or_else(|| explained(&error))?;
+        fewer(pool.current_num_threads(), wanted, &error);
+        Ok(pool)
+    })
 }
 
+fn start(wanted: usize) -> io::Result<Arc<ThreadPool>> {
+    let wanted = wanted.max(1);
+    // They are started first, and wait to be told that they are a pool's: so it is known how many there are.
+    let (mut waiting, mut refused) = (Vec::new(), None);
+    while waiting.len() < wanted && refused.is_none() {
+        let (begin, begin_there) = channel::<ThreadBuilder>();
+        let work = move || begin_there.recv().map_or((), ThreadBuilder::run);
+        match thread::Builder::new().spawn(work) {
+            Ok(_) => waiting.push(begin),
+            Err(error) => refused = Some(error),
+        }
+    }
+    let count = waiting.len();
+    match refused {
+        Some(error) if count == 0 => return Err(error),
+        Some(error) => fewer(count, wanted, &error),
+        None => {}
+    }
+    let mut waiting = waiting.into_iter();
+    let gone = || io::Error::other("a thread has ended before it began");
+    let begin = |thread| waiting.next().and_then(|begin| begin.send(thread).ok()).ok_or_else(gone);
+    ThreadPoolBuilder::new().num_threads(count).spawn_handler(begin).build().map(Arc::new).map_err(io::Error::other)
+}
+
+/// The pool that the whole process shares, once it was needed; `None` where no thread could be started.
+static SHARED: OnceLock<Option<Arc<ThreadPool>>> = OnceLock::new();
+
 /// Runs `work` where parallel iterators share the threads of one pool: of the one that this thread belongs to, or
-/// else of one that the whole process shares.
-///
-/// # Errors
-/// As [`pool`].
-pub fn together<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
-    static SHARED: OnceLock<Result<ThreadPool, String>> = OnceLock::new();
+/// else of one that the whole process shares. Where no thread can be started, this one does all of it.
+pub fn together<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     if rayon::current_thread_index().is_some() {
-        return Ok(work());
+        return work();
     }
     let all = || thread::available_parallelism().map_or(1, usize::from);
-    match SHARED.get_or_init(|| pool(all()).map_err(|error| error.to_string())) {
-        Ok(pool) => Ok(pool.install(work)),
-        Err(error) => Err(io::Error::new(io::ErrorKind::WouldBlock, error.clone())),
+    match SHARED.get_or_init(|| start(all()).ok()) {
+        Some(pool) => pool.install(work),
+        None => {
+            // From here on this thread is a pool of its own; it was none, so nothing can fail.
+            let _ = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+            work()
+        }
     }
 }
 
@@ -84,7 +80,7 @@ pub fn shortage() -> Option<String> {
 }
 
 /// The error of a thread or process that could not be started, with the limits that it may have met.
-pub fn explained(error: io::Error) -> io::Error {
+pub fn explained(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("no thread or process can be started: {error}{}", limits()))
 }
 
@@ -126,15 +122,15 @@ mod tests {
         assert_eq!(pool(3).unwrap().current_num_threads(), 3);
         assert_eq!(pool(0).unwrap().current_num_threads(), 1);
         let sum = || (0..1000_u64).into_par_iter().sum::<u64>();
-        assert_eq!(together(sum).unwrap(), 499_500);
+        assert_eq!(together(sum), 499_500);
         let own = pool(2).unwrap();
-        assert_eq!(own.install(|| together(rayon::current_num_threads)).unwrap(), 2);
+        assert_eq!(own.install(|| together(rayon::current_num_threads)), 2);
     }
 
     #[test]
     #[cfg(target_os = "linux")]
     fn errors_name_the_limits() {
-        let error = explained(io::ErrorKind::WouldBlock.into()).to_string();
+        let error = explained(&io::ErrorKind::WouldBlock.into()).to_string();
         assert!(error.starts_with("no thread or process can be started: "), "{error}");
     }
 }

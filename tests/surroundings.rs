@@ -195,3 +195,54 @@ fn a_relative_folder_of_data_is_refused() {
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+/// `sh -c` with limits that only this command has.
+fn limited(folder: &Path, limits: &str, arguments: &[&str]) -> Output {
+    let script = format!("{limits}; exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_vitx")]).args(arguments);
+    command.current_dir(folder).env("NO_COLOR", "1").output().unwrap()
+}
+
+#[test]
+fn memory_that_cannot_be_had_is_told_before_it_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &[]).output().unwrap().status.success());
+    let large = ["--param", "projection_dim=2048"];
+    let refused = |arguments: &[&str]| {
+        let output = limited(folder.path(), "ulimit -v 400000", arguments);
+        let text = shown(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(" of memory, and ") && text.contains("(ulimit -v)"), "{text}");
+    };
+    let run = ["run", "digits_vit.yaml", "-o", "large", "--backend", "cpu", "--threads", "1"];
+    refused(&[&run[..], &large[..]].concat());
+    refused(&["trial", "large", "--backend", "cpu", "--threads", "1"]);
+    refused(&[&["bench", "step", "digits_vit.yaml", "--backend", "cpu", "--threads", "1"], &large[..]].concat());
+    // What fits is not refused.
+    for arguments in [
+        &["eval", "out", "--backend", "cpu"][..],
+        &["run", "digits_vit.yaml", "-o", "small", "--set", "train.epochs=1"],
+    ] {
+        let output = limited(folder.path(), "ulimit -v 400000", arguments);
+        assert!(output.status.success(), "{}", shown(&output));
+    }
+}
+
+#[test]
+fn fewer_threads_do_where_no_more_can_be_started() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &[]).output().unwrap().status.success());
+    let arguments =
+        [&["run", "digits_vit.yaml", "-o", "few", "--backend", "cpu", "--threads", "8"], &QUICK[..]].concat();
+    // Stacks of a gigabyte: only so many fit.
+    let output = limited(folder.path(), "export RUST_MIN_STACK=1073741824; ulimit -v 4000000", &arguments);
+    let text = shown(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains(" of 8 threads could be started") && text.contains("(ulimit -v)"), "{text}");
+    assert_eq!(fs::read(folder.path().join("few/best.safetensors")).unwrap(), weights(folder.path()));
+    let output = limited(folder.path(), "export RUST_MIN_STACK=8000000000; ulimit -v 4000000", &arguments);
+    let text = shown(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("no thread or process can be started") && !text.contains("panicked"), "{text}");
+}

@@ -7,7 +7,7 @@ use super::{console::Console, engine_args::EngineArgs, params};
 use crate::{
     backend::{Batch, OperatorTime, Step, cpu::matmul_flops},
     data,
-    experiment::{Definition, ExperimentError, Overrides, trial},
+    experiment::{Definition, ExperimentError, Overrides, needs, trial},
     graph::Initializer,
     memory,
     train::Interrupt,
@@ -142,6 +142,7 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     let architecture = definition.architecture(&spec)?;
     let read = begin.elapsed();
     let batch = args.batch as usize;
+    needs::check_steps(&definition, &spec, (batch, !args.forward), &options)?;
     let forward = architecture.summary().flops as f64;
     let flops = batch as f64 * if args.forward { forward } else { 3.0 * forward };
     let mut images = vec![0.0; batch * architecture.image_shape().iter().product::<usize>()];

@@ -100,7 +100,7 @@ pub fn handle_interrupts(interrupt: &Interrupt, words: &'static str) -> miette::
         out::note(words);
     });
     match set {
-        Err(ctrlc::Error::System(error)) => Err(miette!("cannot wait for Ctrl-C: {}", threads::explained(error))),
+        Err(ctrlc::Error::System(error)) => Err(miette!("cannot wait for Ctrl-C: {}", threads::explained(&error))),
         set => set.into_diagnostic(),
     }
 }

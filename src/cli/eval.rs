@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     data::{Loader, Subset},
-    experiment::{Definition, ExperimentError, Scored, trial},
+    experiment::{Definition, ExperimentError, Input, Scored, needs, trial},
     train::{Interrupt, evaluate},
 };
 
@@ -30,6 +30,7 @@ pub struct Args {
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let definition = Definition::of_trial_at(&args.directory, args.path.as_deref())?;
     let options = args.engine.options(Interrupt::default());
+    needs::check_evaluation(&definition, &Input::of_trial(&args.directory, &definition)?.spec(), args.split, &options)?;
     let scored = Scored::new(&args.directory, &definition, options.data_dir.clone(), args.split)?;
     if let (Some(changes), None) = (&scored.changes, &args.path) {
         out::note(&format!("The images are not those that the run began with: {changes}"));

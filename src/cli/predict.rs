@@ -6,7 +6,7 @@ use super::{console::Console, engine_args::EngineArgs};
 use crate::{
     backend::Batch,
     data::{Broken, DataError, Pipeline, Split, decode::Encoded, names::shown},
-    experiment::{Definition, ExperimentError, Input, trial},
+    experiment::{Definition, ExperimentError, Input, needs, trial},
     train::Interrupt,
 };
 
@@ -33,6 +33,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let [height, width, _] = architecture.image_shape();
     let pipeline = Pipeline::new(&input.statistics, (input.height, input.width), input.channels, (height, width));
     let options = args.engine.options(Interrupt::default());
+    needs::check_prediction(&definition, &input.spec(), &options)?;
     let checkpoint = args.directory.join("best.safetensors");
     let mut engine = trial::trained(&definition, architecture, &checkpoint, &options)?;
     let (mut images, mut labels) = (Vec::new(), Vec::new());

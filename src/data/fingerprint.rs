@@ -10,6 +10,8 @@ use std::{
 };
 
 use rayon::prelude::*;
+
+use crate::threads;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -78,7 +80,8 @@ impl Fingerprint {
     /// # Errors
     /// [`DataError::Io`] for a file that cannot be read.
     pub fn of_files(set: &str, files: &[ImageFile]) -> Result<Self, DataError> {
-        let digests: Vec<[u8; 32]> = files.par_iter().map(|file| of_file(&file.path)).collect::<Result<_, _>>()?;
+        let digests: Vec<[u8; 32]> =
+            threads::together(|| files.par_iter().map(|file| of_file(&file.path)).collect::<Result<_, _>>())?;
         let classes = |subset: Subset| {
             let mut own: Vec<(&str, OsString, [u8; 32])> = files
                 .iter()
@@ -117,7 +120,7 @@ impl Fingerprint {
                 }
                 Class { name: name.clone(), images, digest: hexadecimal(hash) }
             };
-            set.class_names.par_iter().enumerate().map(class).collect()
+            threads::together(|| set.class_names.par_iter().enumerate().map(class).collect())
         };
         Self::new(&set.name, [classes(&set.train), Vec::new(), classes(&set.test)], |_| String::new())
     }

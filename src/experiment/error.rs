@@ -93,6 +93,12 @@ pub enum ExperimentError {
         help("try a smaller train.optimizer.learning_rate, some train.schedule.warmup_epochs, or another seed")
     )]
     NotFinite { reason: String },
+    #[error("{what} needs {needed} of memory, and {available} can be had: {limit}")]
+    #[diagnostic(
+        code(vitx::experiment::memory),
+        help("a smaller train.batch_size, smaller images, or a smaller model need less; so do fewer --threads")
+    )]
+    Memory { what: &'static str, needed: String, available: String, limit: &'static str },
     /// Trained weights met numbers that are not finite.
     #[error("with the weights of `{}`, values of {operator} are not finite", path.display())]
     #[diagnostic(

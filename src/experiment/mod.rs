@@ -14,6 +14,7 @@
 //! | [`Scored`] | what trained weights are evaluated on |
 //! | [`trial`] | training a trial directory |
 //! | [`Lock`] | which process may write to a directory |
+//! | [`needs`] | how much memory a process will need |
 //! | [`sweep`] | many trials: spaces, plans, executors |
 //! | `builtin.rs` | the experiments that the binary carries |
 
@@ -23,6 +24,7 @@ mod error;
 mod identity;
 mod input;
 mod lock;
+pub mod needs;
 mod origins;
 pub mod overrides;
 mod places;

@@ -14,7 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Definition, ExperimentError, Input, Lock, Setup};
+use super::{Definition, ExperimentError, Input, Lock, Setup, needs};
 use crate::{
     backend::{Backend, BackendError, Engine, EngineOptions, Precision},
     data::Subset,
@@ -98,7 +98,7 @@ pub fn run(lock: &Lock, options: &Options, observer: &mut dyn Observer) -> Resul
     if let Err(error) = &outcome {
         let kind = match error {
             ExperimentError::NotFinite { .. } => FailureKind::Nan,
-            ExperimentError::Backend(BackendError::Memory(_)) => FailureKind::Memory,
+            ExperimentError::Backend(BackendError::Memory(_)) | ExperimentError::Memory { .. } => FailureKind::Memory,
             _ => FailureKind::Error,
         };
         // The error itself is what the caller must see, even where the note of it cannot be written.
@@ -109,6 +109,7 @@ pub fn run(lock: &Lock, options: &Options, observer: &mut dyn Observer) -> Resul
 
 fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Result<Outcome, ExperimentError> {
     let definition = Definition::of_trial_at(folder, options.path.as_deref())?;
+    needs::check_training(&definition, options)?;
     // What has begun goes on with the data that it began with, or not at all.
     let begun = match Input::find(folder)?.is_some() || folder.join("last.safetensors").exists() {
         true => Some(Input::of_trial(folder, &definition)?),

@@ -91,10 +91,7 @@ impl Initializer {
                 }
             }
         };
-        if threads::together(|| values.par_chunks_mut(RUN).enumerate().for_each(draw)).is_err() {
-            // No thread can be started.
-            values.chunks_mut(RUN).enumerate().for_each(draw);
-        }
+        threads::together(|| values.par_chunks_mut(RUN).enumerate().for_each(draw));
     }
 }
 

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use rayon::ThreadPool;
 use rustc_hash::FxHashMap;
 
@@ -28,7 +30,7 @@ pub struct CpuEngine {
     arena: Buffer,
     workers: Vec<Buffer>,
     programs: FxHashMap<(Task, usize), Program>,
-    pool: ThreadPool,
+    pool: Arc<ThreadPool>,
     /// Times by program, while profiling.
     profile: Option<FxHashMap<(Task, usize), Watch>>,
     labels: Vec<f32>,

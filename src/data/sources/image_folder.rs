@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use crate::threads;
+
 use super::super::{
     Broken, Contents, DataError, DataOptions, Dataset, ImageFile, Spec, Split, Subset,
     decode::Encoded,
@@ -197,7 +199,8 @@ fn decode(files: &Files, size: (u32, u32), broken: &mut Vec<(PathBuf, String)>) 
         }
         None
     };
-    let found: Vec<_> = files.par_iter().zip(pixels.par_chunks_mut(image)).filter_map(one).collect();
+    let found: Vec<_> =
+        threads::together(|| files.par_iter().zip(pixels.par_chunks_mut(image)).filter_map(one).collect());
     broken.extend(found);
     Split::new(pixels, files.iter().map(|&(_, label)| label).collect())
 }

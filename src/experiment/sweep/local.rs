@@ -53,7 +53,7 @@ impl Executor for Local {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().map_err(|error| {
             let refused = error.kind() == std::io::ErrorKind::WouldBlock;
-            let error = if refused { threads::explained(error) } else { error };
+            let error = if refused { threads::explained(&error) } else { error };
             ExperimentError::io("run", &self.program)(error)
         })?;
         self.running.push(Running { folder: folder.to_owned(), child, cancelled: None });

@@ -12,13 +12,10 @@ use super::{
     space::{SEED, name},
 };
 use crate::{
-    backend::{Backend, BackendError, cpu},
     data::{self, Spec},
     dsl::{Problem, Value},
-    experiment::{Definition, ExperimentError, definition::MODEL_KEY, trial::Options},
-    graph::Builder,
+    experiment::{Definition, ExperimentError, definition::MODEL_KEY, needs::Needs, trial::Options},
     memory,
-    passes::{Lowering, Purpose},
     train::{
         kept::{self, Kept},
         replace,
@@ -293,7 +290,8 @@ impl<'a> Planner<'a> {
         if let Some(known) = self.costed.get(&key) {
             return Ok(*known);
         }
-        let memory_bytes = self.memory(definition, spec, batch.min(training), training + validation + test)?;
+        let needs = Needs::training(definition, spec, &self.options)?;
+        let memory_bytes = needs.bytes(definition, &spec.image(), &self.options)?;
         // What does not fit could not be timed either.
         let timing = match memory::available_bytes().is_none_or(|available| memory_bytes <= available) {
             true => {
@@ -305,51 +303,7 @@ impl<'a> Planner<'a> {
         self.costed.insert(key, (timing, memory_bytes));
         Ok((timing, memory_bytes))
     }
-
-    /// Of the process that trains: what its programs and their weights need, the images, and the
-    /// batches that are made ahead of the step.
-    fn memory(
-        &self,
-        definition: &Definition,
-        spec: &Spec,
-        batch: usize,
-        images: usize,
-    ) -> Result<u64, ExperimentError> {
-        let architecture = definition.architecture(&spec.image())?;
-        let pixels = architecture.image_shape().iter().product::<usize>();
-        let batches = (BATCHES_PER_WORKER * self.options.workers() + 1) * batch * pixels;
-        let rule = definition.experiment.train.optimizer.adamw().rule();
-        // Parameters and both moments, and a copy of them while they are saved.
-        let state = 2 * 3 * architecture.summary().parameters as usize;
-        let lowering: Box<Lowering> = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
-        let program = |purpose| -> Result<(usize, usize), BackendError> {
-            let program = cpu::compile(&lowering, batch, purpose)?;
-            Ok((program.arena_len, program.worker_len()))
-        };
-        // Training and evaluation take turns in the same memory.
-        let (train, evaluate) = (program(Purpose::Train(rule))?, program(Purpose::Evaluate)?);
-        let programs = train.0.max(evaluate.0) + self.options.threads() * train.1.max(evaluate.1);
-        let programs = match self.options.backend {
-            // The reference keeps every tensor of the graph: an estimate from below.
-            Backend::Reference => 2 * programs,
-            _ => programs,
-        };
-        let image = (spec.height * spec.width * spec.channels + size_of::<u32>()) as u64;
-        let training = images as u64 * image + ((programs + state + batches) * size_of::<f32>()) as u64;
-        // The whole set is read before a part of it is kept, and copied on the way.
-        let reading = match spec.place {
-            Some(_) => 2 * spec.train as u64 * image,
-            None => 0,
-        };
-        Ok(OWN_BYTES + training.max(reading))
-    }
 }
-
-/// What the program itself, its threads and its libraries take.
-const OWN_BYTES: u64 = 13 << 20;
-
-/// Batches that a worker of the loader has in the making or finished.
-const BATCHES_PER_WORKER: usize = 1;
 
 impl Checked {
     /// A text for all that a training depends on: that of another variant is the same where both train the same.

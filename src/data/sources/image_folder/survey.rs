@@ -8,6 +8,8 @@ use std::time::SystemTime;
 
 use rayon::prelude::*;
 
+use crate::threads;
+
 use super::super::super::decode::Encoded;
 use super::CHANNELS;
 
@@ -37,7 +39,7 @@ static KNOWN: LazyLock<Mutex<HashMap<PathBuf, Known>>> = LazyLock::new(Mutex::de
 
 /// Looks at files, on all threads.
 pub(super) fn survey(files: &[&Path], depth: Depth) -> Vec<Looked> {
-    files.par_iter().map(|path| (path.to_path_buf(), look(path, depth))).collect()
+    threads::together(|| files.par_iter().map(|path| (path.to_path_buf(), look(path, depth))).collect())
 }
 
 /// Those that are broken.

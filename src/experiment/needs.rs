@@ -1,0 +1,228 @@
+//! How much memory a process will need, told before it takes any: resident memory, of the images, the network's
+//! programs, its weights and what is copied of them.
+
+use super::{Definition, ExperimentError, trial::Options};
+use crate::{
+    backend::{Backend, BackendError, cpu},
+    data::{self, Spec, Subset},
+    graph::Builder,
+    memory::{self, Available},
+    model::{Architecture, ImageSpec},
+    passes::{Lowering, Purpose},
+};
+
+/// What the program itself, its threads and its libraries take.
+pub const OWN_BYTES: u64 = 13 << 20;
+
+/// Batches that a worker of the loader has in the making or finished.
+const BATCHES_PER_WORKER: usize = 1;
+
+/// A prediction may be so much above what a process takes in the end, as a share: only what cannot be is refused.
+const TOLERANCE: f64 = 0.05;
+
+/// What a process does with a network.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs {
+    /// What fills a message: "training".
+    pub what: &'static str,
+    pub trains: bool,
+    pub evaluates: bool,
+    /// Images at a time, and how many such batches lie in memory.
+    pub batch: usize,
+    pub batches: usize,
+    /// Copies of all parameters, moments included.
+    pub copies: usize,
+    /// Bytes of the images that are kept, and of those that are read before.
+    pub images: u64,
+    pub reading: u64,
+}
+
+impl Needs {
+    /// Of training on a data set, and testing the best weights.
+    ///
+    /// # Errors
+    /// A split that leaves nothing to train on.
+    pub fn training(definition: &Definition, spec: &Spec, options: &Options) -> Result<Self, ExperimentError> {
+        let data = &definition.experiment.data;
+        let (train, validation) = spec.split(data.train_limit, data.validation_split)?;
+        let test = data.test_limit.map_or(spec.test, |limit| limit.min(spec.test));
+        let batch = definition.experiment.train.batch_size.min(train);
+        Ok(Self {
+            what: "training",
+            trains: true,
+            evaluates: true,
+            batch,
+            batches: BATCHES_PER_WORKER * options.workers() + 1,
+            // Parameters and both moments, and a copy of them while they are saved.
+            copies: 2 * 3,
+            images: (train + validation + test) as u64 * image_bytes(spec),
+            // The whole set is read before a part of it is kept, and copied on the way.
+            reading: spec.place.as_ref().map_or(0, |_| 2 * spec.train as u64 * image_bytes(spec)),
+        })
+    }
+
+    /// Of evaluating trained weights on one part of a data set.
+    fn evaluation(definition: &Definition, spec: &Spec, subset: Subset, options: &Options) -> Self {
+        let data = &definition.experiment.data;
+        let limit = |limit: Option<usize>, count: usize| limit.map_or(count, |limit| limit.min(count));
+        let count = match subset {
+            Subset::Test => limit(data.test_limit, spec.test),
+            Subset::Train | Subset::Validation => limit(data.train_limit, spec.train),
+        };
+        let batches = BATCHES_PER_WORKER * options.workers() + 1;
+        let batch = definition.experiment.train.batch_size.min(count.max(1));
+        Self { batch, batches, images: count as u64 * image_bytes(spec), ..Self::prediction() }
+    }
+
+    /// Of classifying one picture at a time.
+    fn prediction() -> Self {
+        Self {
+            what: "this",
+            trains: false,
+            evaluates: true,
+            batch: 1,
+            batches: 1,
+            // Parameters and room for moments; a checkpoint's bytes, and its tensors.
+            copies: 3 + 2,
+            images: 0,
+            reading: 0,
+        }
+    }
+
+    /// In bytes.
+    ///
+    /// # Errors
+    /// A network that cannot be compiled.
+    pub fn bytes(&self, definition: &Definition, image: &ImageSpec, options: &Options) -> Result<u64, ExperimentError> {
+        let architecture = definition.architecture(image)?;
+        let pixels = architecture.image_shape().iter().product::<usize>() as u64;
+        let parameters = architecture.summary().parameters;
+        let rule = definition.experiment.train.optimizer.adamw().rule();
+        let programs = programs(self, architecture, rule, options)?;
+        let batches = (self.batches * self.batch) as u64 * pixels;
+        let floats = programs as u64 + self.copies as u64 * parameters + batches;
+        Ok(OWN_BYTES + (self.images + floats * size_of::<f32>() as u64).max(self.reading))
+    }
+
+    /// Refuses what cannot be had.
+    fn check(&self, definition: &Definition, image: &ImageSpec, options: &Options) -> Result<(), ExperimentError> {
+        // What the libraries of a device take of this machine's memory is theirs to say.
+        if options.backend == Backend::Cuda {
+            return Ok(());
+        }
+        let Some(available) = memory::available() else { return Ok(()) };
+        // What the program itself takes, it has by now.
+        let needed = self.bytes(definition, image, options)? - OWN_BYTES;
+        self.fits(needed, available)
+    }
+
+    fn fits(&self, needed: u64, available: Available) -> Result<(), ExperimentError> {
+        if needed as f64 * (1.0 - TOLERANCE) <= available.bytes as f64 {
+            return Ok(());
+        }
+        let Available { bytes, limit } = available;
+        Err(ExperimentError::Memory { what: self.what, needed: amount(needed), available: amount(bytes), limit })
+    }
+}
+
+/// Refuses a training that cannot have as much memory as it will need.
+///
+/// # Errors
+/// [`ExperimentError::Memory`], and whatever is wrong with the data or the model.
+pub fn check_training(definition: &Definition, options: &Options) -> Result<(), ExperimentError> {
+    let data = &definition.experiment.data;
+    let spec = data::describe(&data.name, &definition.data_options(options.data_dir.clone()))?;
+    Needs::training(definition, &spec, options)?.check(definition, &spec.image(), options)
+}
+
+/// As [`check_training`], for an evaluation of a run's weights on images as `image` says.
+///
+/// # Errors
+/// As [`check_training`]. What is wrong with the data is for others to say.
+pub fn check_evaluation(
+    definition: &Definition,
+    image: &ImageSpec,
+    subset: Subset,
+    options: &Options,
+) -> Result<(), ExperimentError> {
+    let data = &definition.experiment.data;
+    match data::describe(&data.name, &definition.data_options(options.data_dir.clone())) {
+        Ok(spec) => Needs::evaluation(definition, &spec, subset, options).check(definition, image, options),
+        Err(_) => Ok(()),
+    }
+}
+
+/// As [`check_training`], for single pictures.
+///
+/// # Errors
+/// As [`check_training`].
+pub fn check_prediction(definition: &Definition, image: &ImageSpec, options: &Options) -> Result<(), ExperimentError> {
+    Needs::prediction().check(definition, image, options)
+}
+
+/// As [`check_training`], for steps, or evaluations, of one batch.
+///
+/// # Errors
+/// As [`check_training`].
+pub fn check_steps(
+    definition: &Definition,
+    image: &ImageSpec,
+    (batch, trains): (usize, bool),
+    options: &Options,
+) -> Result<(), ExperimentError> {
+    let needs = Needs { trains, evaluates: !trains, batch, copies: 3, ..Needs::prediction() };
+    needs.check(definition, image, options)
+}
+
+/// Floats of the programs' memory: they take turns in it.
+fn programs(
+    needs: &Needs,
+    architecture: Architecture,
+    rule: crate::graph::ops::AdamWUpdate,
+    options: &Options,
+) -> Result<usize, BackendError> {
+    let lowering: Box<Lowering> = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
+    let (mut arena, mut worker) = (0, 0);
+    for (purpose, wanted) in [(Purpose::Train(rule), needs.trains), (Purpose::Evaluate, needs.evaluates)] {
+        if wanted {
+            let program = cpu::compile(&lowering, needs.batch, purpose)?;
+            (arena, worker) = (arena.max(program.arena_len), worker.max(program.worker_len()));
+        }
+    }
+    let programs = arena + options.threads() * worker;
+    Ok(match options.backend {
+        // The reference keeps every tensor of the graph: an estimate from below.
+        Backend::Reference => 2 * programs,
+        _ => programs,
+    })
+}
+
+/// Of a data set, with its label.
+fn image_bytes(spec: &Spec) -> u64 {
+    (spec.height * spec.width * spec.channels + size_of::<u32>()) as u64
+}
+
+/// "1.4 GB", "310 MB".
+fn amount(bytes: u64) -> String {
+    match bytes as f64 / 1e6 {
+        megabytes if megabytes < 999.5 => format!("{megabytes:.0} MB"),
+        megabytes => format!("{:.1} GB", megabytes / 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_is_refused() {
+        let needs = Needs { what: "training", ..Needs::prediction() };
+        let available = |bytes| Available { bytes, limit: "the address space is limited (ulimit -v)" };
+        needs.fits(1_400_000_000, available(1_400_000_000)).unwrap();
+        needs.fits(1_400_000_000, available(1_340_000_000)).unwrap();
+        let error = needs.fits(1_400_000_000, available(900_000_000)).unwrap_err().to_string();
+        let expected =
+            "training needs 1.4 GB of memory, and 900 MB can be had: the address space is limited (ulimit -v)";
+        assert_eq!(error, expected);
+    }
+}
