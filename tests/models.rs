@@ -278,6 +278,49 @@ fn diagnostics() {
         ("division", "model a(width = 1 / 0) { flatten dense(width) dense(100) }"),
         ("inside_a_standard_block", "model a { flatten transformer_block(4, key_dim = 2, units = [3]) dense(100) }"),
         ("same_label", "model a { flatten head: dense(3) head: dense(100) }"),
+        (
+            "way",
+            "block merge(h, w, dim) {\n    reshape([h / 2, 2, w / 2, 2, dim])\n}\nblock stage(h, dim) {\n    merge(h, w = h, dim = dim)\n    dense(dim)\n}\nmodel a {\n    patches(4)\n    dense(9)\n    repeat stage(8, 9) ×12\n    stage(9, 9)\n    stage(7, 9)\n    flatten dense(100)\n}",
+        ),
+        (
+            "way_of_repeats",
+            "block deep(n) { repeat { take(n) relu } ×2 }\nmodel a {\n    reshape([16, 16, 12])\n    repeat deep(3) ×2\n    flatten dense(100)\n}",
+        ),
+        ("way_of_names", "block b { relu dence(3) }\nmodel a { flatten\n repeat b ×3\n x: { b }\n dense(100) }"),
+        (
+            "argument_of_a_standard_block",
+            "model a(dim = 64) {\n    patches(4) dense(dim)\n    repeat transformer_block(4, key_dim = dim / 3, units = [128, dim], dropout = 1) ×8\n    flatten dense(100)\n}",
+        ),
+        (
+            "units_of_a_standard_block",
+            "model a {\n    patches(4) dense(64)\n    repeat transformer_block(4, key_dim = 16, units = [128, 32]) ×8\n    flatten dense(100)\n}",
+        ),
+        (
+            "units_in_a_residual",
+            "block gated(n) {\n    residual {\n        layer_norm\n        dense(n, activation = silu)\n        dropout(0.1)\n    }\n}\nmodel a {\n    patches(4)\n    gated(64)\n    flatten dense(100)\n}",
+        ),
+        (
+            "shape_in_a_residual",
+            "model a {\n    patches(4)\n    residual { global_average_pool }\n    flatten dense(100)\n}",
+        ),
+        (
+            "standard_block_without_arguments",
+            "model a { patches(4) repeat transformer_block ×3 attention flatten dense(100) }",
+        ),
+        (
+            "number_in_a_flow",
+            "model a(dim = 8) {\n    flatten\n    let half = dim\n    -> dense(half)\n    dense(100)\n}",
+        ),
+        (
+            "defined_below",
+            "model a(dim = depth * 32, depth = 2) {\n    flatten\n    dense(wide)\n    let wide = dim\n    add(x, x)\n    let x = { relu }\n    dense(100)\n}",
+        ),
+        (
+            "bounds_of_numbers",
+            "model a {\n    patches(4294967296) layer_norm(1e-60) scale(1e300) mlp([]) mlp([4, 4294967296]) flatten dense(100)\n}",
+        ),
+        ("tokens_at_the_end", "model a { patches(4) dense(100) }"),
+        ("image_size_as_text", "model a(dim = 3, image_size = \"32\") { flatten dense(100) }"),
         ("same_label_of_braces", "model a { flatten\n att: residual { relu }\n att: { relu }\n dense(100) }"),
         ("label_of_a_tensor", "model a { flatten let x = { relu }\n y: x\n dense(100) }"),
         ("tensor_with_arguments", "model a { flatten let x = { relu }\n x(4)\n dense(100) }"),

@@ -101,8 +101,17 @@ impl ModelArgs {
             let (name, value) = overrides.iter().nth(position)?;
             Some(Problem::advice("vitx::origin", format!("`{name}` is {value} by `--param`")))
         };
-        let checked = elaborate(&self.source()?, &overrides, &self.images()?);
-        Ok(checked.map_err(|diagnostics| diagnostics.explained(origin))?)
+        let images = self.images()?;
+        match elaborate(&self.source()?, &overrides, &images) {
+            Ok(architecture) => Ok(architecture.explained(origin)),
+            Err(diagnostics) => {
+                let diagnostics = diagnostics.explained(origin);
+                Err(match self.assumption(&images) {
+                    Some(assumption) => diagnostics.remarked("vitx::data", &assumption).into(),
+                    None => diagnostics.into(),
+                })
+            }
+        }
     }
 
     /// The images that a model is looked at for, if it is no experiment's.
@@ -117,6 +126,15 @@ impl ModelArgs {
             channels: self.channels.unwrap_or(ASSUMED.channels),
             num_classes: self.num_classes.unwrap_or(ASSUMED.num_classes),
         })
+    }
+
+    /// The remark on a model that does not fit what was assumed of its data.
+    fn assumption(&self, images: &ImageSpec) -> Option<Problem> {
+        let channels = self.channels.is_none().then(|| format!("{} channels (--channels)", images.channels));
+        let classes = self.num_classes.is_none().then(|| format!("{} classes (--num-classes)", images.num_classes));
+        let assumed: Vec<String> = channels.into_iter().chain(classes).collect();
+        let message = format!("no data set is named: {} are assumed", assumed.join(" and "));
+        (self.data.is_none() && !assumed.is_empty()).then(|| Problem::advice("vitx::assumed", message))
     }
 
     /// What was assumed to check a model.

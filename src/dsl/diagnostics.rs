@@ -16,6 +16,8 @@ pub struct Problem {
     causes: u64,
     /// Where the values came from that caused it: problems of their own, in other texts.
     origins: Vec<Problem>,
+    /// How it was come to, innermost first: what each step is, and where it is called from.
+    way: Vec<(String, Option<Span>)>,
     severity: Severity,
 }
 
@@ -29,6 +31,7 @@ impl Problem {
             source: None,
             causes: 0,
             origins: Vec::new(),
+            way: Vec::new(),
             severity: Severity::Error,
         }
     }
@@ -116,6 +119,17 @@ impl Problem {
         self.origins.extend((0..64).filter(|position| causes >> position & 1 == 1).filter_map(origin));
     }
 
+    /// Adds a step of the way that led to it, from the innermost out.
+    pub fn step(mut self, text: &str, call: Option<Span>) -> Self {
+        self.way.push((text.to_owned(), call));
+        self
+    }
+
+    /// Whether it is known how it was come to.
+    pub fn has_way(&self) -> bool {
+        !self.way.is_empty()
+    }
+
     /// Names the text that the spans are in.
     pub fn in_source(self, source: &Source) -> Self {
         self.in_shared(&Text::shown(source))
@@ -134,10 +148,29 @@ impl Problem {
                     self = self.note(&format!("{}:{line}:{column}: {label}", source.name()));
                 }
             }
+            if !self.way.is_empty() {
+                let way = way(&self.way, source);
+                self.origins.insert(0, Self::advice("vitx::way", way));
+            }
             self.source = Some(source.clone());
         }
         self
     }
+}
+
+/// "in `merge(h = 9)`, called at line 8, in `stage`, called at line 14, repetition 3 of 12".
+fn way(steps: &[(String, Option<Span>)], source: &Text) -> String {
+    let mut text = String::new();
+    for (step, call) in steps {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(step);
+        if let Some(call) = call {
+            text.push_str(&format!(", called at line {}", line_and_column(source, call.start).0));
+        }
+    }
+    text
 }
 
 /// A message or a label, cut where it quotes a value as long as the text.
@@ -237,7 +270,11 @@ impl Diagnostic for Problem {
 /// Problems in the order of the text, those said twice said once: a block's mistake shows at each of
 /// its calls.
 fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
-    let key = |problem: &Problem| (problem.start(), problem.code, problem.message.clone());
+    let key = |problem: &Problem| {
+        // One of a block that is called with other values is the same mistake, or will be found after it.
+        let message = if problem.way.is_empty() { problem.message.clone() } else { String::new() };
+        (problem.start(), problem.code, message)
+    };
     problems.sort_by_cached_key(key);
     problems.dedup_by_key(|problem| key(problem));
     problems
@@ -281,6 +318,13 @@ impl Diagnostics {
     /// As [`Problem::explain`], of every problem.
     pub fn explained(mut self, origin: impl Fn(usize) -> Option<Problem>) -> Self {
         self.problems.iter_mut().for_each(|problem| problem.explain(&origin));
+        self
+    }
+
+    /// Adds a remark to problems of one kind.
+    pub fn remarked(mut self, code: &str, remark: &Problem) -> Self {
+        let problems = self.problems.iter_mut().filter(|problem| problem.code == code);
+        problems.for_each(|problem| problem.origins.push(remark.clone()));
         self
     }
 

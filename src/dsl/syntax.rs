@@ -76,6 +76,16 @@ pub struct Body {
     pub span: Span,
 }
 
+impl Body {
+    /// What `let` names in it, not in the braces within.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.statements.iter().filter_map(|statement| match &statement.kind {
+            StatementKind::Let { name, .. } => Some(name),
+            _ => None,
+        })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
     pub kind: StatementKind,

@@ -4,17 +4,21 @@ mod block;
 mod layer_call;
 mod logits;
 mod model;
+mod residual;
 mod unused;
+mod way;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    rc::Rc,
+};
 
-use layer_call::Values;
 use unused::Declared;
+use way::Way;
 
 use super::{
     Architecture, ImageSpec, LayerNode, MAX_LAYERS,
     evaluate::{Bound, Causes, Scope, value},
-    layers::LAYERS,
     names::Names,
     reads::Symbol,
 };
@@ -85,8 +89,9 @@ struct Tensor {
 struct Pending {
     name: usize,
     node: LayerNode,
-    /// Where its activation was given.
-    activation: Option<Span>,
+    /// Where its arguments were given, and what from outside they depend on.
+    origins: BTreeMap<&'static str, (Span, Causes)>,
+    way: Option<Rc<Way>>,
 }
 
 struct Elaborator<'a> {
@@ -112,7 +117,11 @@ struct Elaborator<'a> {
     blocks: Vec<(&'a str, bool)>,
     /// In a standard block: the call in the user's text, where problems are shown.
     site: Option<Span>,
+    /// How the expansion came to where it is.
+    way: Option<Rc<Way>>,
     steps: usize,
+    /// Where names are defined, in the order of the text; made when it is needed.
+    below: Option<HashMap<&'a str, Vec<Span>>>,
     /// Layers so far, those that layers are made of counted.
     layers: usize,
     /// A bound was passed and reported; nothing more is expanded.
@@ -156,6 +165,31 @@ impl<'n> Naming<'n> {
 
 type Current = Option<usize>;
 
+/// Where parameters and `let`s of definitions stand, by name.
+fn defined(file: &File) -> HashMap<&str, Vec<Span>> {
+    let mut places: HashMap<&str, Vec<Span>> = HashMap::new();
+    for definition in &file.definitions {
+        let parameters = definition.parameters.iter().map(|parameter| &parameter.name);
+        for name in parameters.chain(definition.body.names()) {
+            places.entry(&name.text).or_default().push(name.span);
+        }
+    }
+    places
+}
+
+/// The name without arguments that stands at a place of an expression.
+fn named_at(expr: &Expr, start: usize) -> Option<&Name> {
+    match &expr.kind {
+        ExprKind::Call { name, .. } if name.span.start == start => Some(name),
+        ExprKind::Group(inner) | ExprKind::Negate(inner) => named_at(inner, start),
+        ExprKind::List(items) => items.iter().find_map(|item| named_at(item, start)),
+        ExprKind::Chain { first, rest } => {
+            named_at(first, start).or_else(|| rest.iter().find_map(|(_, operand)| named_at(operand, start)))
+        }
+        _ => None,
+    }
+}
+
 impl<'a> Elaborator<'a> {
     fn new(file: &'a File, standard: HashMap<&'a str, &'a Definition>, problems: Vec<Problem>) -> Self {
         Self {
@@ -175,14 +209,22 @@ impl<'a> Elaborator<'a> {
             tensors: Vec::new(),
             blocks: Vec::new(),
             site: None,
+            way: None,
             steps: 0,
+            below: None,
             layers: 0,
             full: false,
         }
     }
 
     fn report(&mut self, problem: Problem) {
+        let problem = if problem.has_way() { problem } else { Self::on_the_way(problem, self.way.as_ref()) };
         self.problems.push(problem);
+    }
+
+    /// The place to show of a value: in a standard block that of the user's text which it comes from.
+    fn blame(&self, expr: &Expr, scope: &Scope) -> Span {
+        self.site.map_or(expr.span, |site| scope.origin(expr).unwrap_or(site))
     }
 
     fn at(&self, span: Span) -> Span {
@@ -197,11 +239,13 @@ impl<'a> Elaborator<'a> {
         match value(expr, scope) {
             Ok(value) => Some(value),
             Err(problem) => {
-                let site = self.site;
-                self.problems.extend(problem.map(|problem| match site {
-                    Some(span) => problem.moved_to(span, "in this block"),
-                    None => *problem,
-                }));
+                if let Some(problem) = problem {
+                    let problem = match self.site {
+                        Some(_) => problem.moved_to(self.blame(expr, scope), "in the block"),
+                        None => self.below(*problem, expr),
+                    };
+                    self.report(problem);
+                }
                 None
             }
         }
@@ -224,7 +268,13 @@ impl<'a> Elaborator<'a> {
                 StatementKind::Let { name, value } => {
                     let symbol = self.declare(name, || format!("`{}` is not used", name.text), 0);
                     let outer = scope.reads().enter(symbol);
-                    let bound = if self.is_value(value, scope) {
+                    let bound = if let Some((first, rest)) = self.number_in_flow(value, scope) {
+                        let bound = self.bound(first, scope);
+                        self.report_number_in_flow(name, first, &bound);
+                        scope.declare(name.text.clone(), bound.clone(), symbol);
+                        current = self.flow(rest, current, naming.inner(), scope);
+                        bound
+                    } else if self.is_value(value, scope) {
                         self.bound(value, scope)
                     } else {
                         Bound::Tensor(self.apply(value, current, naming.named(Given::Let, name), scope))
@@ -242,6 +292,43 @@ impl<'a> Elaborator<'a> {
             }
         }
         current
+    }
+
+    /// `let half = dim` with a line behind it that begins with `->`: the number and the layers.
+    fn number_in_flow<'e>(&self, value: &'e Expr, scope: &Scope) -> Option<(&'e Expr, &'e [Expr])> {
+        match &value.kind {
+            ExprKind::Flow(parts) => parts.split_first().filter(|(first, _)| self.is_value(first, scope)),
+            _ => None,
+        }
+    }
+
+    fn report_number_in_flow(&mut self, name: &Name, first: &Expr, bound: &Bound) {
+        let Bound::Value(value, causes) = bound else { return };
+        let message = format!("`->` goes on with `let {}`, which is {}, not a layer", name.text, value.kind());
+        let problem = self.problem("vitx::layer", message, first.span, value.kind()).causes(*causes);
+        self.report(problem.help("end the `let` with `;`, and begin the layers without `->`"));
+    }
+
+    /// Tells of a name that is not known where the text defines it further down.
+    fn below(&mut self, problem: Problem, expr: &Expr) -> Problem {
+        match named_at(expr, problem.start()).filter(|_| problem.code() == "vitx::name") {
+            Some(name) => self.defined_below(problem, name),
+            None => problem,
+        }
+    }
+
+    fn defined_below(&mut self, problem: Problem, name: &Name) -> Problem {
+        let file = self.file;
+        let at = name.span.start;
+        let below = self.below.get_or_insert_with(|| defined(file));
+        let spans = below.get(name.text.as_str()).map_or(&[][..], Vec::as_slice);
+        let next = spans.get(spans.partition_point(|span| span.start <= at));
+        let around = file.definitions.partition_point(|definition| definition.span.start <= at).checked_sub(1);
+        let around = around.and_then(|index| file.definitions.get(index));
+        match next.zip(around).filter(|(next, around)| around.span.contains(next.start)) {
+            Some((next, _)) => problem.label(*next, "defined here").help("it is defined below: move it up"),
+            None => problem,
+        }
     }
 
     fn check_label(&mut self, label: &Name, first: Span) {
@@ -289,13 +376,7 @@ impl<'a> Elaborator<'a> {
                 let inner = self.level(naming)?;
                 self.body(body, current, inner, &mut Scope::within(scope))
             }
-            ExprKind::Residual(body) => {
-                let inner = self.level(naming)?;
-                let result = self.body(body, current, inner, &mut Scope::within(scope));
-                let add = LAYERS.iter().find(|layer| layer.name == "add")?;
-                let (input, result) = (current?, result?);
-                self.layer(add, Values::default(), &[result, input], inner, expr.span)
-            }
+            ExprKind::Residual(body) => self.residual(body, expr.span, current, naming, scope),
             ExprKind::Repeat { repeated, count } => self.repeat(repeated, count, current, naming, scope),
             ExprKind::Call { name, arguments } => self.call(name, arguments, expr.span, current, naming, scope),
             ExprKind::Invalid => None,
@@ -355,9 +436,11 @@ impl<'a> Elaborator<'a> {
             return times.and(current);
         };
         let mut current = current;
-        for _ in 0..times {
+        for round in 0..times {
             let errors = self.problems.len();
+            let back = self.go_round(round, times);
             current = self.apply(repeated, current, Naming { numbered: true, ..naming }, scope);
+            self.way = back;
             // Later rounds would only say the same again.
             if self.problems.len() > errors || self.full {
                 return None;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::dsl::{
     Problem, Value,
-    syntax::{Expr, ExprKind, Operator},
+    syntax::{Expr, ExprKind, Operator, Span},
 };
 
 /// Most items of a list, those of the lists in it counted.
@@ -41,11 +41,20 @@ pub enum Bound {
     Unknown,
 }
 
+/// What a name stands for, and what else is known of it.
+#[derive(Debug, Clone)]
+struct Entry {
+    bound: Bound,
+    symbol: Option<Symbol>,
+    /// Where in the user's text its value stands.
+    origin: Option<Span>,
+}
+
 /// Names and what they stand for, within those of an enclosing scope.
 #[derive(Debug)]
 pub struct Scope<'o> {
     outer: Option<&'o Scope<'o>>,
-    names: HashMap<String, (Bound, Option<Symbol>)>,
+    names: HashMap<String, Entry>,
     left: Rc<Left>,
 }
 
@@ -80,27 +89,45 @@ impl<'o> Scope<'o> {
     }
 
     pub fn get(&self, name: &str) -> Option<&Bound> {
-        self.entry(name).map(|(bound, _)| bound)
+        self.entry(name).map(|entry| &entry.bound)
     }
 
     /// As [`Scope::get`], by what is being worked out.
     pub fn read(&self, name: &str) -> Option<&Bound> {
-        let (bound, symbol) = self.entry(name)?;
-        symbol.iter().for_each(|symbol| self.left.reads.note(*symbol));
-        Some(bound)
+        let entry = self.entry(name)?;
+        entry.symbol.iter().for_each(|symbol| self.left.reads.note(*symbol));
+        Some(&entry.bound)
     }
 
-    fn entry(&self, name: &str) -> Option<&(Bound, Option<Symbol>)> {
+    fn entry(&self, name: &str) -> Option<&Entry> {
         self.names.get(name).or_else(|| self.outer?.entry(name))
     }
 
     pub fn insert(&mut self, name: impl Into<String>, bound: Bound) {
-        self.names.insert(name.into(), (bound, None));
+        self.names.insert(name.into(), Entry { bound, symbol: None, origin: None });
     }
 
     /// Binds a name whose use is watched.
     pub fn declare(&mut self, name: impl Into<String>, bound: Bound, symbol: Symbol) {
-        self.names.insert(name.into(), (bound, Some(symbol)));
+        self.names.insert(name.into(), Entry { bound, symbol: Some(symbol), origin: None });
+    }
+
+    /// As [`Scope::declare`], of a value that stands at a place of the user's text.
+    pub fn declare_from(&mut self, name: impl Into<String>, bound: Bound, symbol: Symbol, origin: Option<Span>) {
+        self.names.insert(name.into(), Entry { bound, symbol: Some(symbol), origin });
+    }
+
+    /// Where in the user's text the values stand that an expression is made of: the first of them.
+    pub fn origin(&self, expr: &Expr) -> Option<Span> {
+        match &expr.kind {
+            ExprKind::Call { name, arguments } if arguments.is_empty() => self.entry(&name.text)?.origin,
+            ExprKind::Group(inner) | ExprKind::Negate(inner) => self.origin(inner),
+            ExprKind::List(items) => items.iter().find_map(|item| self.origin(item)),
+            ExprKind::Chain { first, rest } => {
+                self.origin(first).or_else(|| rest.iter().find_map(|(_, operand)| self.origin(operand)))
+            }
+            _ => None,
+        }
     }
 
     pub fn reads(&self) -> &Reads {
@@ -109,7 +136,7 @@ impl<'o> Scope<'o> {
 
     /// All names, inner ones first; an outer one of the same name comes again.
     pub fn iter(&self) -> Box<dyn Iterator<Item = (&str, &Bound)> + '_> {
-        let own = self.names.iter().map(|(name, (bound, _))| (name.as_str(), bound));
+        let own = self.names.iter().map(|(name, entry)| (name.as_str(), &entry.bound));
         match self.outer {
             Some(outer) => Box::new(own.chain(outer.iter())),
             None => Box::new(own),

@@ -136,6 +136,7 @@ impl<'a> Elaborator<'a> {
             Some(Elsewhere::Nothing(instead)) => problem.help(format!("{instead}; `vitx layers` lists the layers")),
             None => scope.suggest(problem.help(LISTED), &name.text, names),
         };
+        let problem = if self.site.is_none() { self.defined_below(problem, name) } else { problem };
         self.report(problem);
         None
     }
@@ -184,6 +185,7 @@ impl<'a> Elaborator<'a> {
         let parameters: Vec<&str> = block.parameters.iter().map(|parameter| parameter.name.text.as_str()).collect();
         let given = self.assign(name, &parameters, arguments, scope)?;
         let mut inner = Scope::of_block(&self.globals);
+        let mut missing = Vec::new();
         for parameter in &block.parameters {
             let key = parameter.name.text.as_str();
             let message = || format!("`{key}` has no effect: block `{name}` does not use it");
@@ -201,25 +203,25 @@ impl<'a> Elaborator<'a> {
                     value
                 }
                 (None, None) => {
-                    let problem = self.problem(
-                        "vitx::argument",
-                        format!("`{name}` needs `{key}`"),
-                        span,
-                        format!("`{key}` is missing"),
-                    );
-                    self.report(problem);
+                    missing.push(key);
                     Bound::Unknown
                 }
             };
             scope.reads().leave(reader);
-            inner.declare(key, value, symbol);
+            let origin = given.get(key).and_then(|argument| match self.site {
+                Some(_) => scope.origin(&argument.value),
+                None => Some(argument.value.span),
+            });
+            inner.declare_from(key, value, symbol, origin);
         }
+        self.report_missing(name, &missing, None, span);
         let instance = self.instance(name, naming)?;
         self.expanded.insert(name.as_str());
         match self.unused {
             true => self.called_blocks.insert(name.as_str()),
             false => self.used_blocks.insert(name.as_str()),
         };
+        let back = self.go_into(block, standard, span, &inner);
         let site = self.site;
         if standard && site.is_none() {
             self.site = Some(span);
@@ -228,7 +230,25 @@ impl<'a> Elaborator<'a> {
         let result = self.body(&block.body, current, Naming::plain(Some(instance)), &mut inner);
         self.blocks.pop();
         self.site = site;
+        self.way = back;
         result
+    }
+
+    /// Reports the arguments that a call lacks, all at once.
+    pub(super) fn report_missing(&mut self, callee: &str, missing: &[&str], expected: Option<String>, span: Span) {
+        let quoted: Vec<String> = missing.iter().map(|name| format!("`{name}`")).collect();
+        let (last, most) = match quoted.split_last() {
+            Some(parts) => parts,
+            None => return,
+        };
+        let all = if most.is_empty() { last.clone() } else { format!("{} and {last}", most.join(", ")) };
+        let label = match expected {
+            Some(expected) => format!("{all} is missing: {expected}"),
+            None if most.is_empty() => format!("{all} is missing"),
+            None => format!("{all} are missing"),
+        };
+        let problem = self.problem("vitx::argument", format!("`{callee}` needs {all}"), span, label);
+        self.report(problem);
     }
 
     /// Which argument goes to which parameter.

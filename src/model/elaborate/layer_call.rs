@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Current, Elaborator, Naming, Pending, Tensor};
 use crate::{
     dsl::{
-        Value,
+        Problem, Value,
         syntax::{Argument, ExprKind, Span},
     },
     model::{
@@ -58,20 +58,18 @@ impl Elaborator<'_> {
         let given = self.assign(layer.name, &names, arguments, scope)?;
         let mut values = Values::default();
         let mut complete = true;
+        let mut missing = Vec::new();
         for declared in layer.arguments {
             let value = match given.get(declared.name) {
                 Some(argument) => {
                     self.argument(layer, declared.kind, declared.name, argument, scope).map(|(value, causes)| {
-                        values.origins.insert(declared.name, (argument.value.span, causes));
+                        values.origins.insert(declared.name, (self.blame(&argument.value, scope), causes));
                         value
                     })
                 }
                 None => match declared.default {
                     ArgumentDefault::Required => {
-                        let message = format!("`{}` needs `{}`", layer.name, declared.name);
-                        let label = format!("`{}` is missing: {}", declared.name, declared.kind.expected());
-                        let problem = self.problem("vitx::argument", message, span, label);
-                        self.report(problem);
+                        missing.push(declared);
                         None
                     }
                     ArgumentDefault::Int(number) => declared.kind.check(&Value::Int(number)),
@@ -84,6 +82,9 @@ impl Elaborator<'_> {
             complete &= value.is_some();
             values.arguments.0.extend(value.map(|value| (declared.name, value)));
         }
+        let names: Vec<&str> = missing.iter().map(|declared| declared.name).collect();
+        let expected = missing.first().filter(|_| missing.len() == 1).map(|declared| declared.kind.expected());
+        self.report_missing(layer.name, &names, expected, span);
         let inputs: Vec<usize> = inputs.into_iter().collect::<Option<_>>()?;
         if complete { self.layer(layer, values, &inputs, naming, span) } else { None }
     }
@@ -111,8 +112,8 @@ impl Elaborator<'_> {
         let checked = kind.check(&value);
         if checked.is_none() {
             let message = format!("`{name}` of `{}` is {value}", layer.name);
-            let mut problem = self
-                .problem("vitx::type", message, argument.value.span, format!("expected {}", kind.expected()))
+            let mut problem = Problem::new("vitx::type", message)
+                .label(self.blame(&argument.value, scope), format!("expected {}", kind.wanted(&value)))
                 .causes(causes);
             if let (Kind::Choice(words), Value::Str(word)) = (kind, &value) {
                 problem = problem.suggest(word, words.iter().copied());
@@ -137,9 +138,9 @@ impl Elaborator<'_> {
             Ok(built) => built,
             Err(misfit) => {
                 let blamed = misfit.argument.and_then(|argument| given.origins.get(argument).copied());
-                let (place, causes) = blamed.unwrap_or((span, given.causes()));
+                let (place, causes) = blamed.unwrap_or((self.at(span), given.causes()));
                 let mut problem =
-                    self.problem("vitx::shape", misfit.message, place, misfit.needs).causes(causes | of_inputs);
+                    Problem::new("vitx::shape", misfit.message).label(place, misfit.needs).causes(causes | of_inputs);
                 for &input in inputs {
                     let tensor = &self.tensors[input];
                     problem = problem.label(tensor.span, format!("this gives {:?}", tensor.shape));
@@ -183,8 +184,7 @@ impl Elaborator<'_> {
             0 => of_inputs,
             causes => causes,
         };
-        let activation = given.origins.get("activation").map(|(span, _)| self.at(*span));
-        self.nodes.push(Pending { name, node, activation });
+        self.nodes.push(Pending { name, node, origins: given.origins, way: self.way.clone() });
         self.tensors.push(Tensor { shape, span: self.at(span), causes });
         Some(self.tensors.len() - 1)
     }

@@ -24,6 +24,7 @@ impl Elaborator<'_> {
         if count >= 2 + takes {
             let problem = Problem::warning("vitx::tokens", format!("{count} tokens start at zero and learn the same"));
             let problem = problem.label(self.tensors[last].span, "nothing tells them apart");
+            let problem = Self::on_the_way(problem, self.nodes[last - 1].way.as_ref());
             self.report(problem.help(format!("`class_token(count = {count})` has tokens that start at random")));
         }
     }
@@ -66,7 +67,10 @@ impl Elaborator<'_> {
                     .help("logits have no activation: end with `dense(num_classes)`"),
             };
             let label = format!("its activation is {}", function.word());
-            self.report(problem.label(self.nodes[tensor - 1].activation.unwrap_or(self.tensors[tensor].span), label));
+            let pending = &self.nodes[tensor - 1];
+            let given = pending.origins.get("activation").map(|(place, _)| *place);
+            let problem = problem.label(given.unwrap_or(self.tensors[tensor].span), label);
+            self.report(Self::on_the_way(problem, pending.way.as_ref()));
         }
     }
 }

@@ -65,13 +65,20 @@ impl Elaborator<'_> {
             }
         }
 
+        let place = |name: &str, causes: Causes| {
+            let parameter = model.parameters.iter().find(|parameter| parameter.name.text == name);
+            // What was set from outside does not stand at the default.
+            let default = parameter.and_then(|parameter| parameter.default.as_ref()).filter(|_| causes == 0);
+            default.map(|default| default.span).or(parameter.map(|parameter| parameter.span)).unwrap_or(model.name.span)
+        };
         let mut number = |name: &str, otherwise: usize| match scope.get(name) {
             Some(Bound::Value(value, causes)) if value.whole().is_some_and(|value| (1..=1 << 20).contains(&value)) => {
                 value.whole().map(|value| (value as usize, *causes))
             }
             Some(Bound::Value(value, causes)) => {
                 let message = format!("`{name}` is {value}, not a whole number from 1 to {}", 1 << 20);
-                let problem = Problem::new("vitx::parameter", message).label(model.name.span, "in this model");
+                let label = format!("expected a whole number from 1 to {}", 1 << 20);
+                let problem = Problem::new("vitx::parameter", message).label(place(name, *causes), label);
                 self.problems.push(problem.causes(*causes));
                 None
             }
@@ -87,8 +94,8 @@ impl Elaborator<'_> {
         {
             let Some((given, causes)) = given else { continue };
             if given < expected || name == "channels" && given != expected {
-                let message = format!("the model has {name} = {given}, the data set {expected}");
-                let problem = Problem::new("vitx::parameter", message).label(model.name.span, "this model");
+                let message = format!("the model has {name} = {given}, its data {expected}");
+                let problem = Problem::new("vitx::data", message).label(place(name, causes), "of the model");
                 self.problems.push(problem.causes(causes));
             }
         }
@@ -111,7 +118,14 @@ impl Elaborator<'_> {
             let problem = self
                 .problem("vitx::shape", message, origin, format!("gives {shape:?}"))
                 .causes(self.tensors[output].causes);
-            self.report(problem.help("end with `dense(num_classes)`"));
+            let pool = "`global_average_pool`, `flatten` or `take_class_token`";
+            let help = match shape[..] {
+                [_] => "end with `dense(num_classes)`".to_owned(),
+                [.., last] if last == num_classes => format!("pool first, before `dense(num_classes)`: {pool}"),
+                _ => format!("pool ({pool}), then end with `dense(num_classes)`"),
+            };
+            let way = output.checked_sub(1).and_then(|index| self.nodes[index].way.clone());
+            self.report(Self::on_the_way(problem.help(help), way.as_ref()));
         }
         self.check_used(output);
         self.check_logits(output);
@@ -202,7 +216,7 @@ impl Elaborator<'_> {
         for (index, pending) in self.nodes.iter().enumerate() {
             if !used[index + 1] && !pending.node.layer.parameters().is_empty() {
                 let message = format!("the result of this `{}` is not used", pending.node.kind);
-                let problem = Problem::new("vitx::unused", message);
+                let problem = Self::on_the_way(Problem::new("vitx::unused", message), pending.way.as_ref());
                 self.problems.push(
                     problem
                         .label(self.tensors[index + 1].span, "the logits do not depend on it")

@@ -71,6 +71,25 @@ impl Kind {
         }
     }
 
+    /// As [`Kind::expected`], with the bound that a value passes.
+    pub fn wanted(self, value: &Value) -> String {
+        let too_many = |value: &Value| value.whole().is_some_and(|number| number > i64::from(u32::MAX));
+        let outside = |number: f64| !(number as f32).is_finite() || number > 0.0 && number as f32 == 0.0;
+        match (self, value) {
+            (Self::Sizes, Value::List(values)) if values.is_empty() => "a list of one whole number at least".into(),
+            (Self::Sizes | Self::Indices, Value::List(values)) if values.iter().any(too_many) => {
+                format!("whole numbers, at most {}", u32::MAX)
+            }
+            (Self::Size | Self::Index | Self::Int | Self::Sizes, value) if too_many(value) => {
+                format!("a whole number, at most {}", u32::MAX)
+            }
+            (Self::Positive | Self::Number, Value::Float(number)) if outside(*number) => {
+                format!("{}: a float32 does not hold this one", self.expected())
+            }
+            _ => self.expected(),
+        }
+    }
+
     /// The value as a layer takes it, or `None` where it is not of this kind. A float that is whole is
     /// a whole number.
     pub fn check(self, value: &Value) -> Option<Value> {
