@@ -189,6 +189,8 @@ model m(dropout = 0.1, ratio = 2, dim = 8, act = \"gelu\", image_size = 32) {
 }";
     insta::assert_snapshot!("warning_no_effect", warned(text));
     assert_eq!(check(text).unwrap().unread(), ["dropout", "ratio", "act"]);
+    let lost = "model m { patches(4) let x = { gelu } relu x flatten dense(num_classes) }";
+    insta::assert_snapshot!("warning_lost", warned(lost));
     // What only a repeat of nothing uses is used: another count is near.
     let none = "model m(rate = 0.1, n = 0, w = 4, act = \"relu\") { flatten let x = w * 2
         repeat { dropout(rate) dense(x, activation = act) } ×n let y = { relu } add(y, {}) dense(num_classes) }";
@@ -384,7 +386,7 @@ fn full(before: &str, piece: &str, after: &str) -> String {
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let mut last = ' ';
         let begins = |c: char| {
-            let begins = !c.is_whitespace() && !(word(c) && word(last));
+            let begins = !(c.is_whitespace() || word(c) && word(last));
             last = c;
             begins
         };

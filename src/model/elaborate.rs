@@ -106,6 +106,8 @@ struct Elaborator<'a> {
     called_blocks: HashSet<&'a str>,
     declared: Vec<Declared>,
     declared_symbols: HashSet<Symbol>,
+    /// Tensors that `let`s name.
+    named: HashSet<usize>,
     /// A block that nothing calls is being checked.
     unused: bool,
     problems: Vec<Problem>,
@@ -201,6 +203,7 @@ impl<'a> Elaborator<'a> {
             called_blocks: HashSet::new(),
             declared: Vec::new(),
             declared_symbols: HashSet::new(),
+            named: HashSet::new(),
             unused: false,
             problems,
             globals: Scope::new(),
@@ -280,6 +283,9 @@ impl<'a> Elaborator<'a> {
                         Bound::Tensor(self.apply(value, current, naming.named(Given::Let, name), scope))
                     };
                     scope.reads().leave(outer);
+                    if let Bound::Tensor(Some(tensor)) = &bound {
+                        self.named.insert(*tensor);
+                    }
                     scope.declare(name.text.clone(), bound, symbol);
                 }
                 StatementKind::Apply { label, value } => {

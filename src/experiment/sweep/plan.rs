@@ -127,6 +127,19 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Refuses a sweep over parameters that the model does not use, before its variants are told one by one.
+    ///
+    /// # Errors
+    /// As [`keys::check_read`]. What else is wrong is found with the variants.
+    pub fn check_read(&mut self, keys: &[&str]) -> Result<(), ExperimentError> {
+        let base = self.base;
+        let model = self.describe(base).and_then(|spec| base.architecture(&spec.image()));
+        match model {
+            Ok(model) if !keys.contains(&MODEL_KEY) => keys::check_read(keys.iter().copied(), &model),
+            _ => Ok(()),
+        }
+    }
+
     /// Parses and shape-checks a variant.
     pub fn judge(&mut self, variant: &Variant) -> Verdict {
         let name = name(variant);

@@ -162,6 +162,7 @@ impl Sweep {
             lock = Some(take(folder, &self.definition, &self.models())?);
         }
         let mut planner = Planner::new(&self.base, folder, running.options.clone());
+        planner.check_read(&self.keys())?;
         let mut search = self.search(*skip_invalid)?;
         let mut ended = Ended::default();
         self.check_all(&mut planner, running, watch)?;

@@ -203,7 +203,8 @@ impl Elaborator<'_> {
         (scope, bindings)
     }
 
-    /// Reports layers whose parameters could not be trained, for the logits do not depend on them.
+    /// Reports layers whose parameters could not be trained, for the logits do not depend on them, and warns of others
+    /// whose results go nowhere.
     fn check_used(&mut self, output: usize) {
         let mut used = vec![false; self.tensors.len()];
         used[output] = true;
@@ -213,8 +214,15 @@ impl Elaborator<'_> {
                 pending.node.inputs.iter().for_each(|&input| used[input] = true);
             }
         }
+        let mut read = vec![false; self.tensors.len()];
+        self.nodes.iter().flat_map(|pending| &pending.node.inputs).for_each(|&input| read[input] = true);
         for (index, pending) in self.nodes.iter().enumerate() {
-            if !used[index + 1] && !pending.node.layer.parameters().is_empty() {
+            let lost = !used[index + 1] && !read[index + 1] && !self.named.contains(&(index + 1));
+            if lost && pending.node.layer.parameters().is_empty() {
+                let message = format!("the result of this `{}` is not used", pending.node.kind);
+                let problem = Self::on_the_way(Problem::warning("vitx::unused", message), pending.way.as_ref());
+                self.problems.push(problem.label(self.tensors[index + 1].span, "the logits do not depend on it"));
+            } else if !used[index + 1] && !pending.node.layer.parameters().is_empty() {
                 let message = format!("the result of this `{}` is not used", pending.node.kind);
                 let problem = Self::on_the_way(Problem::new("vitx::unused", message), pending.way.as_ref());
                 self.problems.push(
