@@ -6,7 +6,9 @@
 //! `ShapeTracker`s rather than through luminal's compile-time `GraphTensor<S>`. Every vitx
 //! operator takes and produces row-major contiguous float32 tensors.
 
+pub mod activations;
 mod builder;
+pub mod expression;
 mod initializer;
 mod node;
 pub mod ops;

@@ -26,8 +26,14 @@ pub fn network(builder: &mut Builder, batch: usize, [tokens, dim]: [usize; 2], a
     Network { images, logits: builder.dense(&y, &kernel, None) }
 }
 
+macro_rules! activation {
+    ($name:literal) => {
+        ($name, |b, x| b.activation(x, Activation::named($name).unwrap()))
+    };
+}
+
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 17] = [
+pub const OPERATORS: [(&str, Apply); 25] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -63,10 +69,18 @@ pub const OPERATORS: [(&str, Apply); 17] = [
         let y = project(b, &y, "output", x.last(), true);
         b.add(x, &y)
     }),
-    ("gelu", |b, x| b.activation(x, Activation::Gelu)),
-    ("silu", |b, x| b.activation(x, Activation::Silu)),
-    ("tanh", |b, x| b.activation(x, Activation::Tanh)),
-    ("relu", |b, x| b.activation(x, Activation::Relu)),
+    activation!("gelu"),
+    activation!("silu"),
+    activation!("tanh"),
+    activation!("relu"),
+    activation!("sigmoid"),
+    activation!("relu6"),
+    activation!("leaky_relu"),
+    activation!("elu"),
+    activation!("softplus"),
+    activation!("hard_sigmoid"),
+    activation!("hard_silu"),
+    activation!("mish"),
     ("softmax", |b, x| b.softmax(x)),
     ("add", |b, x| {
         let position = parameter(b, "position", &x.shape[1..]);

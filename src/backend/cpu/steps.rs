@@ -5,7 +5,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::kernels::{
-    activation, adamw, attention, cross_entropy, dropout, elementwise, gemm, layer_norm, softmax, transpose,
+    activation, adamw, attention, cross_entropy, dropout, elementwise, gemm, layer_norm, pointwise, softmax, transpose,
 };
 use crate::graph::{
     Operation,
@@ -451,26 +451,41 @@ fn head_product(operator: HeadProduct, shapes: &[&[usize]]) -> Kernel {
     .scratch(move |_| gemm::scratch_len(m, n, inner))
 }
 
+type Forward = fn(&[f32], &mut [f32]);
+type Backward = fn(&[f32], &[f32], &mut [f32]);
+
+/// The kernels of activations that have faster ones than their expression's.
+fn own_activation(activation: &Activation) -> Option<(Forward, Backward)> {
+    Some(match activation.name() {
+        "gelu" => (activation::gelu, activation::gelu_backward),
+        "relu" => (activation::relu, activation::relu_backward),
+        "silu" => (activation::silu, activation::silu_backward),
+        "tanh" => (activation::tanh, activation::tanh_backward),
+        _ => return None,
+    })
+}
+
 fn elementwise_kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> {
     let any = operation.as_any();
     let [_, width] = flat(shapes[0]);
     let per_image: usize = shapes[0].iter().skip(1).product();
     Some(if let Some(activation) = any.downcast_ref::<Activation>() {
-        let run: fn(&[f32], &mut [f32]) = match activation {
-            Activation::Gelu => activation::gelu,
-            Activation::Relu => activation::relu,
-            Activation::Silu => activation::silu,
-            Activation::Tanh => activation::tanh,
-        };
-        Kernel::per_image(move |call| run(call.inputs[0], call.outputs[0])).cheap()
+        match own_activation(activation) {
+            Some((run, _)) => Kernel::per_image(move |call| run(call.inputs[0], call.outputs[0])),
+            None => {
+                let program = pointwise::Program::new(&activation.expression())?;
+                Kernel::per_image(move |call| program.run(&call.inputs[..1], call.outputs[0]))
+            }
+        }
+        .cheap()
     } else if let Some(ActivationGradient(activation)) = any.downcast_ref() {
-        let run: fn(&[f32], &[f32], &mut [f32]) = match activation {
-            Activation::Gelu => activation::gelu_backward,
-            Activation::Relu => activation::relu_backward,
-            Activation::Silu => activation::silu_backward,
-            Activation::Tanh => activation::tanh_backward,
-        };
-        Kernel::per_image(move |call| run(call.inputs[1], call.inputs[0], call.outputs[0]))
+        match own_activation(activation) {
+            Some((_, run)) => Kernel::per_image(move |call| run(call.inputs[1], call.inputs[0], call.outputs[0])),
+            None => {
+                let program = pointwise::Program::new(&activation.expression().gradient(0))?;
+                Kernel::per_image(move |call| program.run(&call.inputs[..2], call.outputs[0]))
+            }
+        }
     } else if let Some(&operator) = any.downcast_ref::<ops::Dropout>() {
         Kernel::per_image(move |call| {
             let mask = mask(&operator, call.inputs[1]);

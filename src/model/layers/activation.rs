@@ -1,53 +1,38 @@
 use super::{Argument, Arguments, Inputs, Kind, Layer, LayerKind, Misfit};
-use crate::graph::{Builder, Value, ops};
+use crate::graph::{Builder, Value, activations::WORDS, ops};
 
 /// Elementwise functions, and softmax over the last axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Function {
-    /// Exact GELU, by erf: Hendrycks & Gimpel 2016.
-    Gelu,
-    Relu,
-    Silu,
-    Tanh,
+    Elementwise(ops::Activation),
     Softmax,
 }
 
 /// An `activation` argument's words.
-pub const ACTIVATIONS: Kind = Kind::Choice(&["none", "gelu", "relu", "silu", "tanh", "softmax"]);
+pub const ACTIVATIONS: Kind = Kind::Choice(WORDS);
 
 impl Function {
     /// The function of an `activation` argument; `None` for "none".
     pub fn from_word(word: &str) -> Option<Self> {
-        Some(match word {
-            "gelu" => Self::Gelu,
-            "relu" => Self::Relu,
-            "silu" => Self::Silu,
-            "tanh" => Self::Tanh,
-            "softmax" => Self::Softmax,
-            _ => return None,
-        })
+        match word {
+            "softmax" => Some(Self::Softmax),
+            name => ops::Activation::named(name).map(Self::Elementwise),
+        }
     }
 
     /// As an `activation` argument has it.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Gelu => "gelu",
-            Self::Relu => "relu",
-            Self::Silu => "silu",
-            Self::Tanh => "tanh",
+            Self::Elementwise(activation) => activation.rule.name,
             Self::Softmax => "softmax",
         }
     }
 
     pub fn lower(self, builder: &mut Builder, x: &Value) -> Value {
-        let activation = match self {
-            Self::Gelu => ops::Activation::Gelu,
-            Self::Relu => ops::Activation::Relu,
-            Self::Silu => ops::Activation::Silu,
-            Self::Tanh => ops::Activation::Tanh,
-            Self::Softmax => return builder.softmax(x),
-        };
-        builder.activation(x, activation)
+        match self {
+            Self::Elementwise(activation) => builder.activation(x, activation),
+            Self::Softmax => builder.softmax(x),
+        }
     }
 }
 
@@ -72,7 +57,7 @@ impl Layer for Activation {
 }
 
 macro_rules! activation {
-    ($constant:ident, $name:literal, $function:ident, $meaning:literal) => {
+    ($constant:ident, $name:literal, $meaning:literal) => {
         pub const $constant: LayerKind = LayerKind {
             name: $name,
             meaning: $meaning,
@@ -82,7 +67,8 @@ macro_rules! activation {
             arguments: NO_ARGUMENTS,
             build: |shapes: &[Vec<usize>], _: &Arguments| -> Result<Box<dyn Layer>, Misfit> {
                 let (shape, _) = super::last_axis($name, shapes)?;
-                Ok(Box::new(Activation { function: Function::$function, shape }))
+                let function = Function::from_word($name).expect("a word of its own");
+                Ok(Box::new(Activation { function, shape }))
             },
         };
     };
@@ -90,8 +76,16 @@ macro_rules! activation {
 
 const NO_ARGUMENTS: &[Argument] = &[];
 
-activation!(GELU, "gelu", Gelu, "the exact GELU, by the error function");
-activation!(RELU, "relu", Relu, "the larger of x and 0");
-activation!(SILU, "silu", Silu, "x times its sigmoid, also called swish");
-activation!(TANH, "tanh", Tanh, "the hyperbolic tangent");
-activation!(SOFTMAX, "softmax", Softmax, "positive, with sum 1 over the last axis");
+activation!(GELU, "gelu", "the exact GELU, by the error function");
+activation!(RELU, "relu", "the larger of x and 0");
+activation!(SILU, "silu", "x times its sigmoid, also called swish");
+activation!(TANH, "tanh", "the hyperbolic tangent");
+activation!(SIGMOID, "sigmoid", "1 / (1 + e^-x)");
+activation!(RELU6, "relu6", "x within 0 and 6");
+activation!(LEAKY_RELU, "leaky_relu", "x above 0, 0.2 x below");
+activation!(ELU, "elu", "x above 0, e^x - 1 below");
+activation!(SOFTPLUS, "softplus", "ln(1 + e^x)");
+activation!(HARD_SIGMOID, "hard_sigmoid", "relu6(x + 3) / 6");
+activation!(HARD_SILU, "hard_silu", "x times its hard_sigmoid, also called hard_swish");
+activation!(MISH, "mish", "x tanh(softplus(x))");
+activation!(SOFTMAX, "softmax", "positive, with sum 1 over the last axis");

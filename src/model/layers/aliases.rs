@@ -68,13 +68,12 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
         &["permute", "movedim", "swapaxes", "permutation"],
         Here("transpose", "`transpose([1, 0])`, counted from 0 without the batch"),
     ),
-    (&["swish", "hardswish"], Here("silu", "")),
+    (&["swish"], Here("silu", "")),
+    (&["hardswish"], Here("hard_silu", "")),
+    (&["logistic"], Here("sigmoid", "")),
     (&["gelutanh", "quickgelu", "geluapproximate"], Here("gelu", "it is the exact one")),
     (&["logsoftmax"], Here("softmax", "")),
-    (
-        &["activation"],
-        Here("gelu", "each activation is a layer of its name: `gelu`, `relu`, `silu`, `tanh`, `softmax`"),
-    ),
+    (&["activation"], Here("gelu", "each activation is a layer of its name: `gelu`, `relu`, `silu`, `sigmoid`, ..")),
     (&["view", "unflatten", "rearrange", "targetshape"], Here("reshape", "`reshape([64, 48])`, without the batch")),
     (&["ravel"], Here("flatten", "")),
     (&["rescaling", "multiply", "mul"], Here("scale", "`scale(factor)`, times a number")),
@@ -168,24 +167,8 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
     (&["layerscale"], Nothing("`scale(factor)` multiplies by a number that is not learned")),
     (&["identity"], Nothing("leave it out: a layer that does nothing is not needed")),
     (
-        &[
-            "sigmoid",
-            "elu",
-            "selu",
-            "leakyrelu",
-            "prelu",
-            "relu6",
-            "mish",
-            "softplus",
-            "softsign",
-            "hardsigmoid",
-            "glu",
-            "geglu",
-            "swiglu",
-            "celu",
-            "exponential",
-        ],
-        Nothing("the activations are `gelu`, `relu`, `silu`, `tanh` and `softmax`"),
+        &["selu", "prelu", "softsign", "glu", "geglu", "swiglu", "celu", "exponential"],
+        Nothing("`vitx layers` lists the activations there are"),
     ),
     (
         &["sequential", "modulelist", "module", "functional", "net"],
@@ -335,6 +318,9 @@ mod tests {
             ("swish", "silu"),
             ("nn.SiLU", "silu"),
             ("GELU", "gelu"),
+            ("nn.LeakyReLU", "leaky_relu"),
+            ("nn.Hardswish", "hard_silu"),
+            ("ReLU6", "relu6"),
             ("Flatten", "flatten"),
             ("nn.Dropout", "dropout"),
             ("PatchEmbed", "patches"),
@@ -347,16 +333,9 @@ mod tests {
                 elsewhere(theirs)
             );
         }
-        for theirs in [
-            "nn.Conv2d",
-            "Conv2D",
-            "BatchNormalization",
-            "nn.BatchNorm1d",
-            "MaxPooling2D",
-            "DropPath",
-            "LSTM",
-            "sigmoid",
-        ] {
+        for theirs in
+            ["nn.Conv2d", "Conv2D", "BatchNormalization", "nn.BatchNorm1d", "MaxPooling2D", "DropPath", "LSTM", "SELU"]
+        {
             assert!(matches!(elsewhere(theirs), Some(Nothing(_))), "{theirs}: {:?}", elsewhere(theirs));
         }
         assert_eq!(elsewhere("banana"), None);

@@ -35,10 +35,18 @@ use crate::graph::{Builder, Initializer, Value};
 
 /// All layers of the language.
 pub const LAYERS: &[&LayerKind] = &[
+    &activation::ELU,
     &activation::GELU,
+    &activation::HARD_SIGMOID,
+    &activation::HARD_SILU,
+    &activation::LEAKY_RELU,
+    &activation::MISH,
     &activation::RELU,
+    &activation::RELU6,
+    &activation::SIGMOID,
     &activation::SILU,
     &activation::SOFTMAX,
+    &activation::SOFTPLUS,
     &activation::TANH,
     &add::KIND,
     &attention::KIND,

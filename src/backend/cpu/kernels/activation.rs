@@ -39,7 +39,7 @@ fn silu_slope<const FMA: bool>(x: f32) -> f32 {
 
 /// tanh within 3 ulp: Cephes' polynomial below 0.625, `1 - 2 / (e^2x + 1)` above.
 #[inline(always)]
-fn tanh_at<const FMA: bool>(x: f32) -> f32 {
+pub(super) fn tanh_at<const FMA: bool>(x: f32) -> f32 {
     let s = x * x;
     let p = madd::<FMA>(-5.704_988_7e-3, s, 2.063_908_8e-2);
     let p = madd::<FMA>(p, s, -5.373_971_6e-2);

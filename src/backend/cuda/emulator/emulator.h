@@ -11,7 +11,7 @@
 
 extern "C" {
 int dprintf(int, const char*, ...);
-float sqrtf(float), expf(float), exp2f(float), logf(float), log2f(float), erff(float), tanhf(float), floorf(float);
+float sqrtf(float), expf(float), exp2f(float), logf(float), log1pf(float), log2f(float), erff(float), tanhf(float), floorf(float);
 float fmaxf(float, float);
 double sqrt(double), pow(double, double);
 void sincosf(float, float*, float*);

@@ -22,7 +22,10 @@ use crate::{
         },
     },
     data::Augmentation,
-    graph::ops::{self, Activation},
+    graph::{
+        activations::ACTIVATIONS,
+        ops::{self, Activation},
+    },
 };
 
 /// Whether a kernel does not claim to keep everything in registers: those of the slow path, and attention on
@@ -87,11 +90,12 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         layout::permute(&[batch, 12, 6, 12, 6, 3], &[0, 1, 3, 2, 4, 5], act, act),
         layout::permute(&[batch, tokens, dim], &[0, 2, 1], act, act),
     ];
-    for activation in [Activation::Gelu, Activation::Relu, Activation::Silu, Activation::Tanh] {
+    let named = |name| Activation::named(name).expect("an activation");
+    for activation in ACTIVATIONS.iter().map(|rule| named(rule.name)) {
         all.push(pointwise::forward(rows * dim, dim, precision, (), epilogue(activation, None), ()));
         all.push(pointwise::backward(rows * dim, precision, (), Some((activation, ())), dropout(), ()));
     }
-    all.push(pointwise::forward(rows * dim, dim, precision, (), epilogue(Activation::Gelu, Some(())), ()));
+    all.push(pointwise::forward(rows * dim, dim, precision, (), epilogue(named("gelu"), Some(())), ()));
     all.push(pointwise::backward(rows * dim, precision, (), None, dropout(), ()));
     all.extend(attention.backward(&inputs, &with));
     // Any number of tokens, and heads of any width.

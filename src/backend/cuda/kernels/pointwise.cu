@@ -1,11 +1,11 @@
 // Element by element: y = residual + dropout(f(x + bias)), its gradient, sums and scalings.
-// Definitions: ACT the activations' type; VECTOR elements moved at once, 8 or 1; ACTIVATION the
-// number of f; BIAS, DROPOUT, RESIDUAL, KEEP (the value of x + bias is stored); OTHER the type of the
+// Definitions: ACT the activations' type; VECTOR elements moved at once, 8 or 1; ACTIVATION and SLOPE
+// the bodies of f and its derivative, functions of x0; BIAS, DROPOUT, RESIDUAL, KEEP (the value of x + bias is stored); OTHER the type of the
 // second operand of `add` and of the result of `scale`.
 #include "common.cuh"
 
 #ifndef ACTIVATION
-#define ACTIVATION 0
+#define ACTIVATION return x0;
 #endif
 #ifndef BIAS
 #define BIAS 0
@@ -27,30 +27,11 @@ constexpr int THREADS = 256;
 
 __device__ __forceinline__ float normal_cdf(float x) { return 0.5f + 0.5f * erff(x * 0.70710678f); }
 
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+__device__ __forceinline__ float activation(float x0) { ACTIVATION }
 
-__device__ __forceinline__ float activation(float x) {
-    if constexpr (ACTIVATION == 1) return x * normal_cdf(x);
-    // Not a maximum: a NaN must stay one.
-    if constexpr (ACTIVATION == 2) return x < 0 ? 0 : x;
-    if constexpr (ACTIVATION == 3) return x * sigmoid(x);
-    if constexpr (ACTIVATION == 4) return tanhf(x);
-    return x;
-}
-
-__device__ __forceinline__ float slope(float x) {
-    if constexpr (ACTIVATION == 1) return normal_cdf(x) + x * 0.3989423f * expf(-0.5f * x * x);
-    if constexpr (ACTIVATION == 2) return x > 0 ? 1 : 0;
-    if constexpr (ACTIVATION == 3) {
-        float s = sigmoid(x);
-        return s * (1 + x * (1 - s));
-    }
-    if constexpr (ACTIVATION == 4) {
-        float y = tanhf(x);
-        return 1 - y * y;
-    }
-    return 1;
-}
+#ifdef SLOPE
+__device__ __forceinline__ float slope(float x0) { SLOPE }
+#endif
 
 // Factors of the elements from `first` on, whose VECTOR lie in one block of the mask.
 __device__ __forceinline__ void drop(const Mask& mask, float keep_scale, u32 first, float (&values)[VECTOR]) {
@@ -107,12 +88,12 @@ KERNEL __launch_bounds__(256) backward(u32 count, const ACT* dy, const ACT* z, D
 #if DROPOUT
         drop(mask, keep_scale, i, values);
 #endif
-        if constexpr (ACTIVATION != 0) {
-            float at[VECTOR];
-            load_vector<VECTOR>(z + i, at);
+#ifdef SLOPE
+        float at[VECTOR];
+        load_vector<VECTOR>(z + i, at);
 #pragma unroll
-            for (int j = 0; j < VECTOR; j++) values[j] *= slope(at[j]);
-        }
+        for (int j = 0; j < VECTOR; j++) values[j] *= slope(at[j]);
+#endif
         store_vector<VECTOR>(dz + i, values);
     }
 }

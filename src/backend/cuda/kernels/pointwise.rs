@@ -4,7 +4,7 @@
 use super::{Dropout, flat, int, source};
 use crate::{
     backend::cuda::launch::{Arg, Element, Launch, Precision, Source},
-    graph::ops::Activation,
+    graph::{expression::Expression, ops::Activation},
 };
 
 pub const SOURCE: Source = source!("pointwise");
@@ -31,15 +31,9 @@ impl<P> Default for Epilogue<P> {
     }
 }
 
-/// The activation's number in `pointwise.cu`.
-fn number(activation: Option<Activation>) -> u32 {
-    match activation {
-        None => 0,
-        Some(Activation::Gelu) => 1,
-        Some(Activation::Relu) => 2,
-        Some(Activation::Silu) => 3,
-        Some(Activation::Tanh) => 4,
-    }
+/// The body of a function in `pointwise.cu`, as a definition.
+fn body(name: &'static str, expression: &Expression) -> (&'static str, String) {
+    (name, expression.cuda())
 }
 
 /// Defines of a launch on `count` elements, and of how many that repeat.
@@ -58,7 +52,7 @@ fn flags(defines: &mut Vec<(&'static str, String)>, flags: &[(&'static str, bool
 pub fn forward<P>(count: usize, width: usize, precision: Precision, x: P, epilogue: Epilogue<P>, y: P) -> Launch<P> {
     let Epilogue { bias, kept, activation, dropout, residual } = epilogue;
     let mut defines = defines(precision.element(), count, if bias.is_some() { width } else { VECTOR });
-    defines.0.push(("ACTIVATION", number(activation).to_string()));
+    defines.0.extend(activation.map(|activation| body("ACTIVATION", &activation.expression())));
     let on = [
         ("BIAS", bias.is_some()),
         ("KEEP", kept.is_some()),
@@ -87,8 +81,11 @@ pub fn backward<P>(
     dz: P,
 ) -> Launch<P> {
     let mut defines = defines(precision.element(), count, VECTOR);
-    let (activation, z) = activation.map_or((None, Arg::Null), |(f, z)| (Some(f), Arg::Pointer(z)));
-    defines.0.push(("ACTIVATION", number(activation).to_string()));
+    let (slope, z) = match activation {
+        Some((activation, z)) => (Some(activation.expression().derivative(0)), Arg::Pointer(z)),
+        None => (None, Arg::Null),
+    };
+    defines.0.extend(slope.map(|slope| body("SLOPE", &slope)));
     flags(&mut defines.0, &[("DROPOUT", dropout.is_some())]);
     let mut args = vec![Arg::U32(int(count) as u32), Arg::Pointer(dy), z];
     args.extend(Dropout::args(dropout));
@@ -123,7 +120,7 @@ pub fn scale<P>(count: usize, factor: f32, from: Element, x: P, to: Element, y: 
 mod tests {
     use super::*;
     use crate::backend::{
-        cpu::kernels::{activation as cpu, dropout::Mask, isa::tests::noise},
+        cpu::kernels::{activation as cpu, dropout::Mask, isa::tests::noise, pointwise::Program},
         cuda::{
             emulator::{Memory, run_all},
             kernels::tests::{ELEMENTS, assert_near_floats, mask, tolerance},
@@ -132,22 +129,23 @@ mod tests {
 
     type Forward = fn(&[f32], &mut [f32]);
     type Backward = fn(&[f32], &[f32], &mut [f32]);
-    const ACTIVATIONS: [(Option<Activation>, Forward, Backward); 5] = [
+    const ACTIVATIONS: [(Option<&str>, Forward, Backward); 5] = [
         (None, |x, y| y.copy_from_slice(x), |_, dy, dx| dx.copy_from_slice(dy)),
-        (Some(Activation::Gelu), cpu::gelu, cpu::gelu_backward),
-        (Some(Activation::Relu), cpu::relu, cpu::relu_backward),
-        (Some(Activation::Silu), cpu::silu, cpu::silu_backward),
-        (Some(Activation::Tanh), cpu::tanh, cpu::tanh_backward),
+        (Some("gelu"), cpu::gelu, cpu::gelu_backward),
+        (Some("relu"), cpu::relu, cpu::relu_backward),
+        (Some("silu"), cpu::silu, cpu::silu_backward),
+        (Some("tanh"), cpu::tanh, cpu::tanh_backward),
     ];
 
     fn dropped(mask: &Mask, x: &[f32]) -> Vec<f32> {
         x.iter().enumerate().map(|(i, x)| x * mask.factor(i as u64)).collect()
     }
 
-    fn check(precision: Precision, [rows, width]: [usize; 2], case: &(Option<Activation>, Forward, Backward)) {
-        let &(activation, f, slope) = case;
+    fn check(precision: Precision, [rows, width]: [usize; 2], case: &(Option<&str>, Forward, Backward)) {
+        let &(name, f, slope) = case;
+        let activation = name.and_then(Activation::named);
         let (element, count) = (precision.element(), rows * width);
-        let what = format!("{precision:?} {rows}x{width} {activation:?}");
+        let what = format!("{precision:?} {rows}x{width} {name:?}");
         let (state, mask, dropout) = mask(0.25);
         let dropout = Some(dropout.map(|()| state.at()));
         let x: Vec<f32> = noise(1, count).iter().map(|x| 4.0 * x).collect();
@@ -192,14 +190,38 @@ mod tests {
 
     #[test]
     fn nothing_but_an_activation() {
-        for (activation, f, _) in ACTIVATIONS {
+        for (name, f, _) in ACTIVATIONS {
+            let activation = name.and_then(Activation::named);
             let x: Vec<f32> = noise(1, 77).iter().map(|x| 9.0 * x).collect();
             let (from, to) = (Memory::of(&x), Memory::empty(77, Element::F32));
             let epilogue = Epilogue { activation, ..Epilogue::default() };
             run_all([forward(77, 11, Precision::F32, from.at(), epilogue, to.at())]);
             let mut expected = vec![0.0; 77];
             f(&x, &mut expected);
-            assert_near_floats(&to.read::<f32>(), &expected, 1e-6, &format!("{activation:?}"));
+            assert_near_floats(&to.read::<f32>(), &expected, 1e-6, &format!("{name:?}"));
+        }
+    }
+
+    #[test]
+    fn every_activation_is_its_expression() {
+        for rule in crate::graph::activations::ACTIVATIONS {
+            let activation = Activation::named(rule.name).unwrap();
+            let [x, dy] = [1, 2].map(|seed| noise(seed, 80).iter().map(|x| 7.0 * x).collect::<Vec<f32>>());
+            let [from, before] = [&x, &dy].map(|values| Memory::of(values));
+            let [y, dx] = [0, 1].map(|_| Memory::empty(80, Element::F32));
+            let epilogue = Epilogue { activation: Some(activation), ..Epilogue::default() };
+            run_all([
+                forward(80, 8, Precision::F32, from.at(), epilogue, y.at()),
+                backward(80, Precision::F32, before.at(), Some((activation, from.at())), None, dx.at()),
+            ]);
+            let of = |expression: &Expression, inputs: &[&[f32]]| {
+                let mut out = vec![0.0; 80];
+                Program::new(expression).unwrap().run(inputs, &mut out);
+                out
+            };
+            let expression = activation.expression();
+            assert_near_floats(&y.read::<f32>(), &of(&expression, &[&x]), 2e-6, rule.name);
+            assert_near_floats(&dx.read::<f32>(), &of(&expression.gradient(0), &[&dy, &x]), 2e-6, rule.gradient_name);
         }
     }
 
