@@ -85,7 +85,8 @@ pub struct ActivationGradient(pub Activation);
 
 impl Operation for ActivationGradient {
     fn name(&self) -> &'static str {
-        self.0.rule.gradient_name
+        let Self(Activation { rule, .. }) = self;
+        rule.gradient_name
     }
 
     fn attributes(&self) -> Vec<(&'static str, String)> {
