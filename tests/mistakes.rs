@@ -77,7 +77,7 @@ fn mutant(text: &str, random: &mut Random) -> (String, usize) {
     match random.below(6) {
         0 => out.replace_range(start..end, ""),
         1 => out.insert_str(start, &format!("{} ", random.choose(TOKENS))),
-        2 => out.replace_range(start..end, random.choose(TOKENS)),
+        2 => out.replace_range(start..end, random.choose::<&str>(TOKENS)),
         kind => {
             let letters: Vec<(usize, char)> = text[start..end].char_indices().collect();
             let (offset, letter) = *random.choose(&letters);
