@@ -104,6 +104,18 @@ impl Needs {
         Ok(OWN_BYTES + (self.images + floats * size_of::<f32>() as u64).max(self.reading))
     }
 
+    /// In bytes, roughly and above: as if of each layer several tensors of its largest one's size were kept.
+    fn at_most(&self, architecture: &Architecture) -> u64 {
+        const TENSORS: u64 = 8;
+        let pixels = architecture.image_shape().iter().product::<usize>() as u64;
+        let largest = architecture.nodes.iter().map(|node| node.layer.largest() as u64);
+        let of_layers = largest.fold(pixels, u64::saturating_add).saturating_mul(TENSORS);
+        let of_images = of_layers.saturating_mul((self.batches * self.batch) as u64);
+        let of_weights = architecture.summary().parameters.saturating_mul(self.copies as u64);
+        let floats = of_images.saturating_add(of_weights);
+        floats.saturating_mul(size_of::<f32>() as u64).saturating_add(self.images).saturating_add(self.reading)
+    }
+
     /// Refuses what cannot be had.
     fn check(&self, definition: &Definition, image: &ImageSpec, options: &Options) -> Result<(), ExperimentError> {
         // What the libraries of a device take of this machine's memory is theirs to say.
@@ -111,6 +123,11 @@ impl Needs {
             return Ok(());
         }
         let Some(available) = memory::available() else { return Ok(()) };
+        // The exact number costs a compilation, which is done only where it may matter.
+        let architecture = definition.architecture(image)?;
+        if self.at_most(&architecture) <= available.bytes / 2 {
+            return Ok(());
+        }
         // What the program itself takes, it has by now.
         let needed = self.bytes(definition, image, options)? - OWN_BYTES;
         self.fits(needed, available)
