@@ -6,6 +6,44 @@
 //! changes a bit. Own code because the same function must exist inside vectorised CPU kernels and
 //! CUDA kernels.
 
+use std::{io, thread, time::Duration};
+
+/// How often the system is asked for random bytes before it is given up, and how long one waits between: five seconds.
+const ASKED: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
+
+/// Waits until the system has random bytes. No result depends on them, but the standard library's tables are keyed by some,
+/// and it panics where a machine that has just started has none yet.
+///
+/// # Errors
+/// When there are none after a while.
+pub fn wait_for_system() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return wait(|| {
+        use rustix::rand::{GetRandomFlags, getrandom};
+        Ok(getrandom(&mut [0_u8; 16], GetRandomFlags::INSECURE).map(drop)?)
+    });
+    #[cfg(not(target_os = "linux"))]
+    Ok(())
+}
+
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+fn wait(ask: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    for _ in 0..ASKED {
+        match ask() {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                thread::sleep(PAUSE);
+            }
+            // Where this call is not to be had, the library has other ways.
+            _ => return Ok(()),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::WouldBlock,
+        "the system's source of random numbers is not ready; try again later",
+    ))
+}
+
 /// What a draw is for. Streams of one seed never overlap: the stream is part of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -102,6 +140,25 @@ pub fn unit(word: u32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_that_is_not_ready_is_waited_for() {
+        wait_for_system().unwrap();
+        let asked = std::cell::Cell::new(0);
+        let later = |kind: io::ErrorKind, ready: u32| {
+            asked.set(0);
+            wait(|| {
+                asked.set(asked.get() + 1);
+                if asked.get() < ready { Err(kind.into()) } else { Ok(()) }
+            })
+        };
+        later(io::ErrorKind::WouldBlock, 7).unwrap();
+        assert_eq!(asked.get(), 7);
+        later(io::ErrorKind::Unsupported, 7).unwrap();
+        assert_eq!(asked.get(), 1);
+        let error = later(io::ErrorKind::WouldBlock, u32::MAX).unwrap_err().to_string();
+        assert!(error.contains("source of random numbers"), "{error}");
+    }
 
     #[test]
     fn units_are_those_of_blocks() {

@@ -23,7 +23,7 @@ impl Buffer {
         }
         let bytes = len * size_of::<f32>();
         let memory = MmapMut::map_anon(bytes)
-            .map_err(|error| BackendError::Memory(format!("cannot get {} MiB of memory: {error}", bytes >> 20)))?;
+            .map_err(|error| BackendError::Memory(format!("cannot get {} KiB of memory: {error}", bytes >> 10)))?;
         // Advice only: without large pages it works all the same.
         #[cfg(target_os = "linux")]
         let _ = memory.advise(memmap2::Advice::HugePage);

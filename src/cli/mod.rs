@@ -61,6 +61,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> ExitCode {
+    if let Err(error) = crate::random::wait_for_system() {
+        out::report(&miette::miette!("{error}"));
+        return ExitCode::FAILURE;
+    }
     let result = match command {
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
