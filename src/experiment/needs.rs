@@ -108,7 +108,7 @@ impl Needs {
     fn at_most(&self, architecture: &Architecture) -> u64 {
         const TENSORS: u64 = 8;
         let pixels = architecture.image_shape().iter().product::<usize>() as u64;
-        let largest = architecture.nodes.iter().map(|node| node.layer.largest() as u64);
+        let largest = architecture.layers().iter().map(|node| node.layer.largest() as u64);
         let of_layers = largest.fold(pixels, u64::saturating_add).saturating_mul(TENSORS);
         let of_images = of_layers.saturating_mul((self.batches * self.batch) as u64);
         let of_weights = architecture.summary().parameters.saturating_mul(self.copies as u64);
