@@ -62,7 +62,9 @@ document.title = JSON.stringify({
   curves: document.querySelectorAll("#curves polyline").length,
   lines: document.querySelectorAll("#coordinates polyline").length,
   inside: inside("#curves", "polyline") && inside("#coordinates", "polyline"),
-  bars: [...document.querySelectorAll("#importance .bar")].map((bar) => bar.getBoundingClientRect().width),
+  importance: [...document.querySelectorAll("#importance tr")].map((row) => ({
+    says: row.cells[1].textContent, bar: row.querySelector(".bar")?.getBoundingClientRect().width ?? null,
+  })),
   models: document.querySelectorAll("svg.model").length,
   repeats: document.querySelectorAll("svg.model .repeat").length,
   fits,
@@ -103,8 +105,18 @@ fn the_page_works_in_a_browser() {
     // A curve for each trial, a line for each variant.
     assert_eq!((&answers["curves"], &answers["lines"]), (&12.into(), &6.into()));
     assert_eq!((&answers["inside"], &answers["fits"], &answers["wide"]), (&true.into(), &true.into(), &true.into()));
-    assert_eq!(answers["bars"].as_array().unwrap().len(), 2);
-    assert!(answers["bars"].as_array().unwrap().iter().any(|width| width.as_f64().unwrap() > 1.0), "{answers:#}");
+    // Of each key a share with its bar, or why there is none.
+    let importance = answers["importance"].as_array().unwrap();
+    assert_eq!(importance.len(), 2);
+    for key in importance {
+        match key["says"].as_str().unwrap().strip_suffix('%') {
+            Some(share) => {
+                let width = 3.0 * share.parse::<f64>().unwrap();
+                assert!((key["bar"].as_f64().unwrap() - width).abs() <= 1.0, "{answers:#}");
+            }
+            None => assert!(!key["says"].as_str().unwrap().is_empty() && key["bar"].is_null(), "{answers:#}"),
+        }
+    }
     // Six models, of which those with more than one layer draw it once.
     assert_eq!((&answers["models"], &answers["repeats"]), (&6.into(), &4.into()));
 }
