@@ -451,26 +451,12 @@ fn head_product(operator: HeadProduct, shapes: &[&[usize]]) -> Kernel {
     .scratch(move |_| gemm::scratch_len(m, n, inner))
 }
 
-type Forward = fn(&[f32], &mut [f32]);
-type Backward = fn(&[f32], &[f32], &mut [f32]);
-
-/// The kernels of activations that have faster ones than their expression's.
-fn own_activation(activation: &Activation) -> Option<(Forward, Backward)> {
-    Some(match activation.name() {
-        "gelu" => (activation::gelu, activation::gelu_backward),
-        "relu" => (activation::relu, activation::relu_backward),
-        "silu" => (activation::silu, activation::silu_backward),
-        "tanh" => (activation::tanh, activation::tanh_backward),
-        _ => return None,
-    })
-}
-
 fn elementwise_kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<Kernel> {
     let any = operation.as_any();
     let [_, width] = flat(shapes[0]);
     let per_image: usize = shapes[0].iter().skip(1).product();
     Some(if let Some(activation) = any.downcast_ref::<Activation>() {
-        match own_activation(activation) {
+        match activation::own(activation.name()) {
             Some((run, _)) => Kernel::per_image(move |call| run(call.inputs[0], call.outputs[0])),
             None => {
                 let program = pointwise::Program::new(&activation.expression())?;
@@ -479,7 +465,7 @@ fn elementwise_kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<
         }
         .cheap()
     } else if let Some(ActivationGradient(activation)) = any.downcast_ref() {
-        match own_activation(activation) {
+        match activation::own(activation.name()) {
             Some((_, run)) => Kernel::per_image(move |call| run(call.inputs[1], call.inputs[0], call.outputs[0])),
             None => {
                 let program = pointwise::Program::new(&activation.expression().gradient(0))?;
