@@ -23,8 +23,9 @@ use self::{
     updates::updates,
 };
 use super::{
+    kernel::{Kind, Split},
+    ops as kernels,
     program::{Base, Program, Region, Slot, Update},
-    steps::{self, Kind, Split},
 };
 use crate::{
     backend::{BackendError, extents},
@@ -126,7 +127,7 @@ impl Drafted {
                     sources: [x, dy, &sources[4]].map(id_of).to_vec(),
                     outputs: [0, 2, 3].map(|index| id_of(&sources[index])).to_vec(),
                 };
-                let kernel = steps::dense_update(rule, &x.shape, &dy.shape, panels_of(&sources[0]));
+                let kernel = kernels::update::dense(rule, &x.shape, &dy.shape, panels_of(&sources[0]));
                 draft.open(kernel.split, &links.sources, false);
                 let flops = ops::DenseKernelGradient.flops(&[&x.shape, &dy.shape]);
                 draft.push(Call { name: "adamw_dense_kernel", parameters, kernel, flops }, links);
@@ -142,7 +143,7 @@ impl Drafted {
             }
             let shapes: Vec<&[usize]> = sources.iter().map(|source| source.shape.as_slice()).collect();
             let in_panels = sources.get(1).and_then(panels_of);
-            let kernel = steps::kernel(operation, &shapes, in_panels).ok_or_else(|| operation.name().to_owned())?;
+            let kernel = kernels::kernel(operation, &shapes, in_panels).ok_or_else(|| operation.name().to_owned())?;
             let batched =
                 operation.as_any().is::<ops::Expand>() || source_ids.iter().any(|&id| draft.tensors[id].per_image);
             let split = if kernel.split == Split::Images && !batched { Split::Once } else { kernel.split };

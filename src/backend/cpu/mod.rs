@@ -10,11 +10,12 @@
 mod compile;
 mod crew;
 mod engine;
+mod kernel;
 pub mod kernels;
 mod listing;
+mod ops;
 mod peak;
 mod program;
-mod steps;
 mod watch;
 
 pub use compile::compile;

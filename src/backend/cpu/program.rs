@@ -6,8 +6,8 @@ use rayon::{ThreadPool, prelude::*};
 
 use super::{
     crew::{Crew, Task, Tasks},
+    kernel::{Call, Inputs, Kernel, Kind, Outputs, Split},
     kernels::{ahead, elementwise, subnormal::Flushed},
-    steps::{Call, Inputs, Kernel, Kind, Outputs, Split},
     watch::Watch,
 };
 use crate::backend::Buffer;

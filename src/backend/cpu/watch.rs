@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
+    kernel::{Call, Kind},
     program::{Program, Step},
-    steps::{Call, Kind},
 };
 
 /// Counts of the kernel calls of one program, over all threads.

@@ -17,6 +17,7 @@ mod layout;
 mod lines;
 mod listing;
 mod metrics;
+mod ops;
 mod peak;
 pub mod program;
 mod state;

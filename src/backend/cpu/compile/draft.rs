@@ -1,8 +1,8 @@
 use luminal::prelude::NodeIndex;
 
 use super::super::{
+    kernel::{Kernel, Kind, Packing, Split},
     program::{Step, Work},
-    steps::{Kernel, Kind, Packing, Split},
 };
 
 /// What a last cache may hold until it is wanted again.

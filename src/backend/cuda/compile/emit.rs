@@ -5,7 +5,6 @@ mod layer_norm;
 mod layouts;
 mod products;
 mod touched;
-mod update;
 
 use std::collections::BTreeSet;
 
@@ -57,12 +56,12 @@ pub struct Emitter<'a> {
     /// Index of the call after which the loss is known.
     pub loss_known: usize,
     /// Tensors that have a place of their own: gradients of parameters.
-    fixed: FxHashMap<Id, Place>,
+    pub fixed: FxHashMap<Id, Place>,
     /// The operation under way, the parameters that it reads, all that it reads, and all that it writes.
-    name: String,
-    reads: Vec<String>,
-    inputs: Vec<Id>,
-    results: Vec<Id>,
+    pub name: String,
+    pub reads: Vec<String>,
+    pub inputs: Vec<Id>,
+    pub results: Vec<Id>,
 }
 
 impl<'a> Emitter<'a> {
@@ -137,7 +136,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Adds a call of the operation's that reads its inputs and writes tensors.
-    fn push(&mut self, work: Work<Symbol>, outputs: &[Id]) {
+    pub fn push(&mut self, work: Work<Symbol>, outputs: &[Id]) {
         let bytes = self.bytes(self.inputs.iter().chain(outputs));
         let flops = match &work {
             Work::Gemm(gemm, _) => gemm.flops(),
@@ -147,7 +146,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The size of tensors, each counted once.
-    fn bytes<'b>(&self, ids: impl Iterator<Item = &'b Id>) -> u64 {
+    pub fn bytes<'b>(&self, ids: impl Iterator<Item = &'b Id>) -> u64 {
         let ids: BTreeSet<Id> = ids.copied().collect();
         let stored = self.precision.element().size();
         let size = |id: Id| {
@@ -159,7 +158,7 @@ impl<'a> Emitter<'a> {
         ids.into_iter().map(size).sum()
     }
 
-    fn push_costing(&mut self, work: Work<Symbol>, outputs: &[Id], cost: Cost) {
+    pub fn push_costing(&mut self, work: Work<Symbol>, outputs: &[Id], cost: Cost) {
         let outputs = outputs
             .iter()
             .map(|&id| {
@@ -170,24 +169,24 @@ impl<'a> Emitter<'a> {
         self.add(work, outputs, cost);
     }
 
-    fn add(&mut self, work: Work<Symbol>, outputs: Vec<Output<Symbol>>, cost: Cost) {
+    pub fn add(&mut self, work: Work<Symbol>, outputs: Vec<Output<Symbol>>, cost: Cost) {
         let touched = self.touched(&work);
         let (name, parameters) = (self.name.clone(), self.reads.clone());
         self.calls.push(Call { name, parameters, work, outputs, cost, line: Line::Main, touched });
     }
 
-    fn launch(&mut self, launch: Launch<Symbol>, outputs: &[Id]) {
+    pub fn launch(&mut self, launch: Launch<Symbol>, outputs: &[Id]) {
         self.push(Work::Launch(launch), outputs);
     }
 
     /// Adds a launch that does no more than finish what the one before has done.
-    fn finish(&mut self, launch: Launch<Symbol>, outputs: &[Id]) {
+    pub fn finish(&mut self, launch: Launch<Symbol>, outputs: &[Id]) {
         let cost = Cost { bytes: self.bytes(outputs.iter()), flops: 0 };
         self.push_costing(Work::Launch(launch), outputs, cost);
     }
 
     /// Adds launches, of which the first reads the inputs and the last writes the outputs.
-    fn launches(&mut self, launches: impl IntoIterator<Item = Launch<Symbol>>, outputs: &[Id]) {
+    pub fn launches(&mut self, launches: impl IntoIterator<Item = Launch<Symbol>>, outputs: &[Id]) {
         let launches: Vec<_> = launches.into_iter().collect();
         let last = launches.len().saturating_sub(1);
         for (index, launch) in launches.into_iter().enumerate() {
@@ -213,7 +212,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// A tensor as activations are stored: a parameter by its shadow.
-    fn activation(&self, id: Id) -> Symbol {
+    pub fn activation(&self, id: Id) -> Symbol {
         let element = self.precision.element();
         match self.operations.tensors[id].origin {
             Origin::Parameter(index) if element == Element::Bf16 => {
@@ -225,7 +224,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Elements from row to row of a parameter, or of a gradient in a parameter's place.
-    fn stride(&self, id: Id, width: usize) -> usize {
+    pub fn stride(&self, id: Id, width: usize) -> usize {
         let of = |index: usize| self.layout.slot(index).stride;
         match self.operations.tensors[id].origin {
             Origin::Parameter(index) => of(index),
@@ -238,20 +237,20 @@ impl<'a> Emitter<'a> {
     }
 
     /// Memory for one operation.
-    fn scratch(&mut self, floats: usize) -> Symbol {
+    pub fn scratch(&mut self, floats: usize) -> Symbol {
         Symbol::Tensor(self.operations.tensor(floats.max(1), Element::F32, Origin::Computed), 0)
     }
 
-    fn dropout(&self, layer: Option<ops::Dropout>) -> Option<Dropout<Symbol>> {
+    pub fn dropout(&self, layer: Option<ops::Dropout>) -> Option<Dropout<Symbol>> {
         let layer = layer.filter(|layer| layer.rate > 0.0)?;
         Some(Dropout::new(&layer, self.seed, Symbol::Fixed(state::STEP)))
     }
 
-    fn elements(&self, id: Id) -> usize {
+    pub fn elements(&self, id: Id) -> usize {
         self.operations.tensors[id].elements
     }
 
-    fn element(&self, id: Id) -> Element {
+    pub fn element(&self, id: Id) -> Element {
         self.operations.tensors[id].element
     }
 
@@ -338,7 +337,7 @@ impl<'a> Emitter<'a> {
 }
 
 /// Where the update reads a parameter's gradient: the fourth group of the store.
-fn gradient_place(layout: &Layout, index: usize) -> Place {
+pub fn gradient_place(layout: &Layout, index: usize) -> Place {
     Place { base: Base::Store, offset: size_of::<f32>() * (3 * layout.len() + layout.slot(index).offset) }
 }
 

@@ -1,10 +1,10 @@
 //! From a step graph to a [`Program`]: operators fused, kernels chosen, memory planned.
 
-mod emit;
+pub mod emit;
 mod fitting;
 mod fuse;
 mod lines;
-mod operations;
+pub mod operations;
 
 use std::cell::RefCell;
 

@@ -1,11 +1,12 @@
 //! Which kernel runs an operator, on the rows of a few images or as numbered tasks.
 
-use std::ops::Range;
+pub mod update;
 
-use smallvec::SmallVec;
-
-use super::kernels::{
-    activation, adamw, attention, cross_entropy, dropout, elementwise, gemm, layer_norm, pointwise, softmax, transpose,
+use super::{
+    kernel::{Call, Kernel, Kind, Packing, Split},
+    kernels::{
+        activation, attention, cross_entropy, dropout, elementwise, gemm, layer_norm, pointwise, softmax, transpose,
+    },
 };
 use crate::graph::{
     Operation,
@@ -16,152 +17,8 @@ use crate::graph::{
 };
 use gemm::{Epilogue, Mat, NR, panels::Panels};
 
-/// Operands of a call, on the stack: only a `concat` of many parts has more.
-pub type Inputs<'a> = SmallVec<[&'a [f32]; 8]>;
-pub type Outputs<'a> = SmallVec<[&'a mut [f32]; 4]>;
-
-/// What a kernel call sees. Of a tensor that has a batch axis, only the images of this call.
-pub struct Call<'a> {
-    pub inputs: Inputs<'a>,
-    pub outputs: Outputs<'a>,
-    pub scratch: &'a mut [f32],
-    /// First image of the call, and how many.
-    pub first: usize,
-    pub images: usize,
-    /// Sums hold nothing yet: a kernel that [`Kernel::begins`] them must not read them.
-    pub begin: bool,
-    /// The part of the output that a task of a [`Split`] computes.
-    pub part: Range<usize>,
-    /// Optimizer iterations before this step.
-    pub iteration: u64,
-}
-
-type Run = Box<dyn Fn(&mut Call) + Send + Sync>;
-
-/// How an output relates to the batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Row `i` belongs to image `i`.
-    PerImage,
-    /// A sum over images: the call adds to what is there.
-    Sum,
-    /// In place of the tensor, for each image so many numbers from which it is computed again.
-    Abridged(usize),
-}
-
 /// Rows of a kernel's gradient that a task computes.
 const ROWS: usize = 256;
-
-/// How the work of an operator is shared among threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Split {
-    /// By images, in tiles.
-    Images,
-    /// Not at all.
-    Once,
-    /// By columns of the `[rows, columns]` output, which the kernel computes compactly.
-    Columns { rows: usize, columns: usize },
-    /// By rows of the `[rows, columns]` outputs, so many together.
-    Rows { rows: usize, columns: usize, together: usize },
-    /// By elements, alike in all outputs and in the inputs of the same length.
-    Elements,
-}
-
-/// An operator's kernel.
-pub struct Kernel {
-    pub run: Run,
-    pub outputs: Vec<Kind>,
-    /// Scratch elements for a call on this many images (or columns, or rows).
-    pub scratch: Box<dyn Fn(usize) -> usize + Send + Sync>,
-    pub split: Split,
-    /// An operand that the kernel wants packed, once per step rather than once per tile.
-    pub packing: Option<Packing>,
-    /// Takes one input more, of the shape of the output, and adds it.
-    pub adds: bool,
-    /// Computing the output again takes no longer than to write it to memory and to read it back.
-    pub cheap: bool,
-    /// Begins sums itself; for others they are zero before the first call.
-    pub begins: bool,
-    /// Writes its first output twice if it has an output more: that one past the cache.
-    pub streams: bool,
-}
-
-/// The right-hand matrix `[k, n]` of a product, to be packed by [`gemm::pack_b`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packing {
-    /// Index of the input.
-    pub input: usize,
-    pub k: usize,
-    pub n: usize,
-    /// The input is the transpose of the matrix.
-    pub transposed: bool,
-}
-
-impl Packing {
-    /// Elements of the packed matrix.
-    pub fn len(self) -> usize {
-        gemm::packed_len(self.k, self.n)
-    }
-
-    /// The kernel that packs.
-    pub fn kernel(self) -> Kernel {
-        let Self { k, n, transposed, .. } = self;
-        let run = move |call: &mut Call| {
-            let matrix = call.inputs[0];
-            let matrix = if transposed { Mat::transposed(matrix, k) } else { Mat::rows(matrix, n) };
-            gemm::pack_b(k, n, matrix, call.outputs[0]);
-        };
-        Kernel::per_image(run).split(Split::Once)
-    }
-}
-
-impl Kernel {
-    fn per_image(run: impl Fn(&mut Call) + Send + Sync + 'static) -> Self {
-        Self {
-            run: Box::new(run),
-            outputs: vec![Kind::PerImage],
-            scratch: Box::new(|_| 0),
-            split: Split::Images,
-            packing: None,
-            adds: false,
-            cheap: false,
-            begins: false,
-            streams: false,
-        }
-    }
-
-    fn outputs(self, outputs: &[Kind]) -> Self {
-        Self { outputs: outputs.to_vec(), ..self }
-    }
-
-    fn scratch(self, scratch: impl Fn(usize) -> usize + Send + Sync + 'static) -> Self {
-        Self { scratch: Box::new(scratch), ..self }
-    }
-
-    fn packed(self, packing: Packing) -> Self {
-        Self { packing: Some(packing), ..self }
-    }
-
-    fn adds(self) -> Self {
-        Self { adds: true, ..self }
-    }
-
-    fn cheap(self) -> Self {
-        Self { cheap: true, ..self }
-    }
-
-    fn begins(self) -> Self {
-        Self { begins: true, ..self }
-    }
-
-    fn streams(self, streams: bool) -> Self {
-        Self { streams, ..self }
-    }
-
-    fn split(self, split: Split) -> Self {
-        Self { split, ..self }
-    }
-}
 
 /// The dropout mask at an iteration, its key read from the encoded state.
 fn mask(operator: &ops::Dropout, encoded: &[f32]) -> dropout::Mask {
@@ -307,46 +164,6 @@ fn wide_dense(operation: &dyn Operation, shapes: &[&[usize]], panels: Option<Pan
         return Some(kernel.split(Split::Rows { rows: width, columns, together: ROWS }));
     }
     None
-}
-
-fn rates(rule: &AdamWUpdate, encoded: &[f32], iteration: u64) -> adamw::Rates {
-    let &AdamWUpdate { beta_1, beta_2, epsilon, weight_decay } = rule;
-    adamw::Rates::new(encoded[0], weight_decay, beta_1, beta_2, epsilon, iteration + 1)
-}
-
-/// The update of a dense kernel by the gradient of a [`wide_dense`] layer, which is never in memory. Inputs
-/// are those of the gradient and the rates; outputs the kernel and its moments.
-pub fn dense_update(rule: AdamWUpdate, x: &[usize], dy: &[usize], panels: Option<Panels>) -> Kernel {
-    let ([batch, width], [_, columns]) = (flat(x), flat(dy));
-    if let Some(panels) = panels {
-        return panels_update(rule, batch, panels);
-    }
-    let run = move |call: &mut Call| {
-        let [x, dy, encoded] = call.inputs[..] else { return };
-        let x = Mat::transposed(&x[call.part.start..], width);
-        let rates = rates(&rule, encoded, call.iteration);
-        let [w, m, v] = &mut call.outputs[..] else { return };
-        adamw::dense::update(x, dy, columns, w, m, v, &rates, call.scratch);
-    };
-    Kernel::per_image(run)
-        .outputs(&[Kind::PerImage; 3])
-        .scratch(move |rows| adamw::dense::scratch_len(batch, rows, columns))
-        .split(Split::Rows { rows: width, columns, together: ROWS })
-}
-
-/// As [`dense_update`]; the outputs are in panels, which are shared as if they were rows.
-fn panels_update(rule: AdamWUpdate, batch: usize, panels: Panels) -> Kernel {
-    let run = move |call: &mut Call| {
-        let [x, dy, encoded] = call.inputs[..] else { return };
-        let rates = rates(&rule, encoded, call.iteration);
-        let [w, m, v] = &mut call.outputs[..] else { return };
-        let columns = call.part.start * NR..call.part.end * NR;
-        adamw::panels::update(panels, columns, x, dy, w, m, v, &rates, call.scratch);
-    };
-    Kernel::per_image(run)
-        .outputs(&[Kind::PerImage; 3])
-        .scratch(move |count| adamw::panels::scratch_len(batch, count * NR))
-        .split(Split::Rows { rows: panels.n / NR, columns: panels.k * NR, together: 4 })
 }
 
 /// Scratch as a function of rows, for a tensor of a known number of rows per image.
@@ -512,13 +329,7 @@ fn elementwise_kernel(operation: &dyn Operation, shapes: &[&[usize]]) -> Option<
             cross_entropy::backward(labels.len(), classes, logits, labels, scale, call.outputs[0]);
         })
     } else if let Some(&rule) = any.downcast_ref::<AdamWUpdate>() {
-        Kernel::per_image(move |call| {
-            let rates = rates(&rule, call.inputs[4], call.iteration);
-            let [w, m, v] = &mut call.outputs[..] else { return };
-            adamw::step(w, call.inputs[1], m, v, &rates);
-        })
-        .outputs(&[Kind::PerImage; 3])
-        .split(Split::Elements)
+        update::elements(rule)
     } else {
         return None;
     })

@@ -1,8 +1,8 @@
 //! Gradients in the places where the update reads them, and the update.
 
-use super::{Emitter, Symbol, gradient_place};
 use crate::{
     backend::cuda::{
+        compile::emit::{Emitter, Symbol, gradient_place},
         kernels::{adamw, pointwise},
         launch::Element,
         program::{Cost, Output, Work},
@@ -13,7 +13,7 @@ use crate::{
 
 impl Emitter<'_> {
     /// One update of all parameters; their shadows follow.
-    pub(super) fn update(&mut self, rule: &ops::AdamWUpdate) {
+    pub fn update(&mut self, rule: &ops::AdamWUpdate) {
         let count = self.layout.table(0, 0).len();
         (self.name, self.reads) = ("adamw".to_owned(), Vec::new());
         (self.inputs, self.results) = (Vec::new(), Vec::new());
@@ -25,7 +25,7 @@ impl Emitter<'_> {
     }
 
     /// Puts the gradient of a parameter where the update reads it, unless it was made there.
-    pub(super) fn settle_gradient(&mut self, index: usize) {
+    pub fn settle_gradient(&mut self, index: usize) {
         let (gradient, place) = (self.operations.gradients[index], gradient_place(self.layout, index));
         if self.at(gradient) == Symbol::Fixed(place) {
             return;

@@ -1,0 +1,3 @@
+//! How the calls of operators are made.
+
+mod update;
