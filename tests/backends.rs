@@ -54,8 +54,8 @@ fn a_batch_larger_than_the_cache_has_the_same_gradients() {
     let pixels = 96 * 96;
     let images: Vec<f32> = (0..2 * pixels).map(|index| (index as f32 * 0.37).sin()).collect();
     let (few, many) = (Batch { images: &images, labels: &[1, 3] }, (images.repeat(14), [1, 3].repeat(14)));
-    let expected = cpu.gradients(&few).unwrap();
-    let actual = cpu.gradients(&Batch { images: &many.0, labels: &many.1 }).unwrap();
+    let expected = cpu.inspect().gradients(&few).unwrap();
+    let actual = cpu.inspect().gradients(&Batch { images: &many.0, labels: &many.1 }).unwrap();
     for (actual, expected) in actual.iter().zip(&expected) {
         // Where the gradient is zero but for rounding, as that of the bias of keys, nothing can be compared.
         let largest = expected.data.iter().fold(1e-4_f32, |largest, value| largest.max(value.abs()));

@@ -252,6 +252,18 @@ fn bench_step_prints_its_keys() {
 }
 
 #[test]
+fn operators_are_timed_where_the_backend_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "bench step digits_vit.yaml --batch 1 --steps 1 -p depth=1 --json --profile --backend";
+    let bench = |backend| run(folder.path(), &[&arguments.split(' ').collect::<Vec<_>>()[..], &[backend]].concat());
+    let cpu: serde_json::Value = serde_json::from_slice(&bench("cpu").stdout).unwrap();
+    assert!(cpu["profile"].as_array().unwrap().iter().any(|row| row["operator"] == "dense"), "{cpu}");
+    let reference = bench("reference");
+    assert_eq!(reference.status.code(), Some(1));
+    insta::assert_snapshot!(text(&reference.stderr));
+}
+
+#[test]
 fn without_a_device_auto_says_so_in_one_line_and_cuda_is_an_error() {
     if vitx::backend::cuda::driver::library::available().is_ok() {
         println!("skipped: this machine has a CUDA device");

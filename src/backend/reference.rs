@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use luminal::prelude::{CPUCompiler, Compiler, Graph, NodeIndex, Tensor};
 use rustc_hash::FxHashMap;
 
-use super::{BackendError, Batch, Engine, EngineOptions, StateTensor, Step, Store, Task};
+use super::{
+    BackendError, Batch, Engine, EngineOptions, Inspect, OperatorTime, Resident, StateTensor, Step, Store, Task,
+};
 use crate::{
     graph::{
         Builder, Load, Value,
@@ -199,6 +201,16 @@ impl Engine for ReferenceEngine {
         self.store.load(tensors)
     }
 
+    fn resident(&mut self) -> Option<&mut dyn Resident> {
+        None
+    }
+
+    fn inspect(&mut self) -> &mut dyn Inspect {
+        self
+    }
+}
+
+impl Inspect for ReferenceEngine {
     fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError> {
         let outputs = self.run(Task::Differentiate, batch, &Step::STILL)?;
         let named = self.store.parameters().iter().zip(outputs.into_iter().skip(2));
@@ -208,5 +220,21 @@ impl Engine for ReferenceEngine {
             data,
         };
         Ok(named.map(tensor).collect())
+    }
+
+    fn matmul_peak(&mut self) -> Result<Option<f64>, BackendError> {
+        Ok(None)
+    }
+
+    fn device_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    fn start_profile(&mut self) -> bool {
+        false
+    }
+
+    fn profile(&self) -> Vec<OperatorTime> {
+        Vec::new()
     }
 }

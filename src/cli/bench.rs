@@ -1,6 +1,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use miette::miette;
 use serde::Serialize;
 
 use super::{console::Console, engine_args::EngineArgs, params};
@@ -155,11 +156,17 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     let mut times = Vec::new();
     for iteration in 0..args.steps + 2 {
         if iteration == 2 && args.profile {
-            engine.set_profiling(true);
+            if !engine.inspect().start_profile() {
+                let backend = options.backend;
+                return Err(miette!(
+                    help = "leave --profile out, or use --backend cpu or cuda",
+                    "the {backend} backend does not time its operators, only whole steps"
+                ));
+            }
         }
         let start = Instant::now();
         let step = Step { epoch: 0, step: iteration, iteration: u64::from(iteration), learning_rate: 1e-4 };
-        engine.repeat(&batch_of, &step, !args.forward).map_err(ExperimentError::from)?;
+        engine.inspect().repeat(&batch_of, &step, !args.forward).map_err(ExperimentError::from)?;
         let ms = 1e3 * start.elapsed().as_secs_f64();
         match iteration {
             0 => start_ms += ms,
@@ -170,7 +177,7 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     times.sort_by(f64::total_cmp);
     let median = 0.5 * (times[(times.len() - 1) / 2] + times[times.len() / 2]);
     let threads = options.threads();
-    let peak = engine.matmul_peak().map_err(ExperimentError::from)?.unwrap_or_else(|| matmul_flops(threads));
+    let peak = engine.inspect().matmul_peak().map_err(ExperimentError::from)?.unwrap_or_else(|| matmul_flops(threads));
     let measured = Measured {
         ms_per_step: median,
         ms_min: times[0],
@@ -178,13 +185,13 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
         start_ms: (start_ms - median).max(0.0),
         images_per_second: 1e3 * batch as f64 / median,
         gflops: flops / median / 1e6,
-        peak_memory_bytes: engine.device_bytes().or_else(memory::peak_bytes),
+        peak_memory_bytes: engine.inspect().device_bytes().or_else(memory::peak_bytes),
         matmul_peak_gflops: peak / 1e9,
         threads,
         batch,
         backend: options.backend.to_string(),
         precision: options.precision_name(),
-        profile: profiled(&engine.profile(), f64::from(args.steps)),
+        profile: profiled(&engine.inspect().profile(), f64::from(args.steps)),
     };
     let console = Console::new();
     if args.json {

@@ -15,7 +15,7 @@ use super::{
     saves::Saves,
 };
 use crate::{
-    backend::{BackendError, Batch, Drawing, Engine, ImageSet, Part, StateTensor, Step, Sums},
+    backend::{BackendError, Batch, Drawing, Engine, ImageSet, Part, Resident, StateTensor, Step, Sums},
     data::{Augmentation, Batches, Draws, Loader, Pipeline, Split, order},
 };
 
@@ -167,6 +167,7 @@ impl Fit<'_> {
         if self.train.is_empty() {
             return Ok(false);
         }
+        let Some(engine) = engine.resident() else { return Ok(false) };
         // Validation first, which is smaller: both or none.
         Ok((self.validation.is_empty() || engine.keep_images(Part::Validation, &set(self.validation, None))?)
             && engine.keep_images(Part::Training, &set(self.train, Some(drawing)))?)
@@ -190,7 +191,7 @@ impl Fit<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Option<Epoch>, FitError> {
         let steps = self.steps_per_epoch();
-        let done = if kept {
+        let done = if let Some(engine) = resident(engine, kept) {
             self.kept_steps(engine, progress, saves, observer, steps)?
         } else {
             let order = order::shuffled(self.train.len(), self.seed, progress.epoch);
@@ -212,7 +213,7 @@ impl Fit<'_> {
         let trained = progress.seconds;
         let validation = if self.validation.is_empty() {
             None
-        } else if kept {
+        } else if let Some(engine) = resident(engine, kept) {
             Some(means(&engine.evaluate_kept(Part::Validation)?))
         } else {
             Some(self.evaluate(engine, self.validation)?)
@@ -233,7 +234,7 @@ impl Fit<'_> {
     /// The rest of the epoch by an engine that makes its own batches; false when it was interrupted, and saved.
     fn kept_steps(
         &self,
-        engine: &mut dyn Engine,
+        engine: &mut dyn Resident,
         progress: &mut Progress,
         saves: &mut Saves,
         observer: &mut dyn Observer,
@@ -314,6 +315,11 @@ impl Fit<'_> {
         let loader = Loader { pipeline: self.pipeline, split, augmentation: None, workers: self.workers };
         evaluate(engine, &loader, self.batch_size)
     }
+}
+
+/// The engine that makes its own batches, once it has `kept` the images.
+fn resident(engine: &mut dyn Engine, kept: bool) -> Option<&mut dyn Resident> {
+    if kept { engine.resident() } else { None }
 }
 
 /// Means over a loader's split, dropout off.

@@ -126,7 +126,7 @@ pub fn check(path: &Path, make: impl FnOnce(Architecture) -> Box<dyn Engine>) {
     let loss = engine.evaluate(&batch).unwrap();
     assert_near(&at("loss"), &[loss], &floats(&file, "loss"), 1e-5, 0.0);
     assert_near(&at("logits"), engine.logits(), &floats(&file, "logits"), 1e-5, 0.0);
-    for gradient in engine.gradients(&batch).unwrap() {
+    for gradient in engine.inspect().gradients(&batch).unwrap() {
         let expected = floats(&file, &format!("grad/{}", fixture_name(&gradient.name)));
         assert_near(&at(&gradient.name), &gradient.data, &expected, 1e-4, 1e-6);
     }

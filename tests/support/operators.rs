@@ -109,7 +109,9 @@ pub fn batch(size: usize, [tokens, dim]: [usize; 2]) -> (Vec<f32>, Vec<u32>) {
 
 /// Asserts that two engines give the same gradients, relative to their norm.
 pub fn compare_gradients(what: &str, ours: &mut dyn Engine, theirs: &mut dyn Engine, batch: &Batch, tolerance: f32) {
-    for (ours, theirs) in ours.gradients(batch).unwrap().iter().zip(theirs.gradients(batch).unwrap()) {
+    for (ours, theirs) in
+        ours.inspect().gradients(batch).unwrap().iter().zip(theirs.inspect().gradients(batch).unwrap())
+    {
         assert_eq!(ours.name, theirs.name);
         let norm = theirs.data.iter().map(|value| value * value).sum::<f32>().sqrt();
         let distance = ours.data.iter().zip(&theirs.data).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();

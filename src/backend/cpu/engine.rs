@@ -10,7 +10,10 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    backend::{BackendError, Batch, Buffer, Engine, EngineOptions, OperatorTime, StateTensor, Step, Store, Task},
+    backend::{
+        BackendError, Batch, Buffer, Engine, EngineOptions, Inspect, OperatorTime, Resident, StateTensor, Step, Store,
+        Task,
+    },
     graph::{
         Parameter,
         ops::{AdamWUpdate, RandomState},
@@ -180,6 +183,16 @@ impl Engine for CpuEngine {
         })
     }
 
+    fn resident(&mut self) -> Option<&mut dyn Resident> {
+        None
+    }
+
+    fn inspect(&mut self) -> &mut dyn Inspect {
+        self
+    }
+}
+
+impl Inspect for CpuEngine {
     fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError> {
         self.run(Task::Differentiate, batch, &Step::STILL)?;
         let program = &self.programs[&(Task::Differentiate, batch.labels.len())];
@@ -191,8 +204,17 @@ impl Engine for CpuEngine {
         Ok(tensors.collect())
     }
 
-    fn set_profiling(&mut self, on: bool) {
-        self.profile = on.then(FxHashMap::default);
+    fn matmul_peak(&mut self) -> Result<Option<f64>, BackendError> {
+        Ok(None)
+    }
+
+    fn device_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    fn start_profile(&mut self) -> bool {
+        self.profile = Some(FxHashMap::default());
+        true
     }
 
     fn profile(&self) -> Vec<OperatorTime> {

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     backend::{
-        BackendError, Batch, Engine, EngineOptions, ImageSet, OperatorTime, Part, StateTensor, Step, Store, Sums, Task,
-        plan,
+        BackendError, Batch, Engine, EngineOptions, Inspect, OperatorTime, Part, Resident, StateTensor, Step, Store,
+        Task, plan,
     },
     graph::ops::AdamWUpdate,
     passes::{Lowering, StepGraph},
@@ -301,21 +301,19 @@ impl<D: Device> Engine for CudaEngine<D> {
         self.upload()
     }
 
+    fn resident(&mut self) -> Option<&mut dyn Resident> {
+        Some(self)
+    }
+
+    fn inspect(&mut self) -> &mut dyn Inspect {
+        self
+    }
+}
+
+impl<D: Device> Inspect for CudaEngine<D> {
     fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError> {
         self.run(Task::Differentiate, batch, &Step::STILL)?;
         Ok(self.layout.gradients(&self.read_store(3..4)?, &self.store))
-    }
-
-    fn keep_images(&mut self, part: Part, images: &ImageSet) -> Result<bool, BackendError> {
-        Ok(self.keep(part, images))
-    }
-
-    fn train_kept(&mut self, from: &Step, steps: u32) -> Result<Sums, BackendError> {
-        self.train_on_kept(from, steps)
-    }
-
-    fn evaluate_kept(&mut self, part: Part) -> Result<Sums, BackendError> {
-        self.evaluate_on_kept(part)
     }
 
     fn repeat(&mut self, batch: &Batch, step: &Step, train: bool) -> Result<(), BackendError> {
@@ -339,8 +337,9 @@ impl<D: Device> Engine for CudaEngine<D> {
         Some((4 * groups + shadow + self.memory.arena_bytes + kept) as u64)
     }
 
-    fn set_profiling(&mut self, on: bool) {
-        self.profile = on.then(Vec::new);
+    fn start_profile(&mut self) -> bool {
+        self.profile = Some(Vec::new());
+        true
     }
 
     fn profile(&self) -> Vec<OperatorTime> {

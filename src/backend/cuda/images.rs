@@ -9,7 +9,7 @@ use super::{
     state,
 };
 use crate::{
-    backend::{BackendError, ImageSet, Part, Step, Sums, Task},
+    backend::{BackendError, ImageSet, Part, Resident, Step, Sums, Task},
     graph::ops::AdamWUpdate,
 };
 
@@ -99,20 +99,18 @@ impl<D: Device> Kept<D> {
     }
 }
 
-impl<D: Device> CudaEngine<D> {
-    /// Takes a part of the data; false when there is no room for it.
-    pub(super) fn keep(&mut self, part: Part, set: &ImageSet) -> bool {
+impl<D: Device> Resident for CudaEngine<D> {
+    fn keep_images(&mut self, part: Part, set: &ImageSet) -> Result<bool, BackendError> {
         self.forget(part);
         self.kept.remove(&part);
-        match Kept::new(&mut self.device, set) {
+        Ok(match Kept::new(&mut self.device, set) {
             Ok(kept) => self.kept.insert(part, kept).is_none(),
             // Then batches come from the host: slower, but they come.
             Err(_) => false,
-        }
+        })
     }
 
-    /// See [`crate::backend::Engine::train_kept`].
-    pub(super) fn train_on_kept(&mut self, from: &Step, steps: u32) -> Result<Sums, BackendError> {
+    fn train_kept(&mut self, from: &Step, steps: u32) -> Result<Sums, BackendError> {
         let part = Part::Training;
         let kept = self.kept_part(part)?;
         let (count, batch, (full, rest)) = (kept.count, kept.batch_size, kept.batches());
@@ -140,8 +138,7 @@ impl<D: Device> CudaEngine<D> {
         self.metrics(&|iteration| (epoch, iteration - first))
     }
 
-    /// See [`crate::backend::Engine::evaluate_kept`].
-    pub(super) fn evaluate_on_kept(&mut self, part: Part) -> Result<Sums, BackendError> {
+    fn evaluate_kept(&mut self, part: Part) -> Result<Sums, BackendError> {
         let kept = self.kept_part(part)?;
         let (batch, (full, rest)) = (kept.batch_size, kept.batches());
         let sizes = || std::iter::repeat_n(batch, full).chain((rest > 0).then_some(rest));
@@ -155,7 +152,9 @@ impl<D: Device> CudaEngine<D> {
         }
         self.metrics(&|iteration| (0, iteration))
     }
+}
 
+impl<D: Device> CudaEngine<D> {
     fn kept_part(&mut self, part: Part) -> Result<&mut Kept<D>, BackendError> {
         self.kept.get_mut(&part).ok_or_else(|| BackendError::Other(format!("the {part:?} images are not kept")))
     }

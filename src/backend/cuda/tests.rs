@@ -82,7 +82,8 @@ fn trains_as_the_cpu_backend_does<D: Device>(device: impl Fn() -> D) {
         }
     }
     let batch = Batch { images: &images, labels: &labels };
-    for (ours, theirs) in cuda.gradients(&batch).unwrap().iter().zip(cpu.gradients(&batch).unwrap()) {
+    for (ours, theirs) in cuda.inspect().gradients(&batch).unwrap().iter().zip(cpu.inspect().gradients(&batch).unwrap())
+    {
         assert!(distance(&ours.data, &theirs.data) < 2e-3, "gradient of {}", ours.name);
     }
 }
@@ -120,7 +121,7 @@ fn products_without_epilogues_give_the_same_training() {
         let mut engine = engine(small(), Precision::F32, Emulated { plain, ..Emulated::default() });
         let step = Step { epoch: 0, step: 0, iteration: 0, learning_rate: 1e-3 };
         let loss = engine.train_step(&batch, &step).unwrap();
-        (loss, engine.gradients(&batch).unwrap())
+        (loss, engine.inspect().gradients(&batch).unwrap())
     };
     let ((fused, fused_gradients), (plain, plain_gradients)) = (run(false), run(true));
     assert!((fused - plain).abs() < 1e-5 * plain, "{fused} {plain}");
@@ -170,7 +171,8 @@ fn a_batch_that_does_not_fit_is_an_error() {
     for (images, labels) in [(&[0.0; 108][..], &[][..]), (&[0.0; 107], &[0]), (&[0.0; 107], &[0, 1])] {
         assert!(engine.evaluate(&Batch { images, labels }).is_err());
     }
-    assert!(engine.train_kept(&Step::STILL, 1).is_err());
+    let kept = engine.resident().unwrap().train_kept(&Step::STILL, 1);
+    assert_eq!(kept.unwrap_err().to_string(), "the Training images are not kept");
 }
 
 /// Tensors that live at the same time never overlap: a plan in which none shares memory gives the same bits.

@@ -29,7 +29,7 @@ fn steps(precision: Precision, device: Emulated) -> (Vec<u32>, Vec<f32>, Vec<Sta
     // Bits, for what goes wrong may be a NaN.
     let losses = [0, 1].map(|iteration| engine.train_step(&batch, &step(iteration)).map_or(0, f32::to_bits));
     let logits = engine.logits().to_vec();
-    let gradients = engine.gradients(&batch).unwrap_or_default();
+    let gradients = engine.inspect().gradients(&batch).unwrap_or_default();
     (losses.to_vec(), logits, gradients, engine.state().unwrap())
 }
 

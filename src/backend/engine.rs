@@ -1,0 +1,66 @@
+use super::{AdamW, BackendError, Batch, Inspect, Precision, Resident, Step};
+
+/// How an engine is compiled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EngineOptions {
+    pub optimizer: AdamW,
+    /// Seeds initialisation and dropout.
+    pub seed: u64,
+    /// Worker threads; results do not depend on it.
+    pub threads: usize,
+    /// Of the `cuda` backend; the others compute in float32.
+    pub precision: Precision,
+}
+
+/// A named tensor of an engine's state: `NAME` for a parameter, `adamw/m/NAME` and `adamw/v/NAME`
+/// for the moments.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateTensor {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub data: Vec<f32>,
+}
+
+/// A compiled model with its parameters and optimizer state.
+///
+/// What not every engine can do has a trait of its own, and a method here that says whether this one can.
+pub trait Engine {
+    /// One training step: forward, loss, backward, AdamW. Any batch size from 1 up; a size seen
+    /// for the first time compiles a program for it. Gives the loss, and leaves the logits of the
+    /// step for [`Engine::logits`].
+    ///
+    /// # Errors
+    /// [`BackendError::NonFinite`] names the first operator whose output is not finite.
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<f32, BackendError>;
+
+    /// Forward only, dropout off: the mean loss; logits by [`Engine::logits`].
+    ///
+    /// # Errors
+    /// As [`Engine::train_step`].
+    fn evaluate(&mut self, batch: &Batch) -> Result<f32, BackendError>;
+
+    /// `[batch, num_classes]` of the last step or evaluation.
+    fn logits(&self) -> &[f32];
+
+    /// Names and shapes of what [`Engine::state`] gives.
+    fn tensors(&self) -> Vec<(String, Vec<usize>)>;
+
+    /// Parameters, then both moments, in a fixed order.
+    ///
+    /// # Errors
+    /// When a device does not give them.
+    fn state(&self) -> Result<Vec<StateTensor>, BackendError>;
+
+    /// Sets the tensors given by name; others keep their values.
+    ///
+    /// # Errors
+    /// [`BackendError::State`] for an unknown name or a wrong shape. Nothing is changed then.
+    fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError>;
+
+    /// The engine as one that keeps images, and makes the batches of them itself; `None` from an engine that has to be
+    /// given batches.
+    fn resident(&mut self) -> Option<&mut dyn Resident>;
+
+    /// The engine as benchmarks and tests look into it.
+    fn inspect(&mut self) -> &mut dyn Inspect;
+}

@@ -1,0 +1,61 @@
+use super::{BackendError, Engine, Step};
+use crate::data::{Augmentation, Pipeline, Split};
+
+/// A part of the data that an engine may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    Training,
+    Validation,
+}
+
+/// Images of a part of the data, and how batches are made of them.
+#[derive(Clone, Copy)]
+pub struct ImageSet<'a> {
+    pub split: &'a Split,
+    pub pipeline: &'a Pipeline,
+    pub batch_size: usize,
+    /// How images are drawn for training; otherwise they come in order and as they are.
+    pub drawing: Option<Drawing<'a>>,
+}
+
+/// How training images are shuffled and augmented, and at which rates they train.
+#[derive(Debug, Clone, Copy)]
+pub struct Drawing<'a> {
+    pub seed: u64,
+    pub augmentation: Augmentation,
+    /// Learning rates by iteration; the last holds on.
+    pub rates: &'a [f32],
+}
+
+/// Sums of metrics over images.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sums {
+    pub images: u64,
+    pub loss: f64,
+    /// Images whose label has the largest logit.
+    pub correct: u64,
+    /// Images whose label is among the five largest.
+    pub correct_top_5: u64,
+}
+
+/// An engine that takes the images once, and makes batches of them where it computes.
+pub trait Resident: Engine {
+    /// Takes a part of the data. False when there is no room for it: then it is given batches.
+    ///
+    /// # Errors
+    /// When a device does not work.
+    fn keep_images(&mut self, part: Part, images: &ImageSet) -> Result<bool, BackendError>;
+
+    /// Trains `steps` steps of an epoch on the training images that it keeps, from one on: the sums over their
+    /// images. The learning rate of `from` is not read: rates are kept too.
+    ///
+    /// # Errors
+    /// As [`Engine::train_step`], and when no training images are kept.
+    fn train_kept(&mut self, from: &Step, steps: u32) -> Result<Sums, BackendError>;
+
+    /// Evaluates a part that it keeps.
+    ///
+    /// # Errors
+    /// As [`Engine::evaluate`], and when that part is not kept.
+    fn evaluate_kept(&mut self, part: Part) -> Result<Sums, BackendError>;
+}
