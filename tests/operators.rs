@@ -10,7 +10,8 @@ use vitx::{
     graph::{
         Builder, Initializer, Value,
         activations::ACTIVATIONS,
-        ops::{Activation, Attention, Dropout, HeadProduct, RandomState},
+        expression::Expression,
+        ops::{Activation, Attention, Dropout, HeadProduct, Operand, RandomState},
     },
     passes::Autodiff,
 };
@@ -157,6 +158,35 @@ fn activations() {
             check(rule.name, &[shape], &|b, x| b.activation(&x[0], activation));
         }
     }
+}
+
+#[test]
+fn pointwise() {
+    use Operand::{ImageMask, Mask, PerImage, Shared, Whole};
+    let product = || Expression::new(2, |x| &x[0] * &x[1]);
+    for shape in [&[3, 7][..], &[1, 1], &[2, 3, 5], &[2, 1, 3, 1, 2, 1, 3]] {
+        check("a product", &[shape, shape], &|b, x| {
+            b.pointwise("multiply", product(), &[(&x[0], Whole), (&x[1], Whole)])
+        });
+        check("a gate", &[shape, shape], &|b, x| {
+            let gate = Expression::new(2, |x| &x[0] * x[1].sigmoid() - &x[0] * 0.5);
+            b.pointwise("gate", gate, &[(&x[0], Whole), (&x[1], Whole)])
+        });
+        check("masks", &[shape], &|b, x| {
+            let random = b.input("random", &[RandomState::LEN]);
+            let both = Expression::new(3, |x| x[0].tanh() * &x[1] * &x[2]);
+            let masks = [(&random, Mask(Dropout::new(0.4, 1))), (&random, ImageMask(Dropout::new(0.5, 2)))];
+            b.pointwise("masks", both, &[(&x[0], Whole), masks[0], masks[1]])
+        });
+        check("a tensor with itself", &[shape], &|b, x| {
+            b.pointwise("square", product(), &[(&x[0], Whole), (&x[0], Whole)])
+        });
+    }
+    check("a row", &[&[2, 3, 5], &[5]], &|b, x| b.pointwise("scale", product(), &[(&x[0], Whole), (&x[1], Shared)]));
+    check("rows of images", &[&[2, 3, 2, 5], &[2, 2, 5], &[2, 5], &[2]], &|b, x| {
+        let f = Expression::new(4, |x| &x[1] * &x[0] + &x[2] * &x[3] + &x[0] * &x[3]);
+        b.pointwise("rows", f, &[(&x[0], Whole), (&x[1], PerImage), (&x[2], PerImage), (&x[3], PerImage)])
+    });
 }
 
 #[test]

@@ -5,9 +5,10 @@ use luminal::{
 
 use super::{
     Initializer, Node, Operation, Value,
+    expression::Expression,
     ops::{
-        Activation, Add, Attention, Concat, CrossEntropy, Dense, Dropout, Expand, LayerNorm, Mean, RandomState,
-        Reshape, Scale, Slice, Softmax, Transpose,
+        Activation, Add, Attention, Concat, CrossEntropy, Dense, Dropout, Expand, LayerNorm, Mean, Operand, Pointwise,
+        RandomState, Reshape, Scale, Slice, Softmax, Transpose,
     },
     value::tracker,
 };
@@ -174,6 +175,24 @@ impl Builder {
         }
         let random = self.random();
         self.apply_one(dropout, &[x, &random])
+    }
+
+    /// Stochastic depth (Huang et al. 2016): with probability `rate` all of an image is zero, else it is scaled by
+    /// `1 / (1 - rate)`; the identity when not training.
+    pub fn drop_path(&mut self, x: &Value, rate: f32) -> Value {
+        let dropout = self.next_dropout(rate);
+        if dropout.rate == 0.0 {
+            return x.clone();
+        }
+        let random = self.random();
+        let product = Expression::new(2, |x| &x[0] * &x[1]);
+        self.pointwise("drop_path", product, &[(x, Operand::Whole), (&random, Operand::ImageMask(dropout))])
+    }
+
+    /// A scalar function of tensors, element by element, see [`Pointwise`].
+    pub fn pointwise(&mut self, name: &'static str, expression: Expression, inputs: &[(&Value, Operand)]) -> Value {
+        let (values, operands): (Vec<&Value>, Vec<Operand>) = inputs.iter().copied().unzip();
+        self.apply_one(Pointwise::new(name, expression, operands), &values)
     }
 
     /// `a + b`, where `b`'s shape is `a`'s or a suffix of it (then `b` repeats over the leading axes).

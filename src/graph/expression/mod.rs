@@ -1,6 +1,7 @@
 //! Pointwise arithmetic as data: a scalar function of a few inputs, from which its derivative, its
 //! decomposition into luminal's primitives, its text in CUDA and its kernel on the cpu all follow.
 
+mod compose;
 mod decompose;
 mod differentiate;
 mod term;

@@ -38,7 +38,7 @@ impl Arena {
     }
 
     /// Adds a step, or finds it. Steps are few: a search costs less than a map.
-    fn push(&self, step: Step) -> Term {
+    pub(super) fn push(&self, step: Step) -> Term {
         let mut steps = self.0.borrow_mut();
         let id = steps.iter().position(|old| *old == step).unwrap_or_else(|| {
             steps.push(step);
