@@ -24,7 +24,7 @@ use self::{
 };
 use super::{
     kernel::{Kind, Split},
-    ops as kernels,
+    ops::{self as kernels, Role, Site, scheduling},
     program::{Base, Program, Region, Slot, Update},
 };
 use crate::{
@@ -117,6 +117,7 @@ impl Drafted {
             let parameters = order.names(&sources);
             let panels_of =
                 |value: &Value| graph.builder.parameter_index(value.node).and_then(|_| panels(luminal, value));
+            let role = scheduling(operation).role;
             if let Some(&rule) = operation.as_any().downcast_ref::<ops::AdamWUpdate>()
                 && update_of(luminal, sources[1].node) == Some(node)
             {
@@ -133,19 +134,18 @@ impl Drafted {
                 draft.push(Call { name: "adamw_dense_kernel", parameters, kernel, flops }, links);
                 continue;
             }
-            if operation.as_any().is::<ops::AdamWUpdate>() && panels_of(&sources[0]).is_some() {
+            if role == Role::Update && panels_of(&sources[0]).is_some() {
                 return Err(format!("{} of a kernel in panels", operation.name()));
             }
             let mut source_ids: Vec<usize> = sources.iter().map(|source| ids[&(source.node, source.output)]).collect();
-            if operation.as_any().is::<ops::Reshape>() {
+            if role == Role::View {
                 ids.insert((node, 0), source_ids[0]);
                 continue;
             }
             let shapes: Vec<&[usize]> = sources.iter().map(|source| source.shape.as_slice()).collect();
-            let in_panels = sources.get(1).and_then(panels_of);
-            let kernel = kernels::kernel(operation, &shapes, in_panels).ok_or_else(|| operation.name().to_owned())?;
-            let batched =
-                operation.as_any().is::<ops::Expand>() || source_ids.iter().any(|&id| draft.tensors[id].per_image);
+            let site = Site { shapes: &shapes, panels: sources.get(1).and_then(panels_of) };
+            let kernel = kernels::kernel(operation, &site).ok_or_else(|| operation.name().to_owned())?;
+            let batched = role == Role::Repeat || source_ids.iter().any(|&id| draft.tensors[id].per_image);
             let split = if kernel.split == Split::Images && !batched { Split::Once } else { kernel.split };
 
             let region = draft.open(split, &source_ids, cuts.contains(&node));
@@ -262,18 +262,20 @@ impl Drafted {
 /// The update that is all that a gradient goes into, if it is that of a dense kernel of one row per image:
 /// such gradients are as large as the kernel, and quickly made where they are used.
 fn update_of(graph: &Graph, node: NodeIndex) -> Option<NodeIndex> {
-    let gradient = operation(graph, node)?.as_any().is::<ops::DenseKernelGradient>();
+    let gradient = scheduling(operation(graph, node)?).role == Role::KernelGradient;
     if !gradient || inputs(graph, node).first()?.shape.len() != 2 {
         return None;
     }
     let user = only_user(graph, node)?;
-    operation(graph, user)?.as_any().is::<ops::AdamWUpdate>().then_some(user)
+    (scheduling(operation(graph, user)?).role == Role::Update).then_some(user)
 }
 
 /// The sum of two equal shapes that is all that a node's output goes into, and its other operand.
 fn sum_of(graph: &Graph, node: NodeIndex) -> Option<(NodeIndex, Value)> {
-    let user = only_user(graph, node)
-        .filter(|&user| matches!(operation(graph, user), Some(op) if op.as_any().is::<ops::Add>()))?;
+    let user = only_user(graph, node)?;
+    if scheduling(operation(graph, user)?).role != Role::Sum {
+        return None;
+    }
     let [a, b] = <[Value; 2]>::try_from(inputs(graph, user)).ok()?;
     (a.shape == b.shape).then(|| (user, if a.node == node { b } else { a }))
 }

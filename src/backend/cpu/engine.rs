@@ -6,7 +6,8 @@ use rustc_hash::FxHashMap;
 use super::{
     compile::{compile, panels::panels},
     kernels::gemm::{NR, panels::Panels},
-    program::{Machine, Program},
+    program::Program,
+    run::Machine,
     watch::Watch,
 };
 use crate::{

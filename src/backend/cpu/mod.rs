@@ -16,6 +16,7 @@ mod listing;
 mod ops;
 mod peak;
 mod program;
+mod run;
 mod watch;
 
 pub use compile::compile;

@@ -7,7 +7,7 @@ use luminal::prelude::{Graph, NodeIndex};
 use rustc_hash::FxHashMap;
 
 use super::{
-    super::ops,
+    super::ops::{self, Site},
     draft::{Call, Draft, Links, Tensor},
 };
 use crate::{graph::operation, passes::inputs};
@@ -54,7 +54,7 @@ impl<'a> Again<'a> {
         let Some(operation) = operation(self.graph, node) else { return id };
         let values = inputs(self.graph, node);
         let shapes: Vec<&[usize]> = values.iter().map(|value| value.shape.as_slice()).collect();
-        let Some(kernel) = ops::kernel(operation, &shapes, None) else { return id };
+        let Some(kernel) = ops::kernel(operation, &Site { shapes: &shapes, panels: None }) else { return id };
         let sources = sources.iter().map(|&source| self.bring(source, user, draft)).collect();
         let mut copies = Vec::new();
         for &output in &*outputs {

@@ -3,8 +3,9 @@
 use luminal::prelude::NodeIndex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::super::ops::{Role, scheduling};
 use crate::{
-    graph::{Value, operation, ops},
+    graph::{Value, operation},
     passes::{StepGraph, inputs, ordered, ordered_by},
 };
 
@@ -37,15 +38,15 @@ impl<'a> Order<'a> {
         for node in ordered(luminal) {
             let Some(operation) = operation(luminal, node) else { continue };
             let of = inputs(luminal, node);
-            let any = operation.as_any();
+            let role = scheduling(operation).role;
             let early = of.iter().all(|value| turns.get(&value.node) == Some(&Turn::Early));
             let late = of.iter().any(|value| turns.get(&value.node) >= Some(&Turn::Late));
             let turn = match () {
-                () if any.is::<ops::AdamWUpdate>() => Turn::Update,
+                () if role == Role::Update => Turn::Update,
                 // Repeating a parameter for each image is work for a tile.
-                () if early && !any.is::<ops::Expand>() => Turn::Early,
+                () if early && role != Role::Repeat => Turn::Early,
                 () if late => Turn::Later,
-                () if any.is::<ops::HeadProduct>() => Turn::Late,
+                () if role == Role::OfParameters => Turn::Late,
                 () => Turn::Normal,
             };
             turns.insert(node, turn);

@@ -3,9 +3,12 @@
 use luminal::prelude::Graph;
 use petgraph::Direction;
 
-use super::super::kernels::gemm::panels::Panels;
+use super::super::{
+    kernels::gemm::panels::Panels,
+    ops::{PanelUse, scheduling},
+};
 use crate::{
-    graph::{Value, operation, ops},
+    graph::{Value, operation},
     passes::inputs,
 };
 
@@ -18,11 +21,11 @@ pub fn panels(graph: &Graph, parameter: &Value) -> Option<Panels> {
         let kernel_of_rows = operands.get(1).is_some_and(|kernel| kernel.node == parameter.node)
             && operands.iter().filter(|operand| operand.node == parameter.node).count() == 1
             && operands[0].shape.len() == 2;
-        let user = operation(graph, user)?.as_any();
-        if user.is::<ops::Dense>() && kernel_of_rows {
-            layers += 1;
-        } else if !(user.is::<ops::DenseInputGradient>() && kernel_of_rows || user.is::<ops::AdamWUpdate>()) {
-            return None;
+        match scheduling(operation(graph, user)?).panels? {
+            PanelUse::Layer if kernel_of_rows => layers += 1,
+            PanelUse::LayerGradient if kernel_of_rows => {}
+            PanelUse::Update => {}
+            PanelUse::Layer | PanelUse::LayerGradient => return None,
         }
     }
     let &[k, n] = parameter.shape.as_slice() else { return None };

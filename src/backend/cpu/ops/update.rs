@@ -8,7 +8,7 @@ use super::{
             gemm::{Mat, NR, panels::Panels},
         },
     },
-    ROWS,
+    Lower, PanelUse, ROWS, Role, Scheduling, Site,
 };
 use crate::graph::ops::{AdamWUpdate, flat};
 
@@ -17,15 +17,21 @@ fn rates(rule: &AdamWUpdate, encoded: &[f32], iteration: u64) -> adamw::Rates {
     adamw::Rates::new(encoded[0], weight_decay, beta_1, beta_2, epsilon, iteration + 1)
 }
 
-/// The update of a parameter from its gradient, element by element.
-pub fn elements(rule: AdamWUpdate) -> Kernel {
-    Kernel::per_image(move |call| {
-        let rates = rates(&rule, call.inputs[4], call.iteration);
-        let [w, m, v] = &mut call.outputs[..] else { return };
-        adamw::step(w, call.inputs[1], m, v, &rates);
-    })
-    .outputs(&[Kind::PerImage; 3])
-    .split(Split::Elements)
+impl Lower for AdamWUpdate {
+    const SCHEDULING: Scheduling = Scheduling { role: Role::Update, panels: Some(PanelUse::Update) };
+
+    fn lower(&self, _: &Site) -> Option<Kernel> {
+        let rule = *self;
+        Some(
+            Kernel::per_image(move |call| {
+                let rates = rates(&rule, call.inputs[4], call.iteration);
+                let [w, m, v] = &mut call.outputs[..] else { return };
+                adamw::step(w, call.inputs[1], m, v, &rates);
+            })
+            .outputs(&[Kind::PerImage; 3])
+            .split(Split::Elements),
+        )
+    }
 }
 
 /// The update of a dense kernel by the gradient of a dense layer of one row per image, which is never in memory. Inputs

@@ -1,0 +1,37 @@
+//! The loss.
+
+use super::{Lower, Site};
+use crate::{
+    backend::cpu::{
+        kernel::{Kernel, Split},
+        kernels::cross_entropy,
+    },
+    graph::ops::{self, flat},
+};
+
+impl Lower for ops::CrossEntropy {
+    fn lower(&self, site: &Site) -> Option<Kernel> {
+        let [batch, width] = flat(site.shapes[0]);
+        Some(
+            Kernel::per_image(move |call| {
+                let losses = &mut call.scratch[..batch];
+                cross_entropy::forward(batch, width, call.inputs[0], call.inputs[1], losses);
+                let sum: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
+                call.outputs[0][0] = (sum / batch as f64) as f32;
+            })
+            .scratch(move |_| batch)
+            .split(Split::Once),
+        )
+    }
+}
+
+impl Lower for ops::CrossEntropyGradient {
+    fn lower(&self, site: &Site) -> Option<Kernel> {
+        let (batch, classes) = (site.shapes[1][0], site.shapes[1][1]);
+        Some(Kernel::per_image(move |call| {
+            let scale = call.inputs[0][0] / batch as f32;
+            let (logits, labels) = (call.inputs[1], call.inputs[2]);
+            cross_entropy::backward(labels.len(), classes, logits, labels, scale, call.outputs[0]);
+        }))
+    }
+}
