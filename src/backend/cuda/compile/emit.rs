@@ -1,29 +1,23 @@
 //! From operations to calls: kernels and products, on memory that has no place yet.
 
-mod attention;
-mod layer_norm;
-mod layouts;
-mod products;
 mod touched;
 
 use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
-use super::operations::{Id, Kind, Operation, Operations, Origin, Pointwise};
+use super::operations::{Id, Kind, Operation, Operations, Origin};
 use crate::{
     backend::cuda::{
-        kernels::{Dropout, cross_entropy, pointwise, reduce, softmax},
+        kernels::Dropout,
         launch::{Element, Launch, Precision},
         layout::Layout,
+        ops,
         program::{Base, Call, Cost, Line, Output, Place, Work},
         state,
     },
-    graph::{Parameter, ops},
+    graph::{self, Parameter},
 };
-
-/// Labels among so many first count for the second metric: Keras' top-5 accuracy.
-const TOP: u32 = 5;
 
 /// Memory of a call: a fixed place, or part of a tensor that is still to be placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,7 +107,7 @@ impl<'a> Emitter<'a> {
     pub fn run(&mut self) {
         for operation in self.operations.list.clone() {
             self.begin(&operation);
-            self.operation(&operation);
+            ops::emit(self, &operation);
         }
         for index in 0..self.operations.gradients.len() {
             self.settle_gradient(index);
@@ -241,9 +235,14 @@ impl<'a> Emitter<'a> {
         Symbol::Tensor(self.operations.tensor(floats.max(1), Element::F32, Origin::Computed), 0)
     }
 
-    pub fn dropout(&self, layer: Option<ops::Dropout>) -> Option<Dropout<Symbol>> {
+    pub fn dropout(&self, layer: Option<graph::ops::Dropout>) -> Option<Dropout<Symbol>> {
         let layer = layer.filter(|layer| layer.rate > 0.0)?;
         Some(Dropout::new(&layer, self.seed, Symbol::Fixed(state::STEP)))
+    }
+
+    /// A tensor as it is stored, a parameter in full precision.
+    pub fn stored(&self, id: Id) -> (Element, Symbol) {
+        (self.element(id), self.at(id))
     }
 
     pub fn elements(&self, id: Id) -> usize {
@@ -252,87 +251,6 @@ impl<'a> Emitter<'a> {
 
     pub fn element(&self, id: Id) -> Element {
         self.operations.tensors[id].element
-    }
-
-    fn operation(&mut self, operation: &Operation) {
-        let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
-        match &operation.kind {
-            Kind::Dense { .. } | Kind::DenseInputGradient { .. } | Kind::DenseKernelGradient { .. } => {
-                self.product(operation);
-            }
-            &Kind::SumRows { rows, width } => {
-                let element = self.element(inputs[0]);
-                let workspace = self.scratch(reduce::sum_rows_workspace(rows, width, element));
-                let (x, y) = (self.at(inputs[0]), self.at(outputs[0]));
-                self.launches(reduce::sum_rows(rows, width, element, x, workspace, y), outputs);
-            }
-            &Kind::LayerNorm { rows, width, epsilon, residual } => {
-                self.layer_norm(operation, [rows, width], epsilon, residual);
-            }
-            &Kind::LayerNormGradient { rows, width, .. } => self.layer_norm_gradient(operation, [rows, width]),
-            &Kind::Pointwise(Pointwise { activation, dropout }) => {
-                let count = self.elements(outputs[0]);
-                let residual = inputs.get(1).map(|&id| self.activation(id));
-                let epilogue = pointwise::Epilogue {
-                    activation,
-                    dropout: self.dropout(dropout),
-                    residual,
-                    ..pointwise::Epilogue::default()
-                };
-                let (x, y) = (self.activation(inputs[0]), self.at(outputs[0]));
-                self.launch(pointwise::forward(count, 1, self.precision, x, epilogue, y), outputs);
-            }
-            &Kind::PointwiseGradient(Pointwise { activation, dropout }) => {
-                let count = self.elements(outputs[0]);
-                let activation = activation.map(|activation| (activation, self.activation(inputs[1])));
-                let (dy, dx) = (self.activation(inputs[0]), self.at(outputs[0]));
-                let dropout = self.dropout(dropout);
-                self.launch(pointwise::backward(count, self.precision, dy, activation, dropout, dx), outputs);
-            }
-            &Kind::Add { width, .. } => {
-                let (count, element) = (self.elements(outputs[0]), self.element(outputs[0]));
-                let own = |id: Id| if element == Element::F32 { self.at(id) } else { self.activation(id) };
-                let a = own(inputs[0]);
-                // A repeated parameter is read in full precision.
-                let (b, other) = (self.at(inputs[1]), self.element(inputs[1]));
-                let y = self.at(outputs[0]);
-                self.launch(pointwise::add(count, element, a, width, other, b, y), outputs);
-            }
-            &Kind::Softmax { rows, width } => {
-                let (x, y) = (self.activation(inputs[0]), self.at(outputs[0]));
-                self.launch(softmax::forward(rows, width, self.precision, x, y), outputs);
-            }
-            &Kind::SoftmaxGradient { rows, width } => {
-                let (dy, y, dx) = (self.activation(inputs[0]), self.activation(inputs[1]), self.at(outputs[0]));
-                self.launch(softmax::backward(rows, width, self.precision, dy, y, dx), outputs);
-            }
-            &Kind::Scale { factor } => {
-                let (from, to) = (self.element(inputs[0]), self.element(outputs[0]));
-                let (x, y) = (self.at(inputs[0]), self.at(outputs[0]));
-                self.launch(pointwise::scale(self.elements(outputs[0]), factor, from, x, to, y), outputs);
-            }
-            &Kind::Attention { shape, dropout } => self.attention(operation, shape, dropout),
-            &Kind::AttentionGradient { shape, dropout } => self.attention_gradient(operation, shape, dropout),
-            &Kind::CrossEntropy { rows, width } => self.cross_entropy(operation, [rows, width]),
-            _ => self.move_elements(operation),
-        }
-    }
-
-    /// The losses of the rows with the gradient of the logits, then their mean and the metrics.
-    fn cross_entropy(&mut self, operation: &Operation, [rows, width]: [usize; 2]) {
-        let (inputs, outputs) = (&operation.inputs, &operation.outputs);
-        let (logits, element) = (self.at(inputs[0]), self.element(inputs[0]));
-        let gradient = outputs.get(1).map(|&id| (self.element(id), self.at(id)));
-        let (losses, places) = (self.scratch(rows), self.scratch(rows));
-        let to = cross_entropy::Rows { losses, places };
-        let (labels, scale) = (self.at(inputs[1]), 1.0 / rows as f32);
-        let launch = cross_entropy::rows(rows, width, element, logits, labels, scale, gradient, to.clone());
-        self.launch(launch, &outputs[1..]);
-        let [state, metrics, stop] = [state::STEP, state::METRICS, state::STOP].map(Symbol::Fixed);
-        self.fixed.insert(outputs[0], state::LOSS);
-        let loss = self.at(outputs[0]);
-        self.finish(cross_entropy::finish(rows, TOP, to, state, loss, metrics, stop), &outputs[..1]);
-        self.loss_known = self.calls.len() - 1;
     }
 }
 

@@ -51,7 +51,7 @@ fn loss_gradient(operations: &mut Operations) {
     let find = |kind: fn(&Kind) -> bool| operations.list.iter().position(|operation| kind(&operation.kind));
     let (Some(loss), Some(gradient)) = (
         find(|kind| matches!(kind, Kind::CrossEntropy { .. })),
-        find(|kind| matches!(kind, Kind::CrossEntropyGradient { .. })),
+        find(|kind| matches!(kind, Kind::CrossEntropyGradient)),
     ) else {
         return;
     };

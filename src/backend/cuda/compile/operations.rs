@@ -1,16 +1,19 @@
 //! The graph as a flat list of operations on numbered tensors, which fusion can rewrite.
 
+use std::{fmt, rc::Rc};
+
 use luminal::prelude::NodeIndex;
 use rustc_hash::FxHashMap;
 
+use super::emit::Emitter;
 use crate::{
     backend::cuda::{
-        kernels::attention::kept_bytes,
         launch::{Element, Precision},
+        ops::{Reading, Stored, read},
     },
     graph::{
-        Load, Operation as GraphOperation, Value, operation,
-        ops::{self, Activation, ActivationGradient, AttentionGradient, around, flat},
+        Load, Value, operation,
+        ops::{self, Activation},
     },
     passes::{StepGraph, inputs, ordered},
 };
@@ -53,7 +56,7 @@ pub struct Pointwise {
 }
 
 /// What an operation does. Extents are `[outer, axis, inner]` around an axis, or `[rows, width]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Kind {
     /// x `[rows, k]`, kernel `[k, n]`, then a bias `[n]` or none.
     Dense {
@@ -106,22 +109,10 @@ pub enum Kind {
     Pointwise(Pointwise),
     /// dy and, with an activation, its input.
     PointwiseGradient(Pointwise),
-    Softmax {
-        rows: usize,
-        width: usize,
-    },
-    /// dy, y.
-    SoftmaxGradient {
-        rows: usize,
-        width: usize,
-    },
     /// a `[rows, width]`, b `[width]` repeated, or as large as a.
     Add {
         rows: usize,
         width: usize,
-    },
-    Scale {
-        factor: f32,
     },
     /// logits, labels; outputs the loss and, fused, the gradient of the logits.
     CrossEntropy {
@@ -129,43 +120,23 @@ pub enum Kind {
         width: usize,
     },
     /// logits, labels; outputs the gradient of the logits.
-    CrossEntropyGradient {
-        rows: usize,
-        width: usize,
-    },
-    Transpose {
-        shape: Vec<usize>,
-        permutation: Vec<usize>,
-    },
-    Mean {
-        around: [usize; 3],
-    },
-    /// Output extents.
-    MeanGradient {
-        around: [usize; 3],
-    },
-    Slice {
-        around: [usize; 3],
-        start: usize,
-        length: usize,
-    },
-    /// Input extents.
-    Pad {
-        around: [usize; 3],
-        before: usize,
-        after: usize,
-    },
-    /// Extents of each input.
-    Concat {
-        parts: Vec<[usize; 3]>,
-    },
-    Expand {
-        count: usize,
-    },
+    CrossEntropyGradient,
+    /// What no rewrite looks into: its file alone knows.
+    Call(Calls),
+}
+
+/// Makes the calls of an operation.
+#[derive(Clone)]
+pub struct Calls(pub Rc<dyn Fn(&mut Emitter, &Operation)>);
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("Calls")
+    }
 }
 
 /// One operation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Operation {
     pub kind: Kind,
     pub name: String,
@@ -210,35 +181,29 @@ impl Operations {
             let sources = inputs(luminal, node);
             let shapes: Vec<&[usize]> = sources.iter().map(|source| source.shape.as_slice()).collect();
             let mut input_ids: Vec<Id> = sources.iter().map(|source| ids[&(source.node, source.output)]).collect();
-            let any = operation.as_any();
-            if any.is::<ops::Reshape>() {
-                ids.insert((node, 0), input_ids[0]);
-                continue;
-            }
-            if let Some(&rule) = any.downcast_ref::<ops::AdamWUpdate>() {
-                update = Some(rule);
-                continue;
-            }
+            let (kind, stored) = match read(operation, &shapes).ok_or_else(|| operation.name().to_owned())? {
+                Reading::View => {
+                    ids.insert((node, 0), input_ids[0]);
+                    continue;
+                }
+                Reading::Update(rule) => {
+                    update = Some(rule);
+                    continue;
+                }
+                Reading::Operation { kind, stored } => (kind, stored),
+            };
             // Random state and the gradient of the loss are no memory here.
             input_ids.retain(|&id| tensors[id].origin != Origin::Implicit);
-            let kind = kind(operation, &shapes).ok_or_else(|| operation.name().to_owned())?;
+            let exact = input_ids.iter().all(|&id| tensors[id].element == Element::F32);
             let mut outputs = Vec::new();
             for (output, shape) in operation.output_shapes(&shapes).iter().enumerate() {
-                let mut elements: usize = shape.iter().product();
-                let element = match (&kind, output) {
-                    (Kind::DenseKernelGradient { .. } | Kind::SumRows { .. } | Kind::CrossEntropy { .. }, _)
-                    | (Kind::LayerNorm { .. } | Kind::LayerNormGradient { .. }, 1..) => Element::F32,
-                    (Kind::Attention { shape, dropout }, 1) => {
-                        elements = statistics_len(shape, dropout);
-                        Element::F32
-                    }
-                    (Kind::Add { .. } | Kind::Scale { .. }, _)
-                        if input_ids.iter().all(|&id| tensors[id].element == Element::F32) =>
-                    {
-                        Element::F32
-                    }
-                    _ => activations,
-                };
+                let (mut elements, mut element) = (shape.iter().product(), activations);
+                match stored.get(output) {
+                    Some(Stored::Exact) => element = Element::F32,
+                    Some(&Stored::Numbers(count)) => (elements, element) = (count, Element::F32),
+                    Some(Stored::AsInputs) if exact => element = Element::F32,
+                    Some(Stored::AsInputs | Stored::Activations) | None => {}
+                }
                 ids.insert((node, output as u8), tensors.len());
                 outputs.push(tensors.len());
                 tensors.push(Tensor { elements, element, origin: Origin::Computed });
@@ -264,10 +229,11 @@ impl Operations {
     fn keep_logits_exact(&mut self) {
         let logits = self.logits;
         let dense = self.maker(logits).is_some_and(|maker| matches!(self.list[maker].kind, Kind::Dense { .. }));
-        let only_loss =
-            self.list.iter().filter(|operation| operation.inputs.contains(&logits)).all(|operation| {
-                matches!(operation.kind, Kind::CrossEntropy { .. } | Kind::CrossEntropyGradient { .. })
-            });
+        let only_loss = self
+            .list
+            .iter()
+            .filter(|operation| operation.inputs.contains(&logits))
+            .all(|operation| matches!(operation.kind, Kind::CrossEntropy { .. } | Kind::CrossEntropyGradient));
         if dense && only_loss {
             self.tensors[logits].element = Element::F32;
         }
@@ -292,19 +258,6 @@ impl Operations {
     }
 }
 
-/// Floats of an attention's statistics before the bits of dropout.
-pub fn kept_offset(shape: &ops::AttentionShape) -> usize {
-    // The bits are read in words.
-    (shape.batch * shape.heads * shape.tokens).next_multiple_of(4)
-}
-
-/// Floats of all statistics of an attention, the bits of dropout included.
-fn statistics_len(shape: &ops::AttentionShape, dropout: &ops::Dropout) -> usize {
-    let &ops::AttentionShape { batch, heads, tokens, sources, .. } = shape;
-    let bits = if dropout.rate > 0.0 { kept_bytes(batch, heads, tokens, sources) } else { 0 };
-    kept_offset(shape) + bits / size_of::<f32>()
-}
-
 fn load(graph: &StepGraph, node: NodeIndex, activations: Element) -> Tensor {
     let (elements, element, origin) = if let Some(index) = graph.builder.parameter_index(node) {
         (graph.builder.parameters[index].value.len(), Element::F32, Origin::Parameter(index))
@@ -316,80 +269,4 @@ fn load(graph: &StepGraph, node: NodeIndex, activations: Element) -> Tensor {
         (0, Element::F32, Origin::Implicit)
     };
     Tensor { elements, element, origin }
-}
-
-fn kind(operation: &dyn GraphOperation, shapes: &[&[usize]]) -> Option<Kind> {
-    let any = operation.as_any();
-    let [rows, width] = flat(shapes[0]);
-    Some(if any.is::<ops::Dense>() {
-        Kind::Dense { rows, k: width, n: shapes[1][1], bias: shapes.len() == 3 }
-    } else if any.is::<ops::DenseInputGradient>() {
-        Kind::DenseInputGradient { rows, k: shapes[1][0], n: width }
-    } else if any.is::<ops::DenseKernelGradient>() {
-        Kind::DenseKernelGradient { rows, k: width, n: flat(shapes[1])[1], bias: false }
-    } else if let Some(sum) = any.downcast_ref::<ops::SumLeading>() {
-        let width: usize = sum.shape.iter().product();
-        Kind::SumRows { rows: rows * flat(shapes[0])[1] / width, width }
-    } else if let Some(&ops::LayerNorm { epsilon }) = any.downcast_ref() {
-        Kind::LayerNorm { rows, width, epsilon, residual: None }
-    } else if any.is::<ops::LayerNormGradient>() {
-        Kind::LayerNormGradient { rows, width, added: false }
-    } else if let Some(operator) = any.downcast_ref::<ops::Attention>().filter(|operator| of_projections(operator)) {
-        let shape = ops::AttentionShape::new(operator, shapes[0], shapes[1], shapes[2]);
-        Kind::Attention { shape, dropout: operator.dropout }
-    } else if let Some(AttentionGradient(operator)) =
-        any.downcast_ref().filter(|AttentionGradient(operator)| of_projections(operator))
-    {
-        let shape = ops::AttentionShape::new(operator, shapes[1], shapes[2], shapes[3]);
-        Kind::AttentionGradient { shape, dropout: operator.dropout }
-    } else if let Some(&activation) = any.downcast_ref::<Activation>() {
-        Kind::Pointwise(Pointwise { activation: Some(activation), dropout: None })
-    } else if let Some(&ActivationGradient(activation)) = any.downcast_ref() {
-        Kind::PointwiseGradient(Pointwise { activation: Some(activation), dropout: None })
-    } else if let Some(&dropout) = any.downcast_ref::<ops::Dropout>() {
-        Kind::Pointwise(Pointwise { activation: None, dropout: Some(dropout) })
-    } else if any.is::<ops::Softmax>() {
-        Kind::Softmax { rows, width }
-    } else if any.is::<ops::SoftmaxGradient>() {
-        Kind::SoftmaxGradient { rows, width }
-    } else if any.is::<ops::Add>() {
-        let repeated: usize = shapes[1].iter().product();
-        Kind::Add { rows: rows * width / repeated.max(1), width: repeated }
-    } else if let Some(&ops::Scale { factor }) = any.downcast_ref() {
-        Kind::Scale { factor }
-    } else if any.is::<ops::CrossEntropy>() {
-        Kind::CrossEntropy { rows, width }
-    } else if any.is::<ops::CrossEntropyGradient>() {
-        let [rows, width] = flat(shapes[1]);
-        Kind::CrossEntropyGradient { rows, width }
-    } else {
-        return layout(operation, shapes);
-    })
-}
-
-/// The form that models are written in: a key for each head, and heads side by side.
-fn of_projections(operator: &ops::Attention) -> bool {
-    operator.scale.is_none() && !operator.shared_keys && !operator.summed
-}
-
-/// Operations that only move elements, or average them along an axis.
-fn layout(operation: &dyn GraphOperation, shapes: &[&[usize]]) -> Option<Kind> {
-    let any = operation.as_any();
-    Some(if let Some(operator) = any.downcast_ref::<ops::Transpose>() {
-        Kind::Transpose { shape: shapes[0].to_vec(), permutation: operator.permutation.clone() }
-    } else if let Some(operator) = any.downcast_ref::<ops::Mean>() {
-        Kind::Mean { around: around(shapes[0], operator.axis) }
-    } else if let Some(operator) = any.downcast_ref::<ops::MeanGradient>() {
-        Kind::MeanGradient { around: around(&operation.output_shapes(shapes)[0], operator.axis) }
-    } else if let Some(&ops::Slice { axis, start, length }) = any.downcast_ref() {
-        Kind::Slice { around: around(shapes[0], axis), start, length }
-    } else if let Some(&ops::Pad { axis, before, after }) = any.downcast_ref() {
-        Kind::Pad { around: around(shapes[0], axis), before, after }
-    } else if let Some(operator) = any.downcast_ref::<ops::Concat>() {
-        Kind::Concat { parts: shapes.iter().map(|shape| around(shape, operator.axis)).collect() }
-    } else if let Some(&ops::Expand { count }) = any.downcast_ref() {
-        Kind::Expand { count }
-    } else {
-        return None;
-    })
 }

@@ -1,5 +1,6 @@
 //! Gradients in the places where the update reads them, and the update.
 
+use super::{Read, Reading};
 use crate::{
     backend::cuda::{
         compile::emit::{Emitter, Symbol, gradient_place},
@@ -10,6 +11,12 @@ use crate::{
     },
     graph::ops,
 };
+
+impl Read for ops::AdamWUpdate {
+    fn read(&self, _: &[&[usize]]) -> Option<Reading> {
+        Some(Reading::Update(*self))
+    }
+}
 
 impl Emitter<'_> {
     /// One update of all parameters; their shadows follow.

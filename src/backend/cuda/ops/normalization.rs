@@ -1,10 +1,36 @@
 //! Layer normalisation, with the residual sum before it.
 
-use super::{super::operations::Pointwise, Emitter, Operation};
-use crate::backend::cuda::{compile::operations::Origin, kernels::layer_norm, launch::Element};
+use super::{Read, Reading, Stored};
+use crate::{
+    backend::cuda::{
+        compile::{
+            emit::Emitter,
+            operations::{Kind, Operation, Origin, Pointwise},
+        },
+        kernels::layer_norm,
+        launch::Element,
+    },
+    graph::ops::{self, flat},
+};
+
+impl Read for ops::LayerNorm {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let ([rows, width], &Self { epsilon }) = (flat(shapes[0]), self);
+        let kind = Kind::LayerNorm { rows, width, epsilon, residual: None };
+        Some(Reading::storing(kind, &[Stored::Activations, Stored::Exact, Stored::Exact]))
+    }
+}
+
+impl Read for ops::LayerNormGradient {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let [rows, width] = flat(shapes[0]);
+        let kind = Kind::LayerNormGradient { rows, width, added: false };
+        Some(Reading::storing(kind, &[Stored::Activations, Stored::Exact, Stored::Exact]))
+    }
+}
 
 impl Emitter<'_> {
-    pub(super) fn layer_norm(
+    pub fn layer_norm(
         &mut self,
         operation: &Operation,
         [rows, width]: [usize; 2],
@@ -26,7 +52,7 @@ impl Emitter<'_> {
         self.launch(launch, outputs);
     }
 
-    pub(super) fn layer_norm_gradient(&mut self, operation: &Operation, [rows, width]: [usize; 2]) {
+    pub fn layer_norm_gradient(&mut self, operation: &Operation, [rows, width]: [usize; 2]) {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);
         let [dy, x] = [0, 1].map(|input| self.activation(inputs[input]));
         let [gamma, mean, rstd] = [2, 3, 4].map(|input| self.at(inputs[input]));

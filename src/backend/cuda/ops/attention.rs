@@ -1,18 +1,57 @@
 //! Attention, whose weights are never in memory.
 
-use super::{Emitter, Id, Operation, Symbol};
+use super::{Read, Reading, Stored};
 use crate::{
     backend::cuda::{
-        compile::operations::kept_offset,
-        kernels::attention::{Attention, Backward, Columns, Inputs, Statistics},
+        compile::{
+            emit::{Emitter, Symbol},
+            operations::{Id, Kind, Operation},
+        },
+        kernels::attention::{Attention, Backward, Columns, Inputs, Statistics, kept_bytes},
         launch::Launch,
         program::{Cost, Work},
     },
     graph::ops::{self, AttentionShape},
 };
 
+/// The form that models are written in: a key for each head, and heads side by side.
+fn of_projections(operator: &ops::Attention) -> bool {
+    operator.scale.is_none() && !operator.shared_keys && !operator.summed
+}
+
+impl Read for ops::Attention {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let shape = AttentionShape::new(self, shapes[0], shapes[1], shapes[2]);
+        let kind = Kind::Attention { shape, dropout: self.dropout };
+        let statistics = Stored::Numbers(statistics_len(&shape, &self.dropout));
+        of_projections(self).then(|| Reading::storing(kind, &[Stored::Activations, statistics]))
+    }
+}
+
+impl Read for ops::AttentionGradient {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let Self(operator) = self;
+        let shape = AttentionShape::new(operator, shapes[1], shapes[2], shapes[3]);
+        let kind = Kind::AttentionGradient { shape, dropout: operator.dropout };
+        of_projections(operator).then(|| Reading::of(kind))
+    }
+}
+
+/// Floats of an attention's statistics before the bits of dropout.
+fn kept_offset(shape: &ops::AttentionShape) -> usize {
+    // The bits are read in words.
+    (shape.batch * shape.heads * shape.tokens).next_multiple_of(4)
+}
+
+/// Floats of all statistics of an attention, the bits of dropout included.
+fn statistics_len(shape: &ops::AttentionShape, dropout: &ops::Dropout) -> usize {
+    let &ops::AttentionShape { batch, heads, tokens, sources, .. } = shape;
+    let bits = if dropout.rate > 0.0 { kept_bytes(batch, heads, tokens, sources) } else { 0 };
+    kept_offset(shape) + bits / size_of::<f32>()
+}
+
 impl Emitter<'_> {
-    pub(super) fn attention(&mut self, operation: &Operation, shape: AttentionShape, dropout: ops::Dropout) {
+    pub fn attention(&mut self, operation: &Operation, shape: AttentionShape, dropout: ops::Dropout) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
         let inputs = self.attention_inputs(&inputs[..3], shape, dropout);
         let (out, statistics) = (self.at(outputs[0]), self.statistics(outputs[1], shape));
@@ -24,7 +63,7 @@ impl Emitter<'_> {
         }
     }
 
-    pub(super) fn attention_gradient(&mut self, operation: &Operation, shape: AttentionShape, dropout: ops::Dropout) {
+    pub fn attention_gradient(&mut self, operation: &Operation, shape: AttentionShape, dropout: ops::Dropout) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
         let [dout, _, _, _, out, statistics] = inputs[..] else { return };
         let attention = self.of_shape(shape);

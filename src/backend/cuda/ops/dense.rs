@@ -1,15 +1,43 @@
 //! Products of layers' tensors with their kernels.
 
-use super::{Emitter, Id, Kind, Operation, Symbol};
-use crate::backend::cuda::{
-    gemm::{Epilogue, Gemm, Matrix},
-    kernels::{pointwise, reduce},
-    launch::{Element, Launch, Precision},
-    program::Work,
+use super::{Read, Reading, Stored};
+use crate::{
+    backend::cuda::{
+        compile::{
+            emit::{Emitter, Symbol},
+            operations::{Id, Kind, Operation},
+        },
+        gemm::{Epilogue, Gemm, Matrix},
+        kernels::{pointwise, reduce},
+        launch::{Element, Launch, Precision},
+        program::Work,
+    },
+    graph::ops::{self, flat},
 };
 
+impl Read for ops::Dense {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let [rows, k] = flat(shapes[0]);
+        Some(Reading::of(Kind::Dense { rows, k, n: shapes[1][1], bias: shapes.len() == 3 }))
+    }
+}
+
+impl Read for ops::DenseInputGradient {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let [rows, n] = flat(shapes[0]);
+        Some(Reading::of(Kind::DenseInputGradient { rows, k: shapes[1][0], n }))
+    }
+}
+
+impl Read for ops::DenseKernelGradient {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let ([rows, k], [_, n]) = (flat(shapes[0]), flat(shapes[1]));
+        Some(Reading::storing(Kind::DenseKernelGradient { rows, k, n, bias: false }, &[Stored::Exact]))
+    }
+}
+
 impl Emitter<'_> {
-    pub(super) fn product(&mut self, operation: &Operation) {
+    pub fn product(&mut self, operation: &Operation) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
         match operation.kind {
             Kind::Dense { rows, k, n, bias } => {

@@ -1,0 +1,90 @@
+//! Operators that treat each element alone.
+
+use super::{Read, Reading, Stored};
+use crate::{
+    backend::cuda::{
+        compile::{
+            emit::Emitter,
+            operations::{Id, Kind, Operation, Pointwise},
+        },
+        kernels::pointwise,
+        launch::Element,
+    },
+    graph::ops::{self, Activation, ActivationGradient},
+};
+
+impl Read for Activation {
+    fn read(&self, _: &[&[usize]]) -> Option<Reading> {
+        Some(Reading::of(Kind::Pointwise(Pointwise { activation: Some(*self), dropout: None })))
+    }
+}
+
+impl Read for ActivationGradient {
+    fn read(&self, _: &[&[usize]]) -> Option<Reading> {
+        Some(Reading::of(Kind::PointwiseGradient(Pointwise { activation: Some(self.0), dropout: None })))
+    }
+}
+
+impl Read for ops::Dropout {
+    fn read(&self, _: &[&[usize]]) -> Option<Reading> {
+        Some(Reading::of(Kind::Pointwise(Pointwise { activation: None, dropout: Some(*self) })))
+    }
+}
+
+impl Read for ops::Add {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let [elements, repeated] = [0, 1].map(|input| shapes[input].iter().product::<usize>());
+        let kind = Kind::Add { rows: elements / repeated.max(1), width: repeated };
+        Some(Reading::storing(kind, &[Stored::AsInputs]))
+    }
+}
+
+impl Read for ops::Scale {
+    fn read(&self, _: &[&[usize]]) -> Option<Reading> {
+        let &Self { factor } = self;
+        let reading = Reading::call(move |emitter, operation| {
+            let (inputs, outputs) = (&operation.inputs, &operation.outputs);
+            let (from, to) = (emitter.element(inputs[0]), emitter.element(outputs[0]));
+            let (x, y) = (emitter.at(inputs[0]), emitter.at(outputs[0]));
+            emitter.launch(pointwise::scale(emitter.elements(outputs[0]), factor, from, x, to, y), outputs);
+        });
+        Some(reading.stored(&[Stored::AsInputs]))
+    }
+}
+
+impl Emitter<'_> {
+    pub fn pointwise(&mut self, operation: &Operation, Pointwise { activation, dropout }: Pointwise) {
+        let (inputs, outputs) = (&operation.inputs, &operation.outputs);
+        let count = self.elements(outputs[0]);
+        let residual = inputs.get(1).map(|&id| self.activation(id));
+        let epilogue = pointwise::Epilogue {
+            activation,
+            dropout: self.dropout(dropout),
+            residual,
+            ..pointwise::Epilogue::default()
+        };
+        let (x, y) = (self.activation(inputs[0]), self.at(outputs[0]));
+        self.launch(pointwise::forward(count, 1, self.precision, x, epilogue, y), outputs);
+    }
+
+    pub fn pointwise_gradient(&mut self, operation: &Operation, Pointwise { activation, dropout }: Pointwise) {
+        let (inputs, outputs) = (&operation.inputs, &operation.outputs);
+        let count = self.elements(outputs[0]);
+        let activation = activation.map(|activation| (activation, self.activation(inputs[1])));
+        let (dy, dx) = (self.activation(inputs[0]), self.at(outputs[0]));
+        let dropout = self.dropout(dropout);
+        self.launch(pointwise::backward(count, self.precision, dy, activation, dropout, dx), outputs);
+    }
+
+    /// The second term repeats after `width` elements.
+    pub fn sum(&mut self, operation: &Operation, width: usize) {
+        let (inputs, outputs) = (&operation.inputs, &operation.outputs);
+        let (count, element) = (self.elements(outputs[0]), self.element(outputs[0]));
+        let own = |id: Id| if element == Element::F32 { self.at(id) } else { self.activation(id) };
+        let a = own(inputs[0]);
+        // A repeated parameter is read in full precision.
+        let (b, other) = (self.at(inputs[1]), self.element(inputs[1]));
+        let y = self.at(outputs[0]);
+        self.launch(pointwise::add(count, element, a, width, other, b, y), outputs);
+    }
+}
