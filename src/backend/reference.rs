@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     graph::{
-        Builder, Load, Value,
+        Builder, Load, StepInput, Value,
         ops::{AdamWUpdate, RandomState},
     },
     passes::{Decompose, Lowering, StepGraph},
@@ -27,7 +27,7 @@ pub fn on_cpu(graph: &mut Graph, remap: Vec<&mut NodeIndex>) {
 /// A graph that luminal has compiled, to be run any number of times.
 pub struct Compiled {
     graph: Graph,
-    loads: Vec<(String, NodeIndex)>,
+    loads: Vec<(Load, NodeIndex)>,
     outputs: Vec<Value>,
 }
 
@@ -45,19 +45,19 @@ impl Compiled {
         let mut outputs = values.into_inner();
         let remap: Vec<&mut NodeIndex> = outputs.iter_mut().map(|value| &mut value.node).collect();
         let load = |node| graph.graph.node_weight(node)?.as_any().downcast_ref::<Load>();
-        let loads = graph.graph.node_indices().filter_map(|node| Some((load(node)?.0.clone(), node))).collect();
+        let loads = graph.graph.node_indices().filter_map(|node| Some((load(node)?.clone(), node))).collect();
         compile(&mut graph, remap);
         Self { graph, loads, outputs }
     }
 
-    /// Runs on inputs and parameters given by name, and gives the outputs, row-major.
+    /// Runs on inputs and parameters, and gives the outputs, row-major.
     ///
     /// # Errors
     /// The name of an input that is not given.
-    pub fn run(&mut self, input: impl Fn(&str) -> Option<Vec<f32>>) -> Result<Vec<Vec<f32>>, String> {
+    pub fn run(&mut self, input: impl Fn(&Load) -> Option<Vec<f32>>) -> Result<Vec<Vec<f32>>, String> {
         self.graph.tensors.clear();
-        for (name, node) in &self.loads {
-            let data = input(name).ok_or_else(|| name.clone())?;
+        for (load, node) in &self.loads {
+            let data = input(load).ok_or_else(|| load.to_string())?;
             self.graph.set_tensor(*node, 0, Tensor::new(data));
         }
         self.graph.execute();
@@ -74,7 +74,7 @@ impl Compiled {
 /// # Errors
 /// The name of an input that is not given.
 pub fn run(builder: Builder, inputs: &FxHashMap<String, Vec<f32>>, outputs: &[Value]) -> Result<Vec<Vec<f32>>, String> {
-    Compiled::new(builder, outputs).run(|name| inputs.get(name).cloned())
+    Compiled::new(builder, outputs).run(|load| inputs.get(&load.to_string()).cloned())
 }
 
 /// The reference backend's [`Engine`].
@@ -139,23 +139,19 @@ impl ReferenceEngine {
             Some(store.values[start..][..parameter.value.len()].to_vec())
         };
         let count = store.parameters().len();
-        let moment = |group: usize, index: &str| state(group * count + index.parse::<usize>().ok()?);
         let (seed, rule) = (self.seed, self.rule);
-        let outputs = compiled.run(|name| match name {
-            "images" => Some(batch.images.to_vec()),
-            "labels" => Some(batch.labels.iter().map(|&label| label as f32).collect()),
-            "random" => Some(RandomState::new(seed, step.iteration).encode().to_vec()),
-            "rates" => Some(rule.rates(step.learning_rate, step.iteration).to_vec()),
-            "loss_gradient" => Some(vec![1.0]),
-            _ => {
-                if let Some(index) = name.strip_prefix("adamw/m/") {
-                    moment(1, index)
-                } else if let Some(index) = name.strip_prefix("adamw/v/") {
-                    moment(2, index)
-                } else {
-                    state(store.parameters().iter().position(|parameter| parameter.name == name)?)
-                }
+        let outputs = compiled.run(|load| match load {
+            Load::Step(StepInput::Images) => Some(batch.images.to_vec()),
+            Load::Step(StepInput::Labels) => Some(batch.labels.iter().map(|&label| label as f32).collect()),
+            Load::Step(StepInput::Random) => Some(RandomState::new(seed, step.iteration).encode().to_vec()),
+            Load::Step(StepInput::Rates) => Some(rule.rates(step.learning_rate, step.iteration).to_vec()),
+            Load::Step(StepInput::LossGradient) => Some(vec![1.0]),
+            Load::Parameter(name) => state(store.parameters().iter().position(|parameter| parameter.name == *name)?),
+            Load::Slot { slot, parameter } => {
+                let group = ["m", "v"].iter().position(|known| known == slot)?;
+                state((1 + group) * count + parameter)
             }
+            Load::Other(_) => None,
         });
         let mut outputs =
             outputs.map_err(|name| BackendError::Other(format!("the graph's input `{name}` is unknown")))?;

@@ -1,10 +1,10 @@
 use luminal::{
-    op::{InputTensor, Operator},
-    prelude::{Graph, NodeIndex, ShapeTracker, Tensor},
+    op::Operator,
+    prelude::{Graph, NodeIndex, ShapeTracker},
 };
 
 use super::{
-    Initializer, Node, Operation, Value,
+    Initializer, Load, Node, Operation, StepInput, Value,
     expression::Expression,
     ops::{
         Activation, Add, Attention, Concat, CrossEntropy, Dense, Dropout, Expand, LayerNorm, Mean, Operand, Pointwise,
@@ -16,7 +16,7 @@ use super::{
 /// A tensor that is set before each run.
 #[derive(Debug, Clone)]
 pub struct Input {
-    pub name: String,
+    pub load: Load,
     pub value: Value,
 }
 
@@ -30,16 +30,6 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     pub initializer: Initializer,
     pub value: Value,
-}
-
-/// The node that stands for an input or a parameter. Its tensor is set from outside.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Load(pub String);
-
-impl Operator for Load {
-    fn process(&mut self, _: Vec<(InputTensor, ShapeTracker)>) -> Vec<Tensor> {
-        unreachable!("`{}` must be set before the graph runs", self.0)
-    }
 }
 
 /// Builds a graph on luminal's [`Graph`], node by node, with shapes known at run time.
@@ -66,16 +56,17 @@ impl Builder {
         Self { training: true, ..Self::default() }
     }
 
-    fn load(&mut self, name: &str, shape: &[usize]) -> Value {
-        let node = self.graph.graph.add_node(Box::new(Load(name.to_owned())));
+    fn load(&mut self, load: Load, shape: &[usize]) -> Value {
+        let node = self.graph.graph.add_node(Box::new(load));
         Value { node, output: 0, shape: shape.to_vec() }
     }
 
-    /// A tensor that is set before each run, e.g. `images` `[batch, height, width, channels]`.
-    pub fn input(&mut self, name: &str, shape: &[usize]) -> Value {
-        let value = self.load(name, shape);
+    /// A tensor that is set before each run: a [`StepInput`], or one of any name where the graph is no step.
+    pub fn input(&mut self, load: impl Into<Load>, shape: &[usize]) -> Value {
+        let load = load.into();
+        let value = self.load(load.clone(), shape);
         self.graph.no_delete.insert(value.node);
-        self.inputs.push(Input { name: name.to_owned(), value: value.clone() });
+        self.inputs.push(Input { load, value: value.clone() });
         value
     }
 
@@ -90,7 +81,7 @@ impl Builder {
     ) -> Value {
         let elements = |shape: &[usize]| shape.iter().product::<usize>();
         assert_eq!(elements(shape), elements(stored_shape), "parameter {name}");
-        let value = self.load(name, shape);
+        let value = self.load(Load::Parameter(name.to_owned()), shape);
         self.graph.no_delete.insert(value.node);
         let parameter =
             Parameter { name: name.to_owned(), shape: stored_shape.to_vec(), initializer, value: value.clone() };
@@ -243,9 +234,9 @@ impl Builder {
 
     /// The input that carries the step's [`RandomState`](super::ops::RandomState).
     fn random(&mut self) -> Value {
-        match self.inputs.iter().find(|input| input.name == "random") {
+        match self.inputs.iter().find(|input| input.load == Load::Step(StepInput::Random)) {
             Some(input) => input.value.clone(),
-            None => self.input("random", &[RandomState::LEN]),
+            None => self.input(StepInput::Random, &[RandomState::LEN]),
         }
     }
 

@@ -10,13 +10,14 @@ pub mod activations;
 mod builder;
 pub mod expression;
 mod initializer;
+mod load;
 mod node;
 pub mod ops;
 pub mod primitives;
 mod value;
 
-pub(crate) use builder::Load;
 pub use builder::{Builder, Input, Parameter};
 pub use initializer::Initializer;
+pub use load::{Load, StepInput};
 pub use node::{Gradients, Node, Operation, operation};
 pub use value::{Network, Value};

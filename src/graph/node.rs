@@ -69,7 +69,7 @@ impl Operator for Node {
             .enumerate()
             .map(|(index, (tensor, shape))| {
                 let dims: Vec<usize> = shape.shape().iter().filter_map(|d| d.to_usize()).collect();
-                let value = builder.input(&format!("input{index}"), &dims);
+                let value = builder.input(&format!("input{index}")[..], &dims);
                 builder.graph.set_tensor(value.node, 0, tensor.borrowed().clone());
                 value
             })

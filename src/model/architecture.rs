@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use super::layers::Layer;
 use crate::{
     dsl,
-    graph::{Builder, Network, Value},
+    graph::{Builder, Network, StepInput, Value},
 };
 
 /// One layer of a checked network.
@@ -86,7 +86,7 @@ impl Architecture {
     /// logits `[batch, num_classes]`.
     pub fn lower(&self, builder: &mut Builder, batch: usize) -> Network {
         let [height, width, channels] = self.image_shape;
-        let images = builder.input("images", &[batch, height, width, channels]);
+        let images = builder.input(StepInput::Images, &[batch, height, width, channels]);
         let mut tensors: Vec<Value> = vec![images.clone()];
         for node in &self.nodes {
             let parameters: Vec<Value> = node

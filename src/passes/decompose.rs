@@ -26,7 +26,7 @@ impl Compiler for Decompose<'_> {
                     map.insert((node, output as u8), value);
                 }
             } else if let Some(load) = graph.graph[node].as_any().downcast_ref::<Load>() {
-                let value = builder.input(&load.0, &[]);
+                let value = builder.input(load.clone(), &[]);
                 if let Some(tensor) = graph.tensors.remove(&(node, 0)) {
                     builder.graph.set_tensor(value.node, 0, tensor);
                 }

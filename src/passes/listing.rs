@@ -49,14 +49,14 @@ impl StepGraph {
     /// stable.
     pub fn listing(&self) -> Listing {
         let graph = &self.builder.graph;
-        let loads: FxHashMap<NodeIndex, (&str, &str, &[usize])> = self
+        let loads: FxHashMap<NodeIndex, (&str, String, &[usize])> = self
             .builder
             .inputs
             .iter()
-            .map(|input| (input.value.node, ("input", &input.name[..], &input.value.shape[..])))
+            .map(|input| (input.value.node, ("input", input.load.to_string(), &input.value.shape[..])))
             .chain(self.builder.parameters.iter().map(|parameter| {
                 let value = &parameter.value;
-                (value.node, ("parameter", &parameter.name[..], &value.shape[..]))
+                (value.node, ("parameter", parameter.name.clone(), &value.shape[..]))
             }))
             .collect();
         let mut ids: FxHashMap<NodeIndex, usize> = FxHashMap::default();
@@ -70,7 +70,7 @@ impl StepGraph {
             ids.insert(node, id);
             let values = inputs(graph, node);
             let (operator, name, attributes, shapes) = if let Some((kind, name, shape)) = loads.get(&node) {
-                ((*kind).to_owned(), Some((*name).to_owned()), Vec::new(), vec![shape.to_vec()])
+                ((*kind).to_owned(), Some(name.clone()), Vec::new(), vec![shape.to_vec()])
             } else if let Some(operation) = operation(graph, node) {
                 let given: Vec<&[usize]> = values.iter().map(|value| &value.shape[..]).collect();
                 (operation.name().to_owned(), None, operation.attributes(), operation.output_shapes(&given))

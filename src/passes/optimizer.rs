@@ -3,7 +3,7 @@ use std::cell::RefCell;
 use luminal::prelude::{Compiler, Graph, ToIdsMut};
 
 use super::with_builder;
-use crate::graph::{Builder, Value, ops::AdamWUpdate};
+use crate::graph::{Builder, Load, Value, ops::AdamWUpdate};
 
 /// Where a parameter's optimizer state enters the graph and leaves it.
 #[derive(Debug, Clone)]
@@ -32,8 +32,9 @@ impl Compiler for Updates<'_> {
                 .iter()
                 .enumerate()
                 .map(|(index, (parameter, gradient))| {
-                    let m = builder.input(&format!("adamw/m/{index}"), &parameter.shape);
-                    let v = builder.input(&format!("adamw/v/{index}"), &parameter.shape);
+                    let slot = |slot| Load::Slot { slot, parameter: index };
+                    let m = builder.input(slot("m"), &parameter.shape);
+                    let v = builder.input(slot("v"), &parameter.shape);
                     let mut outputs = builder.apply(self.rule, &[parameter, gradient, &m, &v, self.rates]).into_iter();
                     let updated = std::array::from_fn(|_| outputs.next().unwrap_or_else(|| parameter.clone()));
                     OptimizerState { m, v, updated }

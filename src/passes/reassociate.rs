@@ -58,8 +58,9 @@ fn projection(graph: &Graph, node: NodeIndex) -> Option<Projection> {
     }
     let mut operands = inputs(graph, node).into_iter();
     let (x, kernel, bias) = (operands.next()?, operands.next()?, operands.next());
-    let is_load = |value: &Value| graph.graph[value.node].as_any().is::<Load>();
-    let parameters = is_load(&kernel) && bias.iter().all(is_load);
+    let is_parameter =
+        |value: &Value| matches!(graph.graph[value.node].as_any().downcast_ref(), Some(Load::Parameter(_)));
+    let parameters = is_parameter(&kernel) && bias.iter().all(is_parameter);
     (parameters && x.shape.len() == 3).then_some(Projection { node, x, kernel, bias })
 }
 

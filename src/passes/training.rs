@@ -3,7 +3,7 @@ use std::cell::RefCell;
 use luminal::prelude::Compiler;
 
 use super::{Autodiff, OptimizerState, Reassociate, Updates};
-use crate::graph::{Builder, Network, Value, ops::AdamWUpdate};
+use crate::graph::{Builder, Network, StepInput, Value, ops::AdamWUpdate};
 
 /// Builds a network for a batch size on a graph.
 pub type Lowering = dyn Fn(&mut Builder, usize) -> Network + Send + Sync;
@@ -56,11 +56,11 @@ impl StepGraph {
         if reassociate {
             Reassociate { without_effect: &without_effect }.compile(&mut builder.graph, ());
         }
-        let labels = builder.input("labels", &[batch]);
+        let labels = builder.input(StepInput::Labels, &[batch]);
         let loss = builder.cross_entropy(&network.logits, &labels);
         let (mut gradients, mut states) = (Vec::new(), Vec::new());
         if purpose != Purpose::Evaluate {
-            let seed = builder.input("loss_gradient", &[1]);
+            let seed = builder.input(StepInput::LossGradient, &[1]);
             let wanted: Vec<Value> = builder.parameters.iter().map(|parameter| parameter.value.clone()).collect();
             let found = RefCell::default();
             Autodiff { loss: &loss, seed: &seed, wanted: &wanted, gradients: &found }.compile(&mut builder.graph, ());
@@ -73,7 +73,7 @@ impl StepGraph {
                 });
             }
             if let Purpose::Train(rule) = purpose {
-                let rates = builder.input("rates", &[2]);
+                let rates = builder.input(StepInput::Rates, &[2]);
                 let pairs: Vec<(Value, Value)> = wanted.into_iter().zip(gradients.iter().cloned()).collect();
                 let found = RefCell::default();
                 Updates { rule, rates: &rates, parameters: &pairs, states: &found }.compile(&mut builder.graph, ());

@@ -2,7 +2,7 @@
 
 use vitx::{
     backend::{Batch, Engine},
-    graph::{Builder, Initializer, Network, Value, ops::Activation},
+    graph::{Builder, Initializer, Network, StepInput, Value, ops::Activation},
 };
 
 /// Applies an operator to `[batch, tokens, dim]`.
@@ -16,7 +16,7 @@ fn parameter(builder: &mut Builder, name: &str, shape: &[usize]) -> Value {
 /// A network of one operator between two layers, so that the gradients of its input and of its own
 /// parameters are those of parameters.
 pub fn network(builder: &mut Builder, batch: usize, [tokens, dim]: [usize; 2], apply: Apply) -> Network {
-    let images = builder.input("images", &[batch, tokens, dim]);
+    let images = builder.input(StepInput::Images, &[batch, tokens, dim]);
     let (kernel, bias) = (parameter(builder, "in/kernel", &[dim, dim]), parameter(builder, "in/bias", &[dim]));
     let x = builder.dense(&images, &kernel, Some(&bias));
     let y = apply(builder, &x);

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     backend::{BackendError, extents},
-    graph::{Load, Operation, Value, operation, ops},
+    graph::{Load, Operation, StepInput, Value, operation, ops},
     passes::{Lowering, Purpose, StepGraph, inputs, only_user},
 };
 
@@ -63,8 +63,7 @@ fn program(graph: &StepGraph, batch: usize) -> Result<Program, String> {
 struct Drafted {
     draft: Draft,
     ids: FxHashMap<Key, usize>,
-    /// Inputs by name.
-    loads: Vec<(String, usize)>,
+    loads: Vec<(StepInput, usize)>,
 }
 
 impl Drafted {
@@ -82,7 +81,7 @@ impl Drafted {
             store_len += value.len();
         }
 
-        let mut loads: Vec<(String, usize)> = Vec::new();
+        let mut loads: Vec<(StepInput, usize)> = Vec::new();
         let mut again = Again::new(luminal);
         let order = Order::new(graph);
         // Sums that the product before them has taken over.
@@ -91,19 +90,19 @@ impl Drafted {
             let Some(operation) = operation(luminal, node) else {
                 let Some(load) = luminal.graph[node].as_any().downcast_ref::<Load>() else { continue };
                 let place = stored.get(&(node, 0)).copied();
-                let known = graph.builder.inputs.iter().map(|input| (&input.name, &input.value));
-                let parameters = graph.builder.parameters.iter().map(|parameter| (&parameter.name, &parameter.value));
-                let moments = graph.states.iter().flat_map(|state| [(&load.0, &state.m), (&load.0, &state.v)]);
-                let Some((_, value)) = known.chain(parameters).chain(moments).find(|(_, value)| value.node == node)
-                else {
-                    continue;
-                };
-                let per_image = matches!(load.0.as_str(), "labels") || value.node == graph.network.images.node;
+                let known = graph.builder.inputs.iter().map(|input| &input.value);
+                let parameters = graph.builder.parameters.iter().map(|parameter| &parameter.value);
+                let moments = graph.states.iter().flat_map(|state| [&state.m, &state.v]);
+                let mut values = known.chain(parameters).chain(moments);
+                let Some(value) = values.find(|value| value.node == node) else { continue };
+                let per_image = matches!(load, Load::Step(input) if input.per_image());
                 let len = if per_image { value.len() / batch } else { value.len() };
                 let id = draft.tensor(Tensor { len, per_image, stored: place, ..Tensor::default() });
                 ids.insert((node, 0), id);
-                if place.is_none() {
-                    loads.push((load.0.clone(), id));
+                match (place, load) {
+                    (Some(_), _) => {}
+                    (None, &Load::Step(input)) => loads.push((input, id)),
+                    (None, _) => return Err(format!("the input {load}")),
                 }
                 continue;
             };
@@ -253,7 +252,7 @@ impl Drafted {
             loss_region,
             logits: logits.ok_or("logits")?,
             gradients: results.collect(),
-            loads: loads.into_iter().map(|(name, id)| (name, slots.slots[id])).collect(),
+            loads: loads.into_iter().map(|(input, id)| (input, slots.slots[id])).collect(),
             arena_len: slots.arena_len,
         })
     }

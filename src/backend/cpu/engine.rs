@@ -16,7 +16,7 @@ use crate::{
         Task,
     },
     graph::{
-        Parameter,
+        Parameter, StepInput,
         ops::{AdamWUpdate, RandomState},
     },
     passes::Lowering,
@@ -107,17 +107,17 @@ impl CpuEngine {
         let random = RandomState::new(self.options.seed, step.iteration).encode();
         let rates = self.rule.rates(step.learning_rate, step.iteration);
         let program = &self.programs[&(task, size)];
-        for (name, slot) in &program.loads {
-            let data: &[f32] = match name.as_str() {
-                "labels" => &self.labels,
-                "random" => &random,
-                "rates" => &rates,
-                "loss_gradient" => &[1.0],
-                _ => batch.images,
+        for (input, slot) in &program.loads {
+            let data: &[f32] = match input {
+                StepInput::Images => batch.images,
+                StepInput::Labels => &self.labels,
+                StepInput::Random => &random,
+                StepInput::Rates => &rates,
+                StepInput::LossGradient => &[1.0],
             };
             let len = if slot.per_image { slot.len * size } else { slot.len };
             if data.len() != len {
-                return Err(BackendError::Other(format!("`{name}` has {} values, not {len}", data.len())));
+                return Err(BackendError::Other(format!("`{}` has {} values, not {len}", input.name(), data.len())));
             }
             self.arena[slot.offset..][..len].copy_from_slice(data);
         }

@@ -1,6 +1,7 @@
 //! The static list of kernel calls.
 
 use super::kernel::{Kernel, Split};
+use crate::graph::StepInput;
 
 /// Shares of the batch whose sums are taken apart and added in order.
 pub const LANES: usize = 16;
@@ -98,7 +99,7 @@ pub struct Program {
     pub logits: Slot,
     pub gradients: Vec<Slot>,
     /// Inputs by name.
-    pub loads: Vec<(String, Slot)>,
+    pub loads: Vec<(StepInput, Slot)>,
     pub arena_len: usize,
 }
 

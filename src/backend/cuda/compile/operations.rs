@@ -12,7 +12,7 @@ use crate::{
         ops::{Reading, Stored, read},
     },
     graph::{
-        Load, Value, operation,
+        Load, StepInput, Value, operation,
         ops::{self, Activation},
     },
     passes::{StepGraph, inputs, ordered},
@@ -172,9 +172,9 @@ impl Operations {
         let (mut list, mut update) = (Vec::new(), None);
         for node in ordered(luminal) {
             let Some(operation) = operation(luminal, node) else {
-                if luminal.graph[node].as_any().is::<Load>() {
+                if let Some(load) = luminal.graph[node].as_any().downcast_ref::<Load>() {
                     ids.insert((node, 0), tensors.len());
-                    tensors.push(load(graph, node, activations));
+                    tensors.push(loaded(graph, node, load, activations));
                 }
                 continue;
             };
@@ -258,15 +258,12 @@ impl Operations {
     }
 }
 
-fn load(graph: &StepGraph, node: NodeIndex, activations: Element) -> Tensor {
-    let (elements, element, origin) = if let Some(index) = graph.builder.parameter_index(node) {
-        (graph.builder.parameters[index].value.len(), Element::F32, Origin::Parameter(index))
-    } else if node == graph.network.images.node {
-        (graph.network.images.len(), activations, Origin::Images)
-    } else if node == graph.labels.node {
-        (graph.labels.len(), Element::F32, Origin::Labels)
-    } else {
-        (0, Element::F32, Origin::Implicit)
+fn loaded(graph: &StepGraph, node: NodeIndex, load: &Load, activations: Element) -> Tensor {
+    let (elements, element, origin) = match (load, graph.builder.parameter_index(node)) {
+        (_, Some(index)) => (graph.builder.parameters[index].value.len(), Element::F32, Origin::Parameter(index)),
+        (Load::Step(StepInput::Images), None) => (graph.network.images.len(), activations, Origin::Images),
+        (Load::Step(StepInput::Labels), None) => (graph.labels.len(), Element::F32, Origin::Labels),
+        _ => (0, Element::F32, Origin::Implicit),
     };
     Tensor { elements, element, origin }
 }
