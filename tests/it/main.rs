@@ -1,0 +1,47 @@
+//! The tests that use vitx from outside, as a library or as a user runs it. They are one program, because each program
+//! more links the whole library again. `cargo test --test it sweep::` runs those of one file.
+//!
+//! A new file of tests is a line here. What needs a process of its own, as a global allocator does, is a file beside
+//! this folder.
+
+#[path = "../support/keras.rs"]
+mod keras;
+#[path = "../support/operators.rs"]
+mod networks;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backends;
+mod cli_model;
+mod cli_run;
+mod format;
+mod fuzz;
+mod graphs;
+mod identities;
+mod mistakes;
+mod models;
+mod operators;
+mod output;
+mod own_data;
+mod page;
+mod parity;
+mod surroundings;
+mod sweep;
+mod sweep_failures;
+mod sweep_kills;
+mod terminal;
+
+#[test]
+fn every_file_of_tests_is_run() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if let Some(module) = name.strip_suffix(".rs").filter(|module| *module != "main") {
+            let line = format!("\nmod {module};\n");
+            assert!(
+                include_str!("main.rs").contains(&line),
+                "tests/it/{name} is not run: main.rs lacks `mod {module};`"
+            );
+        }
+    }
+}
