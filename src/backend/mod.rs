@@ -6,6 +6,8 @@
 mod adamw;
 mod batch;
 mod buffer;
+#[cfg(test)]
+mod complete;
 pub mod cpu;
 pub mod cuda;
 mod engine;

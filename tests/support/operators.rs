@@ -2,7 +2,11 @@
 
 use vitx::{
     backend::{Batch, Engine},
-    graph::{Builder, Initializer, Network, StepInput, Value, ops::Activation},
+    graph::{
+        Builder, Initializer, Network, StepInput, Value,
+        expression::Expression,
+        ops::{Activation, Operand},
+    },
 };
 
 /// Applies an operator to `[batch, tokens, dim]`.
@@ -33,7 +37,7 @@ macro_rules! activation {
 }
 
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 25] = [
+pub const OPERATORS: [(&str, Apply); 27] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -94,6 +98,18 @@ pub const OPERATORS: [(&str, Apply); 25] = [
     ("transpose", |b, x| b.transpose(x, &[0, 2, 1])),
     ("mean", |b, x| b.mean(x, 1)),
     ("scale", |b, x| b.scale(x, -1.5)),
+    ("gate", |b, x| {
+        let (dim, kernel) = (x.last(), parameter(b, "kernel", &[x.last(), x.last()]));
+        let (gate, scale) = (b.dense(x, &kernel, None), parameter(b, "scale", &[dim]));
+        let f = Expression::new(3, |x| &x[0] * &x[1].sigmoid() * &x[2]);
+        b.pointwise("gate", f, &[(x, Operand::Whole), (&gate, Operand::Whole), (&scale, Operand::Shared)])
+    }),
+    ("a factor for each image", |b, x| {
+        let mean = b.mean(x, 1);
+        let f = Expression::new(3, |x| &x[0] * (&x[1].sigmoid() + 1.0) + &x[2]);
+        let bias = parameter(b, "bias", &x.shape[1..]);
+        b.pointwise("excite", f, &[(x, Operand::Whole), (&mean, Operand::PerImage), (&bias, Operand::Shared)])
+    }),
     ("expand", |b, x| {
         let token = parameter(b, "token", &[1, x.last()]);
         let token = b.expand(&token, x.shape[0]);

@@ -13,7 +13,7 @@ mod engine;
 mod kernel;
 pub mod kernels;
 mod listing;
-mod ops;
+pub(super) mod ops;
 mod peak;
 mod program;
 mod run;

@@ -17,7 +17,7 @@ mod layout;
 mod lines;
 mod listing;
 mod metrics;
-mod ops;
+pub(super) mod ops;
 mod peak;
 pub mod program;
 mod state;

@@ -3,6 +3,7 @@
 mod activation;
 mod adamw;
 mod add;
+mod all;
 mod attention;
 mod concat;
 mod cross_entropy;
@@ -23,6 +24,7 @@ mod transpose;
 pub use activation::{Activation, ActivationGradient};
 pub use adamw::AdamWUpdate;
 pub use add::Add;
+pub use all::{ALL, Differentiable, Entry, Example, Input};
 pub(crate) use attention::AttentionShape;
 pub use attention::{Attention, AttentionGradient};
 pub use concat::Concat;

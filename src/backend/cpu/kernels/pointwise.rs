@@ -2,6 +2,7 @@
 //! registers that stay in the first-level cache, so that interpreting it costs a branch a block.
 
 use super::activation::tanh_at;
+use super::dropout::{self, Mask};
 use super::exp::exp;
 use super::isa::{madd, multiversion};
 use crate::graph::expression::{Expression, Step};
@@ -10,6 +11,17 @@ use crate::graph::expression::{Expression, Step};
 const BLOCK: usize = 128;
 /// Blocks of a program that are alive at one time.
 const REGISTERS: usize = 16;
+
+/// Where an input comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// Numbers; fewer than there are results repeat.
+    Values(&'a [f32]),
+    /// One number for all results.
+    Value(f32),
+    /// The factors of a dropout from this element of its tensor on.
+    Mask(Mask, u64),
+}
 
 /// An expression whose steps know their registers.
 #[derive(Debug, Clone)]
@@ -30,34 +42,46 @@ impl Program {
         let mut register = vec![0; steps.len()];
         let mut dealt = Vec::with_capacity(steps.len());
         for (id, step) in steps.iter().enumerate() {
-            // A step may write where its operands lie: it reads an element before it writes it.
-            let renamed = step.renumbered(|operand| register[operand]);
+            // A step writes where none of its operands lies, so that it need not be told that they are apart.
+            register[id] = free.pop()?;
             let mut operands: Vec<usize> = step.operands().filter(|operand| last_use[*operand] == id).collect();
             operands.dedup();
             free.extend(operands.iter().map(|operand| register[*operand]));
-            register[id] = free.pop()?;
-            dealt.push((renamed, register[id]));
+            dealt.push((step.renumbered(|operand| register[operand]), register[id]));
         }
         Some(Self { steps: dealt, result: *register.last()? })
     }
 
-    /// `out[i] = f(inputs[0][i], inputs[1][i], ..)`; an input that is shorter than `out` repeats.
-    pub fn run(&self, inputs: &[&[f32]], out: &mut [f32]) {
-        debug_assert!(inputs.iter().all(|input| out.len().is_multiple_of(input.len())));
+    /// `out[i] = f(inputs[0][i], inputs[1][i], ..)`.
+    pub fn run(&self, inputs: &[Input], out: &mut [f32]) {
+        debug_assert!(inputs.iter().all(|input| match input {
+            Input::Values(values) => out.len().is_multiple_of(values.len()),
+            Input::Value(_) | Input::Mask(..) => true,
+        }));
         evaluate(self, inputs, out);
     }
 }
 
-/// A block of an input that repeats, from an element of the result on.
+/// A block of an input, from an element of the result on.
 #[inline(always)]
-fn load(input: &[f32], first: usize, to: &mut [f32]) {
-    let mut at = first % input.len();
-    let mut rest = to;
-    while !rest.is_empty() {
-        let count = rest.len().min(input.len() - at);
-        let (now, later) = rest.split_at_mut(count);
-        now.copy_from_slice(&input[at..at + count]);
-        (rest, at) = (later, 0);
+fn load(input: &Input, first: usize, to: &mut [f32]) {
+    match *input {
+        Input::Values(&[value]) | Input::Value(value) => to.fill(value),
+        Input::Values(values) => {
+            // Most are as long as the result, or are longer than a block.
+            let mut at = if first < values.len() { first } else { first % values.len() };
+            let mut rest = to;
+            while !rest.is_empty() {
+                let count = rest.len().min(values.len() - at);
+                let (now, later) = rest.split_at_mut(count);
+                now.copy_from_slice(&values[at..at + count]);
+                (rest, at) = (later, 0);
+            }
+        }
+        Input::Mask(mask, start) => {
+            to.fill(1.0);
+            dropout::apply_in_place(&mask, start + first as u64, to);
+        }
     }
 }
 
@@ -121,29 +145,37 @@ fn normal_cdf<const FMA: bool>(x: f32) -> f32 {
 }
 
 /// Loops over a block, written out at each step: a closure would be compiled for the baseline
-/// instruction set where it is not inlined. Operands are copied, for a step may overwrite them.
+/// instruction set where it is not inlined.
 macro_rules! each {
     ($registers:ident, $to:ident, |$x:ident = $a:ident| $value:expr) => {{
-        let a = $registers[$a];
-        for ($to, $x) in $registers[$to].iter_mut().zip(a) {
-            *$to = $value;
+        if let Ok([to, a]) = $registers.get_disjoint_mut([$to, $a]) {
+            for (to, &mut $x) in to.iter_mut().zip(a) {
+                *to = $value;
+            }
         }
     }};
     ($registers:ident, $to:ident, |$x:ident = $a:ident, $y:ident = $b:ident| $value:expr) => {{
-        let (a, b) = ($registers[$a], $registers[$b]);
-        for (($to, $x), $y) in $registers[$to].iter_mut().zip(a).zip(b) {
-            *$to = $value;
+        if let Ok([to, a, b]) = $registers.get_disjoint_mut([$to, $a, $b]) {
+            for ((to, &mut $x), &mut $y) in to.iter_mut().zip(a).zip(b) {
+                *to = $value;
+            }
+        } else if let Ok([to, a]) = $registers.get_disjoint_mut([$to, $a]) {
+            // Both operands are one.
+            for (to, &mut $x) in to.iter_mut().zip(a) {
+                let $y = $x;
+                *to = $value;
+            }
         }
     }};
 }
 
 #[inline(always)]
-fn evaluate_generic<const FMA: bool>(program: &Program, inputs: &[&[f32]], out: &mut [f32]) {
+fn evaluate_generic<const FMA: bool>(program: &Program, inputs: &[Input], out: &mut [f32]) {
     let mut registers = [[0.0; BLOCK]; REGISTERS];
     for (index, block) in out.chunks_mut(BLOCK).enumerate() {
         for &(step, to) in &program.steps {
             match step {
-                Step::Input(number) => load(inputs[number], index * BLOCK, &mut registers[to][..block.len()]),
+                Step::Input(number) => load(&inputs[number], index * BLOCK, &mut registers[to][..block.len()]),
                 Step::Constant(value) => registers[to] = [value; BLOCK],
                 Step::Add(a, b) => each!(registers, to, |x = a, y = b| x + y),
                 Step::Multiply(a, b) => each!(registers, to, |x = a, y = b| x * y),
@@ -162,7 +194,7 @@ fn evaluate_generic<const FMA: bool>(program: &Program, inputs: &[&[f32]], out: 
 }
 
 multiversion! {
-    fn evaluate(program: &Program, inputs: &[&[f32]], out: &mut [f32]) = evaluate_generic;
+    fn evaluate(program: &Program, inputs: &[Input], out: &mut [f32]) = evaluate_generic;
 }
 
 #[cfg(test)]
@@ -178,7 +210,8 @@ mod tests {
 
     fn run(expression: &Expression, inputs: &[&[f32]], len: usize) -> Vec<f32> {
         let mut out = vec![7.0; len];
-        Program::new(expression).unwrap().run(inputs, &mut out);
+        let inputs: Vec<Input> = inputs.iter().map(|values| Input::Values(values)).collect();
+        Program::new(expression).unwrap().run(&inputs, &mut out);
         out
     }
 

@@ -88,6 +88,9 @@ template <typename T> __device__ __forceinline__ float rounded(float value) {
     return load(stored);
 }
 
+// The distribution function of the standard normal distribution.
+__device__ __forceinline__ float normal_cdf(float x) { return 0.5f + 0.5f * erff(x * 0.70710678f); }
+
 struct alignas(16) Words {
     u32 word[4];
 };

@@ -13,6 +13,7 @@ pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
 mod dropout;
+pub mod expression;
 pub mod images;
 pub mod layer_norm;
 pub mod layout;
@@ -46,8 +47,15 @@ macro_rules! source {
 use source;
 
 /// The sources of all kernels.
-pub const SOURCES: &[Source] =
-    &[adamw::SOURCE, cross_entropy::SOURCE, layer_norm::SOURCE, pointwise::SOURCE, reduce::SOURCE, step::SOURCE];
+pub const SOURCES: &[Source] = &[
+    adamw::SOURCE,
+    cross_entropy::SOURCE,
+    expression::SOURCE,
+    layer_norm::SOURCE,
+    pointwise::SOURCE,
+    reduce::SOURCE,
+    step::SOURCE,
+];
 
 /// A launch over `count` elements in one dimension, `vector` of them at a time, whose threads go on until all is
 /// done.

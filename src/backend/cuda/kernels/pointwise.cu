@@ -25,8 +25,6 @@
 
 constexpr int THREADS = 256;
 
-__device__ __forceinline__ float normal_cdf(float x) { return 0.5f + 0.5f * erff(x * 0.70710678f); }
-
 __device__ __forceinline__ float activation(float x0) { ACTIVATION }
 
 #ifdef SLOPE

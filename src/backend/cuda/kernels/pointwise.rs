@@ -120,7 +120,12 @@ pub fn scale<P>(count: usize, factor: f32, from: Element, x: P, to: Element, y: 
 mod tests {
     use super::*;
     use crate::backend::{
-        cpu::kernels::{activation as cpu, dropout::Mask, isa::tests::noise, pointwise::Program},
+        cpu::kernels::{
+            activation as cpu,
+            dropout::Mask,
+            isa::tests::noise,
+            pointwise::{Input, Program},
+        },
         cuda::{
             emulator::{Memory, run_all},
             kernels::tests::{ELEMENTS, assert_near_floats, mask, tolerance},
@@ -216,7 +221,8 @@ mod tests {
             ]);
             let of = |expression: &Expression, inputs: &[&[f32]]| {
                 let mut out = vec![0.0; 80];
-                Program::new(expression).unwrap().run(inputs, &mut out);
+                let inputs: Vec<Input> = inputs.iter().map(|values| Input::Values(values)).collect();
+                Program::new(expression).unwrap().run(&inputs, &mut out);
                 out
             };
             let expression = activation.expression();

@@ -114,6 +114,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Mean>(),
     entry::<ops::MeanGradient>(),
     entry::<ops::Pad>(),
+    entry::<ops::Pointwise>(),
     entry::<ops::Reshape>(),
     entry::<ops::Scale>(),
     entry::<ops::Slice>(),

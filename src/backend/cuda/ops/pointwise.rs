@@ -4,13 +4,21 @@ use super::{Read, Reading, Stored};
 use crate::{
     backend::cuda::{
         compile::{
-            emit::Emitter,
+            emit::{Emitter, Symbol},
             operations::{Id, Kind, Operation, Pointwise},
         },
-        kernels::pointwise,
+        kernels::{
+            Dropout,
+            expression::{Operand, evaluate},
+            pointwise,
+        },
         launch::Element,
+        state,
     },
-    graph::ops::{self, Activation, ActivationGradient},
+    graph::{
+        Operation as _,
+        ops::{self, Activation, ActivationGradient},
+    },
 };
 
 impl Read for Activation {
@@ -47,6 +55,44 @@ impl Read for ops::Scale {
             let (from, to) = (emitter.element(inputs[0]), emitter.element(outputs[0]));
             let (x, y) = (emitter.at(inputs[0]), emitter.at(outputs[0]));
             emitter.launch(pointwise::scale(emitter.elements(outputs[0]), factor, from, x, to, y), outputs);
+        });
+        Some(reading.stored(&[Stored::AsInputs]))
+    }
+}
+
+impl Read for ops::Pointwise {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let shape = self.output_shapes(shapes).swap_remove(0);
+        let extents = [shape.iter().product(), shape.iter().skip(1).product()];
+        let suffixes: Vec<usize> = self
+            .operands
+            .iter()
+            .zip(shapes)
+            .map(|(operand, of)| of.iter().skip(usize::from(*operand == ops::Operand::PerImage)).product())
+            .collect();
+        let Self { expression, operands, .. } = self.clone();
+        let reading = Reading::call(move |emitter, operation| {
+            // Random state is no memory.
+            let mut inputs = operation.inputs.iter();
+            let mut operand = |(operand, &suffix): (&ops::Operand, &usize)| {
+                if let Some(dropout) = operand.mask() {
+                    let dropout = Dropout::new(&dropout, emitter.seed, Symbol::Fixed(state::STEP));
+                    return Some(match operand {
+                        ops::Operand::ImageMask(_) => Operand::ImageMask(dropout),
+                        _ => Operand::Mask(dropout),
+                    });
+                }
+                // A parameter is read in full precision.
+                let (element, at) = emitter.stored(*inputs.next()?);
+                Some(match operand {
+                    ops::Operand::PerImage => Operand::PerImage { element, at, suffix },
+                    ops::Operand::Shared => Operand::Shared { element, at, suffix },
+                    _ => Operand::Whole { element, at },
+                })
+            };
+            let operands = operands.iter().zip(&suffixes).filter_map(&mut operand).collect();
+            let (element, y) = emitter.stored(operation.outputs[0]);
+            emitter.launch(evaluate(&expression, extents, operands, element, y), &operation.outputs);
         });
         Some(reading.stored(&[Stored::AsInputs]))
     }

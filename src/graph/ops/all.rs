@@ -1,0 +1,155 @@
+//! Every operator by name, with inputs that it takes: what holds of all of them is tested from here.
+
+use std::any::{TypeId, type_name};
+
+use super::{
+    Activation, ActivationGradient, AdamWUpdate, Add, Attention, AttentionGradient, Concat, CrossEntropy,
+    CrossEntropyGradient, Dense, DenseInputGradient, DenseKernelGradient, Dropout, Expand, HeadProduct, LayerNorm,
+    LayerNormGradient, Mean, MeanGradient, Operand, Pad, Pointwise, RandomState, Reshape, Scale, Slice, Softmax,
+    SoftmaxGradient, SumLeading, Transpose,
+};
+use crate::graph::{Operation, expression::Expression};
+
+/// An input of an example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Any numbers.
+    Numbers(Vec<usize>),
+    /// Numbers of classes below so many, for each image.
+    Labels { batch: usize, classes: usize },
+    /// An encoded [`RandomState`].
+    Random,
+}
+
+impl Input {
+    /// Its shape.
+    #[must_use]
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Numbers(shape) => shape.clone(),
+            Self::Labels { batch, .. } => vec![*batch],
+            Self::Random => vec![RandomState::LEN],
+        }
+    }
+}
+
+/// An operator where it could stand. The first axis of its first input is a batch of [`Example::BATCH`] unless it
+/// takes parameters.
+#[derive(Debug)]
+pub struct Example {
+    pub operation: Box<dyn Operation>,
+    pub inputs: Vec<Input>,
+}
+
+impl Example {
+    pub const BATCH: usize = 3;
+
+    fn new(operation: impl Operation, inputs: impl IntoIterator<Item = Input>) -> Self {
+        Self { operation: Box::new(operation), inputs: inputs.into_iter().collect() }
+    }
+
+    fn of<const N: usize>(operation: impl Operation, shapes: [&[usize]; N]) -> Self {
+        Self::new(operation, shapes.map(numbers))
+    }
+}
+
+fn numbers(shape: &[usize]) -> Input {
+    Input::Numbers(shape.to_vec())
+}
+
+/// Whether an operator has a rule for its gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Differentiable {
+    Yes,
+    /// It has none, for this reason.
+    No(&'static str),
+}
+
+/// An operator of the list.
+#[derive(Debug)]
+pub struct Entry {
+    /// The type that implements it.
+    pub operator: fn() -> TypeId,
+    /// As the source calls that.
+    pub name: fn() -> &'static str,
+    pub differentiable: Differentiable,
+    pub example: fn() -> Example,
+}
+
+const fn entry<O: Operation>(differentiable: Differentiable, example: fn() -> Example) -> Entry {
+    Entry { operator: TypeId::of::<O>, name: type_name::<O>, differentiable, example }
+}
+
+const YES: Differentiable = Differentiable::Yes;
+const GRADIENT: Differentiable = Differentiable::No("a gradient is not differentiated again");
+
+/// Forms of attention that only passes make are tested beside it.
+const ATTENTION: Attention =
+    Attention { heads: 2, dropout: Dropout { rate: 0.25, stream: 1 }, scale: None, shared_keys: false, summed: false };
+
+fn gelu() -> Activation {
+    Activation::named("gelu").unwrap_or_else(|| unreachable!("gelu is an activation"))
+}
+
+/// All operators.
+pub static ALL: &[Entry] = &[
+    entry::<Activation>(YES, || Example::of(gelu(), [&[3, 5, 7]])),
+    entry::<ActivationGradient>(GRADIENT, || Example::of(ActivationGradient(gelu()), [&[3, 5, 7], &[3, 5, 7]])),
+    entry::<AdamWUpdate>(Differentiable::No("it ends a step"), || {
+        let rule = AdamWUpdate { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, weight_decay: 1e-4 };
+        Example::of(rule, [&[5, 7], &[5, 7], &[5, 7], &[5, 7], &[2]])
+    }),
+    entry::<Add>(YES, || Example::of(Add, [&[3, 5, 7], &[5, 7]])),
+    entry::<Attention>(YES, || {
+        Example::new(ATTENTION, [numbers(&[3, 5, 8]), numbers(&[3, 7, 8]), numbers(&[3, 7, 6]), Input::Random])
+    }),
+    entry::<AttentionGradient>(GRADIENT, || {
+        let shapes: [&[usize]; 6] = [&[3, 5, 6], &[3, 5, 8], &[3, 7, 8], &[3, 7, 6], &[3, 5, 6], &[3, 2, 5, 7]];
+        Example::new(AttentionGradient(ATTENTION), shapes.map(numbers).into_iter().chain([Input::Random]))
+    }),
+    entry::<Concat>(YES, || Example::of(Concat { axis: 1 }, [&[3, 1, 7], &[3, 5, 7]])),
+    entry::<CrossEntropy>(YES, || {
+        Example::new(CrossEntropy, [numbers(&[3, 5]), Input::Labels { batch: 3, classes: 5 }])
+    }),
+    entry::<CrossEntropyGradient>(GRADIENT, || {
+        let labels = Input::Labels { batch: 3, classes: 5 };
+        Example::new(CrossEntropyGradient, [numbers(&[1]), numbers(&[3, 5]), labels])
+    }),
+    entry::<Dense>(YES, || Example::of(Dense, [&[3, 5, 7], &[7, 4], &[4]])),
+    entry::<DenseInputGradient>(GRADIENT, || Example::of(DenseInputGradient, [&[3, 5, 4], &[7, 4]])),
+    entry::<DenseKernelGradient>(GRADIENT, || Example::of(DenseKernelGradient, [&[3, 5, 7], &[3, 5, 4]])),
+    entry::<Dropout>(YES, || Example::new(Dropout { rate: 0.25, stream: 1 }, [numbers(&[3, 5, 7]), Input::Random])),
+    entry::<Expand>(YES, || Example::of(Expand { count: 3 }, [&[1, 7]])),
+    entry::<HeadProduct>(YES, || {
+        let (a, b, c) = (['i', 'h', 'k'], ['j', 'h', 'k'], ['i', 'h', 'j']);
+        Example::of(HeadProduct { a, b, c }, [&[2, 3, 4], &[5, 3, 4]])
+    }),
+    entry::<LayerNorm>(YES, || Example::of(LayerNorm { epsilon: 1e-3 }, [&[3, 5, 7], &[7], &[7]])),
+    entry::<LayerNormGradient>(GRADIENT, || {
+        Example::of(LayerNormGradient, [&[3, 5, 7], &[3, 5, 7], &[7], &[15], &[15]])
+    }),
+    entry::<Mean>(YES, || Example::of(Mean { axis: 1 }, [&[3, 5, 7]])),
+    entry::<MeanGradient>(GRADIENT, || Example::of(MeanGradient { axis: 1, length: 5 }, [&[3, 7]])),
+    entry::<Pad>(YES, || Example::of(Pad { axis: 1, before: 2, after: 1 }, [&[3, 5, 7]])),
+    entry::<Pointwise>(YES, || {
+        let f = Expression::new(5, |x| &x[0] * &x[1].sigmoid() * &x[3] + &x[2].exp() * &x[4]);
+        let dropout = Dropout { rate: 0.25, stream: 1 };
+        let operands = vec![
+            Operand::Whole,
+            Operand::PerImage,
+            Operand::Shared,
+            Operand::Mask(dropout),
+            Operand::ImageMask(dropout),
+        ];
+        let tensors: [&[usize]; 3] = [&[3, 5, 7], &[3, 7], &[7]];
+        let inputs = tensors.map(numbers).into_iter().chain([Input::Random, Input::Random]);
+        Example::new(Pointwise::new("gate", f, operands), inputs)
+    }),
+    entry::<Reshape>(YES, || Example::of(Reshape { shape: vec![3, 35] }, [&[3, 5, 7]])),
+    entry::<Scale>(YES, || Example::of(Scale { factor: -1.5 }, [&[3, 5, 7]])),
+    entry::<Slice>(YES, || Example::of(Slice { axis: 1, start: 1, length: 3 }, [&[3, 5, 7]])),
+    entry::<Softmax>(YES, || Example::of(Softmax, [&[3, 5, 7]])),
+    entry::<SoftmaxGradient>(GRADIENT, || Example::of(SoftmaxGradient, [&[3, 5, 7], &[3, 5, 7]])),
+    entry::<SumLeading>(GRADIENT, || Example::of(SumLeading { shape: vec![7] }, [&[3, 5, 7]])),
+    entry::<Transpose>(YES, || Example::of(Transpose { permutation: vec![0, 2, 1] }, [&[3, 5, 7]])),
+];
