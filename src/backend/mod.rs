@@ -32,6 +32,6 @@ pub use engine::{Engine, EngineOptions, StateTensor};
 pub use error::BackendError;
 pub use inspect::{Inspect, OperatorTime};
 pub use kind::Backend;
-pub use resident::{Drawing, ImageSet, Part, Resident, Sums};
+pub use resident::{Drawing, ImageSet, Part, Resident};
 pub use store::Store;
 pub(crate) use task::Task;

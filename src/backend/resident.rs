@@ -1,5 +1,8 @@
 use super::{BackendError, Engine, Step};
-use crate::data::{Augmentation, Pipeline, Split};
+use crate::{
+    data::{Augmentation, Pipeline, Split},
+    metrics::Totals,
+};
 
 /// A part of the data that an engine may keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,17 +30,6 @@ pub struct Drawing<'a> {
     pub rates: &'a [f32],
 }
 
-/// Sums of metrics over images.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Sums {
-    pub images: u64,
-    pub loss: f64,
-    /// Images whose label has the largest logit.
-    pub correct: u64,
-    /// Images whose label is among the five largest.
-    pub correct_top_5: u64,
-}
-
 /// An engine that takes the images once, and makes batches of them where it computes.
 pub trait Resident: Engine {
     /// Takes a part of the data. False when there is no room for it: then it is given batches.
@@ -51,11 +43,11 @@ pub trait Resident: Engine {
     ///
     /// # Errors
     /// As [`Engine::train_step`], and when no training images are kept.
-    fn train_kept(&mut self, from: &Step, steps: u32) -> Result<Sums, BackendError>;
+    fn train_kept(&mut self, from: &Step, steps: u32) -> Result<Totals, BackendError>;
 
     /// Evaluates a part that it keeps.
     ///
     /// # Errors
     /// As [`Engine::evaluate`], and when that part is not kept.
-    fn evaluate_kept(&mut self, part: Part) -> Result<Sums, BackendError>;
+    fn evaluate_kept(&mut self, part: Part) -> Result<Totals, BackendError>;
 }

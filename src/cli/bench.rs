@@ -8,7 +8,7 @@ use super::{console::Console, engine_args::EngineArgs, params};
 use crate::{
     backend::{Batch, OperatorTime, Step, cpu::matmul_flops},
     data,
-    experiment::{Definition, ExperimentError, Overrides, needs, trial},
+    experiment::{Definition, ExperimentError, Overrides, needs, training},
     graph::Initializer,
     memory,
     train::Interrupt,
@@ -151,7 +151,7 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     let labels: Vec<u32> = (0..args.batch).map(|index| index % architecture.num_classes() as u32).collect();
     let batch_of = Batch { images: &images, labels: &labels };
     let begin = Instant::now();
-    let mut engine = trial::engine(&definition, architecture, &options)?;
+    let mut engine = training::engine(&definition, architecture, &options)?;
     let mut start_ms = 1e3 * (read + begin.elapsed()).as_secs_f64();
     let mut times = Vec::new();
     for iteration in 0..args.steps + 2 {

@@ -1,7 +1,6 @@
 //! What a training shows: a bar on a terminal, plain lines where output is piped.
 
 use std::{
-    fs,
     io::IsTerminal,
     path::Path,
     process::ExitCode,
@@ -14,15 +13,13 @@ use miette::{IntoDiagnostic, miette};
 use super::out;
 use crate::{
     dsl::Problem,
-    experiment::trial::{INTERRUPTED, Outcome},
+    experiment::training::{INTERRUPTED, Outcome},
+    metrics::Means,
     printable,
     report::plots,
     threads,
-    train::{
-        Interrupt, Observer,
-        history::{self, Epoch},
-        metrics::Means,
-    },
+    train::{Interrupt, Observer},
+    trial::{Directory, Epoch, history},
 };
 
 /// Watches a training from the command line.
@@ -111,7 +108,7 @@ pub const AFTER_THIS_STEP: &str = "stopping after this step; once more to stop n
 /// Draws the curves of a trial, prints how it ended, and gives the exit code that says so.
 pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
     console.bar.finish_and_clear();
-    let drawn = history::read(&folder.join("metrics.jsonl")).and_then(|epochs| plots::write(folder, &epochs));
+    let drawn = history::read(folder).and_then(|epochs| Ok(plots::write(folder, &epochs)?));
     if let Err(error) = drawn {
         // The training itself has succeeded.
         out::note(&format!("no plots: {error}"));
@@ -119,7 +116,7 @@ pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
     match outcome {
         Outcome::Finished(result) | Outcome::FinishedBefore(result) => {
             if let Outcome::FinishedBefore(_) = outcome {
-                let when = fs::metadata(folder.join("result.json")).and_then(|about| about.modified());
+                let when = Directory::new(folder).finished_at();
                 let when = when.map_or_else(|_| String::new(), |when| format!(", on {}", date(when)));
                 console
                     .line(&format!("{} was finished before{when}; remove the folder to train again", folder.display()));

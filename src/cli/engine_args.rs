@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use super::out;
 use crate::{
     backend::{Backend, Precision},
-    experiment::trial::Options,
+    experiment::training::Options,
     train::Interrupt,
 };
 

@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     data::{Loader, Subset},
-    experiment::{Definition, ExperimentError, Input, Scored, needs, trial},
+    experiment::{Definition, ExperimentError, Scored, needs, training},
     train::{Interrupt, evaluate},
+    trial::Directory,
 };
 
 /// Evaluates the best weights of a trial
@@ -30,13 +31,13 @@ pub struct Args {
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let definition = Definition::of_trial_at(&args.directory, args.path.as_deref())?;
     let options = args.engine.options(Interrupt::default());
-    needs::check_evaluation(&definition, &Input::of_trial(&args.directory, &definition)?.spec(), args.split, &options)?;
+    needs::check_evaluation(&definition, &definition.input(&args.directory)?.spec(), args.split, &options)?;
     let scored = Scored::new(&args.directory, &definition, options.data_dir.clone(), args.split)?;
     if let (Some(changes), None) = (&scored.changes, &args.path) {
         out::note(&format!("The images are not those that the run began with: {changes}"));
     }
-    let checkpoint = args.directory.join("best.safetensors");
-    let mut engine = trial::trained(&definition, scored.architecture, &checkpoint, &options)?;
+    let checkpoint = Directory::new(&args.directory).best();
+    let mut engine = training::trained(&definition, scored.architecture, &checkpoint, &options)?;
     let batch_size = definition.experiment.train.batch_size;
     let (pipeline, split, workers) = (&scored.pipeline, &scored.split, options.workers());
     let loader = Loader { pipeline, split, augmentation: None, workers };

@@ -13,9 +13,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{console::warn, out};
 use crate::{
     dsl::Problem,
-    experiment::sweep::{Event, Planned, Planning, Prediction, Variant},
+    experiment::sweep::{Event, Planned, Planning},
     report::measure,
-    train::history::{self, Epoch},
+    trial::{Epoch, Prediction, Variant, history},
 };
 
 /// How often the rows look at what trials have written.
@@ -312,12 +312,11 @@ impl Trial {
         let name: String = self.name.chars().take(width).collect();
         let mut row = format!("{:9} {name:width$} {:>3}/{}", self.state.word(), self.record.len(), self.epochs);
         if let Some(last) = self.record.last() {
-            let accuracy = |epoch: &Epoch| epoch.val_accuracy.unwrap_or(epoch.accuracy);
-            let recent: Vec<f64> = self.record.iter().rev().take(SPARKS).rev().map(accuracy).collect();
+            let recent: Vec<f64> = self.record.iter().rev().take(SPARKS).rev().map(Epoch::score).collect();
             row += &format!(
                 "  loss {:.3}  val {:>7}  {}",
                 last.val_loss.unwrap_or(last.loss),
-                measure::percent(accuracy(last)),
+                measure::percent(last.score()),
                 sparkline(&recent)
             );
         }
@@ -329,7 +328,7 @@ impl Trial {
 }
 
 fn record(folder: &Path) -> Option<Vec<Epoch>> {
-    history::read(&folder.join("metrics.jsonl")).ok()
+    history::read(folder).ok()
 }
 
 /// `0:07`, `12:30`, `3:05:00`
@@ -360,7 +359,7 @@ pub fn name(variant: &Variant) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::metrics::Means;
+    use crate::metrics::Means;
 
     fn trial(number: u32, state: State, epochs: u32) -> Trial {
         let epoch = |epoch: u32| {

@@ -10,7 +10,7 @@ use std::{
 use miette::miette;
 
 use super::out;
-use crate::train::{TrainError, replace, replace_like};
+use crate::files::{FileError, replace, replace_like};
 
 /// More links than any path has: these go round in a circle.
 const MOST_LINKS: usize = 40;
@@ -74,9 +74,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> miette::Result<()> {
     })
 }
 
-fn cause(error: TrainError) -> io::Error {
+fn cause(error: FileError) -> io::Error {
     match error {
-        TrainError::Io { cause, .. } => cause,
+        FileError::Io { cause, .. } => cause,
         other => io::Error::other(other),
     }
 }

@@ -6,9 +6,10 @@ use std::{
 };
 
 use crate::{
-    experiment::sweep::{Plan, Planned, Variant},
+    experiment::sweep::{Plan, Planned},
     memory,
     report::{fitted, measure, rows::SEED},
+    trial::Variant,
 };
 
 use super::live::name;

@@ -6,8 +6,9 @@ use super::{console::Console, engine_args::EngineArgs};
 use crate::{
     backend::Batch,
     data::{Broken, DataError, Pipeline, Split, decode::Encoded, names::shown},
-    experiment::{Definition, ExperimentError, Input, needs, trial},
+    experiment::{Definition, ExperimentError, needs, training},
     train::Interrupt,
+    trial::Directory,
 };
 
 /// Classifies pictures with the best weights of a trial
@@ -28,14 +29,14 @@ pub struct Args {
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let definition = Definition::of_trial(&args.directory)?;
-    let input = Input::of_trial(&args.directory, &definition)?;
+    let input = definition.input(&args.directory)?;
     let architecture = definition.architecture(&input.spec())?;
     let [height, width, _] = architecture.image_shape();
     let pipeline = Pipeline::new(&input.statistics, (input.height, input.width), input.channels, (height, width));
     let options = args.engine.options(Interrupt::default());
     needs::check_prediction(&definition, &input.spec(), &options)?;
-    let checkpoint = args.directory.join("best.safetensors");
-    let mut engine = trial::trained(&definition, architecture, &checkpoint, &options)?;
+    let checkpoint = Directory::new(&args.directory).best();
+    let mut engine = training::trained(&definition, architecture, &checkpoint, &options)?;
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     let console = Console::new();
     let (size, mut broken) = ((input.width as u32, input.height as u32), Vec::new());

@@ -1,7 +1,10 @@
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use super::{live::name, out, output};
-use crate::report::{Record, View, page, render};
+use crate::{
+    report::{Record, View, page, render},
+    trial::Directory,
+};
 
 /// Prints the table of a sweep, or of the runs in a folder, from disk
 #[derive(Debug, clap::Args)]
@@ -28,7 +31,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let mut models: Vec<(String, String)> = Vec::new();
     for record in &records {
         // A trial that has not begun has no text of its model yet.
-        let Ok(text) = fs::read_to_string(record.folder.join("model.txt")) else { continue };
+        let Ok(Some(text)) = Directory::new(&record.folder).model_text() else { continue };
         let own = match record.variant.is_empty() {
             true => record.folder.display().to_string(),
             false => name(&record.variant),

@@ -11,8 +11,10 @@ use super::{
     params,
 };
 use crate::{
-    experiment::{Definition, ExperimentError, Lock, Overrides, sweep, trial},
-    train::{Interrupt, make_folder, result::RunResult},
+    experiment::{Definition, ExperimentError, Overrides, sweep, training},
+    files::make_folder,
+    train::Interrupt,
+    trial::{Directory, Lock, RunResult},
 };
 
 /// Trains the model of an experiment, keeps its best weights, and tests them
@@ -59,7 +61,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         let difference = "it is the directory of a sweep".into();
         return Err(ExperimentError::Other { folder, difference }.into());
     }
-    let begun = folder.join("last.safetensors").exists();
+    let begun = Directory::new(&folder).has_begun();
     if begun && !args.resume && matches!(RunResult::read(&folder), Ok(None)) {
         let help = "continue it with --resume, or remove the folder";
         return Err(miette!(help = help, "`{}` holds an unfinished run of this experiment", folder.display()));
@@ -68,7 +70,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     // Where the folder's data lay before is no matter, as long as they are the same.
     let data = &definition.experiment.data;
     let path = data.digest.as_ref().and(data.path.clone());
-    let options = trial::Options { path, ..args.engine.options(interrupt.clone()) };
+    let options = training::Options { path, ..args.engine.options(interrupt.clone()) };
     // Everything that can be checked is, before the folder is made.
     let described =
         crate::data::describe(&definition.experiment.data.name, &definition.data_options(options.data_dir.clone()))?;
@@ -79,6 +81,6 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     definition.write(&folder)?;
     handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();
-    let outcome = trial::run(&lock, &options, &mut console)?;
+    let outcome = training::run(&lock, &options, &mut console)?;
     Ok(report(&console, &folder, &outcome))
 }

@@ -13,7 +13,7 @@ use crate::{
             Event, Given, Local, Plan, Planned, Planning, Policy, Rule, Running, SpaceArguments, Stopping, Strategy,
             Sweep, Watch,
         },
-        trial::INTERRUPTED,
+        training::INTERRUPTED,
     },
     printable,
     report::{Record, View, render},

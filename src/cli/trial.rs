@@ -6,8 +6,9 @@ use super::{
     out,
 };
 use crate::{
-    experiment::{ExperimentError, Lock, trial},
+    experiment::training,
     train::Interrupt,
+    trial::{Lock, TrialError},
 };
 
 /// Trains what a trial's directory defines, from where it stopped
@@ -27,13 +28,13 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();
     let lock = match Lock::take(&args.directory) {
-        Err(error @ ExperimentError::Locked { .. }) => {
+        Err(error @ TrialError::Locked { .. }) => {
             out::report(&miette::Report::from(error));
-            return Ok(ExitCode::from(trial::BUSY));
+            return Ok(ExitCode::from(training::BUSY));
         }
         lock => lock?,
     };
-    let options = trial::Options { path: args.path.clone(), ..args.engine.options(interrupt) };
-    let outcome = trial::run(&lock, &options, &mut console)?;
+    let options = training::Options { path: args.path.clone(), ..args.engine.options(interrupt) };
+    let outcome = training::run(&lock, &options, &mut console)?;
     Ok(report(&console, &args.directory, &outcome))
 }

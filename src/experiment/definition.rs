@@ -10,20 +10,16 @@ use similar::{DiffTag, TextDiff};
 use super::{
     Experiment, ExperimentError, builtin,
     identity::{Known, absolute, home, same_but_for_the_place},
-    input::{Input, class_changes},
     origins::{self, Origins},
     overrides, read,
 };
 use crate::{
     data::{DataOptions, Subset},
     dsl::{Diagnostics, Problem, Source, Value},
+    files::{make_folder, replace},
     model::{Architecture, ImageSpec, elaborate, own_image_size},
-    train::{make_folder, replace},
+    trial::{CONFIG, Directory, Input, MODEL, class_changes},
 };
-
-/// Name of the model's text in a trial directory.
-const MODEL: &str = "model.vitx";
-const CONFIG: &str = "config.yaml";
 
 /// The key of an experiment that names its model's file.
 pub const MODEL_KEY: &str = "model";
@@ -196,6 +192,15 @@ impl Definition {
         Ok(architecture)
     }
 
+    /// What a trial of this definition began with.
+    ///
+    /// # Errors
+    /// As [`Input::of_trial`].
+    pub fn input(&self, folder: &Path) -> Result<Input, ExperimentError> {
+        let data = &self.experiment.data;
+        Ok(Input::of_trial(folder, &data.set_name(), &data.name, data.digest.as_deref())?)
+    }
+
     /// Writes `config.yaml` and `model.vitx` into a folder, which is made if need be. Where the same data have moved,
     /// the new place is written.
     ///
@@ -209,7 +214,7 @@ impl Definition {
         make_folder(folder)?;
         // Nothing of another definition is there any more.
         let undated = |old: &str| Experiment::parse(CONFIG, old).is_ok_and(|old| old.data.digest.is_none());
-        let whole = folder.join(CONFIG).exists();
+        let whole = Directory::new(folder).is_defined();
         for (name, text) in self.files(folder)? {
             let path = folder.join(name);
             match fs::read_to_string(&path) {
@@ -273,7 +278,7 @@ impl Definition {
         for (name, text) in self.files(folder)? {
             let path = folder.join(name);
             match fs::read_to_string(&path) {
-                Ok(old) if old != text && folder.join(CONFIG).exists() => {
+                Ok(old) if old != text && Directory::new(folder).is_defined() => {
                     if name == CONFIG && self.holds_the_same(folder, &old)? {
                         continue;
                     }

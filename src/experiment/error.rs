@@ -5,7 +5,7 @@ use std::{
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
 
-use crate::{backend::BackendError, dsl, train::FitError};
+use crate::{backend::BackendError, dsl, files::FileError, train::FitError, trial::TrialError};
 
 /// What is wrong with an experiment or with the directory of a trial.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -72,9 +72,6 @@ pub enum ExperimentError {
         help("give the new sweep a folder of its own with --output (without it, each has one), or remove this one")
     )]
     OtherSweep { folder: PathBuf, difference: String },
-    #[error("`{}` is in use by another vitx process", folder.display())]
-    #[diagnostic(code(vitx::experiment::locked), help("wait until it has finished, or stop it"))]
-    Locked { folder: PathBuf },
     #[error(transparent)]
     #[diagnostic(transparent)]
     Model(#[from] Box<dsl::Diagnostics>),
@@ -83,7 +80,7 @@ pub enum ExperimentError {
     Data(#[from] Box<crate::data::DataError>),
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Files(#[from] crate::train::TrainError),
+    Files(#[from] TrialError),
     #[error(transparent)]
     Backend(#[from] crate::backend::BackendError),
     /// Training met a loss that is not finite.
@@ -123,6 +120,12 @@ impl ExperimentError {
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |cause| Self::Io { action, path, cause }
+    }
+}
+
+impl From<FileError> for ExperimentError {
+    fn from(error: FileError) -> Self {
+        Self::Files(error.into())
     }
 }
 

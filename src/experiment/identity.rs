@@ -11,7 +11,10 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{Definition, Experiment, ExperimentError};
-use crate::data::{self, Fingerprint, Subset};
+use crate::{
+    data::{self, Fingerprint, Subset},
+    trial::Directory,
+};
 
 /// Counted up when the same definition would train to something else than before.
 const VERSION: u32 = 1;
@@ -85,8 +88,7 @@ impl Definition {
         folders.sort();
         let named =
             |folder: &PathBuf| folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
-        let unfinished =
-            |folder: &PathBuf| folder.join("last.safetensors").exists() && !folder.join("result.json").exists();
+        let unfinished = |folder: &PathBuf| Directory::new(folder).has_begun() && !Directory::new(folder).has_result();
         for folder in folders.iter().filter(|folder| named(folder) && unfinished(folder)) {
             // Other definitions, and what cannot be read, are not what is looked for.
             if let Err(error @ ExperimentError::OtherData { .. }) = self.difference(folder) {

@@ -10,10 +10,8 @@
 //! | [`Definition`] | an experiment with its model's text: what defines a trial |
 //! | `identity.rs` | by what one is told from another |
 //! | [`Setup`] | its data, architecture and input pipeline in memory |
-//! | [`Input`] | the classes, the statistics and the data that a trial began with |
 //! | [`Scored`] | what trained weights are evaluated on |
-//! | [`trial`] | training a trial directory |
-//! | [`Lock`] | which process may write to a directory |
+//! | [`training`] | training a trial directory |
 //! | [`needs`] | how much memory a process will need |
 //! | [`sweep`] | many trials: spaces, plans, executors |
 //! | `builtin.rs` | the experiments that the binary carries |
@@ -22,8 +20,6 @@ mod builtin;
 mod definition;
 mod error;
 mod identity;
-mod input;
-mod lock;
 pub mod needs;
 mod origins;
 pub mod overrides;
@@ -33,13 +29,11 @@ mod schema;
 mod scored;
 mod setup;
 pub mod sweep;
-pub mod trial;
+pub mod training;
 mod values;
 
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;
-pub use input::Input;
-pub use lock::Lock;
 pub use schema::{Data, Experiment, Optimizer, Stop, Sweep, Train};
 pub use scored::Scored;
 pub use setup::Setup;

@@ -1,7 +1,7 @@
 //! How much memory a process will need, told before it takes any: resident memory, of the images, the network's
 //! programs, its weights and what is copied of them.
 
-use super::{Definition, ExperimentError, trial::Options};
+use super::{Definition, ExperimentError, training::Options};
 use crate::{
     backend::{Backend, BackendError, cpu},
     data::{self, Spec, Subset},

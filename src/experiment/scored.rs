@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::{Definition, ExperimentError, Input, Setup};
+use super::{Definition, ExperimentError, Setup};
 use crate::{
     data::{self, DataError, Pipeline, Split, Subset},
     model::Architecture,
@@ -28,7 +28,7 @@ impl Scored {
         data_dir: Option<PathBuf>,
         subset: Subset,
     ) -> Result<Self, ExperimentError> {
-        let input = Input::of_trial(folder, definition)?;
+        let input = definition.input(folder)?;
         let data = &definition.experiment.data;
         if subset == Subset::Test {
             let options = definition.data_options(data_dir.clone());

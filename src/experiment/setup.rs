@@ -1,9 +1,10 @@
 use std::path::{Path, PathBuf};
 
-use super::{Definition, ExperimentError, Input};
+use super::{Definition, ExperimentError};
 use crate::{
     data::{self, Dataset, Fingerprint, Pipeline, Split, Statistics, Subset},
     model::Architecture,
+    trial::Input,
 };
 
 /// A definition's data, architecture and input pipeline.

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     data::Subset,
-    experiment::{Definition, ExperimentError, Input, sweep::is_sweep},
+    experiment::{Definition, ExperimentError, sweep::is_sweep},
     printable,
+    trial::{Directory, Input},
 };
 
 /// Most epochs of a table of curves; more are thinned out evenly.
@@ -145,7 +146,7 @@ fn data(folders: &[PathBuf], names: &[String]) -> Result<Option<String>, Experim
 /// A trial's layers, one a line, without the numbers of their tensors: those would change with every
 /// layer before them. Empty for a trial that has not begun.
 fn layers(record: &Record) -> String {
-    let text = std::fs::read_to_string(record.folder.join("model.txt")).unwrap_or_default();
+    let text = Directory::new(&record.folder).model_text().ok().flatten().unwrap_or_default();
     let layer = |line: &str| {
         let (layer, path) = line.rsplit_once("  // ")?;
         let (shape, call) = layer.split_once(": ")?.1.split_once(" = ")?;

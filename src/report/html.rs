@@ -170,9 +170,7 @@ fn pivot(arranged: &Arranged, keys: (usize, usize)) -> Markup {
 
 fn curves(rows: &Rows) -> Markup {
     let accuracy = |record: &Record| -> Vec<(f64, f64)> {
-        let point = |epoch: &crate::train::history::Epoch| {
-            (f64::from(epoch.epoch), epoch.val_accuracy.unwrap_or(epoch.accuracy))
-        };
+        let point = |epoch: &crate::trial::Epoch| (f64::from(epoch.epoch), epoch.score());
         record.epochs.iter().map(point).collect()
     };
     let all: Vec<(f64, f64)> = rows.rows.iter().flat_map(|row| &row.records).flat_map(|r| accuracy(r)).collect();
@@ -243,10 +241,7 @@ fn shares(rows: &Rows) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        report::table::tests::records,
-        train::{history::Epoch, metrics::Means},
-    };
+    use crate::{metrics::Means, report::table::tests::records, trial::Epoch};
 
     #[test]
     fn holds_every_variant_and_nothing_from_outside() {

@@ -1,5 +1,5 @@
 use super::Record;
-use crate::train::result::RunResult;
+use crate::trial::RunResult;
 
 /// A column of measured numbers.
 pub struct Measure {

@@ -9,7 +9,10 @@ use plotters::{
     style::{FontStyle, register_font},
 };
 
-use crate::train::{TrainError, history::Epoch, replace};
+use crate::{
+    files::{FileError, replace},
+    trial::{Directory, Epoch},
+};
 
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (720, 440);
@@ -49,19 +52,20 @@ const PLOTS: [Plot; 3] = [
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn write(folder: &Path, epochs: &[Epoch]) -> Result<(), TrainError> {
-    let failed = |name: &str, error: &dyn std::fmt::Display| TrainError::Io {
+pub fn write(folder: &Path, epochs: &[Epoch]) -> Result<(), FileError> {
+    let directory = Directory::new(folder);
+    let failed = |path: &Path, error: &dyn std::fmt::Display| FileError::Io {
         action: "draw",
-        path: folder.join(name),
+        path: path.to_owned(),
         cause: std::io::Error::other(error.to_string()),
         help: None,
     };
     let mut table = csv::Writer::from_writer(Vec::new());
     for epoch in epochs {
-        table.serialize(epoch).map_err(|error| failed("history.csv", &error))?;
+        table.serialize(epoch).map_err(|error| failed(&directory.table(), &error))?;
     }
-    let table = table.into_inner().map_err(|error| failed("history.csv", &error))?;
-    replace(&folder.join("history.csv"), &table)?;
+    let table = table.into_inner().map_err(|error| failed(&directory.table(), &error))?;
+    replace(&directory.table(), &table)?;
     if epochs.is_empty() {
         return Ok(());
     }
@@ -71,16 +75,16 @@ pub fn write(folder: &Path, epochs: &[Epoch]) -> Result<(), TrainError> {
         let _ = register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
     });
     for plot in &PLOTS {
-        let name = format!("{}.svg", plot.file);
+        let path = directory.curve(plot.file, "svg");
         let mut svg = String::new();
         plot.draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), epochs)
-            .map_err(|error| failed(&name, &error))?;
-        replace(&folder.join(name), svg.as_bytes())?;
+            .map_err(|error| failed(&path, &error))?;
+        replace(&path, svg.as_bytes())?;
 
-        let name = format!("{}.png", plot.file);
+        let path = directory.curve(plot.file, "png");
         let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
         plot.draw(&BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area(), epochs)
-            .map_err(|error| failed(&name, &error))?;
+            .map_err(|error| failed(&path, &error))?;
         let mut png = std::io::Cursor::new(Vec::new());
         image::write_buffer_with_format(
             &mut png,
@@ -90,8 +94,8 @@ pub fn write(folder: &Path, epochs: &[Epoch]) -> Result<(), TrainError> {
             image::ExtendedColorType::Rgb8,
             image::ImageFormat::Png,
         )
-        .map_err(|error| failed(&name, &error))?;
-        replace(&folder.join(name), png.get_ref())?;
+        .map_err(|error| failed(&path, &error))?;
+        replace(&path, png.get_ref())?;
     }
     Ok(())
 }
@@ -148,7 +152,7 @@ impl Plot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::metrics::Means;
+    use crate::metrics::Means;
 
     #[test]
     fn draws_with_and_without_validation() {

@@ -6,14 +6,8 @@ use std::{
 
 use crate::{
     dsl::Value,
-    experiment::{
-        ExperimentError, Lock,
-        sweep::{Planned, Prediction, Trials, Variant},
-    },
-    train::{
-        history::{self, Epoch},
-        result::{Failure, RunResult, Stopped},
-    },
+    experiment::{ExperimentError, sweep::Trials},
+    trial::{Directory, Epoch, Failure, Lock, Prediction, RunResult, Stopped, Variant, history, variant},
 };
 
 /// What a trial's directory says.
@@ -43,8 +37,8 @@ impl Record {
     pub fn read(folder: &Path) -> Result<Self, ExperimentError> {
         let mut record = Self {
             folder: folder.to_owned(),
-            variant: Planned::variant_of(folder)?,
-            epochs: history::read(&folder.join("metrics.jsonl"))?,
+            variant: variant::read(folder)?,
+            epochs: history::read_counted(folder)?,
             result: RunResult::read(folder)?,
             failure: Failure::read(folder)?,
             stopped: None,
@@ -52,9 +46,7 @@ impl Record {
             running: Lock::is_held(folder),
             damaged: None,
         };
-        if let Some(Stopped { reason, epochs }) = Stopped::read(folder)? {
-            // What it trained beyond that, before the others had come as far, does not count.
-            record.epochs.truncate(epochs as usize);
+        if let Some(Stopped { reason, .. }) = Stopped::read(folder)? {
             (record.result, record.failure, record.stopped) = (None, None, Some(reason));
         }
         Ok(record)
@@ -68,7 +60,7 @@ impl Record {
     fn damaged(folder: &Path, reason: String) -> Self {
         Self {
             folder: folder.to_owned(),
-            variant: Planned::variant_of(folder).unwrap_or_default(),
+            variant: variant::read(folder).unwrap_or_default(),
             epochs: Vec::new(),
             result: None,
             failure: None,
@@ -85,7 +77,7 @@ impl Record {
     /// # Errors
     /// As [`Record::read`], or a folder without any trial.
     pub fn read_all(folder: &Path) -> Result<Vec<Self>, ExperimentError> {
-        let is_trial = |folder: &Path| folder.join("config.yaml").exists();
+        let is_trial = |folder: &Path| Directory::new(folder).is_defined();
         if is_trial(folder) {
             let mend = |error: ExperimentError| ExperimentError::Sweep {
                 message: error.to_string(),
@@ -105,7 +97,7 @@ impl Record {
                 });
             }
             // A variant that cannot be has nothing but the reason.
-            let there = |path: &PathBuf| is_trial(path) || path.join("failure.json").exists();
+            let there = |path: &PathBuf| is_trial(path) || Directory::new(path).has_failure();
             let paths = trials.iter().map(|name| inside.join(name));
             let (there, gone): (Vec<PathBuf>, Vec<PathBuf>) = paths.partition(there);
             records.extend(there.iter().map(|path| Self::read_or_damaged(path)));

@@ -1,22 +1,23 @@
 //! The loop: epochs of shuffled batches, validation, the best weights, the test.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
 
 use super::{
-    Interrupt, Monitor, Observer, Schedule, TrainError,
-    checkpoint::{self, Progress},
-    events::EventFiles,
-    history::{self, Epoch},
-    metrics::{Means, Totals},
+    Interrupt, Monitor, Observer, Schedule,
     restore::{is_weight, restore, restore_weights},
     saves::Saves,
 };
 use crate::{
-    backend::{BackendError, Batch, Drawing, Engine, ImageSet, Part, Resident, StateTensor, Step, Sums},
+    backend::{BackendError, Batch, Drawing, Engine, ImageSet, Part, Resident, StateTensor, Step},
     data::{Augmentation, Batches, Draws, Loader, Pipeline, Split, order},
+    files::FileError,
+    metrics::{Means, Totals},
+    trial::{
+        Directory, Epoch, TrialError,
+        checkpoint::{self, Progress},
+        events::EventFiles,
+        history,
+    },
 };
 
 /// Steps between two looks at the metrics of an engine that makes its own batches: how long an interrupt
@@ -60,23 +61,20 @@ pub enum Fitted {
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
     #[error(transparent)]
-    Files(#[from] TrainError),
+    Files(#[from] TrialError),
     #[error(transparent)]
     Backend(#[from] BackendError),
 }
 
+impl From<FileError> for FitError {
+    fn from(error: FileError) -> Self {
+        Self::Files(error.into())
+    }
+}
+
 impl Fit<'_> {
-    fn last(&self) -> PathBuf {
-        self.folder.join("last.safetensors")
-    }
-
-    fn best(&self) -> PathBuf {
-        self.folder.join("best.safetensors")
-    }
-
-    /// Path of the record of epochs.
-    pub fn history(&self) -> PathBuf {
-        self.folder.join("metrics.jsonl")
+    fn directory(&self) -> Directory<'_> {
+        Directory::new(self.folder)
     }
 
     /// Trains, from the last checkpoint if there is one.
@@ -85,24 +83,25 @@ impl Fit<'_> {
     /// A file that cannot be written, or a loss that is not finite.
     pub fn run(&self, engine: &mut dyn Engine, observer: &mut dyn Observer) -> Result<Fitted, FitError> {
         let mut progress = Progress::default();
-        if self.last().exists() {
-            progress = restore(&self.last(), engine)?;
+        let last = self.directory().last();
+        if last.exists() {
+            progress = restore(&last, engine)?;
             if let Some(problem) = progress.fault(self.train.len(), self.batch_size, self.epochs) {
                 let problem = format!("is not of this run: {problem}");
-                return Err(TrainError::Other { path: self.last(), problem }.into());
+                return Err(TrialError::Other { path: last, problem }.into());
             }
             self.check_best(&progress)?;
         }
-        history::truncate(&self.history(), progress.epoch as usize)?;
-        let epochs = history::read(&self.history())?;
+        history::truncate(self.folder, progress.epoch as usize)?;
+        let epochs = history::read(self.folder)?;
         if epochs.len() < progress.epoch as usize {
             let problem = format!("it has {} epochs, the last checkpoint {}", epochs.len(), progress.epoch);
-            return Err(TrainError::Broken { path: self.history(), problem }.into());
+            return Err(FileError::Broken { path: history::path(self.folder), problem }.into());
         }
         let mut best = progress.best.and_then(|best| epochs.get(best as usize - 1).cloned());
         let events = EventFiles::create(self.folder, &epochs, !self.validation.is_empty())?;
         let kept = self.keep_images(engine)?;
-        let mut saves = Saves::new(self.last(), self.best());
+        let mut saves = Saves::new(self.directory());
         while progress.epoch < self.epochs {
             if self.until.is_some_and(|until| progress.epoch >= until) {
                 return Ok(Fitted::Paused);
@@ -116,7 +115,7 @@ impl Fit<'_> {
                 return Ok(Fitted::Interrupted);
             };
             // The record comes first: a crash between the two repeats the epoch and cuts the record.
-            history::append(&self.history(), &epoch)?;
+            history::append(self.folder, &epoch)?;
             events.append(&epoch)?;
             let Progress { iteration, best: number, .. } = progress;
             progress = Progress { epoch: epoch.epoch, iteration, best: number, ..Progress::default() };
@@ -144,14 +143,14 @@ impl Fit<'_> {
 
     /// Holds the best weights to what the last checkpoint says of them. They may be of a later epoch, if the process was
     /// killed between the two: it will be repeated.
-    fn check_best(&self, progress: &Progress) -> Result<(), TrainError> {
+    fn check_best(&self, progress: &Progress) -> Result<(), TrialError> {
         let Some(best) = progress.best else { return Ok(()) };
-        let path = self.best();
+        let path = self.directory().best();
         match checkpoint::progress(&path)? {
-            None => Err(TrainError::Missing { path }),
+            None => Err(TrialError::Missing { path }),
             Some(kept) if kept.epoch != best && kept.epoch <= progress.epoch => {
                 let problem = format!("has the weights of epoch {}; the best epoch of this run is {best}", kept.epoch);
-                Err(TrainError::Other { path, problem })
+                Err(TrialError::Other { path, problem })
             }
             Some(_) => Ok(()),
         }
@@ -187,7 +186,7 @@ impl Fit<'_> {
         engine: &mut dyn Engine,
         kept: bool,
         progress: &mut Progress,
-        saves: &mut Saves,
+        saves: &mut Saves<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Option<Epoch>, FitError> {
         let steps = self.steps_per_epoch();
@@ -214,7 +213,7 @@ impl Fit<'_> {
         let validation = if self.validation.is_empty() {
             None
         } else if let Some(engine) = resident(engine, kept) {
-            Some(means(&engine.evaluate_kept(Part::Validation)?))
+            Some(engine.evaluate_kept(Part::Validation)?.means())
         } else {
             Some(self.evaluate(engine, self.validation)?)
         };
@@ -236,7 +235,7 @@ impl Fit<'_> {
         &self,
         engine: &mut dyn Resident,
         progress: &mut Progress,
-        saves: &mut Saves,
+        saves: &mut Saves<'_>,
         observer: &mut dyn Observer,
         steps: usize,
     ) -> Result<bool, FitError> {
@@ -245,7 +244,7 @@ impl Fit<'_> {
             let Progress { epoch, step, iteration, .. } = *progress;
             let count = STEPS_BETWEEN_METRICS.min(steps as u32 - step);
             let from = Step { epoch, step, iteration, learning_rate: self.rate(iteration, steps) };
-            progress.totals.add_sums(&engine.train_kept(&from, count)?);
+            progress.totals.add_totals(&engine.train_kept(&from, count)?);
             progress.iteration += u64::from(count);
             progress.step += count;
             progress.seconds += std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
@@ -262,7 +261,7 @@ impl Fit<'_> {
         &self,
         engine: &dyn Engine,
         progress: &Progress,
-        saves: &mut Saves,
+        saves: &mut Saves<'_>,
     ) -> Result<bool, FitError> {
         let interrupted = self.interrupt.requested();
         if interrupted || saves.due() {
@@ -276,7 +275,7 @@ impl Fit<'_> {
         &self,
         engine: &mut dyn Engine,
         progress: &mut Progress,
-        saves: &mut Saves,
+        saves: &mut Saves<'_>,
         observer: &mut dyn Observer,
         steps: usize,
         batches: &mut Batches,
@@ -307,7 +306,7 @@ impl Fit<'_> {
     /// # Errors
     /// A checkpoint that cannot be read.
     pub fn test(&self, engine: &mut dyn Engine) -> Result<Means, FitError> {
-        restore_weights(&self.best(), engine)?;
+        restore_weights(&self.directory().best(), engine)?;
         self.evaluate(engine, self.test)
     }
 
@@ -337,12 +336,6 @@ pub fn evaluate(engine: &mut dyn Engine, loader: &Loader, batch_size: usize) -> 
         }
         Ok(totals.means())
     })
-}
-
-fn means(sums: &Sums) -> Means {
-    let mut totals = Totals::default();
-    totals.add_sums(sums);
-    totals.means()
 }
 
 /// The parameters alone: what Keras' `save_weights_only` keeps.

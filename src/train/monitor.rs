@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::history::Epoch;
+use crate::trial::Epoch;
 
 /// What is compared first. Among epochs that are equal in it the other one decides, and among those
 /// that are equal in both the first is kept. Without a validation split it is the training figures.
@@ -24,9 +24,8 @@ impl Monitor {
 
     /// Whether an epoch is better than the best before it.
     pub fn better(self, epoch: &Epoch, best: &Epoch) -> bool {
-        let accuracy = |epoch: &Epoch| epoch.val_accuracy.unwrap_or(epoch.accuracy);
         let loss = |epoch: &Epoch| epoch.val_loss.unwrap_or(epoch.loss);
-        let more_accurate = accuracy(epoch).total_cmp(&accuracy(best));
+        let more_accurate = epoch.score().total_cmp(&best.score());
         let less_lost = loss(best).total_cmp(&loss(epoch));
         match self {
             Self::ValAccuracy => more_accurate.then(less_lost).is_gt(),
@@ -38,7 +37,7 @@ impl Monitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::metrics::Means;
+    use crate::metrics::Means;
 
     fn best(monitor: Monitor, figures: &[(f64, f64)], validated: bool) -> u32 {
         let epochs = figures.iter().zip(1..).map(|(&(accuracy, loss), number)| {

@@ -1,4 +1,4 @@
-use super::{history::Epoch, metrics::Means};
+use crate::{metrics::Means, trial::Epoch};
 
 /// Who watches a training: the terminal, a test.
 pub trait Observer {

@@ -5,11 +5,14 @@ use std::{
     path::Path,
 };
 
-use super::{
-    FitError, TrainError,
-    checkpoint::{self, Progress},
+use super::FitError;
+use crate::{
+    backend::{Engine, StateTensor},
+    trial::{
+        TrialError,
+        checkpoint::{self, Progress},
+    },
 };
-use crate::backend::{Engine, StateTensor};
 
 /// Prefix of the optimizer's tensors.
 const OPTIMIZER: &str = "adamw/";
@@ -20,7 +23,7 @@ const MOST_NAMES: usize = 6;
 /// Sets parameters and optimizer to those of a checkpoint, to go on training.
 ///
 /// # Errors
-/// As [`checkpoint::load`], and [`TrainError::Other`] for tensors that are missing, unknown or of another shape.
+/// As [`checkpoint::load`], and [`TrialError::Other`] for tensors that are missing, unknown or of another shape.
 pub fn restore(path: &Path, engine: &mut dyn Engine) -> Result<Progress, FitError> {
     let (progress, tensors) = checkpoint::load(path)?;
     check(path, engine, &tensors, |_| true)?;
@@ -34,7 +37,7 @@ pub fn restore(path: &Path, engine: &mut dyn Engine) -> Result<Progress, FitErro
 /// As [`restore`], and for weights that are not finite.
 pub fn restore_weights(path: &Path, engine: &mut dyn Engine) -> Result<(), FitError> {
     if !path.exists() {
-        return Err(TrainError::Missing { path: path.to_owned() }.into());
+        return Err(TrialError::Missing { path: path.to_owned() }.into());
     }
     let (_, mut tensors) = checkpoint::load(path)?;
     check(path, engine, &tensors, is_weight)?;
@@ -43,7 +46,7 @@ pub fn restore_weights(path: &Path, engine: &mut dyn Engine) -> Result<(), FitEr
     let not_finite: Vec<&str> = not_finite.map(|tensor| tensor.name.as_str()).collect();
     if !not_finite.is_empty() {
         let problem = format!("has weights that are not finite, in {}", listed(&not_finite));
-        return Err(TrainError::Other { path: path.to_owned(), problem }.into());
+        return Err(TrialError::Other { path: path.to_owned(), problem }.into());
     }
     Ok(engine.load_state(&tensors)?)
 }
@@ -59,7 +62,7 @@ fn check(
     engine: &dyn Engine,
     tensors: &[StateTensor],
     needed: fn(&str) -> bool,
-) -> Result<(), TrainError> {
+) -> Result<(), TrialError> {
     let own = engine.tensors();
     let shape_of: HashMap<&str, &Vec<usize>> = own.iter().map(|(name, shape)| (name.as_str(), shape)).collect();
     let stored: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
@@ -84,7 +87,7 @@ fn check(
     }
     match problems.is_empty() {
         true => Ok(()),
-        false => Err(TrainError::Other { path: path.to_owned(), problem: problems.join("; it ") }),
+        false => Err(TrialError::Other { path: path.to_owned(), problem: problems.join("; it ") }),
     }
 }
 

@@ -1,29 +1,28 @@
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use super::{
-    TrainError,
-    checkpoint::{self, Progress},
+use crate::{
+    backend::StateTensor,
+    files::FileError,
+    trial::{
+        Directory,
+        checkpoint::{self, Progress},
+    },
 };
-use crate::backend::StateTensor;
 
 /// The longest time whose steps a killed process can lose.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// The checkpoints of a training. The best weights may wait in memory, but not longer than until the last
 /// checkpoint is written, which speaks of them.
-pub struct Saves {
-    last: PathBuf,
-    best: PathBuf,
+pub struct Saves<'a> {
+    directory: Directory<'a>,
     waiting: Option<(Progress, Vec<StateTensor>)>,
     saved: Instant,
 }
 
-impl Saves {
-    pub fn new(last: PathBuf, best: PathBuf) -> Self {
-        Self { last, best, waiting: None, saved: Instant::now() }
+impl<'a> Saves<'a> {
+    pub fn new(directory: Directory<'a>) -> Self {
+        Self { directory, waiting: None, saved: Instant::now() }
     }
 
     /// The best weights so far.
@@ -40,9 +39,9 @@ impl Saves {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn keep_best(&mut self) -> Result<(), TrainError> {
+    pub fn keep_best(&mut self) -> Result<(), FileError> {
         if let Some((progress, weights)) = &self.waiting {
-            checkpoint::save(&self.best, progress, weights)?;
+            checkpoint::save(&self.directory.best(), progress, weights)?;
             self.waiting = None;
         }
         Ok(())
@@ -52,9 +51,9 @@ impl Saves {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn save(&mut self, progress: &Progress, state: &[StateTensor]) -> Result<(), TrainError> {
+    pub fn save(&mut self, progress: &Progress, state: &[StateTensor]) -> Result<(), FileError> {
         self.keep_best()?;
-        checkpoint::save(&self.last, progress, state)?;
+        checkpoint::save(&self.directory.last(), progress, state)?;
         self.saved = Instant::now();
         Ok(())
     }
@@ -67,8 +66,9 @@ mod tests {
     #[test]
     fn the_best_weights_are_written_before_the_checkpoint_that_speaks_of_them() {
         let folder = tempfile::tempdir().unwrap();
-        let (last, best) = (folder.path().join("last"), folder.path().join("best"));
-        let mut saves = Saves::new(last.clone(), best.clone());
+        let directory = Directory::new(folder.path());
+        let (last, best) = (directory.last(), directory.best());
+        let mut saves = Saves::new(directory);
         let tensor = |value| vec![StateTensor { name: "w".into(), shape: vec![1], data: vec![value] }];
         saves.set_best(Progress { epoch: 1, ..Progress::default() }, tensor(1.0));
         saves.set_best(Progress { epoch: 2, ..Progress::default() }, tensor(2.0));

@@ -15,9 +15,9 @@ use vitx::{
     backend::StateTensor,
     data::{self, DataOptions},
     dsl::{Source, Value, format, parse, syntax_text},
-    experiment::{Definition, Experiment, Input, overrides, sweep},
+    experiment::{Definition, Experiment, overrides, sweep},
     model::{ImageSpec, elaborate},
-    train::{checkpoint, history, result},
+    trial::{self, checkpoint, history},
 };
 
 /// How long one case may take, in a build of tests on a machine that does much else.
@@ -361,11 +361,11 @@ fn directories(long: bool) {
             fs::write(here.join(name), text).unwrap();
         }
         if let Ok(definition) = Definition::of_trial(here) {
-            let _ = (definition.identity(), Input::of_trial(here, &definition));
+            let _ = (definition.identity(), definition.input(here));
         }
-        let _ = (result::RunResult::read(here), result::Failure::read(here), result::Stopped::read(here));
-        let _ = (result::Until::read(here), history::read(&here.join("metrics.jsonl")));
-        let _ = (sweep::Trials::read(here), sweep::Planned::variant_of(here), sweep::Prediction::read(here));
+        let _ = (trial::RunResult::read(here), trial::Failure::read(here), trial::Stopped::read(here));
+        let _ = (trial::Until::read(here), history::read(here));
+        let _ = (sweep::Trials::read(here), trial::variant::read(here), trial::Prediction::read(here));
     });
 }
 

@@ -343,7 +343,7 @@ fn damaged_runs_are_refused() {
 /// A checkpoint's tensors are all that the network has, and its counts are of the run.
 #[test]
 fn checkpoints_are_held_to_the_network() {
-    use vitx::train::checkpoint::{Progress, load, save};
+    use vitx::trial::checkpoint::{Progress, load, save};
     let lab = Lab::new();
     lab.fine(&["run", "lab/e.yaml", "-o", "r"]);
     lab.unfinish("r");
@@ -416,9 +416,9 @@ fn the_best_weights_are_the_best() {
     // Weights of another epoch are not taken for the best.
     lab.unfinish("accuracy");
     let path = lab.path("accuracy/best.safetensors");
-    let (mut progress, tensors) = vitx::train::checkpoint::load(&path).unwrap();
+    let (mut progress, tensors) = vitx::trial::checkpoint::load(&path).unwrap();
     progress.epoch -= 1;
-    vitx::train::checkpoint::save(&path, &progress, &tensors).unwrap();
+    vitx::trial::checkpoint::save(&path, &progress, &tensors).unwrap();
     let refused = lab.refused(&["trial", "accuracy"]);
     assert!(refused.contains(&format!("has the weights of epoch {}; the best epoch", progress.epoch)), "{refused}");
 }

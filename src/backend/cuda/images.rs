@@ -9,8 +9,9 @@ use super::{
     state,
 };
 use crate::{
-    backend::{BackendError, ImageSet, Part, Resident, Step, Sums, Task},
+    backend::{BackendError, ImageSet, Part, Resident, Step, Task},
     graph::ops::AdamWUpdate,
+    metrics::Totals,
 };
 
 /// A part of the data on the device.
@@ -110,7 +111,7 @@ impl<D: Device> Resident for CudaEngine<D> {
         })
     }
 
-    fn train_kept(&mut self, from: &Step, steps: u32) -> Result<Sums, BackendError> {
+    fn train_kept(&mut self, from: &Step, steps: u32) -> Result<Totals, BackendError> {
         let part = Part::Training;
         let kept = self.kept_part(part)?;
         let (count, batch, (full, rest)) = (kept.count, kept.batch_size, kept.batches());
@@ -138,7 +139,7 @@ impl<D: Device> Resident for CudaEngine<D> {
         self.metrics(&|iteration| (epoch, iteration - first))
     }
 
-    fn evaluate_kept(&mut self, part: Part) -> Result<Sums, BackendError> {
+    fn evaluate_kept(&mut self, part: Part) -> Result<Totals, BackendError> {
         let kept = self.kept_part(part)?;
         let (batch, (full, rest)) = (kept.batch_size, kept.batches());
         let sizes = || std::iter::repeat_n(batch, full).chain((rest > 0).then_some(rest));

@@ -7,7 +7,7 @@ use super::{
     program::Call,
     state,
 };
-use crate::backend::{BackendError, Sums};
+use crate::{backend::BackendError, metrics::Totals};
 
 impl<D: Device> CudaEngine<D> {
     /// Sets metrics and the stop to zero.
@@ -20,13 +20,13 @@ impl<D: Device> CudaEngine<D> {
     ///
     /// # Errors
     /// [`BackendError::NonFinite`] when a loss was not finite, at a step that `at` tells from its iteration.
-    pub(super) fn metrics(&mut self, at: &dyn Fn(u32) -> (u32, u32)) -> Result<Sums, BackendError> {
+    pub(super) fn metrics(&mut self, at: &dyn Fn(u32) -> (u32, u32)) -> Result<Totals, BackendError> {
         let mut metrics = Metrics::default();
         self.device.read(&self.memory.state, state::METRICS.offset, bytemuck::bytes_of_mut(&mut metrics))?;
         if metrics.bad == 0 {
             let Metrics { loss_sum, images, correct, among_first, .. } = metrics;
             let [images, correct, correct_top_5] = [images, correct, among_first].map(u64::from);
-            return Ok(Sums { images, loss: loss_sum, correct, correct_top_5 });
+            return Ok(Totals { images, loss: loss_sum, correct, correct_top_5 });
         }
         let mut loss = [0.0_f32];
         self.device.read(&self.memory.state, state::LOSS.offset, bytemuck::cast_slice_mut(&mut loss))?;

@@ -20,8 +20,10 @@ use crate::{
     },
     data::{Augmentation, Pipeline, Split, Statistics},
     dsl::Source,
+    metrics::Means,
     model::{Architecture, ImageSpec, elaborate},
-    train::{Fit, Interrupt, Kind, Observer, Schedule, history, metrics::Means},
+    train::{Fit, Interrupt, Kind, Observer, Schedule},
+    trial::history,
 };
 
 const MODEL: &str = include_str!("../../../tests/support/small.vitx");
@@ -227,7 +229,7 @@ fn fit(engine: &mut dyn Engine) -> (Vec<history::Epoch>, Vec<StateTensor>) {
         interrupt: &Interrupt::default(),
     };
     fit.run(engine, &mut Silent).unwrap();
-    (history::read(&fit.history()).unwrap(), engine.state().unwrap())
+    (history::read(folder.path()).unwrap(), engine.state().unwrap())
 }
 
 /// Epochs on images that the device keeps: the order, the augmentation and the masks are those of the CPU backend,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     backend::{Batch, Engine, Step},
     data::{Batches, Draws, Loader, Pipeline, Spec, Split, Statistics},
-    experiment::{Definition, ExperimentError, trial, trial::Options},
+    experiment::{Definition, ExperimentError, training, training::Options},
     model::Architecture,
 };
 
@@ -47,7 +47,7 @@ pub fn time(
     let split = Split::new(pixels, (0..count).map(|at| (at % data.num_classes) as u32).collect());
     let statistics = Statistics::of(&split, data.channels)?;
     let pipeline = Pipeline::new(&statistics, (data.height, data.width), data.channels, (height, width));
-    let mut engine = trial::engine(definition, architecture, options)?;
+    let mut engine = training::engine(definition, architecture, options)?;
     let draws = Draws { seed: train.seed, epoch: 0 };
     let augmented = Some((definition.experiment.augmentation, draws));
     let training = Loader { pipeline: &pipeline, split: &split, augmentation: augmented, workers: options.workers() };

@@ -1,11 +1,11 @@
 //! Keys that vary only where another key has certain values.
 
 use super::{
-    Axis, Domain, Scale, Variant,
+    Axis, Domain, Scale,
     space::{known, refuse},
     words::split,
 };
-use crate::{dsl::Value, experiment::ExperimentError};
+use crate::{dsl::Value, experiment::ExperimentError, trial::Variant};
 
 /// `key` varies only where `other` is one of `values`.
 #[derive(Debug, Clone, PartialEq)]

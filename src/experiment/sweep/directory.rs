@@ -8,14 +8,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Planned, Variant, space::name};
+use super::space::name;
 use crate::{
-    experiment::{Definition, ExperimentError, Lock, definition::kept_model},
-    train::{
+    experiment::{Definition, ExperimentError, definition::kept_model},
+    files::{
         kept::{Kept, read, write},
         make_folder, replace,
-        result::{Failure, FailureKind},
     },
+    trial::{Directory, Failure, FailureKind, Lock, TrialError, Variant, variant},
 };
 
 /// `trials.json` in a sweep's directory: which trials are its own, in order.
@@ -68,7 +68,7 @@ impl Trials {
 
 /// Whether a directory is a sweep's.
 pub fn is_sweep(folder: &Path) -> bool {
-    folder.join(TRIALS).exists() || folder.join(SWEEP).join("config.yaml").exists()
+    folder.join(TRIALS).exists() || Directory::new(&folder.join(SWEEP)).is_defined()
 }
 
 /// Refuses a directory that cannot be this sweep's, and writes nothing.
@@ -78,7 +78,7 @@ pub fn is_sweep(folder: &Path) -> bool {
 pub fn refuse_others(folder: &Path, definition: &Definition) -> Result<(), ExperimentError> {
     refuse_run(folder)?;
     if Lock::is_held(folder) {
-        return Err(ExperimentError::Locked { folder: folder.to_owned() });
+        return Err(TrialError::Locked { folder: folder.to_owned() }.into());
     }
     match definition.difference(&folder.join(SWEEP))? {
         Some(difference) => Err(ExperimentError::OtherSweep { folder: folder.to_owned(), difference }),
@@ -87,7 +87,7 @@ pub fn refuse_others(folder: &Path, definition: &Definition) -> Result<(), Exper
 }
 
 fn refuse_run(folder: &Path) -> Result<(), ExperimentError> {
-    match folder.join("config.yaml").exists() {
+    match Directory::new(folder).is_defined() {
         true => {
             let difference = "it is the directory of a single run".into();
             Err(ExperimentError::Other { folder: folder.to_owned(), difference })
@@ -141,7 +141,7 @@ pub fn impossible(folder: &Path, variant: &Variant) -> PathBuf {
 pub fn note_impossible(folder: &Path, variant: &Variant, reason: &str) -> Result<PathBuf, ExperimentError> {
     let trial = impossible(folder, variant);
     make_folder(&trial)?;
-    Planned::note_variant(&trial, variant)?;
+    variant::note(&trial, variant)?;
     Failure { kind: FailureKind::Invalid, reason: reason.to_owned() }.write(&trial)?;
     Ok(trial)
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Executor, How, executor::Ended};
-use crate::{experiment::ExperimentError, threads, train::append_to};
+use crate::{experiment::ExperimentError, files::append_to, threads, trial::Directory};
 
 /// How long a trial that was asked to end may take to save.
 const GRACE: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ impl Local {
 
 impl Executor for Local {
     fn submit(&mut self, folder: &Path) -> Result<(), ExperimentError> {
-        let path = folder.join("log.txt");
+        let path = Directory::new(folder).log();
         let output = append_to(&path)?;
         let errors = output.try_clone().map_err(ExperimentError::io("open", &path))?;
         let mut command = Command::new(&self.program);

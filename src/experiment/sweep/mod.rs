@@ -8,7 +8,7 @@
 //! | `stopping.rs` | what is ended early: halving, Hyperband, median |
 //! | `keys.rs` | whether what is varied is there at all |
 //! | `plan.rs` | every variant checked and costed before the first step |
-//! | `calibration.rs`, `prediction.rs` | what a variant is expected to take |
+//! | `calibration.rs` | what a variant is expected to take |
 //! | `executor.rs`, `local.rs` | where trials run |
 //! | `schedule.rs` | which trial runs next |
 //! | `run.rs` | all of it together |
@@ -25,7 +25,6 @@ mod keys;
 mod local;
 mod numbers;
 mod plan;
-mod prediction;
 mod run;
 mod schedule;
 mod search;
@@ -40,10 +39,9 @@ pub use directory::{Trials, is_sweep};
 pub use executor::{Executor, How};
 pub use local::Local;
 pub use plan::{Plan, Planned, Planning};
-pub use prediction::Prediction;
 pub use run::{Given, Running, Sweep, Watch};
 pub use schedule::{Event, Policy, Schedule};
 pub use search::{Search, Strategy};
-pub use space::{Space, SpaceArguments, Variant};
+pub use space::{Space, SpaceArguments};
 pub use stopping::{Decision, Rule, Standing, Stopping};
 pub use words::split;

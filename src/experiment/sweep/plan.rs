@@ -5,7 +5,6 @@ use std::{
 };
 
 use super::{
-    Prediction, Variant,
     calibration::{self, Timing},
     keys,
     search::Verdict,
@@ -14,22 +13,10 @@ use super::{
 use crate::{
     data::{self, Spec},
     dsl::{Problem, Value},
-    experiment::{Definition, ExperimentError, definition::MODEL_KEY, needs::Needs, trial::Options},
+    experiment::{Definition, ExperimentError, definition::MODEL_KEY, needs::Needs, training::Options},
     memory,
-    train::{
-        kept::{self, Kept},
-        replace,
-    },
+    trial::{Directory, Prediction, Variant, variant},
 };
-
-/// File in a trial's directory with what the sweep changed.
-const VARIANT: &str = "variant.json";
-
-impl Kept for Variant {
-    fn fault(&self) -> Option<String> {
-        None
-    }
-}
 
 /// A variant that passed all checks.
 #[derive(Debug, Clone)]
@@ -262,7 +249,7 @@ impl<'a> Planner<'a> {
     fn predict(&mut self, variant: Variant, checked: Checked) -> Result<Planned, ExperimentError> {
         let Network { parameters, flops, .. } = *checked.network;
         let folder = self.folder.join("trials").join(checked.definition.identity());
-        let finished = folder.join("result.json").exists();
+        let finished = Directory::new(&folder).has_result();
         let threads = self.options.threads();
         let known = Prediction::read(&folder)?.filter(|known| finished || known.threads == threads);
         let prediction = match known {
@@ -370,33 +357,11 @@ impl Planned {
     /// As [`Definition::write`].
     pub fn write(&self) -> Result<(), ExperimentError> {
         self.definition.write(&self.folder)?;
-        Self::note_variant(&self.folder, &self.variant)?;
+        variant::note(&self.folder, &self.variant)?;
         if Prediction::read(&self.folder)? != Some(self.prediction) {
             self.prediction.write(&self.folder)?;
         }
         Ok(())
-    }
-
-    /// Writes what the sweep changed into a trial's directory.
-    ///
-    /// # Errors
-    /// A file that cannot be read or written.
-    pub(super) fn note_variant(folder: &Path, variant: &Variant) -> Result<(), ExperimentError> {
-        let path = folder.join(VARIANT);
-        if Self::variant_of(folder)? != *variant || !path.exists() {
-            let json =
-                serde_json::to_string(variant).map_err(|error| ExperimentError::io("write", &path)(error.into()))?;
-            replace(&path, json.as_bytes())?;
-        }
-        Ok(())
-    }
-
-    /// What the sweep changed in a trial's directory; nothing in one that no sweep made.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn variant_of(folder: &Path) -> Result<Variant, ExperimentError> {
-        Ok(kept::read(&folder.join(VARIANT))?.unwrap_or_default())
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Domain, Event, Executor, Plan, Planned, Planning, Policy, Rule, Schedule, Search, Space, SpaceArguments, Stopping,
-    Strategy, Trials, Variant,
+    Strategy, Trials,
     directory::{impossible, note_impossible, refuse_others, take},
     keys,
     plan::Planner,
@@ -13,12 +13,9 @@ use super::{
 };
 use crate::{
     dsl::Value,
-    experiment::{Definition, ExperimentError, Stop, definition::MODEL_KEY, trial::Options},
+    experiment::{Definition, ExperimentError, Stop, definition::MODEL_KEY, training::Options},
     model::Architecture,
-    train::{
-        history,
-        result::{Failure, RunResult, Stopped},
-    },
+    trial::{Epoch, Failure, RunResult, Stopped, Variant, history},
 };
 
 /// Most combinations of a space that are all checked before a search that goes by results begins. Of a larger one,
@@ -370,11 +367,7 @@ impl Sweep {
             // What cannot be has no accuracy.
             let Ok(definition) = self.base.with(&variant) else { return Ok(None) };
             let folder = folder.join("trials").join(definition.identity());
-            let mut epochs = history::read(&folder.join("metrics.jsonl"))?;
-            if let Some(stopped) = Stopped::read(&folder)? {
-                epochs.truncate(stopped.epochs as usize);
-            }
-            let best = epochs.iter().map(|epoch| epoch.val_accuracy.unwrap_or(epoch.accuracy)).reduce(f64::max);
+            let best = history::read_counted(&folder)?.iter().map(Epoch::score).reduce(f64::max);
             accuracies.extend(best);
         }
         Ok((!accuracies.is_empty()).then(|| accuracies.iter().sum::<f64>() / accuracies.len() as f64))

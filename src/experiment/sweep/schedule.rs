@@ -1,17 +1,14 @@
 use std::{collections::HashMap, fs, path::Path, thread, time::Duration};
 
 use super::{
-    Decision, Executor, How, Planned, Standing, Stopping, Variant,
+    Decision, Executor, How, Planned, Standing, Stopping,
     executor::Ended,
     space::{SEED, name},
 };
 use crate::{
-    experiment::{ExperimentError, Lock, trial::BUSY},
-    train::{
-        Interrupt,
-        history::{self, Epoch},
-        result::{Failure, FailureKind, RunResult, Stopped, Until},
-    },
+    experiment::{ExperimentError, training::BUSY},
+    train::Interrupt,
+    trial::{Directory, Epoch, Failure, FailureKind, Lock, RunResult, Stopped, Until, Variant, history},
 };
 
 /// How long the scheduler sleeps between two looks.
@@ -327,14 +324,12 @@ impl Schedule<'_> {
 }
 
 /// Exit code of a trial that saved and ended because it was asked to.
-const INTERRUPTED: i32 = crate::experiment::trial::INTERRUPTED as i32;
+const INTERRUPTED: i32 = crate::experiment::training::INTERRUPTED as i32;
 
 impl State {
     /// Reads how far the trial has come.
     fn look(&mut self, folder: &Path) -> Result<(), ExperimentError> {
-        let epochs = history::read(&folder.join("metrics.jsonl"))?;
-        let accuracy = |epoch: &Epoch| epoch.val_accuracy.unwrap_or(epoch.accuracy);
-        self.standing.curve = epochs.iter().map(accuracy).collect();
+        self.standing.curve = history::read(folder)?.iter().map(Epoch::score).collect();
         self.standing.finished = RunResult::read(folder)?.is_some();
         Ok(())
     }
@@ -342,13 +337,13 @@ impl State {
 
 /// What a trial has saved: its epochs, and when its last checkpoint was written.
 fn saved(folder: &Path, epochs: usize) -> Option<(usize, std::time::SystemTime)> {
-    Some((epochs, fs::metadata(folder.join("last.safetensors")).ok()?.modified().ok()?))
+    Some((epochs, Directory::new(folder).saved_at().ok()?))
 }
 
 /// The failure of a trial that could not write it itself: what its log says last.
 fn silent(folder: &Path, how: &str) -> Failure {
     const LINES: usize = 200;
-    let log = fs::read(folder.join("log.txt")).unwrap_or_default();
+    let log = fs::read(Directory::new(folder).log()).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
     let lines: Vec<&str> = log.lines().rev().take(LINES).map(str::trim).filter(|line| !line.is_empty()).collect();
     if let Some(line) = lines.iter().find(|line| line.starts_with("memory allocation of")) {

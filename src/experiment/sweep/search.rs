@@ -5,13 +5,14 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Axis, Domain, Space, Variant,
+    Axis, Domain, Space,
     space::name,
     tpe::{CANDIDATES, Estimator},
 };
 use crate::{
     experiment::ExperimentError,
     random::{Philox, Stream, unit},
+    trial::Variant,
 };
 
 /// How a space is searched.

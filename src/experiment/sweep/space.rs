@@ -8,6 +8,7 @@ use super::{
 use crate::{
     dsl::Value,
     experiment::{Experiment, OneOrMany, Sweep, Values},
+    trial::Variant,
 };
 
 /// Most variants of a sweep.
@@ -15,9 +16,6 @@ pub const MAX_VARIANTS: usize = 100_000;
 
 /// The key that repeated seeds vary.
 pub const SEED: &str = "train.seed";
-
-/// What one trial changes of the experiment.
-pub type Variant = Vec<(String, Value)>;
 
 /// What the command line says of a space.
 #[derive(Debug, Clone, Default)]

@@ -5,12 +5,8 @@ use super::{
     *,
 };
 use crate::{
-    experiment::sweep::Prediction,
-    train::{
-        history::Epoch,
-        metrics::Means,
-        result::{Failure, FailureKind, RunResult},
-    },
+    metrics::Means,
+    trial::{Epoch, Failure, FailureKind, Prediction, RunResult},
 };
 
 fn record(patch_size: i64, depth: i64, seed: i64, accuracy: Option<f64>) -> Record {

@@ -97,7 +97,7 @@ mod tests {
                 },
             },
         },
-        train::metrics::{accuracy, top_k},
+        metrics::{accuracy, top_k},
     };
 
     #[test]

@@ -1,10 +1,17 @@
 //! The record of epochs: `metrics.jsonl`, one JSON object a line, only ever appended to.
 
-use std::{io::Write, path::Path};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Place, TrainError, append_to, kept, metrics::Means};
+use super::{Stopped, TrialError, names::METRICS};
+use crate::{
+    files::{FileError, Place, append_to, kept},
+    metrics::Means,
+};
 
 /// One finished epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +55,12 @@ impl Epoch {
         }
     }
 
+    /// How well the network did after this epoch: its accuracy on the validation split, or without one on the training
+    /// images. What is shown, compared and searched by.
+    pub fn score(&self) -> f64 {
+        self.val_accuracy.unwrap_or(self.accuracy)
+    }
+
     /// What cannot be of a line that stands in place `number`.
     fn fault(&self, number: usize) -> Option<String> {
         if self.epoch as usize != number {
@@ -76,27 +89,34 @@ impl Epoch {
     }
 }
 
+/// The record of a trial's epochs, which need not be there.
+pub fn path(folder: &Path) -> PathBuf {
+    folder.join(METRICS)
+}
+
 /// Appends an epoch and waits until it is on disk.
 ///
 /// # Errors
-/// [`TrainError::Io`], with the file as it was or with an unfinished last line, which [`read`]
+/// [`FileError::Io`], with the file as it was or with an unfinished last line, which [`read`]
 /// leaves out.
-pub fn append(path: &Path, epoch: &Epoch) -> Result<(), TrainError> {
-    let mut line = serde_json::to_string(epoch).map_err(|error| TrainError::io("write", path)(error.into()))?;
+pub fn append(folder: &Path, epoch: &Epoch) -> Result<(), FileError> {
+    let path = &path(folder);
+    let mut line = serde_json::to_string(epoch).map_err(|error| FileError::io("write", path)(error.into()))?;
     line.push('\n');
     let mut file = append_to(path)?;
-    file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(TrainError::io("write", path))
+    file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(FileError::io("write", path))
 }
 
 /// All finished epochs. A last line without its end is what a killed process left, and is not read.
 ///
 /// # Errors
 /// A line that is no epoch, or a file that cannot be read. A missing file has no epochs.
-pub fn read(path: &Path) -> Result<Vec<Epoch>, TrainError> {
+pub fn read(folder: &Path) -> Result<Vec<Epoch>, TrialError> {
+    let path = &path(folder);
     let Some(text) = kept::text(path)? else { return Ok(Vec::new()) };
     let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).zip(1..);
     let read = |(line, number): (&str, usize)| {
-        let refused = |problem: String| TrainError::History { path: path.to_owned(), line: number, problem };
+        let refused = |problem: String| TrialError::History { path: path.to_owned(), line: number, problem };
         let epoch: Epoch = serde_json::from_str(line).map_err(|error| refused(error.to_string()))?;
         match epoch.fault(number) {
             Some(fault) => Err(refused(fault)),
@@ -106,17 +126,31 @@ pub fn read(path: &Path) -> Result<Vec<Epoch>, TrainError> {
     lines.map(read).collect()
 }
 
+/// The epochs that count: what a trial that its sweep has stopped trained beyond that, before others had come as far,
+/// does not.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_counted(folder: &Path) -> Result<Vec<Epoch>, TrialError> {
+    let mut epochs = read(folder)?;
+    if let Some(stopped) = Stopped::read(folder)? {
+        epochs.truncate(stopped.epochs as usize);
+    }
+    Ok(epochs)
+}
+
 /// Keeps the first `epochs` lines: a resumed run repeats what came after its checkpoint, and must
 /// not record it twice.
 ///
 /// # Errors
-/// As [`read`], and [`TrainError::Io`] when the file cannot be cut.
-pub fn truncate(path: &Path, epochs: usize) -> Result<(), TrainError> {
+/// As [`read`], and [`FileError::Io`] when the file cannot be cut.
+pub fn truncate(folder: &Path, epochs: usize) -> Result<(), FileError> {
+    let path = &path(folder);
     let place = Place::new(path)?;
     let Some(text) = kept::text(path)? else { return Ok(()) };
     let kept: usize = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).take(epochs).map(str::len).sum();
     let file = place.write().map_err(place.failed("open"))?;
-    file.set_len(kept as u64).and_then(|()| file.sync_data()).map_err(TrainError::io("shorten", path))
+    file.set_len(kept as u64).and_then(|()| file.sync_data()).map_err(FileError::io("shorten", path))
 }
 
 #[cfg(test)]
@@ -133,25 +167,25 @@ mod tests {
     #[test]
     fn an_unfinished_line_is_neither_read_nor_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("metrics.jsonl");
-        assert_eq!(read(&path).unwrap(), []);
+        let (folder, path) = (folder.path(), path(folder.path()));
+        assert_eq!(read(folder).unwrap(), []);
         for number in 1..=3 {
-            append(&path, &epoch(number)).unwrap();
+            append(folder, &epoch(number)).unwrap();
         }
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"epoch\": 4, \"lo").unwrap();
-        assert_eq!(read(&path).unwrap(), [epoch(1), epoch(2), epoch(3)]);
-        truncate(&path, 2).unwrap();
-        append(&path, &epoch(3)).unwrap();
-        assert_eq!(read(&path).unwrap(), [epoch(1), epoch(2), epoch(3)]);
+        assert_eq!(read(folder).unwrap(), [epoch(1), epoch(2), epoch(3)]);
+        truncate(folder, 2).unwrap();
+        append(folder, &epoch(3)).unwrap();
+        assert_eq!(read(folder).unwrap(), [epoch(1), epoch(2), epoch(3)]);
     }
 
     #[test]
     fn a_bad_line_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("metrics.jsonl");
-        append(&path, &epoch(1)).unwrap();
+        let (folder, path) = (folder.path(), path(folder.path()));
+        append(folder, &epoch(1)).unwrap();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"epoch\": 2}\n").unwrap();
-        let error = read(&path).unwrap_err().to_string();
+        let error = read(folder).unwrap_err().to_string();
         assert!(error.contains("line 2: missing field `loss`"), "{error}");
         for (wrong, problem) in [
             (Epoch { epoch: 3, ..epoch(2) }, "line 2: it is of epoch 3, expected 2"),
@@ -159,9 +193,9 @@ mod tests {
             (Epoch { val_loss: None, ..epoch(2) }, "line 2: it has some figures of validation, but not all"),
             (Epoch { seconds: -1.0, ..epoch(2) }, "line 2: `seconds` is -1.0, expected 0 to 1e15"),
         ] {
-            truncate(&path, 1).unwrap();
-            append(&path, &wrong).unwrap();
-            let error = read(&path).unwrap_err().to_string();
+            truncate(folder, 1).unwrap();
+            append(folder, &wrong).unwrap();
+            let error = read(folder).unwrap_err().to_string();
             assert!(error.ends_with(problem), "{error}");
         }
     }

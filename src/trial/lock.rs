@@ -5,11 +5,8 @@ use std::{
     time::Duration,
 };
 
-use super::ExperimentError;
-use crate::train::{Hold, Place, remove_parts};
-
-/// Name of the file that is locked.
-const LOCK: &str = "lock";
+use super::{TrialError, names::LOCK};
+use crate::files::{FileError, Hold, Place, remove_parts};
 
 /// Someone who only looks whether a directory is held holds it himself for a moment: so often one that
 /// wants it tries again.
@@ -37,10 +34,10 @@ impl Lock {
     ///
     /// # Errors
     /// A lock that cannot be opened.
-    pub fn is_free(folder: &Path) -> Result<bool, ExperimentError> {
+    pub fn is_free(folder: &Path) -> Result<bool, TrialError> {
         match lock(folder) {
             Ok(_) => Ok(true),
-            Err(ExperimentError::Locked { .. }) => Ok(false),
+            Err(TrialError::Locked { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -56,12 +53,12 @@ impl Lock {
     /// Takes the lock of a folder, and removes what killed processes have left there unfinished.
     ///
     /// # Errors
-    /// [`ExperimentError::Locked`] when another process has it.
-    pub fn take(folder: &Path) -> Result<Self, ExperimentError> {
+    /// [`TrialError::Locked`] when another process has it.
+    pub fn take(folder: &Path) -> Result<Self, TrialError> {
         let mut tries = 1;
         let Locked { directory, file } = loop {
             match lock(folder) {
-                Err(ExperimentError::Locked { .. }) if tries < TRIES => thread::sleep(PAUSE),
+                Err(TrialError::Locked { .. }) if tries < TRIES => thread::sleep(PAUSE),
                 other => break other?,
             }
             tries += 1;
@@ -77,15 +74,15 @@ impl Lock {
     }
 }
 
-fn lock(folder: &Path) -> Result<Locked, ExperimentError> {
+fn lock(folder: &Path) -> Result<Locked, TrialError> {
     let path = folder.join(LOCK);
-    let directory = File::open(folder).map_err(ExperimentError::io("open", folder))?;
-    let file = Place::new(&path)?.create().map_err(ExperimentError::io("open", &path))?;
-    let locked = || ExperimentError::Locked { folder: folder.to_owned() };
+    let directory = File::open(folder).map_err(FileError::io("open", folder))?;
+    let file = Place::new(&path)?.create().map_err(FileError::io("open", &path))?;
+    let locked = || TrialError::Locked { folder: folder.to_owned() };
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(locked()),
-        Err(TryLockError::Error(error)) => return Err(ExperimentError::io("lock", path)(error)),
+        Err(TryLockError::Error(error)) => return Err(FileError::io("lock", path)(error).into()),
     }
     match directory.try_lock() {
         Err(TryLockError::WouldBlock) => Err(locked()),

@@ -1,5 +1,5 @@
 //! Directories that this process holds. What is written below one goes into the very directory that was
-//! opened: when it is removed, or another one gets its name, writing ends with [`TrainError::Gone`]
+//! opened: when it is removed, or another one gets its name, writing ends with [`FileError::Gone`]
 //! instead of going on in what belongs to someone else.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::TrainError;
+use super::FileError;
 
 /// A directory that is held until this is dropped.
 #[derive(Debug)]
@@ -42,9 +42,9 @@ impl Hold {
     /// Holds a directory that was opened as `directory`.
     ///
     /// # Errors
-    /// [`TrainError::Gone`] when it no longer has its name.
-    pub fn new(folder: &Path, directory: File) -> Result<Self, TrainError> {
-        let absolute = std::path::absolute(folder).map_err(TrainError::io("find", folder))?;
+    /// [`FileError::Gone`] when it no longer has its name.
+    pub fn new(folder: &Path, directory: File) -> Result<Self, FileError> {
+        let absolute = std::path::absolute(folder).map_err(FileError::io("find", folder))?;
         let held = Arc::new(Held { absolute, folder: folder.to_owned(), directory });
         held.check()?;
         list().push(held.clone());
@@ -78,8 +78,8 @@ impl Held {
         true
     }
 
-    fn check(&self) -> Result<(), TrainError> {
-        if self.is_in_place() { Ok(()) } else { Err(TrainError::Gone { folder: self.folder.clone() }) }
+    fn check(&self) -> Result<(), FileError> {
+        if self.is_in_place() { Ok(()) } else { Err(FileError::Gone { folder: self.folder.clone() }) }
     }
 }
 
@@ -97,9 +97,9 @@ impl Place {
     /// The place of a path: in the innermost held directory that it lies in, if any.
     ///
     /// # Errors
-    /// [`TrainError::Gone`] when that directory no longer has its name.
-    pub fn new(path: &Path) -> Result<Self, TrainError> {
-        let absolute = std::path::absolute(path).map_err(TrainError::io("find", path))?;
+    /// [`FileError::Gone`] when that directory no longer has its name.
+    pub fn new(path: &Path) -> Result<Self, FileError> {
+        let absolute = std::path::absolute(path).map_err(FileError::io("find", path))?;
         let held = list()
             .iter()
             .filter(|held| absolute.starts_with(&held.absolute))
@@ -116,7 +116,7 @@ impl Place {
         Ok(place)
     }
 
-    fn check(&self) -> Result<(), TrainError> {
+    fn check(&self) -> Result<(), FileError> {
         self.held.as_ref().map_or(Ok(()), |held| held.check())
     }
 
@@ -136,7 +136,7 @@ impl Place {
     }
 
     /// Wraps an error of the file system: what is missing may be all of the held directory.
-    pub fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> TrainError {
+    pub fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> FileError {
         let (path, held) = (self.path.clone(), self.held.clone());
         move |cause| {
             if let (Some(held), ErrorKind::NotFound) = (held, cause.kind()) {
@@ -149,12 +149,12 @@ impl Place {
                     return gone;
                 }
             }
-            TrainError::io(action, path)(cause)
+            FileError::io(action, path)(cause)
         }
     }
 
     /// Makes the folder itself, and those above it.
-    pub fn make_folders(&self) -> Result<(), TrainError> {
+    pub fn make_folders(&self) -> Result<(), FileError> {
         self.make_all().map_err(self.failed("create"))
     }
 }
@@ -285,16 +285,16 @@ mod relative {
 /// Makes a folder and those above it.
 ///
 /// # Errors
-/// [`TrainError`] names the folder.
-pub fn make_folder(folder: &Path) -> Result<(), TrainError> {
+/// [`FileError`] names the folder.
+pub fn make_folder(folder: &Path) -> Result<(), FileError> {
     Place::new(folder)?.make_folders()
 }
 
 /// Opens a file to be written at its end; makes it if need be.
 ///
 /// # Errors
-/// [`TrainError`] names the file.
-pub fn append_to(path: &Path) -> Result<File, TrainError> {
+/// [`FileError`] names the file.
+pub fn append_to(path: &Path) -> Result<File, FileError> {
     let place = Place::new(path)?;
     place.append().map_err(place.failed("open"))
 }
@@ -302,8 +302,8 @@ pub fn append_to(path: &Path) -> Result<File, TrainError> {
 /// Removes a file, if it is there.
 ///
 /// # Errors
-/// [`TrainError`] names the file.
-pub fn remove(path: &Path) -> Result<(), TrainError> {
+/// [`FileError`] names the file.
+pub fn remove(path: &Path) -> Result<(), FileError> {
     let place = Place::new(path)?;
     match place.remove() {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(place.failed("remove")(error)),
@@ -316,20 +316,25 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::train::{history, replace};
+    use crate::files::replace;
 
     fn hold(folder: &Path) -> Hold {
         Hold::new(folder, File::open(folder).unwrap()).unwrap()
     }
 
-    fn everything(folder: &Path) -> [Result<(), TrainError>; 6] {
+    fn write_to(path: &Path) -> Result<(), FileError> {
+        let place = Place::new(path)?;
+        place.write().map(drop).map_err(place.failed("open"))
+    }
+
+    fn everything(folder: &Path) -> [Result<(), FileError>; 6] {
         [
             replace(&folder.join("a"), b"mine"),
             replace(&folder.join("deep/a"), b"mine"),
             append_to(&folder.join("b")).map(drop),
             make_folder(&folder.join("c/d")),
             remove(&folder.join("a")),
-            history::truncate(&folder.join("e"), 0),
+            write_to(&folder.join("e")),
         ]
     }
 
@@ -350,8 +355,8 @@ mod tests {
         assert_eq!(fs::read(folder.join("deep/a")).unwrap(), b"mine");
         assert!(folder.join("c/d").is_dir());
 
-        let gone = |results: [Result<(), TrainError>; 6]| {
-            results.iter().all(|result| matches!(result, Err(TrainError::Gone { folder }) if folder.ends_with("run")))
+        let gone = |results: [Result<(), FileError>; 6]| {
+            results.iter().all(|result| matches!(result, Err(FileError::Gone { folder }) if folder.ends_with("run")))
         };
         fs::remove_dir_all(&folder).unwrap();
         assert!(gone(everything(&folder)));

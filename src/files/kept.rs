@@ -5,7 +5,7 @@ use std::{fs, io::ErrorKind, path::Path};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{TrainError, replace};
+use super::{FileError, replace};
 
 /// No file of a trial comes near this; one that is longer is something else.
 const LARGEST: u64 = 256 << 20;
@@ -19,10 +19,10 @@ pub trait Kept: Serialize + DeserializeOwned {
 /// Reads a file; `None` where there is none.
 ///
 /// # Errors
-/// [`TrainError::Broken`] for a file that is something else, [`TrainError::Io`] for one that cannot be read.
-pub fn read<T: Kept>(path: &Path) -> Result<Option<T>, TrainError> {
+/// [`FileError::Broken`] for a file that is something else, [`FileError::Io`] for one that cannot be read.
+pub fn read<T: Kept>(path: &Path) -> Result<Option<T>, FileError> {
     let Some(text) = text(path)? else { return Ok(None) };
-    let broken = |problem: String| TrainError::Broken { path: path.to_owned(), problem };
+    let broken = |problem: String| FileError::Broken { path: path.to_owned(), problem };
     let kept: T = serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?;
     match kept.fault() {
         Some(fault) => Err(broken(fault)),
@@ -34,12 +34,12 @@ pub fn read<T: Kept>(path: &Path) -> Result<Option<T>, TrainError> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn text(path: &Path) -> Result<Option<String>, TrainError> {
-    let broken = |problem: &str| TrainError::Broken { path: path.to_owned(), problem: problem.to_owned() };
+pub fn text(path: &Path) -> Result<Option<String>, FileError> {
+    let broken = |problem: &str| FileError::Broken { path: path.to_owned(), problem: problem.to_owned() };
     let about = match fs::metadata(path) {
         Ok(about) => about,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(TrainError::io("read", path)(error)),
+        Err(error) => return Err(FileError::io("read", path)(error)),
     };
     if !about.is_file() {
         return Err(broken("this is no file"));
@@ -47,16 +47,16 @@ pub fn text(path: &Path) -> Result<Option<String>, TrainError> {
     if about.len() > LARGEST {
         return Err(broken(&format!("{} bytes, of at most {LARGEST}", about.len())));
     }
-    let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
+    let bytes = fs::read(path).map_err(FileError::io("read", path))?;
     String::from_utf8(bytes).map(Some).map_err(|_| broken("this is no UTF-8 text"))
 }
 
 /// Writes a file whole or not at all.
 ///
 /// # Errors
-/// [`TrainError::Io`] names the file.
-pub fn write(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| TrainError::io("write", path)(error.into()))?;
+/// [`FileError::Io`] names the file.
+pub fn write(path: &Path, value: &impl Serialize) -> Result<(), FileError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| FileError::io("write", path)(error.into()))?;
     replace(path, text.as_bytes())
 }
 

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    TrainError,
+use super::names::{FAILURE, RESULT, STOPPED, UNTIL};
+use crate::files::{
+    FileError,
     kept::{self, Kept, read, write},
     remove,
 };
@@ -71,25 +72,20 @@ pub struct Until {
     pub epochs: u32,
 }
 
-const UNTIL: &str = "until.json";
-const STOPPED: &str = "stopped.json";
-const RESULT: &str = "result.json";
-const FAILURE: &str = "failure.json";
-
 impl RunResult {
     /// The result of a trial, if it has finished.
     ///
     /// # Errors
     /// A file that cannot be read or is something else.
-    pub fn read(folder: &Path) -> Result<Option<Self>, TrainError> {
+    pub fn read(folder: &Path) -> Result<Option<Self>, FileError> {
         read(&folder.join(RESULT))
     }
 
     /// Writes it whole or not at all.
     ///
     /// # Errors
-    /// [`TrainError::Io`] names the file.
-    pub fn write(&self, folder: &Path) -> Result<(), TrainError> {
+    /// [`FileError::Io`] names the file.
+    pub fn write(&self, folder: &Path) -> Result<(), FileError> {
         write(&folder.join(RESULT), self)
     }
 }
@@ -99,23 +95,23 @@ impl Failure {
     ///
     /// # Errors
     /// As [`RunResult::read`].
-    pub fn read(folder: &Path) -> Result<Option<Self>, TrainError> {
+    pub fn read(folder: &Path) -> Result<Option<Self>, FileError> {
         read(&folder.join(FAILURE))
     }
 
     /// Writes it whole or not at all.
     ///
     /// # Errors
-    /// [`TrainError::Io`] names the file.
-    pub fn write(&self, folder: &Path) -> Result<(), TrainError> {
+    /// [`FileError::Io`] names the file.
+    pub fn write(&self, folder: &Path) -> Result<(), FileError> {
         write(&folder.join(FAILURE), self)
     }
 
     /// Forgets an earlier failure, before another attempt.
     ///
     /// # Errors
-    /// [`TrainError::Io`] when the file cannot be removed.
-    pub fn clear(folder: &Path) -> Result<(), TrainError> {
+    /// [`FileError::Io`] when the file cannot be removed.
+    pub fn clear(folder: &Path) -> Result<(), FileError> {
         remove(&folder.join(FAILURE))
     }
 }
@@ -125,15 +121,15 @@ impl Until {
     ///
     /// # Errors
     /// As [`RunResult::read`].
-    pub fn read(folder: &Path) -> Result<Option<Self>, TrainError> {
+    pub fn read(folder: &Path) -> Result<Option<Self>, FileError> {
         read(&folder.join(UNTIL))
     }
 
     /// Wants a trial so far, or to its end.
     ///
     /// # Errors
-    /// [`TrainError::Io`] names the file.
-    pub fn set(folder: &Path, epochs: Option<u32>) -> Result<(), TrainError> {
+    /// [`FileError::Io`] names the file.
+    pub fn set(folder: &Path, epochs: Option<u32>) -> Result<(), FileError> {
         match epochs {
             Some(epochs) => write(&folder.join(UNTIL), &Self { epochs }),
             None => remove(&folder.join(UNTIL)),
@@ -146,23 +142,23 @@ impl Stopped {
     ///
     /// # Errors
     /// As [`RunResult::read`].
-    pub fn read(folder: &Path) -> Result<Option<Self>, TrainError> {
+    pub fn read(folder: &Path) -> Result<Option<Self>, FileError> {
         read(&folder.join(STOPPED))
     }
 
     /// Writes it whole or not at all.
     ///
     /// # Errors
-    /// [`TrainError::Io`] names the file.
-    pub fn write(&self, folder: &Path) -> Result<(), TrainError> {
+    /// [`FileError::Io`] names the file.
+    pub fn write(&self, folder: &Path) -> Result<(), FileError> {
         write(&folder.join(STOPPED), self)
     }
 
     /// Lets a trial go on.
     ///
     /// # Errors
-    /// [`TrainError::Io`] when the file cannot be removed.
-    pub fn clear(folder: &Path) -> Result<(), TrainError> {
+    /// [`FileError::Io`] when the file cannot be removed.
+    pub fn clear(folder: &Path) -> Result<(), FileError> {
         remove(&folder.join(STOPPED))
     }
 }

@@ -13,8 +13,12 @@ use safetensors::{
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{TrainError, kept, metrics::Totals, replace_by};
-use crate::backend::StateTensor;
+use super::TrialError;
+use crate::{
+    backend::StateTensor,
+    files::{FileError, kept, replace_by},
+    metrics::Totals,
+};
 
 /// Key of the progress in a file's metadata.
 const PROGRESS: &str = "vitx.progress";
@@ -93,10 +97,10 @@ impl Progress {
 /// Writes a checkpoint by [`replace_by`].
 ///
 /// # Errors
-/// [`TrainError::Io`] names the file.
-pub fn save(path: &Path, progress: &Progress, tensors: &[StateTensor]) -> Result<(), TrainError> {
+/// [`FileError::Io`] names the file.
+pub fn save(path: &Path, progress: &Progress, tensors: &[StateTensor]) -> Result<(), FileError> {
     let invalid = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
-    let progress = serde_json::to_string(progress).map_err(|error| TrainError::io("write", path)(invalid(&error)))?;
+    let progress = serde_json::to_string(progress).map_err(|error| FileError::io("write", path)(invalid(&error)))?;
     // By name, as the format's own writer has them.
     let mut tensors: Vec<&StateTensor> = tensors.iter().collect();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -110,7 +114,7 @@ pub fn save(path: &Path, progress: &Progress, tensors: &[StateTensor]) -> Result
     let metadata = HashMap::from([(PROGRESS.to_owned(), progress)]);
     let header = Metadata::new(Some(metadata), infos.collect()).map_err(|error| error.to_string());
     let header = header.and_then(|header| serde_json::to_string(&header).map_err(|error| error.to_string()));
-    let header = header.map_err(|error| TrainError::io("write", path)(invalid(&error)))?;
+    let header = header.map_err(|error| FileError::io("write", path)(invalid(&error)))?;
     // Straight to disk, and by the file that is to be replaced: the format's own writer either copies all
     // parameters and moments in memory, or has a temporary file of its own, which a killed process leaves.
     replace_by(path, |file| {
@@ -129,17 +133,17 @@ pub fn save(path: &Path, progress: &Progress, tensors: &[StateTensor]) -> Result
 ///
 /// # Errors
 /// As [`load`].
-pub fn progress(path: &Path) -> Result<Option<Progress>, TrainError> {
-    let problem = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
+pub fn progress(path: &Path) -> Result<Option<Progress>, TrialError> {
+    let problem = |problem: String| TrialError::Checkpoint { path: path.to_owned(), problem };
     let mut file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(TrainError::io("read", path))?,
+        file => file.map_err(FileError::io("read", path))?,
     };
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(|error| problem(error.to_string()))?;
     let length = u64::from_le_bytes(length).min(MOST_HEADER);
     let mut bytes = Vec::new();
-    file.take(length).read_to_end(&mut bytes).map_err(TrainError::io("read", path))?;
+    file.take(length).read_to_end(&mut bytes).map_err(FileError::io("read", path))?;
     let header: Header = serde_json::from_slice(&bytes).map_err(|error| problem(error.to_string()))?;
     progress_of(header.metadata.as_ref()).map(Some).map_err(problem)
 }
@@ -160,10 +164,10 @@ fn progress_of(metadata: Option<&HashMap<String, String>>) -> Result<Progress, S
 /// Reads a checkpoint back.
 ///
 /// # Errors
-/// [`TrainError::Io`] when it cannot be read, [`TrainError::Checkpoint`] when it is something else.
-pub fn load(path: &Path) -> Result<(Progress, Vec<StateTensor>), TrainError> {
-    let problem = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
-    let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
+/// [`FileError::Io`] when it cannot be read, [`TrialError::Checkpoint`] when it is something else.
+pub fn load(path: &Path) -> Result<(Progress, Vec<StateTensor>), TrialError> {
+    let problem = |problem: String| TrialError::Checkpoint { path: path.to_owned(), problem };
+    let bytes = fs::read(path).map_err(FileError::io("read", path))?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| problem(error.to_string()))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| problem(error.to_string()))?;
     let progress = progress_of(metadata.metadata().as_ref()).map_err(problem)?;
@@ -263,10 +267,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.safetensors");
         fs::write(&path, b"no checkpoint").unwrap();
-        assert!(matches!(load(&path), Err(TrainError::Checkpoint { .. })));
-        assert!(matches!(progress(&path), Err(TrainError::Checkpoint { .. })));
+        assert!(matches!(load(&path), Err(TrialError::Checkpoint { .. })));
+        assert!(matches!(progress(&path), Err(TrialError::Checkpoint { .. })));
         assert_eq!(progress(&folder.path().join("missing")).unwrap(), None);
-        assert!(matches!(load(&folder.path().join("missing")), Err(TrainError::Io { .. })));
+        assert!(matches!(load(&folder.path().join("missing")), Err(TrialError::File(_))));
     }
 
     #[test]

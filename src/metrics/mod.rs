@@ -7,8 +7,6 @@ mod top_k;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Sums;
-
 pub use accuracy::accuracy;
 pub use loss::weighted;
 pub use top_k::top_k;
@@ -42,12 +40,12 @@ impl Totals {
         self.correct_top_5 += top_k(5, logits, labels);
     }
 
-    /// Adds what an engine has summed.
-    pub fn add_sums(&mut self, sums: &Sums) {
-        self.images += sums.images;
-        self.loss += sums.loss;
-        self.correct += sums.correct;
-        self.correct_top_5 += sums.correct_top_5;
+    /// Adds the sums over other images.
+    pub fn add_totals(&mut self, other: &Self) {
+        self.images += other.images;
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.correct_top_5 += other.correct_top_5;
     }
 
     /// The means; zero when nothing was added.

@@ -13,12 +13,8 @@ use std::{
 
 use prost::Message;
 
-use super::{
-    TrainError, append_to,
-    history::Epoch,
-    make_folder, remove,
-    replace::{PART, replace},
-};
+use super::{history::Epoch, names::TENSORBOARD};
+use crate::files::{FileError, PART, append_to, make_folder, remove, replace};
 
 /// The fields of `Event` that are used.
 #[derive(Clone, PartialEq, Message)]
@@ -72,8 +68,8 @@ impl EventFiles {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn create(folder: &Path, epochs: &[Epoch], validated: bool) -> Result<Self, TrainError> {
-        let path = |split: &str| folder.join("tensorboard").join(split).join(FILE);
+    pub fn create(folder: &Path, epochs: &[Epoch], validated: bool) -> Result<Self, FileError> {
+        let path = |split: &str| folder.join(TENSORBOARD).join(split).join(FILE);
         let files = Self { train: path("train"), validation: path("validation") };
         let past: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
         let start = now() - past;
@@ -98,26 +94,26 @@ impl EventFiles {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn append(&self, epoch: &Epoch) -> Result<(), TrainError> {
+    pub fn append(&self, epoch: &Epoch) -> Result<(), FileError> {
         for (path, validation) in [(&self.train, false), (&self.validation, true)] {
             if validation && epoch.val_loss.is_none() {
                 continue;
             }
-            append_to(path)?.write_all(&events(epoch, validation, now())).map_err(TrainError::io("write", path))?;
+            append_to(path)?.write_all(&events(epoch, validation, now())).map_err(FileError::io("write", path))?;
         }
         Ok(())
     }
 }
 
 /// Takes an event file away, and what killed processes left beside it: TensorBoard reads all that it finds there.
-fn clear(path: &Path) -> Result<(), TrainError> {
+fn clear(path: &Path) -> Result<(), FileError> {
     let folder = path.parent().unwrap_or(path);
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(TrainError::io("read", folder))?,
+        entries => entries.map_err(FileError::io("read", folder))?,
     };
     for entry in entries {
-        let path = entry.map_err(TrainError::io("read", folder))?.path();
+        let path = entry.map_err(FileError::io("read", folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name == FILE || name.starts_with(PART) {
             remove(&path)?;
@@ -161,7 +157,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::train::metrics::Means;
+    use crate::metrics::Means;
 
     /// Reads records as TensorBoard does, checksums included.
     fn read(path: &Path) -> Vec<Event> {

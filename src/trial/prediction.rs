@@ -2,9 +2,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    experiment::ExperimentError,
-    train::kept::{self, Kept, read, write},
+use super::names::PREDICTION;
+use crate::files::{
+    FileError,
+    kept::{self, Kept, read, write},
 };
 
 /// `prediction.json`: what a trial was expected to take, before its first step.
@@ -24,8 +25,6 @@ pub struct Prediction {
     pub threads: usize,
 }
 
-const FILE: &str = "prediction.json";
-
 impl Kept for Prediction {
     fn fault(&self) -> Option<String> {
         let epoch = self.epoch_seconds.and_then(|seconds| kept::amount("epoch_seconds", seconds));
@@ -43,15 +42,15 @@ impl Prediction {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn read(folder: &Path) -> Result<Option<Self>, ExperimentError> {
-        Ok(read(&folder.join(FILE))?)
+    pub fn read(folder: &Path) -> Result<Option<Self>, FileError> {
+        read(&folder.join(PREDICTION))
     }
 
     /// Writes it whole or not at all.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<(), ExperimentError> {
-        Ok(write(&folder.join(FILE), self)?)
+    pub fn write(&self, folder: &Path) -> Result<(), FileError> {
+        write(&folder.join(PREDICTION), self)
     }
 }

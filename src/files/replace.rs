@@ -9,24 +9,24 @@ use std::{
     },
 };
 
-use super::{TrainError, held::Place};
+use super::{FileError, held::Place};
 
 /// How the names of unfinished files begin.
-pub(super) const PART: &str = ".part";
+pub const PART: &str = ".part";
 
 /// Writes a file whole or not at all, see [`replace_by`].
 ///
 /// # Errors
-/// [`TrainError`] names the file.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+/// [`FileError`] names the file.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     replace_by(path, |file| file.write_all(bytes))
 }
 
 /// As [`replace`], with the mode of the file that is replaced, and its owner where that may be given away.
 ///
 /// # Errors
-/// [`TrainError`] names the file.
-pub fn replace_like(path: &Path, bytes: &[u8], old: &Metadata) -> Result<(), TrainError> {
+/// [`FileError`] names the file.
+pub fn replace_like(path: &Path, bytes: &[u8], old: &Metadata) -> Result<(), FileError> {
     replace_as(path, Some(old), |file| file.write_all(bytes))
 }
 
@@ -34,8 +34,8 @@ pub fn replace_like(path: &Path, bytes: &[u8], old: &Metadata) -> Result<(), Tra
 /// and then renamed over the old one. A crash or a full disk leaves the old one as it was.
 ///
 /// # Errors
-/// [`TrainError::Io`] names the file; [`TrainError::Gone`] when the directory is held, and no longer there.
-pub fn replace_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), TrainError> {
+/// [`FileError::Io`] names the file; [`FileError::Gone`] when the directory is held, and no longer there.
+pub fn replace_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), FileError> {
     replace_as(path, None, write)
 }
 
@@ -43,13 +43,13 @@ fn replace_as(
     path: &Path,
     old: Option<&Metadata>,
     write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<(), TrainError> {
+) -> Result<(), FileError> {
     let place = Place::new(path)?;
     remove_parts_once(place.folder());
     let (part, mut file) = part(&place, old.is_some()).map_err(|error| {
         let folder = place.folder().to_owned();
         match place.failed("create a file in")(error) {
-            TrainError::Io { action, cause, help, .. } => TrainError::Io { action, path: folder, cause, help },
+            FileError::Io { action, cause, help, .. } => FileError::Io { action, path: folder, cause, help },
             other => other,
         }
     })?;

@@ -1,32 +1,16 @@
-//! A trial: one definition trained in a directory of its own.
-//!
-//! | file | holds |
-//! |---|---|
-//! | `config.yaml`, `model.vitx` | the definition |
-//! | `model.txt` | the architecture's stable text |
-//! | `input.json` | what a picture needs to be classified, and with which data it began: [`Input`] |
-//! | `metrics.jsonl` | one line per epoch |
-//! | `last.safetensors`, `best.safetensors` | checkpoints |
-//! | `history.csv`, `loss.svg`, `loss.png`, ... | the curves, drawn at the end |
-//! | `result.json` or `failure.json` | how it ended |
-//! | `until.json`, `stopped.json` | how far its sweep wants it trained, and why no further |
-//! | `lock` | held by the process that trains |
+//! Training a trial: one definition, in a directory of its own.
 
 use std::path::{Path, PathBuf};
 
-use super::{Definition, ExperimentError, Input, Lock, Setup, needs};
+use super::{Definition, ExperimentError, Setup, needs};
 use crate::{
     backend::{Backend, BackendError, Engine, EngineOptions, Precision},
     data::Subset,
     graph::Builder,
     memory,
     model::Architecture,
-    train::{
-        Fit, FitError, Fitted, Interrupt, Observer,
-        history::{self, Epoch},
-        replace, restore_weights,
-        result::{Failure, FailureKind, RunResult, Until},
-    },
+    train::{Fit, FitError, Fitted, Interrupt, Observer, restore_weights},
+    trial::{Directory, Epoch, Failure, FailureKind, Input, Lock, RunResult, Until, history},
 };
 
 /// Exit code of `vitx trial` where another process trains the same directory.
@@ -111,14 +95,14 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
     let definition = Definition::of_trial_at(folder, options.path.as_deref())?;
     needs::check_training(&definition, options)?;
     // What has begun goes on with the data that it began with, or not at all.
-    let begun = match Input::find(folder)?.is_some() || folder.join("last.safetensors").exists() {
-        true => Some(Input::of_trial(folder, &definition)?),
+    let begun = match Input::find(folder)?.is_some() || Directory::new(folder).has_begun() {
+        true => Some(definition.input(folder)?),
         false => None,
     };
     let begins = begun.is_none();
     let setup = Setup::new(&definition, options.data_dir.clone(), begun.map(|input| (folder, input)), &Subset::ALL)?;
     let train = &definition.experiment.train;
-    replace(&folder.join("model.txt"), setup.architecture.text().as_bytes())?;
+    Directory::new(folder).write_model_text(&setup.architecture.text())?;
     if begins {
         setup.input.write(folder)?;
     }
@@ -160,7 +144,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         Fitted::Paused => return Ok(Outcome::Paused),
         Fitted::Finished { best } => best,
     };
-    let epochs = history::read(&fit.history())?;
+    let epochs = history::read(folder)?;
     let test = fit.test(engine.as_mut())?;
     let best_epoch = epochs.iter().find(|epoch| epoch.epoch == best);
     let sum = |of: fn(&Epoch) -> f64| epochs.iter().map(of).sum::<f64>();

@@ -5,17 +5,18 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Definition, ExperimentError};
+use super::{
+    TrialError,
+    names::{CONFIG, INPUT},
+};
 use crate::{
     data::{Fingerprint, Statistics, Subset},
-    model::ImageSpec,
-    train::{
-        TrainError,
+    files::{
+        FileError,
         kept::{self, Kept},
     },
+    model::ImageSpec,
 };
-
-const FILE: &str = "input.json";
 
 /// Most pixels of an image: 100 megapixels.
 const MOST_PIXELS: usize = 100 << 20;
@@ -67,27 +68,27 @@ impl Input {
     ///
     /// # Errors
     /// A file that is broken.
-    pub fn find(folder: &Path) -> Result<Option<Self>, ExperimentError> {
-        Ok(kept::read(&folder.join(FILE))?)
+    pub fn find(folder: &Path) -> Result<Option<Self>, FileError> {
+        kept::read(&folder.join(INPUT))
     }
 
-    /// Reads that of a trial that has begun, and holds it to the trial's definition.
+    /// Reads that of a trial that has begun, and holds it to the data of the trial's definition: `set` by its exact
+    /// name, which is called `name`, of a digest, if it names one.
     ///
     /// # Errors
     /// A file that is missing, broken, or of another trial.
-    pub fn of_trial(folder: &Path, definition: &Definition) -> Result<Self, ExperimentError> {
-        let path = folder.join(FILE);
+    pub fn of_trial(folder: &Path, set: &str, name: &str, digest: Option<&str>) -> Result<Self, TrialError> {
+        let path = folder.join(INPUT);
         let Some(input) = Self::find(folder)? else {
-            return Err(TrainError::Missing { path }.into());
+            return Err(TrialError::Missing { path });
         };
-        let broken = |problem: String| Err(TrainError::Broken { path: path.clone(), problem }.into());
-        let data = &definition.experiment.data;
+        let broken = |problem: String| Err(FileError::Broken { path: path.clone(), problem }.into());
         match &input.fingerprint {
-            Some(fingerprint) if fingerprint.set != data.set_name() => {
-                broken(format!("it is of data set `{}`, config.yaml of `{}`", fingerprint.set, data.name))
+            Some(fingerprint) if fingerprint.set != set => {
+                broken(format!("it is of data set `{}`, {CONFIG} of `{name}`", fingerprint.set))
             }
-            Some(fingerprint) if data.digest.as_ref().is_some_and(|digest| *digest != fingerprint.digest) => {
-                broken("it is of other data than config.yaml".into())
+            Some(fingerprint) if digest.is_some_and(|digest| digest != fingerprint.digest) => {
+                broken(format!("it is of other data than {CONFIG}"))
             }
             _ => Ok(input),
         }
@@ -97,8 +98,8 @@ impl Input {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<(), ExperimentError> {
-        Ok(kept::write(&folder.join(FILE), self)?)
+    pub fn write(&self, folder: &Path) -> Result<(), FileError> {
+        kept::write(&folder.join(INPUT), self)
     }
 
     /// How what a run began with differs from what there is now, in some parts; `None` where it does not, as far as

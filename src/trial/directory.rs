@@ -1,0 +1,104 @@
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use super::names;
+use crate::files::{FileError, kept, replace};
+
+/// The directory of a trial: where its files lie, and what can be told from which of them there are.
+#[derive(Debug, Clone, Copy)]
+pub struct Directory<'a> {
+    folder: &'a Path,
+}
+
+impl<'a> Directory<'a> {
+    /// A directory that need not be there.
+    pub fn new(folder: &'a Path) -> Self {
+        Self { folder }
+    }
+
+    /// The directory itself.
+    pub fn folder(self) -> &'a Path {
+        self.folder
+    }
+
+    /// Whether a trial, or a sweep's own definition, has been written here: all of it, since the experiment is written
+    /// last.
+    pub fn is_defined(self) -> bool {
+        self.folder.join(names::CONFIG).exists()
+    }
+
+    /// Whether there is a checkpoint to go on from.
+    pub fn has_begun(self) -> bool {
+        self.last().exists()
+    }
+
+    /// Whether there is a result, which nobody has read yet.
+    pub fn has_result(self) -> bool {
+        self.folder.join(names::RESULT).exists()
+    }
+
+    /// Whether a failure is noted, which nobody has read yet.
+    pub fn has_failure(self) -> bool {
+        self.folder.join(names::FAILURE).exists()
+    }
+
+    /// The checkpoint that training goes on from.
+    pub fn last(self) -> PathBuf {
+        self.folder.join(names::LAST)
+    }
+
+    /// The checkpoint of the weights that are tested.
+    pub fn best(self) -> PathBuf {
+        self.folder.join(names::BEST)
+    }
+
+    /// When the last checkpoint was written.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn saved_at(self) -> io::Result<SystemTime> {
+        fs::metadata(self.last())?.modified()
+    }
+
+    /// When the result was written.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn finished_at(self) -> io::Result<SystemTime> {
+        fs::metadata(self.folder.join(names::RESULT))?.modified()
+    }
+
+    /// What its process prints, where a sweep started it.
+    pub fn log(self) -> PathBuf {
+        self.folder.join(names::LOG)
+    }
+
+    /// The record of epochs as a table, written for people.
+    pub fn table(self) -> PathBuf {
+        self.folder.join(names::TABLE)
+    }
+
+    /// A drawing of some figures of the epochs, in a format by its usual ending.
+    pub fn curve(self, figures: &str, format: &str) -> PathBuf {
+        self.folder.join(format!("{figures}.{format}"))
+    }
+
+    /// The text of the checked model; `None` for a trial that has not begun.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn model_text(self) -> Result<Option<String>, FileError> {
+        kept::text(&self.folder.join(names::MODEL_TEXT))
+    }
+
+    /// Keeps the text of the checked model.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write_model_text(self, text: &str) -> Result<(), FileError> {
+        replace(&self.folder.join(names::MODEL_TEXT), text.as_bytes())
+    }
+}

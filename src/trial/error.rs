@@ -1,0 +1,58 @@
+use std::path::{Path, PathBuf};
+
+use miette::Diagnostic;
+
+use super::names::LAST;
+use crate::files::FileError;
+
+/// What can go wrong with the files of a trial.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum TrialError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    File(#[from] FileError),
+    #[error("`{path}` is not a checkpoint of vitx: {problem}")]
+    #[diagnostic(code(vitx::train::checkpoint), help("{}", again(path)))]
+    Checkpoint { path: PathBuf, problem: String },
+    /// A checkpoint that is one, but not of this trial.
+    #[error("`{path}` {problem}")]
+    #[diagnostic(code(vitx::train::checkpoint), help("{}", again(path)))]
+    Other { path: PathBuf, problem: String },
+    #[error("there is no `{path}`")]
+    #[diagnostic(
+        code(vitx::train::missing),
+        help(
+            "the run has not come so far (`vitx trial DIR` trains it), or the file was removed: restore it from a copy, \
+             or remove the run's folder and train again"
+        )
+    )]
+    Missing { path: PathBuf },
+    #[error("`{path}`, line {line}: {problem}")]
+    #[diagnostic(code(vitx::train::history), help("something else has written to this file; remove what is no record"))]
+    History { path: PathBuf, line: usize, problem: String },
+    #[error("`{}` is in use by another vitx process", folder.display())]
+    #[diagnostic(code(vitx::experiment::locked), help("wait until it has finished, or stop it"))]
+    Locked { folder: PathBuf },
+}
+
+/// What to do about a checkpoint that cannot be used.
+fn again(path: &Path) -> &'static str {
+    match path.file_name().is_some_and(|name| name == LAST) {
+        true => "restore the file from a copy; or remove it, and the run begins again",
+        false => "restore the file from a copy; or remove the run's folder, and train again",
+    }
+}
+
+impl TrialError {
+    /// The same error where it stopped a training, which loses nothing by it.
+    #[must_use]
+    pub fn of_a_training(self) -> Self {
+        const HELP: &str = "what was saved before is still there: once this is mended, the run can be continued";
+        match self {
+            Self::File(FileError::Io { action, path, cause, .. }) => {
+                Self::File(FileError::Io { action, path, cause, help: Some(HELP) })
+            }
+            other => other,
+        }
+    }
+}

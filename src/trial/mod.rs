@@ -1,0 +1,40 @@
+//! The directory of a trial: the names of its files, what stands in them, who may write to them, and what counts of
+//! them. Nobody else knows a file of it by name.
+//!
+//! | file | holds | here |
+//! |---|---|---|
+//! | `config.yaml`, `model.vitx` | the definition | [`CONFIG`], [`MODEL`] |
+//! | `model.txt` | the architecture's stable text | [`Directory::model_text`] |
+//! | `variant.json`, `prediction.json` | what its sweep changed, and expects | [`variant`], [`Prediction`] |
+//! | `input.json` | what a picture needs to be classified, and with which data it began | [`Input`] |
+//! | `metrics.jsonl`, `tensorboard/` | one record per epoch | [`history`], [`events`] |
+//! | `last.safetensors`, `best.safetensors` | checkpoints | [`checkpoint`] |
+//! | `history.csv`, `loss.svg`, `loss.png`, ... | the curves, drawn at the end | [`Directory::curve`] |
+//! | `result.json` or `failure.json` | how it ended | [`RunResult`], [`Failure`] |
+//! | `until.json`, `stopped.json` | how far its sweep wants it trained, and why no further | [`Until`], [`Stopped`] |
+//! | `log.txt` | what its process printed | [`Directory::log`] |
+//! | `lock` | held by the process that trains | [`Lock`] |
+//!
+//! A sweep's directory has a [`Lock`] as well.
+
+pub mod checkpoint;
+mod directory;
+mod error;
+pub mod events;
+pub mod history;
+mod input;
+mod lock;
+mod names;
+mod prediction;
+mod result;
+pub mod variant;
+
+pub use directory::Directory;
+pub use error::TrialError;
+pub use history::Epoch;
+pub use input::{Input, class_changes};
+pub use lock::Lock;
+pub use names::{CONFIG, MODEL};
+pub use prediction::Prediction;
+pub use result::{Failure, FailureKind, RunResult, Stopped, Until};
+pub use variant::Variant;

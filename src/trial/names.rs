@@ -1,0 +1,36 @@
+//! The names of the files of a trial's directory. No other room spells one: `tests/rooms.rs` looks for them.
+
+/// The experiment that is trained.
+pub const CONFIG: &str = "config.yaml";
+/// The text of its model.
+pub const MODEL: &str = "model.vitx";
+/// The checked model, for people.
+pub(super) const MODEL_TEXT: &str = "model.txt";
+/// What a sweep changed.
+pub(super) const VARIANT: &str = "variant.json";
+/// What a sweep expected.
+pub(super) const PREDICTION: &str = "prediction.json";
+/// What a picture needs to be classified, and with which data the trial began.
+pub(super) const INPUT: &str = "input.json";
+/// The record of epochs.
+pub(super) const METRICS: &str = "metrics.jsonl";
+/// The record of epochs as TensorBoard reads it.
+pub(super) const TENSORBOARD: &str = "tensorboard";
+/// What training goes on from.
+pub(super) const LAST: &str = "last.safetensors";
+/// The weights that are tested.
+pub(super) const BEST: &str = "best.safetensors";
+/// How it ended.
+pub(super) const RESULT: &str = "result.json";
+/// Why it did not.
+pub(super) const FAILURE: &str = "failure.json";
+/// How far a sweep wants it trained for now.
+pub(super) const UNTIL: &str = "until.json";
+/// Why a sweep ended it.
+pub(super) const STOPPED: &str = "stopped.json";
+/// The record of epochs as a table.
+pub(super) const TABLE: &str = "history.csv";
+/// What the process of a sweep's trial printed.
+pub(super) const LOG: &str = "log.txt";
+/// Held by the process that trains.
+pub(super) const LOCK: &str = "lock";
