@@ -23,6 +23,7 @@
 extern crate self as vitx;
 
 pub mod backend;
+pub mod choice;
 pub mod cli;
 pub mod data;
 pub mod diagram;

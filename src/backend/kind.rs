@@ -9,10 +9,10 @@ use super::{
     },
     reference::ReferenceEngine,
 };
-use crate::passes::Lowering;
+use crate::{choice::Choice, passes::Lowering};
 
 /// Which backend trains.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Backend {
     /// The fastest that this machine has: cuda, or else cpu
     #[default]
@@ -26,6 +26,21 @@ pub enum Backend {
     /// luminal's own CUDA compiler on the decomposed graph: a baseline
     #[cfg(feature = "luminal-cuda")]
     LuminalCuda,
+}
+
+impl Choice for Backend {
+    const CHOICES: &[(Self, &str, &str)] = &[
+        (Self::Auto, "auto", "The fastest that this machine has: cuda, or else cpu"),
+        (Self::Cpu, "cpu", "The batch-tiled CPU backend"),
+        (Self::Cuda, "cuda", "An NVIDIA device, by the driver, NVRTC and cuBLASLt of CUDA 12 or 13"),
+        (
+            Self::Reference,
+            "reference",
+            "luminal's own CPU compiler on the decomposed graph: slow, the oracle of the tests",
+        ),
+        #[cfg(feature = "luminal-cuda")]
+        (Self::LuminalCuda, "luminal-cuda", "luminal's own CUDA compiler on the decomposed graph: a baseline"),
+    ];
 }
 
 impl Backend {
@@ -56,13 +71,6 @@ impl Backend {
 
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-            Self::Reference => "reference",
-            #[cfg(feature = "luminal-cuda")]
-            Self::LuminalCuda => "luminal-cuda",
-        })
+        f.write_str(self.word())
     }
 }

@@ -1,10 +1,9 @@
 use std::{ffi::OsString, path::PathBuf, sync::Once};
 
-use clap::ValueEnum;
-
-use super::out;
+use super::{choice::words, out};
 use crate::{
     backend::{Backend, Precision},
+    choice::Choice,
     experiment::training::Options,
     train::Interrupt,
 };
@@ -17,10 +16,10 @@ const MOST_THREADS: i64 = 1024;
 #[derive(Debug, clap::Args)]
 pub struct EngineArgs {
     /// Which backend runs the network
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = words::<Backend>(), default_value = Backend::default().word())]
     backend: Backend,
     /// Of the cuda backend's activations and products; the others compute in f32
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = words::<Precision>(), default_value = Precision::default().word())]
     precision: Precision,
     /// Worker threads; results do not depend on it [default: all cores]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
@@ -49,10 +48,8 @@ impl EngineArgs {
         let threads = (options.threads() / jobs).max(1);
         let mut arguments: Vec<OsString> = vec!["--threads".into(), threads.to_string().into()];
         // As resolved here: each trial would say again what is missing.
-        arguments.extend(["--backend".into(), options.backend.to_string().into()]);
-        if let Some(precision) = self.precision.to_possible_value() {
-            arguments.extend(["--precision".into(), precision.get_name().into()]);
-        }
+        arguments.extend(["--backend".into(), options.backend.word().into()]);
+        arguments.extend(["--precision".into(), self.precision.word().into()]);
         if let Some(folder) = &self.data_dir {
             // In one piece: a folder may begin with a dash.
             let mut argument = OsString::from("--data-dir=");

@@ -1,11 +1,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{
+    choice::words,
     console::{Console, print_accuracy},
     engine_args::EngineArgs,
     out,
 };
 use crate::{
+    choice::Choice,
     data::{Loader, Subset},
     experiment::{Definition, ExperimentError, Scored, needs, training},
     train::{Interrupt, evaluate},
@@ -19,7 +21,7 @@ pub struct Args {
     /// Directory of the trial
     directory: PathBuf,
     /// Which images
-    #[arg(long, value_enum, default_value_t = Subset::Test)]
+    #[arg(long, value_parser = words::<Subset>(), default_value = Subset::Test.word())]
     split: Subset,
     /// Where the folder of `image_folder` lies now, or another one with classes that the trial knows
     #[arg(long, value_name = "DIR")]

@@ -3,9 +3,10 @@ use std::process::ExitCode;
 use miette::{IntoDiagnostic, miette};
 use serde::Serialize;
 
-use super::{console::Console, model::ModelArgs, out};
+use super::{choice::words, console::Console, model::ModelArgs, out};
 use crate::{
     backend::{AdamW, Backend, Precision, cpu, cuda},
+    choice::Choice,
     diagram::{Diagram, MERMAID_ARROWS, MERMAID_BYTES},
     dsl,
     model::Architecture,
@@ -27,10 +28,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Of which backend the stage `program` is shown: cpu or cuda; no device is needed
-    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    #[arg(long, value_parser = words::<Backend>(), default_value = Backend::Cpu.word())]
     backend: Backend,
     /// Of the cuda backend's program
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = words::<Precision>(), default_value = Precision::default().word())]
     precision: Precision,
     /// Images per batch of the graph
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]

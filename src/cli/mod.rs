@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod choice;
 mod compare;
 mod console;
 mod data;
@@ -23,6 +24,7 @@ mod run;
 mod summary;
 mod sweep;
 mod trial;
+mod view;
 
 use std::process::ExitCode;
 

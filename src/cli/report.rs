@@ -1,8 +1,8 @@
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{live::name, out, output};
+use super::{live::name, out, output, view::ViewArgs};
 use crate::{
-    report::{Record, View, page, render},
+    report::{Record, page, render},
     trial::Directory,
 };
 
@@ -16,7 +16,7 @@ pub struct Args {
     /// Directory of a sweep, of a trial, or of many trials
     directory: PathBuf,
     #[command(flatten)]
-    view: View,
+    view: ViewArgs,
     /// Writes a page with table, curves, parallel coordinates and models, instead; `-` for standard output
     #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "width"])]
     html: Option<PathBuf>,
@@ -25,7 +25,7 @@ pub struct Args {
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let records = Record::read_all(&args.directory)?;
     let Some(path) = &args.html else {
-        out::line(&render(&records, &args.view)?);
+        out::line(&render(&records, &args.view.view())?);
         return Ok(ExitCode::SUCCESS);
     };
     let mut models: Vec<(String, String)> = Vec::new();
@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         }
     }
     let title = args.directory.file_name().map_or_else(|| "vitx".into(), |name| name.to_string_lossy().into_owned());
-    let page = page(&title, &records, &models, &args.view)?;
+    let page = page(&title, &records, &models, &args.view.view())?;
     output::write(path, page.as_bytes())?;
     if !output::is_standard(path) {
         out::line(&format!("{} trials in {}", records.len(), path.display()));

@@ -1,10 +1,12 @@
 use std::{collections::HashMap, path::PathBuf, process::ExitCode};
 
 use super::{
+    choice::words,
     console::handle_interrupts,
     engine_args::EngineArgs,
     live::{Live, name},
     plan::show,
+    view::ViewArgs,
 };
 use crate::{
     experiment::{
@@ -44,7 +46,7 @@ pub struct Args {
     #[arg(long, value_name = "KEY:OTHER=VALUES")]
     when: Vec<String>,
     /// How the space is searched [default: grid]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = words::<Strategy>())]
     strategy: Option<Strategy>,
     /// How many points a search tries
     #[arg(long)]
@@ -53,7 +55,7 @@ pub struct Args {
     #[arg(long)]
     search_seed: Option<u64>,
     /// Ends bad trials early
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = words::<Rule>())]
     stop: Option<Rule>,
     /// Epochs before a trial can be ended
     #[arg(long, default_value_t = 1, requires = "stop", value_parser = clap::value_parser!(u32).range(1..))]
@@ -83,7 +85,7 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    view: View,
+    view: ViewArgs,
     /// Directory of the sweep [default: runs/sweeps/EXPERIMENT-HASH]
     #[arg(short, long)]
     output: Option<PathBuf>,
@@ -110,7 +112,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     };
     let sweep = Sweep::new(&experiment, &given)?;
     // A table that cannot be is refused before hours of training, not after.
-    args.view.check(&sweep.keys())?;
+    args.view.view().check(&sweep.keys())?;
     let folder = args.output.clone().unwrap_or_else(|| {
         let stem = args.experiment.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
         PathBuf::from("runs/sweeps").join(format!("{stem}-{}", sweep.definition.identity()))
@@ -138,11 +140,11 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let records: Vec<Record> = ended.folders.iter().map(|folder| Record::read_or_damaged(folder)).collect();
     let mut refused = None;
     if !records.is_empty() {
-        match render(&records, &args.view) {
+        match render(&records, &args.view.view()) {
             Ok(table) => live.line(&table),
             // The baseline is not there, as it may come of a search.
             Err(error) => {
-                live.line(&render(&records, &View { baseline: None, ..args.view.clone() })?);
+                live.line(&render(&records, &View { baseline: None, ..args.view.view() })?);
                 refused = Some(error);
             }
         }

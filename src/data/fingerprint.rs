@@ -11,7 +11,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use crate::threads;
+use crate::{choice::Choice, threads};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -24,11 +24,16 @@ const DIGEST: usize = 16;
 const MOST_DIFFERENCES: usize = 6;
 
 /// A part of a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subset {
     Train,
     Validation,
     Test,
+}
+
+impl Choice for Subset {
+    const CHOICES: &[(Self, &str, &str)] =
+        &[(Self::Train, "train", ""), (Self::Validation, "validation", ""), (Self::Test, "test", "")];
 }
 
 impl Subset {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Definition, ExperimentError, Setup, needs};
 use crate::{
     backend::{Backend, BackendError, Engine, EngineOptions, Precision},
+    choice::Choice,
     data::Subset,
     graph::Builder,
     memory,
@@ -43,7 +44,7 @@ impl Options {
 
     /// What the backend computes in, where that is a choice.
     pub fn precision_name(&self) -> Option<String> {
-        (self.backend == Backend::Cuda).then(|| format!("{:?}", self.precision).to_lowercase())
+        (self.backend == Backend::Cuda).then(|| self.precision.word().to_owned())
     }
 
     /// Threads that make batches: a few, for the step needs far more time than its images.

@@ -5,6 +5,7 @@ use super::{
     rows::{Row, Rows, SEED},
 };
 use crate::{
+    choice::Choice,
     dsl::Value,
     experiment::{
         ExperimentError,
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// How a report is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Format {
     #[default]
     Table,
@@ -25,8 +26,18 @@ pub enum Format {
     Latex,
 }
 
+impl Choice for Format {
+    const CHOICES: &[(Self, &str, &str)] = &[
+        (Self::Table, "table", ""),
+        (Self::Markdown, "markdown", ""),
+        (Self::Csv, "csv", ""),
+        (Self::Json, "json", "Every trial with its full result"),
+        (Self::Latex, "latex", "A `tabular` with the rules of the package booktabs"),
+    ];
+}
+
 /// What the rows of a table are sorted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
     /// Test accuracy, best first
     Accuracy,
@@ -48,38 +59,48 @@ pub enum Sort {
     Memory,
 }
 
+impl Choice for Sort {
+    const CHOICES: &[(Self, &str, &str)] = &[
+        (Self::Accuracy, "accuracy", "Test accuracy, best first"),
+        (Self::ValAccuracy, "val-accuracy", "Validation accuracy, best first"),
+        (Self::Top5, "top5", "Top-5 test accuracy, best first"),
+        (Self::Loss, "loss", "Test loss, lowest first"),
+        (Self::Time, "time", "Training time, shortest first"),
+        (Self::Parameters, "parameters", "Parameters, fewest first"),
+        (Self::Flops, "flops", "FLOPs, fewest first"),
+        (Self::Speed, "speed", "Images per second, most first"),
+        (Self::Memory, "memory", "Peak memory, least first"),
+    ];
+}
+
 /// What accuracy is bought with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Price {
     Time,
     Parameters,
     Flops,
 }
 
+impl Choice for Price {
+    const CHOICES: &[(Self, &str, &str)] =
+        &[(Self::Time, "time", ""), (Self::Parameters, "parameters", ""), (Self::Flops, "flops", "")];
+}
+
 /// How trials are shown.
-#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
-    #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Sorts the rows [default: in the order of the variants]; with --pivot, the values of both keys
-    #[arg(long, value_enum)]
+    /// By what the rows are sorted, if not by the order of the variants; with `pivot`, the values of both keys.
     pub sort: Option<Sort>,
-    /// One table for each value of this key; in CSV one table, with that column first
-    #[arg(long, value_name = "KEY")]
+    /// One table for each value of this key; in CSV one table, with that column first.
     pub group_by: Option<String>,
-    /// Test accuracy by two keys: one down, one across; the mean over all others
-    #[arg(long, value_name = "DOWN,ACROSS", conflicts_with_all = ["group_by", "pareto", "baseline"])]
+    /// `DOWN,ACROSS`: test accuracy by two keys; the mean over all others.
     pub pivot: Option<String>,
-    /// Marks the variants that no other beats in both accuracy and this
-    #[arg(long, value_enum)]
+    /// Marks the variants that no other beats in both accuracy and this.
     pub pareto: Option<Price>,
-    /// The variant that others are compared with, e.g. `patch_size=6,depth=8` [default: the first
-    /// that has a result]
-    #[arg(long, value_name = "KEY=VALUE,...")]
+    /// `KEY=VALUE,...`: the variant that others are compared with, if not the first that has a result.
     pub baseline: Option<String>,
-    /// Characters a line may have: a wider table is split by its columns [default: the terminal's,
-    /// or no limit where output is piped]
-    #[arg(long, value_name = "CHARACTERS", value_parser = clap::value_parser!(u16).range(20..))]
+    /// Characters a line may have: a wider table is split by its columns.
     pub width: Option<u16>,
 }
 

@@ -1,5 +1,7 @@
 //! One kernel launch as data: built by `kernels`, run by the driver or, in tests, by the emulator.
 
+use crate::choice::Choice;
+
 /// A `.cu` file, its name and its text, which may include [`HEADERS`](super::kernels::HEADERS).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source {
@@ -55,7 +57,7 @@ impl Element {
 
 /// How activations are stored, and matmuls done. Parameters, their gradients, statistics and the
 /// optimizer's state are float32 under every precision.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// float32 throughout
     F32,
@@ -64,6 +66,14 @@ pub enum Precision {
     /// bfloat16 storage, sums in float32
     #[default]
     Bf16,
+}
+
+impl Choice for Precision {
+    const CHOICES: &[(Self, &str, &str)] = &[
+        (Self::F32, "f32", "float32 throughout"),
+        (Self::Tf32, "tf32", "float32 storage, matrix products of 10-bit mantissas"),
+        (Self::Bf16, "bf16", "bfloat16 storage, sums in float32"),
+    ];
 }
 
 impl Precision {

@@ -10,13 +10,14 @@ use super::{
     tpe::{CANDIDATES, Estimator},
 };
 use crate::{
+    choice::Choice,
     experiment::ExperimentError,
     random::{Philox, Stream, unit},
     trial::Variant,
 };
 
 /// How a space is searched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// Every combination
@@ -28,6 +29,15 @@ pub enum Strategy {
     Sobol,
     /// Tree-structured Parzen estimator: draws more where earlier trials did well
     Tpe,
+}
+
+impl Choice for Strategy {
+    const CHOICES: &[(Self, &str, &str)] = &[
+        (Self::Grid, "grid", "Every combination"),
+        (Self::Random, "random", "Independent draws"),
+        (Self::Sobol, "sobol", "A quasi-random sequence, which covers the space evenly"),
+        (Self::Tpe, "tpe", "Tree-structured Parzen estimator: draws more where earlier trials did well"),
+    ];
 }
 
 /// Proposals that TPE makes before it looks at results again. It does not depend on how many trials

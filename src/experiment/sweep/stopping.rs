@@ -11,8 +11,10 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::choice::Choice;
+
 /// A rule for stopping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// Successive halving: all trials reach a rung, then the best `1/factor` go on (Jamieson &
@@ -26,6 +28,27 @@ pub enum Rule {
     /// Stops a trial whose best is below the median of the averages of those before it in order,
     /// every `min_epochs` epochs (Golovin et al. 2017)
     Median,
+}
+
+impl Choice for Rule {
+    const CHOICES: &[(Self, &str, &str)] = &[
+        (
+            Self::Halving,
+            "halving",
+            "Successive halving: all trials reach a rung, then the best `1/factor` go on (Jamieson & Talwalkar 2016)",
+        ),
+        (
+            Self::Asha,
+            "asha",
+            "Asynchronous halving: a trial goes on when it is among the best `1/factor` of those before it in order, and none waits for those after it (Li et al. 2020)",
+        ),
+        (Self::Hyperband, "hyperband", "Halving in several brackets, which begin at different rungs (Li et al. 2018)"),
+        (
+            Self::Median,
+            "median",
+            "Stops a trial whose best is below the median of the averages of those before it in order, every `min_epochs` epochs (Golovin et al. 2017)",
+        ),
+    ];
 }
 
 /// A rule and its numbers.
