@@ -34,7 +34,7 @@ mod values;
 
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;
-pub use schema::{Data, Experiment, Optimizer, Stop, Sweep, Train};
+pub use schema::{Data, Experiment, Optimizer, Stop, SweepConfig, Train};
 pub use scored::Scored;
 pub use setup::Setup;
 pub use values::{OneOrMany, Values};

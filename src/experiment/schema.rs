@@ -40,13 +40,13 @@ pub struct Experiment {
     pub train: Train,
     /// What `vitx sweep` varies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sweep: Option<Sweep>,
+    pub sweep: Option<SweepConfig>,
 }
 
 /// The variants of a sweep.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Sweep {
+pub struct SweepConfig {
     /// Values by model parameter, or by dotted key of the experiment: a list, or a text as for
     /// `--param` (`4..=8:2`). In the order of the file; the last varies fastest.
     #[serde(with = "values::ordered")]

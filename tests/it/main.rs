@@ -25,6 +25,7 @@ mod output;
 mod own_data;
 mod page;
 mod parity;
+mod rooms;
 mod surroundings;
 mod sweep;
 mod sweep_failures;

@@ -15,7 +15,7 @@ const IMAGE: usize = PLANE * CHANNELS;
 const LARGEST_NAMES: u64 = 1 << 20;
 
 /// How one of the two sets lies on disk.
-pub struct Layout {
+pub struct CifarLayout {
     pub name: &'static str,
     pub classes: usize,
     /// Label bytes before the pixels of a binary record, and which of them is the class.
@@ -39,7 +39,7 @@ pub enum Place {
     Pickle(PathBuf),
 }
 
-impl Layout {
+impl CifarLayout {
     /// Recognises the set in `folder` by its first training file.
     pub fn probe(&self, folder: &Path) -> Option<Place> {
         let has = |names: &[&str]| names.iter().any(|name| folder.join(name).is_file());

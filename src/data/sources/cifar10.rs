@@ -2,12 +2,12 @@
 
 use super::super::{DataError, DataOptions, Dataset, Spec, fetch::Remote, locate};
 use super::Source;
-use super::cifar::{Layout, Place};
+use super::cifar::{CifarLayout, Place};
 use crate::model::ImageSpec;
 
 const FOLDERS: &[&str] = &["cifar-10-batches-bin", "cifar-10-batches-py", "cifar10", "cifar-10", ""];
 
-const LAYOUT: Layout = Layout {
+const LAYOUT: CifarLayout = CifarLayout {
     name: "cifar10",
     classes: 10,
     label_bytes: 1,

@@ -2,12 +2,12 @@
 
 use super::super::{DataError, DataOptions, Dataset, Spec, fetch::Remote, locate};
 use super::Source;
-use super::cifar::{Layout, Place};
+use super::cifar::{CifarLayout, Place};
 use crate::model::ImageSpec;
 
 const FOLDERS: &[&str] = &["cifar-100-binary", "cifar-100-python", "cifar100", "cifar-100", ""];
 
-const LAYOUT: Layout = Layout {
+const LAYOUT: CifarLayout = CifarLayout {
     name: "cifar100",
     classes: 100,
     // The coarse label, then the fine one.

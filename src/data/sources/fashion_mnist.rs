@@ -2,10 +2,10 @@
 
 use super::super::{DataError, DataOptions, Dataset, Spec, fetch::Remote};
 use super::Source;
-use super::idx::Layout;
+use super::idx::IdxLayout;
 use crate::model::ImageSpec;
 
-static LAYOUT: Layout = Layout {
+static LAYOUT: IdxLayout = IdxLayout {
     name: "fashion_mnist",
     folders: &["FashionMNIST/raw", "fashion_mnist", "fashion-mnist", "FashionMNIST", ""],
     class_names: [

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::super::{DataError, DataOptions, Dataset, Spec, Split, file, locate};
 
 /// One relative of MNIST.
-pub struct Layout {
+pub struct IdxLayout {
     pub name: &'static str,
     pub folders: &'static [&'static str],
     pub class_names: [&'static str; 10],
@@ -16,7 +16,7 @@ pub struct Layout {
 const TRAIN: (&str, &str) = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte");
 const TEST: (&str, &str) = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte");
 
-impl Layout {
+impl IdxLayout {
     fn folder(&self, options: &DataOptions) -> Result<PathBuf, DataError> {
         locate::find(self.name, options, self.folders, |folder| {
             [TRAIN.0, TRAIN.1, TEST.0, TEST.1]

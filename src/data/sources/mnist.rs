@@ -2,10 +2,10 @@
 
 use super::super::{DataError, DataOptions, Dataset, Spec, fetch::Remote};
 use super::Source;
-use super::idx::Layout;
+use super::idx::IdxLayout;
 use crate::model::ImageSpec;
 
-static LAYOUT: Layout = Layout {
+static LAYOUT: IdxLayout = IdxLayout {
     name: "mnist",
     folders: &["MNIST/raw", "mnist", "mnist/raw", "MNIST", ""],
     class_names: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],

@@ -71,7 +71,7 @@ pub trait Watch {
 
 /// How a sweep ended.
 #[derive(Debug, Default)]
-pub struct Ended {
+pub struct SweepEnd {
     pub trials: Vec<Planned>,
     /// The directories of all that was tried, in order: those of trials, and of variants that could not be.
     pub folders: Vec<PathBuf>,
@@ -148,7 +148,7 @@ impl Sweep {
         running: &Running,
         executor: &mut dyn Executor,
         watch: &mut dyn Watch,
-    ) -> Result<Ended, ExperimentError> {
+    ) -> Result<SweepEnd, ExperimentError> {
         let Running { folder, policy, skip_invalid, .. } = running;
         let interrupt = &running.options.interrupt;
         // A directory that another has is refused before anything is timed.
@@ -161,7 +161,7 @@ impl Sweep {
         let mut planner = Planner::new(&self.base, folder, running.options.clone());
         planner.check_read(&self.keys())?;
         let mut search = self.search(*skip_invalid)?;
-        let mut ended = Ended::default();
+        let mut ended = SweepEnd::default();
         self.check_all(&mut planner, running, watch)?;
         let (mut tried, mut said) = (0, false);
         for round in 0.. {

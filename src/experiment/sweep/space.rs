@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     dsl::Value,
-    experiment::{Experiment, OneOrMany, Sweep, Values},
+    experiment::{Experiment, OneOrMany, SweepConfig, Values},
     trial::Variant,
 };
 
@@ -172,7 +172,7 @@ impl Space {
     }
 
     /// The space as an experiment has it, with nothing left to a default.
-    pub fn resolved(&self) -> Sweep {
+    pub fn resolved(&self) -> SweepConfig {
         let axes = || self.groups.iter().flatten();
         let params = axes().map(|axis| (axis.key.clone(), axis.domain.values())).collect();
         let together = self.groups.iter().filter(|group| group.len() > 1);
@@ -185,12 +185,12 @@ impl Space {
             };
             when.insert(key.clone(), all);
         }
-        Sweep {
+        SweepConfig {
             params,
             zip: together.map(|group| group.iter().map(|axis| axis.key.clone()).collect()).collect(),
             when,
             seeds: Some(self.seeds),
-            ..Sweep::default()
+            ..SweepConfig::default()
         }
     }
 

@@ -15,7 +15,7 @@ const GRID: usize = 32768;
 
 /// Runs of elements, one in each row of a tensor: `start` from the row's start, rows `row` apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rows<P> {
+pub struct RowRuns<P> {
     pub at: P,
     pub element: Element,
     pub row: usize,
@@ -38,7 +38,7 @@ fn count_arg<P>(value: usize) -> Arg<P> {
 
 /// Copies a run of `run` elements in each of `rows` rows. What a slice, a part of a concatenation
 /// (its rows are the output's), a repetition (`from.row` is 0) and a conversion (one row) are.
-pub fn copy<P>(rows: usize, run: usize, from: Rows<P>, to: Rows<P>) -> Launch<P> {
+pub fn copy<P>(rows: usize, run: usize, from: RowRuns<P>, to: RowRuns<P>) -> Launch<P> {
     let lengths = [run, from.row, from.start, to.row, to.start];
     let vector = common_vector(from.element, to.element, &lengths);
     let defines = defines(from.element, to.element, vector);
@@ -63,8 +63,8 @@ pub fn slice<P>(
     (from, x): (Element, P),
     (to, y): (Element, P),
 ) -> Launch<P> {
-    let from = Rows { at: x, element: from, row: axis * inner, start: start * inner };
-    copy(outer, length * inner, from, Rows { at: y, element: to, row: length * inner, start: 0 })
+    let from = RowRuns { at: x, element: from, row: axis * inner, start: start * inner };
+    copy(outer, length * inner, from, RowRuns { at: y, element: to, row: length * inner, start: 0 })
 }
 
 /// Part of a concatenation along the middle axis of y `[outer, axis, inner]`: x `[outer, length,
@@ -76,14 +76,14 @@ pub fn place<P>(
     (from, x): (Element, P),
     (to, y): (Element, P),
 ) -> Launch<P> {
-    let from = Rows { at: x, element: from, row: length * inner, start: 0 };
-    copy(outer, length * inner, from, Rows { at: y, element: to, row: axis * inner, start: start * inner })
+    let from = RowRuns { at: x, element: from, row: length * inner, start: 0 };
+    copy(outer, length * inner, from, RowRuns { at: y, element: to, row: axis * inner, start: start * inner })
 }
 
 /// x `[len]` repeated `count` times: y `[count, len]`.
 pub fn expand<P>(count: usize, len: usize, (from, x): (Element, P), (to, y): (Element, P)) -> Launch<P> {
-    let from = Rows { at: x, element: from, row: 0, start: 0 };
-    copy(count, len, from, Rows { at: y, element: to, row: len, start: 0 })
+    let from = RowRuns { at: x, element: from, row: 0, start: 0 };
+    copy(count, len, from, RowRuns { at: y, element: to, row: len, start: 0 })
 }
 
 /// Zeros `before` and `after` along the middle axis of x `[outer, length, inner]`.
