@@ -6,16 +6,18 @@
 //! | room | holds |
 //! |---|---|
 //! | [`dsl`] | parser, syntax tree with spans, formatter, diagnostics |
-//! | [`model`] | elaboration to a checked architecture; one file per layer; summary |
 //! | [`graph`] | the vitx operators on luminal's `Graph`, the builder |
+//! | [`model`] | elaboration to a checked architecture; one file per layer; summary |
 //! | [`passes`] | luminal `Compiler`s: autodiff, optimizer update, decompose; the listing of a graph |
-//! | [`backend`] | `reference` (luminal's own CPU compiler), `cpu` and `cuda` (ours) |
 //! | [`data`] | datasets, augmentation, loader |
-//! | [`train`] | the loop, metrics, checkpoints |
-//! | [`experiment`] | YAML, overrides, trials, sweeps |
+//! | [`backend`] | `reference` (luminal's own CPU compiler), `cpu` and `cuda` (ours) |
+//! | [`trial`] | the directory of a trial: its files, their readers and writers, its lock |
+//! | [`train`] | the loop, its schedule, when it saves |
+//! | [`experiment`] | YAML, overrides, definitions, sweeps |
 //! | [`report`] | tables, plots, exports |
 //! | [`cli`] | one file per subcommand |
 //!
+//! Below them all: [`files`] that are replaced whole, [`metrics`], [`choice`]s by word.
 //! [`diagram`] draws what several of them list, [`printable`] makes names fit to be shown.
 
 // Tests of the library share helpers with those beside it, which know it by name.
