@@ -78,3 +78,43 @@ impl Pipeline {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    /// The first eight bytes of a digest of one batch with an augmentation, in the form of an experiment's file.
+    fn digest(from: (usize, usize), channels: usize, to: (usize, usize), augmentation: &str) -> String {
+        let augmentation: Augmentation = serde_yaml::from_str(augmentation).unwrap();
+        let count = 13;
+        let bytes = count * from.0 * from.1 * channels;
+        let pixels = (0..bytes as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let split = Split::new(pixels, (0..count as u32).collect());
+        let pipeline = Pipeline::new(&Statistics::of(&split, channels).unwrap(), from, channels, to);
+        let (mut images, mut labels) = (Vec::new(), Vec::new());
+        let draws = Draws { seed: 42, epoch: 3 };
+        pipeline.batch(&split, &[12, 0, 5, 7, 1], Some((augmentation, draws)), &mut images, &mut labels);
+        let bytes: Vec<u8> = images.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect();
+        Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What an experiment of the first version trains on. These were written before transforms were a list.
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn batches_of_flip_rotation_and_zoom_keep_their_bits() {
+        let all = "{ flip: true, rotation: 0.02, zoom: 0.2 }";
+        for (from, channels, to, augmentation, expected) in [
+            ((32, 32), 3, (72, 72), all, "b14021b397003a1e"),
+            ((32, 32), 3, (32, 32), all, "8dfb4f3acfc288fd"),
+            ((9, 7), 1, (9, 7), "{ flip: true }", "50f3892221720bf0"),
+            ((9, 7), 4, (5, 11), "{ rotation: 0.5 }", "4b0ba5b4c5762a3a"),
+            ((9, 7), 2, (9, 7), "{ zoom: 0.9 }", "bcc73e44604fc592"),
+            ((9, 7), 3, (9, 7), "{ flip: true, zoom: 0.3 }", "1dc09c5ea41f946d"),
+            ((9, 7), 3, (12, 8), "{}", "d61015eb0194c028"),
+        ] {
+            assert_eq!(digest(from, channels, to, augmentation), expected, "{from:?} {to:?} {augmentation}");
+        }
+    }
+}
