@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use super::{BackendError, Engine, Step};
 use crate::{
-    data::{Augmentation, Pipeline, Split},
+    data::{Pipeline, Split, transforms::Plan},
     metrics::Totals,
 };
 
@@ -25,7 +27,8 @@ pub struct ImageSet<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Drawing<'a> {
     pub seed: u64,
-    pub augmentation: Augmentation,
+    /// What is drawn for each image.
+    pub augmentation: &'a Arc<Plan>,
     /// Learning rates by iteration; the last holds on.
     pub rates: &'a [f32],
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Pipeline, Split,
-    augment::{Augmentation, Draws},
+    transforms::{Draws, Plan},
 };
 use crate::threads;
 
@@ -30,7 +30,7 @@ pub struct Loader<'a> {
     pub pipeline: &'a Pipeline,
     pub split: &'a Split,
     /// With what the images are augmented, if they are.
-    pub augmentation: Option<(Augmentation, Draws)>,
+    pub augmentation: Option<(&'a Plan, Draws)>,
     /// Threads that make batches. The batches do not depend on it.
     pub workers: usize,
 }
@@ -149,7 +149,7 @@ impl Loader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Statistics;
+    use crate::data::{Augmentation, Keys, Statistics};
 
     #[test]
     fn the_same_batches_for_any_number_of_workers() {
@@ -157,13 +157,13 @@ mod tests {
         let split = Split::new(pixels, (0..50).collect());
         let statistics = Statistics::of(&split, 1).unwrap();
         let pipeline = Pipeline::new(&statistics, (4, 3), 1, (8, 6));
-        let augmentation = Augmentation { flip: true, rotation: 0.1, zoom: 0.2 };
+        let plan = Augmentation::Keys(Keys { flip: true, rotation: 0.1, zoom: 0.2 }).plan(pipeline.size());
         let order: Vec<u32> = (0..50).rev().collect();
         let all = |workers: usize, batch_size: usize| {
             let loader = Loader {
                 pipeline: &pipeline,
                 split: &split,
-                augmentation: Some((augmentation, Draws { seed: 1, epoch: 4 })),
+                augmentation: Some((&plan, Draws { seed: 1, epoch: 4 })),
                 workers,
             };
             loader.run(&order, batch_size, |batches| {

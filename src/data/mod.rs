@@ -7,13 +7,12 @@
 //! | [`fingerprint`] | what lies in them, and how that has changed |
 //! | [`decode`] | pictures of files |
 //! | [`names`] | names of files, and which are nobody's pictures |
-//! | [`statistics`], [`resize`], [`augment`] | the steps of the input pipeline |
+//! | [`statistics`], [`resize`], [`transforms`] | the steps of the input pipeline |
 //! | [`pipeline`] | those steps on a batch |
 //! | [`loader`] | batches made ahead of the training step |
 //! | [`order`] | the order of images in an epoch |
 //! | [`picture`] | an image and its patches, to look at |
 
-pub mod augment;
 pub mod decode;
 mod error;
 pub mod fetch;
@@ -29,16 +28,17 @@ pub mod resize;
 pub mod sources;
 pub mod split;
 pub mod statistics;
+pub mod transforms;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use augment::{Augmentation, Draws};
 pub use error::{Broken, DataError};
 pub use fingerprint::{Fingerprint, ImageFile, Subset};
 pub use loader::{Batches, Loader};
 pub use pipeline::Pipeline;
 pub use statistics::Statistics;
+pub use transforms::{Augmentation, Draws, Keys};
 
 use crate::model::ImageSpec;
 

@@ -3,8 +3,8 @@
 
 use super::{
     Split, Statistics,
-    augment::{Augmentation, Draws},
     resize::Resize,
+    transforms::{Draws, Plan},
 };
 
 /// Turns bytes into what a network takes.
@@ -45,12 +45,25 @@ impl Pipeline {
         &self.resize
     }
 
+    /// `[height, width]` of what comes out, which [`Augmentation::plan`](super::Augmentation::plan) asks for.
+    pub fn size(&self) -> [usize; 2] {
+        [self.to.0, self.to.1]
+    }
+
+    /// The value of byte 0 by channel.
+    fn black(&self) -> Vec<f32> {
+        (0..self.channels).map(|channel| self.table[channel * 256]).collect()
+    }
+
     /// Fills `images` `[indices, height, width, channels]` and `labels` `[indices]`.
+    ///
+    /// # Panics
+    /// On a plan for images of another size.
     pub fn batch(
         &self,
         split: &Split,
         indices: &[u32],
-        augmentation: Option<(Augmentation, Draws)>,
+        augmentation: Option<(&Plan, Draws)>,
         images: &mut Vec<f32>,
         labels: &mut Vec<u32>,
     ) {
@@ -59,23 +72,42 @@ impl Pipeline {
         labels.clear();
         labels.extend(indices.iter().map(|&index| split.labels[index as usize]));
         images.resize(indices.len() * values, 0.0);
+        assert!(augmentation.is_none_or(|(plan, _)| plan.size() == self.size()), "a plan for other images");
         let (mut normal, mut between) = (vec![0.0; bytes], Vec::new());
+        let black = self.black();
+        let mut row = vec![0; augmentation.map_or(0, |(plan, _)| plan.words())];
         for (&index, image) in indices.iter().zip(images.chunks_mut(values)) {
             let pixels = &split.pixels[index as usize * bytes..][..bytes];
             for (position, (value, &byte)) in normal.iter_mut().zip(pixels).enumerate() {
                 *value = self.table[position % channels * 256 + usize::from(byte)];
             }
-            let drawn = augmentation.map(|(augmentation, draws)| augmentation.draw(draws, index));
-            let mirrored = drawn.is_some_and(|drawn| drawn.mirrored);
-            if from == to && !mirrored {
+            let mut mirrored = [false; 2];
+            if let Some((plan, draws)) = augmentation {
+                plan.draw(draws, index, &mut row);
+                mirrored = plan.mirrored(&row);
+            }
+            let [vertical, horizontal] = mirrored;
+            if from == to && !horizontal {
                 image.copy_from_slice(&normal);
             } else {
-                self.resize.run(&normal, channels, mirrored, &mut between, image);
+                self.resize.run(&normal, channels, horizontal, &mut between, image);
             }
-            if let Some(drawn) = drawn {
-                drawn.apply([to.0, to.1, channels], image, &mut between);
+            if vertical {
+                upside_down(image, to.1 * channels);
+            }
+            if let Some((plan, _)) = augmentation {
+                plan.apply(&row, &black, image, &mut between);
             }
         }
+    }
+}
+
+/// Turns an image of rows of so many numbers upside down.
+fn upside_down(image: &mut [f32], row: usize) {
+    let rows = image.len() / row;
+    let (upper, lower) = image.split_at_mut(rows / 2 * row);
+    for (upper, lower) in upper.chunks_exact_mut(row).zip(lower.chunks_exact_mut(row).rev()) {
+        upper.swap_with_slice(lower);
     }
 }
 
@@ -84,6 +116,17 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::data::Augmentation;
+
+    #[test]
+    fn upside_down_is_the_other_way_up() {
+        for rows in [1, 2, 5] {
+            let mut image: Vec<f32> = (0..rows * 3).map(|value| value as f32).collect();
+            let expected: Vec<f32> = image.chunks(3).rev().flatten().copied().collect();
+            upside_down(&mut image, 3);
+            assert_eq!(image, expected);
+        }
+    }
 
     /// The first eight bytes of a digest of one batch with an augmentation, in the form of an experiment's file.
     fn digest(from: (usize, usize), channels: usize, to: (usize, usize), augmentation: &str) -> String {
@@ -95,7 +138,13 @@ mod tests {
         let pipeline = Pipeline::new(&Statistics::of(&split, channels).unwrap(), from, channels, to);
         let (mut images, mut labels) = (Vec::new(), Vec::new());
         let draws = Draws { seed: 42, epoch: 3 };
-        pipeline.batch(&split, &[12, 0, 5, 7, 1], Some((augmentation, draws)), &mut images, &mut labels);
+        pipeline.batch(
+            &split,
+            &[12, 0, 5, 7, 1],
+            Some((&augmentation.plan(pipeline.size()), draws)),
+            &mut images,
+            &mut labels,
+        );
         let bytes: Vec<u8> = images.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect();
         Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }

@@ -4,8 +4,9 @@ use serde_yaml::{Mapping, Value};
 
 use super::{
     Experiment, ExperimentError,
-    read::{told, without_place},
+    read::{HELP, told, without_place},
 };
+use crate::{data::transforms, dsl::nearest};
 
 /// Sets one key, given as `path.to.key=value` with the value in YAML.
 ///
@@ -29,7 +30,10 @@ pub fn apply(experiment: &Experiment, assignment: &str) -> Result<Experiment, Ex
         )
     })?;
     let mut tree = serde_yaml::to_value(experiment).map_err(|error| refuse(error.to_string(), None))?;
-    set(&mut tree, path.trim(), value).map_err(|message| refuse(message, None))?;
+    set(&mut tree, path.trim(), value).map_err(|message| {
+        let (message, help) = told(&message);
+        refuse(message, help)
+    })?;
     let changed: Experiment = serde_yaml::from_value(tree).map_err(|error| {
         let (message, help) = told(&error.to_string());
         refuse(message, help)
@@ -54,28 +58,81 @@ fn value_of(text: &str) -> Result<Value, String> {
     }
 }
 
-/// Sets the key at a dotted path in a tree of YAML, adding the mappings on its way.
+/// Sets the key at a dotted path in a tree of YAML, adding the mappings on its way. `key[0]` is an entry of a list by its
+/// place; `list.name` is the entry of that name, or the value that stands with it.
 ///
 /// # Errors
-/// When the path leads through something that is no mapping.
+/// When the path leads through something that is no mapping and no list, or to an entry that is not there.
 pub fn set(tree: &mut Value, path: &str, value: Value) -> Result<(), String> {
     let mut at = tree;
-    let mut walked = Vec::new();
+    let mut walked = String::new();
+    let mut entry = None;
     for part in path.split('.') {
         if part.is_empty() {
             return Err(format!("`{path}` has an empty part"));
         }
+        let (name, indices) = part.split_once('[').map_or((part, None), |(name, rest)| (name, Some(rest)));
         if at.is_null() {
             *at = Value::Mapping(Mapping::new());
         }
-        let Value::Mapping(mapping) = at else {
-            return Err(format!("`{}` has no keys of its own", walked.join(".")));
+        entry = at.is_sequence().then_some(name);
+        at = match at {
+            Value::Mapping(mapping) => mapping.entry(name.into()).or_insert(Value::Null),
+            Value::Sequence(list) => named(list, name, &walked)?,
+            _ => return Err(format!("`{walked}` has no keys of its own")),
         };
-        at = mapping.entry(part.into()).or_insert(Value::Null);
-        walked.push(part);
+        walked = if walked.is_empty() { name.to_owned() } else { format!("{walked}.{name}") };
+        for index in indices.into_iter().flat_map(|rest| rest.split('[')) {
+            at = indexed(at, index, &walked)?;
+            walked = format!("{walked}[{index}");
+        }
     }
-    *at = value;
+    match (entry.and_then(transforms::first_option), &value) {
+        // It is there as it is.
+        (Some(_), Value::Bool(true)) => {}
+        // The value of a transform's first option leaves its others alone.
+        (Some(first), Value::Number(_) | Value::String(_) | Value::Sequence(_)) if at.is_mapping() => {
+            at[first] = value;
+        }
+        _ => *at = value,
+    }
     Ok(())
+}
+
+/// What stands with a name in a list.
+fn named<'v>(list: &'v mut [Value], name: &str, walked: &str) -> Result<&'v mut Value, String> {
+    let of = |entry: &Value| match entry {
+        Value::String(word) => Some(word.clone()),
+        Value::Mapping(mapping) => mapping.keys().next().and_then(Value::as_str).map(str::to_owned),
+        _ => None,
+    };
+    let names: Vec<Option<String>> = list.iter().map(of).collect();
+    let Some(at) = names.iter().position(|found| found.as_deref() == Some(name)) else {
+        let there: Vec<String> = names.iter().flatten().map(|name| format!("`{name}`")).collect();
+        let near = nearest(name, names.iter().flatten().map(String::as_str));
+        let help = near.map_or_else(
+            || format!("it has {}; all of them are set by '{walked}=[..]'", there.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        return Err(format!("`{walked}` is a list without `{name}`{HELP}{help}"));
+    };
+    let entry = &mut list[at];
+    if entry.is_string() {
+        *entry = Value::Mapping([(Value::from(name), Value::Null)].into_iter().collect());
+    }
+    match entry.get_mut(name) {
+        Some(value) => Ok(value),
+        None => Err(format!("`{walked}` has no `{name}`")),
+    }
+}
+
+/// The entry of a list at `index]`.
+fn indexed<'v>(value: &'v mut Value, index: &str, walked: &str) -> Result<&'v mut Value, String> {
+    let place = index.strip_suffix(']').and_then(|index| index.trim().parse::<usize>().ok());
+    let Some(place) = place else { return Err(format!("`{walked}[{index}` is no place in a list: e.g. {walked}[0]")) };
+    let Value::Sequence(list) = value else { return Err(format!("`{walked}` is no list")) };
+    let count = list.len();
+    list.get_mut(place).ok_or_else(|| format!("`{walked}` has {count} entries, counted from 0: there is no [{place}]"))
 }
 
 #[cfg(test)]
@@ -116,6 +173,73 @@ mod tests {
             format!("{error}\n  {}", error.help().map(|help| help.to_string()).unwrap_or_default())
         });
         insta::assert_snapshot!(refused.join("\n"));
+    }
+
+    fn augmentation(experiment: &Experiment) -> String {
+        serde_json::to_string(&experiment.augmentation).unwrap()
+    }
+
+    #[test]
+    fn transforms_are_set_by_name_and_by_place() {
+        let list = "augmentation=[random_flip, random_rotation: {factor: 0.02, fill_mode: wrap}, random_zoom: 0.3]";
+        let listed = apply(&experiment(), list).unwrap();
+        let all = r#"["random_flip",{"random_rotation":{"factor":0.02,"fill_mode":"wrap"}},{"random_zoom":{"height_factor":0.3}}]"#;
+        assert_eq!(augmentation(&listed), all);
+        for (set, expected) in [
+            (
+                "augmentation.random_flip.mode=vertical",
+                all.replace(r#""random_flip""#, r#"{"random_flip":{"mode":"vertical"}}"#),
+            ),
+            (
+                "augmentation.random_flip=vertical",
+                all.replace(r#""random_flip""#, r#"{"random_flip":{"mode":"vertical"}}"#),
+            ),
+            ("augmentation.random_flip=false", all.replace(r#""random_flip","#, "")),
+            ("augmentation.random_rotation=true", all.to_owned()),
+            ("augmentation.random_rotation=0.25", all.replace("0.02", "0.25")),
+            ("augmentation.random_rotation=[-0.5, 0]", all.replace("0.02", "[-0.5,0.0]")),
+            ("augmentation[2]=random_zoom: false", all.replace(r#",{"random_zoom":{"height_factor":0.3}}"#, "")),
+            (
+                "augmentation[2].random_zoom.height_factor=0.2",
+                all.replace(r#"{"random_zoom":{"height_factor":0.3}}"#, r#""random_zoom""#),
+            ),
+            ("augmentation=[random_flip]", r#"["random_flip"]"#.to_owned()),
+            ("augmentation=[]", r#"{"flip":false,"rotation":0.0,"zoom":0.0}"#.to_owned()),
+        ] {
+            assert_eq!(augmentation(&apply(&listed, set).unwrap()), expected, "{set}");
+        }
+        // The keys of the first version, on what had none and on what had them.
+        let keys = apply(&experiment(), "augmentation.flip=true").unwrap();
+        let keys = apply(&keys, "augmentation.zoom=0.5").unwrap();
+        assert_eq!(augmentation(&keys), r#"{"flip":true,"rotation":0.0,"zoom":0.5}"#);
+    }
+
+    #[test]
+    fn transforms_that_cannot_be_set_are_explained() {
+        let listed = apply(&experiment(), "augmentation=[random_flip, random_zoom]").unwrap();
+        let sets = [
+            "augmentation.random_zom.height_factor=1",
+            "augmentation.cutout=3",
+            "augmentation.flip=true",
+            "augmentation.random_zoom.heigth_factor=1",
+            "augmentation.random_zoom.height_factor.x=1",
+            "augmentation.random_zoom=12",
+            "augmentation[2]=random_flip",
+            "augmentation[1]=random_flip",
+            "augmentation[x]=random_flip",
+            "augmentation[0=random_flip",
+            "train[0]=1",
+            "augmentation=[random_flp]",
+            "augmentation=[flip]",
+            "augmentation=random_flip",
+        ];
+        let refused = |experiment: &Experiment, set: &str| {
+            let error = apply(experiment, set).unwrap_err();
+            format!("{error}\n  {}", error.help().map(|help| help.to_string()).unwrap_or_default())
+        };
+        let mut all: Vec<String> = sets.iter().map(|set| refused(&listed, set)).collect();
+        all.push(refused(&experiment(), "augmentation.random_zoom=0.2"));
+        insta::assert_snapshot!(all.join("\n"));
     }
 
     #[test]

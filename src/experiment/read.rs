@@ -86,8 +86,7 @@ fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// Stands between a message of ours and its help, which serde passes on as one text.
-pub(super) const HELP: char = '\u{1f}';
+pub(super) use crate::data::transforms::HELP;
 
 /// A message of serde's in words, and what to do about it.
 pub(super) fn told(message: &str) -> (String, Option<String>) {
@@ -228,6 +227,62 @@ mod tests {
         assert!(shown("\u{feff}modle: m\n").contains("1 │ modle: m"), "{}", shown("\u{feff}modle: m\n"));
     }
 
+    #[test]
+    fn transforms_in_another_form_are_explained() {
+        let lists = [
+            "random_flip",
+            "[random_flp]",
+            "[random_crop_and_more]",
+            "[flip, zoom: 0.2]",
+            "{ random_flip: true }",
+            "{ flip: true, rotate: 0.1 }",
+            "[random_rotation: { angle: 0.1 }]",
+            "[random_rotation: { factr: 0.1 }]",
+            "[random_rotation: 1.5]",
+            "[random_rotation: .nan]",
+            "[random_rotation: -0.1]",
+            "[random_rotation: [0.2, 0.1]]",
+            "[random_rotation: [0.2]]",
+            "[random_rotation: [a, b]]",
+            "[random_rotation: { factor: fast }]",
+            "[random_rotation: { factor: { low: 1 } }]",
+            "[random_rotation: { factor: }]",
+            "[random_zoom: 1]",
+            "[random_flip: { mode: horizontl }]",
+            "[random_flip: { mode: 3 }]",
+            "[random_flip, random_zoom, random_flip: vertical]",
+            "[{ random_flip: vertical, random_zoom: 0.2 }]",
+            "\n  - random_zoom:\n    height_factor: 0.2",
+            "[3]",
+            "[{}]",
+            "[[random_flip]]",
+            "[3: 4]",
+        ];
+        let head = "model: m.vitx\ndata: { name: digits }\naugmentation: ";
+        let all: Vec<String> = lists.iter().map(|text| shown(&format!("{head}{text}\n"))).collect();
+        insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
+    fn transforms_are_read_in_every_form() {
+        let of = |text: &str| {
+            let text = format!("model: m.vitx\ndata: {{ name: digits }}\naugmentation: {text}\n");
+            serde_json::to_string(&Experiment::parse("a.yaml", &text).unwrap().augmentation).unwrap()
+        };
+        assert_eq!(
+            of("[random_flip, random_rotation: 0.02]"),
+            of("\n  - random_flip:\n  - random_rotation:\n      factor: 0.02")
+        );
+        assert_eq!(of("[random_rotation: [-0.1, 0.1], random_flip: true]"), r#"["random_rotation","random_flip"]"#);
+        assert_eq!(
+            of("[random_rotation: [0, 0.1], random_flip: false]"),
+            r#"[{"random_rotation":{"factor":[0.0,0.1]}}]"#
+        );
+        assert_eq!(of("[random_zoom: { width_factor: 0.2 }]"), r#"[{"random_zoom":{"width_factor":0.2}}]"#);
+        assert_eq!(of("[random_zoom: { width_factor: ~, fill_mode: reflect }]"), r#"["random_zoom"]"#);
+        assert_eq!(of("[random_flip: false]"), of("{}"));
+    }
+
     /// Whatever stands where: no message has a name of Rust's.
     #[test]
     fn no_message_names_types_of_rust() {
@@ -246,6 +301,7 @@ mod tests {
             "augmentation",
             "augmentation.flip",
             "augmentation.rotation",
+            "augmentation.random_crop",
             "train",
             "train.epochs",
             "train.batch_size",

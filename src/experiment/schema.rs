@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     backend::AdamW,
-    data::{Augmentation, DataOptions, sources},
+    data::{Augmentation, DataOptions, Keys, sources},
     dsl,
     train::{Monitor, Schedule},
 };
@@ -284,9 +284,14 @@ impl Experiment {
         let some = |limit: Option<usize>| limit != Some(0);
         let at_least_1 = "at least 1";
         let below_1 = "from 0 up to, but not including, 1";
+        // A list holds its numbers to their ranges where it is read.
+        let Keys { rotation, zoom, .. } = match augmentation {
+            Augmentation::Keys(keys) => *keys,
+            Augmentation::List(_) => Keys::default(),
+        };
         let single = [
-            ("augmentation.rotation", augmentation.rotation),
-            ("augmentation.zoom", augmentation.zoom),
+            ("augmentation.rotation", rotation),
+            ("augmentation.zoom", zoom),
             ("train.schedule.warmup_epochs", train.schedule.warmup_epochs),
             ("train.schedule.final_fraction", train.schedule.final_fraction),
         ];
@@ -303,8 +308,8 @@ impl Experiment {
             ("data.train_limit", some(data.train_limit), at_least_1),
             ("data.test_limit", some(data.test_limit), at_least_1),
             ("data.image_size", data.image_size.is_none_or(|size| (1..=4096).contains(&size)), "from 1 to 4096"),
-            ("augmentation.rotation", (0.0..=0.5).contains(&augmentation.rotation), "from 0 to 0.5 of a turn"),
-            ("augmentation.zoom", decay(augmentation.zoom), below_1),
+            ("augmentation.rotation", (0.0..=0.5).contains(&rotation), "from 0 to 0.5 of a turn"),
+            ("augmentation.zoom", decay(zoom), below_1),
             ("train.epochs", train.epochs >= 1, at_least_1),
             ("train.batch_size", (1..=1 << 20).contains(&train.batch_size), "from 1 to 1048576"),
             ("train.optimizer.learning_rate", positive(learning_rate), "greater than 0"),

@@ -128,7 +128,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         validation: &validation,
         test: &dataset.test,
         pipeline: &pipeline,
-        augmentation: definition.experiment.augmentation,
+        augmentation: &definition.experiment.augmentation,
         workers: options.workers(),
         epochs: train.epochs,
         until: Until::read(folder)?.map(|until| until.epochs),

@@ -30,7 +30,7 @@ pub struct Fit<'a> {
     pub validation: &'a Split,
     pub test: &'a Split,
     pub pipeline: &'a Pipeline,
-    pub augmentation: Augmentation,
+    pub augmentation: &'a Augmentation,
     /// Threads that make batches ahead of the steps; results do not depend on it.
     pub workers: usize,
     pub epochs: u32,
@@ -161,7 +161,8 @@ impl Fit<'_> {
         let steps = self.steps_per_epoch();
         let rates: Vec<f32> =
             (0..steps as u64 * u64::from(self.epochs)).map(|iteration| self.rate(iteration, steps)).collect();
-        let drawing = Drawing { seed: self.seed, augmentation: self.augmentation, rates: &rates };
+        let plan = self.augmentation.plan(self.pipeline.size());
+        let drawing = Drawing { seed: self.seed, augmentation: &plan, rates: &rates };
         let set = |split, drawing| ImageSet { split, pipeline: self.pipeline, batch_size: self.batch_size, drawing };
         if self.train.is_empty() {
             return Ok(false);
@@ -196,10 +197,11 @@ impl Fit<'_> {
             let order = order::shuffled(self.train.len(), self.seed, progress.epoch);
             let rest = &order[(progress.step as usize * self.batch_size).min(order.len())..];
             let draws = Draws { seed: self.seed, epoch: progress.epoch };
+            let plan = self.augmentation.plan(self.pipeline.size());
             let loader = Loader {
                 pipeline: self.pipeline,
                 split: self.train,
-                augmentation: Some((self.augmentation, draws)),
+                augmentation: Some((&*plan, draws)),
                 workers: self.workers,
             };
             let step_all = |batches: &mut Batches| self.steps(engine, progress, saves, observer, steps, batches);

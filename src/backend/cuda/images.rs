@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     backend::{BackendError, ImageSet, Part, Resident, Step, Task},
+    data::Draws,
     graph::ops::AdamWUpdate,
     metrics::Totals,
 };
@@ -24,8 +25,9 @@ pub(super) struct Kept<D: Device> {
     rates_len: usize,
     count: usize,
     batch_size: usize,
-    shuffled: bool,
-    /// The epoch whose order is on the device.
+    /// Of the order and the draws; `None` where images come in order and as they are.
+    seed: Option<u64>,
+    /// The epoch whose order and draws are on the device.
     order_of: Option<u32>,
 }
 
@@ -54,6 +56,8 @@ impl<D: Device> Kept<D> {
         let tables = images::tables(pipeline);
         let rates = drawing.map_or(&[0.0][..], |drawing| drawing.rates);
         let [from, to] = pipeline.sizes();
+        let plan = drawing.map(|drawing| drawing.augmentation).filter(|plan| plan.words() > 0);
+        let rows = vec![0_u32; plan.map_or(0, |plan| count * plan.words())];
         let mut parts = Parts::default();
         let input = images::Input {
             images: parts.push(&split.pixels),
@@ -63,8 +67,7 @@ impl<D: Device> Kept<D> {
             channels: pipeline.channels(),
             from,
             to,
-            seed: drawing.map_or(0, |drawing| drawing.seed),
-            augmentation: drawing.map(|drawing| drawing.augmentation),
+            augmentation: plan.map(|plan| (parts.push(bytemuck::cast_slice(&rows)), plan.clone())),
         };
         let rates_len = rates.len();
         let rates = parts.push(bytemuck::cast_slice(rates));
@@ -72,8 +75,8 @@ impl<D: Device> Kept<D> {
         for (offset, bytes) in &parts.parts {
             device.write(&mut memory, *offset, bytes)?;
         }
-        let (bytes, shuffled) = (parts.len, drawing.is_some());
-        Ok(Self { memory, bytes, input, rates, rates_len, count, batch_size, shuffled, order_of: None })
+        let (bytes, seed) = (parts.len, drawing.map(|drawing| drawing.seed));
+        Ok(Self { memory, bytes, input, rates, rates_len, count, batch_size, seed, order_of: None })
     }
 
     /// Batch sizes of a pass: how many of the usual size, and what is left.
@@ -86,7 +89,9 @@ impl<D: Device> Kept<D> {
         let batch = program.batch;
         // Scratch behind the plan: it is done with before anything else begins, but so few bytes are no matter.
         let scratch = Place { base: Base::Arena, offset: program.arena_bytes.next_multiple_of(256) };
-        program.arena_bytes = scratch.offset + size_of::<f32>() * self.input.workspace(batch);
+        let [first, second] = self.input.workspace(batch).map(|floats| size_of::<f32>() * floats);
+        program.arena_bytes = scratch.offset + first + second;
+        let scratch = [scratch, Place { offset: scratch.offset + first, ..scratch }];
         let to = (program.images.element, program.images.place);
         let make = images::batch(&self.input, batch, state::STEP, scratch, to, program.labels);
         let advance = step::advance(state::STEP, state::STOP, batch, self.count, self.rates, self.rates_len, rule);
@@ -115,10 +120,11 @@ impl<D: Device> Resident for CudaEngine<D> {
         let part = Part::Training;
         let kept = self.kept_part(part)?;
         let (count, batch, (full, rest)) = (kept.count, kept.batch_size, kept.batches());
-        let (input, stale) = (kept.input, kept.order_of != Some(from.epoch));
-        if kept.shuffled && stale {
+        let order = kept.input.order;
+        if let Some(seed) = kept.seed.filter(|_| kept.order_of != Some(from.epoch)) {
             self.write_position(from, batch)?;
-            self.run_once("shuffle", step::shuffle(state::STEP, 0, count, input.seed, input.order), Some(part))?;
+            self.run_once("shuffle", step::shuffle(state::STEP, 0, count, seed, order), Some(part))?;
+            self.write_draws(part, Draws { seed, epoch: from.epoch })?;
             self.kept_part(part)?.order_of = Some(from.epoch);
         }
         let steps = from.step as usize..(from.step + steps) as usize;
@@ -158,6 +164,15 @@ impl<D: Device> Resident for CudaEngine<D> {
 impl<D: Device> CudaEngine<D> {
     fn kept_part(&mut self, part: Part) -> Result<&mut Kept<D>, BackendError> {
         self.kept.get_mut(&part).ok_or_else(|| BackendError::Other(format!("the {part:?} images are not kept")))
+    }
+
+    /// Draws for all images of a part, on the host: the same numbers as of the loader, to the bit.
+    fn write_draws(&mut self, part: Part, draws: Draws) -> Result<(), BackendError> {
+        let threads = self.options.threads;
+        let Some(kept) = self.kept.get_mut(&part) else { return Ok(()) };
+        let Some((rows, plan)) = &kept.input.augmentation else { return Ok(()) };
+        let drawn = plan.draw_all(draws, kept.count, threads);
+        self.device.write(&mut kept.memory, rows.offset, bytemuck::cast_slice(&drawn))
     }
 
     /// Puts the state where a step begins.

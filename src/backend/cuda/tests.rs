@@ -18,7 +18,7 @@ use crate::{
         AdamW, Backend, Batch, Engine, EngineOptions, StateTensor, Step,
         plan::{self, Lifetime},
     },
-    data::{Augmentation, Pipeline, Split, Statistics},
+    data::{Augmentation, Keys, Pipeline, Split, Statistics},
     dsl::Source,
     metrics::Means,
     model::{Architecture, ImageSpec, elaborate},
@@ -199,7 +199,7 @@ fn the_plan_keeps_living_tensors_apart() {
     assert!(4 * planned.3 < 3 * apart.3, "{} of {} bytes", planned.3, apart.3);
 }
 
-const AUGMENTATION: Augmentation = Augmentation { flip: true, rotation: 0.05, zoom: 0.2 };
+const AUGMENTATION: Augmentation = Augmentation::Keys(Keys { flip: true, rotation: 0.05, zoom: 0.2 });
 
 fn split(count: usize, seed: u32) -> Split {
     let pixels = (0..count * 6 * 4 * 2).map(|index| ((index as u32 * 37 + seed * 11) % 251) as u8).collect();
@@ -216,7 +216,7 @@ fn fit(engine: &mut dyn Engine) -> (Vec<history::Epoch>, Vec<StateTensor>) {
         validation: &validation,
         test: &validation,
         pipeline: &Pipeline::new(&statistics, (6, 4), 2, (9, 6)),
-        augmentation: AUGMENTATION,
+        augmentation: &AUGMENTATION,
         workers: 1,
         epochs: 3,
         until: None,

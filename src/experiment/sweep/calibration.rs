@@ -49,7 +49,8 @@ pub fn time(
     let pipeline = Pipeline::new(&statistics, (data.height, data.width), data.channels, (height, width));
     let mut engine = training::engine(definition, architecture, options)?;
     let draws = Draws { seed: train.seed, epoch: 0 };
-    let augmented = Some((definition.experiment.augmentation, draws));
+    let plan = definition.experiment.augmentation.plan(pipeline.size());
+    let augmented = Some((&*plan, draws));
     let training = Loader { pipeline: &pipeline, split: &split, augmentation: augmented, workers: options.workers() };
     let evaluating = Loader { augmentation: None, ..training };
 

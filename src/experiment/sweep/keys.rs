@@ -8,7 +8,12 @@ use crate::{
         self, nearest,
         syntax::{DefinitionKind, ExprKind},
     },
-    experiment::{Definition, Experiment, ExperimentError, definition::MODEL_KEY, overrides, read::suggestion},
+    experiment::{
+        Definition, Experiment, ExperimentError,
+        definition::MODEL_KEY,
+        overrides,
+        read::{HELP, suggestion, told},
+    },
     model::Architecture,
 };
 
@@ -123,20 +128,18 @@ fn of_experiment(experiment: &Experiment, key: &str) -> Result<(), Refused> {
     if key.starts_with("sweep.") {
         return Err((format!("`{key}` cannot be varied"), Some("a sweep cannot vary itself".into())));
     }
+    let none = |help: Option<String>| Err((format!("the experiment has no key `{key}`"), help));
+    let mut tree = serde_yaml::to_value(experiment).map_err(|error| (error.to_string(), None))?;
+    if let Err(message) = overrides::set(&mut tree, key, Value::Null) {
+        let (message, help) = told(&message);
+        return none(Some(help.map_or(message.clone(), |help| format!("{message}; {help}"))));
+    }
     // What is there refuses the wrong type; what is not, the name.
-    let refused = serde_yaml::to_value(experiment).map_err(|error| error.to_string()).and_then(|mut tree| {
-        overrides::set(&mut tree, key, Value::Null)?;
-        serde_yaml::from_value::<Experiment>(tree).map(|_| ()).map_err(|error| error.to_string())
-    });
-    match refused {
+    match serde_yaml::from_value::<Experiment>(tree).map_err(|error| error.to_string()) {
         Err(message) if message.contains("unknown field") => {
-            let help =
-                suggestion(&message).or_else(|| message.split_once("expected ").map(|(_, rest)| rest.to_owned()));
-            Err((format!("the experiment has no key `{key}`"), help))
+            none(suggestion(&message).or_else(|| message.split_once("expected ").map(|(_, rest)| rest.to_owned())))
         }
-        Err(message) if message.contains("no keys of its own") => {
-            Err((format!("the experiment has no key `{key}`"), Some(message)))
-        }
+        Err(message) if message.contains(HELP) => none(told(&message).1),
         _ => Ok(()),
     }
 }
@@ -166,5 +169,36 @@ mod tests {
             ["patchsize=2", "width=2", "train.epoch=2", "tain.epochs=2", "train.epochs.few=2", "sweep.seeds=2"];
         let all: Vec<String> = params.iter().map(|param| refused(param).unwrap()).collect();
         insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
+    fn transforms_of_a_list_can_be_varied() {
+        let set = vec!["augmentation=[random_flip, random_zoom: 0.3]".to_owned()];
+        let changes = Overrides { set, ..Overrides::default() };
+        let base = Definition::read("experiments/digits_vit.yaml".as_ref(), &changes).unwrap();
+        let variants = |param: &str| -> Result<Vec<String>, String> {
+            let given = SpaceArguments { params: vec![param.into()], ..SpaceArguments::default() };
+            let space = Space::new(&base.experiment, &given).unwrap();
+            check(&base, &space).map_err(|error| {
+                format!("{error}\n  {}", error.help().map(|help| help.to_string()).unwrap_or_default())
+            })?;
+            let points = space.grid().unwrap();
+            let with = |point: &Vec<f64>| base.with(&space.at(point, false)).unwrap().experiment.augmentation;
+            Ok(points.iter().map(|point| serde_json::to_string(&with(point)).unwrap()).collect())
+        };
+        assert_eq!(
+            variants("augmentation.random_zoom.height_factor=0.1,0.2").unwrap(),
+            [r#"["random_flip",{"random_zoom":{"height_factor":0.1}}]"#, r#"["random_flip","random_zoom"]"#]
+        );
+        assert_eq!(
+            variants("augmentation.random_flip=true,false").unwrap(),
+            [r#"["random_flip",{"random_zoom":{"height_factor":0.3}}]"#, r#"[{"random_zoom":{"height_factor":0.3}}]"#]
+        );
+        let params = [
+            "augmentation.random_zoom.heigth_factor=1",
+            "augmentation.random_zom.height_factor=1",
+            "augmentation.flip=true",
+        ];
+        insta::assert_snapshot!(params.map(|param| variants(param).unwrap_err()).join("\n"));
     }
 }

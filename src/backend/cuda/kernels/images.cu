@@ -1,6 +1,8 @@
-// The input pipeline: a batch of bytes, normalised, resized, mirrored, rotated and zoomed, as
-// `src/data` does it on the host, product by product (no fused multiply-adds). Definitions: TO the
-// type of the result; CHANNELS; AUGMENTED, ROTATED; STAGED: the image fits shared memory.
+// The input pipeline: a batch of bytes, normalised, resized, mirrored and sampled, as `src/data` does it
+// on the host, product by product (no fused multiply-adds). What is done to an image has been drawn on
+// the host: WORDS words for each. Definitions: TO the type of the result; CHANNELS; WORDS; MIRRORED: the
+// first word has mirrors; FILL: what stands outside of the image where it is sampled (`Fill`; 0: it is
+// not sampled); MATRIX: where its matrix begins; STAGED: the image fits shared memory.
 #include "common.cuh"
 
 constexpr int THREADS = 256;
@@ -19,21 +21,26 @@ __device__ __forceinline__ float blend(float low, float high, float weight) {
     return __fadd_rn(low, __fmul_rn(__fsub_rn(high, low), weight));
 }
 
-// A word as a number in [-1, 1).
-__device__ __forceinline__ float symmetric(u32 word) {
-    return __fsub_rn(__fmul_rn(2.0f, __fmul_rn((float)(word >> 8), 1.0f / 16777216.0f)), 1.0f);
-}
+// What stands outside of an image, as `Fill` numbers it.
+constexpr int REFLECT = 1, MIRROR = 2, NEAREST = 3, WRAP = 4, BLACK = 5;
 
-__device__ __forceinline__ Block draw(u32 key_low, u32 key_high, u32 index, const StepState* state) {
-    return philox(key_low, key_high, index, 0, state->epoch, 0);
-}
-
-// The pixel at position `at` of an axis that is mirrored at both edges, for ever.
-__device__ __forceinline__ int reflect(int at, int size) {
+// The pixel at position `at` of an axis; -1 where there is none.
+__device__ __forceinline__ int place(int at, int size) {
     if ((u32)at < (u32)size) return at;
-    int folded = at % (2 * size);
-    if (folded < 0) folded += 2 * size;
-    return folded < size ? folded : 2 * size - 1 - folded;
+    int last = size - 1;
+    if (FILL == NEAREST) return at < 0 ? 0 : last;
+    if (FILL == REFLECT || FILL == MIRROR) {
+        int period = FILL == REFLECT ? 2 * size : 2 * last;
+        if (period == 0) return 0;
+        int folded = at % period;
+        if (folded < 0) folded += period;
+        return folded < size ? folded : period - folded - (FILL == REFLECT);
+    }
+    if (FILL == WRAP) {
+        int folded = at % size;
+        return folded < 0 ? folded + size : folded;
+    }
+    return -1;
 }
 
 // Rows give the input's x and y from the output's (x, y, 1).
@@ -45,17 +52,40 @@ __device__ __forceinline__ float position(const float (&row)[3], int x, int y) {
     return __fadd_rn(__fadd_rn(__fmul_rn(row[0], (float)x), __fmul_rn(row[1], (float)y)), row[2]);
 }
 
-// values = the bilinear sample of an image `at(row, column, channel)` at the transformed position.
+// The matrix of this pass.
+__device__ __forceinline__ Affine matrix_of(const u32* __restrict__ drawn, u32 index) {
+    Affine matrix;
+    const u32* words = drawn + (u64)index * WORDS + MATRIX;
+#pragma unroll
+    for (int i = 0; i < 3; i++) {
+        matrix.x[i] = __uint_as_float(words[i]);
+        matrix.y[i] = __uint_as_float(words[3 + i]);
+    }
+    return matrix;
+}
+
+// values = the bilinear sample of an image `at(values, row, column)` at the transformed position; `normal` is the
+// table of bytes.
 template <typename At>
-__device__ __forceinline__ void sample(float (&values)[CHANNELS], const Affine& matrix, int x, int y, int height, int width, const At& at) {
+__device__ __forceinline__ void sample(float (&values)[CHANNELS], const Affine& matrix, int x, int y, int height,
+                                       int width, const float* __restrict__ normal, const At& at) {
     float from_x = position(matrix.x, x, y), from_y = position(matrix.y, x, y);
     float left = floorf(from_x), top = floorf(from_y);
     float across = __fsub_rn(from_x, left), down = __fsub_rn(from_y, top);
-    int columns[2] = {reflect((int)left, width), reflect((int)left + 1, width)};
-    int rows[2] = {reflect((int)top, height), reflect((int)top + 1, height)};
+    int columns[2] = {place((int)left, width), place((int)left + 1, width)};
+    int rows[2] = {place((int)top, height), place((int)top + 1, height)};
     float corners[2][2][CHANNELS];
 #pragma unroll
-    for (int i = 0; i < 4; i++) at(corners[i / 2][i % 2], rows[i / 2], columns[i % 2]);
+    for (int i = 0; i < 4; i++) {
+        float(&corner)[CHANNELS] = corners[i / 2][i % 2];
+        int row = rows[i / 2], column = columns[i % 2];
+        if (FILL < BLACK || (row >= 0 && column >= 0)) {
+            at(corner, row, column);
+        } else {
+#pragma unroll
+            for (int c = 0; c < CHANNELS; c++) corner[c] = FILL == BLACK ? normal[c * 256] : 0.0f;
+        }
+    }
 #pragma unroll
     for (int c = 0; c < CHANNELS; c++) {
         float upper = blend(corners[0][0][c], corners[0][1][c], across);
@@ -71,7 +101,7 @@ struct Resized {
     const float* staged;
     Axis rows, columns;
     int width;
-    bool mirrored;
+    u32 mirrors;
 
     __device__ __forceinline__ float pixel(int row, int column, int channel) const {
         int at = (row * width + column) * CHANNELS + channel;
@@ -83,7 +113,8 @@ struct Resized {
     }
 
     __device__ __forceinline__ void operator()(float (&values)[CHANNELS], int y, int x) const {
-        if (mirrored) x = columns.size - 1 - x;
+        if (mirrors & 1) x = columns.size - 1 - x;
+        if (mirrors & 2) y = rows.size - 1 - y;
         int top = rows.low(y), bottom = rows.high(y), left = columns.low(x), right = columns.high(x);
         float down = rows.weight(y), across = columns.weight(x);
 #pragma unroll
@@ -97,11 +128,11 @@ struct Resized {
 
 // Image blockIdx.y of the batch is number order[position + blockIdx.y] of the data: normalised by the
 // table [CHANNELS, 256], resized from [height, width] to [new_height, new_width] by the blends after
-// it, mirrored, rotated by at most `rotation` radians; and its label.
+// it, mirrored and sampled as drawn [count, WORDS] has it; and its label.
 KERNEL __launch_bounds__(256)
     prepare(const u8* __restrict__ images, const u32* __restrict__ labels, const u32* __restrict__ order,
             const u32* __restrict__ tables, int height, int width, int new_height, int new_width, const StepState* state,
-            u32 key_low, u32 key_high, u32 flip, float rotation, TO* __restrict__ to, u32* __restrict__ to_labels) {
+            const u32* __restrict__ drawn, TO* __restrict__ to, u32* __restrict__ to_labels) {
     u32 index = order[state->position + blockIdx.y];
     if (blockIdx.x == 0 && threadIdx.x == 0) to_labels[blockIdx.y] = labels[index];
     int bytes = height * width * CHANNELS;
@@ -111,7 +142,7 @@ KERNEL __launch_bounds__(256)
     image.rows = Axis{tables + CHANNELS * 256, new_height};
     image.columns = Axis{image.rows.words + 3 * new_height, new_width};
     image.width = width;
-    image.mirrored = false;
+    image.mirrors = MIRRORED ? drawn[(u64)index * WORDS] : 0;
 #if STAGED
     DYNAMIC_SHARED(memory);
     float* staged = reinterpret_cast<float*>(memory);
@@ -119,23 +150,14 @@ KERNEL __launch_bounds__(256)
     image.staged = staged;
     __syncthreads();
 #endif
-#if AUGMENTED
-    Block words = draw(key_low, key_high, index, state);
-    image.mirrored = flip && words.word[0] >> 31;
-#endif
-#if ROTATED
-    float sine, cosine;
-    sincosf(__fmul_rn(rotation, symmetric(words.word[1])), &sine, &cosine);
-    float right = (float)(new_width - 1), bottom = (float)(new_height - 1);
-    float x = __fsub_rn(__fmul_rn(cosine, right), __fmul_rn(sine, bottom));
-    float y = __fadd_rn(__fmul_rn(sine, right), __fmul_rn(cosine, bottom));
-    Affine matrix = {{cosine, -sine, __fsub_rn(right, x) / 2}, {sine, cosine, __fsub_rn(bottom, y) / 2}};
+#if FILL
+    Affine matrix = matrix_of(drawn, index);
 #endif
     int pixels = new_height * new_width;
     for (int i = (int)blockIdx.x * THREADS + (int)threadIdx.x; i < pixels; i += (int)gridDim.x * THREADS) {
         float values[CHANNELS];
-#if ROTATED
-        sample(values, matrix, i % new_width, i / new_width, new_height, new_width, image);
+#if FILL
+        sample(values, matrix, i % new_width, i / new_width, new_height, new_width, image.normal, image);
 #else
         image(values, i / new_width, i % new_width);
 #endif
@@ -155,19 +177,17 @@ struct Plain {
     }
 };
 
-// The batch that `prepare` left, zoomed by at most `zoom` in height and width.
-KERNEL __launch_bounds__(256) zoom(const float* __restrict__ from, const u32* __restrict__ order, int height, int width,
-                                   const StepState* state, u32 key_low, u32 key_high, float zoom, TO* __restrict__ to) {
-    Block words = draw(key_low, key_high, order[state->position + blockIdx.y], state);
-    float vertical = __fadd_rn(1.0f, __fmul_rn(zoom, symmetric(words.word[2])));
-    float horizontal = __fadd_rn(1.0f, __fmul_rn(zoom, symmetric(words.word[3])));
-    Affine matrix = {{horizontal, 0, __fmul_rn((float)(width - 1) / 2, __fsub_rn(1.0f, horizontal))},
-                     {0, vertical, __fmul_rn((float)(height - 1) / 2, __fsub_rn(1.0f, vertical))}};
+// The batch that the pass before left, sampled again.
+KERNEL __launch_bounds__(256)
+    again(const float* __restrict__ from, const u32* __restrict__ order, const u32* __restrict__ tables, int height,
+          int width, const StepState* state, const u32* __restrict__ drawn, TO* __restrict__ to) {
+    Affine matrix = matrix_of(drawn, order[state->position + blockIdx.y]);
+    const float* normal = reinterpret_cast<const float*>(tables);
     int pixels = height * width;
     Plain image = {from + (u64)blockIdx.y * pixels * CHANNELS, width};
     for (int i = (int)blockIdx.x * THREADS + (int)threadIdx.x; i < pixels; i += (int)gridDim.x * THREADS) {
         float values[CHANNELS];
-        sample(values, matrix, i % width, i / width, height, width, image);
+        sample(values, matrix, i % width, i / width, height, width, normal, image);
         TO* target = to + ((u64)blockIdx.y * pixels + i) * CHANNELS;
 #pragma unroll
         for (int c = 0; c < CHANNELS; c++) store(target[c], values[c]);

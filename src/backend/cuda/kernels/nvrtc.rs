@@ -21,7 +21,7 @@ use crate::{
             launch::{Element, Launch, Precision},
         },
     },
-    data::Augmentation,
+    data::{Augmentation, Keys},
     graph::{
         activations::ACTIVATIONS,
         ops::{self, Activation},
@@ -116,10 +116,9 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         channels: 3,
         from: (32, 32),
         to: (72, 72),
-        seed: 7,
-        augmentation: Some(Augmentation { flip: true, rotation: 0.02, zoom: 0.2 }),
+        augmentation: Some(((), Augmentation::Keys(Keys { flip: true, rotation: 0.02, zoom: 0.2 }).plan([72, 72]))),
     };
-    all.extend(images::batch(&input, batch, (), (), (element, ()), ()));
+    all.extend(images::batch(&input, batch, (), [(); 2], (element, ()), ()));
     all
 }
 

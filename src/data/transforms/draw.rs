@@ -1,0 +1,123 @@
+//! Random numbers of one transform for one image.
+
+use crate::random::{Philox, Stream, unit};
+
+/// Where the draws of one epoch come from: the same for any batch size and number of threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draws {
+    pub seed: u64,
+    pub epoch: u32,
+}
+
+/// The random words of one transform for one image: Philox blocks with the counter `(image, block, epoch, stream)`.
+#[derive(Debug, Clone)]
+pub struct Draw {
+    philox: Philox,
+    image: u32,
+    epoch: u32,
+    stream: u32,
+    /// Words that have been taken.
+    taken: u32,
+    block: [u32; 4],
+}
+
+impl Draw {
+    /// The words of a stream, without the first few.
+    pub(super) fn new(Draws { seed, epoch }: Draws, image: u32, stream: u32, skipped: u32) -> Self {
+        let philox = Philox::new(seed, Stream::Augmentation);
+        let block = philox.block([image, skipped / 4, epoch, stream]);
+        Self { philox, image, epoch, stream, taken: skipped, block }
+    }
+
+    /// The next word.
+    pub fn word(&mut self) -> u32 {
+        let word = self.block[(self.taken % 4) as usize];
+        self.taken += 1;
+        if self.taken.is_multiple_of(4) {
+            self.block = self.philox.block([self.image, self.taken / 4, self.epoch, self.stream]);
+        }
+        word
+    }
+
+    /// A number in `[0, 1)`.
+    pub fn unit(&mut self) -> f32 {
+        unit(self.word())
+    }
+
+    /// A number between both ends of a range.
+    pub fn within(&mut self, [low, high]: [f32; 2]) -> f32 {
+        // About 0 the product is taken in this order, which experiments of the first version were trained with.
+        if low == -high { high * (2.0 * self.unit() - 1.0) } else { low + (high - low) * self.unit() }
+    }
+
+    /// A whole number from 0 to below `count`, at most one part in `2^32 / count` from evenly spread.
+    pub fn below(&mut self, count: u32) -> u32 {
+        ((u64::from(self.word()) * u64::from(count)) >> 32) as u32
+    }
+
+    /// True half of the time.
+    pub fn coin(&mut self) -> bool {
+        self.word() >> 31 == 1
+    }
+
+    /// True with a probability.
+    pub fn chance(&mut self, probability: f32) -> bool {
+        self.unit() < probability
+    }
+}
+
+/// The stream of a transform, by its name and how many of that name stand before it in the list: transforms that are
+/// put in or taken out between others leave the draws of those as they are. (FNV-1a; 0 is the stream of the
+/// experiments that have no list.)
+pub(super) fn stream(name: &str, before: usize) -> u32 {
+    let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    (before as u32).to_le_bytes().iter().fold(name.bytes().fold(0x811C_9DC5, mix), |hash, &byte| mix(hash, byte)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::transforms::TRANSFORMS;
+
+    #[test]
+    fn streams_of_the_table_differ() {
+        let mut seen = std::collections::HashSet::from([0]);
+        for kind in TRANSFORMS {
+            for before in 0..8 {
+                assert!(seen.insert(stream(kind.name, before)), "{} {before}", kind.name);
+            }
+        }
+    }
+
+    #[test]
+    fn words_go_on_over_blocks() {
+        let draws = Draws { seed: 5, epoch: 2 };
+        let mut draw = Draw::new(draws, 3, 7, 0);
+        let words: Vec<u32> = (0..9).map(|_| draw.word()).collect();
+        let philox = Philox::new(5, Stream::Augmentation);
+        let expected: Vec<u32> = (0..3).flat_map(|block| philox.block([3, block, 2, 7])).collect();
+        assert_eq!(words, expected[..9]);
+        let mut late = Draw::new(draws, 3, 7, 6);
+        assert_eq!([late.word(), late.word(), late.word()], expected[6..9]);
+    }
+
+    #[test]
+    fn draws_fill_their_ranges_evenly() {
+        let mut draw = Draw::new(Draws { seed: 7, epoch: 1 }, 0, 1, 0);
+        for range in [[-0.3, 0.3], [0.5, 2.0], [-1.0, -0.25]] {
+            let values: Vec<f32> = (0..8000).map(|_| draw.within(range)).collect();
+            assert!(values.iter().all(|value| (range[0]..=range[1]).contains(value)));
+            let (middle, width) = ((range[0] + range[1]) / 2.0, range[1] - range[0]);
+            let mean = values.iter().sum::<f32>() / 8000.0 - middle;
+            let variance = values.iter().map(|value| (value - middle).powi(2)).sum::<f32>() / 8000.0;
+            assert!(mean.abs() < 0.02 * width, "{mean} {range:?}");
+            assert!((variance * 12.0 / (width * width) - 1.0).abs() < 0.05, "{variance} {range:?}");
+        }
+        let mut counts = [0; 5];
+        (0..5000).for_each(|_| counts[draw.below(5) as usize] += 1);
+        assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+        let heads = (0..4000).filter(|_| draw.coin()).count();
+        let chances = (0..4000).filter(|_| draw.chance(0.25)).count();
+        assert!((1880..2120).contains(&heads) && (900..1100).contains(&chances), "{heads} {chances}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Augmentation: what is drawn anew for every image of every epoch, one transform a file.
+//!
+//! A new transform is a new file and its line in [`TRANSFORMS`]: name, options with defaults and ranges (from which errors
+//! and `docs/AUGMENTATION.md` come), and what it draws. A transform draws numbers for one image; applying them is the same for
+//! all of its kind ([`Transform`]), on the host ([`Plan::apply`]) and on a device.
+
+mod affine;
+mod augmentation;
+mod catalogue;
+mod draw;
+mod options;
+mod plan;
+mod random_flip;
+mod random_rotation;
+mod random_zoom;
+mod read;
+
+use std::fmt::Debug;
+
+pub use affine::{Affine, Fill};
+pub use augmentation::{Augmentation, Keys, Listed};
+pub use catalogue::markdown;
+pub use draw::{Draw, Draws};
+pub use options::{Options, Range, TransformOption, Value};
+pub use plan::{Pass, Plan};
+pub use read::HELP;
+
+/// All transforms.
+pub const TRANSFORMS: &[&TransformKind] = &[&random_flip::KIND, &random_rotation::KIND, &random_zoom::KIND];
+
+/// A transform's name, its options, and how an instance is made.
+#[derive(Debug)]
+pub struct TransformKind {
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub meaning: &'static str,
+    /// Whose transform it computes the same as.
+    pub source: &'static str,
+    /// The first is the one that `name: value` sets.
+    pub options: &'static [TransformOption],
+    /// Makes an instance. Options are in their ranges; an error is what is wrong with several of them together.
+    pub build: fn(&Options) -> Result<Transform, String>,
+}
+
+/// The option that `name: value` sets.
+pub fn first_option(name: &str) -> Option<&'static str> {
+    let kind = TRANSFORMS.iter().find(|kind| kind.name == name)?;
+    kind.options.first().map(|option| option.name)
+}
+
+/// A transform by what it draws for an image, and so by how that is applied.
+#[derive(Debug)]
+pub enum Transform {
+    Mirror(Box<dyn Mirror>),
+    Geometric(Box<dyn Geometric>),
+}
+
+/// Turns images upside down, left to right, or both: every pixel keeps its value.
+pub trait Mirror: Debug + Send + Sync {
+    /// Whether top and bottom change places, and whether left and right do.
+    fn draw(&self, random: &mut Draw) -> [bool; 2];
+}
+
+/// Moves pixels. Neighbours with one filling are composed, and images sampled once, bilinearly.
+pub trait Geometric: Debug + Send + Sync {
+    /// What stands outside of the image.
+    fn fill(&self) -> Fill;
+
+    /// Where the pixels of an image `[height, width]` come from.
+    fn draw(&self, random: &mut Draw, size: [usize; 2]) -> Affine;
+}
+
+/// The fillings of Keras' layers, by their names there.
+const FILL_MODES: [(&str, Fill); 4] =
+    [("reflect", Fill::Reflect), ("constant", Fill::Mean), ("nearest", Fill::Nearest), ("wrap", Fill::Wrap)];
+
+/// The option of Keras' layers for what stands outside.
+const FILL_MODE: TransformOption = TransformOption::word(
+    "fill_mode",
+    &["reflect", "constant", "nearest", "wrap"],
+    "reflect",
+    "what stands outside: `d c b a | a b c d | d c b a`, the mean of the data, the pixel at the edge, or the image again",
+);
+
+fn fill_mode(options: &Options) -> Fill {
+    let word = options.word("fill_mode");
+    FILL_MODES.iter().find(|(name, _)| *name == word).map_or(Fill::Reflect, |(_, fill)| *fill)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The plan of a list of one transform, as an experiment's file has it.
+    fn plan_of(transform: &str, size: [usize; 2]) -> std::sync::Arc<Plan> {
+        serde_yaml::from_str::<Augmentation>(&format!("- {transform}")).unwrap().plan(size)
+    }
+
+    /// What a transform does to an image `[height, width, channels]`, by the draw of its first image.
+    pub fn applied(transform: &str, [height, width, channels]: [usize; 3], image: &[f32]) -> Vec<f32> {
+        let plan = plan_of(transform, [height, width]);
+        let mut row = vec![0; plan.words()];
+        plan.draw(Draws { seed: 1, epoch: 0 }, 0, &mut row);
+        let mut image = image.to_vec();
+        plan.apply(&row, &vec![-1.0; channels], &mut image, &mut Vec::new());
+        image
+    }
+
+    /// The matrices that a transform draws for one image after the other, mirrors included.
+    pub fn drawn_by(transform: &str, size: [usize; 2]) -> impl Iterator<Item = Affine> {
+        let plan = plan_of(transform, size);
+        (0..).map(move |index| {
+            let mut row = vec![0; plan.words()];
+            plan.draw(Draws { seed: 3, epoch: 5 }, index, &mut row);
+            match plan.passes() {
+                [] => affine::mirrored(plan.mirrored(&row), size),
+                [pass] => plan::get(&row, pass),
+                passes => panic!("{passes:?}"),
+            }
+        })
+    }
+}

@@ -1,0 +1,284 @@
+//! A list of transforms made ready: what is drawn for an image, and how that is applied.
+//!
+//! What is drawn is a row of words, which the loader applies on the host and kernels on a device: a word of mirrors where
+//! the list begins with a flip (bit 0: left and right, bit 1: top and bottom), then the matrix of each pass, six float32.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use super::{
+    Draws, Fill, Transform,
+    affine::{Affine, IDENTITY, compose, mirrored, resample},
+    draw::Draw,
+};
+
+/// Words of a matrix.
+const MATRIX: usize = 6;
+
+/// Images that a thread draws for at a time.
+const PART: usize = 1024;
+
+/// A transform, and where its random words come from.
+#[derive(Debug)]
+pub(super) struct Drawing {
+    pub transform: Transform,
+    pub stream: u32,
+    /// Words of the stream that are others'.
+    pub skipped: u32,
+    /// Samples the image by itself, whatever stands before it.
+    pub apart: bool,
+}
+
+/// Transforms in order, for images of one size.
+#[derive(Debug)]
+pub struct Plan {
+    steps: Vec<(Drawing, Step)>,
+    /// `[height, width]`
+    size: [usize; 2],
+    /// Whether the list begins with a flip, which is done where the image is read.
+    mirrors: bool,
+    passes: Vec<Pass>,
+    words: usize,
+}
+
+/// What a drawn transform becomes part of.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// The mirrors in front.
+    Mirror,
+    /// The matrix of a pass.
+    Matrix(usize),
+}
+
+/// Images sampled once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// What stands outside of the image.
+    pub fill: Fill,
+    /// Where its matrix stands in an image's row.
+    pub matrix: usize,
+}
+
+impl Plan {
+    pub(super) fn new(drawings: Vec<Drawing>, size: [usize; 2]) -> Self {
+        let mut plan = Self { steps: Vec::new(), size, mirrors: false, passes: Vec::new(), words: 0 };
+        for drawing in drawings {
+            let step = match &drawing.transform {
+                Transform::Mirror(_) if plan.passes.is_empty() => {
+                    plan.words = 1;
+                    plan.mirrors = true;
+                    Step::Mirror
+                }
+                // Whatever the last pass fills with: no pixel of a mirrored image comes from outside.
+                Transform::Mirror(_) => Step::Matrix(plan.passes.len() - 1),
+                Transform::Geometric(geometric) => {
+                    let fill = geometric.fill();
+                    if drawing.apart || plan.passes.last().is_none_or(|pass| pass.fill != fill) {
+                        plan.passes.push(Pass { fill, matrix: plan.words });
+                        plan.words += MATRIX;
+                    }
+                    Step::Matrix(plan.passes.len() - 1)
+                }
+            };
+            plan.steps.push((drawing, step));
+        }
+        plan
+    }
+
+    /// Words that are drawn for an image; 0 where nothing is done to images.
+    pub fn words(&self) -> usize {
+        self.words
+    }
+
+    /// Whether the first word has mirrors.
+    pub fn mirrors(&self) -> bool {
+        self.mirrors
+    }
+
+    /// What is done to an image that has been resized, in order.
+    pub fn passes(&self) -> &[Pass] {
+        &self.passes
+    }
+
+    /// `[height, width]` of the images.
+    pub fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// Draws for the image number `index` of the data.
+    pub fn draw(&self, draws: Draws, index: u32, row: &mut [u32]) {
+        if self.mirrors {
+            row[0] = 0;
+        }
+        for pass in &self.passes {
+            put(row, pass, &IDENTITY);
+        }
+        for (Drawing { transform, stream, skipped, .. }, step) in &self.steps {
+            let mut random = Draw::new(draws, index, *stream, *skipped);
+            match (transform, step) {
+                (Transform::Mirror(mirror), Step::Mirror) => {
+                    let [vertical, horizontal] = mirror.draw(&mut random);
+                    row[0] ^= u32::from(horizontal) | u32::from(vertical) << 1;
+                }
+                (transform, Step::Matrix(pass)) => {
+                    let pass = &self.passes[*pass];
+                    let matrix = match transform {
+                        Transform::Mirror(mirror) => mirrored(mirror.draw(&mut random), self.size),
+                        Transform::Geometric(geometric) => geometric.draw(&mut random, self.size),
+                    };
+                    put(row, pass, &compose(&get(row, pass), &matrix));
+                }
+                (Transform::Geometric(_), Step::Mirror) => unreachable!("no step of this kind is planned"),
+            }
+        }
+    }
+
+    /// Draws for the first `count` images of the data, `[count, words]`, on so many threads.
+    pub fn draw_all(&self, draws: Draws, count: usize, threads: usize) -> Vec<u32> {
+        let mut rows = vec![0; count * self.words];
+        if self.words == 0 {
+            return rows;
+        }
+        let parts = Mutex::new(rows.chunks_mut(PART * self.words).enumerate());
+        let work = || {
+            // A guard in the condition of a loop would live as long as its body.
+            let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+            while let Some((number, rows)) = next() {
+                for (at, row) in rows.chunks_mut(self.words).enumerate() {
+                    self.draw(draws, (number * PART + at) as u32, row);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads.min(count.div_ceil(PART)) {
+                // What no thread can be started for, this one does.
+                if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
+        });
+        rows
+    }
+
+    /// Whether top and bottom of an image change places, and left and right.
+    pub fn mirrored(&self, row: &[u32]) -> [bool; 2] {
+        if self.mirrors { [row[0] & 2 != 0, row[0] & 1 != 0] } else { [false; 2] }
+    }
+
+    /// Applies the passes to a resized and mirrored image `[height, width, channels]`. `black` is the value of byte 0 by
+    /// channel. `scratch` becomes as large as the image.
+    pub fn apply(&self, row: &[u32], black: &[f32], image: &mut [f32], scratch: &mut Vec<f32>) {
+        let [height, width] = self.size;
+        for pass in &self.passes {
+            let matrix = get(row, pass);
+            if matrix == IDENTITY {
+                continue;
+            }
+            scratch.clear();
+            scratch.extend_from_slice(image);
+            resample(scratch, image, [height, width, black.len()], matrix, pass.fill, black);
+        }
+    }
+}
+
+pub(super) fn get(row: &[u32], pass: &Pass) -> Affine {
+    let at = |word: usize| f32::from_bits(row[pass.matrix + word]);
+    [[at(0), at(1), at(2)], [at(3), at(4), at(5)]]
+}
+
+fn put(row: &mut [u32], pass: &Pass, matrix: &Affine) {
+    for (word, value) in row[pass.matrix..].iter_mut().zip(matrix.as_flattened()) {
+        *word = value.to_bits();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Augmentation;
+
+    const DRAWS: Draws = Draws { seed: 11, epoch: 4 };
+
+    fn plan(text: &str) -> std::sync::Arc<Plan> {
+        serde_yaml::from_str::<Augmentation>(text).unwrap().plan([6, 9])
+    }
+
+    fn row(plan: &Plan, index: u32) -> Vec<u32> {
+        let mut row = vec![7; plan.words()];
+        plan.draw(DRAWS, index, &mut row);
+        row
+    }
+
+    #[test]
+    fn neighbours_with_one_filling_are_sampled_once() {
+        for (text, mirrors, fills) in [
+            ("{}", false, vec![]),
+            ("{ flip: true }", true, vec![]),
+            ("{ flip: true, zoom: 0.2 }", true, vec![Fill::Reflect]),
+            // As in Keras, and as the first version did.
+            ("{ flip: true, rotation: 0.1, zoom: 0.2 }", true, vec![Fill::Reflect; 2]),
+            ("[random_flip, random_rotation, random_zoom]", true, vec![Fill::Reflect]),
+            ("[random_rotation, random_flip, random_zoom]", false, vec![Fill::Reflect]),
+            (
+                "[random_rotation: { fill_mode: constant }, random_flip, random_zoom]",
+                false,
+                vec![Fill::Mean, Fill::Reflect],
+            ),
+        ] {
+            let plan = plan(text);
+            assert_eq!(plan.mirrors(), mirrors, "{text}");
+            assert_eq!(plan.passes().iter().map(|pass| pass.fill).collect::<Vec<_>>(), fills, "{text}");
+            assert_eq!(plan.words(), usize::from(mirrors) + MATRIX * fills.len(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_stands_around_a_transform_leaves_its_draws_alone() {
+        let alone = plan("[random_rotation]");
+        let after = plan("[random_flip, random_rotation]");
+        let before = plan("[random_rotation, random_zoom: { fill_mode: wrap }]");
+        for index in 0..5 {
+            let expected = row(&alone, index);
+            assert_eq!(row(&after, index)[1..], expected);
+            assert_eq!(row(&before, index)[..MATRIX], expected);
+            assert_ne!(row(&alone, index + 1), expected);
+        }
+    }
+
+    #[test]
+    fn a_composed_list_is_near_one_transform_after_the_other() {
+        // A smooth image, in the middle of which neither the edges nor the second interpolation matter.
+        let size = [24, 24];
+        let smooth = |y: f32, x: f32| (0.2 * x).sin() + (0.15 * y).cos();
+        let image: Vec<f32> = (0..576).map(|at| smooth((at / 24) as f32, (at % 24) as f32)).collect();
+        let applied = |text: &str| {
+            let plan = serde_yaml::from_str::<Augmentation>(text).unwrap().plan(size);
+            let mut image = image.clone();
+            plan.apply(&row(&plan, 2), &[0.0], &mut image, &mut Vec::new());
+            image
+        };
+        let once = applied("[random_rotation, random_zoom: [-0.5, -0.1]]");
+        let twice = applied("[random_rotation: { fill_mode: nearest }, random_zoom: [-0.5, -0.1]]");
+        assert_ne!(once, twice);
+        for y in 4..20 {
+            for x in 4..20 {
+                let (once, twice) = (once[y * 24 + x], twice[y * 24 + x]);
+                assert!((once - twice).abs() < 0.02, "{y} {x}: {once} {twice}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_number_of_threads_draws_the_same() {
+        let plan = plan("[random_flip, random_rotation]");
+        let count = 2 * PART + 3;
+        let expected: Vec<u32> = (0..count as u32).flat_map(|index| row(&plan, index)).collect();
+        for threads in [0, 1, 3, 9] {
+            assert!(plan.draw_all(DRAWS, count, threads) == expected, "{threads}");
+        }
+        assert!(super::tests::plan("{}").draw_all(DRAWS, 5, 2).is_empty());
+    }
+}
