@@ -14,7 +14,9 @@ pub struct Activation {
     /// In a line.
     pub about: &'static str,
     /// Names and defaults of its numbers.
-    pub numbers: &'static [(&'static str, f32)],
+    pub numbers: &'static [(&'static str, f64)],
+    /// What it computes the same as.
+    pub source: &'static str,
     formula: fn(&Term, &[f32]) -> Term,
 }
 
@@ -33,6 +35,7 @@ macro_rules! activations {
             gradient_name: concat!($name, "_gradient"),
             about: $about,
             numbers: &[$(($number, $default)),*],
+            source: concat!("`keras.activations.", $name, "`"),
             formula: $formula,
         }),*];
 

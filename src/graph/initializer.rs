@@ -13,6 +13,10 @@ use crate::{
 pub enum Initializer {
     Zeros,
     Ones,
+    /// `keras.initializers.Constant`.
+    Constant {
+        value: f32,
+    },
     /// Uniform in `[-limit, limit)`, as `keras.initializers.RandomUniform`.
     Uniform {
         limit: f32,
@@ -57,6 +61,7 @@ impl Initializer {
         let limit = match *self {
             Self::Zeros => return values.fill(0.0),
             Self::Ones => return values.fill(1.0),
+            Self::Constant { value } => return values.fill(value),
             Self::Uniform { limit } => limit,
             Self::TruncatedNormal { stddev: given } => {
                 stddev = Some(given);

@@ -1,5 +1,6 @@
 //! From a syntax tree to an [`Architecture`].
 
+mod arithmetic;
 mod block;
 mod layer_call;
 mod logits;
@@ -348,7 +349,8 @@ impl<'a> Elaborator<'a> {
     /// Whether an expression is arithmetic rather than a piece of network.
     fn is_value(&self, expr: &Expr, scope: &Scope) -> bool {
         match &expr.kind {
-            ExprKind::Literal(_) | ExprKind::List(_) | ExprKind::Negate(_) | ExprKind::Chain { .. } => true,
+            ExprKind::Literal(_) | ExprKind::List(_) => true,
+            ExprKind::Negate(_) | ExprKind::Chain { .. } => !self.is_network(expr, scope),
             ExprKind::Invalid => true,
             ExprKind::Group(inner) => self.is_value(inner, scope),
             ExprKind::Call { name, arguments } => {
@@ -386,6 +388,9 @@ impl<'a> Elaborator<'a> {
             ExprKind::Repeat { repeated, count } => self.repeat(repeated, count, current, naming, scope),
             ExprKind::Call { name, arguments } => self.call(name, arguments, expr.span, current, naming, scope),
             ExprKind::Invalid => None,
+            ExprKind::Negate(_) | ExprKind::Chain { .. } if self.is_network(expr, scope) => {
+                self.arithmetic(expr, current, naming, scope)
+            }
             _ => {
                 let problem =
                     self.problem("vitx::layer", "a value is not a layer", expr.span, "expected a layer or a block");

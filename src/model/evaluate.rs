@@ -280,7 +280,7 @@ fn list(items: &[Expr], scope: &Scope) -> Result<(Value, Causes), Fault> {
 }
 
 /// Whole numbers stay whole where the result is; a whole number and a fraction give a fraction.
-fn combine(operator: Operator, left: &Value, right: &Value) -> Result<Value, String> {
+pub fn combine(operator: Operator, left: &Value, right: &Value) -> Result<Value, String> {
     let symbol = operator.symbol();
     if let (Value::Int(a), Value::Int(b)) = (left, right) {
         if *b == 0 && matches!(operator, Operator::Divide | Operator::Remainder) {

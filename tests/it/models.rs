@@ -111,9 +111,38 @@ fn names_of_braces_are_levels() {
         // Without names nothing has a level.
         ("repeat ×2 { gelu residual { gelu } }", "gelu0 gelu1 add0 gelu2 gelu3 add1"),
         ("repeat dense(3) ×1", "dense0"),
+        // A name is that of the one layer that arithmetic is, or a level of those in it.
+        ("let x = gelu x * x + 1", "x add"),
+        ("let x = gelu let y = -x y", "x y"),
+        ("gate: dense(9) * (dense(9) -> sigmoid)", "gate/dense0 gate/dense1 gate/sigmoid gate/multiply"),
+        ("repeat (gelu * 2) ×2", "gelu0 multiply0 gelu1 multiply1"),
     ] {
         assert_eq!(paths(body), expected, "{body}");
     }
+}
+
+#[test]
+fn arithmetic_is_a_layer() {
+    let text = "model net(alpha = 0.5) {
+        patches(8)
+        let h = dense(16)
+        let gates = { global_average_pool dense(16) sigmoid }
+        let y = -(h * gates + h / 4 - 2 * alpha)
+        residual { layer_scale drop_path(0.1) }
+        let x = { position_embedding(zeros) elu(alpha = 2) }
+        let z = multiply(h, y, gates) * x
+        maximum(gelu(z), y - 1)
+        (dense(8) -> silu) * dense(8)
+        global_average_pool
+        dense(num_classes)
+    }";
+    insta::assert_snapshot!(check(text).unwrap().text());
+}
+
+#[test]
+fn numbers_stay_numbers() {
+    let text = "model net(dim = 8) { let half = (dim * 2 - 4) / -2 flatten dense(-half * 3) dense(num_classes) }";
+    assert_eq!(check(text).unwrap().layers()[1].layer.output_shape(), [18]);
 }
 
 /// What a model says of its images holds in its blocks, and by whatever it was set.
@@ -341,6 +370,11 @@ fn diagnostics() {
             "arithmetic",
             "model a {\n let b = 9223372036854775807 + 1\n let c = \"a\" * 2\n let d = 1e308 * 10\n let e = -true\n flatten dense(100)\n}",
         ),
+        (
+            "arithmetic_of_tensors",
+            "model a {\n patches(4)\n let x = dense(8)\n let y = dense(9)\n let a = x * y\n let b = x % 2\n let c = x / 0\n let d = x + [1]\n let e = x * (1 / 0)\n dense(x * 2)\n flatten dense(100)\n}",
+        ),
+        ("long_arithmetic", &format!("model a {{ flatten let x = dense(100) x{} }}", " + x".repeat(65))),
         ("numbers", "model a { let b = 99999999999999999999 let c = 1e999 flatten dense(100) }"),
         ("deep_lists", "model a { let b = [[[[[[[[[[1]]]]]]]]]] flatten dense(100) }"),
         ("brackets", "model a { flatten dense(100]\n}\n)"),

@@ -28,7 +28,7 @@ impl Activation {
         let rule = ACTIVATIONS.iter().find(|rule| rule.name == name)?;
         let mut numbers = [0.0; NUMBERS];
         for (number, (_, default)) in numbers.iter_mut().zip(rule.numbers) {
-            *number = *default;
+            *number = *default as f32;
         }
         Some(Self { rule, numbers })
     }

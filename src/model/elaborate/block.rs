@@ -7,7 +7,7 @@ use crate::{
     dsl::syntax::{Argument, Definition, DefinitionKind, File, Name, Span},
     model::{
         evaluate::{Bound, Scope},
-        layers::{Elsewhere, LAYERS, argument_alias, elsewhere},
+        layers::{Elsewhere, LAYERS, argument_alias, elsewhere, find},
         names::Style,
         reads::NOBODY,
     },
@@ -113,7 +113,7 @@ impl<'a> Elaborator<'a> {
         if let Some(block) = own {
             return self.block(block, false, arguments, span, current, naming, scope);
         }
-        if let Some(layer) = LAYERS.iter().find(|layer| layer.name == name.text) {
+        if let Some(layer) = find(&name.text) {
             return self.layer_call(layer, arguments, span, current, naming, scope);
         }
         if let Some(block) = self.standard.get(name.text.as_str()).copied() {
@@ -158,7 +158,7 @@ impl<'a> Elaborator<'a> {
             let chain = names.collect::<Vec<_>>().join(" -> ");
             let mut problem =
                 self.problem("vitx::recursion", format!("block `{name}` contains itself: {chain}"), span, "here");
-            let hidden = match LAYERS.iter().any(|layer| layer.name == name) {
+            let hidden = match find(name).is_some() {
                 true => Some("layer"),
                 false => self.standard.contains_key(name.as_str()).then_some("standard block"),
             };
@@ -214,7 +214,7 @@ impl<'a> Elaborator<'a> {
             });
             inner.declare_from(key, value, symbol, origin);
         }
-        self.report_missing(name, &missing, None, span);
+        self.report_missing(name, &missing, None, span, None);
         let instance = self.instance(name, naming)?;
         self.expanded.insert(name.as_str());
         match self.unused {
@@ -234,8 +234,15 @@ impl<'a> Elaborator<'a> {
         result
     }
 
-    /// Reports the arguments that a call lacks, all at once.
-    pub(super) fn report_missing(&mut self, callee: &str, missing: &[&str], expected: Option<String>, span: Span) {
+    /// Reports the arguments that a call lacks, all at once. `input` is the tensor in front of them.
+    pub(super) fn report_missing(
+        &mut self,
+        callee: &str,
+        missing: &[&str],
+        expected: Option<String>,
+        span: Span,
+        input: Option<Span>,
+    ) {
         let quoted: Vec<String> = missing.iter().map(|name| format!("`{name}`")).collect();
         let (last, most) = match quoted.split_last() {
             Some(parts) => parts,
@@ -247,7 +254,10 @@ impl<'a> Elaborator<'a> {
             None if most.is_empty() => format!("{all} is missing"),
             None => format!("{all} are missing"),
         };
-        let problem = self.problem("vitx::argument", format!("`{callee}` needs {all}"), span, label);
+        let mut problem = self.problem("vitx::argument", format!("`{callee}` needs {all}"), span, label);
+        if let Some(input) = input {
+            problem = problem.label(self.at(input), "a tensor: what the layer takes").help("arguments come behind it");
+        }
         self.report(problem);
     }
 

@@ -11,7 +11,7 @@ use crate::{
     model::{
         LayerNode, MAX_ELEMENTS, MAX_LAYERS,
         evaluate::{Causes, Scope},
-        layers::{Arguments, Default as ArgumentDefault, Inputs, Kind, LayerKind},
+        layers::{Arguments, Default as ArgumentDefault, Inputs, Kind, Layer, LayerKind},
     },
 };
 
@@ -23,6 +23,11 @@ pub(super) struct Values {
 }
 
 impl Values {
+    /// Of one argument that the text has in another form.
+    pub(super) fn known(name: &'static str, value: Value, place: Span, causes: Causes) -> Self {
+        Self { arguments: Arguments([(name, value)].into()), origins: [(name, (place, causes))].into() }
+    }
+
     fn causes(&self) -> Causes {
         self.origins.values().fold(0, |all, (_, causes)| all | causes)
     }
@@ -41,8 +46,18 @@ impl Elaborator<'_> {
         let listed = layer.inputs == Inputs::Listed;
         let (tensors, arguments): (Vec<&Argument>, Vec<&Argument>) =
             arguments.iter().partition(|argument| listed && argument.name.is_none());
+        let mut arguments = arguments;
+        let mut taken = None;
         let inputs: Vec<Current> = match layer.inputs {
-            Inputs::Current => vec![current],
+            Inputs::Current => match arguments.first().filter(|first| self.is_input(layer, first, scope)) {
+                Some(first) => {
+                    let input = self.apply(&first.value, current, naming.inner(), scope);
+                    taken = Some(first.span);
+                    arguments.remove(0);
+                    vec![input]
+                }
+                None => vec![current],
+            },
             Inputs::Listed => {
                 let plain = naming.inner();
                 tensors.iter().map(|argument| self.apply(&argument.value, current, plain, scope)).collect()
@@ -84,9 +99,15 @@ impl Elaborator<'_> {
         }
         let names: Vec<&str> = missing.iter().map(|declared| declared.name).collect();
         let expected = missing.first().filter(|_| missing.len() == 1).map(|declared| declared.kind.expected());
-        self.report_missing(layer.name, &names, expected, span);
+        self.report_missing(layer.name, &names, expected, span, taken);
         let inputs: Vec<usize> = inputs.into_iter().collect::<Option<_>>()?;
         if complete { self.layer(layer, values, &inputs, naming, span) } else { None }
+    }
+
+    /// Whether the first argument of a call is the tensor that the layer takes in place of the current one.
+    fn is_input(&self, layer: &LayerKind, argument: &Argument, scope: &Scope) -> bool {
+        let word = layer.arguments.first().is_some_and(|first| matches!(first.kind, Kind::Choice(_)));
+        argument.name.is_none() && !word && self.is_network(&argument.value, scope)
     }
 
     fn argument(
@@ -134,7 +155,7 @@ impl Elaborator<'_> {
     ) -> Current {
         let shapes: Vec<Vec<usize>> = inputs.iter().map(|&input| self.tensors[input].shape.clone()).collect();
         let of_inputs = inputs.iter().fold(0, |causes, &input| causes | self.tensors[input].causes);
-        let built = match (layer.build)(&shapes, &given.arguments) {
+        let built = match (layer.build)(layer, &shapes, &given.arguments) {
             Ok(built) => built,
             Err(misfit) => {
                 let blamed = misfit.argument.and_then(|argument| given.origins.get(argument).copied());
@@ -152,6 +173,20 @@ impl Elaborator<'_> {
                 return None;
             }
         };
+        self.place(layer.name, built, given, inputs, naming, span)
+    }
+
+    /// Adds an instance that has been made.
+    pub(super) fn place(
+        &mut self,
+        kind: &'static str,
+        built: Box<dyn Layer>,
+        given: Values,
+        inputs: &[usize],
+        naming: Naming,
+        span: Span,
+    ) -> Current {
+        let of_inputs = inputs.iter().fold(0, |causes, &input| causes | self.tensors[input].causes);
         let shape = built.output_shape();
         self.layers = self.layers.saturating_add(built.layers());
         let many = self.layers > MAX_LAYERS;
@@ -163,7 +198,7 @@ impl Elaborator<'_> {
             self.full = true;
             let message = match largest > MAX_ELEMENTS {
                 true => {
-                    format!("`{}` needs a tensor of {largest} elements; at most {MAX_ELEMENTS} are allowed", layer.name)
+                    format!("`{}` needs a tensor of {largest} elements; at most {MAX_ELEMENTS} are allowed", kind)
                 }
                 false => format!("the network has more than {MAX_LAYERS} layers"),
             };
@@ -171,10 +206,10 @@ impl Elaborator<'_> {
             self.report(problem);
             return None;
         }
-        let name = self.instance(layer.name, naming)?;
+        let name = self.instance(kind, naming)?;
         let node = LayerNode {
             path: String::new(),
-            kind: layer.name,
+            kind,
             arguments: given.arguments.0.clone(),
             layer: built,
             inputs: inputs.to_vec(),

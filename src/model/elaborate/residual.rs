@@ -6,7 +6,7 @@ use crate::{
         Problem, Value,
         syntax::{Body, Span},
     },
-    model::{evaluate::Scope, layers::LAYERS},
+    model::{evaluate::Scope, layers::find},
 };
 
 impl Elaborator<'_> {
@@ -20,7 +20,7 @@ impl Elaborator<'_> {
     ) -> Current {
         let inner = self.level(naming)?;
         let result = self.body(body, current, inner, &mut Scope::within(scope));
-        let add = LAYERS.iter().find(|layer| layer.name == "add")?;
+        let add = find("add")?;
         let (input, result) = (current?, result?);
         if self.tensors[input].shape != self.tensors[result].shape {
             self.report_misfit(span, input, result);

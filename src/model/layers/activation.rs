@@ -1,5 +1,9 @@
-use super::{Argument, Arguments, Inputs, Kind, Layer, LayerKind, Misfit};
-use crate::graph::{Builder, Value, activations::WORDS, ops};
+use super::{Argument, Arguments, Default, Inputs, Kind, Layer, LayerKind, Misfit};
+use crate::graph::{
+    Builder, Value,
+    activations::{ACTIVATIONS, WORDS},
+    ops,
+};
 
 /// Elementwise functions, and softmax over the last axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -9,7 +13,7 @@ pub enum Function {
 }
 
 /// An `activation` argument's words.
-pub const ACTIVATIONS: Kind = Kind::Choice(WORDS);
+pub const WORD: Kind = Kind::Choice(WORDS);
 
 impl Function {
     /// The function of an `activation` argument; `None` for "none".
@@ -56,36 +60,42 @@ impl Layer for Activation {
     }
 }
 
-macro_rules! activation {
-    ($constant:ident, $name:literal, $meaning:literal) => {
-        pub const $constant: LayerKind = LayerKind {
-            name: $name,
-            meaning: $meaning,
+/// A layer for each activation of `crate::graph::activations`, with its numbers as arguments, and softmax.
+pub fn kinds() -> Vec<LayerKind> {
+    let elementwise = ACTIVATIONS.iter().map(|rule| {
+        let arguments = rule.numbers.iter();
+        let arguments =
+            arguments.map(|(name, default)| Argument::optional(name, Kind::Number, Default::Float(*default)));
+        LayerKind {
+            name: rule.name,
+            meaning: rule.about,
             shape: "any to itself",
-            source: concat!("`keras.activations.", $name, "`"),
+            source: rule.source,
             inputs: Inputs::Current,
-            arguments: NO_ARGUMENTS,
-            build: |shapes: &[Vec<usize>], _: &Arguments| -> Result<Box<dyn Layer>, Misfit> {
-                let (shape, _) = super::last_axis($name, shapes)?;
-                let function = Function::from_word($name).expect("a word of its own");
-                Ok(Box::new(Activation { function, shape }))
-            },
-        };
+            arguments: Vec::leak(arguments.collect()),
+            build,
+        }
+    });
+    let softmax = LayerKind {
+        name: "softmax",
+        meaning: "positive, with sum 1 over the last axis",
+        shape: "any to itself",
+        source: "`keras.activations.softmax`",
+        inputs: Inputs::Current,
+        arguments: &[],
+        build,
     };
+    elementwise.chain([softmax]).collect()
 }
 
-const NO_ARGUMENTS: &[Argument] = &[];
-
-activation!(GELU, "gelu", "the exact GELU, by the error function");
-activation!(RELU, "relu", "the larger of x and 0");
-activation!(SILU, "silu", "x times its sigmoid, also called swish");
-activation!(TANH, "tanh", "the hyperbolic tangent");
-activation!(SIGMOID, "sigmoid", "1 / (1 + e^-x)");
-activation!(RELU6, "relu6", "x within 0 and 6");
-activation!(LEAKY_RELU, "leaky_relu", "x above 0, 0.2 x below");
-activation!(ELU, "elu", "x above 0, e^x - 1 below");
-activation!(SOFTPLUS, "softplus", "ln(1 + e^x)");
-activation!(HARD_SIGMOID, "hard_sigmoid", "relu6(x + 3) / 6");
-activation!(HARD_SILU, "hard_silu", "x times its hard_sigmoid, also called hard_swish");
-activation!(MISH, "mish", "x tanh(softplus(x))");
-activation!(SOFTMAX, "softmax", "positive, with sum 1 over the last axis");
+fn build(kind: &LayerKind, shapes: &[Vec<usize>], arguments: &Arguments) -> Result<Box<dyn Layer>, Misfit> {
+    let (shape, _) = super::last_axis(kind.name, shapes)?;
+    let function = match ops::Activation::named(kind.name) {
+        Some(activation) => {
+            let numbers = kind.arguments.iter().map(|argument| argument.name);
+            Function::Elementwise(numbers.fold(activation, |f, name| f.with(name, arguments.number(name))))
+        }
+        None => Function::Softmax,
+    };
+    Ok(Box::new(Activation { function, shape }))
+}

@@ -75,22 +75,20 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
     (&["activation"], Here("gelu", "each activation is a layer of its name: `gelu`, `relu`, `silu`, `sigmoid`, ..")),
     (&["view", "unflatten", "rearrange", "targetshape"], Here("reshape", "`reshape([64, 48])`, without the batch")),
     (&["ravel"], Here("flatten", "")),
-    (&["rescaling", "multiply", "mul"], Here("scale", "`scale(factor)`, times a number")),
+    (&["rescaling"], Here("scale", "`scale(factor)`, times a number")),
+    (&["mul", "times", "product"], Here("multiply", "`x * y`, or `multiply(x, y)`, of tensors that `let` has named")),
+    (&["sub", "minus", "difference"], Here("subtract", "`x - y`, of tensors that `let` has named")),
+    (&["div", "divide", "truediv"], Here("multiply", "`x / y`, of tensors that `let` has named")),
+    (&["neg", "negative"], Here("scale", "`-x` of a tensor that `let` has named, or `scale(-1)`")),
+    (&["max"], Here("maximum", "`maximum(x, y)`, of tensors")),
+    (&["min"], Here("minimum", "`minimum(x, y)`, of tensors")),
     (
         &["patchembed", "patchembedding", "patchembeddings", "patchify", "extractpatches", "createpatches"],
         Here("patches", "`patches(size)`, then `patch_encoder(dim)`"),
     ),
     (
-        &[
-            "embedding",
-            "embeddings",
-            "positionembedding",
-            "positionalembedding",
-            "posembed",
-            "positionalencoding",
-            "addpositionembs",
-        ],
-        Here("patch_encoder", "`patch_encoder(dim)` projects each patch and adds a learned embedding of its position"),
+        &["embedding", "embeddings", "positionalembedding", "posembed", "positionalencoding", "addpositionembs"],
+        Here("position_embedding", "`patch_encoder(dim)` projects each patch first"),
     ),
     (
         &["clstoken", "cls", "classtoken", "classembedding", "addclasstoken"],
@@ -170,13 +168,10 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
         Nothing(NO_POOL),
     ),
     (&["lstm", "gru", "rnn", "simplernn", "bidirectional", "timedistributed"], Nothing(NO_RECURRENCE)),
-    (&["droppath", "stochasticdepth"], Nothing("`dropout` drops elements; no layer drops a branch")),
-    (&["layerscale"], Nothing("`scale(factor)` multiplies by a number that is not learned")),
+    (&["stochasticdepth"], Here("drop_path", "at the end of a `residual`")),
+    (&["glu", "geglu", "swiglu"], Nothing("a gate is a product: `(dense(units) -> silu) * dense(units)`")),
     (&["identity"], Nothing("leave it out: a layer that does nothing is not needed")),
-    (
-        &["selu", "prelu", "softsign", "glu", "geglu", "swiglu", "celu", "exponential"],
-        Nothing("`vitx layers` lists the activations there are"),
-    ),
+    (&["selu", "prelu", "softsign", "celu", "exponential"], Nothing("`vitx layers` lists the activations there are")),
     (
         &["sequential", "modulelist", "module", "functional", "net"],
         Nothing("statements follow each other: each takes what the one before gave"),
@@ -208,8 +203,8 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
         ),
     ),
     (
-        &["subtract", "average", "maximum", "minimum", "dot", "matmul", "einsum", "bmm"],
-        Nothing("tensors are merged by `add` and `concat`"),
+        &["dot", "matmul", "einsum", "bmm"],
+        Nothing("tensors are merged element by element, `x + y` and `x * y`, and by `concat`"),
     ),
     (
         &["print", "len", "range", "int", "float", "list", "super", "self"],
@@ -332,7 +327,9 @@ mod tests {
             ("nn.Dropout", "dropout"),
             ("PatchEmbed", "patches"),
             ("cls_token", "class_token"),
-            ("Embedding", "patch_encoder"),
+            ("Embedding", "position_embedding"),
+            ("StochasticDepth", "drop_path"),
+            ("torch.mul", "multiply"),
         ] {
             assert!(
                 matches!(elsewhere(theirs), Some(Here(name, _)) if name == ours),
@@ -341,7 +338,7 @@ mod tests {
             );
         }
         for theirs in
-            ["nn.Conv2d", "Conv2D", "BatchNormalization", "nn.BatchNorm1d", "MaxPooling2D", "DropPath", "LSTM", "SELU"]
+            ["nn.Conv2d", "Conv2D", "BatchNormalization", "nn.BatchNorm1d", "MaxPooling2D", "SwiGLU", "LSTM", "SELU"]
         {
             assert!(matches!(elsewhere(theirs), Some(Nothing(_))), "{theirs}: {:?}", elsewhere(theirs));
         }

@@ -16,7 +16,7 @@ pub const KIND: LayerKind = LayerKind {
         Argument::optional("dropout", Kind::Rate, Default::Float(0.0)),
         Argument::optional("use_bias", Kind::Bool, Default::Bool(true)),
     ],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let (tokens, dim) = tokens("attention", shapes)?;
         Ok(Box::new(Attention {
             tokens,

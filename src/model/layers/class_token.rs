@@ -15,7 +15,7 @@ pub const KIND: LayerKind = LayerKind {
         Argument::optional("count", Kind::Size, Default::Int(1)),
         Argument::optional("initializer", Kind::Choice(&["auto", "zeros", "normal"]), Default::Word("auto")),
     ],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let (tokens, dim) = tokens("class_token", shapes)?;
         let count = arguments.size("count");
         let normal = match arguments.word("initializer") {

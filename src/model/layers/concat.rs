@@ -13,7 +13,7 @@ pub const KIND: LayerKind = LayerKind {
     build,
 };
 
-fn build(shapes: &[Vec<usize>], arguments: &Arguments) -> Result<Box<dyn Layer>, Misfit> {
+fn build(_: &LayerKind, shapes: &[Vec<usize>], arguments: &Arguments) -> Result<Box<dyn Layer>, Misfit> {
     let mut shape = shapes.first().cloned().unwrap_or_default();
     let axis = arguments.int("axis");
     let axis = if axis < 0 { axis + shape.len() as i64 } else { axis };

@@ -1,6 +1,6 @@
 use super::{
     Argument, Default, Inputs, Kind, Layer, LayerKind, ParameterSpec,
-    activation::{ACTIVATIONS, Function},
+    activation::{self, Function},
     flops, glorot, last_axis, volume,
 };
 use crate::graph::{Builder, Initializer, Value};
@@ -14,10 +14,10 @@ pub const KIND: LayerKind = LayerKind {
     inputs: Inputs::Current,
     arguments: &[
         Argument::required("units", Kind::Size),
-        Argument::optional("activation", ACTIVATIONS, Default::Word("none")),
+        Argument::optional("activation", activation::WORD, Default::Word("none")),
         Argument::optional("use_bias", Kind::Bool, Default::Bool(true)),
     ],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let (input, _) = last_axis("dense", shapes)?;
         Ok(Box::new(Dense {
             input,

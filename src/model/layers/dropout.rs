@@ -9,7 +9,7 @@ pub const KIND: LayerKind = LayerKind {
     source: "`keras.layers.Dropout`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("rate", Kind::Rate)],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let (shape, _) = last_axis("dropout", shapes)?;
         Ok(Box::new(Dropout { shape, rate: arguments.number("rate") }))
     },

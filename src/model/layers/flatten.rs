@@ -9,7 +9,7 @@ pub const KIND: LayerKind = LayerKind {
     source: "`keras.layers.Flatten`",
     inputs: Inputs::Current,
     arguments: &[],
-    build: |shapes, _| {
+    build: |_, shapes, _| {
         let (shape, _) = last_axis("flatten", shapes)?;
         Ok(Box::new(Flatten(volume(&shape))))
     },

@@ -9,7 +9,7 @@ pub const KIND: LayerKind = LayerKind {
     source: "`keras.layers.GlobalAveragePooling1D`",
     inputs: Inputs::Current,
     arguments: &[],
-    build: |shapes, _| match shapes {
+    build: |_, shapes, _| match shapes {
         [shape] if shape.len() >= 2 => {
             let last = shape.len() - 1;
             Ok(Box::new(GlobalAveragePool { places: volume(&shape[..last]), dim: shape[last] }))

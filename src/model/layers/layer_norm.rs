@@ -10,7 +10,7 @@ pub const KIND: LayerKind = LayerKind {
     source: "`keras.layers.LayerNormalization`, with the epsilon of ViT",
     inputs: Inputs::Current,
     arguments: &[Argument::optional("epsilon", Kind::Positive, Default::Float(1e-6))],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let (shape, dim) = last_axis("layer_norm", shapes)?;
         Ok(Box::new(LayerNorm { shape, dim, epsilon: arguments.number("epsilon") }))
     },

@@ -1,6 +1,6 @@
 use super::{
     Argument, Default, Inputs, Kind, Layer, LayerKind, ParameterSpec,
-    activation::{ACTIVATIONS, Function},
+    activation::{self, Function},
     dense::Dense,
     last_axis,
 };
@@ -17,9 +17,9 @@ pub const KIND: LayerKind = LayerKind {
     arguments: &[
         Argument::required("units", Kind::Sizes),
         Argument::optional("dropout", Kind::Rate, Default::Float(0.0)),
-        Argument::optional("activation", ACTIVATIONS, Default::Word("gelu")),
+        Argument::optional("activation", activation::WORD, Default::Word("gelu")),
     ],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let (mut input, _) = last_axis("mlp", shapes)?;
         let activation = Function::from_word(arguments.word("activation"));
         let mut layers = Vec::new();

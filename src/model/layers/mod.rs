@@ -1,10 +1,9 @@
 //! The layers, one file each: arguments, shape rule, parameters and initialisers, lowering, FLOPs.
 //!
-//! A new layer is a new file and one line in [`LAYERS`]. Shapes are those of one image: the batch
+//! A new layer is a new file and one line in `OWN`; an activation is one in `crate::graph::activations`. Shapes are those of one image: the batch
 //! axis comes in front when a layer is lowered.
 
 mod activation;
-mod add;
 mod aliases;
 mod arguments;
 mod attention;
@@ -12,62 +11,69 @@ mod catalogue;
 mod class_token;
 mod concat;
 mod dense;
+mod drop_path;
 mod dropout;
 mod flatten;
 mod global_average_pool;
 mod layer_norm;
+mod layer_scale;
+mod merge;
 mod mlp;
 mod patch_encoder;
 mod patches;
+mod position_embedding;
 mod reshape;
 mod scale;
 mod take;
 mod transpose;
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::LazyLock};
 
 pub use activation::Function;
 pub use aliases::{Elsewhere, argument_alias, elsewhere};
 pub use arguments::{Argument, Arguments, Default, Kind};
 pub use catalogue::{Described, DescribedArgument, catalogue, markdown, signature};
+pub use merge::{Arithmetic, stretched};
 
 use crate::graph::{Builder, Initializer, Value};
 
-/// All layers of the language.
-pub const LAYERS: &[&LayerKind] = &[
-    &activation::ELU,
-    &activation::GELU,
-    &activation::HARD_SIGMOID,
-    &activation::HARD_SILU,
-    &activation::LEAKY_RELU,
-    &activation::MISH,
-    &activation::RELU,
-    &activation::RELU6,
-    &activation::SIGMOID,
-    &activation::SILU,
-    &activation::SOFTMAX,
-    &activation::SOFTPLUS,
-    &activation::TANH,
-    &add::KIND,
+/// Layers with a file of their own.
+const OWN: &[&LayerKind] = &[
     &attention::KIND,
     &class_token::KIND,
     &concat::KIND,
     &dense::KIND,
+    &drop_path::KIND,
     &dropout::KIND,
     &flatten::KIND,
     &global_average_pool::KIND,
     &layer_norm::KIND,
+    &layer_scale::KIND,
     &mlp::KIND,
     &patch_encoder::KIND,
     &patches::KIND,
+    &position_embedding::KIND,
     &reshape::KIND,
     &scale::KIND,
     &take::KIND,
     &transpose::KIND,
 ];
 
-/// A layer's constructor, from the shapes of its inputs.
-pub type Build = fn(&[Vec<usize>], &Arguments) -> Result<Box<dyn Layer>, Misfit>;
+/// All layers of the language, by name: those above, the activations, and what merges tensors element by element.
+pub static LAYERS: LazyLock<Vec<&'static LayerKind>> = LazyLock::new(|| {
+    let activations: &'static [LayerKind] = Vec::leak(activation::kinds());
+    let mut layers: Vec<&LayerKind> = OWN.iter().copied().chain(activations).chain(merge::KINDS).collect();
+    layers.sort_by_key(|layer| layer.name);
+    layers
+});
+
+/// The layer of a name.
+pub fn find(name: &str) -> Option<&'static LayerKind> {
+    LAYERS.iter().copied().find(|layer| layer.name == name)
+}
+
+/// A layer's constructor, from the shapes of its inputs. It is given the kind for those that are made alike.
+pub type Build = fn(&LayerKind, &[Vec<usize>], &Arguments) -> Result<Box<dyn Layer>, Misfit>;
 
 /// A layer of the language: its name, its arguments, and how an instance is made.
 #[derive(Debug)]

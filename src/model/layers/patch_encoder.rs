@@ -10,7 +10,7 @@ pub const KIND: LayerKind = LayerKind {
     source: "the Keras example's `PatchEncoder`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("dim", Kind::Size)],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let (tokens, width) = tokens("patch_encoder", shapes)?;
         Ok(Box::new(PatchEncoder { tokens, width, dim: arguments.size("dim") }))
     },

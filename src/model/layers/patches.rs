@@ -10,7 +10,7 @@ pub const KIND: LayerKind = LayerKind {
     source: "`tf.image.extract_patches`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("size", Kind::Size)],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let size = arguments.size("size");
         let [height, width, channels] = match shapes {
             [shape] if shape.len() == 3 => [shape[0], shape[1], shape[2]],

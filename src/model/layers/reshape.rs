@@ -9,7 +9,7 @@ pub const KIND: LayerKind = LayerKind {
     source: "`keras.layers.Reshape`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("shape", Kind::Sizes)],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let (from, _) = last_axis("reshape", shapes)?;
         let to = arguments.sizes("shape");
         if to.len() > 5 {

@@ -9,7 +9,7 @@ pub const KIND: LayerKind = LayerKind {
     source: "`keras.layers.Rescaling`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("factor", Kind::Number)],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let (shape, _) = last_axis("scale", shapes)?;
         Ok(Box::new(Scale { shape, factor: arguments.number("factor") }))
     },

@@ -9,7 +9,7 @@ pub const KIND: LayerKind = LayerKind {
     source: "`x[:, index]`",
     inputs: Inputs::Current,
     arguments: &[Argument::required("index", Kind::Index)],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let index = arguments.size("index");
         match shapes {
             [shape] if shape.len() >= 2 && index < shape[0] => Ok(Box::new(Take { index, shape: shape[1..].to_vec() })),

@@ -9,7 +9,7 @@ pub const KIND: LayerKind = LayerKind {
     source: "`keras.layers.Permute`, counted from 0",
     inputs: Inputs::Current,
     arguments: &[Argument::required("permutation", Kind::Indices)],
-    build: |shapes, arguments| {
+    build: |_, shapes, arguments| {
         let (shape, _) = last_axis("transpose", shapes)?;
         let permutation = arguments.sizes("permutation");
         let mut sorted = permutation.clone();
