@@ -129,7 +129,7 @@ fn arithmetic_is_a_layer() {
         let gates = { global_average_pool dense(16) sigmoid }
         let y = -(h * gates + h / 4 - 2 * alpha)
         residual { layer_scale drop_path(0.1) }
-        let x = { position_embedding(zeros) elu(alpha = 2) }
+        let x = { position_embedding(zeros) elu(alpha = 2) dense(16) }
         let z = multiply(h, y, gates) * x
         maximum(gelu(z), y - 1)
         (dense(8) -> silu) * dense(8)
