@@ -3,13 +3,14 @@
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use vitx::{
     backend::cpu::kernels::{
-        activation, adamw,
+        activation,
         attention::Attention,
         dropout::{self, Mask},
         gemm::{self, Mat},
         layer_norm, softmax,
+        update::Rule,
     },
-    graph::Initializer,
+    graph::{Initializer, optimizers::Optimizer},
     random::{Philox, Stream},
 };
 
@@ -92,14 +93,14 @@ fn rows(criterion: &mut Criterion) {
             ("gelu", &mut || activation::gelu(&x, &mut d)),
         ],
     );
-    let rates = adamw::Rates::new(1e-3, 1e-4, 0.9, 0.999, 1e-7, 1);
+    let adamw = Rule::new(&Optimizer::default()).unwrap();
     each(
         &mut group,
         rows,
         [
             ("dropout", &mut || dropout::apply(&mask, 0, &x, &mut z)),
             ("adamw", &mut || {
-                adamw::step(&mut weights, &x, &mut m, &mut v, &rates);
+                adamw.step(&[1e-7, 1e-3], &x, &mut [&mut weights, &mut m, &mut v]);
             }),
         ],
     );

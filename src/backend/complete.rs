@@ -9,12 +9,13 @@ use std::{any::TypeId, collections::BTreeMap, path::Path};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{AdamW, cpu, cuda, reference};
+use super::{cpu, cuda, reference};
 use crate::{
     dsl::Source,
     graph::{
         Builder, Gradients, Node, Value, operation,
         ops::{self, ALL, Differentiable, Entry, Input, RandomState},
+        optimizers::Optimizer,
     },
     model::{ImageSpec, elaborate},
     passes::{Lowering, Purpose, StepGraph},
@@ -54,7 +55,7 @@ fn shapes(values: &[Value]) -> Vec<&[usize]> {
 fn tested() -> FxHashSet<TypeId> {
     let mut tested = FxHashSet::default();
     let mut add = |lowering: &Lowering, purpose: Purpose| {
-        for graph in [StepGraph::build(lowering, 2, purpose), StepGraph::reassociated(lowering, 2, purpose)] {
+        for graph in [StepGraph::build(lowering, 2, purpose.clone()), StepGraph::reassociated(lowering, 2, purpose)] {
             let luminal = graph.unwrap().builder.graph;
             tested.extend(
                 luminal
@@ -70,7 +71,7 @@ fn tested() -> FxHashSet<TypeId> {
     let text = include_str!("../../tests/support/small.vitx");
     let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
     let model = elaborate(&Source::new("small", text), &BTreeMap::new(), &spec).unwrap();
-    add(&move |builder, batch| model.lower(builder, batch), Purpose::Train(AdamW::default().rule()));
+    add(&move |builder, batch| model.lower(builder, batch), Purpose::Train(Optimizer::default()));
     tested
 }
 

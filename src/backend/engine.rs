@@ -1,9 +1,10 @@
-use super::{AdamW, BackendError, Batch, Inspect, Precision, Resident, Step};
+use super::{BackendError, Batch, Inspect, Precision, Resident, Step};
+use crate::graph::optimizers::Optimizer;
 
 /// How an engine is compiled.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EngineOptions {
-    pub optimizer: AdamW,
+    pub optimizer: Optimizer,
     /// Seeds initialisation and dropout.
     pub seed: u64,
     /// Worker threads; results do not depend on it.
@@ -12,8 +13,8 @@ pub struct EngineOptions {
     pub precision: Precision,
 }
 
-/// A named tensor of an engine's state: `NAME` for a parameter, `adamw/m/NAME` and `adamw/v/NAME`
-/// for the moments.
+/// A named tensor of an engine's state: `NAME` for a parameter, `optimizer/SLOT/NAME` for what the optimizer keeps of
+/// it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StateTensor {
     pub name: String,
@@ -25,7 +26,7 @@ pub struct StateTensor {
 ///
 /// What not every engine can do has a trait of its own, and a method here that says whether this one can.
 pub trait Engine {
-    /// One training step: forward, loss, backward, AdamW. Any batch size from 1 up; a size seen
+    /// One training step: forward, loss, backward, update. Any batch size from 1 up; a size seen
     /// for the first time compiles a program for it. Gives the loss, and leaves the logits of the
     /// step for [`Engine::logits`].
     ///
@@ -45,7 +46,7 @@ pub trait Engine {
     /// Names and shapes of what [`Engine::state`] gives.
     fn tensors(&self) -> Vec<(String, Vec<usize>)>;
 
-    /// Parameters, then both moments, in a fixed order.
+    /// Parameters, then what the optimizer keeps of them, in a fixed order.
     ///
     /// # Errors
     /// When a device does not give them.

@@ -3,7 +3,6 @@
 //! `reference` runs the graph decomposed into luminal's primitives on luminal's own CPU compiler:
 //! slow, and the oracle of every test. `cpu` and `cuda` are ours.
 
-mod adamw;
 mod batch;
 mod buffer;
 #[cfg(test)]
@@ -24,7 +23,6 @@ mod resident;
 mod store;
 mod task;
 
-pub use adamw::AdamW;
 pub use batch::{Batch, Step};
 pub use buffer::Buffer;
 pub use cuda::launch::Precision;
@@ -33,5 +31,5 @@ pub use error::BackendError;
 pub use inspect::{Inspect, OperatorTime};
 pub use kind::Backend;
 pub use resident::{Drawing, ImageSet, Part, Resident};
-pub use store::Store;
+pub use store::{Entry, OPTIMIZER, Store};
 pub(crate) use task::Task;

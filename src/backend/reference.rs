@@ -6,12 +6,14 @@ use luminal::prelude::{CPUCompiler, Compiler, Graph, NodeIndex, Tensor};
 use rustc_hash::FxHashMap;
 
 use super::{
-    BackendError, Batch, Engine, EngineOptions, Inspect, OperatorTime, Resident, StateTensor, Step, Store, Task,
+    BackendError, Batch, Engine, EngineOptions, Inspect, OPTIMIZER, OperatorTime, Resident, StateTensor, Step, Store,
+    Task,
 };
 use crate::{
     graph::{
         Builder, Load, StepInput, Value,
-        ops::{AdamWUpdate, RandomState},
+        ops::RandomState,
+        optimizers::{Optimizer, Plan},
     },
     passes::{Decompose, Lowering, StepGraph},
 };
@@ -82,7 +84,8 @@ pub struct ReferenceEngine {
     compile: CompileGraph,
     lowering: Box<Lowering>,
     seed: u64,
-    rule: AdamWUpdate,
+    optimizer: Optimizer,
+    plan: Plan,
     store: Store,
     compiled: FxHashMap<(Task, usize), Compiled>,
     logits: Vec<f32>,
@@ -104,25 +107,27 @@ impl ReferenceEngine {
     pub fn by(compile: CompileGraph, lowering: Box<Lowering>, options: EngineOptions) -> Result<Self, BackendError> {
         let mut builder = Builder::new();
         lowering(&mut builder, 1);
+        let plan = options.optimizer.plan(&builder.parameters);
         Ok(Self {
             compile,
             lowering,
             seed: options.seed,
-            rule: options.optimizer.rule(),
-            store: Store::new(builder.parameters, options.seed)?,
+            optimizer: options.optimizer,
+            store: Store::new(builder.parameters, &plan, options.seed)?,
+            plan,
             compiled: FxHashMap::default(),
             logits: Vec::new(),
         })
     }
 
-    /// Runs a program: loss, logits, then gradients or the updated state (parameter, m and v, one
-    /// parameter after the other).
+    /// Runs a program: loss, logits, then gradients or the updated state (a parameter and its slots, one parameter
+    /// after the other).
     fn run(&mut self, task: Task, batch: &Batch, step: &Step) -> Result<Vec<Vec<f32>>, BackendError> {
         let size = batch.labels.len();
         let compiled = match self.compiled.entry((task, size)) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                let graph = StepGraph::build(&self.lowering, size, task.purpose(self.rule))
+                let graph = StepGraph::build(&self.lowering, size, task.purpose(&self.optimizer))
                     .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
                 let mut outputs = vec![graph.loss, graph.network.logits];
                 match task {
@@ -134,22 +139,20 @@ impl ReferenceEngine {
             }
         };
         let store = &self.store;
-        let state = |index: usize| {
-            let (_, parameter, start) = store.layout().nth(index)?;
-            Some(store.values[start..][..parameter.value.len()].to_vec())
+        let state = |wanted: &str| {
+            let entry = store.entries().iter().find(|entry| entry.name == wanted)?;
+            Some(store.of(entry).to_vec())
         };
-        let count = store.parameters().len();
-        let (seed, rule) = (self.seed, self.rule);
+        let (seed, plan) = (self.seed, &self.plan);
         let outputs = compiled.run(|load| match load {
             Load::Step(StepInput::Images) => Some(batch.images.to_vec()),
             Load::Step(StepInput::Labels) => Some(batch.labels.iter().map(|&label| label as f32).collect()),
             Load::Step(StepInput::Random) => Some(RandomState::new(seed, step.iteration).encode().to_vec()),
-            Load::Step(StepInput::Rates) => Some(rule.rates(step.learning_rate, step.iteration).to_vec()),
+            Load::Step(StepInput::Scalars) => Some(plan.step_scalars(step.learning_rate, step.iteration)),
             Load::Step(StepInput::LossGradient) => Some(vec![1.0]),
-            Load::Parameter(name) => state(store.parameters().iter().position(|parameter| parameter.name == *name)?),
+            Load::Parameter(name) => state(name),
             Load::Slot { slot, parameter } => {
-                let group = ["m", "v"].iter().position(|known| known == slot)?;
-                state((1 + group) * count + parameter)
+                state(&format!("{OPTIMIZER}{slot}/{}", store.parameters()[*parameter].name))
             }
             Load::Other(_) => None,
         });
@@ -168,10 +171,11 @@ impl ReferenceEngine {
 impl Engine for ReferenceEngine {
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<f32, BackendError> {
         let outputs = self.run(Task::Train, batch, step)?;
-        let count = self.store.parameters().len();
-        let starts: Vec<usize> = self.store.layout().map(|(_, _, start)| start).collect();
-        for (index, updated) in outputs[2..].iter().enumerate() {
-            let start = starts[index % 3 * count + index / 3];
+        // As the graph gives them: a parameter, its slots, then the next.
+        let mut places: Vec<(usize, usize, usize)> =
+            self.store.entries().iter().map(|entry| (entry.parameter, entry.group, entry.start)).collect();
+        places.sort_unstable();
+        for (updated, (_, _, start)) in outputs[2..].iter().zip(places) {
             self.store.values[start..][..updated.len()].copy_from_slice(updated);
         }
         Ok(outputs[0][0])

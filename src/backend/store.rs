@@ -1,42 +1,73 @@
 use rustc_hash::FxHashMap;
 
 use super::{BackendError, Buffer, StateTensor};
-use crate::graph::Parameter;
+use crate::graph::{Parameter, optimizers::Plan};
 
-/// What training changes: parameters, first moments, second moments, each group in the order of the
-/// network's parameters, in one allocation.
+/// Names of what an optimizer keeps begin so, in checkpoints.
+pub const OPTIMIZER: &str = "optimizer/";
+
+/// A tensor of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// `NAME`, or `optimizer/SLOT/NAME`.
+    pub name: String,
+    /// Index of its parameter.
+    pub parameter: usize,
+    /// 0 for parameters, then one more than the number of the slot.
+    pub group: usize,
+    /// Its first element.
+    pub start: usize,
+}
+
+/// What training changes: parameters, then their first slots, then their second slots, and so on, each group in the order
+/// of the network's parameters, in one allocation.
 #[derive(Debug)]
 pub struct Store {
     parameters: Vec<Parameter>,
+    entries: Vec<Entry>,
     pub values: Buffer,
 }
 
 impl Store {
-    /// Initialised parameters, and moments of zero.
+    /// Initialised parameters, and slots of zero.
     ///
     /// # Errors
     /// When there is not enough memory.
-    pub fn new(parameters: Vec<Parameter>, seed: u64) -> Result<Self, BackendError> {
-        Self::filled(parameters, |index, parameter, values| parameter.initializer.fill(seed, index as u32, values))
+    pub fn new(parameters: Vec<Parameter>, plan: &Plan, seed: u64) -> Result<Self, BackendError> {
+        let fill = |index: usize, parameter: &Parameter, values: &mut [f32]| {
+            parameter.initializer.fill(seed, index as u32, values);
+        };
+        Self::filled(parameters, plan, fill)
     }
 
-    /// Parameters as `fill` leaves them, and moments of zero.
+    /// Parameters as `fill` leaves them, and slots of zero.
     ///
     /// # Errors
     /// When there is not enough memory.
     pub fn filled(
         parameters: Vec<Parameter>,
+        plan: &Plan,
         fill: impl Fn(usize, &Parameter, &mut [f32]),
     ) -> Result<Self, BackendError> {
-        let total: usize = parameters.iter().map(|parameter| parameter.value.len()).sum();
-        let mut values = Buffer::zeroed(3 * total)?;
-        let mut rest = &mut values[..];
-        for (index, parameter) in parameters.iter().enumerate() {
-            let (own, after) = rest.split_at_mut(parameter.value.len());
-            fill(index, parameter, own);
-            rest = after;
+        let (mut entries, mut len) = (Vec::new(), 0);
+        for group in 0..=plan.most_slots() {
+            for (index, parameter) in parameters.iter().enumerate() {
+                let name = match group.checked_sub(1) {
+                    None => parameter.name.clone(),
+                    Some(slot) => match plan.slots(index).get(slot) {
+                        Some(slot) => format!("{OPTIMIZER}{slot}/{}", parameter.name),
+                        None => continue,
+                    },
+                };
+                entries.push(Entry { name, parameter: index, group, start: len });
+                len += parameter.value.len();
+            }
         }
-        Ok(Self { parameters, values })
+        let mut values = Buffer::zeroed(len)?;
+        for (index, parameter) in parameters.iter().enumerate() {
+            fill(index, parameter, &mut values[entries[index].start..][..parameter.value.len()]);
+        }
+        Ok(Self { parameters, entries, values })
     }
 
     /// The network's parameters, in order.
@@ -44,39 +75,41 @@ impl Store {
         &self.parameters
     }
 
-    /// Every tensor by name, with its parameter and its first element: `NAME`, then `adamw/m/NAME`,
-    /// then `adamw/v/NAME`.
-    pub fn layout(&self) -> impl Iterator<Item = (String, &Parameter, usize)> {
-        let total = self.values.len() / 3;
-        ["", "adamw/m/", "adamw/v/"].into_iter().enumerate().flat_map(move |(group, prefix)| {
-            self.parameters.iter().scan(group * total, move |offset, parameter| {
-                let start = *offset;
-                *offset += parameter.value.len();
-                Some((format!("{prefix}{}", parameter.name), parameter, start))
-            })
-        })
+    /// Every tensor, in the order of the values.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
     }
 
-    /// Names and shapes, in the order of [`Store::layout`].
+    /// The parameter that a tensor is, or is kept of.
+    pub fn parameter(&self, entry: &Entry) -> &Parameter {
+        &self.parameters[entry.parameter]
+    }
+
+    /// The elements of a tensor.
+    pub fn of(&self, entry: &Entry) -> &[f32] {
+        &self.values[entry.start..][..self.parameter(entry).value.len()]
+    }
+
+    /// Names and shapes, in the order of [`Store::entries`].
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        self.layout().map(|(name, parameter, _)| (name, parameter.shape.clone())).collect()
+        self.entries.iter().map(|entry| (entry.name.clone(), self.parameter(entry).shape.clone())).collect()
     }
 
-    /// A copy of everything, in the order of [`Store::layout`].
+    /// A copy of everything, in the order of [`Store::entries`].
     pub fn state(&self) -> Vec<StateTensor> {
         self.state_by(|_, stored, data| data.copy_from_slice(stored))
     }
 
-    /// As [`Store::state`], where `read` brings what is stored of a parameter, given by its index, or of its moments
-    /// into row-major order.
+    /// As [`Store::state`], where `read` brings what is stored of a parameter, given by its index, or of its slots into
+    /// row-major order.
     pub fn state_by(&self, read: impl Fn(usize, &[f32], &mut [f32])) -> Vec<StateTensor> {
-        let tensor = |(index, (name, parameter, start)): (usize, (String, &Parameter, usize))| {
-            let stored = &self.values[start..][..parameter.value.len()];
+        let tensor = |entry: &Entry| {
+            let stored = self.of(entry);
             let mut data = vec![0.0; stored.len()];
-            read(index % self.parameters.len(), stored, &mut data);
-            StateTensor { name, shape: parameter.shape.clone(), data }
+            read(entry.parameter, stored, &mut data);
+            StateTensor { name: entry.name.clone(), shape: self.parameter(entry).shape.clone(), data }
         };
-        self.layout().enumerate().map(tensor).collect()
+        self.entries.iter().map(tensor).collect()
     }
 
     /// Sets the tensors given by name; others keep their values.
@@ -96,22 +129,18 @@ impl Store {
         tensors: &[StateTensor],
         write: impl Fn(usize, &[f32], &mut [f32]),
     ) -> Result<(), BackendError> {
-        let count = self.parameters.len();
-        let layout: FxHashMap<String, (usize, &[usize], usize)> = self
-            .layout()
-            .enumerate()
-            .map(|(index, (name, parameter, start))| (name, (index % count, &parameter.shape[..], start)))
-            .collect();
+        let layout: FxHashMap<&str, &Entry> = self.entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
         let problem = |name: &str, problem: String| BackendError::State { name: name.to_owned(), problem };
         let mut writes = Vec::new();
         for tensor in tensors {
-            let (index, shape, start) = *layout
-                .get(&tensor.name)
+            let entry = layout
+                .get(tensor.name.as_str())
                 .ok_or_else(|| problem(&tensor.name, "the model has no such tensor".into()))?;
-            if shape != tensor.shape || tensor.data.len() != shape.iter().product::<usize>() {
+            let shape = &self.parameter(entry).shape;
+            if *shape != tensor.shape || tensor.data.len() != shape.iter().product::<usize>() {
                 return Err(problem(&tensor.name, format!("shape {:?}, the model has {shape:?}", tensor.shape)));
             }
-            writes.push((index, start, &tensor.data));
+            writes.push((entry.parameter, entry.start, &tensor.data));
         }
         for (index, start, data) in writes {
             write(index, data, &mut self.values[start..][..data.len()]);

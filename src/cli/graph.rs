@@ -5,10 +5,11 @@ use serde::Serialize;
 
 use super::{choice::words, console::Console, model::ModelArgs, out};
 use crate::{
-    backend::{AdamW, Backend, Precision, cpu, cuda},
+    backend::{Backend, Precision, cpu, cuda},
     choice::Choice,
     diagram::{Diagram, MERMAID_ARROWS, MERMAID_BYTES},
     dsl,
+    graph::optimizers::Optimizer,
     model::Architecture,
     passes::{Lowering, Purpose, StepGraph},
 };
@@ -85,7 +86,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
             return show(args.format, &model.listing(), &model.diagram(), &model.text());
         }
         Stage::Forward => Purpose::Evaluate,
-        Stage::Training | Stage::Program => Purpose::Train(AdamW::default().rule()),
+        Stage::Training | Stage::Program => Purpose::Train(Optimizer::default()),
     };
     let architecture = args.architecture()?;
     let lowering: Box<Lowering> = Box::new(move |builder, batch| architecture.lower(builder, batch));

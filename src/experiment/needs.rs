@@ -5,7 +5,7 @@ use super::{Definition, ExperimentError, training::Options};
 use crate::{
     backend::{Backend, BackendError, cpu},
     data::{self, Spec, Subset},
-    graph::Builder,
+    graph::{Builder, optimizers::Optimizer},
     memory::{self, Available},
     model::{Architecture, ImageSpec},
     passes::{Lowering, Purpose},
@@ -30,7 +30,7 @@ pub struct Needs {
     /// Images at a time, and how many such batches lie in memory.
     pub batch: usize,
     pub batches: usize,
-    /// Copies of all parameters, moments included.
+    /// Copies of all parameters, what the optimizer keeps included.
     pub copies: usize,
     /// Bytes of the images that are kept, and of those that are read before.
     pub images: u64,
@@ -53,8 +53,8 @@ impl Needs {
             evaluates: true,
             batch,
             batches: BATCHES_PER_WORKER * options.workers() + 1,
-            // Parameters and both moments, and a copy of them while they are saved.
-            copies: 2 * 3,
+            // Parameters and what the optimizer keeps of them, and a copy of all that while it is saved.
+            copies: 2 * (1 + definition.experiment.train.optimizer.rule().rule.slots.len()),
             images: (train + validation + test) as u64 * image_bytes(spec),
             // The whole set is read before a part of it is kept, and copied on the way.
             reading: spec.place.as_ref().map_or(0, |_| 2 * spec.train as u64 * image_bytes(spec)),
@@ -97,8 +97,8 @@ impl Needs {
         let architecture = definition.architecture(image)?;
         let pixels = architecture.image_shape().iter().product::<usize>() as u64;
         let parameters = architecture.summary().parameters;
-        let rule = definition.experiment.train.optimizer.adamw().rule();
-        let programs = programs(self, architecture, rule, options)?;
+        let optimizer = definition.experiment.train.optimizer.rule();
+        let programs = programs(self, architecture, optimizer, options)?;
         let batches = (self.batches * self.batch) as u64 * pixels;
         let floats = programs as u64 + self.copies as u64 * parameters + batches;
         Ok(OWN_BYTES + (self.images + floats * size_of::<f32>() as u64).max(self.reading))
@@ -195,12 +195,12 @@ pub fn check_steps(
 fn programs(
     needs: &Needs,
     architecture: Architecture,
-    rule: crate::graph::ops::AdamWUpdate,
+    optimizer: Optimizer,
     options: &Options,
 ) -> Result<usize, BackendError> {
     let lowering: Box<Lowering> = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
     let (mut arena, mut worker) = (0, 0);
-    for (purpose, wanted) in [(Purpose::Train(rule), needs.trains), (Purpose::Evaluate, needs.evaluates)] {
+    for (purpose, wanted) in [(Purpose::Train(optimizer), needs.trains), (Purpose::Evaluate, needs.evaluates)] {
         if wanted {
             let program = cpu::compile(&lowering, needs.batch, purpose)?;
             (arena, worker) = (arena.max(program.arena_len), worker.max(program.worker_len()));

@@ -18,9 +18,9 @@ use super::{
     values::{self, OneOrMany, Values},
 };
 use crate::{
-    backend::AdamW,
     data::{Augmentation, DataOptions, Keys, sources},
     dsl,
+    graph::optimizers,
     train::{Monitor, Schedule},
 };
 
@@ -186,7 +186,7 @@ impl Default for Train {
     }
 }
 
-/// AdamW, see [`AdamW`]. `learning_rate` is the peak of the schedule.
+/// AdamW. `learning_rate` is the peak of the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Optimizer {
@@ -204,16 +204,18 @@ pub struct Optimizer {
 
 impl Default for Optimizer {
     fn default() -> Self {
-        let AdamW { beta_1, beta_2, epsilon, weight_decay } = AdamW::default();
-        Self { learning_rate: 1e-3, weight_decay, beta_1, beta_2, epsilon }
+        let adamw = optimizers::Optimizer::default();
+        let [beta_1, beta_2, epsilon] = ["beta_1", "beta_2", "epsilon"].map(|name| adamw.option(name));
+        Self { learning_rate: 1e-3, weight_decay: adamw.weight_decay, beta_1, beta_2, epsilon }
     }
 }
 
 impl Optimizer {
     /// The rule without its learning rate, which is given step by step.
-    pub fn adamw(&self) -> AdamW {
+    pub fn rule(&self) -> optimizers::Optimizer {
         let Self { weight_decay, beta_1, beta_2, epsilon, .. } = *self;
-        AdamW { beta_1, beta_2, epsilon, weight_decay }
+        let rule = optimizers::Optimizer { weight_decay, ..optimizers::Optimizer::default() };
+        rule.with("beta_1", beta_1).with("beta_2", beta_2).with("epsilon", epsilon)
     }
 }
 

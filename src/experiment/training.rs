@@ -180,7 +180,7 @@ pub fn engine(
 ) -> Result<Box<dyn Engine>, ExperimentError> {
     let train = &definition.experiment.train;
     let engine_options = EngineOptions {
-        optimizer: train.optimizer.adamw(),
+        optimizer: train.optimizer.rule(),
         seed: train.seed,
         threads: options.threads(),
         precision: options.precision,

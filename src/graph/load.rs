@@ -14,8 +14,8 @@ pub enum StepInput {
     Labels,
     /// `[RandomState::LEN]`: the step's [`RandomState`](super::ops::RandomState), from which all masks are drawn.
     Random,
-    /// `[2]`: the optimizer's scalars of the step, [`AdamWUpdate::rates`](super::ops::AdamWUpdate::rates).
-    Rates,
+    /// The optimizer's numbers of the step, [`Plan::write_scalars`](super::optimizers::Plan::write_scalars).
+    Scalars,
     /// `[1]`: the gradient of the loss, with which the backward pass begins.
     LossGradient,
 }
@@ -27,7 +27,7 @@ impl StepInput {
             Self::Images => "images",
             Self::Labels => "labels",
             Self::Random => "random",
-            Self::Rates => "rates",
+            Self::Scalars => "scalars",
             Self::LossGradient => "loss_gradient",
         }
     }
@@ -36,7 +36,7 @@ impl StepInput {
     pub const fn per_image(self) -> bool {
         match self {
             Self::Images | Self::Labels => true,
-            Self::Random | Self::Rates | Self::LossGradient => false,
+            Self::Random | Self::Scalars | Self::LossGradient => false,
         }
     }
 }
@@ -61,7 +61,7 @@ impl fmt::Display for Load {
         match self {
             Self::Step(input) => f.write_str(input.name()),
             Self::Parameter(name) | Self::Other(name) => f.write_str(name),
-            Self::Slot { slot, parameter } => write!(f, "adamw/{slot}/{parameter}"),
+            Self::Slot { slot, parameter } => write!(f, "optimizer/{slot}/{parameter}"),
         }
     }
 }

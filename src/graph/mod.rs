@@ -13,6 +13,7 @@ mod initializer;
 mod load;
 mod node;
 pub mod ops;
+pub mod optimizers;
 pub mod primitives;
 mod value;
 

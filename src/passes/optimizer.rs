@@ -3,23 +3,22 @@ use std::cell::RefCell;
 use luminal::prelude::{Compiler, Graph, ToIdsMut};
 
 use super::with_builder;
-use crate::graph::{Builder, Load, Value, ops::AdamWUpdate};
+use crate::graph::{Builder, Load, Value, ops::Update, optimizers::Plan};
 
-/// Where a parameter's optimizer state enters the graph and leaves it.
+/// Where what an optimizer keeps of a parameter enters the graph and leaves it.
 #[derive(Debug, Clone)]
 pub struct OptimizerState {
-    /// The moments before the step.
-    pub m: Value,
-    pub v: Value,
-    /// Parameter, m and v after the step.
-    pub updated: [Value; 3],
+    /// Before the step, see [`Plan::slots`].
+    pub slots: Vec<Value>,
+    /// The parameter and its slots after the step.
+    pub updated: Vec<Value>,
 }
 
-/// Appends one AdamW update per parameter: the optimizer is part of the training graph.
+/// Appends one update per parameter: the optimizer is part of the training graph.
 pub struct Updates<'a> {
-    pub rule: AdamWUpdate,
-    /// `[learning_rate, alpha]`, see [`AdamWUpdate::rates`].
-    pub rates: &'a Value,
+    pub plan: &'a Plan,
+    /// The numbers of the step, see [`Plan::write_scalars`].
+    pub scalars: &'a Value,
     /// Parameters and their gradients.
     pub parameters: &'a [(Value, Value)],
     pub states: &'a RefCell<Vec<OptimizerState>>,
@@ -28,18 +27,19 @@ pub struct Updates<'a> {
 impl Compiler for Updates<'_> {
     fn compile<T: ToIdsMut>(&self, graph: &mut Graph, _: T) {
         let states = with_builder(graph, |builder: &mut Builder| {
-            self.parameters
-                .iter()
-                .enumerate()
-                .map(|(index, (parameter, gradient))| {
-                    let slot = |slot| Load::Slot { slot, parameter: index };
-                    let m = builder.input(slot("m"), &parameter.shape);
-                    let v = builder.input(slot("v"), &parameter.shape);
-                    let mut outputs = builder.apply(self.rule, &[parameter, gradient, &m, &v, self.rates]).into_iter();
-                    let updated = std::array::from_fn(|_| outputs.next().unwrap_or_else(|| parameter.clone()));
-                    OptimizerState { m, v, updated }
-                })
-                .collect()
+            let update = |(index, (parameter, gradient)): (usize, &(Value, Value))| {
+                let mut input =
+                    |slot: &&'static str| builder.input(Load::Slot { slot, parameter: index }, &parameter.shape);
+                let slots: Vec<Value> = self.plan.slots(index).iter().map(&mut input).collect();
+                let optimizer = self.plan.optimizer(index).clone();
+                let update = Update { optimizer, first_scalar: self.plan.first_scalar(index) };
+                let mut inputs = vec![parameter, gradient];
+                inputs.extend(&slots);
+                inputs.push(self.scalars);
+                let updated = builder.apply(update, &inputs);
+                OptimizerState { slots, updated }
+            };
+            self.parameters.iter().enumerate().map(update).collect()
         });
         *self.states.borrow_mut() = states;
     }

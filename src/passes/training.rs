@@ -3,20 +3,20 @@ use std::cell::RefCell;
 use luminal::prelude::Compiler;
 
 use super::{Autodiff, OptimizerState, Reassociate, Updates};
-use crate::graph::{Builder, Network, StepInput, Value, ops::AdamWUpdate};
+use crate::graph::{Builder, Network, StepInput, Value, optimizers::Optimizer};
 
 /// Builds a network for a batch size on a graph.
 pub type Lowering = dyn Fn(&mut Builder, usize) -> Network + Send + Sync;
 
 /// What a graph is built for.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Purpose {
     /// Loss and logits, dropout off.
     Evaluate,
     /// Gradients, dropout off.
     Differentiate,
     /// One optimizer step, dropout on.
-    Train(AdamWUpdate),
+    Train(Optimizer),
 }
 
 /// A network with its loss and, as the purpose asks, its backward pass and updates.
@@ -72,11 +72,13 @@ impl StepGraph {
                     None => return Err(builder.parameters[index].name.clone()),
                 });
             }
-            if let Purpose::Train(rule) = purpose {
-                let rates = builder.input(StepInput::Rates, &[2]);
+            if let Purpose::Train(optimizer) = &purpose {
+                let plan = optimizer.plan(&builder.parameters);
+                let scalars = builder.input(StepInput::Scalars, &[plan.scalars()]);
                 let pairs: Vec<(Value, Value)> = wanted.into_iter().zip(gradients.iter().cloned()).collect();
                 let found = RefCell::default();
-                Updates { rule, rates: &rates, parameters: &pairs, states: &found }.compile(&mut builder.graph, ());
+                Updates { plan: &plan, scalars: &scalars, parameters: &pairs, states: &found }
+                    .compile(&mut builder.graph, ());
                 states = found.into_inner();
             }
         }

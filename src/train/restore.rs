@@ -7,15 +7,12 @@ use std::{
 
 use super::FitError;
 use crate::{
-    backend::{Engine, StateTensor},
+    backend::{Engine, OPTIMIZER, StateTensor},
     trial::{
         TrialError,
         checkpoint::{self, Progress},
     },
 };
-
-/// Prefix of the optimizer's tensors.
-const OPTIMIZER: &str = "adamw/";
 
 /// How many tensors of a kind are named.
 const MOST_NAMES: usize = 6;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::TrialError;
 use crate::{
-    backend::StateTensor,
+    backend::{OPTIMIZER, StateTensor},
     files::{FileError, kept, replace_by},
     metrics::Totals,
 };
@@ -178,11 +178,19 @@ pub fn load(path: &Path) -> Result<(Progress, Vec<StateTensor>), TrialError> {
         // The bytes of a tensor need not be aligned to its elements.
         let data =
             view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-        Ok(StateTensor { name: name.to_owned(), shape: view.shape().to_vec(), data: data.collect() })
+        Ok(StateTensor { name: renamed(name), shape: view.shape().to_vec(), data: data.collect() })
     });
     let mut tensors = tensors.collect::<Result<Vec<_>, _>>()?;
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((progress, tensors))
+}
+
+/// The name of a tensor today: former versions had the moments of AdamW, the only optimizer, under its name.
+fn renamed(name: &str) -> String {
+    match name.strip_prefix("adamw/") {
+        Some(rest) => format!("{OPTIMIZER}{rest}"),
+        None => name.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -193,7 +201,7 @@ mod tests {
         let data = vec![0.1, -0.0, f32::MIN_POSITIVE / 2.0, 3.0e38, 1.0, 2.0];
         vec![
             StateTensor { name: "a/kernel".into(), shape: vec![2, 3], data },
-            StateTensor { name: "adamw/m/a/kernel".into(), shape: vec![1], data: vec![7.0] },
+            StateTensor { name: "optimizer/m/a/kernel".into(), shape: vec![1], data: vec![7.0] },
         ]
     }
 
@@ -232,6 +240,16 @@ mod tests {
         assert_eq!(read(r#", "best": 2"#), Some(2));
         assert_eq!(read(r#", "best": null"#), None);
         assert_eq!(read(""), None);
+    }
+
+    #[test]
+    fn former_versions_had_moments_under_adamws_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let mut old = tensors();
+        old[1].name = "adamw/m/a/kernel".into();
+        save(&path, &Progress::default(), &old).unwrap();
+        assert_eq!(load(&path).unwrap().1, tensors());
     }
 
     #[test]

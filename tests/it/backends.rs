@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use vitx::{
-    backend::{AdamW, Backend, Batch, Engine, EngineOptions, Precision, Step},
+    backend::{Backend, Batch, Engine, EngineOptions, Precision, Step},
     dsl::Source,
+    graph::optimizers::Optimizer,
     model::{ImageSpec, elaborate},
 };
 
@@ -19,7 +20,7 @@ fn engine(backend: Backend) -> Box<dyn Engine> {
 
 fn engine_of(model: &str, spec: ImageSpec, backend: Backend) -> Box<dyn Engine> {
     let architecture = elaborate(&Source::new("model", model), &BTreeMap::new(), &spec).unwrap();
-    let options = EngineOptions { optimizer: AdamW::default(), seed: 3, threads: 2, precision: Precision::F32 };
+    let options = EngineOptions { optimizer: Optimizer::default(), seed: 3, threads: 2, precision: Precision::F32 };
     backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
 }
 
@@ -69,7 +70,7 @@ fn every_kernel_is_its_decomposition_on_odd_shapes() {
             let what = format!("{name}, batch {batch}, {sizes:?}");
             let engine = |backend: Backend| {
                 let options =
-                    EngineOptions { optimizer: AdamW::default(), seed: 3, threads: 2, precision: Precision::F32 };
+                    EngineOptions { optimizer: Optimizer::default(), seed: 3, threads: 2, precision: Precision::F32 };
                 backend.engine(Box::new(move |builder, batch| network(builder, batch, sizes, apply)), options).unwrap()
             };
             let (mut cpu, mut reference) = (engine(Backend::Cpu), engine(Backend::Reference));

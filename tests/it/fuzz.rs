@@ -313,7 +313,7 @@ fn checkpoints(long: bool) {
         shape: shape.to_vec(),
         data: vec![0.5; shape.iter().product()],
     };
-    let tensors = [tensor("a/kernel", &[3, 2]), tensor("adamw/m/a/kernel", &[1]), tensor("b", &[])];
+    let tensors = [tensor("a/kernel", &[3, 2]), tensor("optimizer/m/a/kernel", &[1]), tensor("b", &[])];
     checkpoint::save(&path, &checkpoint::Progress::default(), &tensors).unwrap();
     let corpus = [fs::read(&path).unwrap()];
     let words: Vec<&[u8]> = pieces().into_iter().chain(WORDS.iter().copied()).collect();

@@ -3,15 +3,16 @@
 
 use safetensors::SafeTensors;
 use vitx::{
-    backend::{AdamW, Batch, Engine, EngineOptions, Precision, Step, cpu::CpuEngine},
+    backend::{Batch, Engine, EngineOptions, Precision, Step, cpu::CpuEngine},
     data::resize::resize,
+    graph::optimizers::Optimizer,
     model::Architecture,
 };
 
 use crate::keras::{self, architecture, fixtures, floats, labels, load_weights};
 
 fn engine(architecture: Architecture, threads: usize) -> CpuEngine {
-    let options = EngineOptions { optimizer: AdamW::default(), seed: 1, threads, precision: Precision::F32 };
+    let options = EngineOptions { optimizer: Optimizer::default(), seed: 1, threads, precision: Precision::F32 };
     CpuEngine::new(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
 }
 

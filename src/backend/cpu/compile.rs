@@ -35,16 +35,16 @@ use crate::{
 
 type Key = (NodeIndex, u8);
 
-/// Compiles a network for a batch size. The store holds parameters, then first moments, then second moments, each in
-/// the order of the builder's parameters.
+/// Compiles a network for a batch size. The store holds parameters, then their first slots, then their second slots, and
+/// so on, each in the order of the builder's parameters.
 ///
 /// # Errors
 /// When the loss does not depend on a parameter, or an operator has no kernel.
 pub fn compile(lowering: &Lowering, batch: usize, purpose: Purpose) -> Result<Program, BackendError> {
-    let graph = StepGraph::reassociated(lowering, batch, purpose)
+    let graph = StepGraph::reassociated(lowering, batch, purpose.clone())
         .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
     extents::check(&graph, "cpu").map_err(|error| {
-        error.of_batch(batch, |batch| match StepGraph::reassociated(lowering, batch, purpose) {
+        error.of_batch(batch, |batch| match StepGraph::reassociated(lowering, batch, purpose.clone()) {
             Ok(graph) => extents::check(&graph, "cpu"),
             Err(_) => Ok(()),
         })
@@ -74,9 +74,9 @@ impl Drafted {
         let mut ids: FxHashMap<Key, usize> = FxHashMap::default();
         let mut stored: FxHashMap<Key, usize> = FxHashMap::default();
         let mut store_len = 0;
-        let m = graph.states.iter().map(|state| &state.m);
-        let v = graph.states.iter().map(|state| &state.v);
-        for value in graph.builder.parameters.iter().map(|parameter| &parameter.value).chain(m).chain(v) {
+        let most_slots = graph.states.iter().map(|state| state.slots.len()).max().unwrap_or(0);
+        let slots = (0..most_slots).flat_map(|slot| graph.states.iter().filter_map(move |state| state.slots.get(slot)));
+        for value in graph.builder.parameters.iter().map(|parameter| &parameter.value).chain(slots) {
             stored.insert((value.node, value.output), store_len);
             store_len += value.len();
         }
@@ -92,8 +92,8 @@ impl Drafted {
                 let place = stored.get(&(node, 0)).copied();
                 let known = graph.builder.inputs.iter().map(|input| &input.value);
                 let parameters = graph.builder.parameters.iter().map(|parameter| &parameter.value);
-                let moments = graph.states.iter().flat_map(|state| [&state.m, &state.v]);
-                let mut values = known.chain(parameters).chain(moments);
+                let slots = graph.states.iter().flat_map(|state| &state.slots);
+                let mut values = known.chain(parameters).chain(slots);
                 let Some(value) = values.find(|value| value.node == node) else { continue };
                 let per_image = matches!(load, Load::Step(input) if input.per_image());
                 let len = if per_image { value.len() / batch } else { value.len() };
@@ -117,20 +117,23 @@ impl Drafted {
             let panels_of =
                 |value: &Value| graph.builder.parameter_index(value.node).and_then(|_| panels(luminal, value));
             let role = scheduling(operation).role;
-            if let Some(&rule) = operation.as_any().downcast_ref::<ops::AdamWUpdate>()
+            if let Some(update) = operation.as_any().downcast_ref::<ops::Update>()
                 && update_of(luminal, sources[1].node) == Some(node)
             {
                 let [x, dy] = &inputs(luminal, sources[1].node)[..] else { return Err(operation.name().to_owned()) };
                 let id_of = |value: &Value| ids[&(value.node, value.output)];
                 let links = Links {
                     node,
-                    sources: [x, dy, &sources[4]].map(id_of).to_vec(),
-                    outputs: [0, 2, 3].map(|index| id_of(&sources[index])).to_vec(),
+                    sources: [x, dy, &sources[update.scalars_input()]].map(id_of).to_vec(),
+                    outputs: (0..update.states())
+                        .map(|state| id_of(&sources[ops::Update::state_input(state)]))
+                        .collect(),
                 };
-                let kernel = kernels::update::dense(rule, &x.shape, &dy.shape, panels_of(&sources[0]));
+                let kernel = kernels::update::dense(update, &x.shape, &dy.shape, panels_of(&sources[0]))
+                    .ok_or_else(|| operation.name().to_owned())?;
                 draft.open(kernel.split, &links.sources, false);
                 let flops = ops::DenseKernelGradient.flops(&[&x.shape, &dy.shape]);
-                draft.push(Call { name: "adamw_dense_kernel", parameters, kernel, flops }, links);
+                draft.push(Call { name: update.optimizer.rule.dense_name, parameters, kernel, flops }, links);
                 continue;
             }
             if role == Role::Update && panels_of(&sources[0]).is_some() {
@@ -166,7 +169,7 @@ impl Drafted {
             for (output, shape) in output_shapes.iter().enumerate() {
                 let key = (output_node, output as u8);
                 let id = if split == Split::Elements {
-                    source_ids[[0, 2, 3][output]]
+                    source_ids[ops::Update::state_input(output)]
                 } else {
                     let elements: usize = shape.iter().product();
                     let sum = kernel.outputs[output] == Kind::Sum;

@@ -15,10 +15,7 @@ use crate::{
         BackendError, Batch, Buffer, Engine, EngineOptions, Inspect, OperatorTime, Resident, StateTensor, Step, Store,
         Task,
     },
-    graph::{
-        Parameter, StepInput,
-        ops::{AdamWUpdate, RandomState},
-    },
+    graph::{Parameter, StepInput, ops::RandomState, optimizers::Plan},
     passes::Lowering,
     threads,
 };
@@ -27,9 +24,9 @@ use crate::{
 pub struct CpuEngine {
     lowering: Box<Lowering>,
     options: EngineOptions,
-    rule: AdamWUpdate,
+    plan: Plan,
     store: Store,
-    /// How each parameter lies in the store, and its moments with it, if not row-major.
+    /// How each parameter lies in the store, and its slots with it, if not row-major.
     panels: Vec<Option<Panels>>,
     arena: Buffer,
     workers: Vec<Buffer>,
@@ -38,6 +35,8 @@ pub struct CpuEngine {
     /// Times by program, while profiling.
     profile: Option<FxHashMap<(Task, usize), Watch>>,
     labels: Vec<f32>,
+    /// The optimizer's numbers of a step.
+    scalars: Vec<f32>,
     logits: Vec<f32>,
 }
 
@@ -61,11 +60,14 @@ impl CpuEngine {
                 None => initializer.fill(seed, index as u32, values),
             }
         };
+        let plan = options.optimizer.plan(&builder.parameters);
+        let store = pool.install(|| Store::filled(builder.parameters, &plan, fill))?;
         Ok(Self {
             lowering,
             options,
-            rule: options.optimizer.rule(),
-            store: pool.install(|| Store::filled(builder.parameters, fill))?,
+            scalars: vec![0.0; plan.scalars()],
+            plan,
+            store,
             panels,
             arena: Buffer::zeroed(0)?,
             workers: (0..threads).map(|_| Buffer::zeroed(0)).collect::<Result<_, _>>()?,
@@ -79,7 +81,7 @@ impl CpuEngine {
 
     fn prepare(&mut self, task: Task, batch: usize) -> Result<(), BackendError> {
         if !self.programs.contains_key(&(task, batch)) {
-            let program = compile(&self.lowering, batch, task.purpose(self.rule))?;
+            let program = compile(&self.lowering, batch, task.purpose(&self.options.optimizer))?;
             self.programs.insert((task, batch), program);
         }
         let program = &self.programs[&(task, batch)];
@@ -105,14 +107,14 @@ impl CpuEngine {
         self.labels.clear();
         self.labels.extend(batch.labels.iter().map(|&label| label as f32));
         let random = RandomState::new(self.options.seed, step.iteration).encode();
-        let rates = self.rule.rates(step.learning_rate, step.iteration);
+        self.plan.write_scalars(step.learning_rate, step.iteration, &mut self.scalars);
         let program = &self.programs[&(task, size)];
         for (input, slot) in &program.loads {
             let data: &[f32] = match input {
                 StepInput::Images => batch.images,
                 StepInput::Labels => &self.labels,
                 StepInput::Random => &random,
-                StepInput::Rates => &rates,
+                StepInput::Scalars => &self.scalars,
                 StepInput::LossGradient => &[1.0],
             };
             let len = if slot.per_image { slot.len * size } else { slot.len };

@@ -6,7 +6,7 @@ use super::{
     compile::{CompileError, Planner, compile},
     device::Device,
     images::Kept,
-    kernels::{adamw, step},
+    kernels::{step, update},
     launch::{Element, Launch},
     layout::Layout,
     peak,
@@ -18,7 +18,7 @@ use crate::{
         BackendError, Batch, Engine, EngineOptions, Inspect, OperatorTime, Part, Resident, StateTensor, Step, Store,
         Task, plan,
     },
-    graph::ops::AdamWUpdate,
+    graph::optimizers::Plan,
     passes::{Lowering, StepGraph},
 };
 
@@ -39,7 +39,7 @@ pub(super) struct Memory<M> {
 pub struct CudaEngine<D: Device> {
     lowering: Box<Lowering>,
     pub(super) options: EngineOptions,
-    pub(super) rule: AdamWUpdate,
+    pub(super) plan: Plan,
     /// Initial values, and names; the device has the state.
     store: Store,
     layout: Layout,
@@ -62,14 +62,16 @@ impl<D: Device> CudaEngine<D> {
     pub fn new(lowering: Box<Lowering>, options: EngineOptions, mut device: D) -> Result<Self, BackendError> {
         let mut builder = crate::graph::Builder::new();
         let network = lowering(&mut builder, 1);
-        let layout = Layout::new(&builder, &network);
+        let plan = options.optimizer.plan(&builder.parameters);
+        let layout = Layout::new(&builder, &network, &plan);
         layout.check()?;
-        let store = Store::new(builder.parameters, options.seed)?;
+        let store = Store::new(builder.parameters, &plan, options.seed)?;
         let groups = size_of::<f32>() * layout.len();
         let table = layout.table(0, 0);
         let with_shadow = options.precision.element() == Element::Bf16;
         let mut memory = Memory {
-            store: device.allocate(4 * groups, "parameters, moments and gradients")?,
+            store: device
+                .allocate((layout.states() + 1) * groups, "parameters, the optimizer's state and gradients")?,
             shadow: device.allocate(if with_shadow { groups / 2 } else { 0 }, "parameters as bfloat16")?,
             state: device.allocate(state::TABLE.offset + size_of_val(&table[..]), "the state of a step")?,
             arena: device.allocate(0, "activations")?,
@@ -81,7 +83,7 @@ impl<D: Device> CudaEngine<D> {
         let mut engine = Self {
             lowering,
             options,
-            rule: options.optimizer.rule(),
+            plan,
             store,
             layout,
             planner: plan::pack,
@@ -103,7 +105,7 @@ impl<D: Device> CudaEngine<D> {
         let packed = self.layout.pack(&self.store);
         self.device.write(&mut self.memory.store, 0, bytemuck::cast_slice(&packed))?;
         if self.options.precision.element() == Element::Bf16 {
-            let launch = adamw::shadow(self.layout.table(0, 0).len(), state::TABLE);
+            let launch = update::shadow(self.layout.table(0, 0).len(), state::TABLE);
             self.run_once("shadow", launch, None)?;
         }
         Ok(())
@@ -150,20 +152,21 @@ impl<D: Device> CudaEngine<D> {
     pub(super) fn prepare(&mut self, key: Key) -> Result<(), BackendError> {
         let (task, batch, part) = key;
         if !self.programs.contains_key(&key) {
-            let graph = StepGraph::build(&self.lowering, batch, task.purpose(self.rule))
+            let graph = StepGraph::build(&self.lowering, batch, task.purpose(&self.options.optimizer))
                 .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
             let (precision, seed) = (self.options.precision, self.options.seed);
             let block_memory = self.device.block_memory();
             let of_graph = |graph: &StepGraph, batch: usize| {
                 compile(graph, &self.layout, batch, precision, seed, block_memory, self.planner)
             };
-            let of_batch = |batch: usize| match StepGraph::build(&self.lowering, batch, task.purpose(self.rule)) {
-                Ok(graph) => of_graph(&graph, batch),
-                Err(name) => Err(CompileError::NoKernel(name)),
-            };
+            let of_batch =
+                |batch: usize| match StepGraph::build(&self.lowering, batch, task.purpose(&self.options.optimizer)) {
+                    Ok(graph) => of_graph(&graph, batch),
+                    Err(name) => Err(CompileError::NoKernel(name)),
+                };
             let mut program = of_graph(&graph, batch).map_err(|error| error.of_batch(batch, of_batch))?;
             if let Some(kept) = part.and_then(|part| self.kept.get(&part)) {
-                kept.surround(&mut program, &self.rule);
+                kept.surround(&mut program);
             }
             self.programs.insert(key, program);
         }
@@ -230,7 +233,8 @@ impl<D: Device> CudaEngine<D> {
         let bytes = encode(batch.images, images.element);
         self.device.write(&mut self.memory.arena, images.place.offset, &bytes)?;
         self.device.write(&mut self.memory.arena, labels.offset, bytemuck::cast_slice(batch.labels))?;
-        let state = step::State::new(at.iteration as u32, at.epoch, at.step, 0, at.learning_rate, &self.rule);
+        let scalars = self.plan.step_scalars(at.learning_rate, at.iteration);
+        let state = step::State::new(at.iteration as u32, at.epoch, at.step, 0, &scalars);
         self.write_state(state::STEP, bytemuck::bytes_of(&state))?;
         self.clear_metrics()?;
         self.launch(key)?;
@@ -291,11 +295,11 @@ impl<D: Device> Engine for CudaEngine<D> {
     }
 
     fn state(&self) -> Result<Vec<StateTensor>, BackendError> {
-        Ok(self.layout.state(&self.read_store(0..3)?, &self.store))
+        Ok(self.layout.state(&self.read_store(0..self.layout.states())?, &self.store))
     }
 
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {
-        let values = self.read_store(0..3)?;
+        let values = self.read_store(0..self.layout.states())?;
         self.layout.unpack(&values, &mut self.store);
         self.store.load(tensors)?;
         self.upload()
@@ -313,7 +317,10 @@ impl<D: Device> Engine for CudaEngine<D> {
 impl<D: Device> Inspect for CudaEngine<D> {
     fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError> {
         self.run(Task::Differentiate, batch, &Step::STILL)?;
-        Ok(self.layout.gradients(&self.read_store(3..4)?, &self.store))
+        Ok({
+            let states = self.layout.states();
+            self.layout.gradients(&self.read_store(states..states + 1)?, &self.store)
+        })
     }
 
     fn repeat(&mut self, batch: &Batch, step: &Step, train: bool) -> Result<(), BackendError> {
@@ -334,7 +341,7 @@ impl<D: Device> Inspect for CudaEngine<D> {
         let groups = size_of::<f32>() * self.layout.len();
         let shadow = if self.options.precision.element() == Element::Bf16 { groups / 2 } else { 0 };
         let kept: usize = self.kept.values().map(|kept| kept.bytes).sum();
-        Some((4 * groups + shadow + self.memory.arena_bytes + kept) as u64)
+        Some(((self.layout.states() + 1) * groups + shadow + self.memory.arena_bytes + kept) as u64)
     }
 
     fn start_profile(&mut self) -> bool {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     backend::{BackendError, ImageSet, Part, Resident, Step, Task},
     data::Draws,
-    graph::ops::AdamWUpdate,
+    graph::optimizers::Plan,
     metrics::Totals,
 };
 
@@ -21,8 +21,9 @@ pub(super) struct Kept<D: Device> {
     pub bytes: usize,
     /// What the kernels make batches of.
     input: images::Input<Place>,
-    rates: Place,
-    rates_len: usize,
+    /// The optimizer's numbers by iteration.
+    scalars: Place,
+    scalars_shape: [usize; 2],
     count: usize,
     batch_size: usize,
     /// Of the order and the draws; `None` where images come in order and as they are.
@@ -49,12 +50,14 @@ impl<'a> Parts<'a> {
 
 impl<D: Device> Kept<D> {
     /// Puts a part of the data on the device.
-    fn new(device: &mut D, set: &ImageSet) -> Result<Self, BackendError> {
+    fn new(device: &mut D, set: &ImageSet, optimizer: &Plan) -> Result<Self, BackendError> {
         let ImageSet { split, pipeline, batch_size, drawing } = *set;
         let count = split.len();
         let order: Vec<u32> = (0..count as u32).collect();
         let tables = images::tables(pipeline);
         let rates = drawing.map_or(&[0.0][..], |drawing| drawing.rates);
+        let scalars: Vec<f32> =
+            (0..).zip(rates).flat_map(|(iteration, rate)| optimizer.step_scalars(*rate, iteration)).collect();
         let [from, to] = pipeline.sizes();
         let plan = drawing.map(|drawing| drawing.augmentation).filter(|plan| plan.words() > 0);
         let rows = vec![0_u32; plan.map_or(0, |plan| count * plan.words())];
@@ -69,14 +72,14 @@ impl<D: Device> Kept<D> {
             to,
             augmentation: plan.map(|plan| (parts.push(bytemuck::cast_slice(&rows)), plan.clone())),
         };
-        let rates_len = rates.len();
-        let rates = parts.push(bytemuck::cast_slice(rates));
+        let scalars_shape = [rates.len(), optimizer.scalars()];
+        let scalars = parts.push(bytemuck::cast_slice(&scalars));
         let mut memory = device.allocate(parts.len, "images")?;
         for (offset, bytes) in &parts.parts {
             device.write(&mut memory, *offset, bytes)?;
         }
         let (bytes, seed) = (parts.len, drawing.map(|drawing| drawing.seed));
-        Ok(Self { memory, bytes, input, rates, rates_len, count, batch_size, seed, order_of: None })
+        Ok(Self { memory, bytes, input, scalars, scalars_shape, count, batch_size, seed, order_of: None })
     }
 
     /// Batch sizes of a pass: how many of the usual size, and what is left.
@@ -85,7 +88,7 @@ impl<D: Device> Kept<D> {
     }
 
     /// Puts what makes the batch before a program, and what moves the state on after it.
-    pub fn surround(&self, program: &mut Program, rule: &AdamWUpdate) {
+    pub fn surround(&self, program: &mut Program) {
         let batch = program.batch;
         // Scratch behind the plan: it is done with before anything else begins, but so few bytes are no matter.
         let scratch = Place { base: Base::Arena, offset: program.arena_bytes.next_multiple_of(256) };
@@ -94,7 +97,7 @@ impl<D: Device> Kept<D> {
         let scratch = [scratch, Place { offset: scratch.offset + first, ..scratch }];
         let to = (program.images.element, program.images.place);
         let make = images::batch(&self.input, batch, state::STEP, scratch, to, program.labels);
-        let advance = step::advance(state::STEP, state::STOP, batch, self.count, self.rates, self.rates_len, rule);
+        let advance = step::advance(state::STEP, state::STOP, batch, self.count, self.scalars, self.scalars_shape);
         let mut made: Vec<Call<Place>> = make.into_iter().map(|launch| Call::alone("images", launch)).collect();
         if let Some(last) = made.last_mut() {
             last.outputs.push(program.images);
@@ -109,7 +112,7 @@ impl<D: Device> Resident for CudaEngine<D> {
     fn keep_images(&mut self, part: Part, set: &ImageSet) -> Result<bool, BackendError> {
         self.forget(part);
         self.kept.remove(&part);
-        Ok(match Kept::new(&mut self.device, set) {
+        Ok(match Kept::new(&mut self.device, set, &self.plan) {
             Ok(kept) => self.kept.insert(part, kept).is_none(),
             // Then batches come from the host: slower, but they come.
             Err(_) => false,
@@ -178,7 +181,8 @@ impl<D: Device> CudaEngine<D> {
     /// Puts the state where a step begins.
     fn write_position(&mut self, at: &Step, batch: usize) -> Result<(), BackendError> {
         let position = at.step * batch as u32;
-        let state = step::State::new(at.iteration as u32, at.epoch, at.step, position, at.learning_rate, &self.rule);
+        let scalars = self.plan.step_scalars(at.learning_rate, at.iteration);
+        let state = step::State::new(at.iteration as u32, at.epoch, at.step, position, &scalars);
         self.write_state(state::STEP, bytemuck::bytes_of(&state))
     }
 }

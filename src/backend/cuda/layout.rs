@@ -1,9 +1,9 @@
-//! Where the device keeps parameters, their moments and their gradients.
+//! Where the device keeps parameters, what the optimizer keeps of them, and their gradients.
 
-use super::kernels::adamw;
+use super::kernels::update;
 use crate::{
-    backend::{BackendError, StateTensor, Store},
-    graph::{Builder, Network, Parameter, operation, ops},
+    backend::{BackendError, Entry, StateTensor, Store},
+    graph::{Builder, Network, Parameter, operation, ops, optimizers::Plan},
     passes::{inputs, ordered},
 };
 
@@ -19,8 +19,8 @@ pub struct Slot {
     pub stride: usize,
 }
 
-/// The order and form of all parameters in memory. First moments, second moments and gradients lie in the
-/// same way, each group `len` elements after the one before.
+/// The order and form of all parameters in memory. Their first slots, their second slots and so on, and their gradients
+/// lie in the same way, each group `len` elements after the one before.
 ///
 /// The query, key and value kernels of an attention that reads one tensor lie side by side, row by row, as one
 /// `[in, query + key + value]` matrix, and their biases one after the other: three products become one. A
@@ -29,6 +29,17 @@ pub struct Slot {
 pub struct Layout {
     slots: Vec<Slot>,
     len: usize,
+    /// Groups that an update changes: parameters, then slots.
+    states: usize,
+    runs: Vec<Run>,
+}
+
+/// Consecutive elements of a group that are updated alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    offset: usize,
+    len: usize,
+    first_scalar: usize,
 }
 
 /// Parameters that lie together.
@@ -40,8 +51,8 @@ enum Group {
 }
 
 impl Layout {
-    /// For a network lowered onto a builder.
-    pub fn new(builder: &Builder, network: &Network) -> Self {
+    /// For a network lowered onto a builder, and how it is updated.
+    pub fn new(builder: &Builder, network: &Network, plan: &Plan) -> Self {
         let parameters = &builder.parameters;
         let mut grouped = vec![false; parameters.len()];
         let mut groups = Vec::new();
@@ -81,7 +92,8 @@ impl Layout {
             }
             len = len.next_multiple_of(ALIGNMENT);
         }
-        Self { slots, len }
+        let runs = runs(&slots, len, plan);
+        Self { slots, len, states: 1 + plan.most_slots(), runs }
     }
 
     /// Of the parameter of this index in the network.
@@ -94,20 +106,33 @@ impl Layout {
         self.len
     }
 
-    /// The table of [`adamw`] for a store and shadows at these addresses; 0 for no shadows. The groups are flat,
-    /// padding included, so that they are one tensor to the update.
-    pub fn table(&self, store: u64, shadow: u64) -> Vec<adamw::Chunk> {
-        let group = |index: usize| store + (size_of::<f32>() * index * self.len) as u64;
-        let [parameter, m, v, gradient] = [0, 1, 2, 3].map(group);
-        adamw::chunks(&[adamw::Tensor { parameter, gradient, m, v, shadow, len: self.len }])
+    /// How many groups an update changes: parameters, then slots. The gradients are the group after them.
+    pub fn states(&self) -> usize {
+        self.states
     }
 
-    /// Parameters and both moments of a store as they lie on the device: float32, three groups.
+    /// The table of [`update`] for a store and shadows at these addresses; 0 for no shadows. The groups are flat,
+    /// padding included, so that all that is updated alike is one tensor to the update.
+    pub fn table(&self, store: u64, shadow: u64) -> Vec<update::Chunk> {
+        let tensor = |run: &Run| {
+            let group = |index: usize| store + (size_of::<f32>() * (index * self.len + run.offset)) as u64;
+            update::Tensor {
+                states: std::array::from_fn(|index| if index < self.states { group(index) } else { 0 }),
+                gradient: group(self.states),
+                shadow: if shadow == 0 { 0 } else { shadow + 2 * run.offset as u64 },
+                len: run.len,
+                first_scalar: run.first_scalar,
+            }
+        };
+        update::chunks(&self.runs.iter().map(tensor).collect::<Vec<_>>())
+    }
+
+    /// Parameters and slots of a store as they lie on the device, in float32.
     pub fn pack(&self, store: &Store) -> Vec<f32> {
-        let mut packed = vec![0.0; 3 * self.len];
-        for (position, (_, parameter, start)) in store.layout().enumerate() {
-            let values = &store.values[start..][..parameter.value.len()];
-            self.each_row(position, |at, row, width| {
+        let mut packed = vec![0.0; self.states * self.len];
+        for entry in store.entries() {
+            let values = store.of(entry);
+            self.each_row(entry.group, entry.parameter, |at, row, width| {
                 packed[at..at + width].copy_from_slice(&values[row * width..][..width]);
             });
         }
@@ -116,11 +141,10 @@ impl Layout {
 
     /// The inverse of [`Layout::pack`].
     pub fn unpack(&self, packed: &[f32], store: &mut Store) {
-        let places: Vec<(usize, usize)> =
-            store.layout().map(|(_, parameter, start)| (start, parameter.value.len())).collect();
-        for (position, (start, len)) in places.into_iter().enumerate() {
-            let values = &mut store.values[start..][..len];
-            self.each_row(position, |at, row, width| {
+        for entry in store.entries().to_vec() {
+            let len = store.parameter(&entry).value.len();
+            let values = &mut store.values[entry.start..][..len];
+            self.each_row(entry.group, entry.parameter, |at, row, width| {
                 values[row * width..][..width].copy_from_slice(&packed[at..at + width]);
             });
         }
@@ -128,25 +152,24 @@ impl Layout {
 
     /// Everything that was packed, by name.
     pub fn state(&self, packed: &[f32], store: &Store) -> Vec<StateTensor> {
-        let tensors = store.layout().enumerate();
-        tensors.map(|(position, (name, parameter, _))| self.tensor(position, name, parameter, packed)).collect()
+        let tensor = |entry: &Entry| self.tensor(entry, store.parameter(entry), packed);
+        store.entries().iter().map(tensor).collect()
     }
 
     /// The gradients, which the device keeps as a group of their own.
     pub fn gradients(&self, group: &[f32], store: &Store) -> Vec<StateTensor> {
-        let tensors = store.parameters().iter().enumerate();
-        tensors.map(|(index, parameter)| self.tensor(index, parameter.name.clone(), parameter, group)).collect()
+        let parameters = store.entries().iter().filter(|entry| entry.group == 0);
+        parameters.map(|entry| self.tensor(entry, store.parameter(entry), group)).collect()
     }
 
-    fn tensor(&self, position: usize, name: String, parameter: &Parameter, packed: &[f32]) -> StateTensor {
+    fn tensor(&self, entry: &Entry, parameter: &Parameter, packed: &[f32]) -> StateTensor {
         let mut data = Vec::with_capacity(parameter.value.len());
-        self.each_row(position, |at, _, width| data.extend_from_slice(&packed[at..at + width]));
-        StateTensor { name, shape: parameter.shape.clone(), data }
+        self.each_row(entry.group, entry.parameter, |at, _, width| data.extend_from_slice(&packed[at..at + width]));
+        StateTensor { name: entry.name.clone(), shape: parameter.shape.clone(), data }
     }
 
-    /// Calls `row(place, index, width)` for each row of the tensor at a position of the store's layout.
-    fn each_row(&self, position: usize, mut row: impl FnMut(usize, usize, usize)) {
-        let (group, index) = (position / self.slots.len(), position % self.slots.len());
+    /// Calls `row(place, index, width)` for each row of a parameter in a group.
+    fn each_row(&self, group: usize, index: usize, mut row: impl FnMut(usize, usize, usize)) {
         let Slot { offset, rows, width, stride } = self.slots[index];
         for at in 0..rows {
             row(group * self.len + offset + at * stride, at, width);
@@ -163,6 +186,21 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// What is updated alike of a group of `len` elements, padding included.
+fn runs(slots: &[Slot], len: usize, plan: &Plan) -> Vec<Run> {
+    let rows = slots.iter().enumerate().flat_map(|(index, slot)| {
+        let row = move |row: usize| (slot.offset + row * slot.stride, plan.first_scalar(index));
+        (0..slot.rows).map(row)
+    });
+    let mut starts: Vec<(usize, usize)> = rows.collect();
+    starts.sort_unstable();
+    starts.dedup_by_key(|(_, first_scalar)| *first_scalar);
+    let ends = starts.iter().skip(1).map(|(offset, _)| *offset).chain([len]);
+    let run =
+        |(&(offset, first_scalar), end): (&(usize, usize), usize)| Run { offset, len: end - offset, first_scalar };
+    starts.iter().zip(ends).map(run).collect()
 }
 
 /// The groups that operators want.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     backend::{BackendError, plan},
-    graph::Builder,
+    graph::{Builder, optimizers::Optimizer},
     passes::{Lowering, Purpose, StepGraph},
 };
 
@@ -72,8 +72,12 @@ pub fn listing(
 ) -> Result<ProgramListing, BackendError> {
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
-    let layout = Layout::new(&builder, &network);
-    let build = |batch: usize| StepGraph::build(lowering, batch, purpose);
+    let plan = match &purpose {
+        Purpose::Train(optimizer) => optimizer.plan(&builder.parameters),
+        Purpose::Evaluate | Purpose::Differentiate => Optimizer::default().plan(&builder.parameters),
+    };
+    let layout = Layout::new(&builder, &network, &plan);
+    let build = |batch: usize| StepGraph::build(lowering, batch, purpose.clone());
     let of_graph =
         |graph: &StepGraph, batch: usize| compile(graph, &layout, batch, precision, 0, BLOCK_MEMORY, plan::pack);
     let graph = build(batch).map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
@@ -82,7 +86,7 @@ pub fn listing(
         Err(name) => Err(CompileError::NoKernel(name)),
     };
     let program = of_graph(&graph, batch).map_err(|error| error.of_batch(batch, of_batch))?;
-    Ok(of(&program, precision, 4 * size_of::<f32>() * layout.len()))
+    Ok(of(&program, precision, (layout.states() + 1) * size_of::<f32>() * layout.len()))
 }
 
 fn of(program: &Program, precision: Precision, store_bytes: usize) -> ProgramListing {

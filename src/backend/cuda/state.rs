@@ -14,7 +14,7 @@ pub const METRICS: Place = at(256);
 pub const STOP: Place = at(512);
 /// float32: the mean loss of the last batch.
 pub const LOSS: Place = at(1024);
-/// The chunks of [`adamw`](super::kernels::adamw), to the end.
+/// The chunks of [`update`](super::kernels::update), to the end.
 pub const TABLE: Place = at(1280);
 
 /// Bytes of what begins at a place but for the table: as far as to the next.

@@ -15,11 +15,12 @@ use std::collections::BTreeMap;
 use super::{CudaEngine, device::Device, emulated::Emulated, launch::Precision};
 use crate::{
     backend::{
-        AdamW, Backend, Batch, Engine, EngineOptions, StateTensor, Step,
+        Backend, Batch, Engine, EngineOptions, StateTensor, Step,
         plan::{self, Lifetime},
     },
     data::{Augmentation, Keys, Pipeline, Split, Statistics},
     dsl::Source,
+    graph::optimizers::Optimizer,
     metrics::Means,
     model::{Architecture, ImageSpec, elaborate},
     train::{Fit, Interrupt, Kind, Observer, Schedule},
@@ -29,7 +30,7 @@ use crate::{
 const MODEL: &str = include_str!("../../../tests/support/small.vitx");
 
 fn options(precision: Precision) -> EngineOptions {
-    EngineOptions { optimizer: AdamW::default(), seed: 3, threads: 2, precision }
+    EngineOptions { optimizer: Optimizer::default(), seed: 3, threads: 2, precision }
 }
 
 fn engine<D: Device>(architecture: Architecture, precision: Precision, device: D) -> CudaEngine<D> {

@@ -1,13 +1,25 @@
 //! Expressions in luminal's primitives: what they mean.
 
-use super::{Expression, Step};
+use super::{Expression, Formulas, Step};
 use crate::graph::{Builder, Value, primitives::View};
 
 /// Adds the primitives that compute an expression of tensors, which all have the shape of the result
 /// or are seen as if they had.
 pub fn decompose(builder: &mut Builder, expression: &Expression, inputs: &[View], shape: &[usize]) -> Value {
-    let mut values: Vec<Value> = Vec::with_capacity(expression.steps().len());
-    for step in expression.steps() {
+    let mut values = steps(builder, expression.steps(), inputs, shape);
+    values.swap_remove(values.len() - 1)
+}
+
+/// As [`decompose`], of several functions.
+pub fn decompose_all(builder: &mut Builder, formulas: &Formulas, inputs: &[View], shape: &[usize]) -> Vec<Value> {
+    let values = steps(builder, formulas.steps(), inputs, shape);
+    formulas.results().iter().map(|&result| values[result].clone()).collect()
+}
+
+/// The value of each step.
+fn steps(builder: &mut Builder, steps: &[Step], inputs: &[View], shape: &[usize]) -> Vec<Value> {
+    let mut values: Vec<Value> = Vec::with_capacity(steps.len());
+    for step in steps {
         let value = match *step {
             // Unary primitives ignore views, so that an input is laid out first.
             Step::Input(number) => builder.prim_contiguous(inputs[number].clone()),
@@ -18,6 +30,7 @@ pub fn decompose(builder: &mut Builder, expression: &Expression, inputs: &[View]
             Step::Add(a, b) => builder.prim_add(&values[a], &values[b]),
             Step::Multiply(a, b) => builder.prim_mul(&values[a], &values[b]),
             Step::Reciprocal(a) => builder.prim_recip(&values[a]),
+            Step::Sqrt(a) => builder.prim_sqrt(&values[a]),
             Step::Exp(a) => builder.prim_exp(&values[a]),
             Step::Log1p(a) => {
                 let one_more = builder.prim_affine(&values[a], 1.0, 1.0);
@@ -37,7 +50,7 @@ pub fn decompose(builder: &mut Builder, expression: &Expression, inputs: &[View]
         };
         values.push(value);
     }
-    values.swap_remove(values.len() - 1)
+    values
 }
 
 /// `a` where `condition` is 1, `b` where it is 0.

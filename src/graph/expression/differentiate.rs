@@ -36,6 +36,7 @@ impl Expression {
                     pass(b, adjoint * term(a));
                 }
                 Step::Reciprocal(a) => pass(a, adjoint * (term(id) * term(id) * -1.0)),
+                Step::Sqrt(a) => pass(a, adjoint * (term(id) * 2.0).reciprocal()),
                 Step::Exp(a) => pass(a, adjoint * term(id)),
                 Step::Log1p(a) => pass(a, adjoint * (term(a) + 1.0).reciprocal()),
                 Step::Tanh(a) => pass(a, &adjoint - &adjoint * (term(id) * term(id))),

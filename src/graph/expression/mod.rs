@@ -4,13 +4,16 @@
 mod compose;
 mod decompose;
 mod differentiate;
+mod formulas;
 mod term;
 mod text;
 
 use std::fmt;
 
-pub use decompose::decompose;
+pub use decompose::{decompose, decompose_all};
+pub use formulas::Formulas;
 pub use term::Term;
+pub(crate) use text::literal;
 
 /// Number of a step.
 pub type Id = usize;
@@ -24,6 +27,7 @@ pub enum Step {
     Add(Id, Id),
     Multiply(Id, Id),
     Reciprocal(Id),
+    Sqrt(Id),
     Exp(Id),
     /// `ln(1 + x)`, exact where x is small.
     Log1p(Id),
@@ -44,7 +48,12 @@ impl Step {
     pub fn operands(self) -> impl Iterator<Item = Id> {
         let (a, b) = match self {
             Self::Input(_) | Self::Constant(_) => (None, None),
-            Self::Reciprocal(a) | Self::Exp(a) | Self::Log1p(a) | Self::Tanh(a) | Self::NormalCdf(a) => (Some(a), None),
+            Self::Reciprocal(a)
+            | Self::Sqrt(a)
+            | Self::Exp(a)
+            | Self::Log1p(a)
+            | Self::Tanh(a)
+            | Self::NormalCdf(a) => (Some(a), None),
             Self::Add(a, b) | Self::Multiply(a, b) | Self::Less(a, b) | Self::Max(a, b) | Self::Min(a, b) => {
                 (Some(a), Some(b))
             }
@@ -59,6 +68,7 @@ impl Step {
             Self::Add(a, b) => Self::Add(number(a), number(b)),
             Self::Multiply(a, b) => Self::Multiply(number(a), number(b)),
             Self::Reciprocal(a) => Self::Reciprocal(number(a)),
+            Self::Sqrt(a) => Self::Sqrt(number(a)),
             Self::Exp(a) => Self::Exp(number(a)),
             Self::Log1p(a) => Self::Log1p(number(a)),
             Self::Tanh(a) => Self::Tanh(number(a)),
@@ -108,6 +118,7 @@ impl fmt::Display for Expression {
                 Step::Add(a, b) => format!("({} + {})", of(a), of(b)),
                 Step::Multiply(a, b) => format!("{} * {}", of(a), of(b)),
                 Step::Reciprocal(a) => format!("(1 / {})", of(a)),
+                Step::Sqrt(a) => format!("sqrt({})", of(a)),
                 Step::Exp(a) => format!("exp({})", of(a)),
                 Step::Log1p(a) => format!("log1p({})", of(a)),
                 Step::Tanh(a) => format!("tanh({})", of(a)),

@@ -56,10 +56,15 @@ impl Arena {
 
     /// The steps that a term needs, in order, the term last.
     pub(super) fn steps_of(&self, result: &Term) -> Vec<Step> {
+        self.steps_of_all(std::slice::from_ref(result)).0
+    }
+
+    /// The steps that terms need, in order, and which of them the terms are.
+    pub(super) fn steps_of_all(&self, results: &[Term]) -> (Vec<Step>, Vec<Id>) {
         let steps = self.0.borrow();
         let mut needed = vec![false; steps.len()];
-        needed[result.id] = true;
-        for id in (0..steps.len()).rev().filter(|id| *id <= result.id) {
+        results.iter().for_each(|result| needed[result.id] = true);
+        for id in (0..steps.len()).rev() {
             if needed[id] {
                 steps[id].operands().for_each(|operand| needed[operand] = true);
             }
@@ -70,7 +75,7 @@ impl Arena {
             number[id] = kept.len();
             kept.push(step.renumbered(|operand| number[operand]));
         }
-        kept
+        (kept, results.iter().map(|result| number[result.id]).collect())
     }
 }
 
@@ -92,6 +97,11 @@ impl Term {
     #[must_use]
     pub fn reciprocal(&self) -> Self {
         self.unary(Step::Reciprocal)
+    }
+
+    #[must_use]
+    pub fn sqrt(&self) -> Self {
+        self.unary(Step::Sqrt)
     }
 
     #[must_use]

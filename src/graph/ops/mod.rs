@@ -1,7 +1,6 @@
 //! The operators, one file each: shape rule, gradient, decomposition.
 
 mod activation;
-mod adamw;
 mod add;
 mod all;
 mod attention;
@@ -20,9 +19,9 @@ mod slice;
 mod softmax;
 mod sum_leading;
 mod transpose;
+mod update;
 
 pub use activation::{Activation, ActivationGradient};
-pub use adamw::AdamWUpdate;
 pub use add::Add;
 pub use all::{ALL, Differentiable, Entry, Example, Input};
 pub(crate) use attention::AttentionShape;
@@ -43,6 +42,7 @@ pub use slice::{Pad, Slice};
 pub use softmax::{Softmax, SoftmaxGradient};
 pub use sum_leading::SumLeading;
 pub use transpose::Transpose;
+pub use update::Update;
 
 /// Floating-point operations of a product with these lengths, a multiply-add counting two; saturates.
 pub(crate) fn flops(lengths: impl IntoIterator<Item = usize>) -> u64 {

@@ -16,7 +16,7 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod activation;
-pub mod adamw;
+
 pub mod ahead;
 pub mod attention;
 pub mod cross_entropy;
@@ -32,4 +32,5 @@ pub mod softmax;
 pub mod stream;
 pub mod subnormal;
 pub mod transpose;
+pub mod update;
 pub(crate) mod vector;

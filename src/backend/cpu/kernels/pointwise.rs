@@ -5,7 +5,7 @@ use super::activation::tanh_at;
 use super::dropout::{self, Mask};
 use super::exp::exp;
 use super::isa::{madd, multiversion};
-use crate::graph::expression::{Expression, Step};
+use crate::graph::expression::{Expression, Formulas, Id, Step};
 
 /// Elements of a block.
 const BLOCK: usize = 128;
@@ -27,17 +27,26 @@ pub enum Input<'a> {
 #[derive(Debug, Clone)]
 pub struct Program {
     steps: Vec<(Step, usize)>,
-    result: usize,
+    results: Vec<usize>,
 }
 
 impl Program {
     /// Deals registers out to the steps of an expression; `None` where it takes more than there are.
     pub fn new(expression: &Expression) -> Option<Self> {
-        let steps = expression.steps();
+        Self::of(expression.steps(), &[expression.steps().len() - 1])
+    }
+
+    /// As [`Program::new`], of several functions.
+    pub fn of_all(formulas: &Formulas) -> Option<Self> {
+        Self::of(formulas.steps(), formulas.results())
+    }
+
+    fn of(steps: &[Step], results: &[Id]) -> Option<Self> {
         let mut last_use: Vec<usize> = (0..steps.len()).collect();
         for (id, step) in steps.iter().enumerate() {
             step.operands().for_each(|operand| last_use[operand] = id);
         }
+        results.iter().for_each(|&result| last_use[result] = steps.len());
         let mut free: Vec<usize> = (0..REGISTERS).rev().collect();
         let mut register = vec![0; steps.len()];
         let mut dealt = Vec::with_capacity(steps.len());
@@ -49,7 +58,7 @@ impl Program {
             free.extend(operands.iter().map(|operand| register[*operand]));
             dealt.push((step.renumbered(|operand| register[operand]), register[id]));
         }
-        Some(Self { steps: dealt, result: *register.last()? })
+        Some(Self { steps: dealt, results: results.iter().map(|&result| register[result]).collect() })
     }
 
     /// `out[i] = f(inputs[0][i], inputs[1][i], ..)`.
@@ -58,7 +67,13 @@ impl Program {
             Input::Values(values) => out.len().is_multiple_of(values.len()),
             Input::Value(_) | Input::Mask(..) => true,
         }));
-        evaluate(self, inputs, out);
+        evaluate(self, inputs, &mut [out]);
+    }
+
+    /// As [`Program::run`], of several functions, whose results have one length.
+    pub fn run_all(&self, inputs: &[Input], outs: &mut [&mut [f32]]) {
+        assert!(outs.len() == self.results.len() && outs.iter().all(|out| out.len() == outs[0].len()));
+        evaluate(self, inputs, outs);
     }
 }
 
@@ -170,16 +185,19 @@ macro_rules! each {
 }
 
 #[inline(always)]
-fn evaluate_generic<const FMA: bool>(program: &Program, inputs: &[Input], out: &mut [f32]) {
+fn evaluate_generic<const FMA: bool>(program: &Program, inputs: &[Input], outs: &mut [&mut [f32]]) {
     let mut registers = [[0.0; BLOCK]; REGISTERS];
-    for (index, block) in out.chunks_mut(BLOCK).enumerate() {
+    let len = outs[0].len();
+    for first in (0..len).step_by(BLOCK) {
+        let count = BLOCK.min(len - first);
         for &(step, to) in &program.steps {
             match step {
-                Step::Input(number) => load(&inputs[number], index * BLOCK, &mut registers[to][..block.len()]),
+                Step::Input(number) => load(&inputs[number], first, &mut registers[to][..count]),
                 Step::Constant(value) => registers[to] = [value; BLOCK],
                 Step::Add(a, b) => each!(registers, to, |x = a, y = b| x + y),
                 Step::Multiply(a, b) => each!(registers, to, |x = a, y = b| x * y),
                 Step::Reciprocal(a) => each!(registers, to, |x = a| 1.0 / x),
+                Step::Sqrt(a) => each!(registers, to, |x = a| x.sqrt()),
                 Step::Exp(a) => each!(registers, to, |x = a| exp::<FMA>(x)),
                 Step::Log1p(a) => each!(registers, to, |x = a| log1p::<FMA>(x)),
                 Step::Tanh(a) => each!(registers, to, |x = a| tanh_at::<FMA>(x)),
@@ -189,12 +207,14 @@ fn evaluate_generic<const FMA: bool>(program: &Program, inputs: &[Input], out: &
                 Step::Min(a, b) => each!(registers, to, |x = a, y = b| if y < x { y } else { x }),
             }
         }
-        block.copy_from_slice(&registers[program.result][..block.len()]);
+        for (out, &result) in outs.iter_mut().zip(&program.results) {
+            out[first..first + count].copy_from_slice(&registers[result][..count]);
+        }
     }
 }
 
 multiversion! {
-    fn evaluate(program: &Program, inputs: &[Input], out: &mut [f32]) = evaluate_generic;
+    fn evaluate(program: &Program, inputs: &[Input], outs: &mut [&mut [f32]]) = evaluate_generic;
 }
 
 #[cfg(test)]

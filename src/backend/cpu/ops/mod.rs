@@ -100,7 +100,6 @@ const fn entry<O: Lower>() -> Entry {
 static TABLE: &[Entry] = &[
     entry::<ops::Activation>(),
     entry::<ops::ActivationGradient>(),
-    entry::<ops::AdamWUpdate>(),
     entry::<ops::Add>(),
     entry::<ops::Attention>(),
     entry::<ops::AttentionGradient>(),
@@ -126,6 +125,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::SoftmaxGradient>(),
     entry::<ops::SumLeading>(),
     entry::<ops::Transpose>(),
+    entry::<ops::Update>(),
 ];
 
 fn find(operation: &dyn Operation) -> Option<&'static Entry> {

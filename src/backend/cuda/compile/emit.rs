@@ -112,8 +112,8 @@ impl<'a> Emitter<'a> {
         for index in 0..self.operations.gradients.len() {
             self.settle_gradient(index);
         }
-        if let Some(rule) = self.operations.update {
-            self.update(&rule);
+        if let Some(update) = self.operations.update.clone() {
+            self.update(&update);
         }
     }
 
@@ -254,9 +254,9 @@ impl<'a> Emitter<'a> {
     }
 }
 
-/// Where the update reads a parameter's gradient: the fourth group of the store.
+/// Where the update reads a parameter's gradient: the last group of the store.
 pub fn gradient_place(layout: &Layout, index: usize) -> Place {
-    Place { base: Base::Store, offset: size_of::<f32>() * (3 * layout.len() + layout.slot(index).offset) }
+    Place { base: Base::Store, offset: size_of::<f32>() * (layout.states() * layout.len() + layout.slot(index).offset) }
 }
 
 fn product(operations: &Operations, id: Id) -> bool {

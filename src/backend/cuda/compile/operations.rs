@@ -14,6 +14,7 @@ use crate::{
     graph::{
         Load, StepInput, Value, operation,
         ops::{self, Activation},
+        optimizers::Optimizer,
     },
     passes::{StepGraph, inputs, ordered},
 };
@@ -156,7 +157,7 @@ pub struct Operations {
     /// One per parameter; empty when evaluating.
     pub gradients: Vec<Id>,
     /// Of the update, when training.
-    pub update: Option<ops::AdamWUpdate>,
+    pub update: Option<Optimizer>,
 }
 
 impl Operations {
@@ -186,8 +187,8 @@ impl Operations {
                     ids.insert((node, 0), input_ids[0]);
                     continue;
                 }
-                Reading::Update(rule) => {
-                    update = Some(rule);
+                Reading::Update(optimizer) => {
+                    update.get_or_insert(optimizer);
                     continue;
                 }
                 Reading::Operation { kind, stored } => (kind, stored),

@@ -183,8 +183,8 @@ struct StepState {
     u32 epoch;
     u32 step;
     u32 position;
-    float learning_rate;
-    float alpha;
+    // Of the optimizer, see `src/graph/optimizers/plan.rs`.
+    float scalars[32];
 };
 
 struct Block {

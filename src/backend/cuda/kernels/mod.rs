@@ -9,7 +9,6 @@
 
 use super::launch::{Arg, Launch, Source};
 
-pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
 mod dropout;
@@ -23,6 +22,7 @@ pub mod pointwise;
 pub mod reduce;
 pub mod softmax;
 pub mod step;
+pub mod update;
 
 pub use dropout::Dropout;
 pub use step::State;
@@ -48,13 +48,13 @@ use source;
 
 /// The sources of all kernels.
 pub const SOURCES: &[Source] = &[
-    adamw::SOURCE,
     cross_entropy::SOURCE,
     expression::SOURCE,
     layer_norm::SOURCE,
     pointwise::SOURCE,
     reduce::SOURCE,
     step::SOURCE,
+    update::SOURCE,
 ];
 
 /// A launch over `count` elements in one dimension, `vector` of them at a time, whose threads go on until all is
@@ -114,7 +114,7 @@ pub(crate) mod tests {
     /// A step's state, a mask of its iteration, and the same as a kernel takes it.
     pub fn mask(rate: f32) -> (Memory, Mask, Dropout<()>) {
         let iteration = 0x9ABC_DEF0;
-        let state = Memory::of(&[iteration, 0, 0, 0, 0, 0, 0, 0_u32]);
+        let state = Memory::of(&[State { iteration, ..State::default() }]);
         let dropout = Dropout::new(&crate::graph::ops::Dropout::new(rate, 3), 7, ());
         (state, Mask::new(Philox::new(7, Stream::Dropout), 3, iteration, rate), dropout)
     }

@@ -14,17 +14,15 @@ use libloading::{Library, Symbol};
 
 use super::*;
 use crate::{
-    backend::{
-        AdamW,
-        cuda::{
-            device::BLOCK_MEMORY,
-            launch::{Element, Launch, Precision},
-        },
+    backend::cuda::{
+        device::BLOCK_MEMORY,
+        launch::{Element, Launch, Precision},
     },
     data::{Augmentation, Keys},
     graph::{
         activations::ACTIVATIONS,
         ops::{self, Activation},
+        optimizers::{OPTIMIZERS, Optimizer},
     },
 };
 
@@ -62,7 +60,6 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         dropout: dropout(),
         residual,
     };
-    let rule = AdamW::default().rule();
     let losses = cross_entropy::Rows { losses: (), places: () };
     let mut all = vec![
         attention.forward(inputs.clone(), (), statistics),
@@ -73,9 +70,8 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         pointwise::scale(rows * dim, 0.5, element, (), element, ()),
         cross_entropy::rows(batch, 100, element, (), (), 1.0, Some((element, ())), losses.clone()),
         cross_entropy::finish(batch, 5, losses, (), (), (), ()),
-        adamw::step(9, (), (), (), &rule),
-        adamw::shadow(9, ()),
-        step::advance((), (), batch, 50_000, (), 9, &rule),
+        update::shadow(9, ()),
+        step::advance((), (), batch, 50_000, (), [9, 2]),
         step::shuffle((), 0, 40_000, 7, ()),
         step::shuffle((), 0, 50_000, 7, ()),
         reduce::find_bad(rows, element, (), ()),
@@ -90,6 +86,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         layout::permute(&[batch, 12, 6, 12, 6, 3], &[0, 1, 3, 2, 4, 5], act, act),
         layout::permute(&[batch, tokens, dim], &[0, 2, 1], act, act),
     ];
+    all.extend(OPTIMIZERS.iter().map(|rule| update::step(9, (), (), (), &Optimizer::of(rule))));
     let named = |name| Activation::named(name).expect("an activation");
     for activation in ACTIVATIONS.iter().map(|rule| named(rule.name)) {
         all.push(pointwise::forward(rows * dim, dim, precision, (), epilogue(activation, None), ()));

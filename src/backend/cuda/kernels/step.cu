@@ -1,10 +1,9 @@
 // What moves from one training step to the next.
 #include "common.cuh"
 
-// The state of the step after this one, whose batch took `batch` of the epoch's `images`. The rates
-// of the optimizer's steps are in a table; the last holds on. Where *stop is not zero, nothing moves.
-KERNEL advance(StepState* state, const u32* stop, u32 batch, u32 images, const float* rates, u32 rates_len,
-               float beta_1, float beta_2) {
+// The state of the step after this one, whose batch took `batch` of the epoch's `images`. The optimizer's numbers are
+// in a table, `scalars` of them a step; the last row holds on. Where *stop is not zero, nothing moves.
+KERNEL advance(StepState* state, const u32* stop, u32 batch, u32 images, const float* table, u32 rows, u32 scalars) {
     if (*stop != 0) return;
     StepState next = *state;
     next.iteration++;
@@ -15,11 +14,8 @@ KERNEL advance(StepState* state, const u32* stop, u32 batch, u32 images, const f
         next.step = 0;
         next.position = 0;
     }
-    next.learning_rate = rates[min(next.iteration, rates_len - 1)];
-    // In double: the power of 0.999 would drift over a long training.
-    double t = next.iteration + 1.0;
-    double correction = sqrt(1.0 - pow((double)beta_2, t)) / (1.0 - pow((double)beta_1, t));
-    next.alpha = (float)((double)next.learning_rate * correction);
+    const float* row = table + (u64)min(next.iteration, rows - 1) * scalars;
+    for (u32 i = 0; i < scalars; i++) next.scalars[i] = row[i];
     *state = next;
 }
 

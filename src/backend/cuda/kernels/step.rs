@@ -1,4 +1,4 @@
-//! What moves from one training step to the next: the counters, the learning rate, the order of the
+//! What moves from one training step to the next: the counters, the optimizer's numbers, the order of the
 //! images.
 
 use bytemuck::{Pod, Zeroable};
@@ -6,7 +6,6 @@ use bytemuck::{Pod, Zeroable};
 use super::{int, source};
 use crate::{
     backend::cuda::launch::{Arg, Launch, Source},
-    graph::ops::AdamWUpdate,
     random::{Philox, Stream},
 };
 
@@ -23,42 +22,39 @@ pub struct State {
     pub step: u32,
     /// Of the step's first image, in the epoch's order.
     pub position: u32,
-    pub learning_rate: f32,
-    /// The learning rate with AdamW's bias correction.
-    pub alpha: f32,
+    /// See [`Plan::write_scalars`](crate::graph::optimizers::Plan::write_scalars).
+    pub scalars: [f32; MOST_SCALARS],
 }
+
+/// Most numbers of an optimizer's step.
+pub const MOST_SCALARS: usize = 32;
 
 impl State {
     /// Before the step of this iteration.
     #[must_use]
-    pub fn new(iteration: u32, epoch: u32, step: u32, position: u32, learning_rate: f32, rule: &AdamWUpdate) -> Self {
-        let [_, alpha] = rule.rates(learning_rate, u64::from(iteration));
-        Self { iteration, epoch, step, position, learning_rate, alpha }
+    ///
+    /// # Panics
+    /// When there are more scalars than [`MOST_SCALARS`].
+    pub fn new(iteration: u32, epoch: u32, step: u32, position: u32, scalars: &[f32]) -> Self {
+        let mut state = Self { iteration, epoch, step, position, ..Self::default() };
+        state.scalars[..scalars.len()].copy_from_slice(scalars);
+        state
     }
 }
 
 /// Moves the state on by a step that took `batch` of the epoch's `images`; an epoch ends when all are
-/// taken. `rates` `[rates_len]` float32 are the learning rates by iteration, of which the last holds
+/// taken. `table` `[rows, scalars]` float32 are the optimizer's numbers by iteration, of which the last row holds
 /// on. While the u32 `stop` is not 0 nothing moves.
-pub fn advance<P>(
-    state: P,
-    stop: P,
-    batch: usize,
-    images: usize,
-    rates: P,
-    rates_len: usize,
-    rule: &AdamWUpdate,
-) -> Launch<P> {
+pub fn advance<P>(state: P, stop: P, batch: usize, images: usize, table: P, [rows, scalars]: [usize; 2]) -> Launch<P> {
     let u32 = |value: usize| Arg::U32(int(value) as u32);
     let args = vec![
         Arg::Pointer(state),
         Arg::Pointer(stop),
         u32(batch),
         u32(images),
-        Arg::Pointer(rates),
-        u32(rates_len),
-        Arg::F32(rule.beta_1),
-        Arg::F32(rule.beta_2),
+        Arg::Pointer(table),
+        u32(rows),
+        u32(scalars),
     ];
     launch("advance", 1, 0, args)
 }
@@ -104,27 +100,22 @@ mod tests {
         data::order::shuffled,
     };
 
-    const RULE: AdamWUpdate = AdamWUpdate { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, weight_decay: 0.1 };
-
     #[test]
     fn steps_through_two_epochs() {
-        let rates = [0.1, 0.2, 0.3, 0.4];
-        let (table, stop) = (Memory::of(&rates), Memory::of(&[0_u32]));
-        let state = Memory::of(&[State::new(0, 0, 0, 0, rates[0], &RULE)]);
+        let rows = [[0.1, 1.0], [0.2, 2.0], [0.3, 3.0], [0.4, 4.0_f32]];
+        let (table, stop) = (Memory::of(rows.as_flattened()), Memory::of(&[0_u32]));
+        let state = Memory::of(&[State::new(0, 0, 0, 0, &rows[0])]);
         let places = [(0, 1, 4), (0, 2, 8), (1, 0, 0), (1, 1, 4), (1, 2, 8), (2, 0, 0)];
         for (index, (epoch, step, position)) in places.into_iter().enumerate() {
             let batch = if step == 0 { 2 } else { 4 };
-            run_all([advance(state.at(), stop.at(), batch, 10, table.at(), rates.len(), &RULE)]);
+            run_all([advance(state.at(), stop.at(), batch, 10, table.at(), [4, 2])]);
             let iteration = index + 1;
-            let rate = rates[iteration.min(3)];
-            let expected = State::new(iteration as u32, epoch, step, position, rate, &RULE);
-            let [State { alpha, .. }] = state.read()[..] else { panic!() };
-            assert!((alpha - expected.alpha).abs() <= 1e-7 * alpha, "{alpha} {}", expected.alpha);
-            assert_eq!(state.read::<State>(), [State { alpha, ..expected }]);
+            let expected = State::new(iteration as u32, epoch, step, position, &rows[iteration.min(3)]);
+            assert_eq!(state.read::<State>(), [expected]);
         }
         let stopped = Memory::of(&[1_u32]);
         let before: Vec<State> = state.read();
-        run_all([advance(state.at(), stopped.at(), 4, 10, table.at(), rates.len(), &RULE)]);
+        run_all([advance(state.at(), stopped.at(), 4, 10, table.at(), [4, 2])]);
         assert_eq!(state.read::<State>(), before);
     }
 

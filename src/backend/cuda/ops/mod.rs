@@ -20,7 +20,7 @@ use super::{
     },
     launch::{Element, Launch},
 };
-use crate::graph::{Operation as GraphOperation, ops};
+use crate::graph::{Operation as GraphOperation, ops, optimizers::Optimizer};
 
 /// How an output is kept in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum Reading {
     /// The same elements under another shape: nothing to do.
     View,
     /// The update of a parameter: one call updates all.
-    Update(ops::AdamWUpdate),
+    Update(Optimizer),
     /// Outputs that `stored` does not name are activations.
     Operation { kind: Kind, stored: Vec<Stored> },
 }
@@ -97,7 +97,6 @@ const fn entry<O: Read>() -> Entry {
 static TABLE: &[Entry] = &[
     entry::<ops::Activation>(),
     entry::<ops::ActivationGradient>(),
-    entry::<ops::AdamWUpdate>(),
     entry::<ops::Add>(),
     entry::<ops::Attention>(),
     entry::<ops::AttentionGradient>(),
@@ -122,6 +121,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::SoftmaxGradient>(),
     entry::<ops::SumLeading>(),
     entry::<ops::Transpose>(),
+    entry::<ops::Update>(),
 ];
 
 /// What an operator is on inputs of these shapes; `None` if this backend does not know it.

@@ -4,31 +4,34 @@ use super::{Read, Reading};
 use crate::{
     backend::cuda::{
         compile::emit::{Emitter, Symbol, gradient_place},
-        kernels::{adamw, pointwise},
+        kernels::{pointwise, update},
         launch::Element,
         program::{Cost, Output, Work},
         state,
     },
-    graph::ops,
+    graph::{ops::Update, optimizers::Optimizer},
 };
 
-impl Read for ops::AdamWUpdate {
+impl Read for Update {
     fn read(&self, _: &[&[usize]]) -> Option<Reading> {
-        Some(Reading::Update(*self))
+        Some(Reading::Update(self.optimizer.clone()))
     }
 }
 
 impl Emitter<'_> {
     /// One update of all parameters; their shadows follow.
-    pub fn update(&mut self, rule: &ops::AdamWUpdate) {
+    pub fn update(&mut self, optimizer: &Optimizer) {
         let count = self.layout.table(0, 0).len();
-        (self.name, self.reads) = ("adamw".to_owned(), Vec::new());
+        (self.name, self.reads) = (optimizer.rule.name.to_owned(), Vec::new());
         (self.inputs, self.results) = (Vec::new(), Vec::new());
         let [table, step, stop] = [state::TABLE, state::STEP, state::STOP].map(Symbol::Fixed);
-        // Reads w, g, m and v; writes w, m, v and the shadow.
+        // Reads the gradient, reads and writes the parameter and its slots, writes the shadow.
         let shadow = if self.precision.element() == Element::Bf16 { 2 } else { 0 };
-        let cost = Cost { bytes: (7 * size_of::<f32>() + shadow) as u64 * self.layout.len() as u64, flops: 0 };
-        self.push_costing(Work::Launch(adamw::step(count, table, step, stop, rule)), &[], cost);
+        let cost = Cost {
+            bytes: ((2 * self.layout.states() + 1) * size_of::<f32>() + shadow) as u64 * self.layout.len() as u64,
+            flops: 0,
+        };
+        self.push_costing(Work::Launch(update::step(count, table, step, stop, optimizer)), &[], cost);
     }
 
     /// Puts the gradient of a parameter where the update reads it, unless it was made there.

@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    backend::{
-        AdamW,
-        cuda::{
-            compile::{Planner, compile},
-            device::BLOCK_MEMORY,
-            launch::Precision,
-            layout::Layout,
-            program::Program,
-        },
+    backend::cuda::{
+        compile::{Planner, compile},
+        device::BLOCK_MEMORY,
+        launch::Precision,
+        layout::Layout,
+        program::Program,
     },
     dsl::Source,
-    graph::Builder,
+    graph::{Builder, optimizers::Optimizer},
     model::{ImageSpec, elaborate},
     passes::{Purpose, StepGraph},
 };
@@ -25,9 +22,9 @@ pub fn program(precision: Precision, planner: Planner) -> Program {
     let data = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
     let architecture = elaborate(&text, &BTreeMap::new(), &data).unwrap();
     let lowering = move |builder: &mut Builder, batch| architecture.lower(builder, batch);
-    let graph = StepGraph::build(&lowering, 256, Purpose::Train(AdamW::default().rule())).unwrap();
+    let graph = StepGraph::build(&lowering, 256, Purpose::Train(Optimizer::default())).unwrap();
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
-    let layout = Layout::new(&builder, &network);
+    let layout = Layout::new(&builder, &network, &Optimizer::default().plan(&builder.parameters));
     compile(&graph, &layout, 256, precision, 1, BLOCK_MEMORY, planner).unwrap()
 }

@@ -60,11 +60,12 @@ impl Emitter<'_> {
             Symbol::Fixed(place) => place,
         };
         let group = size_of::<f32>() * self.layout.len();
+        let states = self.layout.states() * group;
         let (offset, bytes, written) = match place.base {
-            // Parameters and moments, which only the update writes, and gradients: rows of them may lie between rows of
+            // Parameters and slots, which only the update writes, and gradients: rows of them may lie between rows of
             // others, so each is as good as all.
-            Base::Store if place.offset < 3 * group => (0, 3 * group, false),
-            Base::Store => (3 * group, group, true),
+            Base::Store if place.offset < states => (0, states, false),
+            Base::Store => (states, group, true),
             Base::Shadow => (0, group / 2, false),
             Base::State => (place.offset, state::bytes(place)?, place != state::STEP),
             Base::Arena | Base::Data => return None,

@@ -2,7 +2,7 @@
 //! piece of the gradient is made, used while it is in the cache, and forgotten. In memory it would be
 //! written and read once more than the update itself needs.
 
-use super::{Rates, step};
+use super::{Rule, States};
 use crate::backend::cpu::kernels::gemm::{self, Epilogue, MR, Mat};
 
 /// Elements of the packed part of `dy` and of a piece of the gradient: together three eighths of a core's
@@ -25,23 +25,22 @@ pub fn scratch_len(batch: usize, rows: usize, columns: usize) -> usize {
     gemm::packed_len(batch, width) + height * width + gemm::ALIGNMENT
 }
 
-/// [`step`] on rows of a kernel `[.., columns]` by the gradient `xᵀ·dy`, where `x`, `[batch, rows]`, is already
-/// transposed and `dy` is `[batch, columns]`. `scratch` holds [`scratch_len`] elements.
+/// [`Rule::step`] on rows of a kernel `[.., columns]` and its slots by the gradient `xᵀ·dy`, where `x`,
+/// `[batch, rows]`, is already transposed and `dy` is `[batch, columns]`. `scratch` holds [`scratch_len`] elements.
 ///
 /// # Panics
 /// When a slice does not have its length.
 pub fn update(
+    rule: &Rule,
     x: Mat,
     dy: &[f32],
     columns: usize,
-    param: &mut [f32],
-    m: &mut [f32],
-    v: &mut [f32],
-    rates: &Rates,
+    scalars: &[f32],
+    states: &mut [&mut [f32]],
     scratch: &mut [f32],
 ) {
-    let (batch, rows) = (dy.len() / columns, param.len() / columns);
-    assert!(dy.len() == batch * columns && param.len() == rows * columns, "whole rows");
+    let (batch, rows) = (dy.len() / columns, states[0].len() / columns);
+    assert!(dy.len() == batch * columns && states[0].len() == rows * columns, "whole rows");
     let (width, height) = piece(batch, rows, columns);
     let (packed, gradient) = gemm::cache_aligned(scratch).split_at_mut(gemm::packed_len(batch, width));
     for left in (0..columns).step_by(width) {
@@ -54,7 +53,8 @@ pub fn update(
             gemm::gemm_packed(height, width, batch, x, packed, gradient, width, &Epilogue::default());
             for (row, gradient) in gradient.chunks_exact(width).enumerate() {
                 let part = (top + row) * columns + left..(top + row) * columns + left + width;
-                step(&mut param[part.clone()], gradient, &mut m[part.clone()], &mut v[part], rates);
+                let mut states: States = states.iter_mut().map(|state| &mut state[part.clone()]).collect();
+                rule.step(scalars, gradient, &mut states);
             }
         }
     }
@@ -62,7 +62,10 @@ pub fn update(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::tests::{rules, states, views},
+        *,
+    };
     use crate::backend::cpu::kernels::isa::tests::{noise, on_each_isa};
 
     #[test]
@@ -70,23 +73,18 @@ mod tests {
         on_each_isa(|isa| {
             for (batch, rows, columns) in [(1, 1, 1), (3, 50, 70), (300, 40, 600), (2, 30, 6000)] {
                 let (x, dy) = (noise(1, batch * rows), noise(2, batch * columns));
-                let rates = Rates::new(0.01, 0.1, 0.9, 0.999, 1e-7, 3);
-                let [w, m, v] = [3, 4, 5].map(|seed| noise(seed, rows * columns));
-                let v: Vec<f32> = v.iter().map(|v| v.abs()).collect();
-
-                let mut expected = [w.clone(), m.clone(), v.clone()];
                 let mut gradient = vec![0.0; rows * columns];
                 let mut scratch = vec![f32::NAN; gemm::scratch_len(rows, columns, batch)];
                 let (xt, b) = (Mat::transposed(&x, rows), Mat::rows(&dy, columns));
                 gemm::gemm(rows, columns, batch, xt, b, &mut gradient, columns, false, &mut scratch);
-                let [ew, em, ev] = &mut expected;
-                step(ew, &gradient, em, ev, &rates);
-
-                let mut actual = [w, m, v];
-                let [w, m, v] = &mut actual;
-                let mut scratch = vec![f32::NAN; scratch_len(batch, rows, columns)];
-                update(xt, &dy, columns, w, m, v, &rates, &mut scratch);
-                assert_eq!(actual, expected, "{isa:?} {batch} {rows}x{columns}");
+                for (name, rule, count, scalars) in rules() {
+                    let mut expected = states(count, rows * columns);
+                    let mut actual = expected.clone();
+                    rule.step(&scalars, &gradient, &mut views(&mut expected));
+                    let mut scratch = vec![f32::NAN; scratch_len(batch, rows, columns)];
+                    update(&rule, xt, &dy, columns, &scalars, &mut views(&mut actual), &mut scratch);
+                    assert_eq!(actual, expected, "{isa:?} {name} {batch} {rows}x{columns}");
+                }
             }
         });
     }

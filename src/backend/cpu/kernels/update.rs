@@ -1,0 +1,144 @@
+//! Updates of parameters by an optimizer's rule, in place and element by element: by a kernel of the rule's own, or by
+//! its formulas.
+
+mod adamw;
+pub mod dense;
+pub mod panels;
+
+use smallvec::SmallVec;
+
+use super::pointwise::{Input, Program};
+use crate::graph::optimizers::Optimizer;
+
+/// Elements that are computed together: their tensors are copied to the first-level cache, for the results overwrite
+/// them.
+const BLOCK: usize = 1024;
+
+/// Tensors of one length that an update changes: the parameter, then its slots.
+pub type States<'a> = SmallVec<[&'a mut [f32]; 4]>;
+
+/// `step(scalars, gradient, states)`
+type Step = Box<dyn Fn(&[f32], &[f32], &mut [&mut [f32]]) + Send + Sync>;
+
+/// How one step changes elements.
+pub enum Rule {
+    Own(Step),
+    Formulas(Program),
+}
+
+/// The kernel of its own that a rule has, if it has one.
+fn own(optimizer: &Optimizer) -> Option<Step> {
+    match optimizer.rule.name {
+        "adamw" => Some(adamw::rule(optimizer)),
+        _ => None,
+    }
+}
+
+impl Rule {
+    /// `None` for formulas that take more registers than there are.
+    pub fn new(optimizer: &Optimizer) -> Option<Self> {
+        match own(optimizer) {
+            Some(step) => Some(Self::Own(step)),
+            None => Self::of_formulas(optimizer),
+        }
+    }
+
+    fn of_formulas(optimizer: &Optimizer) -> Option<Self> {
+        Program::of_all(&optimizer.formulas()).map(Self::Formulas)
+    }
+
+    /// Changes a parameter and its slots by the gradient; see [`Optimizer::formulas`].
+    ///
+    /// # Panics
+    /// When the tensors have not the same length.
+    pub fn step(&self, scalars: &[f32], gradient: &[f32], states: &mut [&mut [f32]]) {
+        assert!(states.iter().all(|state| state.len() == gradient.len()), "tensors of one length");
+        match self {
+            Self::Own(step) => step(scalars, gradient, states),
+            Self::Formulas(program) => by_formulas(program, scalars, gradient, states),
+        }
+    }
+}
+
+fn by_formulas(program: &Program, scalars: &[f32], gradient: &[f32], states: &mut [&mut [f32]]) {
+    let mut copies = [[0.0; BLOCK]; 4];
+    assert!(states.len() <= copies.len(), "an update changes at most four tensors");
+    for start in (0..gradient.len()).step_by(BLOCK) {
+        let end = gradient.len().min(start + BLOCK);
+        for (copy, state) in copies.iter_mut().zip(&*states) {
+            copy[..end - start].copy_from_slice(&state[start..end]);
+        }
+        let copies: SmallVec<[&[f32]; 4]> = copies[..states.len()].iter().map(|copy| &copy[..end - start]).collect();
+        let tensors = [copies[0], &gradient[start..end]].into_iter().chain(copies[1..].iter().copied());
+        let inputs: SmallVec<[Input; 16]> =
+            tensors.map(Input::Values).chain(scalars.iter().map(|&scalar| Input::Value(scalar))).collect();
+        let mut outs: States = states.iter_mut().map(|state| &mut state[start..end]).collect();
+        program.run_all(&inputs, &mut outs);
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::graph::optimizers;
+    use crate::{
+        backend::cpu::kernels::isa::tests::{assert_close, noise, on_each_isa},
+        graph::optimizers::OPTIMIZERS,
+    };
+
+    /// Each rule by its own kernel and by its formulas: a name, how many tensors it changes, and a step's numbers.
+    pub fn rules() -> Vec<(String, Rule, usize, Vec<f32>)> {
+        let of = |rule: &'static optimizers::Rule| {
+            let optimizer = Optimizer { weight_decay: 0.1, ..Optimizer::of(rule) };
+            let own = own(&optimizer).map(|step| ("own", Rule::Own(step)));
+            let formulas = Rule::of_formulas(&optimizer).map(|formulas| ("formulas", formulas));
+            let scalars = optimizer.plan(&[]).step_scalars(0.01, 2);
+            own.into_iter().chain(formulas).map(move |(kind, kernel)| {
+                (format!("{} {kind}", rule.name), kernel, 1 + rule.slots.len(), scalars.clone())
+            })
+        };
+        OPTIMIZERS.iter().copied().flat_map(of).collect()
+    }
+
+    /// A parameter, then slots as an optimizer may keep them: the second is never negative.
+    pub fn states(count: usize, len: usize) -> Vec<Vec<f32>> {
+        (0..count)
+            .map(|seed| noise(seed as u32 + 1, len).iter().map(|x| if seed == 2 { x * x } else { *x }).collect())
+            .collect()
+    }
+
+    /// As an update takes them.
+    pub fn views(states: &mut [Vec<f32>]) -> States<'_> {
+        states.iter_mut().map(|state| &mut state[..]).collect()
+    }
+
+    #[test]
+    fn own_kernels_are_the_formulas() {
+        on_each_isa(|isa| {
+            for rule in OPTIMIZERS {
+                let optimizer = Optimizer { weight_decay: 0.1, ..Optimizer::of(rule) };
+                let Some(step) = own(&optimizer) else { continue };
+                let own = Rule::Own(step);
+                let scalars = optimizer.plan(&[]).step_scalars(0.01, 4);
+                for len in [1, 7, 130, 1025, 3000] {
+                    let mut ours = states(1 + rule.slots.len(), len);
+                    let mut theirs = ours.clone();
+                    let gradient = noise(9, len);
+                    own.step(&scalars, &gradient, &mut views(&mut ours));
+                    Rule::of_formulas(&optimizer).unwrap().step(&scalars, &gradient, &mut views(&mut theirs));
+                    for (ours, theirs) in ours.iter().zip(&theirs) {
+                        let theirs: Vec<f64> = theirs.iter().map(|&x| f64::from(x)).collect();
+                        assert_close(ours, &theirs, 1e-6, &format!("{isa:?} {} {len}", rule.name));
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn every_rule_has_a_kernel() {
+        for rule in OPTIMIZERS {
+            assert!(Rule::of_formulas(&Optimizer::of(rule)).is_some(), "{}", rule.name);
+        }
+    }
+}

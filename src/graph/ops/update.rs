@@ -1,0 +1,76 @@
+use std::any::Any;
+
+use crate::graph::{
+    Builder, Gradients, Operation, Value, expression::decompose_all, optimizers::Optimizer, primitives::View,
+};
+
+/// One step of an optimizer on one parameter, element by element.
+///
+/// Inputs w, its gradient and the slots of the rule (one shape), then the numbers of the step, of which it reads some:
+/// see [`Plan::write_scalars`](crate::graph::optimizers::Plan::write_scalars). Outputs the new w and slots, which
+/// backends write in place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update {
+    pub optimizer: Optimizer,
+    /// The first of the step's numbers that it reads.
+    pub first_scalar: usize,
+}
+
+impl Update {
+    /// How many tensors it changes: the parameter and its slots.
+    pub fn states(&self) -> usize {
+        1 + self.optimizer.rule.slots.len()
+    }
+
+    /// Which input is the n-th of these.
+    pub fn state_input(state: usize) -> usize {
+        if state == 0 { 0 } else { state + 1 }
+    }
+
+    /// Which input holds the numbers of the step.
+    pub fn scalars_input(&self) -> usize {
+        self.states() + 1
+    }
+
+    /// Its own of the numbers of a step.
+    pub fn scalars<'a>(&self, all: &'a [f32]) -> &'a [f32] {
+        &all[self.first_scalar..][..self.optimizer.scalars()]
+    }
+}
+
+impl Operation for Update {
+    fn name(&self) -> &'static str {
+        self.optimizer.rule.name
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        let mut attributes = self.optimizer.attributes();
+        if self.first_scalar > 0 {
+            attributes.push(("first_scalar", self.first_scalar.to_string()));
+        }
+        attributes
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
+        vec![inputs[0].to_vec(); self.states()]
+    }
+
+    fn gradient(&self, _: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
+        vec![None; site.inputs.len()]
+    }
+
+    fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
+        let shape = &inputs[0].shape;
+        let (tensors, scalars) = inputs.split_at(self.scalars_input());
+        let mut views: Vec<View> = tensors.iter().map(View::from).collect();
+        for scalar in 0..self.optimizer.scalars() {
+            let one = builder.prim_contiguous(View::from(&scalars[0]).slice(0, self.first_scalar + scalar, 1));
+            views.push(View::from(&Value { shape: vec![], ..one }).broadcast(shape));
+        }
+        decompose_all(builder, &self.optimizer.formulas(), &views, shape)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

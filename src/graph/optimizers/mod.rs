@@ -1,0 +1,42 @@
+//! The optimizers: a rule each, which says what one step does to one element of a parameter. The graph's operator, the
+//! layout of the state, the kernels of every backend, the keys of an experiment and the names in checkpoints follow.
+//!
+//! A new optimizer is a file here and a line of [`OPTIMIZERS`].
+
+mod adamw;
+mod optimizer;
+mod plan;
+mod rule;
+
+pub use optimizer::{Decay, Optimizer};
+pub use plan::{Group, Plan};
+pub use rule::{Operands, Range, Rule, Setting, Step};
+
+/// All optimizers. The first is the one that trains where none is named.
+pub static OPTIMIZERS: &[&Rule] = &[&adamw::ADAMW];
+
+/// The rule of a name.
+pub fn find(name: &str) -> Option<&'static Rule> {
+    OPTIMIZERS.iter().copied().find(|rule| rule.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_have_no_name_twice() {
+        for (index, rule) in OPTIMIZERS.iter().enumerate() {
+            assert!(std::ptr::eq(find(rule.name).unwrap(), *rule), "{} stands twice", rule.name);
+            let mut names: Vec<&str> = rule.options.iter().map(|option| option.name).collect();
+            names.extend(["name", "learning_rate", "weight_decay", "decay"]);
+            names.sort_unstable();
+            assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{}: {names:?}", rule.name);
+            for option in rule.options {
+                assert!(option.range.has(option.default), "{}.{} = {}", rule.name, option.name, option.default);
+            }
+            let optimizer = Optimizer::of(OPTIMIZERS[index]);
+            assert_eq!(optimizer.formulas().results().len(), 1 + rule.slots.len(), "{}", rule.name);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+use super::{
+    super::{Parameter, expression::Formulas},
+    Group, OPTIMIZERS, Operands, Plan, Rule,
+    rule::Numbers,
+};
+
+/// How weight decay goes with the learning rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Decay {
+    /// A step takes `learning_rate · weight_decay` of a parameter off, as in Keras and PyTorch.
+    #[default]
+    Scaled,
+}
+
+/// A rule with its numbers: all that an engine needs to know but for the learning rate, which comes step by step.
+#[derive(Debug, Clone)]
+pub struct Optimizer {
+    pub rule: &'static Rule,
+    /// As the rule's options.
+    pub(crate) values: Vec<f32>,
+    pub weight_decay: f32,
+    pub decay: Decay,
+}
+
+impl PartialEq for Optimizer {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.rule, other.rule)
+            && self.values == other.values
+            && self.weight_decay == other.weight_decay
+            && self.decay == other.decay
+    }
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self::of(OPTIMIZERS[0])
+    }
+}
+
+impl Optimizer {
+    /// A rule with its default numbers.
+    pub fn of(rule: &'static Rule) -> Self {
+        let values = rule.options.iter().map(|option| option.default).collect();
+        Self { rule, values, weight_decay: rule.weight_decay, decay: Decay::default() }
+    }
+
+    /// The same with one of the rule's numbers set.
+    ///
+    /// # Panics
+    /// When the rule has no option of that name.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: f32) -> Self {
+        let at = self.rule.options.iter().position(|option| option.name == name);
+        self.values[at.unwrap_or_else(|| panic!("`{}` has no option `{name}`", self.rule.name))] = value;
+        self
+    }
+
+    pub(super) fn numbers(&self) -> Numbers<'_> {
+        Numbers { rule: self.rule, values: &self.values }
+    }
+
+    /// A number of the rule.
+    ///
+    /// # Panics
+    /// When the rule has no option of that name.
+    pub fn option(&self, name: &str) -> f32 {
+        self.numbers().get(name)
+    }
+
+    /// Names and numbers, for listings.
+    pub fn attributes(&self) -> Vec<(&'static str, String)> {
+        let text = |value: f32| match value {
+            small if small != 0.0 && small.abs() < 1e-5 => format!("{small:e}"),
+            value => value.to_string(),
+        };
+        let options = self.rule.options.iter().zip(&self.values).map(|(option, value)| (option.name, text(*value)));
+        options.chain([("weight_decay", self.weight_decay.to_string())]).collect()
+    }
+
+    /// What a step does to one element: the parameter after it, then its slots, as functions of the parameter, the
+    /// gradient, the slots, and the numbers of the step, see [`Plan::write_scalars`].
+    pub fn formulas(&self) -> Formulas {
+        let slots = self.rule.slots.len();
+        let count = 2 + slots + self.scalars();
+        Formulas::new(count, |x| {
+            let (slots, scalars) = x[2..].split_at(slots);
+            let parameter = &x[0] - &x[0] * &scalars[0];
+            let gradient = x[1].clone();
+            (self.rule.update)(&Operands {
+                numbers: self.numbers(),
+                parameter,
+                gradient,
+                slots,
+                scalars: &scalars[1..],
+            })
+        })
+    }
+
+    /// How many numbers of a step a parameter's update reads: the share that decays, then the rule's scalars.
+    pub fn scalars(&self) -> usize {
+        1 + self.rule.scalars.len()
+    }
+
+    /// How each parameter of a network is updated.
+    pub fn plan(&self, parameters: &[Parameter]) -> Plan {
+        Plan::new(self, vec![Group { rate: 1.0, decays: true }], vec![0; parameters.len()])
+    }
+}

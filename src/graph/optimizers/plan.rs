@@ -1,0 +1,78 @@
+use super::{Decay, Optimizer, rule};
+
+/// Parameters that are updated alike.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Group {
+    /// Multiplies the learning rate.
+    pub rate: f32,
+    /// Whether weight decay is taken off.
+    pub decays: bool,
+}
+
+/// An optimizer on the parameters of a network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    optimizer: Optimizer,
+    groups: Vec<Group>,
+    /// By parameter.
+    group_of: Vec<usize>,
+}
+
+impl Plan {
+    pub(super) fn new(optimizer: &Optimizer, groups: Vec<Group>, group_of: Vec<usize>) -> Self {
+        Self { optimizer: optimizer.clone(), groups, group_of }
+    }
+
+    /// The rule of a parameter with its numbers.
+    pub fn optimizer(&self, _parameter: usize) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// What is kept of a parameter.
+    pub fn slots(&self, parameter: usize) -> &'static [&'static str] {
+        self.optimizer(parameter).rule.slots
+    }
+
+    /// The most that is kept of any parameter.
+    pub fn most_slots(&self) -> usize {
+        (0..self.group_of.len()).map(|parameter| self.slots(parameter).len()).max().unwrap_or(0)
+    }
+
+    /// Which numbers of a step the update of a parameter reads: the first.
+    pub fn first_scalar(&self, parameter: usize) -> usize {
+        self.group_of[parameter] * self.optimizer.scalars()
+    }
+
+    /// How many numbers [`Plan::write_scalars`] gives.
+    pub fn scalars(&self) -> usize {
+        self.groups.len() * self.optimizer.scalars()
+    }
+
+    /// The numbers of one step, for each group: the share of a parameter that decays, then the rule's scalars.
+    /// `iteration` counts the steps before it.
+    ///
+    /// # Panics
+    /// When there is not room for just so many.
+    pub fn write_scalars(&self, learning_rate: f32, iteration: u64, to: &mut [f32]) {
+        assert_eq!(to.len(), self.scalars());
+        let optimizer = &self.optimizer;
+        for (group, to) in self.groups.iter().zip(to.chunks_exact_mut(optimizer.scalars())) {
+            let learning_rate = learning_rate * group.rate;
+            let decay = match optimizer.decay {
+                Decay::Scaled => learning_rate * optimizer.weight_decay,
+            };
+            to[0] = if group.decays { decay } else { 0.0 };
+            let step = rule::Step { numbers: optimizer.numbers(), learning_rate, iteration };
+            for ((_, scalar), to) in optimizer.rule.scalars.iter().zip(&mut to[1..]) {
+                *to = scalar(&step) as f32;
+            }
+        }
+    }
+
+    /// As [`Plan::write_scalars`].
+    pub fn step_scalars(&self, learning_rate: f32, iteration: u64) -> Vec<f32> {
+        let mut scalars = vec![0.0; self.scalars()];
+        self.write_scalars(learning_rate, iteration, &mut scalars);
+        scalars
+    }
+}
