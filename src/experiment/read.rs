@@ -232,7 +232,6 @@ mod tests {
         let lists = [
             "random_flip",
             "[random_flp]",
-            "[random_crop_and_more]",
             "[flip, zoom: 0.2]",
             "{ random_flip: true }",
             "{ flip: true, rotate: 0.1 }",
@@ -256,11 +255,20 @@ mod tests {
             "[3]",
             "[{}]",
             "[[random_flip]]",
-            "[3: 4]",
         ];
         let head = "model: m.vitx\ndata: { name: digits }\naugmentation: ";
         let all: Vec<String> = lists.iter().map(|text| shown(&format!("{head}{text}\n"))).collect();
         insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
+    fn transforms_that_are_near_none_get_all_names() {
+        for name in ["augment_everything", "3: 4"] {
+            let (message, help, offset) = refused(&format!("augmentation: [{name}]"));
+            assert!(message.contains("unknown transform"), "{message}");
+            assert!(help.starts_with("there are `") && help.contains("`random_flip`, `"), "{help}");
+            assert_eq!(offset, 50);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod options;
 mod plan;
 mod random_flip;
 mod random_rotation;
+mod random_translation;
 mod random_zoom;
 mod read;
 
@@ -26,7 +27,13 @@ pub use plan::{Pass, Plan};
 pub use read::HELP;
 
 /// All transforms.
-pub const TRANSFORMS: &[&TransformKind] = &[&random_flip::KIND, &random_rotation::KIND, &random_zoom::KIND];
+#[rustfmt::skip] // A line each.
+pub const TRANSFORMS: &[&TransformKind] = &[
+    &random_flip::KIND,
+    &random_rotation::KIND,
+    &random_translation::KIND,
+    &random_zoom::KIND,
+];
 
 /// A transform's name, its options, and how an instance is made.
 #[derive(Debug)]
@@ -91,6 +98,8 @@ fn fill_mode(options: &Options) -> Fill {
 mod tests {
     use super::*;
 
+    const DRAWS: Draws = Draws { seed: 3, epoch: 5 };
+
     /// The plan of a list of one transform, as an experiment's file has it.
     fn plan_of(transform: &str, size: [usize; 2]) -> std::sync::Arc<Plan> {
         serde_yaml::from_str::<Augmentation>(&format!("- {transform}")).unwrap().plan(size)
@@ -100,7 +109,7 @@ mod tests {
     pub fn applied(transform: &str, [height, width, channels]: [usize; 3], image: &[f32]) -> Vec<f32> {
         let plan = plan_of(transform, [height, width]);
         let mut row = vec![0; plan.words()];
-        plan.draw(Draws { seed: 1, epoch: 0 }, 0, &mut row);
+        plan.draw(DRAWS, 0, &mut row);
         let mut image = image.to_vec();
         plan.apply(&row, &vec![-1.0; channels], &mut image, &mut Vec::new());
         image
@@ -111,7 +120,7 @@ mod tests {
         let plan = plan_of(transform, size);
         (0..).map(move |index| {
             let mut row = vec![0; plan.words()];
-            plan.draw(Draws { seed: 3, epoch: 5 }, index, &mut row);
+            plan.draw(DRAWS, index, &mut row);
             match plan.passes() {
                 [] => affine::mirrored(plan.mirrored(&row), size),
                 [pass] => plan::get(&row, pass),

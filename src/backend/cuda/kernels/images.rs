@@ -134,7 +134,11 @@ mod tests {
                 tests::{ELEMENTS, assert_near_floats},
             },
         },
-        data::{Augmentation, Draws, Split, Statistics, order::shuffled},
+        data::{
+            Augmentation, Draws, Split, Statistics,
+            order::shuffled,
+            transforms::{Range, TRANSFORMS},
+        },
     };
 
     /// In float32 every bit is the loader's.
@@ -188,6 +192,22 @@ mod tests {
         check((7, 7), 3, (12, 9), None);
         // Too large for shared memory.
         check((70, 64), 3, (12, 9), all);
+    }
+
+    /// With its defaults, and with each word that one of its options may be.
+    #[test]
+    fn every_transform_as_on_the_host() {
+        for kind in TRANSFORMS {
+            check((8, 6), 3, (9, 7), Some(&format!("[{}]", kind.name)));
+            for option in kind.options {
+                let Range::Word(words) = option.range else { continue };
+                for word in words {
+                    let list = format!("[{}: {{ {}: {word} }}]", kind.name, option.name);
+                    check((8, 6), 3, (8, 6), Some(&list));
+                    check((8, 6), 1, (9, 7), Some(&list));
+                }
+            }
+        }
     }
 
     #[test]
