@@ -10,6 +10,7 @@ mod catalogue;
 mod draw;
 mod options;
 mod plan;
+mod random_crop;
 mod random_flip;
 mod random_rotation;
 mod random_translation;
@@ -29,6 +30,7 @@ pub use read::HELP;
 /// All transforms.
 #[rustfmt::skip] // A line each.
 pub const TRANSFORMS: &[&TransformKind] = &[
+    &random_crop::KIND,
     &random_flip::KIND,
     &random_rotation::KIND,
     &random_translation::KIND,
