@@ -2,7 +2,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use super::{live::name, out, output, view::ViewArgs};
 use crate::{
-    report::{Record, page, render},
+    report::{PageModel, Record, network, page, render},
     trial::Directory,
 };
 
@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         out::line(&render(&records, &args.view.view())?);
         return Ok(ExitCode::SUCCESS);
     };
-    let mut models: Vec<(String, String)> = Vec::new();
+    let mut models: Vec<PageModel> = Vec::new();
     for record in &records {
         // A trial that has not begun has no text of its model yet.
         let Ok(Some(text)) = Directory::new(&record.folder).model_text() else { continue };
@@ -36,9 +36,10 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
             true => record.folder.display().to_string(),
             false => name(&record.variant),
         };
-        match models.iter_mut().find(|(_, known)| *known == text) {
-            Some((names, _)) => *names += &format!(", {own}"),
-            None => models.push((own, text)),
+        match models.iter_mut().find(|model| model.text == text) {
+            Some(model) => model.names += &format!(", {own}"),
+            // What is damaged is not drawn.
+            None => models.push(PageModel { names: own, text, network: network(&record.folder).ok().flatten() }),
         }
     }
     let title = args.directory.file_name().map_or_else(|| "vitx".into(), |name| name.to_string_lossy().into_owned());

@@ -11,7 +11,7 @@ use crate::{
     memory,
     model::Architecture,
     train::{Fit, FitError, Fitted, Interrupt, Observer, restore_weights},
-    trial::{Directory, Epoch, Failure, FailureKind, Input, Lock, RunResult, Until, history},
+    trial::{Directory, Epoch, Failure, FailureKind, Input, Lock, Network, RunResult, Until, history},
 };
 
 /// Exit code of `vitx trial` where another process trains the same directory.
@@ -104,6 +104,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
     let setup = Setup::new(&definition, options.data_dir.clone(), begun.map(|input| (folder, input)), &Subset::ALL)?;
     let train = &definition.experiment.train;
     Directory::new(folder).write_model_text(&setup.architecture.text())?;
+    Network::write(folder, &setup.architecture)?;
     if begins {
         setup.input.write(folder)?;
     }

@@ -15,7 +15,7 @@ use super::{
 
 /// A tensor that is set before each run.
 #[derive(Debug, Clone)]
-pub struct Input {
+pub struct GraphInput {
     pub load: Load,
     pub value: Value,
 }
@@ -39,7 +39,7 @@ pub struct Parameter {
 #[derive(Debug, Default)]
 pub struct Builder {
     pub graph: Graph,
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<GraphInput>,
     pub parameters: Vec<Parameter>,
     /// Whether dropout is active.
     pub training: bool,
@@ -66,7 +66,7 @@ impl Builder {
         let load = load.into();
         let value = self.load(load.clone(), shape);
         self.graph.no_delete.insert(value.node);
-        self.inputs.push(Input { load, value: value.clone() });
+        self.inputs.push(GraphInput { load, value: value.clone() });
         value
     }
 

@@ -17,7 +17,7 @@ pub mod optimizers;
 pub mod primitives;
 mod value;
 
-pub use builder::{Builder, Input, Parameter};
+pub use builder::{Builder, GraphInput, Parameter};
 pub use initializer::Initializer;
 pub use load::{Load, StepInput};
 pub use node::{Gradients, Node, Operation, operation};

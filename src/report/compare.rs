@@ -7,12 +7,13 @@ use super::{
     Record,
     layout::fitted,
     measure::{self, Measure},
+    network,
 };
 use crate::{
     data::Subset,
     experiment::{Definition, ExperimentError, sweep::is_sweep},
     printable,
-    trial::{Directory, Input},
+    trial::{Input, NetworkLayer},
 };
 
 /// Most epochs of a table of curves; more are thinned out evenly.
@@ -74,7 +75,7 @@ pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
         false => format!("Models\n{}", models.trim_end()),
     });
 
-    let built: Vec<String> = records.iter().map(layers).collect();
+    let built = records.iter().map(layers).collect::<Result<Vec<String>, _>>()?;
     let mut changes = String::new();
     for (layers, name) in built.iter().zip(&names).skip(1).filter(|(layers, _)| !layers.is_empty()) {
         if built[0] != *layers && !built[0].is_empty() {
@@ -143,17 +144,12 @@ fn data(folders: &[PathBuf], names: &[String]) -> Result<Option<String>, Experim
     })
 }
 
-/// A trial's layers, one a line, without the numbers of their tensors: those would change with every
-/// layer before them. Empty for a trial that has not begun.
-fn layers(record: &Record) -> String {
-    let text = Directory::new(&record.folder).model_text().ok().flatten().unwrap_or_default();
-    let layer = |line: &str| {
-        let (layer, path) = line.rsplit_once("  // ")?;
-        let (shape, call) = layer.split_once(": ")?.1.split_once(" = ")?;
-        let (kind, rest) = call.split_once('(')?;
-        Some(format!("{path}: {kind}{} -> {shape}\n", rest.split_once(')')?.1))
+/// A trial's layers, one a line. Empty for a trial that has not begun.
+fn layers(record: &Record) -> Result<String, ExperimentError> {
+    let layer = |layer: &NetworkLayer| {
+        format!("{}: {} {{{}}} -> {:?}\n", layer.path, layer.kind, layer.arguments_text(), layer.output_shape)
     };
-    text.lines().skip(1).filter_map(layer).collect()
+    Ok(network(&record.folder)?.map_or_else(String::new, |network| network.layers.iter().map(layer).collect()))
 }
 
 /// Dotted keys and their values.

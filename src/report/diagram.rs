@@ -5,16 +5,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-/// A layer, as `model.txt` has it.
-#[derive(Debug, Clone, PartialEq)]
-struct Layer {
-    kind: String,
-    arguments: String,
-    shape: String,
-    path: String,
-    /// Tensors by number: 0 is the images, `i + 1` the output of layer `i`.
-    inputs: Vec<usize>,
-}
+use crate::trial::{Network, NetworkLayer};
 
 /// A box of the drawing.
 #[derive(Debug, PartialEq)]
@@ -33,9 +24,9 @@ const BOX: usize = 24;
 const LEFT: usize = 90;
 const RIGHT: usize = 430;
 
-/// Draws the text of an architecture; `None` for what is no such text.
-pub fn diagram(text: &str) -> Option<Markup> {
-    let nodes = folded(&layers(text)?);
+/// Draws a network.
+pub fn diagram(network: &Network) -> Markup {
+    let nodes = folded(network);
     let y = |at: usize| 8 + at * ROW;
     let edges = nodes.iter().enumerate().flat_map(|(to, node)| node.inputs.iter().map(move |from| (*from, to)));
     let path = |(from, to): (usize, usize)| match to - from {
@@ -47,7 +38,7 @@ pub fn diagram(text: &str) -> Option<Markup> {
             format!("M {RIGHT} {from} C {out} {from}, {out} {to}, {RIGHT} {to}")
         }
     };
-    Some(html! {
+    html! {
         svg class="model" viewBox=(format!("0 0 {WIDTH} {}", y(nodes.len()))) style=(format!("max-width: {WIDTH}px")) {
             @for edge in edges { path class="edge" d=(path(edge)) {} }
             @for (at, node) in nodes.iter().enumerate() {
@@ -60,34 +51,16 @@ pub fn diagram(text: &str) -> Option<Markup> {
                 }
             }
         }
-    })
-}
-
-/// Reads `%1: [16, 32] = dense(%0) {units: 32}  // path` and so on.
-fn layers(text: &str) -> Option<Vec<Layer>> {
-    let layer = |line: &str| {
-        let (layer, path) = line.rsplit_once("  // ")?;
-        let (shape, call) = layer.split_once(": ")?.1.split_once(" = ")?;
-        let (kind, rest) = call.split_once('(')?;
-        let (inputs, arguments) = rest.split_once(") {")?;
-        let inputs = inputs.split(", ").filter(|input| !input.is_empty());
-        Some(Layer {
-            kind: kind.to_owned(),
-            arguments: arguments.strip_suffix('}')?.to_owned(),
-            shape: shape.to_owned(),
-            path: path.to_owned(),
-            inputs: inputs.map(|input| input.strip_prefix('%')?.parse().ok()).collect::<Option<_>>()?,
-        })
-    };
-    let mut lines = text.lines();
-    lines.next()?.strip_prefix("model ")?;
-    lines.map(layer).collect()
+    }
 }
 
 /// The boxes: the images, then the layers, of blocks that repeat only the first.
-fn folded(layers: &[Layer]) -> Vec<Node> {
+fn folded(network: &Network) -> Vec<Node> {
+    let layers = &network.layers[..];
+    // One that was read back has been checked.
+    let tensors = network.inputs().unwrap_or_else(|_| vec![Vec::new(); layers.len()]);
     // Runs of layers of one block: where each begins, and how long it is.
-    let block = |layer: &Layer| layer.path.split_once('/').map(|(block, _)| block.to_owned());
+    let block = |layer: &NetworkLayer| layer.path.split_once('/').map(|(block, _)| block.to_owned());
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for (at, layer) in layers.iter().enumerate() {
         match runs.last_mut() {
@@ -101,10 +74,9 @@ fn folded(layers: &[Layer]) -> Vec<Node> {
             && block(&layers[a.0]).is_some()
             && (0..a.1).all(|at| {
                 let (one, other) = (&layers[a.0 + at], &layers[b.0 + at]);
-                let inputs =
-                    |layer: &Layer, begin| layer.inputs.iter().map(|i| relative(begin, *i)).collect::<Vec<_>>();
-                (&one.kind, &one.arguments, &one.shape) == (&other.kind, &other.arguments, &other.shape)
-                    && inputs(one, a.0) == inputs(other, b.0)
+                let inputs = |begin: usize| tensors[begin + at].iter().map(|i| relative(begin, *i)).collect::<Vec<_>>();
+                (&one.kind, &one.arguments, &one.output_shape) == (&other.kind, &other.arguments, &other.output_shape)
+                    && inputs(a.0) == inputs(b.0)
             })
     };
     let mut nodes = vec![Node { text: "images".into(), shape: String::new(), repeats: None, inputs: Vec::new() }];
@@ -115,8 +87,12 @@ fn folded(layers: &[Layer]) -> Vec<Node> {
         let times = runs[at..].iter().take_while(|run| same(&runs[at], run)).count().max(1);
         let (begin, count) = runs[at];
         for (place, layer) in layers[begin..begin + count].iter().enumerate() {
-            let arguments = if layer.arguments.is_empty() { String::new() } else { format!(" {}", layer.arguments) };
-            let mut inputs: Vec<usize> = layer.inputs.iter().filter_map(|input| boxes.get(input).copied()).collect();
+            let arguments = match layer.arguments_text() {
+                text if text.is_empty() => text,
+                text => format!(" {text}"),
+            };
+            let mut inputs: Vec<usize> =
+                tensors[begin + place].iter().filter_map(|input| boxes.get(input).copied()).collect();
             inputs.dedup();
             let repeats = (times > 1 && place == 0).then_some((times, count));
             let text = shortened(&format!("{}{arguments}", layer.kind));
@@ -124,7 +100,7 @@ fn folded(layers: &[Layer]) -> Vec<Node> {
             for repetition in 0..times {
                 boxes.insert(begin + repetition * count + place + 1, nodes.len());
             }
-            nodes.push(Node { text, shape: layer.shape.clone(), repeats, inputs });
+            nodes.push(Node { text, shape: format!("{:?}", layer.output_shape), repeats, inputs });
         }
         at += times;
     }
@@ -151,13 +127,11 @@ mod tests {
         let overrides = Overrides { params, ..Overrides::default() };
         let definition = Definition::read("experiments/digits_vit.yaml".as_ref(), &overrides).unwrap();
         let image = ImageSpec { height: 8, width: 8, channels: 1, num_classes: 10 };
-        let text = definition.architecture(&image).unwrap().text();
-        let layers = layers(&text).unwrap();
-        assert_eq!(layers.len(), text.lines().count() - 1);
-        let nodes = folded(&layers);
+        let network = Network::from(&definition.architecture(&image).unwrap());
+        let nodes = folded(&network);
         let (times, boxes) = nodes.iter().find_map(|node| node.repeats).unwrap();
         assert_eq!(times, 3);
-        assert_eq!(nodes.len() - 1, layers.len() - 2 * boxes);
+        assert_eq!(nodes.len() - 1, network.layers.len() - 2 * boxes);
         // Each box but the first has what comes into it, and that stands above it.
         assert!(
             nodes
@@ -168,9 +142,8 @@ mod tests {
         );
         // A block's residual branches leave the line of boxes.
         assert!(nodes.iter().enumerate().any(|(at, node)| node.inputs.iter().any(|input| at - input > 1)));
-        let drawn = diagram(&text).unwrap().into_string();
+        let drawn = diagram(&network).into_string();
         assert_eq!(drawn.matches("<rect").count(), nodes.len());
         assert!(drawn.contains("×3"));
-        assert!(diagram("no model").is_none() && diagram("").is_none());
     }
 }

@@ -13,7 +13,7 @@ use super::{
     table::{columns, difference},
     view::{Arranged, Pivot, View, on_front},
 };
-use crate::{dsl::Value, experiment::ExperimentError, printable};
+use crate::{dsl::Value, experiment::ExperimentError, printable, trial::Network};
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/sort.js");
@@ -23,17 +23,21 @@ const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 340.0;
 const MARGIN: f64 = 44.0;
 
-/// Writes the page. `models` are the architectures' texts, each once, with the name of the variants
-/// that share it.
+/// A network as the page shows it.
+#[derive(Debug, Clone)]
+pub struct PageModel {
+    /// Of the variants that share it.
+    pub names: String,
+    pub text: String,
+    /// To be drawn, where it is known.
+    pub network: Option<Network>,
+}
+
+/// Writes the page. `models` are the networks, each once.
 ///
 /// # Errors
 /// As [`super::render`].
-pub fn page(
-    title: &str,
-    records: &[Record],
-    models: &[(String, String)],
-    view: &View,
-) -> Result<String, ExperimentError> {
+pub fn page(title: &str, records: &[Record], models: &[PageModel], view: &View) -> Result<String, ExperimentError> {
     let arranged = &Arranged::new(records, view)?;
     let rows = &arranged.rows;
     let page = html! {
@@ -60,10 +64,10 @@ pub fn page(
                 h2 { "What mattered" }
                 (shares(rows))
                 h2 { "Models" }
-                @for (names, text) in models {
+                @for PageModel { names, text, network } in models {
                     details {
                         summary { (names) }
-                        @if let Some(drawing) = diagram(text) { (drawing) }
+                        @if let Some(network) = network { (diagram(network)) }
                         details { summary { "as text" } pre { (text) } }
                     }
                 }
@@ -247,7 +251,8 @@ mod tests {
     fn holds_every_variant_and_nothing_from_outside() {
         let mut records = records();
         records[0].variant[0].1 = Value::Str("<b>&\"".into());
-        let page = page("a <sweep>", &records, &[("patch_size=4".into(), "x < y".into())], &View::default()).unwrap();
+        let model = PageModel { names: "patch_size=4".into(), text: "x < y".into(), network: None };
+        let page = page("a <sweep>", &records, &[model], &View::default()).unwrap();
         assert_eq!(page.matches("<tr>").count(), 1 + Rows::new(&records).rows.len() + 2);
         assert!(page.contains("&lt;b&gt;&amp;") && page.contains("x &lt; y") && !page.contains("<b>"));
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains(" src="));

@@ -8,6 +8,7 @@ mod html;
 mod importance;
 mod layout;
 pub mod measure;
+mod network;
 pub mod plots;
 mod record;
 pub mod rows;
@@ -15,8 +16,9 @@ mod table;
 mod view;
 
 pub use compare::compare;
-pub use html::page;
+pub use html::{PageModel, page};
 pub use layout::fitted;
+pub use network::network;
 pub use record::Record;
 pub use table::render;
 pub use view::{Format, Price, Sort, View};

@@ -4,7 +4,7 @@
 //! | file | holds | here |
 //! |---|---|---|
 //! | `config.yaml`, `model.vitx` | the definition | [`CONFIG`], [`MODEL`] |
-//! | `model.txt` | the architecture's stable text | [`Directory::model_text`] |
+//! | `model.json`, `model.txt` | the checked network, for programs and for people | [`Network`], [`Directory::model_text`] |
 //! | `variant.json`, `prediction.json` | what its sweep changed, and expects | [`variant`], [`Prediction`] |
 //! | `input.json` | what a picture needs to be classified, and with which data it began | [`Input`] |
 //! | `metrics.jsonl`, `tensorboard/` | one record per epoch | [`history`], [`events`] |
@@ -25,6 +25,7 @@ pub mod history;
 mod input;
 mod lock;
 mod names;
+mod network;
 mod prediction;
 mod result;
 pub mod variant;
@@ -35,6 +36,7 @@ pub use history::Epoch;
 pub use input::{Input, class_changes};
 pub use lock::Lock;
 pub use names::{CONFIG, MODEL};
+pub use network::{Network, NetworkLayer};
 pub use prediction::Prediction;
 pub use result::{Failure, FailureKind, RunResult, Stopped, Until};
 pub use variant::Variant;

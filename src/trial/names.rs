@@ -6,6 +6,8 @@ pub const CONFIG: &str = "config.yaml";
 pub const MODEL: &str = "model.vitx";
 /// The checked model, for people.
 pub(super) const MODEL_TEXT: &str = "model.txt";
+/// The checked model, for programs.
+pub(super) const NETWORK: &str = "model.json";
 /// What a sweep changed.
 pub(super) const VARIANT: &str = "variant.json";
 /// What a sweep expected.

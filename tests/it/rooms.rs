@@ -55,7 +55,6 @@ const SHARED: &[(&str, &str, &str)] = &[
     ("backend/cpu", "Program", "one is of a single expression"),
     ("backend/cuda", "Epilogue", "one is of a product, the other of a pointwise kernel"),
     ("backend/cuda", "Tensor", "one is of the program, the other of the table of the update"),
-    ("backend/cuda", "Memory", "of the emulated device and of its kernels, in tests"),
     ("graph", "Activation", "one is a row of the table, the other the operator"),
 ];
 
@@ -82,12 +81,29 @@ fn sources() -> Vec<Code> {
     let mut paths = Vec::new();
     walk(&root, &mut paths);
     paths.sort();
+    // What a file declares for tests alone, as a file or a folder beside it.
+    let tested: Vec<PathBuf> = paths
+        .iter()
+        .flat_map(|path| {
+            let text = fs::read_to_string(path).unwrap();
+            let stem = path.file_stem().unwrap();
+            let folder = if stem == "mod" || stem == "lib" {
+                path.parent().unwrap().to_owned()
+            } else {
+                path.with_extension("")
+            };
+            let declared = text.split("#[cfg(test)]\n").skip(1).filter_map(|rest| {
+                let (_, name) = rest.lines().next()?.split_once("mod ")?;
+                name.strip_suffix(';').map(str::to_owned)
+            });
+            declared.map(|name| folder.join(name)).collect::<Vec<_>>()
+        })
+        .collect();
     let read = |path: PathBuf| {
         let relative = path.strip_prefix(&root).unwrap().to_owned();
         let first = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
-        let is_test =
-            relative.components().any(|part| ["tests", "tests.rs"].iter().any(|name| part.as_os_str() == *name));
+        let is_test = tested.iter().any(|module| path.starts_with(module) || path.with_extension("") == *module);
         let tests = ["#[cfg(test)]\nmod ", "#[cfg(all(test"].iter().filter_map(|begin| text.find(begin)).min();
         let end = if is_test { 0 } else { tests.unwrap_or(text.len()) };
         let (text, code) = (text[..end].to_owned(), code(&text[..end]));
