@@ -24,8 +24,9 @@ const ROOMS: &[(&str, &str)] = &[
     ("graph", "random threads"),
     ("model", "dsl graph diagram"),
     ("passes", "graph diagram"),
-    // `model` for the `ImageSpec` that a data set has and a network is checked on.
-    ("data", "model choice random folders memory threads"),
+    // `model` for the `ImageSpec` that a data set has and a network is checked on, `dsl` for the values that the options of a
+    // transform have.
+    ("data", "dsl model choice random folders memory threads"),
     // `data` for the images that the CUDA engine keeps, and makes the batches of.
     ("backend", "graph passes data metrics choice random folders threads diagram"),
     // From a trial to a table.
@@ -55,6 +56,7 @@ const SHARED: &[(&str, &str, &str)] = &[
     ("backend/cpu", "Program", "one is of a single expression"),
     ("backend/cuda", "Epilogue", "one is of a product, the other of a pointwise kernel"),
     ("backend/cuda", "Tensor", "one is of the program, the other of the table of the update"),
+    ("graph", "Step", "one is of an expression, the other what a rule knows of the training's step"),
     ("graph", "Activation", "one is a row of the table, the other the operator"),
 ];
 

@@ -156,6 +156,14 @@ fn single_runs_are_compared() {
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
+    // Former versions kept no `model.json`: what the trial defines is elaborated anew.
+    let page = succeed(vitx(folder.path(), &["report", "one", "--html", "-"]));
+    assert!(page.contains("class=\"model\""), "{page}");
+    for name in ["one", "two"] {
+        std::fs::remove_file(folder.path().join(name).join("model.json")).unwrap();
+    }
+    assert_eq!(succeed(vitx(folder.path(), &["compare", "one", "two"])), text);
+    assert_eq!(succeed(vitx(folder.path(), &["report", "one", "--html", "-"])), page);
     let none = vitx(folder.path(), &["compare", "one", "three"]).output().unwrap();
     assert!(none.status.code() == Some(1) && shown(&none).contains("three"), "{}", shown(&none));
 }
