@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use vitx::{
     dsl::{Source, format, parse},
-    graph::optimizers::Optimizer,
+    graph::{losses::Loss, optimizers::Optimizer},
     model::{ImageSpec, elaborate},
     passes::{Lowering, Purpose, StepGraph},
 };
@@ -25,7 +25,8 @@ fn language(criterion: &mut Criterion) {
     let lowering: Box<Lowering> = Box::new(move |builder, batch| architecture.lower(builder, batch));
     group.bench_function("lower and differentiate", |bencher| {
         bencher.iter(|| {
-            StepGraph::build(&lowering, 64, Purpose::Train(Optimizer::default())).expect("every parameter is used")
+            StepGraph::build(&lowering, 64, Purpose::Train(Optimizer::default(), Loss::default()))
+                .expect("every parameter is used")
         });
     });
     group.finish();

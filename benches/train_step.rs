@@ -7,7 +7,7 @@ use vitx::{
     backend::{Batch, Engine, EngineOptions, Precision, Step, cpu::CpuEngine},
     dsl::Source,
     graph::Initializer,
-    graph::optimizers::Optimizer,
+    graph::{losses::Loss, optimizers::Optimizer},
     model::{ImageSpec, elaborate},
 };
 
@@ -20,7 +20,13 @@ fn train_step(criterion: &mut Criterion) {
         let architecture = elaborate(&source, &BTreeMap::new(), &data).expect("the shipped model is right");
         let pixels: usize = architecture.image_shape().iter().product();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let options = EngineOptions { optimizer: Optimizer::default(), seed: 1, threads, precision: Precision::F32 };
+        let options = EngineOptions {
+            optimizer: Optimizer::default(),
+            loss: Loss::default(),
+            seed: 1,
+            threads,
+            precision: Precision::F32,
+        };
         let mut engine = CpuEngine::new(Box::new(move |builder, batch| architecture.lower(builder, batch)), options)
             .expect("threads start");
         let mut images = vec![0.0; batch * pixels];

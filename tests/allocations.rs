@@ -9,7 +9,7 @@ use std::{
 use vitx::{
     backend::{Batch, Engine, EngineOptions, Precision, Step, cpu::CpuEngine},
     dsl::Source,
-    graph::optimizers::Optimizer,
+    graph::{losses::Loss, optimizers::Optimizer},
     model::{ImageSpec, elaborate},
 };
 
@@ -49,7 +49,13 @@ fn none_in_a_step() {
     let data = ImageSpec { height: 8, width: 8, channels: 1, num_classes: 10 };
     let architecture = elaborate(&Source::new("digits_vit.vitx", text), &BTreeMap::new(), &data).unwrap();
     let pixels: usize = architecture.image_shape().iter().product();
-    let options = EngineOptions { optimizer: Optimizer::default(), seed: 1, threads: 2, precision: Precision::F32 };
+    let options = EngineOptions {
+        optimizer: Optimizer::default(),
+        loss: Loss::default(),
+        seed: 1,
+        threads: 2,
+        precision: Precision::F32,
+    };
     let mut engine =
         CpuEngine::new(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap();
     let (images, labels) = (vec![0.5; 37 * pixels], vec![3; 37]);

@@ -13,7 +13,9 @@ use super::{cpu, cuda, reference};
 use crate::{
     dsl::Source,
     graph::{
-        Builder, Gradients, Node, Value, operation,
+        Builder, Gradients, Node, Value,
+        losses::Loss,
+        operation,
         ops::{self, ALL, Differentiable, Entry, Input, RandomState},
         optimizers::Optimizer,
     },
@@ -71,7 +73,7 @@ fn tested() -> FxHashSet<TypeId> {
     let text = include_str!("../../tests/support/small.vitx");
     let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
     let model = elaborate(&Source::new("small", text), &BTreeMap::new(), &spec).unwrap();
-    add(&move |builder, batch| model.lower(builder, batch), Purpose::Train(Optimizer::default()));
+    add(&move |builder, batch| model.lower(builder, batch), Purpose::Train(Optimizer::default(), Loss::default()));
     tested
 }
 

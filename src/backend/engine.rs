@@ -1,10 +1,12 @@
 use super::{BackendError, Batch, Inspect, Precision, Resident, Step};
-use crate::graph::optimizers::Optimizer;
+use crate::graph::{losses::Loss, optimizers::Optimizer};
 
 /// How an engine is compiled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineOptions {
     pub optimizer: Optimizer,
+    /// What training minimises; evaluation has the plain cross-entropy.
+    pub loss: Loss,
     /// Seeds initialisation and dropout.
     pub seed: u64,
     /// Worker threads; results do not depend on it.

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     graph::{
         Builder, Load, StepInput, Value,
+        losses::Loss,
         ops::RandomState,
         optimizers::{Optimizer, Plan},
     },
@@ -85,6 +86,7 @@ pub struct ReferenceEngine {
     lowering: Box<Lowering>,
     seed: u64,
     optimizer: Optimizer,
+    loss: Loss,
     plan: Plan,
     store: Store,
     compiled: FxHashMap<(Task, usize), Compiled>,
@@ -113,6 +115,7 @@ impl ReferenceEngine {
             lowering,
             seed: options.seed,
             optimizer: options.optimizer,
+            loss: options.loss,
             store: Store::new(builder.parameters, &plan, options.seed)?,
             plan,
             compiled: FxHashMap::default(),
@@ -127,7 +130,7 @@ impl ReferenceEngine {
         let compiled = match self.compiled.entry((task, size)) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                let graph = StepGraph::build(&self.lowering, size, task.purpose(&self.optimizer))
+                let graph = StepGraph::build(&self.lowering, size, task.purpose(&self.optimizer, &self.loss))
                     .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
                 let mut outputs = vec![graph.loss, graph.network.logits];
                 match task {

@@ -9,7 +9,7 @@ use crate::{
     choice::Choice,
     diagram::{Diagram, MERMAID_ARROWS, MERMAID_BYTES},
     dsl,
-    graph::optimizers::Optimizer,
+    graph::{losses::Loss, optimizers::Optimizer},
     model::Architecture,
     passes::{Lowering, Purpose, StepGraph},
 };
@@ -86,7 +86,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
             return show(args.format, &model.listing(), &model.diagram(), &model.text());
         }
         Stage::Forward => Purpose::Evaluate,
-        Stage::Training | Stage::Program => Purpose::Train(Optimizer::default()),
+        Stage::Training | Stage::Program => Purpose::Train(Optimizer::default(), Loss::default()),
     };
     let architecture = args.architecture()?;
     let lowering: Box<Lowering> = Box::new(move |builder, batch| architecture.lower(builder, batch));

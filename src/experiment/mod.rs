@@ -20,6 +20,7 @@ mod builtin;
 mod definition;
 mod error;
 mod identity;
+mod loss;
 pub mod needs;
 mod origins;
 pub mod overrides;

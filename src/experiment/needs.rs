@@ -5,7 +5,7 @@ use super::{Definition, ExperimentError, training::Options};
 use crate::{
     backend::{Backend, BackendError, cpu},
     data::{self, Spec, Subset},
-    graph::{Builder, optimizers::Optimizer},
+    graph::{Builder, losses::Loss, optimizers::Optimizer},
     memory::{self, Available},
     model::{Architecture, ImageSpec},
     passes::{Lowering, Purpose},
@@ -200,7 +200,9 @@ fn programs(
 ) -> Result<usize, BackendError> {
     let lowering: Box<Lowering> = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
     let (mut arena, mut worker) = (0, 0);
-    for (purpose, wanted) in [(Purpose::Train(optimizer), needs.trains), (Purpose::Evaluate, needs.evaluates)] {
+    for (purpose, wanted) in
+        [(Purpose::Train(optimizer, Loss::default()), needs.trains), (Purpose::Evaluate, needs.evaluates)]
+    {
         if wanted {
             let program = cpu::compile(&lowering, needs.batch, purpose)?;
             (arena, worker) = (arena.max(program.arena_len), worker.max(program.worker_len()));

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     data::{Augmentation, DataOptions, Keys, sources},
     dsl,
-    graph::optimizers,
+    graph::{losses::Loss, optimizers},
     train::{Monitor, Schedule},
 };
 
@@ -173,6 +173,9 @@ pub struct Train {
     /// Seeds initialisation, shuffling, augmentation and dropout.
     pub seed: u64,
     pub optimizer: Optimizer,
+    /// What is minimised.
+    #[serde(with = "super::loss", skip_serializing_if = "Loss::is_default")]
+    pub loss: Loss,
     pub schedule: Schedule,
     /// By what the best weights are chosen.
     #[serde(skip_serializing_if = "Monitor::is_default")]
@@ -182,7 +185,7 @@ pub struct Train {
 impl Default for Train {
     fn default() -> Self {
         let (optimizer, schedule, monitor) = (Optimizer::default(), Schedule::default(), Monitor::default());
-        Self { epochs: 10, batch_size: 256, seed: 42, optimizer, schedule, monitor }
+        Self { epochs: 10, batch_size: 256, seed: 42, optimizer, loss: Loss::default(), schedule, monitor }
     }
 }
 

@@ -182,6 +182,7 @@ pub fn engine(
     let train = &definition.experiment.train;
     let engine_options = EngineOptions {
         optimizer: train.optimizer.rule(),
+        loss: train.loss.clone(),
         seed: train.seed,
         threads: options.threads(),
         precision: options.precision,

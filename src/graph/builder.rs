@@ -229,7 +229,7 @@ impl Builder {
     /// Mean softmax cross-entropy of logits `[batch, classes]` against class indices `[batch]`
     /// (held as float32). Gives `[1]`.
     pub fn cross_entropy(&mut self, logits: &Value, labels: &Value) -> Value {
-        self.apply_one(CrossEntropy, &[logits, labels])
+        self.apply_one(CrossEntropy::default(), &[logits, labels])
     }
 
     /// The input that carries the step's [`RandomState`](super::ops::RandomState).

@@ -11,6 +11,7 @@ mod builder;
 pub mod expression;
 mod initializer;
 mod load;
+pub mod losses;
 mod node;
 pub mod ops;
 pub mod optimizers;

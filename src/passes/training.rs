@@ -3,7 +3,7 @@ use std::cell::RefCell;
 use luminal::prelude::Compiler;
 
 use super::{Autodiff, OptimizerState, Reassociate, Updates};
-use crate::graph::{Builder, Network, StepInput, Value, optimizers::Optimizer};
+use crate::graph::{Builder, Network, StepInput, Value, losses::Loss, optimizers::Optimizer};
 
 /// Builds a network for a batch size on a graph.
 pub type Lowering = dyn Fn(&mut Builder, usize) -> Network + Send + Sync;
@@ -15,8 +15,8 @@ pub enum Purpose {
     Evaluate,
     /// Gradients, dropout off.
     Differentiate,
-    /// One optimizer step, dropout on.
-    Train(Optimizer),
+    /// One optimizer step that minimises a loss, dropout on. All else has the plain cross-entropy.
+    Train(Optimizer, Loss),
 }
 
 /// A network with its loss and, as the purpose asks, its backward pass and updates.
@@ -50,14 +50,17 @@ impl StepGraph {
     }
 
     fn with(lowering: &Lowering, batch: usize, purpose: Purpose, reassociate: bool) -> Result<Self, String> {
-        let mut builder = if matches!(purpose, Purpose::Train(_)) { Builder::for_training() } else { Builder::new() };
+        let mut builder = if matches!(purpose, Purpose::Train(..)) { Builder::for_training() } else { Builder::new() };
         let network = lowering(&mut builder, batch);
         let without_effect = RefCell::default();
         if reassociate {
             Reassociate { without_effect: &without_effect }.compile(&mut builder.graph, ());
         }
         let labels = builder.input(StepInput::Labels, &[batch]);
-        let loss = builder.cross_entropy(&network.logits, &labels);
+        let loss = match &purpose {
+            Purpose::Train(_, loss) => loss.apply(&mut builder, &network.logits, &labels),
+            Purpose::Evaluate | Purpose::Differentiate => builder.cross_entropy(&network.logits, &labels),
+        };
         let (mut gradients, mut states) = (Vec::new(), Vec::new());
         if purpose != Purpose::Evaluate {
             let seed = builder.input(StepInput::LossGradient, &[1]);
@@ -72,7 +75,7 @@ impl StepGraph {
                     None => return Err(builder.parameters[index].name.clone()),
                 });
             }
-            if let Purpose::Train(optimizer) = &purpose {
+            if let Purpose::Train(optimizer, _) = &purpose {
                 let plan = optimizer.plan(&builder.parameters);
                 let scalars = builder.input(StepInput::Scalars, &[plan.scalars()]);
                 let pairs: Vec<(Value, Value)> = wanted.into_iter().zip(gradients.iter().cloned()).collect();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use vitx::{
     backend::{Backend, Batch, Engine, EngineOptions, Precision, Step},
     dsl::Source,
-    graph::optimizers::Optimizer,
+    graph::{losses::Loss, optimizers::Optimizer},
     model::{ImageSpec, elaborate},
 };
 
@@ -20,7 +20,13 @@ fn engine(backend: Backend) -> Box<dyn Engine> {
 
 fn engine_of(model: &str, spec: ImageSpec, backend: Backend) -> Box<dyn Engine> {
     let architecture = elaborate(&Source::new("model", model), &BTreeMap::new(), &spec).unwrap();
-    let options = EngineOptions { optimizer: Optimizer::default(), seed: 3, threads: 2, precision: Precision::F32 };
+    let options = EngineOptions {
+        optimizer: Optimizer::default(),
+        loss: Loss::default(),
+        seed: 3,
+        threads: 2,
+        precision: Precision::F32,
+    };
     backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
 }
 
@@ -40,6 +46,37 @@ fn the_cpu_backend_trains_as_the_reference_does() {
     }
     let batch = Batch { images: &images, labels: &labels };
     compare_gradients("the model", cpu.as_mut(), reference.as_mut(), &batch, 2e-3);
+}
+
+/// Training minimises the smoothed loss; evaluation has the plain one.
+#[test]
+fn a_smoothed_loss_trains_as_on_the_reference() {
+    let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
+    let engine = |backend: Backend, smoothing: f32| {
+        let architecture = elaborate(&Source::new("model", MODEL), &BTreeMap::new(), &spec).unwrap();
+        let options = EngineOptions {
+            optimizer: Optimizer::default(),
+            loss: Loss::default().with("label_smoothing", smoothing),
+            seed: 3,
+            threads: 2,
+            precision: Precision::F32,
+        };
+        backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
+    };
+    let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1] };
+    let step = |iteration: u64| Step { epoch: 0, step: iteration as u32, iteration, learning_rate: 1e-3 };
+    let (mut cpu, mut reference) = (engine(Backend::Cpu, 0.3), engine(Backend::Reference, 0.3));
+    let mut plain = engine(Backend::Cpu, 0.0);
+    assert_eq!(cpu.evaluate(&batch).unwrap(), plain.evaluate(&batch).unwrap());
+    for iteration in 0..3 {
+        let losses =
+            [&mut cpu, &mut reference, &mut plain].map(|engine| engine.train_step(&batch, &step(iteration)).unwrap());
+        assert!((losses[0] - losses[1]).abs() <= 1e-4 * losses[1], "{losses:?}");
+        assert_ne!(losses[0], losses[2]);
+    }
+    let (ours, theirs) = (cpu.evaluate(&batch).unwrap(), reference.evaluate(&batch).unwrap());
+    assert!((ours - theirs).abs() <= 1e-4 * theirs, "{ours} {theirs}");
 }
 
 /// What is kept of so many images goes past the cache; the mean over copies of two images is that over the two.
@@ -69,8 +106,13 @@ fn every_kernel_is_its_decomposition_on_odd_shapes() {
         for (batch, sizes) in [(1, [1, 1]), (3, [5, 7]), (19, [17, 33]), (2, [37, 20])] {
             let what = format!("{name}, batch {batch}, {sizes:?}");
             let engine = |backend: Backend| {
-                let options =
-                    EngineOptions { optimizer: Optimizer::default(), seed: 3, threads: 2, precision: Precision::F32 };
+                let options = EngineOptions {
+                    optimizer: Optimizer::default(),
+                    loss: Loss::default(),
+                    seed: 3,
+                    threads: 2,
+                    precision: Precision::F32,
+                };
                 backend.engine(Box::new(move |builder, batch| network(builder, batch, sizes, apply)), options).unwrap()
             };
             let (mut cpu, mut reference) = (engine(Backend::Cpu), engine(Backend::Reference));

@@ -11,7 +11,7 @@ use vitx::{
         Builder, Initializer, Value,
         activations::ACTIVATIONS,
         expression::Expression,
-        ops::{Activation, Attention, Dropout, HeadProduct, Operand, RandomState},
+        ops::{Activation, Attention, CrossEntropy, Dropout, HeadProduct, Operand, RandomState},
     },
     passes::Autodiff,
 };
@@ -237,6 +237,10 @@ fn cross_entropy() {
         check("cross_entropy", &[shape], &|b, x| {
             let labels = b.input("labels", &[3]);
             b.cross_entropy(&x[0], &labels)
+        });
+        check("smoothed cross_entropy", &[shape], &|b, x| {
+            let labels = b.input("labels", &[3]);
+            b.apply_one(CrossEntropy { label_smoothing: 0.3 }, &[&x[0], &labels])
         });
     }
 }

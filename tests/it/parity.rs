@@ -5,14 +5,20 @@ use safetensors::SafeTensors;
 use vitx::{
     backend::{Batch, Engine, EngineOptions, Precision, Step, cpu::CpuEngine},
     data::resize::resize,
-    graph::optimizers::Optimizer,
+    graph::{losses::Loss, optimizers::Optimizer},
     model::Architecture,
 };
 
 use crate::keras::{self, architecture, fixtures, floats, labels, load_weights};
 
 fn engine(architecture: Architecture, threads: usize) -> CpuEngine {
-    let options = EngineOptions { optimizer: Optimizer::default(), seed: 1, threads, precision: Precision::F32 };
+    let options = EngineOptions {
+        optimizer: Optimizer::default(),
+        loss: Loss::default(),
+        seed: 1,
+        threads,
+        precision: Precision::F32,
+    };
     CpuEngine::new(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
 }
 

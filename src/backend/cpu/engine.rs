@@ -81,7 +81,7 @@ impl CpuEngine {
 
     fn prepare(&mut self, task: Task, batch: usize) -> Result<(), BackendError> {
         if !self.programs.contains_key(&(task, batch)) {
-            let program = compile(&self.lowering, batch, task.purpose(&self.options.optimizer))?;
+            let program = compile(&self.lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))?;
             self.programs.insert((task, batch), program);
         }
         let program = &self.programs[&(task, batch)];

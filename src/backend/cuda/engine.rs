@@ -152,18 +152,22 @@ impl<D: Device> CudaEngine<D> {
     pub(super) fn prepare(&mut self, key: Key) -> Result<(), BackendError> {
         let (task, batch, part) = key;
         if !self.programs.contains_key(&key) {
-            let graph = StepGraph::build(&self.lowering, batch, task.purpose(&self.options.optimizer))
-                .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+            let graph =
+                StepGraph::build(&self.lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))
+                    .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
             let (precision, seed) = (self.options.precision, self.options.seed);
             let block_memory = self.device.block_memory();
             let of_graph = |graph: &StepGraph, batch: usize| {
                 compile(graph, &self.layout, batch, precision, seed, block_memory, self.planner)
             };
-            let of_batch =
-                |batch: usize| match StepGraph::build(&self.lowering, batch, task.purpose(&self.options.optimizer)) {
-                    Ok(graph) => of_graph(&graph, batch),
-                    Err(name) => Err(CompileError::NoKernel(name)),
-                };
+            let of_batch = |batch: usize| match StepGraph::build(
+                &self.lowering,
+                batch,
+                task.purpose(&self.options.optimizer, &self.options.loss),
+            ) {
+                Ok(graph) => of_graph(&graph, batch),
+                Err(name) => Err(CompileError::NoKernel(name)),
+            };
             let mut program = of_graph(&graph, batch).map_err(|error| error.of_batch(batch, of_batch))?;
             if let Some(kept) = part.and_then(|part| self.kept.get(&part)) {
                 kept.surround(&mut program);

@@ -20,7 +20,7 @@ use crate::{
     },
     data::{Augmentation, Keys, Pipeline, Split, Statistics},
     dsl::Source,
-    graph::optimizers::Optimizer,
+    graph::{losses::Loss, optimizers::Optimizer},
     metrics::Means,
     model::{Architecture, ImageSpec, elaborate},
     train::{Fit, Interrupt, Kind, Observer, Schedule},
@@ -30,7 +30,7 @@ use crate::{
 const MODEL: &str = include_str!("../../../tests/support/small.vitx");
 
 fn options(precision: Precision) -> EngineOptions {
-    EngineOptions { optimizer: Optimizer::default(), seed: 3, threads: 2, precision }
+    EngineOptions { optimizer: Optimizer::default(), loss: Loss::default(), seed: 3, threads: 2, precision }
 }
 
 fn engine<D: Device>(architecture: Architecture, precision: Precision, device: D) -> CudaEngine<D> {
@@ -88,6 +88,27 @@ fn trains_as_the_cpu_backend_does<D: Device>(device: impl Fn() -> D) {
     for (ours, theirs) in cuda.inspect().gradients(&batch).unwrap().iter().zip(cpu.inspect().gradients(&batch).unwrap())
     {
         assert!(distance(&ours.data, &theirs.data) < 2e-3, "gradient of {}", ours.name);
+    }
+}
+
+/// Training minimises the smoothed loss; evaluation has the plain one.
+fn smoothed_losses_train_as_the_cpu_backend_does<D: Device>(device: impl Fn() -> D) {
+    let smoothed =
+        |precision| EngineOptions { loss: Loss::default().with("label_smoothing", 0.3), ..options(precision) };
+    let lowering = || {
+        let architecture = small();
+        Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
+    };
+    let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1] };
+    let mut cpu = Backend::Cpu.engine(lowering(), smoothed(Precision::F32)).unwrap();
+    let mut cuda = CudaEngine::new(lowering(), smoothed(Precision::F32), device()).unwrap();
+    for iteration in 0..3 {
+        let step = Step { epoch: 0, step: iteration as u32, iteration, learning_rate: 1e-3 };
+        let (ours, theirs) = (cuda.train_step(&batch, &step).unwrap(), cpu.train_step(&batch, &step).unwrap());
+        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "step {iteration}: {ours} {theirs}");
+        let (ours, theirs) = (cuda.evaluate(&batch).unwrap(), cpu.evaluate(&batch).unwrap());
+        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "evaluation {iteration}: {ours} {theirs}");
     }
 }
 
@@ -279,6 +300,11 @@ mod on_the_host {
     }
 
     #[test]
+    fn smoothed_losses_train_as_the_cpu_backend_does() {
+        super::smoothed_losses_train_as_the_cpu_backend_does(Emulated::default);
+    }
+
+    #[test]
     fn every_operator() {
         super::every_operator(Emulated::default, &[(1, [1, 1]), (3, [5, 7])]);
     }
@@ -323,6 +349,12 @@ mod on_a_device {
     #[ignore = "needs a CUDA device"]
     fn trains_as_the_cpu_backend_does() {
         super::trains_as_the_cpu_backend_does(device);
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn smoothed_losses_train_as_the_cpu_backend_does() {
+        super::smoothed_losses_train_as_the_cpu_backend_does(device);
     }
 
     #[test]

@@ -105,11 +105,14 @@ pub static ALL: &[Entry] = &[
     }),
     entry::<Concat>(YES, || Example::of(Concat { axis: 1 }, [&[3, 1, 7], &[3, 5, 7]])),
     entry::<CrossEntropy>(YES, || {
-        Example::new(CrossEntropy, [numbers(&[3, 5]), Input::Labels { batch: 3, classes: 5 }])
+        Example::new(CrossEntropy { label_smoothing: 0.25 }, [numbers(&[3, 5]), Input::Labels { batch: 3, classes: 5 }])
     }),
     entry::<CrossEntropyGradient>(GRADIENT, || {
         let labels = Input::Labels { batch: 3, classes: 5 };
-        Example::new(CrossEntropyGradient, [numbers(&[1]), numbers(&[3, 5]), labels])
+        Example::new(
+            CrossEntropyGradient(CrossEntropy { label_smoothing: 0.25 }),
+            [numbers(&[1]), numbers(&[3, 5]), labels],
+        )
     }),
     entry::<Dense>(YES, || Example::of(Dense, [&[3, 5, 7], &[7, 4], &[4]])),
     entry::<DenseInputGradient>(GRADIENT, || Example::of(DenseInputGradient, [&[3, 5, 4], &[7, 4]])),

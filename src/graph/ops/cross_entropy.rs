@@ -9,9 +9,32 @@ use super::softmax::prim_softmax;
 use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 
 /// Mean softmax cross-entropy (Keras `SparseCategoricalCrossentropy(from_logits=True)`): logits
-/// `[batch, classes]`, labels `[batch]` (class indices held as float32); output `[1]`.
-#[derive(Debug)]
-pub struct CrossEntropy;
+/// `[batch, classes]`, labels `[batch]` (class indices held as float32); output `[1]`. The target of an image is
+/// `(1 - s) one_hot(label) + s / classes`, where s is the smoothing (Keras `CategoricalCrossentropy`).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CrossEntropy {
+    /// From 0 to below 1.
+    pub label_smoothing: f32,
+}
+
+impl CrossEntropy {
+    /// `[batch, classes]`, each row of which sums to 1.
+    fn target(self, builder: &mut Builder, labels: &Value, classes: usize) -> Value {
+        let one_hot = one_hot(builder, labels, classes);
+        let smoothing = self.label_smoothing;
+        if smoothing == 0.0 {
+            return one_hot;
+        }
+        builder.prim_affine(&one_hot, 1.0 - smoothing, smoothing / classes as f32)
+    }
+
+    fn attributes(self) -> Vec<(&'static str, String)> {
+        match self.label_smoothing {
+            0.0 => Vec::new(),
+            smoothing => vec![("label_smoothing", smoothing.to_string())],
+        }
+    }
+}
 
 /// `0, 1, .. count - 1`.
 #[derive(Debug, PartialEq)]
@@ -45,6 +68,10 @@ impl Operation for CrossEntropy {
         "cross_entropy"
     }
 
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        (*self).attributes()
+    }
+
     fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
         assert_eq!(inputs[0][..1], *inputs[1], "cross_entropy");
         vec![vec![1]]
@@ -52,7 +79,7 @@ impl Operation for CrossEntropy {
 
     fn gradient(&self, builder: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
         let inputs = [&site.grads[0], &site.inputs[0], &site.inputs[1]];
-        vec![Some(builder.apply_one(CrossEntropyGradient, &inputs)), None]
+        vec![Some(builder.apply_one(CrossEntropyGradient(*self), &inputs)), None]
     }
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
@@ -63,8 +90,8 @@ impl Operation for CrossEntropy {
         let exps = builder.prim_exp(&shifted);
         let sums = builder.prim_sum(&exps, 1);
         let log_sums = builder.prim_ln(&sums);
-        let one_hot = one_hot(builder, labels, classes);
-        let chosen = builder.prim_mul(&shifted, &one_hot);
+        let target = self.target(builder, labels, classes);
+        let chosen = builder.prim_mul(&shifted, &target);
         let chosen = builder.prim_sum(&chosen, 1);
         let losses = builder.prim_sub(&log_sums, &chosen);
         let mut total = builder.prim_sum(&losses, 0);
@@ -77,14 +104,17 @@ impl Operation for CrossEntropy {
     }
 }
 
-/// `dlogits = dloss (softmax(logits) - one_hot(labels)) / batch`. Inputs dloss `[1]`, logits
-/// `[batch, classes]`, labels `[batch]`.
-#[derive(Debug)]
-pub struct CrossEntropyGradient;
+/// `dlogits = dloss (softmax(logits) - target) / batch`. Inputs dloss `[1]`, logits `[batch, classes]`, labels `[batch]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CrossEntropyGradient(pub CrossEntropy);
 
 impl Operation for CrossEntropyGradient {
     fn name(&self) -> &'static str {
         "cross_entropy_gradient"
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        self.0.attributes()
     }
 
     fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
@@ -99,8 +129,8 @@ impl Operation for CrossEntropyGradient {
         let (dloss, logits, labels) = (&inputs[0], &inputs[1], &inputs[2]);
         let (batch, classes) = (logits.shape[0], logits.shape[1]);
         let softmax = prim_softmax(builder, logits);
-        let one_hot = one_hot(builder, labels, classes);
-        let difference = builder.prim_sub(&softmax, &one_hot);
+        let target = self.0.target(builder, labels, classes);
+        let difference = builder.prim_sub(&softmax, &target);
         let mean = builder.prim_affine(&difference, 1.0 / batch as f32, 0.0);
         let scalar = Value { shape: vec![], ..dloss.clone() };
         vec![builder.prim_mul(&mean, View::from(&scalar).broadcast(&[batch, classes]))]

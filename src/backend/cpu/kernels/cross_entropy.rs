@@ -16,7 +16,14 @@ fn class(label: f32, classes: usize) -> usize {
 }
 
 #[inline(always)]
-fn forward_generic<const FMA: bool>(rows: usize, classes: usize, logits: &[f32], labels: &[f32], loss: &mut [f32]) {
+fn forward_generic<const FMA: bool>(
+    rows: usize,
+    classes: usize,
+    logits: &[f32],
+    labels: &[f32],
+    smoothing: f32,
+    loss: &mut [f32],
+) {
     assert!(logits.len() == rows * classes && labels.len() == rows && loss.len() == rows);
     if rows == 0 {
         return;
@@ -24,7 +31,12 @@ fn forward_generic<const FMA: bool>(rows: usize, classes: usize, logits: &[f32],
     for ((row, &label), loss) in logits.chunks_exact(classes).zip(labels).zip(loss) {
         let max = lanes::max(row);
         let sum = lanes::sum_by(classes, |i| exp::<FMA>(row[i] - max));
-        *loss = sum.ln() + (max - row[class(label, classes)]);
+        let own = max - row[class(label, classes)];
+        *loss = sum.ln() + own;
+        if smoothing != 0.0 {
+            let mean = lanes::sum_by(classes, |i| max - row[i]) / classes as f32;
+            *loss = sum.ln() + ((1.0 - smoothing) * own + smoothing * mean);
+        }
     }
 }
 
@@ -34,6 +46,7 @@ fn backward_generic<const FMA: bool>(
     classes: usize,
     logits: &[f32],
     labels: &[f32],
+    smoothing: f32,
     dloss_scale: f32,
     dlogits: &mut [f32],
 ) {
@@ -50,18 +63,30 @@ fn backward_generic<const FMA: bool>(
         for out in out.iter_mut() {
             *out *= scale;
         }
-        out[class(label, classes)] -= dloss_scale;
+        if smoothing == 0.0 {
+            out[class(label, classes)] -= dloss_scale;
+        } else {
+            let each = dloss_scale * (smoothing / classes as f32);
+            for out in out.iter_mut() {
+                *out -= each;
+            }
+            out[class(label, classes)] -= dloss_scale * (1.0 - smoothing);
+        }
     }
 }
 
 multiversion! {
-    /// `loss[r] = log Σ exp(logits[r, :]) - logits[r, labels[r]]`. `logits`: `[rows, classes]`;
+    /// `loss[r] = log Σ exp(logits[r, :]) - Σ target[r, :] logits[r, :]`, where the target is
+    /// `(1 - smoothing) one_hot(labels[r]) + smoothing / classes`. `logits`: `[rows, classes]`;
     /// `labels`: class indices, `[rows]`; `loss`: `[rows]`, not averaged.
-    pub fn forward(rows: usize, classes: usize, logits: &[f32], labels: &[f32], loss: &mut [f32]) = forward_generic;
-    /// `dlogits = (softmax(logits) - one_hot(labels)) · dloss_scale`, where the scale is the gradient
+    pub fn forward(
+        rows: usize, classes: usize, logits: &[f32], labels: &[f32], smoothing: f32, loss: &mut [f32],
+    ) = forward_generic;
+    /// `dlogits = (softmax(logits) - target) · dloss_scale`, where the scale is the gradient
     /// of each row's loss: `1 / batch` for a mean.
     pub fn backward(
-        rows: usize, classes: usize, logits: &[f32], labels: &[f32], dloss_scale: f32, dlogits: &mut [f32],
+        rows: usize, classes: usize, logits: &[f32], labels: &[f32], smoothing: f32, dloss_scale: f32,
+        dlogits: &mut [f32],
     ) = backward_generic;
 }
 
@@ -76,20 +101,25 @@ mod tests {
             for (rows, classes) in [(1, 1), (3, 2), (2, 7), (5, 10), (3, 100), (2, 1000)] {
                 let logits: Vec<f32> = noise(1, rows * classes).iter().map(|x| 30.0 * x).collect();
                 let labels: Vec<f32> = (0..rows).map(|r| (r * 7 % classes) as f32).collect();
-                let (mut loss, mut grad) = (vec![0.0; rows], vec![0.0; rows * classes]);
-                forward(rows, classes, &logits, &labels, &mut loss);
-                backward(rows, classes, &logits, &labels, 0.25, &mut grad);
-                let (mut eloss, mut egrad) = (Vec::new(), Vec::new());
-                for (row, &label) in logits.chunks_exact(classes).zip(&labels) {
-                    let label = label as usize;
-                    let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
-                    eloss.push(sum.ln() - f64::from(row[label]));
-                    egrad.extend(
-                        (0..classes).map(|i| 0.25 * (f64::from(row[i]).exp() / sum - f64::from(u8::from(i == label)))),
-                    );
+                for smoothing in [0.0, 0.1, 0.75] {
+                    let (mut loss, mut grad) = (vec![0.0; rows], vec![0.0; rows * classes]);
+                    forward(rows, classes, &logits, &labels, smoothing, &mut loss);
+                    backward(rows, classes, &logits, &labels, smoothing, 0.25, &mut grad);
+                    let (mut eloss, mut egrad) = (Vec::new(), Vec::new());
+                    let smoothing = f64::from(smoothing);
+                    for (row, &label) in logits.chunks_exact(classes).zip(&labels) {
+                        let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+                        let target = |i: usize| {
+                            (1.0 - smoothing) * f64::from(u8::from(i == label as usize)) + smoothing / classes as f64
+                        };
+                        let chosen: f64 = (0..classes).map(|i| target(i) * f64::from(row[i])).sum();
+                        eloss.push(sum.ln() - chosen);
+                        egrad.extend((0..classes).map(|i| 0.25 * (f64::from(row[i]).exp() / sum - target(i))));
+                    }
+                    let what = format!("{isa:?} {rows}x{classes} {smoothing}");
+                    assert_close(&loss, &eloss, 2e-6, &what);
+                    assert_close(&grad, &egrad, 1e-6, &what);
                 }
-                assert_close(&loss, &eloss, 2e-6, &format!("{isa:?} {rows}x{classes}"));
-                assert_close(&grad, &egrad, 1e-6, &format!("{isa:?} {rows}x{classes}"));
             }
         });
     }
@@ -97,6 +127,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "label 10 of 10 classes")]
     fn a_label_out_of_range() {
-        forward(1, 10, &[0.0; 10], &[10.0], &mut [0.0]);
+        forward(1, 10, &[0.0; 10], &[10.0], 0.0, &mut [0.0]);
     }
 }

@@ -12,10 +12,11 @@ use crate::{
 impl Lower for ops::CrossEntropy {
     fn lower(&self, site: &Site) -> Option<Kernel> {
         let [batch, width] = flat(site.shapes[0]);
+        let smoothing = self.label_smoothing;
         Some(
             Kernel::per_image(move |call| {
                 let losses = &mut call.scratch[..batch];
-                cross_entropy::forward(batch, width, call.inputs[0], call.inputs[1], losses);
+                cross_entropy::forward(batch, width, call.inputs[0], call.inputs[1], smoothing, losses);
                 let sum: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
                 call.outputs[0][0] = (sum / batch as f64) as f32;
             })
@@ -28,10 +29,11 @@ impl Lower for ops::CrossEntropy {
 impl Lower for ops::CrossEntropyGradient {
     fn lower(&self, site: &Site) -> Option<Kernel> {
         let (batch, classes) = (site.shapes[1][0], site.shapes[1][1]);
+        let smoothing = self.0.label_smoothing;
         Some(Kernel::per_image(move |call| {
             let scale = call.inputs[0][0] / batch as f32;
             let (logits, labels) = (call.inputs[1], call.inputs[2]);
-            cross_entropy::backward(labels.len(), classes, logits, labels, scale, call.outputs[0]);
+            cross_entropy::backward(labels.len(), classes, logits, labels, smoothing, scale, call.outputs[0]);
         }))
     }
 }

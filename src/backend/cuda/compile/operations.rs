@@ -119,6 +119,7 @@ pub enum Kind {
     CrossEntropy {
         rows: usize,
         width: usize,
+        smoothing: f32,
     },
     /// logits, labels; outputs the gradient of the logits.
     CrossEntropyGradient,

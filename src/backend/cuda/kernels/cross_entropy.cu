@@ -1,14 +1,24 @@
 // Softmax cross-entropy of each row with its label, its gradient, and the counts of right answers.
-// Definitions: LOGITS, GRADIENT the types of logits and of their gradient.
+// Definitions: LOGITS, GRADIENT the types of logits and of their gradient; SMOOTHED: targets are.
 #include "common.cuh"
 
-// A warp for each row: loss[r] = log sum exp(logits[r, :]) - logits[r, label], and unless null
-// gradient[r, :] = (softmax(logits[r, :]) - one_hot(label)) scale. places[r]: how many logits come
+#ifndef SMOOTHED
+#define SMOOTHED 0
+#endif
+
+// A warp for each row: loss[r] = log sum exp(logits[r, :]) - sum target[r, :] logits[r, :], and unless null
+// gradient[r, :] = (softmax(logits[r, :]) - target[r, :]) scale, where the target is one_hot(label) or, SMOOTHED,
+// (1 - smoothing) one_hot(label) + smoothing / classes. places[r]: how many logits come
 // before the label's, the first of equal ones first (bits 0 to 15) and how many are larger (bits 16
 // to 31), both at most 65535; all bits if the label's logit is not finite.
 KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restrict__ logits,
                                    const u32* __restrict__ labels, float scale, GRADIENT* gradient,
-                                   float* __restrict__ losses, u32* __restrict__ places) {
+                                   float* __restrict__ losses, u32* __restrict__ places
+#if SMOOTHED
+                                   ,
+                                   float smoothing
+#endif
+) {
     int row = (int)blockIdx.x * 4 + (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
     if (row >= rows) return;
     const LOGITS* x = logits + (u64)row * classes;
@@ -28,8 +38,14 @@ KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restri
     float sum = 0;
     for (int i = lane; i < classes; i += 32) sum += expf(load(x[i]) - largest);
     sum = warp_sum(sum);
+    float away = largest - own;
+#if SMOOTHED
+    float all = 0;
+    for (int i = lane; i < classes; i += 32) all += largest - load(x[i]);
+    away = (1.0f - smoothing) * away + smoothing * (warp_sum(all) / classes);
+#endif
     if (lane == 0) {
-        losses[row] = logf(sum) + (largest - own);
+        losses[row] = logf(sum) + away;
         bool finite = (__float_as_uint(own) & 0x7F800000u) != 0x7F800000u;
         places[row] = finite ? min(before, 0xFFFFu) | min(larger, 0xFFFFu) << 16 : 0xFFFFFFFFu;
     }
@@ -37,7 +53,12 @@ KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restri
         float factor = scale / sum;
         for (int i = lane; i < classes; i += 32) {
             float value = expf(load(x[i]) - largest) * factor;
+#if SMOOTHED
+            value -= scale * (smoothing / classes);
+            store(gradient[(u64)row * classes + i], i == label ? value - scale * (1.0f - smoothing) : value);
+#else
             store(gradient[(u64)row * classes + i], i == label ? value - scale : value);
+#endif
         }
     }
 }

@@ -31,8 +31,9 @@ pub struct Rows<P> {
     pub places: P,
 }
 
-/// `losses[r] = log Σ exp(logits[r, :]) - logits[r, labels[r]]` and, if asked for,
-/// `gradient = (softmax(logits) - one_hot(labels)) · scale`, where the scale is `1 / rows` for a mean.
+/// `losses[r] = log Σ exp(logits[r, :]) - Σ target[r, :] logits[r, :]` and, if asked for,
+/// `gradient = (softmax(logits) - target) · scale`, where the scale is `1 / rows` for a mean, and the target
+/// `(1 - smoothing) one_hot(labels) + smoothing / classes`.
 ///
 /// logits, gradient `[rows, classes]`; labels `[rows]` u32, below `classes`.
 pub fn rows<P>(
@@ -41,19 +42,24 @@ pub fn rows<P>(
     element: Element,
     logits: P,
     labels: P,
+    smoothing: f32,
     scale: f32,
     gradient: Option<(Element, P)>,
     to: Rows<P>,
 ) -> Launch<P> {
+    let smoothed = smoothing != 0.0;
     let (kind, gradient) = gradient.map_or((element, Arg::Null), |(kind, at)| (kind, Arg::Pointer(at)));
     Launch {
         source: SOURCE,
-        defines: vec![("LOGITS", element.name().to_owned()), ("GRADIENT", kind.name().to_owned())],
+        defines: [("LOGITS", element.name().to_owned()), ("GRADIENT", kind.name().to_owned())]
+            .into_iter()
+            .chain(smoothed.then(|| ("SMOOTHED", "1".to_owned())))
+            .collect(),
         entry: "rows",
         grid: [rows.div_ceil(4) as u32, 1, 1],
         block: [128, 1, 1],
         shared_bytes: 0,
-        args: vec![
+        args: [
             Arg::I32(int(rows)),
             Arg::I32(int(classes)),
             Arg::Pointer(logits),
@@ -62,7 +68,10 @@ pub fn rows<P>(
             gradient,
             Arg::Pointer(to.losses),
             Arg::Pointer(to.places),
-        ],
+        ]
+        .into_iter()
+        .chain(smoothed.then_some(Arg::F32(smoothing)))
+        .collect(),
     }
 }
 
@@ -103,7 +112,9 @@ mod tests {
     #[test]
     fn as_on_the_cpu() {
         for element in ELEMENTS {
-            for (count, classes) in [(1, 1), (3, 2), (9, 7), (5, 100), (300, 33)] {
+            let shapes = [(1, 1), (3, 2), (9, 7), (5, 100), (300, 33)];
+            let smoothed = [(9, 7), (5, 100)].map(|shape| (shape, 0.1));
+            for ((count, classes), smoothing) in shapes.map(|shape| (shape, 0.0)).into_iter().chain(smoothed) {
                 let values: Vec<f32> = noise(1, count * classes).iter().map(|x| (10.0 * x).round()).collect();
                 let logits = Memory::of_floats(&values, element);
                 let labels: Vec<u32> = (0..count).map(|row| (row * 7 % classes) as u32).collect();
@@ -116,14 +127,15 @@ mod tests {
                 let scale = 1.0 / count as f32;
                 let add = || finish(count, 3, at.clone(), state.at(), loss.at(), metrics.at(), stop.at());
                 let to = Some((element, gradient.at()));
-                let by_rows = rows(count, classes, element, logits.at(), labels_at.at(), scale, to, at.clone());
+                let by_rows =
+                    rows(count, classes, element, logits.at(), labels_at.at(), smoothing, scale, to, at.clone());
                 run_all([by_rows, add(), add()]);
 
                 let floats: Vec<f32> = labels.iter().map(|&label| label as f32).collect();
                 let (mut expected, mut grad) = (vec![0.0; count], vec![0.0; count * classes]);
-                cpu::forward(count, classes, &values, &floats, &mut expected);
-                cpu::backward(count, classes, &values, &floats, scale, &mut grad);
-                let what = format!("{element:?} {count}x{classes}");
+                cpu::forward(count, classes, &values, &floats, smoothing, &mut expected);
+                cpu::backward(count, classes, &values, &floats, smoothing, scale, &mut grad);
+                let what = format!("{element:?} {count}x{classes} {smoothing}");
                 assert_near_floats(&losses.read::<f32>(), &expected, 1e-5, &what);
                 let grad: Vec<f32> = grad.iter().map(|g| g / scale).collect();
                 let ours: Vec<f32> = gradient.floats(element).iter().map(|g| g / scale).collect();
@@ -150,7 +162,7 @@ mod tests {
         let at = Rows { losses: losses.at(), places: places.at() };
         let (loss, metrics) = (Memory::of(&[0.0_f32]), Memory::of(&[Metrics::default()]));
         let (state, stop) = (Memory::of(&[State { iteration: 6, ..State::default() }]), Memory::of(&[0_u32]));
-        let by_rows = rows(2, 2, Element::F32, logits.at(), labels.at(), 0.5, None, at.clone());
+        let by_rows = rows(2, 2, Element::F32, logits.at(), labels.at(), 0.0, 0.5, None, at.clone());
         run_all([by_rows, finish(2, 5, at.clone(), state.at(), loss.at(), metrics.at(), stop.at())]);
         assert_eq!(metrics.read::<Metrics>(), [Metrics { bad: 7, ..Metrics::default() }]);
         assert_eq!(stop.read::<u32>(), [1]);

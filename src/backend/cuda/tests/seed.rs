@@ -11,7 +11,7 @@ use crate::{
         program::Program,
     },
     dsl::Source,
-    graph::{Builder, optimizers::Optimizer},
+    graph::{Builder, losses::Loss, optimizers::Optimizer},
     model::{ImageSpec, elaborate},
     passes::{Purpose, StepGraph},
 };
@@ -22,7 +22,7 @@ pub fn program(precision: Precision, planner: Planner) -> Program {
     let data = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
     let architecture = elaborate(&text, &BTreeMap::new(), &data).unwrap();
     let lowering = move |builder: &mut Builder, batch| architecture.lower(builder, batch);
-    let graph = StepGraph::build(&lowering, 256, Purpose::Train(Optimizer::default())).unwrap();
+    let graph = StepGraph::build(&lowering, 256, Purpose::Train(Optimizer::default(), Loss::default())).unwrap();
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
     let layout = Layout::new(&builder, &network, &Optimizer::default().plan(&builder.parameters));
