@@ -54,6 +54,12 @@ pub trait Engine {
     /// When a device does not give them.
     fn state(&self) -> Result<Vec<StateTensor>, BackendError>;
 
+    /// The parameters alone, in their order: what Keras' `save_weights_only` keeps.
+    ///
+    /// # Errors
+    /// As [`Engine::state`].
+    fn weights(&self) -> Result<Vec<StateTensor>, BackendError>;
+
     /// Sets the tensors given by name; others keep their values.
     ///
     /// # Errors

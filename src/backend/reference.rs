@@ -200,6 +200,10 @@ impl Engine for ReferenceEngine {
         Ok(self.store.state())
     }
 
+    fn weights(&self) -> Result<Vec<StateTensor>, BackendError> {
+        Ok(self.store.weights_by(|_, stored, data| data.copy_from_slice(stored)))
+    }
+
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {
         self.store.load(tensors)
     }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{BackendError, Engine, Step};
+use super::{BackendError, Engine, StateTensor, Step};
 use crate::{
     data::{Pipeline, Split, transforms::Plan},
     metrics::Totals,
@@ -53,4 +53,17 @@ pub trait Resident: Engine {
     /// # Errors
     /// As [`Engine::evaluate`], and when that part is not kept.
     fn evaluate_kept(&mut self, part: Part) -> Result<Totals, BackendError>;
+
+    /// Keeps a copy of the parameters as they are now, instead of an earlier one, where it computes. False when there
+    /// is no room for it, and there is no copy then.
+    ///
+    /// # Errors
+    /// When a device does not work.
+    fn keep_weights(&mut self) -> Result<bool, BackendError>;
+
+    /// The parameters that [`Resident::keep_weights`] kept, as [`Engine::weights`] gives them.
+    ///
+    /// # Errors
+    /// When a device does not give them, and when none are kept.
+    fn kept_weights(&self) -> Result<Vec<StateTensor>, BackendError>;
 }

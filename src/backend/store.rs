@@ -103,13 +103,23 @@ impl Store {
     /// As [`Store::state`], where `read` brings what is stored of a parameter, given by its index, or of its slots into
     /// row-major order.
     pub fn state_by(&self, read: impl Fn(usize, &[f32], &mut [f32])) -> Vec<StateTensor> {
+        self.tensors_by(usize::MAX, read)
+    }
+
+    /// As [`Store::state_by`], the parameters alone.
+    pub fn weights_by(&self, read: impl Fn(usize, &[f32], &mut [f32])) -> Vec<StateTensor> {
+        self.tensors_by(0, read)
+    }
+
+    /// The tensors of the groups up to one.
+    fn tensors_by(&self, last: usize, read: impl Fn(usize, &[f32], &mut [f32])) -> Vec<StateTensor> {
         let tensor = |entry: &Entry| {
             let stored = self.of(entry);
             let mut data = vec![0.0; stored.len()];
             read(entry.parameter, stored, &mut data);
             StateTensor { name: entry.name.clone(), shape: self.parameter(entry).shape.clone(), data }
         };
-        self.entries.iter().map(tensor).collect()
+        self.entries.iter().filter(|entry| entry.group <= last).map(tensor).collect()
     }
 
     /// Sets the tensors given by name; others keep their values.

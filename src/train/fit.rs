@@ -4,11 +4,11 @@ use std::{path::Path, time::Instant};
 
 use super::{
     Interrupt, Monitor, Observer, Schedule,
-    restore::{is_weight, restore, restore_weights},
+    restore::{restore, restore_weights},
     saves::Saves,
 };
 use crate::{
-    backend::{BackendError, Batch, Drawing, Engine, ImageSet, Part, Resident, StateTensor, Step},
+    backend::{BackendError, Batch, Drawing, Engine, ImageSet, Part, Resident, Step},
     data::{Augmentation, Batches, Draws, Loader, Pipeline, Split, order},
     files::FileError,
     metrics::{Means, Totals},
@@ -109,7 +109,7 @@ impl Fit<'_> {
             let epoch = self.epoch(engine, kept, &mut progress, &mut saves, observer);
             if epoch.is_err() {
                 // What has been reached is kept; the error is what the caller must see.
-                let _ = saves.keep_best();
+                let _ = saves.keep_best(engine);
             }
             let Some(epoch) = epoch? else {
                 return Ok(Fitted::Interrupted);
@@ -122,16 +122,16 @@ impl Fit<'_> {
             if best.as_ref().is_none_or(|best| self.monitor.better(&epoch, best)) {
                 progress.best = Some(epoch.epoch);
                 best = Some(epoch.clone());
-                saves.set_best(progress.clone(), weights(engine)?);
+                saves.set_best(progress.clone(), engine, kept)?;
             }
             if !kept {
-                saves.keep_best()?;
+                saves.keep_best(engine)?;
             }
             let interrupted = self.interrupt.requested() && progress.epoch < self.epochs;
             let ends = interrupted || progress.epoch == self.epochs || self.until == Some(progress.epoch);
             // Epochs on a device may take less time than their checkpoints.
             if !kept || ends || saves.due() {
-                saves.save(&progress, &engine.state()?)?;
+                saves.save(&progress, engine)?;
             }
             observer.epoch(&epoch, self.epochs);
             if interrupted {
@@ -261,13 +261,13 @@ impl Fit<'_> {
     /// Saves when it is time to; true when an interrupt was requested, and everything is saved.
     fn interrupted_or_due(
         &self,
-        engine: &dyn Engine,
+        engine: &mut dyn Engine,
         progress: &Progress,
         saves: &mut Saves<'_>,
     ) -> Result<bool, FitError> {
         let interrupted = self.interrupt.requested();
         if interrupted || saves.due() {
-            saves.save(progress, &engine.state()?)?;
+            saves.save(progress, engine)?;
         }
         Ok(interrupted)
     }
@@ -338,9 +338,4 @@ pub fn evaluate(engine: &mut dyn Engine, loader: &Loader, batch_size: usize) -> 
         }
         Ok(totals.means())
     })
-}
-
-/// The parameters alone: what Keras' `save_weights_only` keeps.
-fn weights(engine: &dyn Engine) -> Result<Vec<StateTensor>, BackendError> {
-    Ok(engine.state()?.into_iter().filter(|tensor| is_weight(&tensor.name)).collect())
 }

@@ -154,6 +154,16 @@ impl CpuEngine {
     }
 }
 
+impl CpuEngine {
+    /// Brings what the store has of a parameter into row-major order.
+    fn unpack(&self, parameter: usize, stored: &[f32], data: &mut [f32]) {
+        match self.panels[parameter] {
+            Some(panels) => panels.unpack(stored, data),
+            None => data.copy_from_slice(stored),
+        }
+    }
+}
+
 impl Engine for CpuEngine {
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<f32, BackendError> {
         self.run(Task::Train, batch, step)
@@ -172,10 +182,11 @@ impl Engine for CpuEngine {
     }
 
     fn state(&self) -> Result<Vec<StateTensor>, BackendError> {
-        Ok(self.store.state_by(|parameter, stored, data| match self.panels[parameter] {
-            Some(panels) => panels.unpack(stored, data),
-            None => data.copy_from_slice(stored),
-        }))
+        Ok(self.store.state_by(|parameter, stored, data| self.unpack(parameter, stored, data)))
+    }
+
+    fn weights(&self) -> Result<Vec<StateTensor>, BackendError> {
+        Ok(self.store.weights_by(|parameter, stored, data| self.unpack(parameter, stored, data)))
     }
 
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {

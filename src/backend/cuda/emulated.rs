@@ -1,6 +1,10 @@
 //! A device for tests: the very kernels, emulated on the host, and products in plain loops.
 
-use std::{cell::UnsafeCell, collections::VecDeque, time::Duration};
+use std::{
+    cell::{Cell, UnsafeCell},
+    collections::VecDeque,
+    time::Duration,
+};
 
 use super::{
     device::{BLOCK_MEMORY, Device},
@@ -35,8 +39,13 @@ pub struct Emulated {
     pub heedless: Option<Line>,
     /// Leaves epilogues to the launches that replace them.
     pub plain: bool,
-    /// Has no room for images.
-    pub small: bool,
+    /// Has no room for what is called so.
+    pub no_room_for: Option<&'static str>,
+}
+
+thread_local! {
+    /// Bytes that this thread has copied from emulated devices.
+    pub static READ: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Memory of the emulated device.
@@ -145,7 +154,7 @@ impl Device for Emulated {
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Memory, BackendError> {
-        if self.small && what == "images" {
+        if self.no_room_for == Some(what) {
             return Err(BackendError::Other("out of device memory".into()));
         }
         // Large vectors come from the system page by page, so addresses are as aligned as a device's.
@@ -164,9 +173,17 @@ impl Device for Emulated {
     }
 
     fn read(&self, memory: &Memory, offset: usize, bytes: &mut [u8]) -> Result<(), BackendError> {
+        READ.set(READ.get() + bytes.len());
         assert!(offset + bytes.len() <= memory.len());
         // SAFETY: inside the memory, and nothing runs.
         unsafe { bytes.as_mut_ptr().copy_from_nonoverlapping(memory.bytes().add(offset), bytes.len()) };
+        Ok(())
+    }
+
+    fn copy(&mut self, from: &Memory, to: &mut Memory, bytes: usize) -> Result<(), BackendError> {
+        assert!(bytes <= from.len() && bytes <= to.len());
+        // SAFETY: inside both memories, which are not the same, and nothing runs.
+        unsafe { to.bytes().copy_from_nonoverlapping(from.bytes(), bytes) };
         Ok(())
     }
 

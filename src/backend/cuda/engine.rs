@@ -41,14 +41,16 @@ pub struct CudaEngine<D: Device> {
     pub(super) options: EngineOptions,
     pub(super) plan: Plan,
     /// Initial values, and names; the device has the state.
-    store: Store,
-    layout: Layout,
+    pub(super) store: Store,
+    pub(super) layout: Layout,
     pub(super) planner: Planner,
     pub(super) device: D,
     pub(super) memory: Memory<D::Memory>,
     pub(super) programs: FxHashMap<Key, Program>,
     prepared: FxHashMap<Key, D::Prepared>,
     pub(super) kept: FxHashMap<Part, Kept<D>>,
+    /// A copy of the parameters, once one was wanted.
+    pub(super) kept_weights: Option<D::Memory>,
     pub(super) last: Option<Key>,
     logits: Vec<f32>,
     profile: Option<Vec<OperatorTime>>,
@@ -92,6 +94,7 @@ impl<D: Device> CudaEngine<D> {
             programs: FxHashMap::default(),
             prepared: FxHashMap::default(),
             kept: FxHashMap::default(),
+            kept_weights: None,
             last: None,
             logits: Vec::new(),
             profile: None,
@@ -302,6 +305,10 @@ impl<D: Device> Engine for CudaEngine<D> {
         Ok(self.layout.state(&self.read_store(0..self.layout.states())?, &self.store))
     }
 
+    fn weights(&self) -> Result<Vec<StateTensor>, BackendError> {
+        Ok(self.layout.parameters(&self.read_store(0..1)?, &self.store))
+    }
+
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {
         let values = self.read_store(0..self.layout.states())?;
         self.layout.unpack(&values, &mut self.store);
@@ -321,10 +328,8 @@ impl<D: Device> Engine for CudaEngine<D> {
 impl<D: Device> Inspect for CudaEngine<D> {
     fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError> {
         self.run(Task::Differentiate, batch, &Step::STILL)?;
-        Ok({
-            let states = self.layout.states();
-            self.layout.gradients(&self.read_store(states..states + 1)?, &self.store)
-        })
+        let states = self.layout.states();
+        Ok(self.layout.parameters(&self.read_store(states..states + 1)?, &self.store))
     }
 
     fn repeat(&mut self, batch: &Batch, step: &Step, train: bool) -> Result<(), BackendError> {
@@ -345,7 +350,8 @@ impl<D: Device> Inspect for CudaEngine<D> {
         let groups = size_of::<f32>() * self.layout.len();
         let shadow = if self.options.precision.element() == Element::Bf16 { groups / 2 } else { 0 };
         let kept: usize = self.kept.values().map(|kept| kept.bytes).sum();
-        Some(((self.layout.states() + 1) * groups + shadow + self.memory.arena_bytes + kept) as u64)
+        let weights = if self.kept_weights.is_some() { groups } else { 0 };
+        Some(((self.layout.states() + 1) * groups + shadow + self.memory.arena_bytes + kept + weights) as u64)
     }
 
     fn start_profile(&mut self) -> bool {

@@ -9,7 +9,7 @@ use super::{
     state,
 };
 use crate::{
-    backend::{BackendError, ImageSet, Part, Resident, Step, Task},
+    backend::{BackendError, ImageSet, Part, Resident, StateTensor, Step, Task},
     data::Draws,
     graph::optimizers::Plan,
     metrics::Totals,
@@ -161,6 +161,26 @@ impl<D: Device> Resident for CudaEngine<D> {
             self.launch((Task::Evaluate, size, Some(part)))?;
         }
         self.metrics(&|iteration| (0, iteration))
+    }
+
+    fn keep_weights(&mut self) -> Result<bool, BackendError> {
+        let bytes = size_of::<f32>() * self.layout.len();
+        if self.kept_weights.is_none() {
+            self.kept_weights = self.device.allocate(bytes, "the best weights").ok();
+        }
+        let Some(weights) = &mut self.kept_weights else { return Ok(false) };
+        // Parameters are the first group of the store.
+        self.device.copy(&self.memory.store, weights, bytes)?;
+        Ok(true)
+    }
+
+    fn kept_weights(&self) -> Result<Vec<StateTensor>, BackendError> {
+        let Some(weights) = &self.kept_weights else {
+            return Err(BackendError::Other("no weights are kept".into()));
+        };
+        let mut values = vec![0.0_f32; self.layout.len()];
+        self.device.read(weights, 0, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(self.layout.parameters(&values, &self.store))
     }
 }
 

@@ -156,8 +156,8 @@ impl Layout {
         store.entries().iter().map(tensor).collect()
     }
 
-    /// The gradients, which the device keeps as a group of their own.
-    pub fn gradients(&self, group: &[f32], store: &Store) -> Vec<StateTensor> {
+    /// What is laid out as the parameters are, by their names: they themselves, or their gradients.
+    pub fn parameters(&self, group: &[f32], store: &Store) -> Vec<StateTensor> {
         let parameters = store.entries().iter().filter(|entry| entry.group == 0);
         parameters.map(|entry| self.tensor(entry, store.parameter(entry), group)).collect()
     }

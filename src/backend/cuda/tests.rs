@@ -10,12 +10,12 @@ mod keras;
 #[path = "../../../tests/support/operators.rs"]
 mod operators;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{CudaEngine, device::Device, emulated::Emulated, launch::Precision};
 use crate::{
     backend::{
-        Backend, Batch, Engine, EngineOptions, StateTensor, Step,
+        Backend, Batch, Engine, EngineOptions, OPTIMIZER, StateTensor, Step,
         plan::{self, Lifetime},
     },
     data::{Augmentation, Keys, Pipeline, Split, Statistics},
@@ -24,7 +24,7 @@ use crate::{
     metrics::Means,
     model::{Architecture, ImageSpec, elaborate},
     train::{Fit, Interrupt, Kind, Observer, Schedule},
-    trial::history,
+    trial::{Directory, checkpoint, history},
 };
 
 const MODEL: &str = include_str!("../../../tests/support/small.vitx");
@@ -230,9 +230,15 @@ fn split(count: usize, seed: u32) -> Split {
 
 /// Trains the small network for three epochs: the record of the epochs, and the state at the end.
 fn fit(engine: &mut dyn Engine) -> (Vec<history::Epoch>, Vec<StateTensor>) {
+    let folder = tempfile::tempdir().unwrap();
+    fit_in(folder.path(), None, engine);
+    (history::read(folder.path()).unwrap(), engine.state().unwrap())
+}
+
+/// Trains the small network in a folder, for three epochs in all, or until so many are done.
+fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine) {
     let (train, validation) = (split(11, 1), split(5, 2));
     let statistics = Statistics::of(&train, 2).unwrap();
-    let folder = tempfile::tempdir().unwrap();
     let fit = Fit {
         train: &train,
         validation: &validation,
@@ -241,17 +247,16 @@ fn fit(engine: &mut dyn Engine) -> (Vec<history::Epoch>, Vec<StateTensor>) {
         augmentation: &AUGMENTATION,
         workers: 1,
         epochs: 3,
-        until: None,
+        until,
         batch_size: 4,
         seed: 9,
         learning_rate: 2e-3,
         schedule: Schedule { kind: Kind::Cosine, warmup_epochs: 0.5, final_fraction: 0.1 },
         monitor: crate::train::Monitor::default(),
-        folder: folder.path(),
+        folder,
         interrupt: &Interrupt::default(),
     };
     fit.run(engine, &mut Silent).unwrap();
-    (history::read(folder.path()).unwrap(), engine.state().unwrap())
 }
 
 /// Epochs on images that the device keeps: the order, the augmentation and the masks are those of the CPU backend,
@@ -275,6 +280,37 @@ fn trains_on_kept_images<D: Device>(device: impl Fn() -> D) {
     }
 }
 
+/// The best weights wait on the device: what is written is the same as where there is no room for them, after an
+/// interruption as well, and is read back once.
+fn best_weights_stay_on_the_device<D: Device>(device: impl Fn() -> D, without_room: impl Fn() -> D) {
+    let train = |device: &dyn Fn() -> D, pauses: &[u32]| {
+        let folder = tempfile::tempdir().unwrap();
+        for until in pauses.iter().map(|pause| Some(*pause)).chain([None]) {
+            fit_in(folder.path(), until, &mut engine(small(), Precision::Bf16, device()));
+        }
+        let directory = Directory::new(folder.path());
+        [directory.best(), directory.last()].map(|path| {
+            let (progress, tensors) = checkpoint::load(&path).unwrap();
+            (progress.epoch, progress.best, tensors)
+        })
+    };
+    let expected = train(&without_room, &[]);
+    assert!(expected[0].2.iter().all(|tensor| !tensor.name.starts_with(OPTIMIZER)) && expected[1].0 == 3);
+    for pauses in [&[][..], &[1], &[2], &[1, 2]] {
+        assert_eq!(train(&device, pauses), expected, "{pauses:?}");
+    }
+    let mut engine = engine(small(), Precision::Bf16, device());
+    let begin = engine.weights().unwrap();
+    let resident = engine.resident().unwrap();
+    assert_eq!(resident.kept_weights().unwrap_err().to_string(), "no weights are kept");
+    assert!(resident.keep_weights().unwrap());
+    let images: Vec<f32> = (0..3 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let step = Step { epoch: 0, step: 0, iteration: 0, learning_rate: 1e-3 };
+    engine.train_step(&Batch { images: &images, labels: &[0, 4, 2] }, &step).unwrap();
+    assert_eq!(engine.resident().unwrap().kept_weights().unwrap(), begin);
+    assert_ne!(engine.weights().unwrap(), begin);
+}
+
 /// Watches nothing.
 struct Silent;
 
@@ -287,7 +323,11 @@ impl Observer for Silent {
 mod on_the_host {
     //! The checks on the emulated device.
 
-    use super::Emulated;
+    use super::{Emulated, Precision};
+    use crate::{
+        backend::cuda::emulated::{Order, READ},
+        train::Monitor,
+    };
 
     #[test]
     fn keras_fixtures() {
@@ -326,7 +366,36 @@ mod on_the_host {
 
     #[test]
     fn takes_batches_where_images_do_not_fit() {
-        super::trains_on_kept_images(|| Emulated { small: true, ..Emulated::default() });
+        super::trains_on_kept_images(|| Emulated { no_room_for: Some("images"), ..Emulated::default() });
+    }
+
+    const FULL: Emulated =
+        Emulated { order: Order::AsGiven, heedless: None, plain: false, no_room_for: Some("the best weights") };
+
+    #[test]
+    fn best_weights_stay_on_the_device() {
+        super::best_weights_stay_on_the_device(Emulated::default, || FULL);
+    }
+
+    #[test]
+    fn best_weights_are_read_when_they_are_saved() {
+        let read = |device: Emulated| {
+            let mut engine = super::engine(super::small(), Precision::F32, device);
+            let before = READ.get();
+            let (epochs, _) = super::fit(&mut engine);
+            (READ.get() - before, size_of::<f32>() * engine.layout.len(), epochs)
+        };
+        let ((few, group, epochs), (many, ..)) = (read(Emulated::default()), read(FULL));
+        let mut best = &epochs[0];
+        let mut improvements = 1;
+        for epoch in &epochs[1..] {
+            if Monitor::default().better(epoch, best) {
+                (best, improvements) = (epoch, improvements + 1);
+            }
+        }
+        assert!(improvements > 1, "{epochs:?}");
+        // Where they cannot stay there, each is read; otherwise only the last of them.
+        assert_eq!(many - few, (improvements - 1) * group);
     }
 }
 
