@@ -16,6 +16,7 @@ mod inspect;
 mod kind;
 #[cfg(feature = "luminal-cuda")]
 pub mod luminal_cuda;
+mod memory;
 mod plan;
 mod program_diagram;
 pub mod reference;
@@ -30,6 +31,7 @@ pub use engine::{Engine, EngineOptions, StateTensor};
 pub use error::BackendError;
 pub use inspect::{Inspect, OperatorTime};
 pub use kind::Backend;
+pub use memory::Workload;
 pub use resident::{Drawing, ImageSet, Part, Resident};
 pub use store::{Entry, OPTIMIZER, Store};
 pub(crate) use task::Task;

@@ -1,14 +1,16 @@
 //! How much memory a process will need, told before it takes any: resident memory, of the images, the network's
 //! programs, its weights and what is copied of them.
 
-use super::{Definition, ExperimentError, training::Options};
+use super::{
+    Definition, ExperimentError,
+    training::{self, Options},
+};
 use crate::{
-    backend::{Backend, BackendError, cpu},
+    backend::Workload,
     data::{self, Spec, Subset},
-    graph::{Builder, losses::Loss, optimizers::Optimizer},
+    graph::Builder,
     memory::{self, Available},
     model::{Architecture, ImageSpec},
-    passes::{Lowering, Purpose},
 };
 
 /// What the program itself, its threads and its libraries take.
@@ -97,8 +99,10 @@ impl Needs {
         let architecture = definition.architecture(image)?;
         let pixels = architecture.image_shape().iter().product::<usize>() as u64;
         let parameters = architecture.summary().parameters;
-        let optimizer = definition.experiment.train.optimizer.rule();
-        let programs = programs(self, architecture, optimizer, options)?;
+        let workload = Workload { trains: self.trains, evaluates: self.evaluates, batch: self.batch };
+        let engine = training::engine_options(definition, options);
+        let lowering = move |builder: &mut Builder, batch| architecture.lower(builder, batch);
+        let programs = options.backend.program_floats(&lowering, &engine, workload)?;
         let batches = (self.batches * self.batch) as u64 * pixels;
         let floats = programs as u64 + self.copies as u64 * parameters + batches;
         Ok(OWN_BYTES + (self.images + floats * size_of::<f32>() as u64).max(self.reading))
@@ -118,8 +122,7 @@ impl Needs {
 
     /// Refuses what cannot be had.
     fn check(&self, definition: &Definition, image: &ImageSpec, options: &Options) -> Result<(), ExperimentError> {
-        // What the libraries of a device take of this machine's memory is theirs to say.
-        if options.backend == Backend::Cuda {
+        if !options.backend.computes_on_host() {
             return Ok(());
         }
         let Some(available) = memory::available() else { return Ok(()) };
@@ -189,31 +192,6 @@ pub fn check_steps(
 ) -> Result<(), ExperimentError> {
     let needs = Needs { trains, evaluates: !trains, batch, copies: 3, ..Needs::prediction() };
     needs.check(definition, image, options)
-}
-
-/// Floats of the programs' memory: they take turns in it.
-fn programs(
-    needs: &Needs,
-    architecture: Architecture,
-    optimizer: Optimizer,
-    options: &Options,
-) -> Result<usize, BackendError> {
-    let lowering: Box<Lowering> = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
-    let (mut arena, mut worker) = (0, 0);
-    for (purpose, wanted) in
-        [(Purpose::Train(optimizer, Loss::default()), needs.trains), (Purpose::Evaluate, needs.evaluates)]
-    {
-        if wanted {
-            let program = cpu::compile(&lowering, needs.batch, purpose)?;
-            (arena, worker) = (arena.max(program.arena_len), worker.max(program.worker_len()));
-        }
-    }
-    let programs = arena + options.threads() * worker;
-    Ok(match options.backend {
-        // The reference keeps every tensor of the graph: an estimate from below.
-        Backend::Reference => 2 * programs,
-        _ => programs,
-    })
 }
 
 /// Of a data set, with its label.

@@ -179,16 +179,20 @@ pub fn engine(
     architecture: Architecture,
     options: &Options,
 ) -> Result<Box<dyn Engine>, ExperimentError> {
+    let lowering = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
+    Ok(options.backend.engine(lowering, engine_options(definition, options))?)
+}
+
+/// What the engine of a definition is made with.
+pub(super) fn engine_options(definition: &Definition, options: &Options) -> EngineOptions {
     let train = &definition.experiment.train;
-    let engine_options = EngineOptions {
+    EngineOptions {
         optimizer: train.optimizer.rule(),
         loss: train.loss.clone(),
         seed: train.seed,
         threads: options.threads(),
         precision: options.precision,
-    };
-    let lowering = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
-    Ok(options.backend.engine(lowering, engine_options)?)
+    }
 }
 
 /// [`engine`] with the weights of a checkpoint.

@@ -32,8 +32,8 @@ const ROOMS: &[(&str, &str)] = &[
     // From a trial to a table.
     ("trial", "dsl model data backend files metrics"),
     ("train", "data backend trial files metrics"),
-    // `graph` and `passes` for the lowering that an engine is made of, and for what it will take of memory.
-    ("experiment", "dsl graph model passes data backend trial train files choice memory random threads"),
+    // `graph` for the lowering that an engine is made of.
+    ("experiment", "dsl graph model data backend trial train files choice memory random threads"),
     ("report", "dsl data trial experiment files choice printable random"),
     (
         "cli",
