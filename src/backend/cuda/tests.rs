@@ -440,6 +440,12 @@ mod on_a_device {
 
     #[test]
     #[ignore = "needs a CUDA device"]
+    fn best_weights_stay_on_the_device() {
+        super::best_weights_stay_on_the_device(device, device);
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
     fn not_finite() {
         super::not_finite(device);
     }
