@@ -8,6 +8,13 @@
 
 use std::{io, thread, time::Duration};
 
+use sha2::{Digest, Sha256};
+
+/// Counted up when the same seed would give other numbers than before: a run goes on only with the numbers that it
+/// began with. Since 2, the streams of initialisers and dropout are addressed by the paths of parameters and layers
+/// ([`address`]), before by how many there were in front.
+pub const VERSION: u32 = 2;
+
 /// How often the system is asked for random bytes before it is given up, and how long one waits between: five seconds.
 const ASKED: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
@@ -54,6 +61,13 @@ pub enum Stream {
     Augmentation = 4,
     Benchmark = 5,
     Search = 6,
+}
+
+/// The address of a part of a network among the draws of a stream: by its path, so that other parts keep their numbers
+/// where one is added.
+pub fn address(path: &str) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(path.as_bytes()).into();
+    digest.iter().take(8).rev().fold(0, |address, byte| address << 8 | u64::from(*byte))
 }
 
 /// One keyed generator; [`Philox::block`] maps a 128-bit counter to four words.
@@ -182,6 +196,13 @@ mod tests {
         let pi = Philox { key: [0xa409_3822, 0x299f_31d0] };
         let counter = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
         assert_eq!(pi.block(counter), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+    }
+
+    /// What is written here holds for as long as [`VERSION`] does.
+    #[test]
+    fn addresses_are_those_of_paths() {
+        assert_eq!(address(""), 0x141c_fc98_42c4_b0e3);
+        assert_ne!(address("dense0/kernel"), address("dense1/kernel"));
     }
 
     #[test]

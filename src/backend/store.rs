@@ -34,8 +34,8 @@ impl Store {
     /// # Errors
     /// When there is not enough memory.
     pub fn new(parameters: Vec<Parameter>, plan: &Plan, seed: u64) -> Result<Self, BackendError> {
-        let fill = |index: usize, parameter: &Parameter, values: &mut [f32]| {
-            parameter.initializer.fill(seed, index as u32, values);
+        let fill = |_: usize, parameter: &Parameter, values: &mut [f32]| {
+            parameter.initializer.fill(seed, parameter.address(), values);
         };
         Self::filled(parameters, plan, fill)
     }

@@ -13,11 +13,9 @@ use sha2::{Digest, Sha256};
 use super::{Definition, Experiment, ExperimentError};
 use crate::{
     data::{self, Fingerprint, Subset},
+    random::VERSION,
     trial::Directory,
 };
-
-/// Counted up when the same definition would train to something else than before.
-const VERSION: u32 = 1;
 
 /// What lies in folders, each read once in a process: all variants of a sweep have the same data. No part of what a
 /// definition is: all are equal.

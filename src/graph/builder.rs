@@ -2,6 +2,7 @@ use luminal::{
     op::Operator,
     prelude::{Graph, NodeIndex, ShapeTracker},
 };
+use rustc_hash::FxHashSet;
 
 use super::{
     Initializer, Load, Node, Operation, StepInput, Value,
@@ -12,6 +13,7 @@ use super::{
     },
     value::tracker,
 };
+use crate::random;
 
 /// A tensor that is set before each run.
 #[derive(Debug, Clone)]
@@ -32,6 +34,13 @@ pub struct Parameter {
     pub value: Value,
 }
 
+impl Parameter {
+    /// Of its start among the draws of a seed.
+    pub fn address(&self) -> u64 {
+        random::address(&self.name)
+    }
+}
+
 /// Builds a graph on luminal's [`Graph`], node by node, with shapes known at run time.
 ///
 /// Methods take and give row-major contiguous tensors. They panic on shapes that do not fit: a
@@ -43,7 +52,11 @@ pub struct Builder {
     pub parameters: Vec<Parameter>,
     /// Whether dropout is active.
     pub training: bool,
+    /// Path of the layer that is being added, and how many dropouts it has so far.
+    layer: String,
     dropouts: u32,
+    /// Streams of all dropouts.
+    streams: FxHashSet<u32>,
 }
 
 impl Builder {
@@ -240,11 +253,21 @@ impl Builder {
         }
     }
 
-    /// Numbers dropout layers in the order of the model, whether or not they are active: the number
-    /// addresses the layer's random stream.
+    /// Begins a layer: what follows belongs to it. Its path addresses the random streams of its dropouts, so that a
+    /// layer that is added elsewhere leaves their masks as they are.
+    pub fn enter(&mut self, path: &str) {
+        path.clone_into(&mut self.layer);
+        self.dropouts = 0;
+    }
+
+    /// The next dropout of the layer, whether or not it is active.
     fn next_dropout(&mut self, rate: f32) -> Dropout {
-        let stream = self.dropouts;
+        let mut stream = random::address(&format!("{}/{}", self.layer, self.dropouts)) as u32;
         self.dropouts += 1;
+        // Of a thousand dropouts two meet once in ten thousand networks.
+        while !self.streams.insert(stream) {
+            stream = stream.wrapping_add(1);
+        }
         Dropout::new(if self.training { rate } else { 0.0 }, stream)
     }
 

@@ -38,10 +38,10 @@ const DRAW: usize = 4;
 const RUN: usize = 1 << 16;
 
 impl Initializer {
-    /// Fills `values`, drawing from the counter-based stream of `(seed, parameter)`, so that a
-    /// parameter's start does not depend on which parameters come before it.
-    pub fn fill(&self, seed: u64, parameter: u32, values: &mut [f32]) {
-        self.fill_runs(seed, parameter, values, RUN, |run| run * RUN);
+    /// Fills `values`, drawing from the counter-based stream of `(seed, address)`, so that a
+    /// parameter's start does not depend on which others there are; see [`Parameter::address`](super::Parameter::address).
+    pub fn fill(&self, seed: u64, address: u64, values: &mut [f32]) {
+        self.fill_runs(seed, address, values, RUN, |run| run * RUN);
     }
 
     /// As [`Initializer::fill`], for values that do not lie in their order: they are runs of `length`, at most
@@ -52,7 +52,7 @@ impl Initializer {
     pub fn fill_runs(
         &self,
         seed: u64,
-        parameter: u32,
+        address: u64,
         values: &mut [f32],
         length: usize,
         first: impl Fn(usize) -> usize + Sync,
@@ -87,7 +87,7 @@ impl Initializer {
                 }
                 let (low, high) = (blocks.map(|block| block as u32), blocks.map(|block| (block >> 32) as u32));
                 let mut units = [[0.0; DRAW]; MANY];
-                philox.units(&[low, high, [parameter; MANY], [0; MANY]], &mut units);
+                philox.units(&[low, high, [address as u32; MANY], [(address >> 32) as u32; MANY]], &mut units);
                 for (value, unit) in values.iter_mut().zip(units.as_flattened()) {
                     *value = match stddev {
                         Some(stddev) => stddev * truncated_normal(*unit),

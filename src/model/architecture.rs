@@ -99,6 +99,7 @@ impl Architecture {
                 })
                 .collect();
             let inputs: Vec<Value> = node.inputs.iter().map(|&input| tensors[input].clone()).collect();
+            builder.enter(&node.path);
             tensors.push(node.layer.lower(builder, &inputs, &parameters));
         }
         Network { images, logits: tensors[self.output].clone() }

@@ -10,7 +10,7 @@ use crate::{
     backend::{Engine, OPTIMIZER, StateTensor},
     trial::{
         TrialError,
-        checkpoint::{self, Progress},
+        checkpoint::{self, Numbers, Progress},
     },
 };
 
@@ -23,6 +23,14 @@ const MOST_NAMES: usize = 6;
 /// As [`checkpoint::load`], and [`TrialError::Other`] for tensors that are missing, unknown or of another shape.
 pub fn restore(path: &Path, engine: &mut dyn Engine) -> Result<Progress, FitError> {
     let (progress, tensors) = checkpoint::load(path)?;
+    let (theirs, ours) = (progress.numbers, Numbers::default());
+    if theirs != ours {
+        let problem = format!(
+            "was written by a vitx whose random numbers are of version {theirs}, and these are of version {ours}: \
+             go on with that vitx, or train anew"
+        );
+        return Err(TrialError::Other { path: path.to_owned(), problem }.into());
+    }
     check(path, engine, &tensors, |_| true)?;
     engine.load_state(&tensors)?;
     Ok(progress)

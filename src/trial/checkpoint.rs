@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     fs::{self, File},
     io::{BufWriter, ErrorKind, Read, Write},
     path::Path,
@@ -18,6 +19,7 @@ use crate::{
     backend::{OPTIMIZER, StateTensor},
     files::{FileError, kept, replace_by},
     metrics::Totals,
+    random::VERSION,
 };
 
 /// Key of the progress in a file's metadata.
@@ -46,6 +48,33 @@ pub struct Progress {
     /// The epoch (from 1) whose weights are the best so far. Its figures stand in the record of epochs.
     #[serde(default, deserialize_with = "best")]
     pub best: Option<u32>,
+    /// By which training draws.
+    #[serde(default = "Numbers::first")]
+    pub numbers: Numbers,
+}
+
+/// The version of the random numbers that a run began with, see [`VERSION`]: it goes on with no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Numbers(u32);
+
+impl Numbers {
+    /// Of checkpoints that do not say.
+    fn first() -> Self {
+        Self(1)
+    }
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self(VERSION)
+    }
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// Reads the best epoch, also where an accuracy stands before it, as former versions wrote it.

@@ -30,7 +30,7 @@ const ROOMS: &[(&str, &str)] = &[
     // `data` for the images that the CUDA engine keeps, and makes the batches of.
     ("backend", "graph passes data metrics choice random folders threads diagram"),
     // From a trial to a table.
-    ("trial", "dsl model data backend files metrics"),
+    ("trial", "dsl model data backend files metrics random"),
     ("train", "data backend trial files metrics"),
     // `graph` for the lowering that an engine is made of.
     ("experiment", "dsl graph model data backend trial train files choice memory random threads"),

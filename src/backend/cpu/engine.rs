@@ -54,10 +54,10 @@ impl CpuEngine {
         let panels_of = |parameter: &Parameter| panels(&builder.graph, &parameter.value);
         let panels: Vec<Option<Panels>> = builder.parameters.iter().map(panels_of).collect();
         let fill = |index: usize, parameter: &Parameter, values: &mut [f32]| {
-            let (initializer, seed) = (parameter.initializer, options.seed);
+            let (initializer, seed, address) = (parameter.initializer, options.seed, parameter.address());
             match panels[index] {
-                Some(panels) => initializer.fill_runs(seed, index as u32, values, NR, |run| panels.first(run)),
-                None => initializer.fill(seed, index as u32, values),
+                Some(panels) => initializer.fill_runs(seed, address, values, NR, |run| panels.first(run)),
+                None => initializer.fill(seed, address, values),
             }
         };
         let plan = options.optimizer.plan(&builder.parameters);

@@ -47,7 +47,7 @@ impl RandomState {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
     pub rate: f32,
-    /// Number of the dropout layer in the model.
+    /// Addresses its draws: of the layer's path, see [`Builder::enter`].
     pub stream: u32,
 }
 
