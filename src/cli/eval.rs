@@ -16,7 +16,7 @@ use crate::{
 
 /// Evaluates the best weights of a trial
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: vitx eval runs/digits_vit-7b11ecf409de --split validation")]
+#[command(after_help = "Example: vitx eval runs/digits_vit-76d813208cd4 --split validation")]
 pub struct Args {
     /// Directory of the trial
     directory: PathBuf,

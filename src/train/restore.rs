@@ -23,17 +23,23 @@ const MOST_NAMES: usize = 6;
 /// As [`checkpoint::load`], and [`TrialError::Other`] for tensors that are missing, unknown or of another shape.
 pub fn restore(path: &Path, engine: &mut dyn Engine) -> Result<Progress, FitError> {
     let (progress, tensors) = checkpoint::load(path)?;
-    let (theirs, ours) = (progress.numbers, Numbers::default());
-    if theirs != ours {
-        let problem = format!(
-            "was written by a vitx whose random numbers are of version {theirs}, and these are of version {ours}: \
-             go on with that vitx, or train anew"
-        );
-        return Err(TrialError::Other { path: path.to_owned(), problem }.into());
-    }
+    same_numbers(path, progress.numbers)?;
     check(path, engine, &tensors, |_| true)?;
     engine.load_state(&tensors)?;
     Ok(progress)
+}
+
+/// Refuses to go on with other random numbers than a run began with: half of it would be of either.
+fn same_numbers(path: &Path, theirs: Numbers) -> Result<(), TrialError> {
+    let ours = Numbers::default();
+    if theirs == ours {
+        return Ok(());
+    }
+    let problem = format!(
+        "was written by a vitx whose random numbers are of version {theirs}, and these are of version {ours}: go on with \
+         that vitx, or train anew"
+    );
+    Err(TrialError::Other { path: path.to_owned(), problem })
 }
 
 /// Sets the parameters to those of a checkpoint, to evaluate them.
@@ -106,5 +112,25 @@ fn listed(names: &[&str]) -> String {
     match names.len().saturating_sub(MOST_NAMES) {
         0 => shown,
         more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_goes_on_with_its_own_random_numbers_only() {
+        let written = |text: &str| serde_json::from_str::<Progress>(text).unwrap().numbers;
+        let now = serde_json::to_string(&Progress::default()).unwrap();
+        assert!(same_numbers(Path::new("last.safetensors"), written(&now)).is_ok());
+        let former = now.replace(r#","numbers":2"#, "");
+        assert_ne!(former, now);
+        let error = same_numbers(Path::new("last.safetensors"), written(&former)).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "last.safetensors was written by a vitx whose random numbers are of version 1, and these are of version 2: \
+             go on with that vitx, or train anew"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use vitx::{
     dsl::{Diagnostics, Source, Value, parse, syntax_text},
-    graph::{Builder, Initializer},
+    graph::{Builder, Initializer, operation},
     model::{Architecture, ImageSpec, elaborate},
 };
 
@@ -143,6 +143,32 @@ fn arithmetic_is_a_layer() {
 fn numbers_stay_numbers() {
     let text = "model net(dim = 8) { let half = (dim * 2 - 4) / -2 flatten dense(-half * 3) dense(num_classes) }";
     assert_eq!(check(text).unwrap().layers()[1].layer.output_shape(), [18]);
+}
+
+/// Random streams are addressed by paths: what is added to a network changes no draw of the rest.
+#[test]
+fn a_layer_that_is_added_leaves_the_draws_of_the_others_alone() {
+    let draws = |extra: &str| {
+        let text = format!(
+            "model net {{ patches(8) stem: dense(16) {extra} drop: dropout(0.1) mlp([16, 16], dropout = 0.2) \
+             residual {{ drop_path(0.3) }} flatten dense(num_classes) }}"
+        );
+        let mut builder = Builder::for_training();
+        check(&text).unwrap().lower(&mut builder, 2);
+        let starts = builder.parameters.iter().map(|parameter| (parameter.name.clone(), parameter.address()));
+        let graph = &builder.graph;
+        let operations = graph.graph.node_indices().filter_map(|node| operation(graph, node));
+        let masks = operations.filter(|operation| ["dropout", "drop_path"].contains(&operation.name()));
+        (starts.collect::<BTreeMap<_, _>>(), masks.map(|mask| format!("{:?}", mask.attributes())).collect::<Vec<_>>())
+    };
+    let (starts, masks) = draws("");
+    let (more_starts, more_masks) = draws("extra: { dropout(0.5) dense(16) }");
+    assert_eq!((masks.len(), more_masks.len()), (4, 5));
+    assert_eq!(masks, more_masks[1..]);
+    assert!(more_starts.contains_key("extra/dense/kernel"));
+    assert!(starts.iter().all(|(name, address)| more_starts[name] == *address));
+    let different: std::collections::BTreeSet<&String> = more_masks.iter().collect();
+    assert_eq!(different.len(), 5);
 }
 
 /// What a model says of its images holds in its blocks, and by whatever it was set.
