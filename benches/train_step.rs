@@ -38,7 +38,9 @@ fn train_step(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let step = Step { epoch: 0, step: iteration as u32, iteration, learning_rate: 1e-3 };
                 iteration += 1;
-                engine.train_step(&Batch { images: &images, labels: &labels }, &step).expect("the loss is finite")
+                engine
+                    .train_step(&Batch { images: &images, labels: &labels, mixed: None }, &step)
+                    .expect("the loss is finite")
             });
         });
     }

@@ -59,7 +59,7 @@ fn none_in_a_step() {
     let mut engine =
         CpuEngine::new(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap();
     let (images, labels) = (vec![0.5; 37 * pixels], vec![3; 37]);
-    let batch = Batch { images: &images, labels: &labels };
+    let batch = Batch { images: &images, labels: &labels, mixed: None };
     let mut before = 0;
     for iteration in 0..8 {
         // The first steps compile, and let the threads set up their queues. Handing a step to them

@@ -1,3 +1,8 @@
+#[cfg(doc)]
+use crate::graph::losses::Loss;
+
+use super::BackendError;
+
 /// One batch, ready for the network.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
@@ -5,6 +10,39 @@ pub struct Batch<'a> {
     pub images: &'a [f32],
     /// `[batch]`, class indices.
     pub labels: &'a [u32],
+    /// `[batch]`, where images are mixed of two: their other labels. Only a loss that is [`Loss::mixed`] takes them.
+    pub mixed: Option<&'a [Mixed]>,
+}
+
+/// The other label of an image that is mixed of two.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mixed {
+    pub label: u32,
+    /// The share of the image's own label, from 0 to 1.
+    pub weight: f32,
+}
+
+impl Batch<'_> {
+    /// The label of each image, the other one, and the share of the first: where a loss takes mixed targets, an image that
+    /// is none has its own label alone.
+    ///
+    /// # Errors
+    /// Mixed labels for a loss that takes none, or not one for each image.
+    pub(crate) fn targets(&self, mixed: bool) -> Result<impl Iterator<Item = (u32, u32, f32)> + '_, BackendError> {
+        let count = self.labels.len();
+        let fault = match self.mixed {
+            Some(_) if !mixed => Some("labels of mixed images for a loss without".to_owned()),
+            Some(others) if others.len() != count => Some(format!("{} other labels of {count} images", others.len())),
+            _ => None,
+        };
+        match fault {
+            Some(fault) => Err(BackendError::Other(fault)),
+            None => Ok(self.labels.iter().enumerate().map(|(at, &label)| match self.mixed {
+                Some(others) => (label, others[at].label, others[at].weight),
+                None => (label, label, 1.0),
+            })),
+        }
+    }
 }
 
 /// Where in training a step stands, and how large it is.

@@ -146,10 +146,17 @@ impl ReferenceEngine {
             let entry = store.entries().iter().find(|entry| entry.name == wanted)?;
             Some(store.of(entry).to_vec())
         };
+        let mixed = task == Task::Train && self.loss.mixed;
+        let labels: Vec<f32> = batch
+            .targets(mixed)?
+            .flat_map(|(label, other, weight)| {
+                [label as f32, other as f32, weight].into_iter().take(if mixed { 3 } else { 1 })
+            })
+            .collect();
         let (seed, plan) = (self.seed, &self.plan);
         let outputs = compiled.run(|load| match load {
             Load::Step(StepInput::Images) => Some(batch.images.to_vec()),
-            Load::Step(StepInput::Labels) => Some(batch.labels.iter().map(|&label| label as f32).collect()),
+            Load::Step(StepInput::Labels) => Some(labels.clone()),
             Load::Step(StepInput::Random) => Some(RandomState::new(seed, step.iteration).encode().to_vec()),
             Load::Step(StepInput::Scalars) => Some(plan.step_scalars(step.learning_rate, step.iteration)),
             Load::Step(StepInput::LossGradient) => Some(vec![1.0]),

@@ -149,7 +149,7 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     let mut images = vec![0.0; batch * architecture.image_shape().iter().product::<usize>()];
     Initializer::Uniform { limit: 1.7 }.fill(1, 0, &mut images);
     let labels: Vec<u32> = (0..args.batch).map(|index| index % architecture.num_classes() as u32).collect();
-    let batch_of = Batch { images: &images, labels: &labels };
+    let batch_of = Batch { images: &images, labels: &labels, mixed: None };
     let begin = Instant::now();
     let mut engine = training::engine(&definition, architecture, &options)?;
     let mut start_ms = 1e3 * (read + begin.elapsed()).as_secs_f64();

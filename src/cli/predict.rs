@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         let split = Split::new(pixels, vec![0]);
         pipeline.batch(&split, &[0], None, &mut images, &mut labels);
         engine
-            .evaluate(&Batch { images: &images, labels: &labels })
+            .evaluate(&Batch { images: &images, labels: &labels, mixed: None })
             .map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
         console.line(&format!("{}\n{}", shown(path.as_os_str()), table(engine.logits(), &input.class_names, args.top)));
     }

@@ -10,7 +10,8 @@ use luminal::{
 pub enum StepInput {
     /// `[batch, height, width, channels]`, normalised and resized.
     Images,
-    /// `[batch]`, class indices held as float32.
+    /// `[batch]`, class indices held as float32; `[batch, 3]` where targets are mixed of two: the label, the other one, and
+    /// the share of the first.
     Labels,
     /// `[RandomState::LEN]`: the step's [`RandomState`](super::ops::RandomState), from which all masks are drawn.
     Random,

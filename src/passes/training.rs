@@ -56,7 +56,11 @@ impl StepGraph {
         if reassociate {
             Reassociate { without_effect: &without_effect }.compile(&mut builder.graph, ());
         }
-        let labels = builder.input(StepInput::Labels, &[batch]);
+        let labels = match &purpose {
+            Purpose::Train(_, loss) => loss.labels(batch),
+            Purpose::Evaluate | Purpose::Differentiate => vec![batch],
+        };
+        let labels = builder.input(StepInput::Labels, &labels);
         let loss = match &purpose {
             Purpose::Train(_, loss) => loss.apply(&mut builder, &network.logits, &labels),
             Purpose::Evaluate | Purpose::Differentiate => builder.cross_entropy(&network.logits, &labels),

@@ -286,7 +286,7 @@ impl Fit<'_> {
         let waited_before = progress.loader_wait_seconds;
         while let Some(loaded) = batches.next() {
             let Progress { epoch, step, iteration, .. } = *progress;
-            let batch = Batch { images: &loaded.images, labels: &loaded.labels };
+            let batch = Batch { images: &loaded.images, labels: &loaded.labels, mixed: None };
             let learning_rate = self.rate(iteration, steps);
             let loss = engine.train_step(&batch, &Step { epoch, step, iteration, learning_rate })?;
             progress.totals.add(loss, engine.logits(), &loaded.labels);
@@ -332,7 +332,7 @@ pub fn evaluate(engine: &mut dyn Engine, loader: &Loader, batch_size: usize) -> 
     loader.run(&indices, batch_size, |batches| {
         let mut totals = Totals::default();
         while let Some(loaded) = batches.next() {
-            let loss = engine.evaluate(&Batch { images: &loaded.images, labels: &loaded.labels })?;
+            let loss = engine.evaluate(&Batch { images: &loaded.images, labels: &loaded.labels, mixed: None })?;
             totals.add(loss, engine.logits(), &loaded.labels);
             batches.recycle(loaded);
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use vitx::{
-    backend::{Backend, Batch, Engine, EngineOptions, Precision, Step},
+    backend::{Backend, Batch, Engine, EngineOptions, Mixed, Precision, Step},
     dsl::Source,
     graph::{losses::Loss, optimizers::Optimizer},
     model::{ImageSpec, elaborate},
@@ -37,26 +37,26 @@ fn the_cpu_backend_trains_as_the_reference_does() {
     let labels = [0, 4, 2, 2, 1, 3, 0];
     let images: Vec<f32> = (0..labels.len() * 108).map(|index| (index as f32 * 0.37).sin()).collect();
     for (iteration, count) in [7, 3, 7].into_iter().enumerate() {
-        let batch = Batch { images: &images[..count * 108], labels: &labels[..count] };
+        let batch = Batch { images: &images[..count * 108], labels: &labels[..count], mixed: None };
         let step = Step { epoch: 0, step: iteration as u32, iteration: iteration as u64, learning_rate: 1e-3 };
         let (ours, theirs) = (cpu.train_step(&batch, &step).unwrap(), reference.train_step(&batch, &step).unwrap());
         assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "step {iteration}: {ours} {theirs}");
         let (ours, theirs) = (cpu.evaluate(&batch).unwrap(), reference.evaluate(&batch).unwrap());
         assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "evaluation {iteration}: {ours} {theirs}");
     }
-    let batch = Batch { images: &images, labels: &labels };
+    let batch = Batch { images: &images, labels: &labels, mixed: None };
     compare_gradients("the model", cpu.as_mut(), reference.as_mut(), &batch, 2e-3);
 }
 
-/// Training minimises the smoothed loss; evaluation has the plain one.
+/// Training minimises the loss with its options; evaluation has the plain one.
 #[test]
-fn a_smoothed_loss_trains_as_on_the_reference() {
+fn losses_with_options_train_as_on_the_reference() {
     let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
-    let engine = |backend: Backend, smoothing: f32| {
+    let engine = |backend: Backend, loss: &Loss| {
         let architecture = elaborate(&Source::new("model", MODEL), &BTreeMap::new(), &spec).unwrap();
         let options = EngineOptions {
             optimizer: Optimizer::default(),
-            loss: Loss::default().with("label_smoothing", smoothing),
+            loss: loss.clone(),
             seed: 3,
             threads: 2,
             precision: Precision::F32,
@@ -64,19 +64,29 @@ fn a_smoothed_loss_trains_as_on_the_reference() {
         backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
     };
     let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
-    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1] };
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
+    let others = [(3, 0.25), (4, 0.5), (0, 0.0), (1, 1.0), (2, 0.8)];
+    let others = others.map(|(label, weight)| Mixed { label, weight });
     let step = |iteration: u64| Step { epoch: 0, step: iteration as u32, iteration, learning_rate: 1e-3 };
-    let (mut cpu, mut reference) = (engine(Backend::Cpu, 0.3), engine(Backend::Reference, 0.3));
-    let mut plain = engine(Backend::Cpu, 0.0);
-    assert_eq!(cpu.evaluate(&batch).unwrap(), plain.evaluate(&batch).unwrap());
-    for iteration in 0..3 {
-        let losses =
-            [&mut cpu, &mut reference, &mut plain].map(|engine| engine.train_step(&batch, &step(iteration)).unwrap());
-        assert!((losses[0] - losses[1]).abs() <= 1e-4 * losses[1], "{losses:?}");
-        assert_ne!(losses[0], losses[2]);
+    for (smoothing, mixed) in [(0.3, false), (0.0, true), (0.3, true)] {
+        let loss = Loss::default().with("label_smoothing", smoothing).of_mixed(mixed);
+        let (mut cpu, mut reference) = (engine(Backend::Cpu, &loss), engine(Backend::Reference, &loss));
+        let mut plain = engine(Backend::Cpu, &Loss::default());
+        assert_eq!(cpu.evaluate(&batch).unwrap(), plain.evaluate(&batch).unwrap());
+        let trained = Batch { mixed: mixed.then_some(&others[..]), ..batch };
+        for iteration in 0..3 {
+            let [ours, theirs] =
+                [&mut cpu, &mut reference].map(|engine| engine.train_step(&trained, &step(iteration)).unwrap());
+            assert!((ours - theirs).abs() <= 1e-4 * theirs, "{smoothing} {mixed}: {ours} {theirs}");
+            assert_ne!(ours, plain.train_step(&batch, &step(iteration)).unwrap());
+        }
+        let (ours, theirs) = (cpu.evaluate(&batch).unwrap(), reference.evaluate(&batch).unwrap());
+        assert!((ours - theirs).abs() <= 1e-4 * theirs, "{smoothing} {mixed}: {ours} {theirs}");
+        // Images that are not mixed have their own label alone.
+        assert!(!mixed || cpu.train_step(&batch, &step(3)).is_ok());
+        assert!(plain.train_step(&Batch { mixed: Some(&others), ..batch }, &step(3)).is_err());
+        assert!(cpu.train_step(&Batch { mixed: Some(&others[1..]), ..batch }, &step(3)).is_err());
     }
-    let (ours, theirs) = (cpu.evaluate(&batch).unwrap(), reference.evaluate(&batch).unwrap());
-    assert!((ours - theirs).abs() <= 1e-4 * theirs, "{ours} {theirs}");
 }
 
 /// What is kept of so many images goes past the cache; the mean over copies of two images is that over the two.
@@ -88,9 +98,9 @@ fn a_batch_larger_than_the_cache_has_the_same_gradients() {
     let mut cpu = engine_of(model, spec, Backend::Cpu);
     let pixels = 96 * 96;
     let images: Vec<f32> = (0..2 * pixels).map(|index| (index as f32 * 0.37).sin()).collect();
-    let (few, many) = (Batch { images: &images, labels: &[1, 3] }, (images.repeat(14), [1, 3].repeat(14)));
+    let (few, many) = (Batch { images: &images, labels: &[1, 3], mixed: None }, (images.repeat(14), [1, 3].repeat(14)));
     let expected = cpu.inspect().gradients(&few).unwrap();
-    let actual = cpu.inspect().gradients(&Batch { images: &many.0, labels: &many.1 }).unwrap();
+    let actual = cpu.inspect().gradients(&Batch { images: &many.0, labels: &many.1, mixed: None }).unwrap();
     for (actual, expected) in actual.iter().zip(&expected) {
         // Where the gradient is zero but for rounding, as that of the bias of keys, nothing can be compared.
         let largest = expected.data.iter().fold(1e-4_f32, |largest, value| largest.max(value.abs()));
@@ -117,7 +127,7 @@ fn every_kernel_is_its_decomposition_on_odd_shapes() {
             };
             let (mut cpu, mut reference) = (engine(Backend::Cpu), engine(Backend::Reference));
             let (images, labels) = networks::batch(batch, sizes);
-            let batch = Batch { images: &images, labels: &labels };
+            let batch = Batch { images: &images, labels: &labels, mixed: None };
             let (ours, theirs) = (cpu.evaluate(&batch).unwrap(), reference.evaluate(&batch).unwrap());
             assert!((ours - theirs).abs() <= 2e-5 * (1.0 + theirs.abs()), "{what}: {ours} {theirs}");
             for (ours, theirs) in cpu.logits().iter().zip(reference.logits()) {
@@ -136,7 +146,7 @@ fn a_loss_that_is_not_finite_names_the_first_operator() {
     state.iter_mut().find(|tensor| tensor.name == name).unwrap().data[3] = f32::INFINITY;
     cpu.load_state(&state).unwrap();
     let step = Step { epoch: 2, step: 5, iteration: 50, learning_rate: 1e-3 };
-    let error = cpu.train_step(&Batch { images: &[0.5; 2 * 108], labels: &[0, 1] }, &step).unwrap_err();
+    let error = cpu.train_step(&Batch { images: &[0.5; 2 * 108], labels: &[0, 1], mixed: None }, &step).unwrap_err();
     assert!(
         error
             .to_string()

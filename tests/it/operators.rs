@@ -41,6 +41,7 @@ fn check(what: &str, shapes: &[&[usize]], build: Build) {
     inputs.insert("random".into(), RandomState::new(5, 9).encode().to_vec());
     inputs.insert("seed".into(), vec![1.0]);
     inputs.insert("labels".into(), vec![0.0, 4.0, 2.0]);
+    inputs.insert("targets".into(), vec![0.0, 3.0, 0.25, 4.0, 4.0, 0.5, 2.0, 1.0, 0.875]);
 
     let graph = |inputs: &mut FxHashMap<String, Vec<f32>>| {
         let mut builder = Builder::for_training();
@@ -242,5 +243,11 @@ fn cross_entropy() {
             let labels = b.input("labels", &[3]);
             b.apply_one(CrossEntropy { label_smoothing: 0.3 }, &[&x[0], &labels])
         });
+        for label_smoothing in [0.0, 0.3] {
+            check("cross_entropy of mixed targets", &[shape], &|b, x| {
+                let targets = b.input("targets", &[3, 3]);
+                b.apply_one(CrossEntropy { label_smoothing }, &[&x[0], &targets])
+            });
+        }
     }
 }

@@ -65,7 +65,7 @@ fn one_thread_and_two_give_the_same_bits() {
             load_weights(&mut engine, &file);
             for (step, count) in [40, 37, 1].into_iter().enumerate() {
                 let pixels = images.len() / labels.len();
-                let batch = Batch { images: &images[..count * pixels], labels: &labels[..count] };
+                let batch = Batch { images: &images[..count * pixels], labels: &labels[..count], mixed: None };
                 let step = Step { epoch: 0, step: step as u32, iteration: step as u64, learning_rate: 1e-3 };
                 engine.train_step(&batch, &step).unwrap();
             }

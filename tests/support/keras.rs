@@ -118,7 +118,7 @@ pub fn check(path: &Path, make: impl FnOnce(Architecture) -> Box<dyn Engine>) {
     let architecture = architecture(metadata.metadata().as_ref().unwrap());
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let (images, labels) = (floats(&file, "images"), labels(&file));
-    let batch = Batch { images: &images, labels: &labels };
+    let batch = Batch { images: &images, labels: &labels, mixed: None };
     let mut engine = make(architecture);
     load_weights(engine.as_mut(), &file);
     let at = |what: &str| format!("{}: {what}", path.display());

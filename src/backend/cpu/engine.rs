@@ -105,7 +105,11 @@ impl CpuEngine {
         }
         self.prepare(task, size)?;
         self.labels.clear();
-        self.labels.extend(batch.labels.iter().map(|&label| label as f32));
+        let mixed = task == Task::Train && self.options.loss.mixed;
+        for (label, other, weight) in batch.targets(mixed)? {
+            let target = [label as f32, other as f32, weight];
+            self.labels.extend_from_slice(if mixed { &target } else { &target[..1] });
+        }
         let random = RandomState::new(self.options.seed, step.iteration).encode();
         self.plan.write_scalars(step.learning_rate, step.iteration, &mut self.scalars);
         let program = &self.programs[&(task, size)];

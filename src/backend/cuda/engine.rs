@@ -239,7 +239,13 @@ impl<D: Device> CudaEngine<D> {
         }
         let bytes = encode(batch.images, images.element);
         self.device.write(&mut self.memory.arena, images.place.offset, &bytes)?;
-        self.device.write(&mut self.memory.arena, labels.offset, bytemuck::cast_slice(batch.labels))?;
+        let mixed = task == Task::Train && self.options.loss.mixed;
+        let mut targets: Vec<u32> = Vec::new();
+        for (label, other, weight) in batch.targets(mixed)? {
+            let target = [label, other, weight.to_bits()];
+            targets.extend_from_slice(if mixed { &target } else { &target[..1] });
+        }
+        self.device.write(&mut self.memory.arena, labels.offset, bytemuck::cast_slice(&targets))?;
         let scalars = self.plan.step_scalars(at.learning_rate, at.iteration);
         let state = step::State::new(at.iteration as u32, at.epoch, at.step, 0, &scalars);
         self.write_state(state::STEP, bytemuck::bytes_of(&state))?;

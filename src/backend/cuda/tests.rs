@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{CudaEngine, device::Device, emulated::Emulated, launch::Precision};
 use crate::{
     backend::{
-        Backend, Batch, Engine, EngineOptions, OPTIMIZER, StateTensor, Step,
+        Backend, Batch, Engine, EngineOptions, Mixed, OPTIMIZER, StateTensor, Step,
         plan::{self, Lifetime},
     },
     data::{Augmentation, Keys, Pipeline, Split, Statistics},
@@ -71,7 +71,7 @@ fn trains_as_the_cpu_backend_does<D: Device>(device: impl Fn() -> D) {
     let labels = [0, 4, 2, 2, 1, 3, 0];
     let images: Vec<f32> = (0..labels.len() * 108).map(|index| (index as f32 * 0.37).sin()).collect();
     for (iteration, count) in [7, 3, 7].into_iter().enumerate() {
-        let batch = Batch { images: &images[..count * 108], labels: &labels[..count] };
+        let batch = Batch { images: &images[..count * 108], labels: &labels[..count], mixed: None };
         let step = Step { epoch: 0, step: iteration as u32, iteration: iteration as u64, learning_rate: 1e-3 };
         let (ours, theirs) = (cuda.train_step(&batch, &step).unwrap(), cpu.train_step(&batch, &step).unwrap());
         assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "step {iteration}: {ours} {theirs}");
@@ -84,31 +84,36 @@ fn trains_as_the_cpu_backend_does<D: Device>(device: impl Fn() -> D) {
             assert!(distance(&ours.data, &theirs.data) < 1e-3, "{}", ours.name);
         }
     }
-    let batch = Batch { images: &images, labels: &labels };
+    let batch = Batch { images: &images, labels: &labels, mixed: None };
     for (ours, theirs) in cuda.inspect().gradients(&batch).unwrap().iter().zip(cpu.inspect().gradients(&batch).unwrap())
     {
         assert!(distance(&ours.data, &theirs.data) < 2e-3, "gradient of {}", ours.name);
     }
 }
 
-/// Training minimises the smoothed loss; evaluation has the plain one.
-fn smoothed_losses_train_as_the_cpu_backend_does<D: Device>(device: impl Fn() -> D) {
-    let smoothed =
-        |precision| EngineOptions { loss: Loss::default().with("label_smoothing", 0.3), ..options(precision) };
+/// Training minimises the loss with its options; evaluation has the plain one.
+fn losses_with_options_train_as_the_cpu_backend_does<D: Device>(device: impl Fn() -> D) {
     let lowering = || {
         let architecture = small();
         Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
     };
     let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
-    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1] };
-    let mut cpu = Backend::Cpu.engine(lowering(), smoothed(Precision::F32)).unwrap();
-    let mut cuda = CudaEngine::new(lowering(), smoothed(Precision::F32), device()).unwrap();
-    for iteration in 0..3 {
-        let step = Step { epoch: 0, step: iteration as u32, iteration, learning_rate: 1e-3 };
-        let (ours, theirs) = (cuda.train_step(&batch, &step).unwrap(), cpu.train_step(&batch, &step).unwrap());
-        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "step {iteration}: {ours} {theirs}");
-        let (ours, theirs) = (cuda.evaluate(&batch).unwrap(), cpu.evaluate(&batch).unwrap());
-        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "evaluation {iteration}: {ours} {theirs}");
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
+    let others = [(3, 0.25), (4, 0.5), (0, 0.0), (1, 1.0), (2, 0.8)];
+    let others = others.map(|(label, weight)| Mixed { label, weight });
+    for (smoothing, mixed) in [(0.3, false), (0.0, true), (0.3, true)] {
+        let loss = Loss::default().with("label_smoothing", smoothing).of_mixed(mixed);
+        let options = || EngineOptions { loss: loss.clone(), ..options(Precision::F32) };
+        let mut cpu = Backend::Cpu.engine(lowering(), options()).unwrap();
+        let mut cuda = CudaEngine::new(lowering(), options(), device()).unwrap();
+        let trained = Batch { mixed: mixed.then_some(&others[..]), ..batch };
+        for iteration in 0..3 {
+            let step = Step { epoch: 0, step: iteration as u32, iteration, learning_rate: 1e-3 };
+            let (ours, theirs) = (cuda.train_step(&trained, &step).unwrap(), cpu.train_step(&trained, &step).unwrap());
+            assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "step {iteration}: {ours} {theirs}");
+            let (ours, theirs) = (cuda.evaluate(&batch).unwrap(), cpu.evaluate(&batch).unwrap());
+            assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "evaluation {iteration}: {ours} {theirs}");
+        }
     }
 }
 
@@ -123,7 +128,7 @@ fn every_operator<D: Device>(device: impl Fn() -> D, shapes: &[(usize, [usize; 2
                 let mut cpu = Backend::Cpu.engine(lowering(), options(Precision::F32)).unwrap();
                 let mut cuda = CudaEngine::new(lowering(), options(precision), device()).unwrap();
                 let (images, labels) = operators::batch(size, sizes);
-                let batch = Batch { images: &images, labels: &labels };
+                let batch = Batch { images: &images, labels: &labels, mixed: None };
                 let (ours, theirs) = (cuda.evaluate(&batch).unwrap(), cpu.evaluate(&batch).unwrap());
                 assert!((ours - theirs).abs() <= tolerance * (1.0 + theirs.abs()), "{what}: {ours} {theirs}");
                 assert!(distance(cuda.logits(), cpu.logits()) < tolerance, "{what}: logits");
@@ -140,7 +145,7 @@ fn every_operator<D: Device>(device: impl Fn() -> D, shapes: &[(usize, [usize; 2
 #[test]
 fn products_without_epilogues_give_the_same_training() {
     let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
-    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1] };
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
     let run = |plain| {
         let mut engine = engine(small(), Precision::F32, Emulated { plain, ..Emulated::default() });
         let step = Step { epoch: 0, step: 0, iteration: 0, learning_rate: 1e-3 };
@@ -157,7 +162,7 @@ fn products_without_epilogues_give_the_same_training() {
 /// The same seed gives the same bits, and a state that is loaded goes on as the one that was saved.
 fn training_is_deterministic<D: Device>(device: impl Fn() -> D) {
     let images: Vec<f32> = (0..4 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
-    let batch = Batch { images: &images, labels: &[0, 4, 2, 2] };
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2], mixed: None };
     let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-3 };
     let new = || engine(small(), Precision::Bf16, device());
     let (mut whole, mut first, mut second) = (new(), new(), new());
@@ -182,7 +187,10 @@ fn not_finite<D: Device>(device: impl Fn() -> D) {
     state.iter_mut().find(|tensor| tensor.name == name).unwrap().data[3] = f32::INFINITY;
     engine.load_state(&state).unwrap();
     let step = Step { epoch: 2, step: 5, iteration: 50, learning_rate: 1e-3 };
-    let error = engine.train_step(&Batch { images: &[0.5; 2 * 108], labels: &[0, 1] }, &step).unwrap_err().to_string();
+    let error = engine
+        .train_step(&Batch { images: &[0.5; 2 * 108], labels: &[0, 1], mixed: None }, &step)
+        .unwrap_err()
+        .to_string();
     let expected =
         format!("epoch 3, step 6: first non-finite values in dense of {name}, transformer_block1/mlp/dense1/bias");
     assert!(error.ends_with(&expected), "{error}");
@@ -193,7 +201,7 @@ fn not_finite<D: Device>(device: impl Fn() -> D) {
 fn a_batch_that_does_not_fit_is_an_error() {
     let mut engine = engine(small(), Precision::F32, Emulated::default());
     for (images, labels) in [(&[0.0; 108][..], &[][..]), (&[0.0; 107], &[0]), (&[0.0; 107], &[0, 1])] {
-        assert!(engine.evaluate(&Batch { images, labels }).is_err());
+        assert!(engine.evaluate(&Batch { images, labels, mixed: None }).is_err());
     }
     let kept = engine.resident().unwrap().train_kept(&Step::STILL, 1);
     assert_eq!(kept.unwrap_err().to_string(), "the Training images are not kept");
@@ -203,7 +211,7 @@ fn a_batch_that_does_not_fit_is_an_error() {
 #[test]
 fn the_plan_keeps_living_tensors_apart() {
     let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
-    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1] };
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
     let run = |planner: super::compile::Planner| {
         let mut engine = engine(small(), Precision::Bf16, Emulated::default());
         engine.planner = planner;
@@ -306,7 +314,7 @@ fn best_weights_stay_on_the_device<D: Device>(device: impl Fn() -> D, without_ro
     assert!(resident.keep_weights().unwrap());
     let images: Vec<f32> = (0..3 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
     let step = Step { epoch: 0, step: 0, iteration: 0, learning_rate: 1e-3 };
-    engine.train_step(&Batch { images: &images, labels: &[0, 4, 2] }, &step).unwrap();
+    engine.train_step(&Batch { images: &images, labels: &[0, 4, 2], mixed: None }, &step).unwrap();
     assert_eq!(engine.resident().unwrap().kept_weights().unwrap(), begin);
     assert_ne!(engine.weights().unwrap(), begin);
 }
@@ -340,8 +348,8 @@ mod on_the_host {
     }
 
     #[test]
-    fn smoothed_losses_train_as_the_cpu_backend_does() {
-        super::smoothed_losses_train_as_the_cpu_backend_does(Emulated::default);
+    fn losses_with_options_train_as_the_cpu_backend_does() {
+        super::losses_with_options_train_as_the_cpu_backend_does(Emulated::default);
     }
 
     #[test]
@@ -422,8 +430,8 @@ mod on_a_device {
 
     #[test]
     #[ignore = "needs a CUDA device"]
-    fn smoothed_losses_train_as_the_cpu_backend_does() {
-        super::smoothed_losses_train_as_the_cpu_backend_does(device);
+    fn losses_with_options_train_as_the_cpu_backend_does() {
+        super::losses_with_options_train_as_the_cpu_backend_does(device);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct LossKind {
     /// In a line.
     pub about: &'static str,
     pub options: &'static [Setting],
-    /// Adds its operator to a graph: the mean loss `[1]` of logits `[batch, classes]` and labels `[batch]`.
+    /// Adds its operator to a graph: the mean loss `[1]` of logits `[batch, classes]` and labels as [`Loss::labels`].
     pub apply: fn(&Loss, &mut Builder, logits: &Value, labels: &Value) -> Value,
 }
 
@@ -26,13 +26,15 @@ pub struct LossKind {
 #[derive(Debug, Clone)]
 pub struct Loss {
     pub kind: &'static LossKind,
+    /// Whether targets are mixed of two labels: `[batch, 3]`, the label, the other one, and the share of the first.
+    pub mixed: bool,
     /// One for each option of the kind.
     values: Vec<f32>,
 }
 
 impl PartialEq for Loss {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.kind, other.kind) && self.values == other.values
+        std::ptr::eq(self.kind, other.kind) && self.mixed == other.mixed && self.values == other.values
     }
 }
 
@@ -45,7 +47,7 @@ impl Default for Loss {
 impl Loss {
     /// A loss with its defaults.
     pub fn of(kind: &'static LossKind) -> Self {
-        Self { kind, values: kind.options.iter().map(|option| option.default).collect() }
+        Self { kind, mixed: false, values: kind.options.iter().map(|option| option.default).collect() }
     }
 
     /// Whether it is the one that trains where none is named, with its defaults.
@@ -64,6 +66,12 @@ impl Loss {
         self
     }
 
+    /// With targets mixed of two labels, or not.
+    #[must_use]
+    pub fn of_mixed(self, mixed: bool) -> Self {
+        Self { mixed, ..self }
+    }
+
     /// The value of an option.
     ///
     /// # Panics
@@ -77,7 +85,12 @@ impl Loss {
         at.unwrap_or_else(|| panic!("`{}` has no option `{name}`", self.kind.name))
     }
 
-    /// Adds it to a graph: the mean loss `[1]` of logits `[batch, classes]` and labels `[batch]`.
+    /// The shape of its labels.
+    pub fn labels(&self, batch: usize) -> Vec<usize> {
+        if self.mixed { vec![batch, 3] } else { vec![batch] }
+    }
+
+    /// Adds it to a graph: the mean loss `[1]` of logits `[batch, classes]` and labels as [`Loss::labels`].
     pub fn apply(&self, builder: &mut Builder, logits: &Value, labels: &Value) -> Value {
         (self.kind.apply)(self, builder, logits, labels)
     }

@@ -10,7 +10,8 @@ use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 
 /// Mean softmax cross-entropy (Keras `SparseCategoricalCrossentropy(from_logits=True)`): logits
 /// `[batch, classes]`, labels `[batch]` (class indices held as float32); output `[1]`. The target of an image is
-/// `(1 - s) one_hot(label) + s / classes`, where s is the smoothing (Keras `CategoricalCrossentropy`).
+/// `(1 - s) one_hot(label) + s / classes`, where s is the smoothing (Keras `CategoricalCrossentropy`). With labels
+/// `[batch, 3]`, of which a row is (a, b, w), `w one_hot(a) + (1 - w) one_hot(b)` stands for `one_hot(label)`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CrossEntropy {
     /// From 0 to below 1.
@@ -20,7 +21,10 @@ pub struct CrossEntropy {
 impl CrossEntropy {
     /// `[batch, classes]`, each row of which sums to 1.
     fn target(self, builder: &mut Builder, labels: &Value, classes: usize) -> Value {
-        let one_hot = one_hot(builder, labels, classes);
+        let one_hot = match labels.shape.len() {
+            1 => one_hot(builder, labels, classes),
+            _ => mixed(builder, labels, classes),
+        };
         let smoothing = self.label_smoothing;
         if smoothing == 0.0 {
             return one_hot;
@@ -63,6 +67,21 @@ fn one_hot(builder: &mut Builder, labels: &Value, classes: usize) -> Value {
     builder.prim_mul(&over, &under)
 }
 
+/// `[batch, classes]` of labels `[batch, 3]`.
+fn mixed(builder: &mut Builder, labels: &Value, classes: usize) -> Value {
+    let batch = labels.shape[0];
+    let [first, second, weight] = [0, 1, 2].map(|at| {
+        let column = builder.prim_contiguous(View::from(labels).slice(1, at, 1));
+        Value { shape: vec![batch], ..column }
+    });
+    let rest = builder.prim_affine(&weight, -1.0, 1.0);
+    let [first, second] = [(first, weight), (second, rest)].map(|(label, weight)| {
+        let one_hot = one_hot(builder, &label, classes);
+        builder.prim_mul(&one_hot, View::from(&weight).expand(1, classes))
+    });
+    builder.prim_add(&first, &second)
+}
+
 impl Operation for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross_entropy"
@@ -73,7 +92,8 @@ impl Operation for CrossEntropy {
     }
 
     fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
-        assert_eq!(inputs[0][..1], *inputs[1], "cross_entropy");
+        assert_eq!(inputs[0][..1], inputs[1][..1], "cross_entropy");
+        assert!(matches!(inputs[1], [_] | [_, 3]), "cross_entropy of labels {:?}", inputs[1]);
         vec![vec![1]]
     }
 

@@ -15,6 +15,16 @@ fn class(label: f32, classes: usize) -> usize {
     class
 }
 
+/// The label of a row, the other one, and the share of the first: labels `[rows]`, or `[rows, 3]` of just these.
+#[inline(always)]
+fn target(labels: &[f32], row: usize, rows: usize, classes: usize) -> (usize, usize, f32) {
+    if labels.len() == rows {
+        let label = class(labels[row], classes);
+        return (label, label, 1.0);
+    }
+    (class(labels[3 * row], classes), class(labels[3 * row + 1], classes), labels[3 * row + 2])
+}
+
 #[inline(always)]
 fn forward_generic<const FMA: bool>(
     rows: usize,
@@ -24,14 +34,20 @@ fn forward_generic<const FMA: bool>(
     smoothing: f32,
     loss: &mut [f32],
 ) {
-    assert!(logits.len() == rows * classes && labels.len() == rows && loss.len() == rows);
+    assert!(logits.len() == rows * classes && loss.len() == rows);
+    assert!(labels.len() == rows || labels.len() == 3 * rows);
     if rows == 0 {
         return;
     }
-    for ((row, &label), loss) in logits.chunks_exact(classes).zip(labels).zip(loss) {
+    let mixed = labels.len() != rows;
+    for (number, (row, loss)) in logits.chunks_exact(classes).zip(loss).enumerate() {
+        let (label, other, weight) = target(labels, number, rows, classes);
         let max = lanes::max(row);
         let sum = lanes::sum_by(classes, |i| exp::<FMA>(row[i] - max));
-        let own = max - row[class(label, classes)];
+        let mut own = max - row[label];
+        if mixed {
+            own = weight * own + (1.0 - weight) * (max - row[other]);
+        }
         *loss = sum.ln() + own;
         if smoothing != 0.0 {
             let mean = lanes::sum_by(classes, |i| max - row[i]) / classes as f32;
@@ -50,11 +66,14 @@ fn backward_generic<const FMA: bool>(
     dloss_scale: f32,
     dlogits: &mut [f32],
 ) {
-    assert!(logits.len() == rows * classes && labels.len() == rows && dlogits.len() == rows * classes);
+    assert!(logits.len() == rows * classes && dlogits.len() == rows * classes);
+    assert!(labels.len() == rows || labels.len() == 3 * rows);
     if rows == 0 {
         return;
     }
-    for ((row, &label), out) in logits.chunks_exact(classes).zip(labels).zip(dlogits.chunks_exact_mut(classes)) {
+    let mixed = labels.len() != rows;
+    for (number, (row, out)) in logits.chunks_exact(classes).zip(dlogits.chunks_exact_mut(classes)).enumerate() {
+        let (label, other, weight) = target(labels, number, rows, classes);
         let max = lanes::max(row);
         for (out, x) in out.iter_mut().zip(row) {
             *out = exp::<FMA>(x - max);
@@ -63,14 +82,19 @@ fn backward_generic<const FMA: bool>(
         for out in out.iter_mut() {
             *out *= scale;
         }
-        if smoothing == 0.0 {
-            out[class(label, classes)] -= dloss_scale;
-        } else {
+        let mut share = dloss_scale;
+        if smoothing != 0.0 {
             let each = dloss_scale * (smoothing / classes as f32);
             for out in out.iter_mut() {
                 *out -= each;
             }
-            out[class(label, classes)] -= dloss_scale * (1.0 - smoothing);
+            share = dloss_scale * (1.0 - smoothing);
+        }
+        if mixed {
+            out[label] -= share * weight;
+            out[other] -= share * (1.0 - weight);
+        } else {
+            out[label] -= share;
         }
     }
 }
@@ -78,7 +102,8 @@ fn backward_generic<const FMA: bool>(
 multiversion! {
     /// `loss[r] = log Σ exp(logits[r, :]) - Σ target[r, :] logits[r, :]`, where the target is
     /// `(1 - smoothing) one_hot(labels[r]) + smoothing / classes`. `logits`: `[rows, classes]`;
-    /// `labels`: class indices, `[rows]`; `loss`: `[rows]`, not averaged.
+    /// `labels`: class indices, `[rows]`, or `[rows, 3]`, of which a row (a, b, w) has
+    /// `w one_hot(a) + (1 - w) one_hot(b)` for its `one_hot`; `loss`: `[rows]`, not averaged.
     pub fn forward(
         rows: usize, classes: usize, logits: &[f32], labels: &[f32], smoothing: f32, loss: &mut [f32],
     ) = forward_generic;
@@ -122,6 +147,31 @@ mod tests {
                 }
             }
         });
+    }
+
+    /// The loss is linear in the target.
+    #[test]
+    fn mixed_targets_are_between_those_of_both_labels() {
+        let (rows, classes) = (5, 7);
+        let logits: Vec<f32> = noise(3, rows * classes).iter().map(|x| 5.0 * x).collect();
+        let weights = [0.0, 1.0, 0.25, 0.5, 0.9];
+        let [first, second] = [3, 5].map(|by| (0..rows).map(|r| (r * by % classes) as f32).collect::<Vec<_>>());
+        let mixed: Vec<f32> = (0..rows).flat_map(|r| [first[r], second[r], weights[r]]).collect();
+        for smoothing in [0.0, 0.2] {
+            let [a, b, both] = [&first, &second, &mixed].map(|labels| {
+                let (mut loss, mut grad) = (vec![0.0; rows], vec![0.0; rows * classes]);
+                forward(rows, classes, &logits, labels, smoothing, &mut loss);
+                backward(rows, classes, &logits, labels, smoothing, 0.5, &mut grad);
+                (loss, grad)
+            });
+            let between = |a: &[f32], b: &[f32]| -> Vec<f64> {
+                let weight = |at: usize| f64::from(weights[at * rows / a.len()]);
+                let of = |at: usize| weight(at) * f64::from(a[at]) + (1.0 - weight(at)) * f64::from(b[at]);
+                (0..a.len()).map(of).collect()
+            };
+            assert_close(&both.0, &between(&a.0, &b.0), 2e-6, "loss");
+            assert_close(&both.1, &between(&a.1, &b.1), 1e-6, "gradient");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Lower for ops::CrossEntropyGradient {
         Some(Kernel::per_image(move |call| {
             let scale = call.inputs[0][0] / batch as f32;
             let (logits, labels) = (call.inputs[1], call.inputs[2]);
-            cross_entropy::backward(labels.len(), classes, logits, labels, smoothing, scale, call.outputs[0]);
+            cross_entropy::backward(logits.len() / classes, classes, logits, labels, smoothing, scale, call.outputs[0]);
         }))
     }
 }

@@ -120,6 +120,8 @@ pub enum Kind {
         rows: usize,
         width: usize,
         smoothing: f32,
+        /// Labels `[rows, 3]`: the label, the other one, and the share of the first.
+        mixed: bool,
     },
     /// logits, labels; outputs the gradient of the logits.
     CrossEntropyGradient,

@@ -1,14 +1,20 @@
 // Softmax cross-entropy of each row with its label, its gradient, and the counts of right answers.
-// Definitions: LOGITS, GRADIENT the types of logits and of their gradient; SMOOTHED: targets are.
+// Definitions: LOGITS, GRADIENT the types of logits and of their gradient; SMOOTHED: targets are;
+// MIXED: targets are of two labels.
 #include "common.cuh"
 
 #ifndef SMOOTHED
 #define SMOOTHED 0
 #endif
+#ifndef MIXED
+#define MIXED 0
+#endif
 
 // A warp for each row: loss[r] = log sum exp(logits[r, :]) - sum target[r, :] logits[r, :], and unless null
 // gradient[r, :] = (softmax(logits[r, :]) - target[r, :]) scale, where the target is one_hot(label) or, SMOOTHED,
-// (1 - smoothing) one_hot(label) + smoothing / classes. places[r]: how many logits come
+// (1 - smoothing) one_hot(label) + smoothing / classes. MIXED, labels are [rows, 3], the label, another and
+// the weight (as float) of the first: weight one_hot(label) + (1 - weight) one_hot(other) stands for
+// one_hot(label). places[r]: how many logits come
 // before the label's, the first of equal ones first (bits 0 to 15) and how many are larger (bits 16
 // to 31), both at most 65535; all bits if the label's logit is not finite.
 KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restrict__ logits,
@@ -22,7 +28,12 @@ KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restri
     int row = (int)blockIdx.x * 4 + (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
     if (row >= rows) return;
     const LOGITS* x = logits + (u64)row * classes;
+#if MIXED
+    int label = (int)labels[3 * row], other = (int)labels[3 * row + 1];
+    float weight = __uint_as_float(labels[3 * row + 2]);
+#else
     int label = (int)labels[row];
+#endif
     float own = load(x[label]);
     float largest = NEGATIVE_INFINITY;
     u32 before = 0, larger = 0;
@@ -39,6 +50,9 @@ KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restri
     for (int i = lane; i < classes; i += 32) sum += expf(load(x[i]) - largest);
     sum = warp_sum(sum);
     float away = largest - own;
+#if MIXED
+    away = weight * away + (1.0f - weight) * (largest - load(x[other]));
+#endif
 #if SMOOTHED
     float all = 0;
     for (int i = lane; i < classes; i += 32) all += largest - load(x[i]);
@@ -55,10 +69,15 @@ KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restri
             float value = expf(load(x[i]) - largest) * factor;
 #if SMOOTHED
             value -= scale * (smoothing / classes);
-            store(gradient[(u64)row * classes + i], i == label ? value - scale * (1.0f - smoothing) : value);
+            float share = scale * (1.0f - smoothing);
 #else
-            store(gradient[(u64)row * classes + i], i == label ? value - scale : value);
+            float share = scale;
 #endif
+#if MIXED
+            if (i == other) value -= share * (1.0f - weight);
+            share *= weight;
+#endif
+            store(gradient[(u64)row * classes + i], i == label ? value - share : value);
         }
     }
 }

@@ -35,13 +35,14 @@ pub struct Rows<P> {
 /// `gradient = (softmax(logits) - target) · scale`, where the scale is `1 / rows` for a mean, and the target
 /// `(1 - smoothing) one_hot(labels) + smoothing / classes`.
 ///
-/// logits, gradient `[rows, classes]`; labels `[rows]` u32, below `classes`.
+/// logits, gradient `[rows, classes]`; labels `[rows]` u32, below `classes`; where they are `mixed`, `[rows, 3]`, of which
+/// a row (a, b, w) has `w one_hot(a) + (1 - w) one_hot(b)` for its `one_hot`, w a float32.
 pub fn rows<P>(
     rows: usize,
     classes: usize,
     element: Element,
     logits: P,
-    labels: P,
+    (labels, mixed): (P, bool),
     smoothing: f32,
     scale: f32,
     gradient: Option<(Element, P)>,
@@ -54,6 +55,7 @@ pub fn rows<P>(
         defines: [("LOGITS", element.name().to_owned()), ("GRADIENT", kind.name().to_owned())]
             .into_iter()
             .chain(smoothed.then(|| ("SMOOTHED", "1".to_owned())))
+            .chain(mixed.then(|| ("MIXED", "1".to_owned())))
             .collect(),
         entry: "rows",
         grid: [rows.div_ceil(4) as u32, 1, 1],
@@ -127,8 +129,17 @@ mod tests {
                 let scale = 1.0 / count as f32;
                 let add = || finish(count, 3, at.clone(), state.at(), loss.at(), metrics.at(), stop.at());
                 let to = Some((element, gradient.at()));
-                let by_rows =
-                    rows(count, classes, element, logits.at(), labels_at.at(), smoothing, scale, to, at.clone());
+                let by_rows = rows(
+                    count,
+                    classes,
+                    element,
+                    logits.at(),
+                    (labels_at.at(), false),
+                    smoothing,
+                    scale,
+                    to,
+                    at.clone(),
+                );
                 run_all([by_rows, add(), add()]);
 
                 let floats: Vec<f32> = labels.iter().map(|&label| label as f32).collect();
@@ -156,13 +167,47 @@ mod tests {
     }
 
     #[test]
+    fn mixed_targets_as_on_the_cpu() {
+        for element in ELEMENTS {
+            for smoothing in [0.0, 0.1] {
+                let (count, classes) = (9, 37);
+                let values: Vec<f32> = noise(1, count * classes).iter().map(|x| (10.0 * x).round()).collect();
+                let logits = Memory::of_floats(&values, element);
+                // Of the first image both labels are the same.
+                let target = |row: usize| (row * 7 % classes, row * 3 % classes, row as f32 / 9.0);
+                let words: Vec<u32> = (0..count)
+                    .map(target)
+                    .flat_map(|(label, other, weight)| [label as u32, other as u32, weight.to_bits()])
+                    .collect();
+                let labels = Memory::of(&words);
+                let gradient = Memory::empty(count * classes, element);
+                let [losses, places] = [0, 1].map(|_| Memory::empty(count, Element::F32));
+                let to = Rows { losses: losses.at(), places: places.at() };
+                let gradient_at = Some((element, gradient.at()));
+                let targets = (labels.at(), true);
+                run_all([rows(count, classes, element, logits.at(), targets, smoothing, 0.5, gradient_at, to)]);
+                let floats: Vec<f32> = (0..count)
+                    .map(target)
+                    .flat_map(|(label, other, weight)| [label as f32, other as f32, weight])
+                    .collect();
+                let (mut expected, mut grad) = (vec![0.0; count], vec![0.0; count * classes]);
+                cpu::forward(count, classes, &values, &floats, smoothing, &mut expected);
+                cpu::backward(count, classes, &values, &floats, smoothing, 0.5, &mut grad);
+                let what = format!("{element:?} {smoothing}");
+                assert_near_floats(&losses.read::<f32>(), &expected, 1e-5, &what);
+                assert_near_floats(&gradient.floats(element), &grad, 5e-3, &what);
+            }
+        }
+    }
+
+    #[test]
     fn a_loss_that_is_not_finite_stops_the_sums() {
         let (logits, labels) = (Memory::of(&[0.0, f32::NAN, 1.0, 2.0]), Memory::of(&[1_u32, 0]));
         let [losses, places] = [0, 1].map(|_| Memory::empty(2, Element::F32));
         let at = Rows { losses: losses.at(), places: places.at() };
         let (loss, metrics) = (Memory::of(&[0.0_f32]), Memory::of(&[Metrics::default()]));
         let (state, stop) = (Memory::of(&[State { iteration: 6, ..State::default() }]), Memory::of(&[0_u32]));
-        let by_rows = rows(2, 2, Element::F32, logits.at(), labels.at(), 0.0, 0.5, None, at.clone());
+        let by_rows = rows(2, 2, Element::F32, logits.at(), (labels.at(), false), 0.0, 0.5, None, at.clone());
         run_all([by_rows, finish(2, 5, at.clone(), state.at(), loss.at(), metrics.at(), stop.at())]);
         assert_eq!(metrics.read::<Metrics>(), [Metrics { bad: 7, ..Metrics::default() }]);
         assert_eq!(stop.read::<u32>(), [1]);

@@ -147,7 +147,9 @@ pub fn emit(emitter: &mut Emitter, operation: &Operation) {
         &Kind::Pointwise(pointwise) => emitter.pointwise(operation, pointwise),
         &Kind::PointwiseGradient(pointwise) => emitter.pointwise_gradient(operation, pointwise),
         &Kind::Add { width, .. } => emitter.sum(operation, width),
-        &Kind::CrossEntropy { rows, width, smoothing } => emitter.cross_entropy(operation, [rows, width], smoothing),
+        &Kind::CrossEntropy { rows, width, smoothing, mixed } => {
+            emitter.cross_entropy(operation, [rows, width], smoothing, mixed);
+        }
         // The loss makes it.
         Kind::CrossEntropyGradient => {}
         Kind::Call(calls) => (calls.0)(emitter, operation),

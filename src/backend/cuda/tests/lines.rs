@@ -24,7 +24,7 @@ const ORDERS: [Order; 6] = [
 fn steps(precision: Precision, device: Emulated) -> (Vec<u32>, Vec<f32>, Vec<StateTensor>, Vec<StateTensor>) {
     let mut engine = engine(small(), precision, device);
     let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
-    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1] };
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
     let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-3 };
     // Bits, for what goes wrong may be a NaN.
     let losses = [0, 1].map(|iteration| engine.train_step(&batch, &step(iteration)).map_or(0, f32::to_bits));
