@@ -2,6 +2,7 @@
 
 mod autodiff;
 mod decompose;
+mod fuse;
 mod listing;
 mod optimizer;
 mod reassociate;
@@ -9,6 +10,7 @@ mod training;
 
 pub use autodiff::Autodiff;
 pub use decompose::Decompose;
+pub use fuse::Fuse;
 pub use listing::{Entry, Listing};
 pub use optimizer::{OptimizerState, Updates};
 pub use reassociate::Reassociate;

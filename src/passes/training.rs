@@ -2,7 +2,7 @@ use std::cell::RefCell;
 
 use luminal::prelude::Compiler;
 
-use super::{Autodiff, OptimizerState, Reassociate, Updates};
+use super::{Autodiff, Fuse, OptimizerState, Reassociate, Updates};
 use crate::graph::{Builder, Network, StepInput, Value, losses::Loss, optimizers::Optimizer};
 
 /// Builds a network for a batch size on a graph.
@@ -32,29 +32,50 @@ pub struct StepGraph {
     pub states: Vec<OptimizerState>,
 }
 
+/// What is done to a network besides its backward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rewrites {
+    None,
+    Fused,
+    Reassociated,
+}
+
 impl StepGraph {
     /// Lowers the network and runs the passes.
     ///
     /// # Errors
     /// The name of a parameter that the loss does not depend on.
     pub fn build(lowering: &Lowering, batch: usize, purpose: Purpose) -> Result<Self, String> {
-        Self::with(lowering, batch, purpose, false)
+        Self::with(lowering, batch, purpose, Rewrites::None)
     }
 
-    /// As [`StepGraph::build`], with [`Reassociate`] before the loss.
+    /// As [`StepGraph::build`], with [`Fuse`] before the loss, so that gradients are those of what was fused, and at
+    /// the end.
+    ///
+    /// # Errors
+    /// As [`StepGraph::build`].
+    pub fn fused(lowering: &Lowering, batch: usize, purpose: Purpose) -> Result<Self, String> {
+        Self::with(lowering, batch, purpose, Rewrites::Fused)
+    }
+
+    /// As [`StepGraph::fused`], with [`Reassociate`] before all else.
     ///
     /// # Errors
     /// As [`StepGraph::build`].
     pub fn reassociated(lowering: &Lowering, batch: usize, purpose: Purpose) -> Result<Self, String> {
-        Self::with(lowering, batch, purpose, true)
+        Self::with(lowering, batch, purpose, Rewrites::Reassociated)
     }
 
-    fn with(lowering: &Lowering, batch: usize, purpose: Purpose, reassociate: bool) -> Result<Self, String> {
+    fn with(lowering: &Lowering, batch: usize, purpose: Purpose, rewrites: Rewrites) -> Result<Self, String> {
         let mut builder = if matches!(purpose, Purpose::Train(..)) { Builder::for_training() } else { Builder::new() };
         let network = lowering(&mut builder, batch);
         let without_effect = RefCell::default();
-        if reassociate {
+        if rewrites == Rewrites::Reassociated {
             Reassociate { without_effect: &without_effect }.compile(&mut builder.graph, ());
+        }
+        let removed = RefCell::default();
+        if rewrites != Rewrites::None {
+            Fuse { kept: std::slice::from_ref(&network.logits), removed: &removed }.compile(&mut builder.graph, ());
         }
         let labels = match &purpose {
             Purpose::Train(_, loss) => loss.labels(batch),
@@ -87,6 +108,13 @@ impl StepGraph {
                 Updates { plan: &plan, scalars: &scalars, parameters: &pairs, states: &found }
                     .compile(&mut builder.graph, ());
                 states = found.into_inner();
+            }
+        }
+        if rewrites != Rewrites::None {
+            let kept: Vec<Value> = [&network.logits, &loss].into_iter().chain(&gradients).cloned().collect();
+            Fuse { kept: &kept, removed: &removed }.compile(&mut builder.graph, ());
+            for node in removed.into_inner() {
+                builder.graph.graph.remove_node(node);
             }
         }
         Ok(Self { builder, network, labels, loss, gradients, states })

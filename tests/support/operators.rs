@@ -37,7 +37,7 @@ macro_rules! activation {
 }
 
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 27] = [
+pub const OPERATORS: [(&str, Apply); 28] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -103,6 +103,19 @@ pub const OPERATORS: [(&str, Apply); 27] = [
         let (gate, scale) = (b.dense(x, &kernel, None), parameter(b, "scale", &[dim]));
         let f = Expression::new(3, |x| &x[0] * &x[1].sigmoid() * &x[2]);
         b.pointwise("gate", f, &[(x, Operand::Whole), (&gate, Operand::Whole), (&scale, Operand::Shared)])
+    }),
+    ("a gated block", |b, x| {
+        let [value, gate] = ["value", "gate"].map(|name| {
+            let kernel = parameter(b, name, &[x.last(), x.last()]);
+            b.dense(x, &kernel, None)
+        });
+        let product = Expression::new(2, |x| &x[0] * &x[1]);
+        let gate = b.activation(&gate, Activation::named("silu").unwrap());
+        let gated = b.pointwise("multiply", product.clone(), &[(&value, Operand::Whole), (&gate, Operand::Whole)]);
+        let scale = parameter(b, "scale", &[x.last()]);
+        let scaled = b.pointwise("multiply", product, &[(&gated, Operand::Whole), (&scale, Operand::Shared)]);
+        let scaled = b.scale(&scaled, 0.7);
+        b.add(x, &scaled)
     }),
     ("a factor for each image", |b, x| {
         let mean = b.mean(x, 1);

@@ -156,14 +156,14 @@ impl<D: Device> CudaEngine<D> {
         let (task, batch, part) = key;
         if !self.programs.contains_key(&key) {
             let graph =
-                StepGraph::build(&self.lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))
+                StepGraph::fused(&self.lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))
                     .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
             let (precision, seed) = (self.options.precision, self.options.seed);
             let block_memory = self.device.block_memory();
             let of_graph = |graph: &StepGraph, batch: usize| {
                 compile(graph, &self.layout, batch, precision, seed, block_memory, self.planner)
             };
-            let of_batch = |batch: usize| match StepGraph::build(
+            let of_batch = |batch: usize| match StepGraph::fused(
                 &self.lowering,
                 batch,
                 task.purpose(&self.options.optimizer, &self.options.loss),

@@ -77,7 +77,7 @@ pub fn listing(
         Purpose::Evaluate | Purpose::Differentiate => Optimizer::default().plan(&builder.parameters),
     };
     let layout = Layout::new(&builder, &network, &plan);
-    let build = |batch: usize| StepGraph::build(lowering, batch, purpose.clone());
+    let build = |batch: usize| StepGraph::fused(lowering, batch, purpose.clone());
     let of_graph =
         |graph: &StepGraph, batch: usize| compile(graph, &layout, batch, precision, 0, BLOCK_MEMORY, plan::pack);
     let graph = build(batch).map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;

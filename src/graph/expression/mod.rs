@@ -104,6 +104,16 @@ impl Expression {
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
+
+    /// The most steps whose results are known and still to be read at one time.
+    pub fn most_alive(&self) -> usize {
+        let mut last_use: Vec<usize> = (0..self.steps.len()).collect();
+        for (id, step) in self.steps.iter().enumerate() {
+            step.operands().for_each(|operand| last_use[operand] = id);
+        }
+        let alive = |at: usize| last_use[..=at].iter().filter(|&&last| last >= at).count();
+        (0..self.steps.len()).map(alive).max().unwrap_or(0)
+    }
 }
 
 /// As arithmetic, for listings: `max(x0, 0) * x1`.
@@ -146,6 +156,14 @@ mod tests {
         let folded = Expression::new(2, |x| (&x[0] * 1.0 + 0.0) * (&x[1] * 0.0 + 1.0));
         assert_eq!(folded.steps(), [Step::Input(0)]);
         assert_eq!(folded.inputs(), 2);
+    }
+
+    #[test]
+    fn alive_is_what_is_still_read() {
+        assert_eq!(Expression::new(1, |x| x[0].exp().tanh().exp()).most_alive(), 2);
+        // Inputs come first, and a sum is there with both of its terms.
+        let sum = Expression::new(4, |x| (&x[0] + &x[1]) * (&x[2] + &x[3]));
+        assert_eq!(sum.most_alive(), 5);
     }
 
     #[test]

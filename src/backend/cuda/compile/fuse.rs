@@ -55,10 +55,10 @@ fn loss_gradient(operations: &mut Operations) {
     ) else {
         return;
     };
-    let removed = operations.list.remove(gradient);
-    let operation = &mut operations.list[loss];
-    operation.outputs.extend(removed.outputs);
-    operation.name = join(&operation.name, &removed.name);
+    let [both, removed] = [loss, gradient].map(|index| operations.list[index].clone());
+    let (name, outputs) = (join(&both.name, &removed.name), [both.outputs, removed.outputs].concat());
+    operations.list[loss.min(gradient)] = Operation { kind: both.kind, name, inputs: both.inputs, outputs };
+    operations.list.remove(loss.max(gradient));
 }
 
 /// An activation and the dropout after it; a dropout's gradient and the activation's after it.
