@@ -109,6 +109,7 @@ impl ReferenceEngine {
     pub fn by(compile: CompileGraph, lowering: Box<Lowering>, options: EngineOptions) -> Result<Self, BackendError> {
         let mut builder = Builder::new();
         lowering(&mut builder, 1);
+        options.optimizer.check(&builder.parameters).map_err(BackendError::Other)?;
         let plan = options.optimizer.plan(&builder.parameters);
         Ok(Self {
             compile,

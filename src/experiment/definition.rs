@@ -64,7 +64,9 @@ impl Definition {
         let mut origins = Origins::of_file(&file, &experiment.params);
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         experiment.data.place(&folder);
-        for assignment in &changes.set {
+        let mut set: Vec<&String> = changes.set.iter().collect();
+        set.sort_by_key(|assignment| overrides::rank(assignment.split('=').next().unwrap_or_default()));
+        for assignment in set {
             let changed = overrides::apply(&experiment, assignment)?;
             let new = changed.params.iter().filter(|(name, value)| experiment.params.get(*name) != Some(*value));
             origins.set_by(new, &format!("`--set {assignment}`"));
@@ -129,6 +131,8 @@ impl Definition {
         let mut changed = self.clone();
         changed.experiment.sweep = None;
         let data = (self.experiment.data.name.clone(), self.experiment.data.path.clone());
+        let mut assignments: Vec<&(String, Value)> = assignments.iter().collect();
+        assignments.sort_by_key(|(key, _)| overrides::rank(key));
         for (key, value) in assignments {
             if let (MODEL_KEY, Value::Str(file)) = (key.as_str(), value) {
                 let path = home(Path::new(file));

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Experiment`] (`schema.rs`) | the keys of an experiment file |
 //! | `read.rs`, `places.rs` | reading one, with diagnostics |
+//! | [`Optimizer`] (`optimizer.rs`) | its key `train.optimizer` |
 //! | [`Values`] (`values.rs`) | what a file says of a swept key |
 //! | `origins.rs` | where a model's parameters were set, for the model's diagnostics |
 //! | [`overrides`] | `--set train.epochs=3` |
@@ -22,6 +23,7 @@ mod error;
 mod identity;
 mod loss;
 pub mod needs;
+mod optimizer;
 mod origins;
 pub mod overrides;
 mod places;
@@ -35,7 +37,8 @@ mod values;
 
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;
-pub use schema::{Data, Experiment, Optimizer, Stop, SweepConfig, Train};
+pub use optimizer::Optimizer;
+pub use schema::{Data, Experiment, Stop, SweepConfig, Train};
 pub use scored::Scored;
 pub use setup::Setup;
 pub use values::{OneOrMany, Values};

@@ -29,7 +29,7 @@ pub fn apply(experiment: &Experiment, assignment: &str) -> Result<Experiment, Ex
             Some(format!("a text with such characters is put in quotes: '{path}={quoted}'")),
         )
     })?;
-    let mut tree = serde_yaml::to_value(experiment).map_err(|error| refuse(error.to_string(), None))?;
+    let mut tree = tree(experiment).map_err(|error| refuse(error.to_string(), None))?;
     set(&mut tree, path.trim(), value).map_err(|message| {
         let (message, help) = told(&message);
         refuse(message, help)
@@ -42,6 +42,21 @@ pub fn apply(experiment: &Experiment, assignment: &str) -> Result<Experiment, Ex
         Some(fault) => Err(refuse(fault.message, fault.help)),
         None => Ok(changed),
     }
+}
+
+/// Order in which assignments are applied, where it is not that in which they are given: the options of an optimizer are
+/// checked against its name.
+pub fn rank(key: &str) -> u8 {
+    u8::from(key.trim() != "train.optimizer.name")
+}
+
+/// An experiment to be changed: without the defaults of its optimizer, which another would not have.
+fn tree(experiment: &Experiment) -> Result<Value, serde_yaml::Error> {
+    let mut tree = serde_yaml::to_value(experiment)?;
+    if let Some(optimizer) = tree.get_mut("train").and_then(|train| train.get_mut("optimizer")) {
+        *optimizer = experiment.train.optimizer.sparse(serde_yaml::value::Serializer)?;
+    }
+    Ok(tree)
 }
 
 /// Reads a value as YAML has it, but for comments: what follows ` #` belongs to the text.

@@ -59,7 +59,7 @@ impl Experiment {
         })?;
         match experiment.out_of_range() {
             Some(fault) => {
-                let place = places.get(fault.key).map(|place| place.value.clone().into());
+                let place = places.get(&fault.key).map(|place| place.value.clone().into());
                 Err(refuse(fault.message, place, fault.help))
             }
             None => Ok(experiment),

@@ -1,26 +1,23 @@
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
-    fmt,
     path::{Path, PathBuf},
 };
 
 use miette::Diagnostic;
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{self, Visitor},
-};
+use serde::{Deserialize, Serialize};
 
 use super::{
     ExperimentError,
     identity::absolute,
-    read::HELP,
+    optimizer::{LARGEST, Optimizer},
     sweep::{Rule, Stopping, Strategy},
     values::{self, OneOrMany, Values},
 };
 use crate::{
     data::{Augmentation, DataOptions, Keys, sources},
     dsl,
-    graph::{losses::Loss, optimizers},
+    graph::losses::Loss,
     train::{Monitor, Schedule},
 };
 
@@ -189,75 +186,6 @@ impl Default for Train {
     }
 }
 
-/// AdamW. `learning_rate` is the peak of the schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Optimizer {
-    #[serde(deserialize_with = "float32")]
-    pub learning_rate: f32,
-    #[serde(deserialize_with = "float32")]
-    pub weight_decay: f32,
-    #[serde(deserialize_with = "float32")]
-    pub beta_1: f32,
-    #[serde(deserialize_with = "float32")]
-    pub beta_2: f32,
-    #[serde(deserialize_with = "float32")]
-    pub epsilon: f32,
-}
-
-impl Default for Optimizer {
-    fn default() -> Self {
-        let adamw = optimizers::Optimizer::default();
-        let [beta_1, beta_2, epsilon] = ["beta_1", "beta_2", "epsilon"].map(|name| adamw.option(name));
-        Self { learning_rate: 1e-3, weight_decay: adamw.weight_decay, beta_1, beta_2, epsilon }
-    }
-}
-
-impl Optimizer {
-    /// The rule without its learning rate, which is given step by step.
-    pub fn rule(&self) -> optimizers::Optimizer {
-        let Self { weight_decay, beta_1, beta_2, epsilon, .. } = *self;
-        let rule = optimizers::Optimizer { weight_decay, ..optimizers::Optimizer::default() };
-        rule.with("beta_1", beta_1).with("beta_2", beta_2).with("epsilon", epsilon)
-    }
-}
-
-/// A number that float32 has: one that is too large for it would be infinite, one that is too small 0.
-fn float32<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-    struct Single;
-    impl Visitor<'_> for Single {
-        type Value = f32;
-
-        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-            f.write_str("a number")
-        }
-
-        fn visit_i64<E: de::Error>(self, value: i64) -> Result<f32, E> {
-            Ok(value as f32)
-        }
-
-        fn visit_u64<E: de::Error>(self, value: u64) -> Result<f32, E> {
-            Ok(value as f32)
-        }
-
-        fn visit_f32<E: de::Error>(self, value: f32) -> Result<f32, E> {
-            Ok(value)
-        }
-
-        fn visit_f64<E: de::Error>(self, value: f64) -> Result<f32, E> {
-            let outside = |help: &str| Err(E::custom(format!("{value:e} is outside of float32{HELP}{help}")));
-            match value as f32 {
-                single if single.is_infinite() && value.is_finite() => outside(LARGEST),
-                0.0 if value != 0.0 => outside("its smallest number above 0 is 1.4e-45"),
-                single => Ok(single),
-            }
-        }
-    }
-    deserializer.deserialize_f32(Single)
-}
-
-const LARGEST: &str = "its largest number is 3.4e38";
-
 fn tenth() -> f64 {
     0.1
 }
@@ -265,7 +193,7 @@ fn tenth() -> f64 {
 /// What is wrong with the value of a dotted key.
 #[derive(Debug)]
 pub(super) struct Fault {
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     pub message: String,
     pub help: Option<String>,
 }
@@ -276,14 +204,15 @@ impl Experiment {
         let Self { data, train, augmentation, sweep, .. } = self;
         if let Err(error) = sources::find(&data.name) {
             let help = error.help().map(|help| help.to_string());
-            return Some(Fault { key: "data.name", message: error.to_string(), help });
+            return Some(Fault { key: "data.name".into(), message: error.to_string(), help });
         }
         if self.model.as_os_str().is_empty() {
             let help = Some("the file of the model, beside this one: `model: vit.vitx`".into());
-            return Some(Fault { key: "model", message: "`model` names no file".into(), help });
+            return Some(Fault { key: "model".into(), message: "`model` names no file".into(), help });
         }
-        let Optimizer { learning_rate, weight_decay, beta_1, beta_2, epsilon } = train.optimizer;
-        let positive = |value: f32| value > 0.0 && value.is_finite();
+        if let Some(fault) = train.optimizer.fault() {
+            return Some(fault);
+        }
         let not_negative = |value: f32| value >= 0.0 && value.is_finite();
         let decay = |value: f32| (0.0..1.0).contains(&value);
         let some = |limit: Option<usize>| limit != Some(0);
@@ -301,7 +230,11 @@ impl Experiment {
             ("train.schedule.final_fraction", train.schedule.final_fraction),
         ];
         if let Some((key, _)) = single.into_iter().find(|(_, value)| value.is_infinite()) {
-            return Some(Fault { key, message: format!("`{key}` is outside of float32"), help: Some(LARGEST.into()) });
+            return Some(Fault {
+                key: key.into(),
+                message: format!("`{key}` is outside of float32"),
+                help: Some(LARGEST.into()),
+            });
         }
         let stop = sweep.as_ref().and_then(|sweep| sweep.stop);
         let checks = [
@@ -317,16 +250,11 @@ impl Experiment {
             ("augmentation.zoom", decay(zoom), below_1),
             ("train.epochs", train.epochs >= 1, at_least_1),
             ("train.batch_size", (1..=1 << 20).contains(&train.batch_size), "from 1 to 1048576"),
-            ("train.optimizer.learning_rate", positive(learning_rate), "greater than 0"),
-            ("train.optimizer.weight_decay", not_negative(weight_decay), "at least 0"),
-            ("train.optimizer.beta_1", decay(beta_1), below_1),
-            ("train.optimizer.beta_2", decay(beta_2), below_1),
-            ("train.optimizer.epsilon", positive(epsilon), "greater than 0"),
             ("train.schedule.warmup_epochs", not_negative(train.schedule.warmup_epochs), "at least 0"),
             ("train.schedule.final_fraction", (0.0..=1.0).contains(&train.schedule.final_fraction), "from 0 to 1"),
         ];
         let fault = |(key, _, range): (&'static str, bool, &str)| Fault {
-            key,
+            key: key.into(),
             message: format!("`{key}` must be {range}"),
             help: None,
         };

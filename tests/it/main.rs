@@ -21,6 +21,7 @@ mod identities;
 mod mistakes;
 mod models;
 mod operators;
+mod optimizers;
 mod output;
 mod own_data;
 mod page;

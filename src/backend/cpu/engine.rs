@@ -60,6 +60,7 @@ impl CpuEngine {
                 None => initializer.fill(seed, address, values),
             }
         };
+        options.optimizer.check(&builder.parameters).map_err(BackendError::Other)?;
         let plan = options.optimizer.plan(&builder.parameters);
         let store = pool.install(|| Store::filled(builder.parameters, &plan, fill))?;
         Ok(Self {

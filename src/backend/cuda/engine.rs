@@ -64,7 +64,14 @@ impl<D: Device> CudaEngine<D> {
     pub fn new(lowering: Box<Lowering>, options: EngineOptions, mut device: D) -> Result<Self, BackendError> {
         let mut builder = crate::graph::Builder::new();
         let network = lowering(&mut builder, 1);
+        options.optimizer.check(&builder.parameters).map_err(BackendError::Other)?;
         let plan = options.optimizer.plan(&builder.parameters);
+        if plan.scalars() > step::MOST_SCALARS {
+            let groups = plan.groups();
+            return Err(BackendError::Other(format!(
+                "train.optimizer: {groups} groups of parameters are more than the cuda backend takes; give fewer rates"
+            )));
+        }
         let layout = Layout::new(&builder, &network, &plan);
         layout.check()?;
         let store = Store::new(builder.parameters, &plan, options.seed)?;

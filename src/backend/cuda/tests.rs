@@ -20,7 +20,10 @@ use crate::{
     },
     data::{Augmentation, Keys, Pipeline, Split, Statistics},
     dsl::Source,
-    graph::{losses::Loss, optimizers::Optimizer},
+    graph::{
+        losses::Loss,
+        optimizers::{OPTIMIZERS, Optimizer, Pattern},
+    },
     metrics::Means,
     model::{Architecture, ImageSpec, elaborate},
     train::{Fit, Interrupt, Kind, Observer, Schedule},
@@ -177,6 +180,53 @@ fn training_is_deterministic<D: Device>(device: impl Fn() -> D) {
     assert_eq!(whole.state().unwrap(), second.state().unwrap());
     let unknown = crate::backend::StateTensor { name: "nothing".into(), shape: vec![1], data: vec![0.0] };
     assert!(second.load_state(&[unknown]).is_err());
+}
+
+/// Each optimizer, on all parameters alike and in groups that lie between one another, as on the CPU; and the same bits
+/// after an interruption.
+fn every_optimizer<D: Device>(device: impl Fn() -> D) {
+    let images: Vec<f32> = (0..4 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2], mixed: None };
+    let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-2 };
+    let lowering = || {
+        let architecture = small();
+        Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch))
+    };
+    for rule in OPTIMIZERS {
+        let alike = Optimizer::of(rule);
+        let groups = Optimizer {
+            weight_decay: 0.1,
+            no_decay: ["bias", "norm", "*/value/kernel"].map(Pattern::new).into(),
+            rates: vec![(Pattern::new("*/query/*"), 3.0)],
+            ..alike.clone()
+        };
+        for optimizer in [alike, groups] {
+            let with = |precision| EngineOptions { optimizer: optimizer.clone(), ..options(precision) };
+            let mut cpu = Backend::Cpu.engine(lowering(), with(Precision::F32)).unwrap();
+            let mut cuda = CudaEngine::new(lowering(), with(Precision::F32), device()).unwrap();
+            for iteration in 0..2 {
+                // From the same state, for a sign may turn on rounding.
+                cuda.load_state(&cpu.state().unwrap()).unwrap();
+                cpu.train_step(&batch, &step(iteration)).unwrap();
+                cuda.train_step(&batch, &step(iteration)).unwrap();
+                for (ours, theirs) in cuda.state().unwrap().iter().zip(cpu.state().unwrap()) {
+                    let same = ours.name.ends_with("key/bias") || distance(&ours.data, &theirs.data) < 1e-3;
+                    assert!(same && ours.name == theirs.name, "{} {}", rule.name, ours.name);
+                }
+            }
+            let new = || CudaEngine::new(lowering(), with(Precision::Bf16), device()).unwrap();
+            let (mut whole, mut first, mut second) = (new(), new(), new());
+            for iteration in 0..3 {
+                whole.train_step(&batch, &step(iteration)).unwrap();
+            }
+            first.train_step(&batch, &step(0)).unwrap();
+            second.load_state(&first.state().unwrap()).unwrap();
+            for iteration in 1..3 {
+                second.train_step(&batch, &step(iteration)).unwrap();
+            }
+            assert_eq!(whole.state().unwrap(), second.state().unwrap(), "{}", rule.name);
+        }
+    }
 }
 
 /// A loss that is not finite names the first operator, and spoils nothing.
@@ -363,6 +413,11 @@ mod on_the_host {
     }
 
     #[test]
+    fn every_optimizer() {
+        super::every_optimizer(Emulated::default);
+    }
+
+    #[test]
     fn not_finite() {
         super::not_finite(Emulated::default);
     }
@@ -450,6 +505,12 @@ mod on_a_device {
     #[ignore = "needs a CUDA device"]
     fn best_weights_stay_on_the_device() {
         super::best_weights_stay_on_the_device(device, device);
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn every_optimizer() {
+        super::every_optimizer(device);
     }
 
     #[test]

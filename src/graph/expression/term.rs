@@ -138,6 +138,13 @@ impl Term {
         self.binary(other, Step::Less)
     }
 
+    /// 1 above zero, -1 below, else 0. It has no derivative.
+    #[must_use]
+    pub fn sign(&self) -> Self {
+        let zero = self.constant(0.0);
+        zero.less(self) - self.less(&zero)
+    }
+
     /// See [`Step::Max`].
     #[must_use]
     pub fn max(&self, other: &Self) -> Self {

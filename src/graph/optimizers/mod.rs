@@ -5,15 +5,18 @@
 
 mod adamw;
 mod optimizer;
+mod pattern;
 mod plan;
 mod rule;
+mod sgd;
 
 pub use optimizer::{Decay, Optimizer};
+pub use pattern::Pattern;
 pub use plan::{Group, Plan};
-pub use rule::{Operands, Range, Rule, Setting, Step};
+pub use rule::{Iteration, Operands, Range, Rule, Setting};
 
 /// All optimizers. The first is the one that trains where none is named.
-pub static OPTIMIZERS: &[&Rule] = &[&adamw::ADAMW];
+pub static OPTIMIZERS: &[&Rule] = &[&adamw::ADAMW, &sgd::SGD];
 
 /// The rule of a name.
 pub fn find(name: &str) -> Option<&'static Rule> {
@@ -29,7 +32,7 @@ mod tests {
         for (index, rule) in OPTIMIZERS.iter().enumerate() {
             assert!(std::ptr::eq(find(rule.name).unwrap(), *rule), "{} stands twice", rule.name);
             let mut names: Vec<&str> = rule.options.iter().map(|option| option.name).collect();
-            names.extend(["name", "learning_rate", "weight_decay", "decay"]);
+            names.extend(["name", "learning_rate", "weight_decay", "decay", "no_decay", "rates"]);
             names.sort_unstable();
             assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{}: {names:?}", rule.name);
             for option in rule.options {

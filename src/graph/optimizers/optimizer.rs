@@ -1,6 +1,6 @@
 use super::{
     super::{Parameter, expression::Formulas},
-    Group, OPTIMIZERS, Operands, Plan, Rule,
+    Group, OPTIMIZERS, Operands, Pattern, Plan, Rule,
     rule::Numbers,
 };
 
@@ -10,6 +10,8 @@ pub enum Decay {
     /// A step takes `learning_rate · weight_decay` of a parameter off, as in Keras and PyTorch.
     #[default]
     Scaled,
+    /// A step takes `weight_decay` of a parameter off, whatever the learning rate is, as in TensorFlow Addons.
+    Plain,
 }
 
 /// A rule with its numbers: all that an engine needs to know but for the learning rate, which comes step by step.
@@ -17,9 +19,13 @@ pub enum Decay {
 pub struct Optimizer {
     pub rule: &'static Rule,
     /// As the rule's options.
-    pub(crate) values: Vec<f32>,
+    pub values: Vec<f32>,
     pub weight_decay: f32,
     pub decay: Decay,
+    /// Parameters that do not decay.
+    pub no_decay: Vec<Pattern>,
+    /// What the learning rate is multiplied by; of patterns that have a parameter, the first counts.
+    pub rates: Vec<(Pattern, f32)>,
 }
 
 impl PartialEq for Optimizer {
@@ -28,6 +34,8 @@ impl PartialEq for Optimizer {
             && self.values == other.values
             && self.weight_decay == other.weight_decay
             && self.decay == other.decay
+            && self.no_decay == other.no_decay
+            && self.rates == other.rates
     }
 }
 
@@ -41,7 +49,14 @@ impl Optimizer {
     /// A rule with its default numbers.
     pub fn of(rule: &'static Rule) -> Self {
         let values = rule.options.iter().map(|option| option.default).collect();
-        Self { rule, values, weight_decay: rule.weight_decay, decay: Decay::default() }
+        Self {
+            rule,
+            values,
+            weight_decay: rule.weight_decay,
+            decay: Decay::default(),
+            no_decay: Vec::new(),
+            rates: Vec::new(),
+        }
     }
 
     /// The same with one of the rule's numbers set.
@@ -103,6 +118,39 @@ impl Optimizer {
 
     /// How each parameter of a network is updated.
     pub fn plan(&self, parameters: &[Parameter]) -> Plan {
-        Plan::new(self, vec![Group { rate: 1.0, decays: true }], vec![0; parameters.len()])
+        let mut groups = vec![Group { rate: 1.0, decays: true }];
+        let group_of = parameters.iter().map(|parameter| {
+            let rate = self.rates.iter().find(|(pattern, _)| pattern.has(parameter)).map_or(1.0, |(_, rate)| *rate);
+            let group = Group { rate, decays: !self.no_decay.iter().any(|pattern| pattern.has(parameter)) };
+            groups.iter().position(|known| *known == group).unwrap_or_else(|| {
+                groups.push(group);
+                groups.len() - 1
+            })
+        });
+        let group_of = group_of.collect();
+        Plan::new(self, groups, group_of)
+    }
+
+    /// Whether every pattern is of some parameter. Words need not be.
+    ///
+    /// # Errors
+    /// The pattern that is of none, and the parameters that there are.
+    pub fn check(&self, parameters: &[Parameter]) -> Result<(), String> {
+        const MOST: usize = 12;
+        let no_decay = self.no_decay.iter().map(|pattern| ("no_decay", pattern));
+        let patterns = no_decay.chain(self.rates.iter().map(|(pattern, _)| ("rates", pattern)));
+        let mut idle = patterns
+            .filter(|(_, pattern)| !pattern.is_word() && !parameters.iter().any(|parameter| pattern.has(parameter)));
+        let Some((key, pattern)) = idle.next() else { return Ok(()) };
+        let names: Vec<&str> = parameters.iter().take(MOST).map(|parameter| parameter.name.as_str()).collect();
+        let more = match parameters.len().saturating_sub(MOST) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Err(format!(
+            "train.optimizer.{key}: no parameter is named `{}`; the model has {}{more}",
+            pattern.text(),
+            names.join(", ")
+        ))
     }
 }

@@ -23,6 +23,11 @@ impl Plan {
         Self { optimizer: optimizer.clone(), groups, group_of }
     }
 
+    /// How many groups of parameters there are, the first of which has those that nothing is said of.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
     /// The rule of a parameter with its numbers.
     pub fn optimizer(&self, _parameter: usize) -> &Optimizer {
         &self.optimizer
@@ -60,9 +65,10 @@ impl Plan {
             let learning_rate = learning_rate * group.rate;
             let decay = match optimizer.decay {
                 Decay::Scaled => learning_rate * optimizer.weight_decay,
+                Decay::Plain => optimizer.weight_decay,
             };
             to[0] = if group.decays { decay } else { 0.0 };
-            let step = rule::Step { numbers: optimizer.numbers(), learning_rate, iteration };
+            let step = rule::Iteration { numbers: optimizer.numbers(), learning_rate, iteration };
             for ((_, scalar), to) in optimizer.rule.scalars.iter().zip(&mut to[1..]) {
                 *to = scalar(&step) as f32;
             }

@@ -18,7 +18,7 @@ pub struct Rule {
     /// What is kept of each parameter from step to step, in its shape, zero before the first: names in checkpoints.
     pub slots: &'static [&'static str],
     /// Numbers that are computed once a step, on the host in float64, and rounded to float32.
-    pub scalars: &'static [(&'static str, fn(&Step) -> f64)],
+    pub scalars: &'static [(&'static str, fn(&Iteration) -> f64)],
     /// The parameter after the step, then its slots.
     pub update: fn(&Operands) -> Vec<Term>,
 }
@@ -84,14 +84,14 @@ impl Numbers<'_> {
 
 /// Where a step stands, for the numbers that change from step to step.
 #[derive(Debug, Clone, Copy)]
-pub struct Step<'a> {
+pub struct Iteration<'a> {
     pub(super) numbers: Numbers<'a>,
     pub learning_rate: f32,
     /// Steps taken before this one.
     pub iteration: u64,
 }
 
-impl Step<'_> {
+impl Iteration<'_> {
     /// A number of the rule.
     ///
     /// # Panics

@@ -83,7 +83,7 @@ pub mod tests {
     use crate::graph::optimizers;
     use crate::{
         backend::cpu::kernels::isa::tests::{assert_close, noise, on_each_isa},
-        graph::optimizers::OPTIMIZERS,
+        graph::optimizers::{Decay, OPTIMIZERS},
     };
 
     /// Each rule by its own kernel and by its formulas: a name, how many tensors it changes, and a step's numbers.
@@ -129,6 +129,69 @@ pub mod tests {
                     for (ours, theirs) in ours.iter().zip(&theirs) {
                         let theirs: Vec<f64> = theirs.iter().map(|&x| f64::from(x)).collect();
                         assert_close(ours, &theirs, 1e-6, &format!("{isa:?} {} {len}", rule.name));
+                    }
+                }
+            }
+        });
+    }
+
+    /// What a rule changes in a step, in double precision: `step(states, g, learning_rate, t)`, `t` from 1, on the
+    /// parameter and its slots. As Keras writes them.
+    type Exact = fn(&mut [f64], f64, f64, i32);
+
+    /// Rules with their numbers.
+    fn cases() -> Vec<(Optimizer, Exact)> {
+        let of = |name| Optimizer::of(optimizers::find(name).unwrap());
+        vec![
+            (of("adamw"), |s, g, rate, t| {
+                s[1] += (g - s[1]) * 0.1;
+                s[2] += (g * g - s[2]) * 0.001;
+                let alpha = rate * (1.0 - 0.999_f64.powi(t)).sqrt() / (1.0 - 0.9_f64.powi(t));
+                s[0] -= s[1] * alpha / (s[2].sqrt() + 1e-7);
+            }),
+            (of("sgd"), |s, g, rate, _| {
+                s[1] = -rate * g;
+                s[0] -= rate * g;
+            }),
+            (of("sgd").with("momentum", 0.9), |s, g, rate, _| {
+                s[1] = 0.9 * s[1] - rate * g;
+                s[0] += s[1];
+            }),
+            (of("sgd").with("momentum", 0.9).with("nesterov", 1.0), |s, g, rate, _| {
+                s[1] = 0.9 * s[1] - rate * g;
+                s[0] += 0.9 * s[1] - rate * g;
+            }),
+        ]
+    }
+
+    #[test]
+    fn against_f64() {
+        let cases = cases();
+        assert!(OPTIMIZERS.iter().all(|rule| cases.iter().any(|(case, _)| std::ptr::eq(case.rule, *rule))));
+        on_each_isa(|isa| {
+            for (optimizer, exact) in &cases {
+                for decay in [Decay::Scaled, Decay::Plain] {
+                    let optimizer = Optimizer { weight_decay: 0.1, decay, ..optimizer.clone() };
+                    let (kernel, plan) = (Rule::new(&optimizer).unwrap(), optimizer.plan(&[]));
+                    let len = 133;
+                    let mut states = vec![vec![0.0; len]; 1 + optimizer.rule.slots.len()];
+                    states[0] = noise(1, len);
+                    let mut expected: Vec<Vec<f64>> =
+                        states.iter().map(|state| state.iter().map(|&x| f64::from(x)).collect()).collect();
+                    for t in 1..=4 {
+                        let rate = 0.01 / t as f32;
+                        let gradient = noise(10 + t, len);
+                        kernel.step(&plan.step_scalars(rate, u64::from(t) - 1), &gradient, &mut views(&mut states));
+                        let rate = f64::from(rate);
+                        for (i, &g) in gradient.iter().enumerate() {
+                            let mut element: Vec<f64> = expected.iter().map(|state| state[i]).collect();
+                            element[0] -= element[0] * 0.1 * if decay == Decay::Scaled { rate } else { 1.0 };
+                            exact(&mut element, f64::from(g), rate, t as i32);
+                            expected.iter_mut().zip(element).for_each(|(state, value)| state[i] = value);
+                        }
+                    }
+                    for (actual, expected) in states.iter().zip(&expected) {
+                        assert_close(actual, expected, 1e-5, &format!("{isa:?} {} {decay:?}", optimizer.rule.name));
                     }
                 }
             }

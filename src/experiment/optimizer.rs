@@ -1,0 +1,399 @@
+//! `train.optimizer`: the name of a rule, its numbers, and which parameters they are for. Keys, checks and messages come
+//! from the table of rules.
+
+use std::{borrow::Cow, fmt, sync::LazyLock};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, DeserializeSeed, MapAccess, Visitor},
+    ser::SerializeMap,
+};
+
+use super::{read::HELP, schema::Fault};
+use crate::graph::optimizers::{self, Decay, OPTIMIZERS, Pattern, Range, Rule, Setting};
+
+const LEARNING_RATE: Setting =
+    Setting { name: "learning_rate", default: 0.0, range: Range::Positive, about: "the peak of the schedule" };
+const WEIGHT_DECAY: Setting = Setting {
+    name: "weight_decay",
+    default: 0.0,
+    range: Range::NotNegative,
+    about: "the share of a parameter that a step takes off, times the learning rate",
+};
+
+/// Keys that every rule has and that are no numbers.
+const OTHERS: [&str; 4] = ["name", "decay", "no_decay", "rates"];
+
+/// All keys that some rule has, for the message about another.
+static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut keys = vec![LEARNING_RATE.name, WEIGHT_DECAY.name];
+    keys.extend(OTHERS);
+    for option in OPTIMIZERS.iter().flat_map(|rule| rule.options) {
+        if !keys.contains(&option.name) {
+            keys.push(option.name);
+        }
+    }
+    keys
+});
+
+static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| OPTIMIZERS.iter().map(|rule| rule.name).collect());
+
+/// How parameters are updated. Of two, what they come to counts, not what was left to defaults.
+#[derive(Debug, Clone)]
+pub struct Optimizer {
+    /// The peak of the schedule.
+    pub learning_rate: f32,
+    /// The rule with its numbers and groups.
+    rule: optimizers::Optimizer,
+    /// Whether it was named.
+    named: bool,
+    /// The numbers that were given, also those that the rule has not: these are a fault.
+    given: Vec<(&'static str, f32)>,
+}
+
+impl PartialEq for Optimizer {
+    fn eq(&self, other: &Self) -> bool {
+        self.learning_rate == other.learning_rate && self.rule == other.rule
+    }
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self::of(OPTIMIZERS[0], false)
+    }
+}
+
+impl Optimizer {
+    fn of(rule: &'static Rule, named: bool) -> Self {
+        let learning_rate = rule.learning_rate;
+        Self { learning_rate, rule: optimizers::Optimizer::of(rule), named, given: Vec::new() }
+    }
+
+    /// The rule without its learning rate, which is given step by step.
+    pub fn rule(&self) -> optimizers::Optimizer {
+        self.rule.clone()
+    }
+
+    fn set(&mut self, name: &'static str, value: f32) {
+        self.given.push((name, value));
+        match name {
+            "learning_rate" => self.learning_rate = value,
+            "weight_decay" => self.rule.weight_decay = value,
+            _ if self.has(name) => self.rule = self.rule.clone().with(name, value),
+            _ => {}
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.rule.rule.options.iter().any(|option| option.name == name)
+    }
+
+    /// A number that cannot be, or that the rule has not.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        let rule = self.rule.rule;
+        let fault = |name: &str, message: String, help: Option<String>| {
+            let key = Cow::Owned(format!("train.optimizer.{name}"));
+            Some(Fault { key, message, help })
+        };
+        for &(name, value) in &self.given {
+            let option = setting(name).into_iter().chain(rule.options).find(|option| option.name == name);
+            match option {
+                None => {
+                    let message = format!("`{name}` is no option of `{}`", rule.name);
+                    let of = |rule: &&&Rule| rule.options.iter().any(|option| option.name == name);
+                    let others = OPTIMIZERS.iter().filter(of).map(|rule| format!("`{}`", rule.name));
+                    let others: Vec<String> = others.collect();
+                    let own: Vec<String> = rule.options.iter().map(|option| format!("`{}`", option.name)).collect();
+                    let help = format!(
+                        "`{}` has {}; `{name}` is one of {}: set `train.optimizer.name`",
+                        rule.name,
+                        own.join(", "),
+                        others.join(" and ")
+                    );
+                    return fault(name, message, Some(help));
+                }
+                Some(option) if !option.range.has(value) => {
+                    return fault(name, format!("`train.optimizer.{name}` must be {}", option.range.text()), None);
+                }
+                Some(_) => {}
+            }
+        }
+        let rate = self.rule.rates.iter().find(|(_, rate)| !Range::NotNegative.has(*rate));
+        rate.and_then(|(pattern, _)| {
+            fault("rates", format!("the rate of `{}` must be at least 0", pattern.text()), None)
+        })
+    }
+
+    /// The keys that were given, as a tree: what `--set` adds to. With the defaults of one rule among them, no other could be
+    /// named.
+    pub(super) fn sparse<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let of_rule = self.given.iter().map(|(name, value)| (*name, *value));
+        self.write(serializer, self.named, of_rule.collect())
+    }
+
+    fn write<S: Serializer>(
+        &self,
+        serializer: S,
+        named: bool,
+        numbers: Vec<(&'static str, f32)>,
+    ) -> Result<S::Ok, S::Error> {
+        let optimizers::Optimizer { rule, decay, no_decay, rates, .. } = &self.rule;
+        let mut map = serializer.serialize_map(None)?;
+        if named {
+            map.serialize_entry("name", rule.name)?;
+        }
+        for (name, value) in numbers {
+            match option(name).map(|option| option.range) {
+                Some(Range::Flag) => map.serialize_entry(name, &(value == 1.0))?,
+                _ => map.serialize_entry(name, &value)?,
+            }
+        }
+        if *decay == Decay::Plain {
+            map.serialize_entry("decay", "plain")?;
+        }
+        if !no_decay.is_empty() {
+            map.serialize_entry("no_decay", &no_decay.iter().map(Pattern::text).collect::<Vec<_>>())?;
+        }
+        if !rates.is_empty() {
+            map.serialize_entry("rates", &Rates(rates))?;
+        }
+        map.end()
+    }
+}
+
+/// The number of this name that every rule has.
+fn setting(name: &str) -> Option<&'static Setting> {
+    [&LEARNING_RATE, &WEIGHT_DECAY].into_iter().find(|setting| setting.name == name)
+}
+
+/// The number of this name of any rule; what is called alike is a number, or a truth value, in all.
+fn option(name: &str) -> Option<&'static Setting> {
+    OPTIMIZERS.iter().flat_map(|rule| rule.options).find(|option| option.name == name)
+}
+
+struct Rates<'a>(&'a [(Pattern, f32)]);
+
+impl Serialize for Rates<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(pattern, rate)| (pattern.text(), rate)))
+    }
+}
+
+/// Everything, also what was left to defaults; the first rule goes without its name, as it did when it was the only one.
+impl Serialize for Optimizer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let optimizers::Optimizer { rule, weight_decay, .. } = self.rule;
+        let options = rule.options.iter().map(|option| (option.name, self.rule.option(option.name)));
+        let numbers =
+            [("learning_rate", self.learning_rate), ("weight_decay", weight_decay)].into_iter().chain(options);
+        self.write(serializer, !std::ptr::eq(rule, OPTIMIZERS[0]), numbers.collect())
+    }
+}
+
+impl<'de> Deserialize<'de> for Optimizer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+struct Keys;
+
+impl<'de> Visitor<'de> for Keys {
+    type Value = Optimizer;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("struct Optimizer")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Optimizer, A::Error> {
+        let (mut rule, mut numbers) = (None, Vec::new());
+        let (mut decay, mut no_decay, mut rates) = (Decay::Scaled, Vec::new(), Vec::new());
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "name" => rule = Some(map.next_value_seed(Name)?),
+                "decay" => decay = map.next_value_seed(DecayWord)?,
+                "no_decay" => no_decay = map.next_value::<Vec<String>>()?.into_iter().map(Pattern::new).collect(),
+                "rates" => rates = map.next_value_seed(RatesOf)?,
+                key => {
+                    let setting = setting(key).or_else(|| option(key));
+                    let Some(setting) = setting else { return Err(de::Error::unknown_field(key, &KEYS)) };
+                    let value = match setting.range {
+                        Range::Flag => f32::from(u8::from(map.next_value::<bool>()?)),
+                        _ => map.next_value_seed(Float32)?,
+                    };
+                    numbers.push((setting.name, value));
+                }
+            }
+        }
+        let mut optimizer = Optimizer::of(rule.unwrap_or(OPTIMIZERS[0]), rule.is_some());
+        numbers.into_iter().for_each(|(name, value)| optimizer.set(name, value));
+        optimizer.rule = optimizers::Optimizer { decay, no_decay, rates, ..optimizer.rule };
+        Ok(optimizer)
+    }
+}
+
+/// The name of a rule.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = &'static Rule;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<&'static Rule, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        optimizers::find(&name).ok_or_else(|| de::Error::unknown_variant(&name, &NAMES))
+    }
+}
+
+struct DecayWord;
+
+impl<'de> DeserializeSeed<'de> for DecayWord {
+    type Value = Decay;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Decay, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "scaled" => Ok(Decay::Scaled),
+            "plain" => Ok(Decay::Plain),
+            other => Err(de::Error::unknown_variant(other, &["scaled", "plain"])),
+        }
+    }
+}
+
+/// Multipliers by pattern, in the order of the file.
+struct RatesOf;
+
+impl<'de> DeserializeSeed<'de> for RatesOf {
+    type Value = Vec<(Pattern, f32)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RatesOf {
+    type Value = Vec<(Pattern, f32)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("multipliers by name, as `{ \"head/*\": 10 }`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut rates = Vec::new();
+        while let Some(pattern) = map.next_key::<String>()? {
+            rates.push((Pattern::new(pattern), map.next_value_seed(Float32)?));
+        }
+        Ok(rates)
+    }
+}
+
+/// A number that float32 has: one that is too large for it would be infinite, one that is too small 0.
+struct Float32;
+
+impl<'de> DeserializeSeed<'de> for Float32 {
+    type Value = f32;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<f32, D::Error> {
+        deserializer.deserialize_f32(self)
+    }
+}
+
+impl Visitor<'_> for Float32 {
+    type Value = f32;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a number")
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<f32, E> {
+        Ok(value as f32)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<f32, E> {
+        Ok(value as f32)
+    }
+
+    fn visit_f32<E: de::Error>(self, value: f32) -> Result<f32, E> {
+        Ok(value)
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<f32, E> {
+        let outside = |help: &str| Err(E::custom(format!("{value:e} is outside of float32{HELP}{help}")));
+        match value as f32 {
+            single if single.is_infinite() && value.is_finite() => outside(LARGEST),
+            0.0 if value != 0.0 => outside("its smallest number above 0 is 1.4e-45"),
+            single => Ok(single),
+        }
+    }
+}
+
+pub(super) const LARGEST: &str = "its largest number is 3.4e38";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::{Experiment, ExperimentError, overrides};
+
+    fn parse(optimizer: &str) -> Result<Experiment, ExperimentError> {
+        Experiment::parse(
+            "a.yaml",
+            &format!("model: m.vitx\ndata: {{ name: digits }}\ntrain:\n  optimizer: {optimizer}\n"),
+        )
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        let texts = [
+            "{ name: adam }",
+            "{ name: 3 }",
+            "{ name: sgd, beta_1: 0.9 }",
+            "{ momentum: 0.9 }",
+            "{ name: sgd, momentm: 0.9 }",
+            "{ name: sgd, momentum: 1 }",
+            "{ name: sgd, nesterov: 1 }",
+            "{ learning_rate: 0 }",
+            "{ weight_decay: -1 }",
+            "{ weight_decay: 1e39 }",
+            "{ decay: none }",
+            "{ no_decay: bias }",
+            "{ rates: { 'head/*': -1 } }",
+            "{ rates: [10] }",
+            "adamw",
+        ];
+        let explained = texts.map(|text| format!("{:?}", miette::Report::new(parse(text).unwrap_err())));
+        insta::assert_snapshot!(explained.join("\n"));
+    }
+
+    #[test]
+    fn the_first_rule_needs_no_name_and_what_is_written_comes_back() {
+        let same = |a: &str, b: &str| {
+            let [a, b] = [a, b].map(|text| parse(text).unwrap().train.optimizer);
+            assert_eq!(a, b);
+            assert_eq!(serde_json::to_string(&a).unwrap(), serde_json::to_string(&b).unwrap());
+        };
+        same("{}", "{ name: adamw, learning_rate: 0.001, beta_1: 0.9, decay: scaled, no_decay: [] }");
+        same("{ name: sgd }", "{ nesterov: false, learning_rate: 0.01, name: sgd, weight_decay: 0 }");
+        let whole = "{ name: sgd, momentum: 0.9, nesterov: true, decay: plain, no_decay: [bias, 'a/*'], rates: { z: 2, a: 3 } }";
+        let optimizer = parse(whole).unwrap().train.optimizer;
+        let text = serde_json::to_string(&optimizer).unwrap();
+        assert_eq!(
+            text,
+            r#"{"name":"sgd","learning_rate":0.01,"weight_decay":0.0,"momentum":0.9,"nesterov":true,"decay":"plain","no_decay":["bias","a/*"],"rates":{"z":2.0,"a":3.0}}"#
+        );
+        assert_eq!(parse(&text).unwrap().train.optimizer, optimizer);
+        let plain = serde_json::to_string(&Optimizer::default()).unwrap();
+        assert_eq!(
+            plain,
+            r#"{"learning_rate":0.001,"weight_decay":0.0001,"beta_1":0.9,"beta_2":0.999,"epsilon":1e-7}"#
+        );
+    }
+
+    #[test]
+    fn another_rule_can_be_set() {
+        let base = parse("{ learning_rate: 0.1 }").unwrap();
+        let changed = overrides::apply(&base, "train.optimizer.name=sgd").unwrap();
+        let changed = overrides::apply(&changed, "train.optimizer.momentum=0.9").unwrap().train.optimizer;
+        assert_eq!(changed, parse("{ name: sgd, learning_rate: 0.1, momentum: 0.9 }").unwrap().train.optimizer);
+        // What was given for one rule is not dropped without a word.
+        let given = parse("{ beta_2: 0.98 }").unwrap();
+        assert!(overrides::apply(&given, "train.optimizer.name=sgd").is_err());
+    }
+}

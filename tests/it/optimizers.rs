@@ -1,0 +1,111 @@
+//! Every optimizer: on the cpu as on the reference backend, in groups of parameters, and the same bits on any number of
+//! threads and after an interruption.
+
+use std::collections::BTreeMap;
+
+use vitx::{
+    backend::{Backend, Batch, Engine, EngineOptions, Precision, StateTensor, Step},
+    dsl::Source,
+    graph::{
+        losses::Loss,
+        optimizers::{Decay, OPTIMIZERS, Optimizer, Pattern, find},
+    },
+    model::{ImageSpec, elaborate},
+};
+
+/// Its first dense kernel has one row per image: 54 x 64 is in panels, and 64 x 7 is updated piece by piece in rows.
+const MODEL: &str =
+    "model wide { patches(3) dense(9) layer_norm flatten dense(64) gelu dense(7) relu dense(num_classes) }";
+const PIXELS: usize = 9 * 6 * 2;
+
+fn engine(backend: Backend, optimizer: &Optimizer, threads: usize) -> Result<Box<dyn Engine>, String> {
+    let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
+    let architecture = elaborate(&Source::new("wide", MODEL), &BTreeMap::new(), &spec).unwrap();
+    let options = EngineOptions {
+        optimizer: optimizer.clone(),
+        loss: Loss::default(),
+        seed: 3,
+        threads,
+        precision: Precision::F32,
+    };
+    let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+    backend.engine(lowering, options).map_err(|error| error.to_string())
+}
+
+/// Trains some steps, of batches of different sizes.
+fn train(engine: &mut dyn Engine, steps: std::ops::Range<u32>) {
+    let labels = [0, 4, 2, 2, 1, 3, 0];
+    let images: Vec<f32> = (0..labels.len() * PIXELS).map(|index| (index as f32 * 0.37).sin()).collect();
+    for iteration in steps {
+        let count = [7, 3, 5][iteration as usize % 3];
+        let batch = Batch { images: &images[..count * PIXELS], labels: &labels[..count], mixed: None };
+        let learning_rate = 1e-2 / (1.0 + iteration as f32);
+        let step = Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate };
+        engine.train_step(&batch, &step).unwrap();
+    }
+}
+
+/// Every rule, and with what a rule may be given besides.
+fn optimizers() -> Vec<(String, Optimizer)> {
+    let mut all: Vec<(String, Optimizer)> =
+        OPTIMIZERS.iter().map(|rule| (rule.name.to_owned(), Optimizer::of(rule))).collect();
+    let sgd = Optimizer::of(find("sgd").unwrap());
+    all.push(("nesterov".into(), sgd.with("momentum", 0.9).with("nesterov", 1.0)));
+    let groups = |optimizer: Optimizer| Optimizer {
+        weight_decay: 0.1,
+        decay: Decay::Plain,
+        no_decay: ["bias", "norm", "1d"].map(Pattern::new).into(),
+        rates: vec![(Pattern::new("dense3/*"), 10.0), (Pattern::new("*/kernel"), 0.5)],
+        ..optimizer
+    };
+    all.extend(OPTIMIZERS.iter().map(|rule| (format!("{} in groups", rule.name), groups(Optimizer::of(rule)))));
+    all
+}
+
+fn assert_near(what: &str, actual: &[StateTensor], expected: &[StateTensor]) {
+    for (actual, expected) in actual.iter().zip(expected) {
+        assert_eq!(actual.name, expected.name);
+        let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|value| value * value).sum::<f32>().sqrt();
+        let difference = norm(&mut actual.data.iter().zip(&expected.data).map(|(a, b)| a - b));
+        let size = norm(&mut expected.data.iter().copied());
+        assert!(difference <= 2e-4 * size + 1e-6, "{what}: {} is {difference:e} of {size:e} away", actual.name);
+    }
+}
+
+#[test]
+fn the_cpu_is_the_decomposition() {
+    for (name, optimizer) in optimizers() {
+        let [mut cpu, mut reference] =
+            [Backend::Cpu, Backend::Reference].map(|backend| engine(backend, &optimizer, 2).unwrap());
+        for step in 0..3 {
+            // From the same state, for a sign may turn on rounding.
+            reference.load_state(&cpu.state().unwrap()).unwrap();
+            train(cpu.as_mut(), step..step + 1);
+            train(reference.as_mut(), step..step + 1);
+            assert_near(&format!("{name}, step {step}"), &cpu.state().unwrap(), &reference.state().unwrap());
+        }
+    }
+}
+
+#[test]
+fn threads_and_interruptions_change_no_bit() {
+    for (name, optimizer) in optimizers() {
+        let [mut whole, mut first, mut second] =
+            [1, 2, 2].map(|threads| engine(Backend::Cpu, &optimizer, threads).unwrap());
+        train(whole.as_mut(), 0..5);
+        train(first.as_mut(), 0..2);
+        second.load_state(&first.state().unwrap()).unwrap();
+        train(second.as_mut(), 2..5);
+        assert_eq!(whole.state().unwrap(), second.state().unwrap(), "{name}");
+        let slots = optimizer.rule.slots;
+        let names: Vec<String> = whole.tensors().into_iter().map(|(name, _)| name).collect();
+        assert!(slots.iter().all(|slot| names.contains(&format!("optimizer/{slot}/dense1/kernel"))), "{names:?}");
+    }
+}
+
+#[test]
+fn a_pattern_of_no_parameter_is_refused() {
+    let optimizer = Optimizer { no_decay: vec![Pattern::new("head/*")], ..Optimizer::default() };
+    let Err(error) = engine(Backend::Cpu, &optimizer, 1) else { panic!("no parameter is named so") };
+    insta::assert_snapshot!(error);
+}
