@@ -1,4 +1,4 @@
-//! The main CPU kernels at the seed's shapes, on one thread: `cargo bench --bench kernels`.
+//! The main CPU kernels at the reference model's shapes, on one thread: `cargo bench --bench kernels`.
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use vitx::{

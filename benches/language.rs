@@ -1,4 +1,4 @@
-//! From text to graph, on the seed's model: `cargo bench --bench language`.
+//! From text to graph, on the reference model: `cargo bench --bench language`.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every check and measurement that needs a CUDA device, in about nine minutes, of which a peer that tunes itself
 # may take five: the tests on the device, the sanitizer, the step against a peer, the roofline, and 100 epochs of the
-# seed's recipe.
+# reference model's recipe.
 #
 #   scripts/cuda_check.sh [--vitx FILE] [--tests FILE] [--data-dir DIR] [--peer COMMAND] [--output DIR]
 #
@@ -130,7 +130,7 @@ say 'roofline'
     >"$output/program.json"
 python3 scripts/roofline.py "$output/program.json" | tee "$output/roofline.log" || echo 'no roofline'
 
-# The seed's recipe: about 95 s on an H200.
+# The reference model's recipe: about 95 s on an H200.
 if [ -n "$data" ]; then
     rest=$((SECONDS < 400 ? 530 - SECONDS : 130))
     rm -rf "$output/cifar100"

@@ -14,7 +14,7 @@ pub struct Schedule {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The seed's: no decay.
+    /// The reference model's: no decay.
     #[default]
     Constant,
     /// Half a cosine (Loshchilov & Hutter, SGDR, 2017, without restarts).

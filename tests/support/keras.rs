@@ -13,7 +13,7 @@ use vitx::{
     model::{Architecture, ImageSpec, elaborate},
 };
 
-/// The seed's model with the configuration of a fixture, dropout off.
+/// The reference model with the configuration of a fixture, dropout off.
 pub fn architecture(metadata: &HashMap<String, String>) -> Architecture {
     let number = |key: &str| metadata[key].parse::<usize>().unwrap();
     let head = metadata["head"].trim_matches(['[', ']']);

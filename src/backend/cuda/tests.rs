@@ -2,7 +2,7 @@
 //! backend.
 
 mod lines;
-pub mod seed;
+pub mod reference_model;
 
 #[path = "../../../tests/support/keras.rs"]
 #[allow(dead_code)]

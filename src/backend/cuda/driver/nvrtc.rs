@@ -92,14 +92,14 @@ mod tests {
         cuda::{
             launch::{Launch, Precision},
             program::{Place, Work},
-            tests::seed,
+            tests::reference_model,
         },
         plan,
     };
 
-    /// All launches of the seed's training step, those that replace epilogues included.
+    /// All launches of the reference model's training step, those that replace epilogues included.
     fn launches(precision: Precision) -> Vec<Launch<Place>> {
-        let program = seed::program(precision, plan::pack);
+        let program = reference_model::program(precision, plan::pack);
         let of_call = |call: &crate::backend::cuda::program::Call<Place>| match call.work.clone() {
             Work::Launch(launch) => vec![launch],
             Work::Gemm(_, plain) => plain,
@@ -111,8 +111,10 @@ mod tests {
     fn every_module_of_the_seed_s_step_compiles_to_a_cubin() {
         let Some(path) = crate::folders::absolute("VITX_NVRTC") else {
             // Not by `eprintln`, which is only shown when a test fails.
-            let _ =
-                writeln!(std::io::stderr(), "skipped: the seed's CUDA kernels are not compiled, VITX_NVRTC is not set");
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: the reference model's CUDA kernels are not compiled, VITX_NVRTC is not set"
+            );
             return;
         };
         // The bindings ask for the library by name: the one that is loaded already is the one they get.

@@ -45,7 +45,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     if constexpr (HELD) hold<KEYS>(held, all_q + row * KEY_PITCH, Q_PLANE);
     Rows rows;
     rows.clear();
-    // Sixteen at a time: more scores would not leave enough registers for two blocks of the seed's.
+    // Sixteen at a time: more scores would not leave enough registers for two blocks of the reference model's.
 #pragma unroll 1
     for (int source = 0; source < ALL_SOURCES; source += 16) {
         float c[2][4] = {};

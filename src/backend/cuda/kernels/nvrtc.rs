@@ -1,4 +1,4 @@
-//! Every kernel, as the seed's model and a model of odd shapes use it, goes through NVIDIA's compiler.
+//! Every kernel, as the reference model and a model of odd shapes use it, goes through NVIDIA's compiler.
 //!
 //! `VITX_NVRTC` names the library (`libnvrtc.so.13`; PyPI's `nvidia-cuda-nvrtc` has it). Without it
 //! the test says that it is skipped.

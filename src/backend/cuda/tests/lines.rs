@@ -1,6 +1,6 @@
 //! Two lines of calls: whatever order they allow, a step comes to the same bits.
 
-use super::{Emulated, engine, fit, seed, small};
+use super::{Emulated, engine, fit, reference_model, small};
 use crate::backend::{
     Batch, Engine, StateTensor, Step,
     cuda::{
@@ -95,11 +95,11 @@ fn all_ordered(calls: &[Call<Place>], waits: &[Option<usize>]) -> bool {
     })
 }
 
-/// Every wait of the seed's program is needed, and no other.
+/// Every wait of the reference model's program is needed, and no other.
 #[test]
 fn a_dropped_wait_is_found() {
     for precision in [Precision::F32, Precision::Bf16] {
-        let program = seed::program(precision, plan::pack);
+        let program = reference_model::program(precision, plan::pack);
         let waits = program.waits();
         assert!(all_ordered(&program.calls, &waits));
         for index in (0..waits.len()).filter(|&index| waits[index].is_some()) {
@@ -111,14 +111,14 @@ fn a_dropped_wait_is_found() {
     }
 }
 
-/// Calls of the seed's program on the side line.
+/// Calls of the reference model's program on the side line.
 const BESIDE: usize = 56;
 /// Calls of its main line that wait for the side line before the update does.
 const STALLS: usize = 5;
 
 #[test]
 fn the_seeds_kernel_gradients_are_on_the_side_line() {
-    let program = seed::program(Precision::Bf16, plan::pack);
+    let program = reference_model::program(Precision::Bf16, plan::pack);
     let update = program.calls.len() - 1;
     assert_eq!((program.calls[update].name.as_str(), program.calls[update].line), ("adamw", Line::Main));
     let (main, beside): (Vec<_>, Vec<_>) = program.calls.iter().partition(|call| call.line == Line::Main);
@@ -144,7 +144,7 @@ fn the_main_line_waits_for_memory_alone() {
             buffers.iter().map(|buffer| Lifetime { first: 0, last: usize::MAX, ..*buffer }).collect();
         plan::pack(&forever)
     };
-    let program = seed::program(Precision::Bf16, apart);
+    let program = reference_model::program(Precision::Bf16, apart);
     let waits = program.waits();
     let on_main = (0..waits.len()).filter(|&index| program.calls[index].line == Line::Main);
     let (waiting, free): (Vec<usize>, Vec<usize>) = on_main.partition(|&index| waits[index].is_some());

@@ -1,4 +1,4 @@
-//! The program of the seed's training step.
+//! The program of the reference model's training step.
 
 use std::collections::BTreeMap;
 
