@@ -4,6 +4,7 @@
 //! A new optimizer is a file here and a line of [`OPTIMIZERS`].
 
 mod adamw;
+mod lion;
 mod optimizer;
 mod pattern;
 mod plan;
@@ -16,7 +17,7 @@ pub use plan::{Group, Plan};
 pub use rule::{Iteration, Operands, Range, Rule, Setting};
 
 /// All optimizers. The first is the one that trains where none is named.
-pub static OPTIMIZERS: &[&Rule] = &[&adamw::ADAMW, &sgd::SGD];
+pub static OPTIMIZERS: &[&Rule] = &[&adamw::ADAMW, &sgd::SGD, &lion::LION];
 
 /// The rule of a name.
 pub fn find(name: &str) -> Option<&'static Rule> {

@@ -149,6 +149,10 @@ pub mod tests {
                 let alpha = rate * (1.0 - 0.999_f64.powi(t)).sqrt() / (1.0 - 0.9_f64.powi(t));
                 s[0] -= s[1] * alpha / (s[2].sqrt() + 1e-7);
             }),
+            (of("lion"), |s, g, rate, _| {
+                s[0] -= rate * (0.9 * s[1] + 0.1 * g).signum();
+                s[1] = 0.99 * s[1] + 0.01 * g;
+            }),
             (of("sgd"), |s, g, rate, _| {
                 s[1] = -rate * g;
                 s[0] -= rate * g;
