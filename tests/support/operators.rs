@@ -119,7 +119,7 @@ pub const OPERATORS: [(&str, Apply); 28] = [
     }),
     ("a factor for each image", |b, x| {
         let mean = b.mean(x, 1);
-        let f = Expression::new(3, |x| &x[0] * (&x[1].sigmoid() + 1.0) + &x[2]);
+        let f = Expression::new(3, |x| &x[0] * (&x[1] * &x[1] + 1.0) + &x[2]);
         let bias = parameter(b, "bias", &x.shape[1..]);
         b.pointwise("excite", f, &[(x, Operand::Whole), (&mean, Operand::PerImage), (&bias, Operand::Shared)])
     }),

@@ -21,6 +21,7 @@ use crate::{
     data::{Augmentation, Keys},
     graph::{
         activations::ACTIVATIONS,
+        expression::Expression,
         ops::{self, Activation},
         optimizers::{OPTIMIZERS, Optimizer},
     },
@@ -88,6 +89,18 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         layout::permute(&[batch, tokens, dim], &[0, 2, 1], act, act),
     ];
     all.extend(OPTIMIZERS.iter().map(|rule| update::step(9, (), (), (), &Optimizer::of(rule))));
+    let gate = Expression::new(5, |x| &x[0] * &x[1].sigmoid() * &x[3] + &x[2].normal_cdf() * &x[4]);
+    let mask = dropout().expect("a mask");
+    for suffix in [dim, 7] {
+        let operands = vec![
+            expression::Operand::Whole { element, at: () },
+            expression::Operand::PerImage { element, at: (), suffix },
+            expression::Operand::Shared { element: Element::F32, at: (), suffix },
+            expression::Operand::Mask(mask),
+            expression::Operand::ImageMask(mask),
+        ];
+        all.push(expression::evaluate(&gate, [batch * 8 * suffix, 8 * suffix], operands, element, ()));
+    }
     let named = |name| Activation::named(name).expect("an activation");
     for activation in ACTIVATIONS.iter().map(|rule| named(rule.name)) {
         all.push(pointwise::forward(rows * dim, dim, precision, (), epilogue(activation, None), ()));
