@@ -11,7 +11,7 @@ use vitx::{
         Builder, Initializer, Value,
         activations::ACTIVATIONS,
         expression::Expression,
-        ops::{Activation, Attention, CrossEntropy, Dropout, HeadProduct, Operand, RandomState},
+        ops::{Activation, Attention, CrossEntropy, Dropout, HeadProduct, MaxPool2d, Operand, RandomState},
     },
     passes::Autodiff,
 };
@@ -230,6 +230,19 @@ fn shapes() {
         let doubled = b.add(&x[0], &x[0]);
         b.activation(&doubled, Activation::named("tanh").unwrap())
     });
+}
+
+#[test]
+fn max_pool2d() {
+    for (shape, pool, strides, same) in [
+        ([2, 4, 5, 3], [2, 2], [2, 2], false),
+        ([1, 4, 5, 2], [2, 3], [1, 2], true),
+        ([1, 1, 1, 1], [3, 3], [2, 2], true),
+        ([1, 5, 3, 1], [1, 2], [3, 1], false),
+    ] {
+        let pool = MaxPool2d { pool, strides, same };
+        check(&format!("{pool:?}"), &[&shape], &|b, x| b.apply_one(pool, &[&x[0]]));
+    }
 }
 
 #[test]

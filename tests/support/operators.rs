@@ -5,7 +5,7 @@ use vitx::{
     graph::{
         Builder, Initializer, Network, StepInput, Value,
         expression::Expression,
-        ops::{Activation, Operand},
+        ops::{Activation, MaxPool2d, Operand},
     },
 };
 
@@ -36,8 +36,15 @@ macro_rules! activation {
     };
 }
 
+/// Tokens as the rows of an image of one channel or, where that goes, of two.
+fn pooled(b: &mut Builder, x: &Value, pool: MaxPool2d) -> Value {
+    let channels = if x.last().is_multiple_of(2) { 2 } else { 1 };
+    let image = b.reshape(x, &[x.shape[0], x.shape[1], x.last() / channels, channels]);
+    b.apply_one(pool, &[&image])
+}
+
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 28] = [
+pub const OPERATORS: [(&str, Apply); 31] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -97,6 +104,9 @@ pub const OPERATORS: [(&str, Apply); 28] = [
     }),
     ("transpose", |b, x| b.transpose(x, &[0, 2, 1])),
     ("mean", |b, x| b.mean(x, 1)),
+    ("max_pool2d", |b, x| pooled(b, x, MaxPool2d { pool: [2, 2], strides: [1, 2], same: true })),
+    ("max_pool2d of windows that meet", |b, x| pooled(b, x, MaxPool2d { pool: [3, 2], strides: [2, 1], same: true })),
+    ("max_pool2d within the image", |b, x| pooled(b, x, MaxPool2d { pool: [1, 1], strides: [2, 3], same: false })),
     ("scale", |b, x| b.scale(x, -1.5)),
     ("gate", |b, x| {
         let (dim, kernel) = (x.last(), parameter(b, "kernel", &[x.last(), x.last()]));

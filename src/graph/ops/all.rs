@@ -4,9 +4,9 @@ use std::any::{TypeId, type_name};
 
 use super::{
     Activation, ActivationGradient, Add, Attention, AttentionGradient, Concat, CrossEntropy, CrossEntropyGradient,
-    Dense, DenseInputGradient, DenseKernelGradient, Dropout, Expand, HeadProduct, LayerNorm, LayerNormGradient, Mean,
-    MeanGradient, Operand, Pad, Pointwise, RandomState, Reshape, Scale, Slice, Softmax, SoftmaxGradient, SumLeading,
-    Transpose, Update,
+    Dense, DenseInputGradient, DenseKernelGradient, Dropout, Expand, HeadProduct, LayerNorm, LayerNormGradient,
+    MaxPool2d, MaxPool2dGradient, Mean, MeanGradient, Operand, Pad, Pointwise, RandomState, Reshape, Scale, Slice,
+    Softmax, SoftmaxGradient, SumLeading, Transpose, Update,
 };
 use crate::graph::{Operation, expression::Expression, optimizers::Optimizer};
 
@@ -126,6 +126,11 @@ pub static ALL: &[Entry] = &[
     entry::<LayerNorm>(YES, || Example::of(LayerNorm { epsilon: 1e-3 }, [&[3, 5, 7], &[7], &[7]])),
     entry::<LayerNormGradient>(GRADIENT, || {
         Example::of(LayerNormGradient, [&[3, 5, 7], &[3, 5, 7], &[7], &[15], &[15]])
+    }),
+    entry::<MaxPool2d>(YES, || Example::of(MaxPool2d { pool: [2, 3], strides: [2, 2], same: true }, [&[3, 5, 7, 2]])),
+    entry::<MaxPool2dGradient>(GRADIENT, || {
+        let pool = MaxPool2d { pool: [2, 3], strides: [2, 2], same: true };
+        Example::of(MaxPool2dGradient(pool), [&[3, 3, 4, 2], &[3, 5, 7, 2]])
     }),
     entry::<Mean>(YES, || Example::of(Mean { axis: 1 }, [&[3, 5, 7]])),
     entry::<MeanGradient>(GRADIENT, || Example::of(MeanGradient { axis: 1, length: 5 }, [&[3, 7]])),

@@ -13,7 +13,7 @@ use Elsewhere::{Here, Nothing};
 
 const NO_CONVOLUTION: &str = "there are no convolutions: `patches` and `dense` map what does not overlap";
 const NO_BATCH: &str = "nothing is normed over the batch; `layer_norm` norms over the last axis";
-const NO_POOL: &str = "there is no pooling by windows; `global_average_pool` takes the mean of all tokens";
+const NO_POOL: &str = "`global_average_pool` takes the mean of all tokens, `max_pool2d` the maximum over windows";
 const NO_RECURRENCE: &str = "there are no recurrent layers; `attention` mixes tokens";
 const NO_MODEL: &str = "the network is the `model` of the file, and what trains it is in the experiment";
 
@@ -163,10 +163,8 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
         ],
         Nothing("`layer_norm` is the one norm"),
     ),
-    (
-        &["maxpool", "maxpooling", "averagepooling", "globalmaxpooling", "globalmaxpool", "adaptivemaxpool"],
-        Nothing(NO_POOL),
-    ),
+    (&["maxpool", "maxpooling"], Here("max_pool2d", "")),
+    (&["averagepooling", "globalmaxpooling", "globalmaxpool", "adaptivemaxpool"], Nothing(NO_POOL)),
     (&["lstm", "gru", "rnn", "simplernn", "bidirectional", "timedistributed"], Nothing(NO_RECURRENCE)),
     (&["stochasticdepth"], Here("drop_path", "at the end of a `residual`")),
     (&["glu", "geglu", "swiglu"], Nothing("a gate is a product: `(dense(units) -> silu) * dense(units)`")),
@@ -337,9 +335,16 @@ mod tests {
                 elsewhere(theirs)
             );
         }
-        for theirs in
-            ["nn.Conv2d", "Conv2D", "BatchNormalization", "nn.BatchNorm1d", "MaxPooling2D", "SwiGLU", "LSTM", "SELU"]
-        {
+        for theirs in [
+            "nn.Conv2d",
+            "Conv2D",
+            "BatchNormalization",
+            "nn.BatchNorm1d",
+            "AveragePooling2D",
+            "SwiGLU",
+            "LSTM",
+            "SELU",
+        ] {
             assert!(matches!(elsewhere(theirs), Some(Nothing(_))), "{theirs}: {:?}", elsewhere(theirs));
         }
         assert_eq!(elsewhere("banana"), None);

@@ -17,6 +17,7 @@ mod flatten;
 mod global_average_pool;
 mod layer_norm;
 mod layer_scale;
+mod max_pool2d;
 mod merge;
 mod mlp;
 mod patch_encoder;
@@ -49,6 +50,7 @@ const OWN: &[&LayerKind] = &[
     &global_average_pool::KIND,
     &layer_norm::KIND,
     &layer_scale::KIND,
+    &max_pool2d::KIND,
     &mlp::KIND,
     &patch_encoder::KIND,
     &patches::KIND,

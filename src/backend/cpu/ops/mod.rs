@@ -5,6 +5,7 @@ mod dense;
 mod head_product;
 mod layout;
 mod loss;
+mod max_pool2d;
 mod normalization;
 mod pointwise;
 mod reduction;
@@ -114,6 +115,8 @@ static TABLE: &[Entry] = &[
     entry::<ops::HeadProduct>(),
     entry::<ops::LayerNorm>(),
     entry::<ops::LayerNormGradient>(),
+    entry::<ops::MaxPool2d>(),
+    entry::<ops::MaxPool2dGradient>(),
     entry::<ops::Mean>(),
     entry::<ops::MeanGradient>(),
     entry::<ops::Pad>(),

@@ -59,7 +59,7 @@ pub const SOURCES: &[Source] = &[
 
 /// A launch over `count` elements in one dimension, `vector` of them at a time, whose threads go on until all is
 /// done.
-fn flat<P>(
+pub fn flat<P>(
     source: Source,
     entry: &'static str,
     (defines, vector): (Vec<(&'static str, String)>, usize),
@@ -80,7 +80,7 @@ fn flat<P>(
 
 /// An extent or count as the kernels take it. Larger ones make a program that is refused: `compile` checks all tensors
 /// when their calls are made.
-fn int(value: usize) -> i32 {
+pub fn int(value: usize) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 

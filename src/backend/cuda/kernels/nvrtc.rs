@@ -17,6 +17,7 @@ use crate::{
     backend::cuda::{
         device::BLOCK_MEMORY,
         launch::{Element, Launch, Precision},
+        ops::max_pool2d,
     },
     data::{Augmentation, Keys},
     graph::{
@@ -89,6 +90,11 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         layout::permute(&[batch, tokens, dim], &[0, 2, 1], act, act),
     ];
     all.extend(OPTIMIZERS.iter().map(|rule| update::step(9, (), (), (), &Optimizer::of(rule))));
+    let pool = ops::MaxPool2d { pool: [3, 3], strides: [2, 2], same: true };
+    let image = [batch, tokens, 8, dim];
+    let types = [("GRADIENT", element, ()), ("FROM", element, ()), ("TO", element, ())];
+    all.push(max_pool2d::launch("backward", pool, &image, 9, types));
+    all.push(max_pool2d::launch("forward", pool, &image, 9, [types[1], types[2]]));
     let gate = Expression::new(5, |x| &x[0] * &x[1].sigmoid() * &x[3] + &x[2].normal_cdf() * &x[4]);
     let mask = dropout().expect("a mask");
     for suffix in [dim, 7] {

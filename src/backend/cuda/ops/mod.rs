@@ -5,6 +5,7 @@ mod attention;
 mod dense;
 mod layout;
 mod loss;
+pub mod max_pool2d;
 mod normalization;
 mod pointwise;
 mod reduction;
@@ -110,6 +111,8 @@ static TABLE: &[Entry] = &[
     entry::<ops::Expand>(),
     entry::<ops::LayerNorm>(),
     entry::<ops::LayerNormGradient>(),
+    entry::<ops::MaxPool2d>(),
+    entry::<ops::MaxPool2dGradient>(),
     entry::<ops::Mean>(),
     entry::<ops::MeanGradient>(),
     entry::<ops::Pad>(),

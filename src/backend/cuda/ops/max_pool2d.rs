@@ -1,0 +1,57 @@
+//! The maximum over windows of an image.
+
+use super::{Read, Reading};
+use crate::{
+    backend::cuda::{
+        kernels::{flat, int},
+        launch::{Arg, Element, Launch, Source},
+    },
+    graph::ops::{MaxPool2d, MaxPool2dGradient},
+};
+
+const SOURCE: Source = Source { name: "max_pool2d", text: include_str!("../kernels/max_pool2d.cu") };
+
+/// A launch of a thread for each of `count` elements, on tensors and the types that they are stored in.
+pub fn launch<P, const N: usize>(
+    entry: &'static str,
+    operator: MaxPool2d,
+    shape: &[usize],
+    count: usize,
+    tensors: [(&'static str, Element, P); N],
+) -> Launch<P> {
+    let mut args = vec![Arg::U32(int(count) as u32), Arg::I32(int(shape[3]))];
+    for windows in operator.windows_of(shape) {
+        let numbers = [windows.length, windows.pool, windows.stride, windows.count, windows.before];
+        args.extend(numbers.map(|number| Arg::I32(int(number))));
+    }
+    let mut defines = Vec::new();
+    for (name, element, at) in tensors {
+        defines.push((name, element.name().to_owned()));
+        args.push(Arg::Pointer(at));
+    }
+    flat(SOURCE, entry, (defines, 1), count, args)
+}
+
+impl Read for MaxPool2d {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let (operator, shape) = (*self, shapes[0].to_vec());
+        let count =
+            operator.windows_of(&shape).iter().map(|windows| windows.count).product::<usize>() * shape[0] * shape[3];
+        Some(Reading::moving(move |(from, x), (to, y)| {
+            launch("forward", operator, &shape, count, [("FROM", from, x), ("TO", to, y)])
+        }))
+    }
+}
+
+impl Read for MaxPool2dGradient {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let (operator, shape) = (self.0, shapes[1].to_vec());
+        let count = shape.iter().product();
+        Some(Reading::call(move |emitter, operation| {
+            let [(gradient, dy), (from, x)] = [0, 1].map(|input| emitter.stored(operation.inputs[input]));
+            let (to, dx) = emitter.stored(operation.outputs[0]);
+            let tensors = [("GRADIENT", gradient, dy), ("FROM", from, x), ("TO", to, dx)];
+            emitter.launch(launch("backward", operator, &shape, count, tensors), &operation.outputs);
+        }))
+    }
+}
