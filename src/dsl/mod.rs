@@ -2,6 +2,19 @@
 //!
 //! Nothing here knows what a layer is. A text is parsed whatever its mistakes: each costs one
 //! statement and gives one diagnostic, and the rest is still there for the model room to check.
+//!
+//! ```
+//! use vitx::dsl::{Source, format, parse};
+//!
+//! let text = Source::new("m.vitx", "model m { flatten  dense( num_classes ) }");
+//! let tree = parse(&text)?;
+//! assert_eq!(tree.definitions[0].name.text, "m");
+//! assert_eq!(format(&text)?, "model m {\n    flatten\n    dense(num_classes)\n}\n");
+//!
+//! let wrong = Source::new("m.vitx", "model m { flatten dense(num_classes }");
+//! assert_eq!(parse(&wrong).unwrap_err().len(), 1);
+//! # Ok::<(), vitx::dsl::Diagnostics>(())
+//! ```
 
 mod bounds;
 mod diagnostics;

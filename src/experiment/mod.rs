@@ -1,5 +1,21 @@
 //! Experiments: which model, which data, how it is trained; and trials, which train one.
 //!
+//! ```
+//! use vitx::experiment::Experiment;
+//!
+//! let experiment = Experiment::parse("e.yaml", "
+//! model: digits_vit.vitx
+//! data: { name: digits }
+//! train: { epochs: 3, batch_size: 32 }
+//! ")?;
+//! assert_eq!(experiment.train.epochs, 3);
+//!
+//! // Unknown keys are refused, with the nearest valid one.
+//! let error = Experiment::parse("e.yaml", "{ model: m.vitx, data: { name: digits }, train: { epoch: 3 } }").unwrap_err();
+//! assert!(error.to_string().contains("epoch"));
+//! # Ok::<(), vitx::experiment::ExperimentError>(())
+//! ```
+//!
 //! | file | holds |
 //! |---|---|
 //! | [`Experiment`] (`schema.rs`) | the keys of an experiment file |

@@ -45,6 +45,18 @@ impl Parameter {
 ///
 /// Methods take and give row-major contiguous tensors. They panic on shapes that do not fit: a
 /// network is checked by the model room first, so a misfit here is a bug of a layer's lowering.
+///
+/// ```
+/// use vitx::graph::{Builder, Initializer, StepInput};
+///
+/// let mut builder = Builder::new();
+/// let x = builder.input(StepInput::Images, &[2, 5, 3]);
+/// let kernel = builder.parameter("dense/kernel", &[3, 4], &[3, 4], Initializer::Zeros);
+/// let y = builder.dense(&x, &kernel, None);
+/// assert_eq!(y.shape, [2, 5, 4]);
+/// let y = builder.mean(&y, 1);
+/// assert_eq!(y.shape, [2, 4]);
+/// ```
 #[derive(Debug, Default)]
 pub struct Builder {
     pub graph: Graph,

@@ -1,5 +1,20 @@
 //! From a syntax tree to a checked architecture: parameters bound, blocks expanded, names resolved,
 //! shapes inferred. One file per layer under [`layers`].
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use vitx::{dsl::{Source, Value}, model::{ImageSpec, elaborate}};
+//!
+//! let source = Source::new("m.vitx", "model m(width = 8) { flatten dense(width) relu dense(num_classes) }");
+//! let data = ImageSpec { height: 4, width: 4, channels: 3, num_classes: 10 };
+//! let model = elaborate(&source, &BTreeMap::from([("width".to_owned(), Value::Int(5))]), &data)?;
+//! assert_eq!(model.summary().parameters, (4 * 4 * 3 + 1) * 5 + (5 + 1) * 10);
+//!
+//! // All problems come at once, each with its place.
+//! let wrong = Source::new("m.vitx", "model m { flaten dense(num_clases) }");
+//! assert_eq!(elaborate(&wrong, &BTreeMap::new(), &data).unwrap_err().len(), 2);
+//! # Ok::<(), vitx::dsl::Diagnostics>(())
+//! ```
 
 mod architecture;
 mod elaborate;
