@@ -1,7 +1,7 @@
 //! Adds a layer and trains it: `token_mixing`, a residual linear map over the tokens, as in MLP-Mixer
 //! (Tolstikhin et al., 2021, <https://arxiv.org/abs/2105.01601>). `cargo run --release --example add_layer`.
 //!
-//! In the house such a layer is a file in `src/model/layers/` and a line in `LAYERS` there: then the language, `vitx layers`,
+//! In the house such a layer is a file in `src/model/layers/` and a line of `OWN` there: then the language, `vitx layers`,
 //! `vitx summary`, diagnostics and all backends know it. Here it stands outside, so it is put into its network by hand.
 
 use vitx::{
@@ -83,7 +83,13 @@ fn network(builder: &mut Builder, batch: usize) -> Network {
 }
 
 fn main() -> Result<(), BackendError> {
-    let options = EngineOptions { optimizer: Default::default(), seed: 1, threads: 1, precision: Precision::F32 };
+    let options = EngineOptions {
+        optimizer: Default::default(),
+        loss: Default::default(),
+        seed: 1,
+        threads: 1,
+        precision: Precision::F32,
+    };
     let mut engine = Backend::Cpu.engine(Box::new(network), options)?;
 
     // Noise to be learnt by heart.
@@ -93,7 +99,7 @@ fn main() -> Result<(), BackendError> {
     let labels: Vec<u32> = (0..batch).map(|image| (image % CLASSES) as u32).collect();
     for iteration in 0..200 {
         let step = Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 0.01 };
-        let loss = engine.train_step(&Batch { images: &images, labels: &labels }, &step)?;
+        let loss = engine.train_step(&Batch { images: &images, labels: &labels, mixed: None }, &step)?;
         if iteration % 50 == 0 || iteration == 199 {
             println!("step {iteration}: loss {loss:.4}");
         }

@@ -12,7 +12,7 @@ const MODEL: &str = "
 model small_vit(depth = 2) {
     patches(size = 2)
     patch_encoder(dim = 16)
-    repeat transformer_block(heads = 2, key_dim = 8, units = [32, 16]) × depth
+    repeat transformer_block(num_heads = 2, key_dim = 8, units = [32, 16]) × depth
     layer_norm
     flatten
     dense(num_classes)

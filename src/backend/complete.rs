@@ -1,15 +1,11 @@
 //! Every operator is whole: it has a shape rule, a gradient or a reason for none, a decomposition, a kernel on both
 //! backends or a reason for none, and a case among those that the backends' tests run.
 
-#[path = "../../tests/support/operators.rs"]
-#[allow(dead_code, reason = "only the networks are wanted here")]
-mod operators;
-
 use std::{any::TypeId, collections::BTreeMap, path::Path};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{cpu, cuda, reference};
+use super::{cpu, cuda, operators, reference};
 use crate::{
     dsl::Source,
     graph::{
@@ -23,8 +19,11 @@ use crate::{
     passes::{Lowering, Purpose, StepGraph},
 };
 
+/// An operator, and why it lacks something.
+type Exception = (fn() -> TypeId, &'static str);
+
 /// Operators that have no CUDA kernel, and why.
-const NOT_ON_CUDA: &[(fn() -> TypeId, &str)] =
+const NOT_ON_CUDA: &[Exception] =
     &[(TypeId::of::<ops::HeadProduct>, "only the cpu's programs take products of three matrices in another order")];
 
 /// As the source calls an operator.

@@ -17,6 +17,9 @@ mod kind;
 #[cfg(feature = "luminal-cuda")]
 pub mod luminal_cuda;
 mod memory;
+#[cfg(test)]
+#[path = "../../tests/support/operators.rs"]
+mod operators;
 mod plan;
 mod program_diagram;
 pub mod reference;

@@ -155,14 +155,12 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     let mut start_ms = 1e3 * (read + begin.elapsed()).as_secs_f64();
     let mut times = Vec::new();
     for iteration in 0..args.steps + 2 {
-        if iteration == 2 && args.profile {
-            if !engine.inspect().start_profile() {
-                let backend = options.backend;
-                return Err(miette!(
-                    help = "leave --profile out, or use --backend cpu or cuda",
-                    "the {backend} backend does not time its operators, only whole steps"
-                ));
-            }
+        if iteration == 2 && args.profile && !engine.inspect().start_profile() {
+            let backend = options.backend;
+            return Err(miette!(
+                help = "leave --profile out, or use --backend cpu or cuda",
+                "the {backend} backend does not time its operators, only whole steps"
+            ));
         }
         let start = Instant::now();
         let step = Step { epoch: 0, step: iteration, iteration: u64::from(iteration), learning_rate: 1e-4 };

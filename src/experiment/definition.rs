@@ -202,7 +202,7 @@ impl Definition {
     /// As [`Input::of_trial`].
     pub fn input(&self, folder: &Path) -> Result<Input, ExperimentError> {
         let data = &self.experiment.data;
-        Ok(Input::of_trial(folder, &data.set_name(), &data.name, data.digest.as_deref())?)
+        Ok(Input::of_trial(folder, data.set_name(), &data.name, data.digest.as_deref())?)
     }
 
     /// Writes `config.yaml` and `model.vitx` into a folder, which is made if need be. Where the same data have moved,

@@ -257,7 +257,7 @@ impl Builder {
         self.apply_one(CrossEntropy::default(), &[logits, labels])
     }
 
-    /// The input that carries the step's [`RandomState`](super::ops::RandomState).
+    /// The input that carries the step's [`RandomState`].
     fn random(&mut self) -> Value {
         match self.inputs.iter().find(|input| input.load == Load::Step(StepInput::Random)) {
             Some(input) => input.value.clone(),

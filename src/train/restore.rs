@@ -129,7 +129,7 @@ mod tests {
         let error = same_numbers(Path::new("last.safetensors"), written(&former)).unwrap_err().to_string();
         assert_eq!(
             error,
-            "last.safetensors was written by a vitx whose random numbers are of version 1, and these are of version 2: \
+            "`last.safetensors` was written by a vitx whose random numbers are of version 1, and these are of version 2: \
              go on with that vitx, or train anew"
         );
     }

@@ -7,15 +7,13 @@ pub mod reference_model;
 #[path = "../../../tests/support/keras.rs"]
 #[allow(dead_code)]
 mod keras;
-#[path = "../../../tests/support/operators.rs"]
-mod operators;
 
 use std::{collections::BTreeMap, path::Path};
 
 use super::{CudaEngine, device::Device, emulated::Emulated, launch::Precision};
 use crate::{
     backend::{
-        Backend, Batch, Engine, EngineOptions, Mixed, OPTIMIZER, StateTensor, Step,
+        Backend, Batch, Engine, EngineOptions, Mixed, OPTIMIZER, StateTensor, Step, operators,
         plan::{self, Lifetime},
     },
     data::{Augmentation, Keys, Pipeline, Split, Statistics},

@@ -82,7 +82,7 @@ fn padded(builder: &mut Builder, x: &Value, windows: [Windows; 2], beside: f32) 
             viewed(&builder.prim_contiguous(padded), &shape)
         };
         x = pad(&x);
-        inside = inside.as_ref().map(pad);
+        inside = inside.as_ref().map(&mut pad);
     }
     match inside {
         // 1 within the image, 0 beside it: what is within stays as it is.

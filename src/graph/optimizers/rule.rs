@@ -1,5 +1,8 @@
 use super::super::expression::Term;
 
+/// A number of a step: its name, and what it is.
+pub type Scalar = (&'static str, fn(&Iteration) -> f64);
+
 /// An optimizer: what one step does to one element of a parameter.
 #[derive(Debug)]
 pub struct Rule {
@@ -18,7 +21,7 @@ pub struct Rule {
     /// What is kept of each parameter from step to step, in its shape, zero before the first: names in checkpoints.
     pub slots: &'static [&'static str],
     /// Numbers that are computed once a step, on the host in float64, and rounded to float32.
-    pub scalars: &'static [(&'static str, fn(&Iteration) -> f64)],
+    pub scalars: &'static [Scalar],
     /// The parameter after the step, then its slots.
     pub update: fn(&Operands) -> Vec<Term>,
 }

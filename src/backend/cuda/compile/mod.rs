@@ -37,7 +37,7 @@ const UNIT: usize = 16;
 /// as many, and its main line waits five times before the update, not 43 times.
 const LAG: usize = 48;
 
-/// Places buffers in one arena: [`plan::pack`], but in tests.
+/// Places buffers in one arena: `plan::pack`, but in tests.
 pub type Planner = fn(&[Lifetime]) -> (Vec<usize>, usize);
 
 /// Why a graph has no program.

@@ -131,7 +131,10 @@ pub enum Kind {
 
 /// Makes the calls of an operation.
 #[derive(Clone)]
-pub struct Calls(pub Rc<dyn Fn(&mut Emitter, &Operation)>);
+pub struct Calls(pub Rc<Emit>);
+
+/// Emits the calls of an operation.
+pub type Emit = dyn Fn(&mut Emitter, &Operation);
 
 impl fmt::Debug for Calls {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
