@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`sources`] | the data sets, one file each |
 //! | [`locate`], [`fetch`] | where they lie, how they get there |
-//! | [`fingerprint`] | what lies in them, and how that has changed |
+//! | [`mod@fingerprint`] | what lies in them, and how that has changed |
 //! | [`decode`] | pictures of files |
 //! | [`names`] | names of files, and which are nobody's pictures |
 //! | [`statistics`], [`resize`], [`transforms`] | the steps of the input pipeline |
@@ -173,7 +173,7 @@ pub fn fingerprint(name: &str, options: &DataOptions, subsets: &[Subset]) -> Res
 }
 
 /// The images of one part of a user's folder alone, at a height and width, labelled by their places in `classes`;
-/// `None` as for [`fingerprint`].
+/// `None` as for [`fingerprint()`].
 ///
 /// # Errors
 /// As [`load`], and for a class that is not among `classes`.
