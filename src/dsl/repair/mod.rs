@@ -86,10 +86,10 @@ impl Edit {
     }
 }
 
-/// Whether a token is the first of its line.
+/// Whether a token is the first of its line. Only the blanks before it are looked at: a line may be the whole text.
 fn first_on_line(text: &str, token: &Token) -> bool {
-    let before = &text[..token.start];
-    before.rsplit(['\n', '\r']).next().unwrap_or(before).chars().all(is_blank)
+    let before = text[..token.start].trim_end_matches(is_blank);
+    before.is_empty() || before.ends_with(['\n', '\r'])
 }
 
 /// Characters before a token on its line.
