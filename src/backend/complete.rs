@@ -72,7 +72,8 @@ fn tested() -> FxHashSet<TypeId> {
     let text = include_str!("../../tests/support/small.vitx");
     let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
     let model = elaborate(&Source::new("small", text), &BTreeMap::new(), &spec).unwrap();
-    add(&move |builder, batch| model.lower(builder, batch), Purpose::Train(Optimizer::default(), Loss::default()));
+    let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
+    add(&move |builder, batch| model.lower(builder, batch), Purpose::Train(optimizer, Loss::default()));
     tested
 }
 

@@ -21,8 +21,8 @@ const WEIGHT_DECAY: Setting = Setting {
     about: "the share of a parameter that a step takes off, times the learning rate",
 };
 
-/// Keys that every rule has and that are no numbers.
-const OTHERS: [&str; 4] = ["name", "decay", "no_decay", "rates"];
+/// Keys that every rule has besides.
+const OTHERS: [&str; 5] = ["name", "decay", "no_decay", "rates", "clip_norm"];
 
 /// All keys that some rule has, for the message about another.
 static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -118,6 +118,10 @@ impl Optimizer {
                 Some(_) => {}
             }
         }
+        if self.rule.clip_norm.is_some_and(|norm| !Range::Positive.has(norm)) {
+            let help = "leave it out to clip nothing".to_owned();
+            return fault("clip_norm", "`train.optimizer.clip_norm` must be greater than 0".into(), Some(help));
+        }
         let rate = self.rule.rates.iter().find(|(_, rate)| !Range::NotNegative.has(*rate));
         rate.and_then(|(pattern, _)| {
             fault("rates", format!("the rate of `{}` must be at least 0", pattern.text()), None)
@@ -137,7 +141,7 @@ impl Optimizer {
         named: bool,
         numbers: Vec<(&'static str, f32)>,
     ) -> Result<S::Ok, S::Error> {
-        let optimizers::Optimizer { rule, decay, no_decay, rates, .. } = &self.rule;
+        let optimizers::Optimizer { rule, decay, no_decay, rates, clip_norm, .. } = &self.rule;
         let mut map = serializer.serialize_map(None)?;
         if named {
             map.serialize_entry("name", rule.name)?;
@@ -156,6 +160,9 @@ impl Optimizer {
         }
         if !rates.is_empty() {
             map.serialize_entry("rates", &Rates(rates))?;
+        }
+        if let Some(clip_norm) = clip_norm {
+            map.serialize_entry("clip_norm", clip_norm)?;
         }
         map.end()
     }
@@ -207,13 +214,14 @@ impl<'de> Visitor<'de> for Keys {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Optimizer, A::Error> {
         let (mut rule, mut numbers) = (None, Vec::new());
-        let (mut decay, mut no_decay, mut rates) = (Decay::Scaled, Vec::new(), Vec::new());
+        let (mut decay, mut no_decay, mut rates, mut clip_norm) = (Decay::Scaled, Vec::new(), Vec::new(), None);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "name" => rule = Some(map.next_value_seed(Name)?),
                 "decay" => decay = map.next_value_seed(DecayWord)?,
                 "no_decay" => no_decay = map.next_value::<Vec<String>>()?.into_iter().map(Pattern::new).collect(),
                 "rates" => rates = map.next_value_seed(RatesOf)?,
+                "clip_norm" => clip_norm = Some(map.next_value_seed(Float32)?),
                 key => {
                     let setting = setting(key).or_else(|| option(key));
                     let Some(setting) = setting else { return Err(de::Error::unknown_field(key, &KEYS)) };
@@ -227,7 +235,7 @@ impl<'de> Visitor<'de> for Keys {
         }
         let mut optimizer = Optimizer::of(rule.unwrap_or(OPTIMIZERS[0]), rule.is_some());
         numbers.into_iter().for_each(|(name, value)| optimizer.set(name, value));
-        optimizer.rule = optimizers::Optimizer { decay, no_decay, rates, ..optimizer.rule };
+        optimizer.rule = optimizers::Optimizer { decay, no_decay, rates, clip_norm, ..optimizer.rule };
         Ok(optimizer)
     }
 }
@@ -356,6 +364,10 @@ mod tests {
             "{ no_decay: bias }",
             "{ rates: { 'head/*': -1 } }",
             "{ rates: [10] }",
+            "{ clip_norm: 0 }",
+            "{ clip_norm: -1 }",
+            "{ clip_norm: none }",
+            "{ clipnorm: 1 }",
             "adamw",
         ];
         let explained = texts.map(|text| format!("{:?}", miette::Report::new(parse(text).unwrap_err())));
@@ -371,12 +383,12 @@ mod tests {
         };
         same("{}", "{ name: adamw, learning_rate: 0.001, beta_1: 0.9, decay: scaled, no_decay: [] }");
         same("{ name: sgd }", "{ nesterov: false, learning_rate: 0.01, name: sgd, weight_decay: 0 }");
-        let whole = "{ name: sgd, momentum: 0.9, nesterov: true, decay: plain, no_decay: [bias, 'a/*'], rates: { z: 2, a: 3 } }";
+        let whole = "{ name: sgd, momentum: 0.9, nesterov: true, decay: plain, no_decay: [bias, 'a/*'], rates: { z: 2, a: 3 }, clip_norm: 1 }";
         let optimizer = parse(whole).unwrap().train.optimizer;
         let text = serde_json::to_string(&optimizer).unwrap();
         assert_eq!(
             text,
-            r#"{"name":"sgd","learning_rate":0.01,"weight_decay":0.0,"momentum":0.9,"nesterov":true,"decay":"plain","no_decay":["bias","a/*"],"rates":{"z":2.0,"a":3.0}}"#
+            r#"{"name":"sgd","learning_rate":0.01,"weight_decay":0.0,"momentum":0.9,"nesterov":true,"decay":"plain","no_decay":["bias","a/*"],"rates":{"z":2.0,"a":3.0},"clip_norm":1.0}"#
         );
         assert_eq!(parse(&text).unwrap().train.optimizer, optimizer);
         let plain = serde_json::to_string(&Optimizer::default()).unwrap();

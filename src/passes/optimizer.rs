@@ -3,7 +3,11 @@ use std::cell::RefCell;
 use luminal::prelude::{Compiler, Graph, ToIdsMut};
 
 use super::with_builder;
-use crate::graph::{Builder, Load, Value, ops::Update, optimizers::Plan};
+use crate::graph::{
+    Builder, Load, Value,
+    ops::{ClipFactor, Update},
+    optimizers::Plan,
+};
 
 /// Where what an optimizer keeps of a parameter enters the graph and leaves it.
 #[derive(Debug, Clone)]
@@ -14,7 +18,8 @@ pub struct OptimizerState {
     pub updated: Vec<Value>,
 }
 
-/// Appends one update per parameter: the optimizer is part of the training graph.
+/// Appends one update per parameter: the optimizer is part of the training graph. Where gradients are clipped, their
+/// norm comes first.
 pub struct Updates<'a> {
     pub plan: &'a Plan,
     /// The numbers of the step, see [`Plan::write_scalars`].
@@ -27,6 +32,10 @@ pub struct Updates<'a> {
 impl Compiler for Updates<'_> {
     fn compile<T: ToIdsMut>(&self, graph: &mut Graph, _: T) {
         let states = with_builder(graph, |builder: &mut Builder| {
+            let factor = self.plan.clip_norm().map(|clip_norm| {
+                let gradients: Vec<Value> = self.parameters.iter().map(|(_, gradient)| gradient.clone()).collect();
+                ClipFactor { clip_norm }.of_gradients(builder, &gradients)
+            });
             let update = |(index, (parameter, gradient)): (usize, &(Value, Value))| {
                 let mut input =
                     |slot: &&'static str| builder.input(Load::Slot { slot, parameter: index }, &parameter.shape);
@@ -36,6 +45,7 @@ impl Compiler for Updates<'_> {
                 let mut inputs = vec![parameter, gradient];
                 inputs.extend(&slots);
                 inputs.push(self.scalars);
+                inputs.extend(&factor);
                 let updated = builder.apply(update, &inputs);
                 OptimizerState { slots, updated }
             };

@@ -58,6 +58,11 @@ fn optimizers() -> Vec<(String, Optimizer)> {
         rates: vec![(Pattern::new("dense3/*"), 10.0), (Pattern::new("*/kernel"), 0.5)],
         ..optimizer
     };
+    // So small a norm that all steps are clipped, and one that clips none.
+    for (what, clip_norm) in [("clipped", 1e-2), ("not clipped", 1e6)] {
+        let clipped = |optimizer: Optimizer| Optimizer { clip_norm: Some(clip_norm), ..optimizer };
+        all.extend(OPTIMIZERS.iter().map(|rule| (format!("{} {what}", rule.name), clipped(Optimizer::of(rule)))));
+    }
     all.extend(OPTIMIZERS.iter().map(|rule| (format!("{} in groups", rule.name), groups(Optimizer::of(rule)))));
     all
 }
@@ -108,4 +113,27 @@ fn a_pattern_of_no_parameter_is_refused() {
     let optimizer = Optimizer { no_decay: vec![Pattern::new("head/*")], ..Optimizer::default() };
     let Err(error) = engine(Backend::Cpu, &optimizer, 1) else { panic!("no parameter is named so") };
     insta::assert_snapshot!(error);
+}
+
+/// Gradients as long as `clip_norm` or shorter stay as they are, to the bit; longer ones become as long, so that steps are
+/// shorter by the same factor.
+#[test]
+fn clipping_scales_all_gradients_by_one_factor() {
+    let after = |clip_norm: Option<f32>| {
+        let optimizer = Optimizer { clip_norm, ..Optimizer::of(find("sgd").unwrap()) };
+        let mut engine = engine(Backend::Cpu, &optimizer, 2).unwrap();
+        let before = engine.weights().unwrap();
+        train(engine.as_mut(), 0..1);
+        let after = engine.weights().unwrap();
+        let changes = before.iter().zip(&after).flat_map(|(before, after)| before.data.iter().zip(&after.data));
+        changes.map(|(before, after)| f64::from(before - after) / 1e-2).collect::<Vec<f64>>()
+    };
+    let plain = after(None);
+    let norm = plain.iter().map(|x| x * x).sum::<f64>().sqrt();
+    assert_eq!(after(Some(norm as f32 * 1.01)), plain);
+    for share in [0.5, 0.01] {
+        let clipped = after(Some((norm * share) as f32));
+        let distance = plain.iter().zip(&clipped).map(|(a, b)| (a * share - b).powi(2)).sum::<f64>().sqrt();
+        assert!(distance < 2e-3 * share * norm, "{distance:e} of {:e}", share * norm);
+    }
 }

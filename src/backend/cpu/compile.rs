@@ -136,16 +136,14 @@ impl Drafted {
                 draft.push(Call { name: update.optimizer.rule.dense_name, parameters, kernel, flops }, links);
                 continue;
             }
-            if role == Role::Update && panels_of(&sources[0]).is_some() {
-                return Err(format!("{} of a kernel in panels", operation.name()));
-            }
             let mut source_ids: Vec<usize> = sources.iter().map(|source| ids[&(source.node, source.output)]).collect();
             if role == Role::View {
                 ids.insert((node, 0), source_ids[0]);
                 continue;
             }
             let shapes: Vec<&[usize]> = sources.iter().map(|source| source.shape.as_slice()).collect();
-            let site = Site { shapes: &shapes, panels: sources.get(1).and_then(panels_of) };
+            let kernel = if role == Role::Update { sources.first() } else { sources.get(1) };
+            let site = Site { shapes: &shapes, panels: kernel.and_then(panels_of) };
             let kernel = kernels::kernel(operation, &site).ok_or_else(|| operation.name().to_owned())?;
             let batched = role == Role::Repeat || source_ids.iter().any(|&id| draft.tensors[id].per_image);
             let split = if kernel.split == Split::Images && !batched { Split::Once } else { kernel.split };
@@ -168,7 +166,7 @@ impl Drafted {
             let mut output_ids = Vec::new();
             for (output, shape) in output_shapes.iter().enumerate() {
                 let key = (output_node, output as u8);
-                let id = if split == Split::Elements {
+                let id = if role == Role::Update {
                     source_ids[ops::Update::state_input(output)]
                 } else {
                     let elements: usize = shape.iter().product();

@@ -250,9 +250,13 @@ impl Run<'_> {
         }
     }
 
-    /// All images of a step's inputs.
+    /// All images of a step's inputs. Those that it changes in place are reached through the outputs alone.
     fn inputs<'a>(&self, step: &Step) -> Inputs<'a> {
-        step.inputs.iter().map(|slot| self.memory.read(slot, NONE, 0, self.program.batch)).collect()
+        let input = |slot: &Slot| match slot {
+            slot if step.outputs.contains(slot) => &[][..],
+            slot => self.memory.read(slot, NONE, 0, self.program.batch),
+        };
+        step.inputs.iter().map(input).collect()
     }
 
     /// A call on all images.

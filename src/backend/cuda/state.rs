@@ -14,11 +14,13 @@ pub const METRICS: Place = at(256);
 pub const STOP: Place = at(512);
 /// float32: the mean loss of the last batch.
 pub const LOSS: Place = at(1024);
+/// float32: what the gradients of the last step were multiplied by, and their norm, where gradients are clipped.
+pub const CLIP: Place = at(1152);
 /// The chunks of [`update`](super::kernels::update), to the end.
 pub const TABLE: Place = at(1280);
 
 /// Bytes of what begins at a place but for the table: as far as to the next.
 pub fn bytes(place: Place) -> Option<usize> {
-    let ends = [(STEP, METRICS), (METRICS, STOP), (STOP, LOSS), (LOSS, TABLE)];
+    let ends = [(STEP, METRICS), (METRICS, STOP), (STOP, LOSS), (LOSS, CLIP), (CLIP, TABLE)];
     ends.iter().find(|(start, _)| *start == place).map(|(start, end)| end.offset - start.offset)
 }

@@ -198,7 +198,8 @@ fn every_optimizer<D: Device>(device: impl Fn() -> D) {
             rates: vec![(Pattern::new("*/query/*"), 3.0)],
             ..alike.clone()
         };
-        for optimizer in [alike, groups] {
+        let clipped = Optimizer { clip_norm: Some(1e-2), ..groups.clone() };
+        for optimizer in [alike, groups, clipped] {
             let with = |precision| EngineOptions { optimizer: optimizer.clone(), ..options(precision) };
             let mut cpu = Backend::Cpu.engine(lowering(), with(Precision::F32)).unwrap();
             let mut cuda = CudaEngine::new(lowering(), with(Precision::F32), device()).unwrap();

@@ -3,10 +3,10 @@
 use std::any::{TypeId, type_name};
 
 use super::{
-    Activation, ActivationGradient, Add, Attention, AttentionGradient, Concat, CrossEntropy, CrossEntropyGradient,
-    Dense, DenseInputGradient, DenseKernelGradient, Dropout, Expand, HeadProduct, LayerNorm, LayerNormGradient,
-    MaxPool2d, MaxPool2dGradient, Mean, MeanGradient, Operand, Pad, Pointwise, RandomState, Reshape, Scale, Slice,
-    Softmax, SoftmaxGradient, SumLeading, Transpose, Update,
+    Activation, ActivationGradient, Add, Attention, AttentionGradient, ClipFactor, Concat, CrossEntropy,
+    CrossEntropyGradient, Dense, DenseInputGradient, DenseKernelGradient, Dropout, Expand, HeadProduct, LayerNorm,
+    LayerNormGradient, MaxPool2d, MaxPool2dGradient, Mean, MeanGradient, Operand, Pad, Pointwise, RandomState, Reshape,
+    Scale, Slice, Softmax, SoftmaxGradient, SumLeading, Total, Transpose, Update,
 };
 use crate::graph::{Operation, expression::Expression, optimizers::Optimizer};
 
@@ -83,6 +83,8 @@ const fn entry<O: Operation>(differentiable: Differentiable, example: fn() -> Ex
 const YES: Differentiable = Differentiable::Yes;
 const GRADIENT: Differentiable = Differentiable::No("a gradient is not differentiated again");
 
+const STEP: Differentiable = Differentiable::No("it ends a step");
+
 /// Forms of attention that only passes make are tested beside it.
 const ATTENTION: Attention =
     Attention { heads: 2, dropout: Dropout { rate: 0.25, stream: 1 }, scale: None, shared_keys: false, summed: false };
@@ -103,6 +105,7 @@ pub static ALL: &[Entry] = &[
         let shapes: [&[usize]; 6] = [&[3, 5, 6], &[3, 5, 8], &[3, 7, 8], &[3, 7, 6], &[3, 5, 6], &[3, 2, 5, 7]];
         Example::new(AttentionGradient(ATTENTION), shapes.map(numbers).into_iter().chain([Input::Random]))
     }),
+    entry::<ClipFactor>(STEP, || Example::of(ClipFactor { clip_norm: 0.5 }, [&[1], &[1], &[1]])),
     entry::<Concat>(YES, || Example::of(Concat { axis: 1 }, [&[3, 1, 7], &[3, 5, 7]])),
     entry::<CrossEntropy>(YES, || {
         Example::new(CrossEntropy { label_smoothing: 0.25 }, [numbers(&[3, 5]), Input::Labels { batch: 3, classes: 5 }])
@@ -155,8 +158,9 @@ pub static ALL: &[Entry] = &[
     entry::<Softmax>(YES, || Example::of(Softmax, [&[3, 5, 7]])),
     entry::<SoftmaxGradient>(GRADIENT, || Example::of(SoftmaxGradient, [&[3, 5, 7], &[3, 5, 7]])),
     entry::<SumLeading>(GRADIENT, || Example::of(SumLeading { shape: vec![7] }, [&[3, 5, 7]])),
+    entry::<Total>(STEP, || Example::of(Total { squares: true }, [&[5, 7], &[7], &[1]])),
     entry::<Transpose>(YES, || Example::of(Transpose { permutation: vec![0, 2, 1] }, [&[3, 5, 7]])),
-    entry::<Update>(Differentiable::No("it ends a step"), || {
+    entry::<Update>(STEP, || {
         let update = Update { optimizer: Optimizer::default(), first_scalar: 0 };
         Example::of(update, [&[5, 7], &[5, 7], &[5, 7], &[5, 7], &[2]])
     }),

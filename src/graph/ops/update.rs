@@ -7,7 +7,8 @@ use crate::graph::{
 /// One step of an optimizer on one parameter, element by element.
 ///
 /// Inputs w, its gradient and the slots of the rule (one shape), then the numbers of the step, of which it reads some:
-/// see [`Plan::write_scalars`](crate::graph::optimizers::Plan::write_scalars). Outputs the new w and slots, which
+/// see [`Plan::write_scalars`](crate::graph::optimizers::Plan::write_scalars). Where gradients are clipped, a
+/// [`ClipFactor`](super::ClipFactor) comes last. Outputs the new w and slots, which
 /// backends write in place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Update {
@@ -30,6 +31,11 @@ impl Update {
     /// Which input holds the numbers of the step.
     pub fn scalars_input(&self) -> usize {
         self.states() + 1
+    }
+
+    /// Which input holds the factor of clipped gradients, if they are clipped.
+    pub fn factor_input(&self) -> Option<usize> {
+        self.optimizer.clip_norm.map(|_| self.scalars_input() + 1)
     }
 
     /// Its own of the numbers of a step.
@@ -63,10 +69,12 @@ impl Operation for Update {
         let shape = &inputs[0].shape;
         let (tensors, scalars) = inputs.split_at(self.scalars_input());
         let mut views: Vec<View> = tensors.iter().map(View::from).collect();
+        let everywhere = |value: Value| View::from(&Value { shape: vec![], ..value }).broadcast(shape);
         for scalar in 0..self.optimizer.scalars() {
             let one = builder.prim_contiguous(View::from(&scalars[0]).slice(0, self.first_scalar + scalar, 1));
-            views.push(View::from(&Value { shape: vec![], ..one }).broadcast(shape));
+            views.push(everywhere(one));
         }
+        views.extend(scalars[1..].iter().cloned().map(everywhere));
         decompose_all(builder, &self.optimizer.formulas(), &views, shape)
     }
 

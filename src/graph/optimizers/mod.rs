@@ -33,7 +33,7 @@ mod tests {
         for (index, rule) in OPTIMIZERS.iter().enumerate() {
             assert!(std::ptr::eq(find(rule.name).unwrap(), *rule), "{} stands twice", rule.name);
             let mut names: Vec<&str> = rule.options.iter().map(|option| option.name).collect();
-            names.extend(["name", "learning_rate", "weight_decay", "decay", "no_decay", "rates"]);
+            names.extend(["name", "learning_rate", "weight_decay", "decay", "no_decay", "rates", "clip_norm"]);
             names.sort_unstable();
             assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{}: {names:?}", rule.name);
             for option in rule.options {

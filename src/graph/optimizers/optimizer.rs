@@ -26,6 +26,8 @@ pub struct Optimizer {
     pub no_decay: Vec<Pattern>,
     /// What the learning rate is multiplied by; of patterns that have a parameter, the first counts.
     pub rates: Vec<(Pattern, f32)>,
+    /// The largest norm of all gradients together; see [`ClipFactor`](crate::graph::ops::ClipFactor).
+    pub clip_norm: Option<f32>,
 }
 
 impl PartialEq for Optimizer {
@@ -36,6 +38,7 @@ impl PartialEq for Optimizer {
             && self.decay == other.decay
             && self.no_decay == other.no_decay
             && self.rates == other.rates
+            && self.clip_norm == other.clip_norm
     }
 }
 
@@ -56,6 +59,7 @@ impl Optimizer {
             decay: Decay::default(),
             no_decay: Vec::new(),
             rates: Vec::new(),
+            clip_norm: None,
         }
     }
 
@@ -89,18 +93,23 @@ impl Optimizer {
             value => value.to_string(),
         };
         let options = self.rule.options.iter().zip(&self.values).map(|(option, value)| (option.name, text(*value)));
-        options.chain([("weight_decay", self.weight_decay.to_string())]).collect()
+        let clip_norm = self.clip_norm.map(|norm| ("clip_norm", text(norm)));
+        options.chain([("weight_decay", self.weight_decay.to_string())]).chain(clip_norm).collect()
     }
 
     /// What a step does to one element: the parameter after it, then its slots, as functions of the parameter, the
-    /// gradient, the slots, and the numbers of the step, see [`Plan::write_scalars`].
+    /// gradient, the slots, the numbers of the step, see [`Plan::write_scalars`], and, where gradients are clipped,
+    /// what they are multiplied by.
     pub fn formulas(&self) -> Formulas {
         let slots = self.rule.slots.len();
-        let count = 2 + slots + self.scalars();
+        let count = 2 + slots + self.scalars() + usize::from(self.clip_norm.is_some());
         Formulas::new(count, |x| {
             let (slots, scalars) = x[2..].split_at(slots);
             let parameter = &x[0] - &x[0] * &scalars[0];
-            let gradient = x[1].clone();
+            let gradient = match self.clip_norm {
+                Some(_) => &x[1] * &x[count - 1],
+                None => x[1].clone(),
+            };
             (self.rule.update)(&Operands {
                 numbers: self.numbers(),
                 parameter,

@@ -33,6 +33,11 @@ impl Plan {
         &self.optimizer
     }
 
+    /// The largest norm of all gradients together, if there is one.
+    pub fn clip_norm(&self) -> Option<f32> {
+        self.optimizer.clip_norm
+    }
+
     /// What is kept of a parameter.
     pub fn slots(&self, parameter: usize) -> &'static [&'static str] {
         self.optimizer(parameter).rule.slots

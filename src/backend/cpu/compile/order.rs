@@ -20,6 +20,8 @@ enum Turn {
     Late,
     /// What is made of those.
     Later,
+    /// The norm of all gradients.
+    Norm,
     Update,
 }
 
@@ -43,6 +45,7 @@ impl<'a> Order<'a> {
             let late = of.iter().any(|value| turns.get(&value.node) >= Some(&Turn::Late));
             let turn = match () {
                 () if role == Role::Update => Turn::Update,
+                () if role == Role::Norm => Turn::Norm,
                 // Repeating a parameter for each image is work for a tile.
                 () if early && role != Role::Repeat => Turn::Early,
                 () if late => Turn::Later,

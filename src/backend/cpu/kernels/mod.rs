@@ -29,6 +29,7 @@ pub mod lanes;
 pub mod layer_norm;
 pub mod pointwise;
 pub mod softmax;
+pub mod squares;
 pub mod stream;
 pub mod subnormal;
 pub mod transpose;

@@ -88,16 +88,36 @@ pub mod tests {
 
     /// Each rule by its own kernel and by its formulas: a name, how many tensors it changes, and a step's numbers.
     pub fn rules() -> Vec<(String, Rule, usize, Vec<f32>)> {
-        let of = |rule: &'static optimizers::Rule| {
-            let optimizer = Optimizer { weight_decay: 0.1, ..Optimizer::of(rule) };
+        let of = |(name, optimizer): (String, Optimizer)| {
             let own = own(&optimizer).map(|step| ("own", Rule::Own(step)));
             let formulas = Rule::of_formulas(&optimizer).map(|formulas| ("formulas", formulas));
-            let scalars = optimizer.plan(&[]).step_scalars(0.01, 2);
-            own.into_iter().chain(formulas).map(move |(kind, kernel)| {
-                (format!("{} {kind}", rule.name), kernel, 1 + rule.slots.len(), scalars.clone())
-            })
+            let numbers = numbers(&optimizer, 2);
+            let count = 1 + optimizer.rule.slots.len();
+            own.into_iter()
+                .chain(formulas)
+                .map(move |(kind, kernel)| (format!("{name} {kind}"), kernel, count, numbers.clone()))
         };
-        OPTIMIZERS.iter().copied().flat_map(of).collect()
+        optimizers().into_iter().flat_map(of).collect()
+    }
+
+    /// Each rule, alone and with all that it may be given besides.
+    pub fn optimizers() -> Vec<(String, Optimizer)> {
+        let of = |rule: &&'static optimizers::Rule| {
+            let optimizer = Optimizer { weight_decay: 0.1, ..Optimizer::of(rule) };
+            let more = Optimizer { clip_norm: Some(1.0), ..optimizer.clone() };
+            [(rule.name.to_owned(), optimizer), (format!("{} clipped", rule.name), more)]
+        };
+        OPTIMIZERS.iter().flat_map(of).collect()
+    }
+
+    /// What gradients are multiplied by where they are clipped.
+    pub const FACTOR: f32 = 0.37;
+
+    /// The numbers that an update reads.
+    pub fn numbers(optimizer: &Optimizer, iteration: u64) -> Vec<f32> {
+        let mut numbers = optimizer.plan(&[]).step_scalars(0.01, iteration);
+        numbers.extend(optimizer.clip_norm.map(|_| FACTOR));
+        numbers
     }
 
     /// A parameter, then slots as an optimizer may keep them: the second is never negative.
@@ -115,20 +135,19 @@ pub mod tests {
     #[test]
     fn own_kernels_are_the_formulas() {
         on_each_isa(|isa| {
-            for rule in OPTIMIZERS {
-                let optimizer = Optimizer { weight_decay: 0.1, ..Optimizer::of(rule) };
+            for (name, optimizer) in optimizers() {
                 let Some(step) = own(&optimizer) else { continue };
                 let own = Rule::Own(step);
-                let scalars = optimizer.plan(&[]).step_scalars(0.01, 4);
+                let scalars = numbers(&optimizer, 4);
                 for len in [1, 7, 130, 1025, 3000] {
-                    let mut ours = states(1 + rule.slots.len(), len);
+                    let mut ours = states(1 + optimizer.rule.slots.len(), len);
                     let mut theirs = ours.clone();
                     let gradient = noise(9, len);
                     own.step(&scalars, &gradient, &mut views(&mut ours));
                     Rule::of_formulas(&optimizer).unwrap().step(&scalars, &gradient, &mut views(&mut theirs));
                     for (ours, theirs) in ours.iter().zip(&theirs) {
                         let theirs: Vec<f64> = theirs.iter().map(|&x| f64::from(x)).collect();
-                        assert_close(ours, &theirs, 1e-6, &format!("{isa:?} {} {len}", rule.name));
+                        assert_close(ours, &theirs, 1e-6, &format!("{isa:?} {name} {len}"));
                     }
                 }
             }
@@ -174,8 +193,8 @@ pub mod tests {
         assert!(OPTIMIZERS.iter().all(|rule| cases.iter().any(|(case, _)| std::ptr::eq(case.rule, *rule))));
         on_each_isa(|isa| {
             for (optimizer, exact) in &cases {
-                for decay in [Decay::Scaled, Decay::Plain] {
-                    let optimizer = Optimizer { weight_decay: 0.1, decay, ..optimizer.clone() };
+                for (decay, clip_norm) in [(Decay::Scaled, None), (Decay::Plain, None), (Decay::Scaled, Some(1.0))] {
+                    let optimizer = Optimizer { weight_decay: 0.1, decay, clip_norm, ..optimizer.clone() };
                     let (kernel, plan) = (Rule::new(&optimizer).unwrap(), optimizer.plan(&[]));
                     let len = 133;
                     let mut states = vec![vec![0.0; len]; 1 + optimizer.rule.slots.len()];
@@ -185,12 +204,15 @@ pub mod tests {
                     for t in 1..=4 {
                         let rate = 0.01 / t as f32;
                         let gradient = noise(10 + t, len);
-                        kernel.step(&plan.step_scalars(rate, u64::from(t) - 1), &gradient, &mut views(&mut states));
+                        let mut scalars = plan.step_scalars(rate, u64::from(t) - 1);
+                        scalars.extend(clip_norm.map(|_| FACTOR));
+                        kernel.step(&scalars, &gradient, &mut views(&mut states));
+                        let clip = clip_norm.map_or(1.0, |_| f64::from(FACTOR));
                         let rate = f64::from(rate);
                         for (i, &g) in gradient.iter().enumerate() {
                             let mut element: Vec<f64> = expected.iter().map(|state| state[i]).collect();
                             element[0] -= element[0] * 0.1 * if decay == Decay::Scaled { rate } else { 1.0 };
-                            exact(&mut element, f64::from(g), rate, t as i32);
+                            exact(&mut element, f64::from(g) * clip, rate, t as i32);
                             expected.iter_mut().zip(element).for_each(|(state, value)| state[i] = value);
                         }
                     }
@@ -204,8 +226,8 @@ pub mod tests {
 
     #[test]
     fn every_rule_has_a_kernel() {
-        for rule in OPTIMIZERS {
-            assert!(Rule::of_formulas(&Optimizer::of(rule)).is_some(), "{}", rule.name);
+        for (name, optimizer) in optimizers() {
+            assert!(Rule::of_formulas(&optimizer).is_some(), "{name}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod attention;
 mod dense;
+mod global_norm;
 mod head_product;
 mod layout;
 mod loss;
@@ -28,7 +29,7 @@ use crate::graph::{
 pub struct Site<'a> {
     /// Of the inputs, batch axis included.
     pub shapes: &'a [&'a [usize]],
-    /// The panels that the second input is kept in, if it is a parameter that is.
+    /// The panels that the second input is kept in, if it is a parameter that is. Of an update: the first.
     pub panels: Option<Panels>,
 }
 
@@ -47,6 +48,8 @@ pub enum Role {
     OfParameters,
     /// The gradient of a kernel: of one row per image, its only update makes it piece by piece.
     KernelGradient,
+    /// Of the norm of all gradients, which updates read: between the gradients and the updates.
+    Norm,
     /// Changes a parameter and what the optimizer keeps of it.
     Update,
 }
@@ -104,6 +107,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Add>(),
     entry::<ops::Attention>(),
     entry::<ops::AttentionGradient>(),
+    entry::<ops::ClipFactor>(),
     entry::<ops::Concat>(),
     entry::<ops::CrossEntropy>(),
     entry::<ops::CrossEntropyGradient>(),
@@ -127,6 +131,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Softmax>(),
     entry::<ops::SoftmaxGradient>(),
     entry::<ops::SumLeading>(),
+    entry::<ops::Total>(),
     entry::<ops::Transpose>(),
     entry::<ops::Update>(),
 ];

@@ -1,5 +1,7 @@
 //! Updates of parameters.
 
+use smallvec::SmallVec;
+
 use super::{
     super::{
         kernel::{Call, Kernel, Kind, Split},
@@ -15,15 +17,40 @@ use crate::graph::ops::{Update, flat};
 impl Lower for Update {
     const SCHEDULING: Scheduling = Scheduling { role: Role::Update, panels: Some(PanelUse::Update) };
 
-    fn lower(&self, _: &Site) -> Option<Kernel> {
+    fn lower(&self, site: &Site) -> Option<Kernel> {
+        if let Some(panels) = site.panels {
+            return on_panels(self, panels);
+        }
         let (operator, rule) = (self.clone(), Rule::new(&self.optimizer)?);
         let states = operator.states();
         let run = move |call: &mut Call| {
-            let scalars = operator.scalars(call.inputs[operator.scalars_input()]);
-            rule.step(scalars, call.inputs[1], &mut call.outputs);
+            let scalars = scalars(&operator, &call.inputs);
+            rule.step(&scalars, call.inputs[1], &mut call.outputs);
         };
         Some(Kernel::per_image(run).outputs(&vec![Kind::PerImage; states]).split(Split::Elements))
     }
+}
+
+/// The numbers that an update reads: its own of the step, then the factor of clipped gradients.
+fn scalars(operator: &Update, inputs: &[&[f32]]) -> SmallVec<[f32; 8]> {
+    let own = operator.scalars(inputs[operator.scalars_input()]).iter().copied();
+    own.chain(operator.factor_input().map(|input| inputs[input][0])).collect()
+}
+
+/// The update of a kernel in panels by a gradient in memory, which is row-major. Panels are shared as if they were rows.
+fn on_panels(operator: &Update, panels: Panels) -> Option<Kernel> {
+    let (operator, rule) = (operator.clone(), Rule::new(&operator.optimizer)?);
+    let states = operator.states();
+    let run = move |call: &mut Call| {
+        let scalars = scalars(&operator, &call.inputs);
+        let columns = call.part.start * NR..call.part.end * NR;
+        update::panels::by_gradient(&rule, panels, columns, call.inputs[1], &scalars, &mut call.outputs, call.scratch);
+    };
+    let kernel = Kernel::per_image(run)
+        .outputs(&vec![Kind::PerImage; states])
+        .scratch(|_| update::panels::GRADIENT_SCRATCH)
+        .split(Split::Rows { rows: panels.n / NR, columns: panels.k * NR, together: 4 });
+    Some(kernel)
 }
 
 /// The update of a dense kernel by the gradient of a dense layer of one row per image, which is never in memory. Inputs

@@ -197,6 +197,11 @@ impl Operations {
                     update.get_or_insert(optimizer);
                     continue;
                 }
+                Reading::OfUpdate => {
+                    ids.insert((node, 0), tensors.len());
+                    tensors.push(Tensor { elements: 0, element: Element::F32, origin: Origin::Implicit });
+                    continue;
+                }
                 Reading::Operation { kind, stored } => (kind, stored),
             };
             // Random state and the gradient of the loss are no memory here.

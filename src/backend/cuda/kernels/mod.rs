@@ -13,6 +13,7 @@ pub mod attention;
 pub mod cross_entropy;
 mod dropout;
 pub mod expression;
+pub mod global_norm;
 pub mod images;
 pub mod layer_norm;
 pub mod layout;
@@ -50,6 +51,7 @@ use source;
 pub const SOURCES: &[Source] = &[
     cross_entropy::SOURCE,
     expression::SOURCE,
+    global_norm::SOURCE,
     layer_norm::SOURCE,
     pointwise::SOURCE,
     reduce::SOURCE,

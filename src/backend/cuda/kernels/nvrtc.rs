@@ -23,7 +23,7 @@ use crate::{
     graph::{
         activations::ACTIVATIONS,
         expression::Expression,
-        ops::{self, Activation},
+        ops::{self, Activation, ClipFactor},
         optimizers::{OPTIMIZERS, Optimizer},
     },
 };
@@ -89,7 +89,11 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         layout::permute(&[batch, 12, 6, 12, 6, 3], &[0, 1, 3, 2, 4, 5], act, act),
         layout::permute(&[batch, tokens, dim], &[0, 2, 1], act, act),
     ];
-    all.extend(OPTIMIZERS.iter().map(|rule| update::step(9, (), (), (), &Optimizer::of(rule))));
+    for clip_norm in [None, Some(1.0)] {
+        let with = |rule| Optimizer { clip_norm, ..Optimizer::of(rule) };
+        all.extend(OPTIMIZERS.iter().map(|rule| update::step(9, (), (), (), (), &with(rule))));
+    }
+    all.extend(global_norm::clip_factor(4096, ClipFactor { clip_norm: 1.0 }, (), (), ()));
     let pool = ops::MaxPool2d { pool: [3, 3], strides: [2, 2], same: true };
     let image = [batch, tokens, 8, dim];
     let types = [("GRADIENT", element, ()), ("FROM", element, ()), ("TO", element, ())];

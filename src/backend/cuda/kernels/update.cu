@@ -1,11 +1,13 @@
 // One step of an optimizer on all parameters in one launch.
 // Definitions: STATES tensors that it changes, the parameter first; SCALARS numbers of the step that it reads; UPDATE
-// the rule, from x0, x1, .. (the parameter, the gradient, the other tensors, the numbers) to y0, y1, .. (the tensors).
+// the rule, from x0, x1, .. (the parameter, the gradient, the other tensors, the numbers) to y0, y1, .. (the tensors);
+// CLIPPED whether the last number is *clip, by which gradients are multiplied.
 #include "common.cuh"
 
 #ifndef STATES
 #define STATES 1
 #define SCALARS 1
+#define CLIPPED 0
 #define UPDATE const float x0 = state[0]; float y0 = x0; state[0] = y0;
 #endif
 
@@ -21,12 +23,20 @@ struct Chunk {
 __device__ __forceinline__ void update(const float (&scalars)[SCALARS], float gradient, float (&state)[STATES]) { UPDATE }
 
 // A block for each chunk. Where *stop is not zero, nothing changes.
-KERNEL __launch_bounds__(256) step(const Chunk* __restrict__ chunks, const StepState* at, const u32* stop) {
+#if CLIPPED
+#define CLIP_PARAMETER , const float* clip
+#else
+#define CLIP_PARAMETER
+#endif
+KERNEL __launch_bounds__(256) step(const Chunk* __restrict__ chunks, const StepState* at, const u32* stop CLIP_PARAMETER) {
     if (*stop != 0) return;
     Chunk chunk = chunks[blockIdx.x];
     float scalars[SCALARS];
 #pragma unroll
-    for (int i = 0; i < SCALARS; i++) scalars[i] = at->scalars[chunk.first_scalar + i];
+    for (int i = 0; i < SCALARS - CLIPPED; i++) scalars[i] = at->scalars[chunk.first_scalar + i];
+#if CLIPPED
+    scalars[SCALARS - 1] = *clip;
+#endif
     // Rows of one parameter between rows of others may begin anywhere.
     u64 whole = ((u64)chunk.states[0] | (u64)chunk.gradient) % 16 == 0 ? chunk.count / 4 * 4 : 0;
     for (u64 i = threadIdx.x * 4; i < whole; i += 256 * 4) {

@@ -61,9 +61,11 @@ pub fn chunks(tensors: &[Tensor]) -> Vec<Chunk> {
 }
 
 /// One step of every tensor of the table of `count` chunks, by the numbers in the step's state. While the u32 `stop` is
-/// not 0 nothing changes: a loss that is not finite spoils no parameter.
-pub fn step<P>(count: usize, table: P, state: P, stop: P, optimizer: &Optimizer) -> Launch<P> {
-    let (states, scalars) = (1 + optimizer.rule.slots.len(), optimizer.scalars());
+/// not 0 nothing changes: a loss that is not finite spoils no parameter. Where gradients are clipped, they are multiplied
+/// by the float32 `clip`.
+pub fn step<P>(count: usize, table: P, state: P, stop: P, clip: P, optimizer: &Optimizer) -> Launch<P> {
+    let clipped = usize::from(optimizer.clip_norm.is_some());
+    let (states, scalars) = (1 + optimizer.rule.slots.len(), optimizer.scalars() + clipped);
     let rule = own(optimizer).unwrap_or_else(|| optimizer.formulas().cuda());
     let mut update = String::from("const float x0 = state[0], x1 = gradient");
     update.extend((1..states).map(|state| format!(", x{} = state[{state}]", state + 1)));
@@ -71,8 +73,10 @@ pub fn step<P>(count: usize, table: P, state: P, stop: P, optimizer: &Optimizer)
     update.extend((0..states).map(|state| format!("{} y{state}", if state == 0 { "; float" } else { "," })));
     update += &format!("; {rule}");
     update.extend((0..states).map(|state| format!(" state[{state}] = y{state};")));
-    let defines = vec![("STATES", states.to_string()), ("SCALARS", scalars.to_string()), ("UPDATE", update)];
-    launch("step", defines, count, [table, state, stop].map(Arg::Pointer).into())
+    let mut defines = vec![("STATES", states.to_string()), ("SCALARS", scalars.to_string()), ("UPDATE", update)];
+    defines.push(("CLIPPED", clipped.to_string()));
+    let pointers = [table, state, stop, clip].into_iter().take(3 + clipped);
+    launch("step", defines, count, pointers.map(Arg::Pointer).collect())
 }
 
 /// The text of its own that a rule has, if it has one: another form of its formulas, of which the compiler makes other
@@ -82,9 +86,10 @@ fn own(optimizer: &Optimizer) -> Option<String> {
         "adamw" => {
             let keep = |beta| literal(1.0 - optimizer.option(beta));
             let (keep_1, keep_2, epsilon) = (keep("beta_1"), keep("beta_2"), literal(optimizer.option("epsilon")));
+            let clipped = if optimizer.clip_norm.is_some() { " * x6" } else { "" };
             Some(format!(
-                "const float decayed = x0 - x0 * x4; y1 = x2 + (x1 - x2) * {keep_1}; \
-                 y2 = x3 + (x1 * x1 - x3) * {keep_2}; y0 = decayed - y1 * x5 / (sqrtf(y2) + {epsilon});"
+                "const float g = x1{clipped}, decayed = x0 - x0 * x4; y1 = x2 + (g - x2) * {keep_1}; \
+                 y2 = x3 + (g * g - x3) * {keep_2}; y0 = decayed - y1 * x5 / (sqrtf(y2) + {epsilon});"
             ))
         }
         _ => None,
@@ -107,7 +112,10 @@ mod tests {
         backend::{
             cpu::kernels::{
                 isa::tests::noise,
-                update::{Rule, tests::views},
+                update::{
+                    Rule,
+                    tests::{FACTOR, numbers, optimizers, views},
+                },
             },
             cuda::{
                 emulator::{Memory, run_all, to_bf16},
@@ -115,14 +123,14 @@ mod tests {
                 launch::Element,
             },
         },
-        graph::optimizers::{OPTIMIZERS, Optimizer},
+        graph::optimizers::Optimizer,
     };
 
     #[test]
     fn all_tensors_as_on_the_cpu() {
-        for rule in OPTIMIZERS {
-            let optimizer = Optimizer { weight_decay: 0.1, ..Optimizer::of(rule) };
-            let count = 1 + rule.slots.len();
+        let clip = Memory::of(&[FACTOR]);
+        for (name, optimizer) in optimizers() {
+            let count = 1 + optimizer.rule.slots.len();
             let lens = [1, 7, 4096, 9001];
             let of = |seed: u32| lens.map(|len| Memory::of(&noise(seed + len as u32, len)));
             let gradients = of(2);
@@ -153,17 +161,17 @@ mod tests {
             let before: Vec<Vec<Vec<f32>>> = states.iter().map(|states| read(states)).collect();
 
             let stop = Memory::of(&[1_u32]);
-            run_all([step(chunks.len(), table.at(), at.at(), stop.at(), &optimizer)]);
+            run_all([step(chunks.len(), table.at(), at.at(), stop.at(), clip.at(), &optimizer)]);
             assert!(states.iter().zip(&before).all(|(now, before)| read(now) == *before));
 
             let go = Memory::of(&[0_u32]);
-            run_all([step(chunks.len(), table.at(), at.at(), go.at(), &optimizer)]);
+            run_all([step(chunks.len(), table.at(), at.at(), go.at(), clip.at(), &optimizer)]);
             let kernel = Rule::new(&optimizer).unwrap();
             for (i, mut expected) in before.into_iter().enumerate() {
-                kernel.step(&scalars, &gradients[i].read::<f32>(), &mut views(&mut expected));
+                kernel.step(&numbers(&optimizer, 4), &gradients[i].read::<f32>(), &mut views(&mut expected));
                 for (number, expected) in expected.iter().enumerate() {
                     let actual = states[i][number].read::<f32>();
-                    assert_near_floats(&actual, expected, 1e-6, &format!("{} {number} of {i}", rule.name));
+                    assert_near_floats(&actual, expected, 1e-6, &format!("{name} {number} of {i}"));
                 }
                 let shadow: Vec<u16> = states[i][0].read::<f32>().into_iter().map(to_bf16).collect();
                 assert_eq!(shadows[i].read::<u16>(), if i == 1 { vec![0xFFFF; 7] } else { shadow });
@@ -194,7 +202,7 @@ mod tests {
         let scalars = optimizer.plan(&[]).step_scalars(0.01, 4);
         let (chunks, go) = (chunks(&[tensor]), Memory::of(&[0_u32]));
         let (table, state) = (Memory::of(&chunks), Memory::of(&[State::new(4, 0, 0, 0, &scalars)]));
-        run_all([step(chunks.len(), table.at(), state.at(), go.at(), &optimizer)]);
+        run_all([step(chunks.len(), table.at(), state.at(), go.at(), go.at(), &optimizer)]);
         let [mut w, g, mut m, mut v] = <[Vec<f32>; 4]>::try_from(expected).unwrap();
         let mut parts = [&mut w[5..295], &mut m[5..295], &mut v[5..295]];
         Rule::new(&optimizer).unwrap().step(&scalars, &g[5..295], &mut parts);

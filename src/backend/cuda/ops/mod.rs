@@ -42,6 +42,8 @@ pub enum Reading {
     View,
     /// The update of a parameter: one call updates all.
     Update(Optimizer),
+    /// Part of the update, whose calls do it.
+    OfUpdate,
     /// Outputs that `stored` does not name are activations.
     Operation { kind: Kind, stored: Vec<Stored> },
 }
@@ -101,6 +103,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Add>(),
     entry::<ops::Attention>(),
     entry::<ops::AttentionGradient>(),
+    entry::<ops::ClipFactor>(),
     entry::<ops::Concat>(),
     entry::<ops::CrossEntropy>(),
     entry::<ops::CrossEntropyGradient>(),
@@ -123,6 +126,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Softmax>(),
     entry::<ops::SoftmaxGradient>(),
     entry::<ops::SumLeading>(),
+    entry::<ops::Total>(),
     entry::<ops::Transpose>(),
     entry::<ops::Update>(),
 ];

@@ -4,12 +4,15 @@ use super::{Read, Reading};
 use crate::{
     backend::cuda::{
         compile::emit::{Emitter, Symbol, gradient_place},
-        kernels::{pointwise, update},
+        kernels::{global_norm, pointwise, update},
         launch::Element,
-        program::{Cost, Output, Work},
+        program::{Base, Cost, Output, Place, Work},
         state,
     },
-    graph::{ops::Update, optimizers::Optimizer},
+    graph::{
+        ops::{ClipFactor, Total, Update},
+        optimizers::Optimizer,
+    },
 };
 
 impl Read for Update {
@@ -18,20 +21,50 @@ impl Read for Update {
     }
 }
 
+impl Read for Total {
+    fn read(&self, _: &[&[usize]]) -> Option<Reading> {
+        Some(Reading::OfUpdate)
+    }
+}
+
+impl Read for ClipFactor {
+    fn read(&self, _: &[&[usize]]) -> Option<Reading> {
+        Some(Reading::OfUpdate)
+    }
+}
+
 impl Emitter<'_> {
+    /// The norm of all gradients, which lie in a row, and the factor that the update reads.
+    fn clip(&mut self, factor: ClipFactor) {
+        let count = self.layout.len();
+        (self.name, self.reads) = ("clip_factor".to_owned(), Vec::new());
+        (self.inputs, self.results) = (Vec::new(), Vec::new());
+        let gradients =
+            Symbol::Fixed(Place { base: Base::Store, offset: size_of::<f32>() * self.layout.states() * count });
+        let parts = self.scratch(global_norm::workspace(count));
+        let launches = global_norm::clip_factor(count, factor, gradients, parts, Symbol::Fixed(state::CLIP));
+        for (launch, floats) in launches.into_iter().zip([count, 0]) {
+            let cost = Cost { bytes: (size_of::<f32>() * floats) as u64, flops: 0 };
+            self.push_costing(Work::Launch(launch), &[], cost);
+        }
+    }
+
     /// One update of all parameters; their shadows follow.
     pub fn update(&mut self, optimizer: &Optimizer) {
+        if let Some(clip_norm) = optimizer.clip_norm {
+            self.clip(ClipFactor { clip_norm });
+        }
         let count = self.layout.table(0, 0).len();
         (self.name, self.reads) = (optimizer.rule.name.to_owned(), Vec::new());
         (self.inputs, self.results) = (Vec::new(), Vec::new());
-        let [table, step, stop] = [state::TABLE, state::STEP, state::STOP].map(Symbol::Fixed);
+        let [table, step, stop, clip] = [state::TABLE, state::STEP, state::STOP, state::CLIP].map(Symbol::Fixed);
         // Reads the gradient, reads and writes the parameter and its slots, writes the shadow.
         let shadow = if self.precision.element() == Element::Bf16 { 2 } else { 0 };
         let cost = Cost {
             bytes: ((2 * self.layout.states() + 1) * size_of::<f32>() + shadow) as u64 * self.layout.len() as u64,
             flops: 0,
         };
-        self.push_costing(Work::Launch(update::step(count, table, step, stop, optimizer)), &[], cost);
+        self.push_costing(Work::Launch(update::step(count, table, step, stop, clip, optimizer)), &[], cost);
     }
 
     /// Puts the gradient of a parameter where the update reads it, unless it was made there.

@@ -15,14 +15,16 @@ struct Rates {
     /// `1 - β₂`
     keep_2: f32,
     epsilon: f32,
+    /// What the gradient is multiplied by.
+    clip: f32,
 }
 
 #[inline(always)]
 fn step_generic<const FMA: bool>(param: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32], rates: &Rates) {
     assert!(grad.len() == param.len() && m.len() == param.len() && v.len() == param.len());
-    let Rates { alpha, decay, keep_1, keep_2, epsilon } = *rates;
+    let Rates { alpha, decay, keep_1, keep_2, epsilon, clip } = *rates;
     for (((p, &g), m), v) in param.iter_mut().zip(grad).zip(m).zip(v) {
-        let decayed = *p - *p * decay;
+        let (g, decayed) = (g * clip, *p - *p * decay);
         *m += (g - *m) * keep_1;
         *v += (g * g - *v) * keep_2;
         *p = decayed - *m * alpha / (v.sqrt() + epsilon);
@@ -38,7 +40,8 @@ pub fn rule(optimizer: &Optimizer) -> Step {
     let keep = |beta| 1.0 - optimizer.option(beta);
     let (keep_1, keep_2, epsilon) = (keep("beta_1"), keep("beta_2"), optimizer.option("epsilon"));
     Box::new(move |scalars, gradient, states| {
-        let (&[decay, alpha], [param, m, v]) = (scalars, states) else { return };
-        step(param, gradient, m, v, &Rates { alpha, decay, keep_1, keep_2, epsilon });
+        let (&[decay, alpha, ref clip @ ..], [param, m, v]) = (scalars, states) else { return };
+        let clip = clip.first().copied().unwrap_or(1.0);
+        step(param, gradient, m, v, &Rates { alpha, decay, keep_1, keep_2, epsilon, clip });
     })
 }

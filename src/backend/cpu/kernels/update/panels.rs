@@ -62,6 +62,39 @@ pub fn update(
     }
 }
 
+/// Length of [`by_gradient`]'s scratch.
+pub const GRADIENT_SCRATCH: usize = ROWS * NR;
+
+/// [`Rule::step`] on some columns of a kernel, whole panels, by a gradient `[k, n]` in rows: the kernel and its slots are
+/// just those panels. `scratch` holds [`GRADIENT_SCRATCH`] elements.
+///
+/// # Panics
+/// When a slice does not have its length.
+pub fn by_gradient(
+    rule: &Rule,
+    Panels { k, n }: Panels,
+    columns: Range<usize>,
+    gradient: &[f32],
+    scalars: &[f32],
+    states: &mut [&mut [f32]],
+    scratch: &mut [f32],
+) {
+    assert!(gradient.len() == k * n && columns.end <= n && columns.len().is_multiple_of(NR), "whole panels");
+    assert!(states.iter().all(|state| state.len() == k * columns.len()), "just these panels");
+    for (panel, left) in columns.step_by(NR).enumerate() {
+        for top in (0..k).step_by(ROWS) {
+            let height = ROWS.min(k - top);
+            let piece = &mut scratch[..height * NR];
+            for (to, row) in piece.chunks_exact_mut(NR).zip(gradient[top * n..].chunks_exact(n)) {
+                to.copy_from_slice(&row[left..left + NR]);
+            }
+            let part = (panel * k + top) * NR..(panel * k + top + height) * NR;
+            let mut states: States = states.iter_mut().map(|state| &mut state[part.clone()]).collect();
+            rule.step(scalars, piece, &mut states);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
@@ -95,11 +128,41 @@ mod tests {
                         let mut parts: States = actual.iter_mut().map(|state| &mut state[part.clone()]).collect();
                         update(&rule, panels, columns, &x, &dy, &scalars, &mut parts, &mut scratch);
                     }
-                    for (in_panels, expected) in actual.iter().zip(&expected) {
-                        let mut rows = vec![0.0; k * n];
-                        panels.unpack(in_panels, &mut rows);
-                        assert_eq!(&rows, expected, "{isa:?} {name} {batch} {k}x{n}");
+                    check(panels, &actual, &expected, &format!("{isa:?} {name} {batch} {k}x{n}"));
+                }
+            }
+        });
+    }
+
+    #[track_caller]
+    fn check(panels: Panels, actual: &[Vec<f32>], expected: &[Vec<f32>], what: &str) {
+        for (in_panels, expected) in actual.iter().zip(expected) {
+            let mut rows = vec![0.0; in_panels.len()];
+            panels.unpack(in_panels, &mut rows);
+            assert_eq!(&rows, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn by_a_gradient_in_memory() {
+        on_each_isa(|isa| {
+            for (k, n) in [(1, 32), (50, 64), (600, 96)] {
+                let panels = Panels::new(k, n).unwrap();
+                let gradient = noise(3, k * n);
+                for (name, rule, count, scalars) in rules() {
+                    let mut expected = states(count, k * n);
+                    let mut actual = vec![vec![0.0; k * n]; count];
+                    for (rows, in_panels) in expected.iter().zip(&mut actual) {
+                        panels.pack(rows, in_panels);
                     }
+                    rule.step(&scalars, &gradient, &mut views(&mut expected));
+                    let mut scratch = vec![f32::NAN; GRADIENT_SCRATCH];
+                    for columns in [0..NR, NR..n] {
+                        let part = columns.start * k..columns.end * k;
+                        let mut parts: States = actual.iter_mut().map(|state| &mut state[part.clone()]).collect();
+                        by_gradient(&rule, panels, columns, &gradient, &scalars, &mut parts, &mut scratch);
+                    }
+                    check(panels, &actual, &expected, &format!("{isa:?} {name} {k}x{n}"));
                 }
             }
         });
