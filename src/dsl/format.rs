@@ -100,7 +100,7 @@ impl Item for Expr {
             ExprKind::Call { arguments, .. } if arguments.is_empty() => {}
             ExprKind::Call { name, .. } => spans.push(Span::new(name.span.end, self.span.end)),
             ExprKind::Residual(body) | ExprKind::Branch(body) => spans.push(body.span),
-            ExprKind::Repeat { repeated, count } => {
+            ExprKind::Repeat { repeated, count, .. } => {
                 repeated.sequences(spans);
                 count.sequences(spans);
             }
@@ -381,18 +381,21 @@ impl Writer<'_> {
                 self.body(body);
             }
             ExprKind::Branch(body) => self.body(body),
-            ExprKind::Repeat { repeated, count } => {
+            ExprKind::Repeat { repeated, count, index } => {
                 self.push("repeat ");
+                let index = index.as_ref().map_or(String::new(), |name| format!(" as {}", name.text));
                 if let ExprKind::Branch(body) = &repeated.kind {
                     self.push("×");
-                    self.expr(count, 2);
+                    self.expr(count, 2 + index.len());
+                    self.push(&index);
                     self.push(" ");
                     self.body(body);
                 } else {
                     let count_len = self.flat(count).map_or(0, |flat| flat.chars().count());
-                    self.expr(repeated, reserved + 2 + count_len);
+                    self.expr(repeated, reserved + 2 + count_len + index.len());
                     self.push(" ×");
-                    self.expr(count, reserved);
+                    self.expr(count, reserved + index.len());
+                    self.push(&index);
                 }
             }
         }
@@ -427,8 +430,9 @@ impl Writer<'_> {
                 format!("{}({arguments})", name.text)
             }
             ExprKind::Residual(_) | ExprKind::Branch(_) => return None,
-            ExprKind::Repeat { repeated, count } => {
-                format!("repeat {} ×{}", self.flat(repeated)?, self.flat(count)?)
+            ExprKind::Repeat { repeated, count, index } => {
+                let index = index.as_ref().map_or(String::new(), |name| format!(" as {}", name.text));
+                format!("repeat {} ×{}{index}", self.flat(repeated)?, self.flat(count)?)
             }
         };
         (text.chars().count() <= WIDTH).then_some(text)

@@ -113,6 +113,7 @@ impl<'a> TreeBuilder<'a> {
                 | Rule::close_brace
                 | Rule::let_word
                 | Rule::repeat_word
+                | Rule::as_word
                 | Rule::residual_word
                 | Rule::second_bracket
                 | Rule::EOI => {}
@@ -261,11 +262,17 @@ impl<'a> TreeBuilder<'a> {
                 ExprKind::Branch(self.body_or_empty(body, span))
             }
             Rule::repeat => {
-                let (count, repeated): (Vec<_>, Vec<_>) =
-                    self.children(pair).partition(|child| child.as_rule() == Rule::count);
-                let count = Box::new(self.required(count.into_iter().next(), span));
-                let repeated = Box::new(self.required(repeated.into_iter().next(), span));
-                ExprKind::Repeat { repeated, count }
+                let (mut count, mut repeated, mut index) = (None, None, None);
+                for child in self.children(pair) {
+                    match child.as_rule() {
+                        Rule::count => count = Some(child),
+                        Rule::index => index = self.children(child).next().map(|name| self.name(&name)),
+                        _ => repeated = Some(child),
+                    }
+                }
+                let count = Box::new(self.required(count, span));
+                let repeated = Box::new(self.required(repeated, span));
+                ExprKind::Repeat { repeated, count, index }
             }
             // `expression` and `count` are wrappers of one child.
             _ => return self.only(pair),

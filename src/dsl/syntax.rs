@@ -133,10 +133,12 @@ pub enum ExprKind {
     Residual(Body),
     /// `{ .. }`: a branch of the network.
     Branch(Body),
-    /// `repeat layer ×count`, `repeat ×count { .. }`.
+    /// `repeat layer ×count as i`, `repeat ×count as i { .. }`.
     Repeat {
         repeated: Box<Expr>,
         count: Box<Expr>,
+        /// Names the number of the round, from 0.
+        index: Option<Name>,
     },
     /// A piece that could not be parsed, and was reported.
     Invalid,

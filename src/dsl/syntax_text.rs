@@ -121,8 +121,11 @@ impl Tree {
             }),
             ExprKind::Residual(body) => self.nest(format_args!("residual"), |tree| tree.body(body)),
             ExprKind::Branch(body) => self.body(body),
-            ExprKind::Repeat { repeated, count } => self.nest(format_args!("repeat"), |tree| {
+            ExprKind::Repeat { repeated, count, index } => self.nest(format_args!("repeat"), |tree| {
                 tree.nest(format_args!("count"), |tree| tree.expr(count));
+                if let Some(index) = index {
+                    tree.line(format_args!("index {}", index.text));
+                }
                 tree.expr(repeated);
             }),
             ExprKind::Invalid => self.line(format_args!("invalid")),

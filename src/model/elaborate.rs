@@ -385,7 +385,9 @@ impl<'a> Elaborator<'a> {
                 self.body(body, current, inner, &mut Scope::within(scope))
             }
             ExprKind::Residual(body) => self.residual(body, expr.span, current, naming, scope),
-            ExprKind::Repeat { repeated, count } => self.repeat(repeated, count, current, naming, scope),
+            ExprKind::Repeat { repeated, count, index } => {
+                self.repeat(repeated, count, index.as_ref(), current, naming, scope)
+            }
             ExprKind::Call { name, arguments } => self.call(name, arguments, expr.span, current, naming, scope),
             ExprKind::Invalid => None,
             ExprKind::Negate(_) | ExprKind::Chain { .. } if self.is_network(expr, scope) => {
@@ -427,7 +429,15 @@ impl<'a> Elaborator<'a> {
         })
     }
 
-    fn repeat(&mut self, repeated: &Expr, count: &Expr, current: Current, naming: Naming, scope: &Scope) -> Current {
+    fn repeat(
+        &mut self,
+        repeated: &Expr,
+        count: &Expr,
+        index: Option<&Name>,
+        current: Current,
+        naming: Naming,
+        scope: &Scope,
+    ) -> Current {
         let times = match self.value(count, scope) {
             Some((other, causes)) => match other.whole() {
                 Some(times) if (0..=MAX_LAYERS as i64).contains(&times) => Some(times),
@@ -440,17 +450,25 @@ impl<'a> Elaborator<'a> {
             },
             None => None,
         };
+        let mut inner = Scope::within(scope);
+        let index = index.map(|name| (name, self.declare(name, || format!("`{}` is not used", name.text), 0)));
         let Some(times @ 1..) = times else {
+            if let Some((name, symbol)) = index {
+                inner.declare(name.text.as_str(), Bound::Unknown, symbol);
+            }
             // What is repeated is checked, however often that is.
             let hidden = self.hidden();
-            self.apply(repeated, None, hidden, scope);
+            self.apply(repeated, None, hidden, &inner);
             return times.and(current);
         };
         let mut current = current;
         for round in 0..times {
             let errors = self.problems.len();
             let back = self.go_round(round, times);
-            current = self.apply(repeated, current, Naming { numbered: true, ..naming }, scope);
+            if let Some((name, symbol)) = index {
+                inner.declare(name.text.as_str(), Bound::Value(Value::Int(round), 0), symbol);
+            }
+            current = self.apply(repeated, current, Naming { numbered: true, ..naming }, &inner);
             self.way = back;
             // Later rounds would only say the same again.
             if self.problems.len() > errors || self.full {

@@ -40,6 +40,8 @@ fn shipped_models_are_in_the_standard_form() {
         }
     }
     assert!(count >= 4);
+    let every = include_str!("../support/language.vitx");
+    assert_eq!(formatted(every), every);
 }
 
 #[test]
@@ -105,7 +107,7 @@ fn expression() -> impl Strategy<Value = String> {
                 format!("{{ {} {end} }}", items.join(" "))
             }),
             (inner.clone(), comment.clone()).prop_map(|(a, c)| format!("repeat layer({a}){c} x 3")),
-            (inner, comment).prop_map(|(a, c)| format!("repeat ×(n){c} {{ layer({a}) }}")),
+            (inner, comment).prop_map(|(a, c)| format!("repeat ×(n){c} as i {{ layer({a}) }}")),
         ]
     })
 }

@@ -108,6 +108,7 @@ const PIECES: &[&str] = &[
     "model",
     "block",
     "residual",
+    " as i",
     "dense(8)",
     "num_classes",
     "concat",
@@ -236,6 +237,7 @@ fn models(long: bool) {
     corpus.extend([
         b"model m(a = 1) { let y = { dense(a) gelu } add(y, dense(1)) flatten dense(num_classes) }".to_vec(),
         b"// c\nblock b(n, m = [1, 2,]) { residual { dense(n) -> dropout(0.1) } // d\n}\nmodel m { repeat b(3) x 4 flatten }".to_vec(),
+        include_bytes!("../support/language.vitx").to_vec(),
         b"model m { repeat { residual{dense(8)} } * (2 - 1 % 3) head : concat(take(0), take(1), axis = -1) \"s\" }".to_vec(),
     ]);
     let digits = ImageSpec { height: 8, width: 8, channels: 1, num_classes: 10 };

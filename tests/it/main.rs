@@ -18,6 +18,7 @@ mod format;
 mod fuzz;
 mod graphs;
 mod identities;
+mod language;
 mod mistakes;
 mod models;
 mod operators;

@@ -47,6 +47,7 @@ fn list(words: &[&str]) -> String {
 fn describe(rule: Rule, meant: Rule) -> &'static [&'static str] {
     match rule {
         Rule::file | Rule::definition | Rule::only_definition | Rule::keyword | Rule::stray => &["`model`", "`block`"],
+        Rule::index | Rule::as_word => &["`as`"],
         Rule::name | Rule::label_name | Rule::reference | Rule::dotted => &["a name"],
         Rule::parameter | Rule::only_parameter | Rule::bad_parameter => &["a parameter"],
         Rule::parameters => &["`(`"],

@@ -36,7 +36,9 @@ pub fn hint(text: &str, at: usize, rules: &[Rule], meant: Rule) -> Option<Hint> 
     }
     symbol(text, rest, at, before, meant).or_else(|| {
         if rules.contains(&Rule::times) {
-            Some(Hint::help("a repeat reads `repeat layer ×8` or `repeat ×8 { .. }`"))
+            Some(Hint::help(
+                "a repeat reads `repeat layer ×8` or `repeat ×8 { .. }`, and with the number of its round `×8 as i`",
+            ))
         } else if rules.contains(&Rule::definition) || rules.contains(&Rule::keyword) {
             Some(Hint::help("a file holds `model name(parameters) { layers }` and `block`s of the same form"))
         } else if token.starts_with(|c: char| c.is_ascii_digit()) && token.bytes().any(|c| c.is_ascii_alphabetic()) {
@@ -60,6 +62,9 @@ pub fn token(rest: &str) -> &str {
     &rest[..end]
 }
 
+/// Reserved words that have a place in the language.
+const OWN: &[&str] = &["as"];
+
 /// Words with a meaning here, and those that have one elsewhere.
 fn reserved(word: &str, after: &str, before: &str) -> Option<Hint> {
     let help = match word {
@@ -69,7 +74,8 @@ fn reserved(word: &str, after: &str, before: &str) -> Option<Hint> {
         "import" | "use" => {
             "leave it out: all layers are known (`vitx layers` lists them), and blocks stand in the same file"
         }
-        "in" | "as" => "layers are repeated by `repeat layer ×count`; `let name = ..` names a value or a branch",
+        "as" => "a name follows it, that of the number of a repeat's round: `repeat layer ×8 as i`",
+        "in" => "layers are repeated by `repeat layer ×count`; `let name = ..` names a value or a branch",
         "def" | "class" => "a layer of your own is a `block name(parameters) { layers }`",
         "lambda" => "a layer of your own is a `block name(parameters) { layers }`",
         "model" | "block" | "let" | "repeat" | "residual" | "true" | "false" => {
@@ -83,6 +89,9 @@ fn reserved(word: &str, after: &str, before: &str) -> Option<Hint> {
         || after.starts_with(':') && !matches!(word, "else" | "if" | "elif");
     Some(match named {
         true => Hint::new(format!("`{word}` is reserved"), "cannot be a name", "choose another name"),
+        false if OWN.contains(&word) => {
+            Hint::new(format!("`{word}` does not stand here"), "does not belong here", help)
+        }
         false => Hint::new(format!("there is no `{word}` in this language"), "not known", help),
     })
 }
