@@ -2,6 +2,7 @@
 use crate::graph::losses::Loss;
 
 use super::BackendError;
+use crate::data::Mixed;
 
 /// One batch, ready for the network.
 #[derive(Debug, Clone, Copy)]
@@ -12,14 +13,6 @@ pub struct Batch<'a> {
     pub labels: &'a [u32],
     /// `[batch]`, where images are mixed of two: their other labels. Only a loss that is [`Loss::mixed`] takes them.
     pub mixed: Option<&'a [Mixed]>,
-}
-
-/// The other label of an image that is mixed of two.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Mixed {
-    pub label: u32,
-    /// The share of the image's own label, from 0 to 1.
-    pub weight: f32,
 }
 
 impl Batch<'_> {

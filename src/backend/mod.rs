@@ -27,7 +27,7 @@ mod resident;
 mod store;
 mod task;
 
-pub use batch::{Batch, Mixed, Step};
+pub use batch::{Batch, Step};
 pub use buffer::Buffer;
 pub use cuda::launch::Precision;
 pub use engine::{Engine, EngineOptions, StateTensor};

@@ -5,7 +5,7 @@ use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use super::{console::Console, engine_args::EngineArgs};
 use crate::{
     backend::Batch,
-    data::{Broken, DataError, Pipeline, Split, decode::Encoded, names::shown},
+    data::{Broken, DataError, Loaded, Pipeline, Split, decode::Encoded, names::shown},
     experiment::{Definition, ExperimentError, needs, training},
     train::Interrupt,
     trial::Directory,
@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     needs::check_prediction(&definition, &input.spec(), &options)?;
     let checkpoint = Directory::new(&args.directory).best();
     let mut engine = training::trained(&definition, architecture, &checkpoint, &options)?;
-    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    let mut loaded = Loaded::default();
     let console = Console::new();
     let (size, mut broken) = ((input.width as u32, input.height as u32), Vec::new());
     for path in &args.images {
@@ -49,9 +49,9 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
             }
         };
         let split = Split::new(pixels, vec![0]);
-        pipeline.batch(&split, &[0], None, &mut images, &mut labels);
+        pipeline.batch(&split, &[0], 0, None, &mut loaded);
         engine
-            .evaluate(&Batch { images: &images, labels: &labels, mixed: None })
+            .evaluate(&Batch { images: &loaded.images, labels: &loaded.labels, mixed: None })
             .map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
         console.line(&format!("{}\n{}", shown(path.as_os_str()), table(engine.logits(), &input.class_names, args.top)));
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Pipeline, Split,
-    transforms::{Draws, Plan},
+    transforms::{Draws, Mixed, Plan},
 };
 use crate::threads;
 
@@ -22,6 +22,15 @@ pub struct Loaded {
     pub images: Vec<f32>,
     /// `[batch]`
     pub labels: Vec<u32>,
+    /// `[batch]` where the experiment mixes images, otherwise none.
+    pub mixed: Vec<Mixed>,
+}
+
+impl Loaded {
+    /// The other labels, where the experiment mixes images.
+    pub fn mixed(&self) -> Option<&[Mixed]> {
+        (!self.mixed.is_empty()).then_some(&self.mixed)
+    }
 }
 
 /// Where batches come from.
@@ -98,11 +107,16 @@ impl Loader<'_> {
     /// Makes a batch of each chunk of `batch_size` of `order` (the last may be smaller) while `body`
     /// takes them. When `body` returns early, the rest is not made.
     pub fn run<R>(&self, order: &[u32], batch_size: usize, body: impl FnOnce(&mut Batches) -> R) -> R {
+        self.run_from(0, order, batch_size, body)
+    }
+
+    /// [`Loader::run`] of the rest of an epoch, whose next batch has the number `first`.
+    pub fn run_from<R>(&self, first: u32, order: &[u32], batch_size: usize, body: impl FnOnce(&mut Batches) -> R) -> R {
         let count = order.len().div_ceil(batch_size);
         let wanted = self.workers.clamp(1, count.max(1));
         let make = |number: usize, loaded: &mut Loaded| {
             let indices = &order[number * batch_size..order.len().min((number + 1) * batch_size)];
-            self.pipeline.batch(self.split, indices, self.augmentation, &mut loaded.images, &mut loaded.labels);
+            self.pipeline.batch(self.split, indices, first + number as u32, self.augmentation, loaded);
         };
         thread::scope(|scope| {
             let mut workers = Vec::new();
@@ -185,5 +199,30 @@ mod tests {
         let loader = Loader { pipeline: &pipeline, split: &split, augmentation: None, workers: 3 };
         assert_eq!(loader.run(&order, 5, |batches| batches.next().unwrap().labels), [49, 48, 47, 46, 45]);
         assert!(loader.run(&[], 5, |batches| batches.next().is_none()));
+    }
+
+    #[test]
+    fn the_rest_of_an_epoch_is_drawn_as_in_the_whole() {
+        let pixels = (0..23 * 12).map(|value| (value * 7 % 256) as u8).collect();
+        let split = Split::new(pixels, (0..23).collect());
+        let pipeline = Pipeline::new(&Statistics::of(&split, 1).unwrap(), (4, 3), 1, (8, 6));
+        let list = "[random_flip, random_crop, mixup: { probability: 0.4 }, cutmix]";
+        let plan = serde_yaml::from_str::<Augmentation>(list).unwrap().plan(pipeline.size());
+        let augmentation = Some((&*plan, Draws { seed: 1, epoch: 4 }));
+        let loader = Loader { pipeline: &pipeline, split: &split, augmentation, workers: 2 };
+        let order: Vec<u32> = (0..23).rev().collect();
+        let from = |first: usize| {
+            loader.run_from(first as u32, &order[first * 4..], 4, |batches| {
+                batches.map(|loaded| (loaded.images, loaded.labels, loaded.mixed)).collect::<Vec<_>>()
+            })
+        };
+        let whole = from(0);
+        assert!(whole.iter().all(|(_, labels, mixed)| labels.len() == mixed.len()));
+        let shares: std::collections::HashSet<u32> =
+            whole.iter().map(|(.., mixed)| mixed[0].weight.to_bits()).collect();
+        assert!(shares.len() > 4, "{shares:?}");
+        for first in 1..6 {
+            assert!(from(first) == whole[first..], "{first}");
+        }
     }
 }

@@ -35,10 +35,10 @@ use std::sync::Arc;
 
 pub use error::{Broken, DataError};
 pub use fingerprint::{Fingerprint, ImageFile, Subset};
-pub use loader::{Batches, Loader};
+pub use loader::{Batches, Loaded, Loader};
 pub use pipeline::Pipeline;
 pub use statistics::Statistics;
-pub use transforms::{Augmentation, Draws, Keys};
+pub use transforms::{Augmentation, Draws, Keys, Mixed};
 
 use crate::model::ImageSpec;
 

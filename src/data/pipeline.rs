@@ -2,7 +2,7 @@
 //! augment.
 
 use super::{
-    Split, Statistics,
+    Loaded, Split, Statistics,
     resize::Resize,
     transforms::{Draws, Plan},
 };
@@ -55,7 +55,7 @@ impl Pipeline {
         (0..self.channels).map(|channel| self.table[channel * 256]).collect()
     }
 
-    /// Fills `images` `[indices, height, width, channels]` and `labels` `[indices]`.
+    /// Fills the batch number `number` of an epoch with the images of some indices.
     ///
     /// # Panics
     /// On a plan for images of another size.
@@ -63,9 +63,9 @@ impl Pipeline {
         &self,
         split: &Split,
         indices: &[u32],
+        number: u32,
         augmentation: Option<(&Plan, Draws)>,
-        images: &mut Vec<f32>,
-        labels: &mut Vec<u32>,
+        Loaded { images, labels, mixed }: &mut Loaded,
     ) {
         let Self { channels, from, to, .. } = *self;
         let (bytes, values) = (from.0 * from.1 * channels, to.0 * to.1 * channels);
@@ -98,6 +98,10 @@ impl Pipeline {
             if let Some((plan, _)) = augmentation {
                 plan.apply(&row, &black, image, &mut between);
             }
+        }
+        match augmentation.and_then(|(plan, draws)| plan.mix(draws, number)) {
+            Some(mix) => mix.apply(images, [to.1, channels], labels, mixed),
+            None => mixed.clear(),
         }
     }
 }
@@ -136,16 +140,11 @@ mod tests {
         let pixels = (0..bytes as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let split = Split::new(pixels, (0..count as u32).collect());
         let pipeline = Pipeline::new(&Statistics::of(&split, channels).unwrap(), from, channels, to);
-        let (mut images, mut labels) = (Vec::new(), Vec::new());
+        let mut loaded = Loaded::default();
+        let plan = augmentation.plan(pipeline.size());
         let draws = Draws { seed: 42, epoch: 3 };
-        pipeline.batch(
-            &split,
-            &[12, 0, 5, 7, 1],
-            Some((&augmentation.plan(pipeline.size()), draws)),
-            &mut images,
-            &mut labels,
-        );
-        let bytes: Vec<u8> = images.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect();
+        pipeline.batch(&split, &[12, 0, 5, 7, 1], 0, Some((&plan, draws)), &mut loaded);
+        let bytes: Vec<u8> = loaded.images.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect();
         Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 

@@ -262,6 +262,22 @@ mod tests {
     }
 
     #[test]
+    fn mixing_that_cannot_be_is_explained() {
+        let texts = [
+            "[mixup, random_flip]",
+            "[mixup: { probability: 0.7 }, cutmix: { probability: 0.4 }]",
+            "[mixup: { probability: 1.5 }]",
+            "[mixup: 0]",
+            "[cutmix: { until: 0 }]",
+            "[mix_up]",
+            "[cutmix]\ntrain: { batch_size: 1 }",
+        ];
+        let head = "model: m.vitx\ndata: { name: digits }\naugmentation: ";
+        let all: Vec<String> = texts.iter().map(|text| shown(&format!("{head}{text}\n"))).collect();
+        insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
     fn transforms_that_are_near_none_get_all_names() {
         for name in ["augment_everything", "3: 4"] {
             let (message, help, offset) = refused(&format!("augmentation: [{name}]"));

@@ -213,6 +213,12 @@ impl Experiment {
         if let Some(fault) = train.optimizer.fault() {
             return Some(fault);
         }
+        if let (Some(mixing), 1) = (augmentation.mixing(), train.batch_size) {
+            let key = "train.batch_size".into();
+            let message =
+                format!("`train.batch_size` is 1, but `{mixing}` mixes the images of a batch with one another");
+            return Some(Fault { key, message, help: Some(format!("at least 2, or no `{mixing}`")) });
+        }
         let not_negative = |value: f32| value >= 0.0 && value.is_finite();
         let decay = |value: f32| (0.0..1.0).contains(&value);
         let some = |limit: Option<usize>| limit != Some(0);

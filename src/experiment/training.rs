@@ -188,7 +188,7 @@ pub(super) fn engine_options(definition: &Definition, options: &Options) -> Engi
     let train = &definition.experiment.train;
     EngineOptions {
         optimizer: train.optimizer.rule(),
-        loss: train.loss.clone(),
+        loss: train.loss.clone().of_mixed(definition.experiment.augmentation.mixing().is_some()),
         seed: train.seed,
         threads: options.threads(),
         precision: options.precision,

@@ -195,6 +195,7 @@ impl Fit<'_> {
             self.kept_steps(engine, progress, saves, observer, steps)?
         } else {
             let order = order::shuffled(self.train.len(), self.seed, progress.epoch);
+            let first = progress.step;
             let rest = &order[(progress.step as usize * self.batch_size).min(order.len())..];
             let draws = Draws { seed: self.seed, epoch: progress.epoch };
             let plan = self.augmentation.plan(self.pipeline.size());
@@ -205,7 +206,7 @@ impl Fit<'_> {
                 workers: self.workers,
             };
             let step_all = |batches: &mut Batches| self.steps(engine, progress, saves, observer, steps, batches);
-            loader.run(rest, self.batch_size, step_all)?
+            loader.run_from(first, rest, self.batch_size, step_all)?
         };
         if !done {
             return Ok(None);
@@ -286,7 +287,7 @@ impl Fit<'_> {
         let waited_before = progress.loader_wait_seconds;
         while let Some(loaded) = batches.next() {
             let Progress { epoch, step, iteration, .. } = *progress;
-            let batch = Batch { images: &loaded.images, labels: &loaded.labels, mixed: None };
+            let batch = Batch { images: &loaded.images, labels: &loaded.labels, mixed: loaded.mixed() };
             let learning_rate = self.rate(iteration, steps);
             let loss = engine.train_step(&batch, &Step { epoch, step, iteration, learning_rate })?;
             progress.totals.add(loss, engine.logits(), &loaded.labels);

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use vitx::{
-    backend::{Backend, Batch, Engine, EngineOptions, Mixed, Precision, Step},
+    backend::{Backend, Batch, Engine, EngineOptions, Precision, Step},
+    data::Mixed,
     dsl::Source,
     graph::{losses::Loss, optimizers::Optimizer},
     model::{ImageSpec, elaborate},

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     backend::{BackendError, ImageSet, Part, Resident, StateTensor, Step, Task},
-    data::Draws,
+    data::{Draws, transforms::Mix},
     graph::optimizers::Plan,
     metrics::Totals,
 };
@@ -59,8 +59,12 @@ impl<D: Device> Kept<D> {
         let scalars: Vec<f32> =
             (0..).zip(rates).flat_map(|(iteration, rate)| optimizer.step_scalars(*rate, iteration)).collect();
         let [from, to] = pipeline.sizes();
-        let plan = drawing.map(|drawing| drawing.augmentation).filter(|plan| plan.words() > 0);
+        let plan = drawing.map(|drawing| drawing.augmentation).filter(|plan| plan.changes());
         let rows = vec![0_u32; plan.map_or(0, |plan| count * plan.words())];
+        let mixes = match plan {
+            Some(plan) if plan.mixes() => Some(vec![0_u32; Mix::WORDS * count.div_ceil(batch_size)]),
+            _ => None,
+        };
         let mut parts = Parts::default();
         let input = images::Input {
             images: parts.push(&split.pixels),
@@ -71,6 +75,7 @@ impl<D: Device> Kept<D> {
             from,
             to,
             augmentation: plan.map(|plan| (parts.push(bytemuck::cast_slice(&rows)), plan.clone())),
+            mixing: mixes.as_ref().map(|mixes| parts.push(bytemuck::cast_slice(mixes))),
         };
         let scalars_shape = [rates.len(), optimizer.scalars()];
         let scalars = parts.push(bytemuck::cast_slice(&scalars));
@@ -189,13 +194,16 @@ impl<D: Device> CudaEngine<D> {
         self.kept.get_mut(&part).ok_or_else(|| BackendError::Other(format!("the {part:?} images are not kept")))
     }
 
-    /// Draws for all images of a part, on the host: the same numbers as of the loader, to the bit.
+    /// Draws for all images and batches of a part, on the host: the same numbers as of the loader, to the bit.
     fn write_draws(&mut self, part: Part, draws: Draws) -> Result<(), BackendError> {
         let threads = self.options.threads;
         let Some(kept) = self.kept.get_mut(&part) else { return Ok(()) };
         let Some((rows, plan)) = &kept.input.augmentation else { return Ok(()) };
         let drawn = plan.draw_all(draws, kept.count, threads);
-        self.device.write(&mut kept.memory, rows.offset, bytemuck::cast_slice(&drawn))
+        self.device.write(&mut kept.memory, rows.offset, bytemuck::cast_slice(&drawn))?;
+        let Some(mixes) = &kept.input.mixing else { return Ok(()) };
+        let drawn = plan.mix_all(draws, kept.count.div_ceil(kept.batch_size));
+        self.device.write(&mut kept.memory, mixes.offset, bytemuck::cast_slice(&drawn))
     }
 
     /// Puts the state where a step begins.

@@ -13,10 +13,10 @@ use std::{collections::BTreeMap, path::Path};
 use super::{CudaEngine, device::Device, emulated::Emulated, launch::Precision};
 use crate::{
     backend::{
-        Backend, Batch, Engine, EngineOptions, Mixed, OPTIMIZER, StateTensor, Step, operators,
+        Backend, Batch, Engine, EngineOptions, OPTIMIZER, StateTensor, Step, operators,
         plan::{self, Lifetime},
     },
-    data::{Augmentation, Keys, Pipeline, Split, Statistics},
+    data::{Augmentation, Keys, Mixed, Pipeline, Split, Statistics},
     dsl::Source,
     graph::{
         losses::Loss,
@@ -29,6 +29,12 @@ use crate::{
 };
 
 const MODEL: &str = include_str!("../../../tests/support/small.vitx");
+
+/// Of an engine that trains with an augmentation.
+fn options_with(precision: Precision, augmentation: &Augmentation) -> EngineOptions {
+    let loss = Loss::default().of_mixed(augmentation.mixing().is_some());
+    EngineOptions { loss, ..options(precision) }
+}
 
 fn options(precision: Precision) -> EngineOptions {
     EngineOptions { optimizer: Optimizer::default(), loss: Loss::default(), seed: 3, threads: 2, precision }
@@ -286,14 +292,14 @@ fn split(count: usize, seed: u32) -> Split {
 }
 
 /// Trains the small network for three epochs: the record of the epochs, and the state at the end.
-fn fit(engine: &mut dyn Engine) -> (Vec<history::Epoch>, Vec<StateTensor>) {
+fn fit(engine: &mut dyn Engine, augmentation: &Augmentation) -> (Vec<history::Epoch>, Vec<StateTensor>) {
     let folder = tempfile::tempdir().unwrap();
-    fit_in(folder.path(), None, engine);
+    fit_in(folder.path(), None, engine, augmentation);
     (history::read(folder.path()).unwrap(), engine.state().unwrap())
 }
 
 /// Trains the small network in a folder, for three epochs in all, or until so many are done.
-fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine) {
+fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine, augmentation: &Augmentation) {
     let (train, validation) = (split(11, 1), split(5, 2));
     let statistics = Statistics::of(&train, 2).unwrap();
     let fit = Fit {
@@ -301,7 +307,7 @@ fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine) {
         validation: &validation,
         test: &validation,
         pipeline: &Pipeline::new(&statistics, (6, 4), 2, (9, 6)),
-        augmentation: &AUGMENTATION,
+        augmentation,
         workers: 1,
         epochs: 3,
         until,
@@ -319,9 +325,22 @@ fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine) {
 /// Epochs on images that the device keeps: the order, the augmentation and the masks are those of the CPU backend,
 /// whose loop makes the batches.
 fn trains_on_kept_images<D: Device>(device: impl Fn() -> D) {
-    let (expected, expected_state) = fit(on_cpu(small()).as_mut());
-    let mut cuda = engine(small(), Precision::F32, device());
-    let (actual, actual_state) = fit(&mut cuda);
+    let list = "[random_crop: 1, mixup, cutmix: { until: 2 }]";
+    for augmentation in [AUGMENTATION, serde_yaml::from_str(list).unwrap()] {
+        trains_on_kept_images_with(&device, &augmentation);
+    }
+}
+
+fn trains_on_kept_images_with<D: Device>(device: impl Fn() -> D, augmentation: &Augmentation) {
+    let options = || options_with(Precision::F32, augmentation);
+    let lowering = || {
+        let architecture = small();
+        Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
+    };
+    let mut cpu = Backend::Cpu.engine(lowering(), options()).unwrap();
+    let (expected, expected_state) = fit(cpu.as_mut(), augmentation);
+    let mut cuda = CudaEngine::new(lowering(), options(), device()).unwrap();
+    let (actual, actual_state) = fit(&mut cuda, augmentation);
     assert_eq!(actual.len(), 3);
     for (actual, expected) in actual.iter().zip(&expected) {
         assert!((actual.loss - expected.loss).abs() < 1e-4 * expected.loss, "{actual:?} {expected:?}");
@@ -343,7 +362,7 @@ fn best_weights_stay_on_the_device<D: Device>(device: impl Fn() -> D, without_ro
     let train = |device: &dyn Fn() -> D, pauses: &[u32]| {
         let folder = tempfile::tempdir().unwrap();
         for until in pauses.iter().map(|pause| Some(*pause)).chain([None]) {
-            fit_in(folder.path(), until, &mut engine(small(), Precision::Bf16, device()));
+            fit_in(folder.path(), until, &mut engine(small(), Precision::Bf16, device()), &AUGMENTATION);
         }
         let directory = Directory::new(folder.path());
         [directory.best(), directory.last()].map(|path| {
@@ -444,7 +463,7 @@ mod on_the_host {
         let read = |device: Emulated| {
             let mut engine = super::engine(super::small(), Precision::F32, device);
             let before = READ.get();
-            let (epochs, _) = super::fit(&mut engine);
+            let (epochs, _) = super::fit(&mut engine, &super::AUGMENTATION);
             (READ.get() - before, size_of::<f32>() * engine.layout.len(), epochs)
         };
         let ((few, group, epochs), (many, ..)) = (read(Emulated::default()), read(FULL));

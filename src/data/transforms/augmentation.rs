@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Fill, Options, Plan, Transform, TransformKind, Value, draw::stream, plan::Drawing, random_flip,
+    Fill, MixingOptions, Options, Plan, Transform, TransformKind, Value, draw::stream, plan::Drawing, random_flip,
     random_rotation::RandomRotation, random_zoom::RandomZoom,
 };
 
@@ -51,6 +51,14 @@ impl Listed {
         Self { kind, values: kind.options.iter().map(|option| option.default).collect() }
     }
 
+    /// How batches are mixed by it, if they are.
+    pub fn mixing(&self) -> Option<MixingOptions> {
+        match self.build() {
+            Ok(Transform::Mixing(options, _)) => Some(options),
+            _ => None,
+        }
+    }
+
     /// # Errors
     /// Options that contradict each other.
     pub fn build(&self) -> Result<Transform, String> {
@@ -65,6 +73,14 @@ impl Default for Augmentation {
 }
 
 impl Augmentation {
+    /// The first transform that mixes the images of a batch, and their labels.
+    pub fn mixing(&self) -> Option<&'static str> {
+        match self {
+            Self::Keys(_) => None,
+            Self::List(list) => list.iter().find(|listed| listed.mixing().is_some()).map(|listed| listed.kind.name),
+        }
+    }
+
     /// What is done to images of a size `[height, width]`.
     ///
     /// # Panics

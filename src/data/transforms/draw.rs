@@ -22,7 +22,8 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The words of a stream, without the first few.
+    /// The words of a stream, without the first few. What is drawn for a whole batch has the batch's number in the epoch
+    /// for `image`.
     pub(super) fn new(Draws { seed, epoch }: Draws, image: u32, stream: u32, skipped: u32) -> Self {
         let philox = Philox::new(seed, Stream::Augmentation);
         let block = philox.block([image, skipped / 4, epoch, stream]);
@@ -53,6 +54,43 @@ impl Draw {
     /// A whole number from 0 to below `count`, at most one part in `2^32 / count` from evenly spread.
     pub fn below(&mut self, count: u32) -> u32 {
         ((u64::from(self.word()) * u64::from(count)) >> 32) as u32
+    }
+
+    /// A number of Beta(alpha, alpha), from 0 to 1.
+    pub fn beta(&mut self, alpha: f32) -> f32 {
+        let [x, y] = [0; 2].map(|_| self.gamma(f64::from(alpha)));
+        if x + y > 0.0 {
+            (x / (x + y)) as f32
+        } else {
+            // Both are too small for a number: then one of them is next to all.
+            f32::from(u8::from(self.coin()))
+        }
+    }
+
+    /// A number of Gamma(shape, 1): Marsaglia and Tsang, "A Simple Method for Generating Gamma Variables", 2000.
+    fn gamma(&mut self, shape: f64) -> f64 {
+        // A shape below 1 comes from one above it.
+        let d = if shape < 1.0 { shape + 1.0 } else { shape } - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = self.normal();
+            let v = (1.0 + c * x).powi(3);
+            if v > 0.0 && self.inside().ln() < 0.5 * x * x + d * (1.0 - v + v.ln()) {
+                let boost = if shape < 1.0 { self.inside().powf(1.0 / shape) } else { 1.0 };
+                return d * v * boost;
+            }
+        }
+    }
+
+    /// A number of the standard normal distribution: Box and Muller.
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * self.inside().ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.inside()).cos()
+    }
+
+    /// A number between 0 and 1, neither of which it is.
+    fn inside(&mut self) -> f64 {
+        (f64::from(self.word()) + 0.5) / 4_294_967_296.0
     }
 
     /// True half of the time.
@@ -116,6 +154,9 @@ mod tests {
         let mut counts = [0; 5];
         (0..5000).for_each(|_| counts[draw.below(5) as usize] += 1);
         assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+        let normal: Vec<f64> = (0..8000).map(|_| draw.normal()).collect();
+        let moment = |power| normal.iter().map(|x| x.powi(power)).sum::<f64>() / 8000.0;
+        assert!(moment(1).abs() < 0.04 && (moment(2) - 1.0).abs() < 0.05 && (moment(4) - 3.0).abs() < 0.4);
         let heads = (0..4000).filter(|_| draw.coin()).count();
         let chances = (0..4000).filter(|_| draw.chance(0.25)).count();
         assert!((1880..2120).contains(&heads) && (900..1100).contains(&chances), "{heads} {chances}");

@@ -7,7 +7,11 @@
 mod affine;
 mod augmentation;
 mod catalogue;
+mod cutmix;
 mod draw;
+mod mix;
+mod mixing;
+mod mixup;
 mod options;
 mod plan;
 mod random_crop;
@@ -23,6 +27,8 @@ pub use affine::{Affine, Fill};
 pub use augmentation::{Augmentation, Keys, Listed};
 pub use catalogue::markdown;
 pub use draw::{Draw, Draws};
+pub use mix::{Mix, Mixed};
+pub use mixing::MixingOptions;
 pub use options::{Options, Range, TransformOption, Value};
 pub use plan::{Pass, Plan};
 pub use read::HELP;
@@ -30,6 +36,8 @@ pub use read::HELP;
 /// All transforms.
 #[rustfmt::skip] // A line each.
 pub const TRANSFORMS: &[&TransformKind] = &[
+    &cutmix::KIND,
+    &mixup::KIND,
     &random_crop::KIND,
     &random_flip::KIND,
     &random_rotation::KIND,
@@ -62,6 +70,7 @@ pub fn first_option(name: &str) -> Option<&'static str> {
 pub enum Transform {
     Mirror(Box<dyn Mirror>),
     Geometric(Box<dyn Geometric>),
+    Mixing(MixingOptions, Box<dyn Mixing>),
 }
 
 /// Turns images upside down, left to right, or both: every pixel keeps its value.
@@ -77,6 +86,12 @@ pub trait Geometric: Debug + Send + Sync {
 
     /// Where the pixels of an image `[height, width]` come from.
     fn draw(&self, random: &mut Draw, size: [usize; 2]) -> Affine;
+}
+
+/// Mixes the images of a batch with one another, and their labels. Stands behind all that is done to an image alone.
+pub trait Mixing: Debug + Send + Sync {
+    /// How a batch of images `[height, width]` is mixed.
+    fn draw(&self, random: &mut Draw, size: [usize; 2]) -> Mix;
 }
 
 /// The fillings of Keras' layers, by their names there.
@@ -115,6 +130,12 @@ mod tests {
         let mut image = image.to_vec();
         plan.apply(&row, &vec![-1.0; channels], &mut image, &mut Vec::new());
         image
+    }
+
+    /// What a list draws for one batch of an epoch after the other.
+    pub fn mixes_by(list: &str, size: [usize; 2], epoch: u32) -> impl Iterator<Item = Mix> {
+        let plan = serde_yaml::from_str::<Augmentation>(list).unwrap().plan(size);
+        (0..).map(move |batch| plan.mix(Draws { epoch, ..DRAWS }, batch).unwrap())
     }
 
     /// The matrices that a transform draws for one image after the other, mirrors included.

@@ -147,6 +147,16 @@ impl Options<'_> {
         }
     }
 
+    /// A number that may be left out.
+    pub fn number_if_any(&self, name: &str) -> Option<f32> {
+        (self.get(name) != Value::None).then(|| self.number(name))
+    }
+
+    /// A whole number that may be left out.
+    pub fn whole_if_any(&self, name: &str) -> Option<u32> {
+        (self.get(name) != Value::None).then(|| self.whole(name))
+    }
+
     /// The least and the largest of a factor, unless it is left out.
     pub fn factor(&self, name: &str) -> Option<[f32; 2]> {
         match self.get(name) {

@@ -2,6 +2,7 @@
 //!
 //! What is drawn is a row of words, which the loader applies on the host and kernels on a device: a word of mirrors where
 //! the list begins with a flip (bit 0: left and right, bit 1: top and bottom), then the matrix of each pass, six float32.
+//! How batches are mixed is a row of its own for each batch, [`Mix::words`].
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -9,9 +10,10 @@ use std::{
 };
 
 use super::{
-    Draws, Fill, Transform,
+    Draws, Fill, Mix, Transform,
     affine::{Affine, IDENTITY, compose, mirrored, resample},
     draw::Draw,
+    mixing::Mixings,
 };
 
 /// Words of a matrix.
@@ -41,6 +43,7 @@ pub struct Plan {
     mirrors: bool,
     passes: Vec<Pass>,
     words: usize,
+    mixings: Mixings,
 }
 
 /// What a drawn transform becomes part of.
@@ -63,8 +66,16 @@ pub struct Pass {
 
 impl Plan {
     pub(super) fn new(drawings: Vec<Drawing>, size: [usize; 2]) -> Self {
-        let mut plan = Self { steps: Vec::new(), size, mirrors: false, passes: Vec::new(), words: 0 };
-        for drawing in drawings {
+        let mut plan =
+            Self { steps: Vec::new(), size, mirrors: false, passes: Vec::new(), words: 0, mixings: Mixings::default() };
+        for mut drawing in drawings {
+            drawing.transform = match drawing.transform {
+                Transform::Mixing(options, mixing) => {
+                    plan.mixings.push(options, mixing, drawing.stream);
+                    continue;
+                }
+                of_an_image => of_an_image,
+            };
             let step = match &drawing.transform {
                 Transform::Mirror(_) if plan.passes.is_empty() => {
                     plan.words = 1;
@@ -81,13 +92,34 @@ impl Plan {
                     }
                     Step::Matrix(plan.passes.len() - 1)
                 }
+                Transform::Mixing(..) => unreachable!("is no step of an image"),
             };
             plan.steps.push((drawing, step));
         }
         plan
     }
 
-    /// Words that are drawn for an image; 0 where nothing is done to images.
+    /// Whether anything is done to images or batches.
+    pub fn changes(&self) -> bool {
+        self.words > 0 || self.mixes()
+    }
+
+    /// Whether images are mixed with others of their batch.
+    pub fn mixes(&self) -> bool {
+        !self.mixings.is_empty()
+    }
+
+    /// How the batch number `batch` of an epoch is mixed; `None` where no batch ever is.
+    pub fn mix(&self, draws: Draws, batch: u32) -> Option<Mix> {
+        self.mixes().then(|| self.mixings.draw(draws, batch, self.size))
+    }
+
+    /// How the first `count` batches of an epoch are mixed, `[count, Mix::WORDS]`; empty where no batch ever is.
+    pub fn mix_all(&self, draws: Draws, count: usize) -> Vec<u32> {
+        (0..count as u32).filter_map(|batch| self.mix(draws, batch)).flat_map(Mix::words).collect()
+    }
+
+    /// Words that are drawn for an image; 0 where nothing is done to an image alone.
     pub fn words(&self) -> usize {
         self.words
     }
@@ -127,10 +159,13 @@ impl Plan {
                     let matrix = match transform {
                         Transform::Mirror(mirror) => mirrored(mirror.draw(&mut random), self.size),
                         Transform::Geometric(geometric) => geometric.draw(&mut random, self.size),
+                        Transform::Mixing(..) => unreachable!("is no step of an image"),
                     };
                     put(row, pass, &compose(&get(row, pass), &matrix));
                 }
-                (Transform::Geometric(_), Step::Mirror) => unreachable!("no step of this kind is planned"),
+                (Transform::Geometric(_) | Transform::Mixing(..), Step::Mirror) => {
+                    unreachable!("no step of this kind is planned")
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use serde::{
     ser::{SerializeMap, SerializeSeq},
 };
 
-use super::{Augmentation, Keys, Listed, Range, TRANSFORMS, TransformKind, TransformOption, Value};
+use super::{Augmentation, Keys, Listed, Range, TRANSFORMS, TransformKind, TransformOption, Value, mixing};
 use crate::dsl::nearest;
 
 /// Stands between a message of ours and its help, which serde passes on as one text.
@@ -98,6 +98,9 @@ impl<'de> Deserialize<'de> for Augmentation {
                 let mut list: Vec<Listed> = Vec::new();
                 while let Some(listed) = items.next_element_seed(Item(&list))? {
                     list.extend(listed);
+                    if let Some(fault) = fault_of_mixing(&list) {
+                        return Err(A::Error::custom(fault));
+                    }
                 }
                 // Nothing is nothing, in either form.
                 Ok(if list.is_empty() { Augmentation::default() } else { Augmentation::List(list) })
@@ -105,6 +108,18 @@ impl<'de> Deserialize<'de> for Augmentation {
         }
         deserializer.deserialize_any(Either)
     }
+}
+
+/// What is wrong with the last of a list, beside others that mix batches.
+fn fault_of_mixing(list: &[Listed]) -> Option<String> {
+    let last = list.last()?;
+    let first = list.iter().find(|listed| listed.mixing().is_some())?.kind.name;
+    if last.mixing().is_none() {
+        let help = format!("all else is done to an image alone: `{}` stands before `{first}`", last.kind.name);
+        return Some(format!("`{}` stands behind `{first}`, which mixes images{HELP}{help}", last.kind.name));
+    }
+    let fault = mixing::fault(list.iter().filter_map(Listed::mixing))?;
+    Some(format!("{fault}{HELP}e.g. `mixup: {{ probability: 0.5 }}` and `cutmix: {{ probability: 0.5 }}`"))
 }
 
 fn find(name: &str) -> Option<&'static TransformKind> {

@@ -2,7 +2,8 @@
 // on the host, product by product (no fused multiply-adds). What is done to an image has been drawn on
 // the host: WORDS words for each. Definitions: TO the type of the result; CHANNELS; WORDS; MIRRORED: the
 // first word has mirrors; FILL: what stands outside of the image where it is sampled (`Fill`; 0: it is
-// not sampled); MATRIX: where its matrix begins; STAGED: the image fits shared memory.
+// not sampled); MATRIX: where its matrix begins; STAGED: the image fits shared memory; MIXED: `mix` follows, and
+// writes the labels.
 #include "common.cuh"
 
 constexpr int THREADS = 256;
@@ -134,7 +135,7 @@ KERNEL __launch_bounds__(256)
             const u32* __restrict__ tables, int height, int width, int new_height, int new_width, const StepState* state,
             const u32* __restrict__ drawn, TO* __restrict__ to, u32* __restrict__ to_labels) {
     u32 index = order[state->position + blockIdx.y];
-    if (blockIdx.x == 0 && threadIdx.x == 0) to_labels[blockIdx.y] = labels[index];
+    if (!MIXED && blockIdx.x == 0 && threadIdx.x == 0) to_labels[blockIdx.y] = labels[index];
     int bytes = height * width * CHANNELS;
     Resized image;
     image.bytes = images + (u64)index * bytes;
@@ -191,5 +192,45 @@ KERNEL __launch_bounds__(256)
         TO* target = to + ((u64)blockIdx.y * pixels + i) * CHANNELS;
 #pragma unroll
         for (int c = 0; c < CHANNELS; c++) store(target[c], values[c]);
+    }
+}
+
+// Each image mixed with its partner, the one at its place when the batch is read backwards, as the words of this batch
+// have it: the image's share, a rectangle of the partner (top, left, bottom, right) that is exchanged where the share is
+// 1, and the weight of the image's own label. to_labels [batch, 3]: the label with the larger weight, the other one, and
+// the weight of the first.
+KERNEL __launch_bounds__(256)
+    mix(const float* __restrict__ from, const u32* __restrict__ labels, const u32* __restrict__ order, int height,
+        int width, const StepState* state, const u32* __restrict__ mixes, TO* __restrict__ to,
+        u32* __restrict__ to_labels) {
+    constexpr int MIX_WORDS = 6;
+    u32 partner = gridDim.y - 1 - blockIdx.y;
+    const u32* words = mixes + (u64)state->step * MIX_WORDS;
+    float share = __uint_as_float(words[0]), rest = __fsub_rn(1.0f, share);
+    int top = (int)words[1], left = (int)words[2], bottom = (int)words[3], right = (int)words[4];
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        float weight = __uint_as_float(words[5]);
+        u32 own = labels[order[state->position + blockIdx.y]], other = labels[order[state->position + partner]];
+        u32* target = to_labels + 3 * blockIdx.y;
+        bool first = weight >= 0.5f;
+        target[0] = first ? own : other;
+        target[1] = first ? other : own;
+        target[2] = __float_as_uint(first ? weight : __fsub_rn(1.0f, weight));
+    }
+    int pixels = height * width;
+    for (int i = (int)blockIdx.x * THREADS + (int)threadIdx.x; i < pixels; i += (int)gridDim.x * THREADS) {
+        int x = i % width, y = i / width;
+        bool inside = top <= y && y < bottom && left <= x && x < right;
+        u64 own = ((u64)blockIdx.y * pixels + i) * CHANNELS, other = ((u64)partner * pixels + i) * CHANNELS;
+#pragma unroll
+        for (int c = 0; c < CHANNELS; c++) {
+            float value = from[own + c];
+            if (share == 1.0f) {
+                if (inside) value = from[other + c];
+            } else if (own != other) {
+                value = __fadd_rn(__fmul_rn(value, share), __fmul_rn(from[other + c], rest));
+            }
+            store(to[own + c], value);
+        }
     }
 }

@@ -36,6 +36,8 @@ pub struct Input<P> {
     pub to: (usize, usize),
     /// What has been drawn for each image of the data in this epoch, `[count, words]` u32, and how it is applied.
     pub augmentation: Option<(P, Arc<Plan>)>,
+    /// What has been drawn for each batch of this epoch, `[batches, Mix::WORDS]` u32, where images are mixed.
+    pub mixing: Option<P>,
 }
 
 /// What a pipeline computes once, as the kernels read it: the normal value of each channel's bytes,
@@ -55,17 +57,23 @@ impl<P> Input<P> {
         self.augmentation.as_ref().map_or(&[], |(_, plan)| plan.passes())
     }
 
-    /// Floats of both workspaces for [`batch`]: of all but the last pass, by turns.
+    /// How often a batch is written.
+    fn stages(&self) -> usize {
+        self.passes().len().max(1) + usize::from(self.mixing.is_some())
+    }
+
+    /// Floats of both workspaces for [`batch`]: of all but the last stage, by turns.
     #[must_use]
     pub fn workspace(&self, batch: usize) -> [usize; 2] {
         let images = batch * self.to.0 * self.to.1 * self.channels;
-        [2, 3].map(|passes| if self.passes().len() >= passes { images } else { 0 })
+        [2, 3].map(|stages| if self.stages() >= stages { images } else { 0 })
     }
 }
 
 /// The next batch: the images `order[position..position + batch]`, augmented by what has been drawn, as
 /// [`Pipeline::batch`] makes them, to the bit. images `[batch, height, width, channels]` of `element`; labels
-/// `[batch]` u32. One launch for each pass of the plan, and at least one.
+/// `[batch]` u32, or, where images are mixed, `[batch, 3]`: the label, the other one, and the share of the first as
+/// float32. One launch for each pass of the plan, and at least one; one more where images are mixed.
 pub fn batch<P: Clone>(
     input: &Input<P>,
     batch: usize,
@@ -92,6 +100,7 @@ pub fn batch<P: Clone>(
             ("FILL", pass.map_or(0, |pass| pass.fill as u32).to_string()),
             ("MATRIX", pass.map_or(0, |pass| pass.matrix).to_string()),
             ("STAGED", u32::from(staged).to_string()),
+            ("MIXED", u32::from(input.mixing.is_some()).to_string()),
         ],
         entry,
         grid: [(to.0 * to.1).div_ceil(PIXELS) as u32, batch as u32, 1],
@@ -100,16 +109,16 @@ pub fn batch<P: Clone>(
         args,
     };
     let passes = input.passes();
-    // Where a pass writes to, and what.
-    let written = |pass: usize| match pass + 1 < passes.len() {
-        true => (Element::F32, workspaces[pass % 2].clone()),
+    // Where a stage writes to, and what.
+    let written = |stage: usize| match stage + 1 < input.stages() {
+        true => (Element::F32, workspaces[stage % 2].clone()),
         false => (element, images.clone()),
     };
     let data = [&input.images, &input.labels, &input.order, &input.tables].map(|place| Arg::Pointer(place.clone()));
     let (first, first_to) = written(0);
     let mut args: Vec<Arg<P>> = data.into();
     args.extend(size(from).into_iter().chain(size(to)));
-    args.extend([Arg::Pointer(state.clone()), drawn.clone(), Arg::Pointer(first_to), Arg::Pointer(labels)]);
+    args.extend([Arg::Pointer(state.clone()), drawn.clone(), Arg::Pointer(first_to), Arg::Pointer(labels.clone())]);
     let mut launches = vec![launch("prepare", passes.first(), first, if staged { bytes } else { 0 }, args)];
     for (number, pass) in passes.iter().enumerate().skip(1) {
         let (element, to_place) = written(number);
@@ -119,6 +128,15 @@ pub fn batch<P: Clone>(
         args.extend(size(to));
         args.extend([Arg::Pointer(state.clone()), drawn.clone(), Arg::Pointer(to_place)]);
         launches.push(launch("again", Some(pass), element, 0, args));
+    }
+    if let Some(mixes) = &input.mixing {
+        let (element, to_place) = written(input.stages() - 1);
+        let mut args = [&workspaces[input.stages() % 2], &input.labels, &input.order]
+            .map(|place| Arg::Pointer(place.clone()))
+            .to_vec();
+        args.extend(size(to));
+        args.extend([state, mixes.clone(), to_place, labels].map(Arg::Pointer));
+        launches.push(launch("mix", None, element, 0, args));
     }
     launches
 }
@@ -135,7 +153,7 @@ mod tests {
             },
         },
         data::{
-            Augmentation, Draws, Split, Statistics,
+            Augmentation, Draws, Loaded, Split, Statistics,
             order::shuffled,
             transforms::{Range, TRANSFORMS},
         },
@@ -143,6 +161,13 @@ mod tests {
 
     /// In float32 every bit is the loader's.
     fn check(from: (usize, usize), channels: usize, to: (usize, usize), augmentation: Option<&str>) {
+        for number in [0, 2] {
+            check_batch(from, channels, to, augmentation, number);
+        }
+    }
+
+    /// The batch of that number.
+    fn check_batch(from: (usize, usize), channels: usize, to: (usize, usize), augmentation: Option<&str>, number: u32) {
         let (count, position, taken) = (11, 3, 5);
         let bytes = count * from.0 * from.1 * channels;
         let pixels: Vec<u8> = (0..bytes as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -158,26 +183,44 @@ mod tests {
             Memory::of(&split.labels[..]),
             Memory::of(&order),
             Memory::of(&tables(&pipeline)),
-            Memory::of(&[State { epoch: 2, position: position as u32, ..State::default() }]),
+            Memory::of(&[State { epoch: 2, step: number, position: position as u32, ..State::default() }]),
             Memory::of(&rows),
+            Memory::of(&plan.as_ref().map_or(vec![], |plan| plan.mix_all(draws, 3))),
         ];
-        let [images, labels, order_at, table, state, drawn] = memory.each_ref().map(Memory::at);
+        let [images, labels, order_at, table, state, drawn, mixes] = memory.each_ref().map(Memory::at);
         let augmented = plan.clone().map(|plan| (drawn, plan));
-        let input =
-            Input { images, labels, order: order_at, tables: table, channels, from, to, augmentation: augmented };
-        let (mut expected, mut expected_labels) = (Vec::new(), Vec::new());
+        let mixing = plan.as_ref().is_some_and(|plan| plan.mixes()).then_some(mixes);
+        let input = Input {
+            images,
+            labels,
+            order: order_at,
+            tables: table,
+            channels,
+            from,
+            to,
+            augmentation: augmented,
+            mixing,
+        };
+        let mut expected = Loaded::default();
         let augmented = plan.as_deref().map(|plan| (plan, draws));
-        pipeline.batch(&split, &order[position..][..taken], augmented, &mut expected, &mut expected_labels);
+        pipeline.batch(&split, &order[position..][..taken], number, augmented, &mut expected);
+        let targets: Vec<u32> = match expected.mixed() {
+            None => expected.labels.clone(),
+            Some(others) => {
+                let pairs = expected.labels.iter().zip(others);
+                pairs.flat_map(|(label, other)| [*label, other.label, other.weight.to_bits()]).collect()
+            }
+        };
         for element in ELEMENTS {
-            let out = Memory::empty(expected.len(), element);
+            let out = Memory::empty(expected.images.len(), element);
             let workspaces = input.workspace(taken).map(|floats| Memory::empty(floats, Element::F32));
-            let labels = Memory::empty(taken, Element::F32);
+            let labels = Memory::empty(targets.len(), Element::F32);
             let between = workspaces.each_ref().map(Memory::at);
-            run_all(batch(&input, taken, state, between, (element, out.at()), labels.at()));
-            let what = format!("{from:?}x{channels} to {to:?} {augmentation:?} {element:?}");
+            run_all(batch(&input, taken, state.clone(), between, (element, out.at()), labels.at()));
+            let what = format!("{from:?}x{channels} to {to:?} {augmentation:?} {element:?} {number}");
             let tolerance = if element == Element::F32 { 0.0 } else { 5e-3 };
-            assert_near_floats(&out.floats(element), &expected, tolerance, &what);
-            assert_eq!(labels.read::<u32>(), expected_labels, "{what}");
+            assert_near_floats(&out.floats(element), &expected.images, tolerance, &what);
+            assert_eq!(labels.read::<u32>(), targets, "{what}");
         }
     }
 
@@ -218,6 +261,9 @@ mod tests {
             "[{ random_rotation: 0.3 }, { random_flip: vertical }, { random_zoom: 0.5 }]",
             "[{ random_rotation: { factor: 0.3, fill_mode: constant } }, { random_zoom: { height_factor: [0, 2], fill_mode: nearest } }]",
             "[random_flip, { random_zoom: { height_factor: [0, 3], fill_mode: wrap } }, { random_rotation: 1 }]",
+            "[mixup, cutmix]",
+            "[random_rotation: 0.3, mixup: { alpha: 2 }, cutmix: { probability: 0 }]",
+            "[random_rotation: { factor: 0.3, fill_mode: constant }, random_zoom, mixup: { until: 2 }, cutmix]",
         ] {
             check((8, 6), 3, (9, 7), Some(list));
             check((8, 6), 1, (8, 6), Some(list));

@@ -138,8 +138,10 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         from: (32, 32),
         to: (72, 72),
         augmentation: Some(((), Augmentation::Keys(Keys { flip: true, rotation: 0.02, zoom: 0.2 }).plan([72, 72]))),
+        mixing: None,
     };
     all.extend(images::batch(&input, batch, (), [(); 2], (element, ()), ()));
+    all.extend(images::batch(&images::Input { mixing: Some(()), ..input }, batch, (), [(); 2], (element, ()), ()));
     all
 }
 

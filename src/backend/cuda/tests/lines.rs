@@ -1,6 +1,6 @@
 //! Two lines of calls: whatever order they allow, a step comes to the same bits.
 
-use super::{Emulated, engine, fit, reference_model, small};
+use super::{AUGMENTATION, Emulated, engine, fit, reference_model, small};
 use crate::backend::{
     Batch, Engine, StateTensor, Step,
     cuda::{
@@ -51,7 +51,8 @@ fn every_order_that_the_lines_allow_gives_the_same_bits() {
 fn every_order_trains_alike_on_kept_images() {
     for precision in [Precision::F32, Precision::Bf16] {
         let run = |order| {
-            let (epochs, state) = fit(&mut engine(small(), precision, Emulated { order, ..Emulated::default() }));
+            let (epochs, state) =
+                fit(&mut engine(small(), precision, Emulated { order, ..Emulated::default() }), &AUGMENTATION);
             let losses: Vec<_> = epochs.iter().map(|epoch| (epoch.loss, epoch.val_loss, epoch.accuracy)).collect();
             (losses, state)
         };
