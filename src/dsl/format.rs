@@ -6,7 +6,7 @@ mod comments;
 use comments::Comments;
 
 use super::{
-    Diagnostics, Source, parse,
+    Diagnostics, Source, Value, parse,
     syntax::{Argument, Body, Definition, DefinitionKind, Expr, ExprKind, File, Parameter, Span, StatementKind},
 };
 
@@ -75,7 +75,10 @@ impl Item for super::syntax::Statement {
 
     fn sequences(&self, spans: &mut Vec<Span>) {
         match &self.kind {
-            StatementKind::Let { value, .. } | StatementKind::Apply { value, .. } => value.sequences(spans),
+            StatementKind::Let { value, .. }
+            | StatementKind::LetEach { value, .. }
+            | StatementKind::Require { condition: value, .. }
+            | StatementKind::Apply { value, .. } => value.sequences(spans),
             StatementKind::Invalid => {}
         }
     }
@@ -91,7 +94,14 @@ impl Item for Expr {
             ExprKind::Literal(_) | ExprKind::Invalid => {}
             ExprKind::List(items) if items.is_empty() => {}
             ExprKind::List(_) => spans.push(self.span),
-            ExprKind::Group(inner) | ExprKind::Negate(inner) => inner.sequences(spans),
+            ExprKind::Group(inner) | ExprKind::Negate(inner) | ExprKind::Not(inner) => inner.sequences(spans),
+            ExprKind::If { arms, otherwise } => {
+                for (condition, body) in arms {
+                    condition.sequences(spans);
+                    spans.push(body.span);
+                }
+                spans.extend(otherwise.iter().map(|body| body.span));
+            }
             ExprKind::Chain { first, rest } => {
                 first.sequences(spans);
                 rest.iter().for_each(|(_, operand)| operand.sequences(spans));
@@ -249,12 +259,27 @@ impl Writer<'_> {
                     self.push(" = ");
                     self.expr(value, 0);
                 }
+                StatementKind::LetEach { names, value } => {
+                    let names: Vec<&str> = names.iter().map(|name| name.text.as_str()).collect();
+                    self.push(&format!("let [{}] = ", names.join(", ")));
+                    self.expr(value, 0);
+                }
+                StatementKind::Require { condition, message } => {
+                    let message = message.as_ref().map(|text| format!(", {}", Value::Str(text.clone())));
+                    self.push("require ");
+                    self.expr(condition, message.as_ref().map_or(0, |message| message.chars().count()));
+                    self.push(message.as_deref().unwrap_or_default());
+                }
                 StatementKind::Apply { label, value } => {
                     if let Some(label) = label {
                         self.push(&label.text);
                         self.push(": ");
                     }
-                    self.expr(value, 0);
+                    // As a statement, on lines of its own; as a value, on one.
+                    match &value.kind {
+                        ExprKind::If { arms, otherwise } => self.conditional(arms, otherwise.as_ref()),
+                        _ => self.expr(value, 0),
+                    }
                 }
                 StatementKind::Invalid => {}
             }
@@ -339,6 +364,10 @@ impl Writer<'_> {
                 self.push("-");
                 self.expr(inner, reserved);
             }
+            ExprKind::Not(inner) => {
+                self.push("not ");
+                self.expr(inner, reserved);
+            }
             ExprKind::Chain { first, rest } => {
                 self.expr(first, 0);
                 self.indent += 1;
@@ -381,6 +410,7 @@ impl Writer<'_> {
                 self.body(body);
             }
             ExprKind::Branch(body) => self.body(body),
+            ExprKind::If { arms, otherwise } => self.conditional(arms, otherwise.as_ref()),
             ExprKind::Repeat { repeated, count, index } => {
                 self.push("repeat ");
                 let index = index.as_ref().map_or(String::new(), |name| format!(" as {}", name.text));
@@ -401,6 +431,19 @@ impl Writer<'_> {
         }
     }
 
+    fn conditional(&mut self, arms: &[(Expr, Body)], otherwise: Option<&Body>) {
+        for (index, (condition, body)) in arms.iter().enumerate() {
+            self.push(if index == 0 { "if " } else { " else if " });
+            self.expr(condition, 2);
+            self.push(" ");
+            self.body(body);
+        }
+        if let Some(otherwise) = otherwise {
+            self.push(" else ");
+            self.body(otherwise);
+        }
+    }
+
     /// The expression on one line, `None` where it has a body or a comment, asks for several lines,
     /// or is too long for any.
     fn flat(&self, expr: &Expr) -> Option<String> {
@@ -412,6 +455,21 @@ impl Writer<'_> {
             }
             ExprKind::Group(inner) => format!("({})", self.flat(inner)?),
             ExprKind::Negate(inner) => format!("-{}", self.flat(inner)?),
+            ExprKind::Not(inner) => format!("not {}", self.flat(inner)?),
+            ExprKind::If { arms, otherwise } => {
+                let body = |body: &Body| match body.only() {
+                    Some(only) if !self.comments.any(body.span) => Some(format!("{{ {} }}", self.flat(only)?)),
+                    _ => None,
+                };
+                let mut parts = Vec::new();
+                for (condition, chosen) in arms {
+                    parts.push(format!("if {} {}", self.flat(condition)?, body(chosen)?));
+                }
+                if let Some(otherwise) = otherwise {
+                    parts.push(body(otherwise)?);
+                }
+                parts.join(" else ")
+            }
             ExprKind::Chain { first, rest } => {
                 let mut text = self.flat(first)?;
                 for (operator, operand) in rest {

@@ -114,6 +114,9 @@ impl<'a> TreeBuilder<'a> {
                 | Rule::let_word
                 | Rule::repeat_word
                 | Rule::as_word
+                | Rule::if_word
+                | Rule::else_word
+                | Rule::require_word
                 | Rule::residual_word
                 | Rule::second_bracket
                 | Rule::EOI => {}
@@ -192,8 +195,20 @@ impl<'a> TreeBuilder<'a> {
                 Rule::binding => {
                     let mut children = self.children(child);
                     if let (Some(name), Some(value)) = (children.next(), children.next()) {
-                        kind = StatementKind::Let { name: self.name(&name), value: self.expr(value) };
+                        kind = match name.as_rule() {
+                            Rule::names => {
+                                let names = self.children(name).map(|name| self.name(&name)).collect();
+                                StatementKind::LetEach { names, value: self.expr(value) }
+                            }
+                            _ => StatementKind::Let { name: self.name(&name), value: self.expr(value) },
+                        };
                     }
+                }
+                Rule::requirement => {
+                    let mut children = self.children(child);
+                    let condition = self.required(children.next(), span);
+                    let message = children.next().map(|text| literal::unescape(text.as_str()));
+                    kind = StatementKind::Require { condition, message };
                 }
                 Rule::application => {
                     let mut label = None;
@@ -239,7 +254,15 @@ impl<'a> TreeBuilder<'a> {
                     _ => ExprKind::Flow(steps),
                 }
             }
-            Rule::sum | Rule::product => return self.chain(pair),
+            Rule::condition | Rule::conjunction | Rule::comparison | Rule::sum | Rule::product => {
+                return self.chain(pair);
+            }
+            Rule::negation => {
+                let mut children = self.children(pair).peekable();
+                let negative = children.next_if(|child| child.as_rule() == Rule::not_word).is_some();
+                let operand = self.required(children.next(), span);
+                if negative { ExprKind::Not(Box::new(operand)) } else { return operand }
+            }
             Rule::unary => {
                 let negative = pair.as_str().starts_with('-');
                 let operand = self.children(pair).find(|child| child.as_rule() != Rule::minus);
@@ -260,6 +283,20 @@ impl<'a> TreeBuilder<'a> {
             Rule::branch => {
                 let body = self.children(pair).next();
                 ExprKind::Branch(self.body_or_empty(body, span))
+            }
+            Rule::conditional => {
+                let mut children = self.children(pair);
+                let (mut arms, mut otherwise) = (Vec::new(), None);
+                while let Some(child) = children.next() {
+                    match child.as_rule() {
+                        Rule::body => otherwise = Some(self.body(child)),
+                        _ => {
+                            let condition = self.expr(child);
+                            arms.push((condition, self.body_or_empty(children.next(), span)));
+                        }
+                    }
+                }
+                ExprKind::If { arms, otherwise }
             }
             Rule::repeat => {
                 let (mut count, mut repeated, mut index) = (None, None, None);
@@ -282,21 +319,23 @@ impl<'a> TreeBuilder<'a> {
 
     fn chain(&mut self, pair: Pair<'a, Rule>) -> Expr {
         let span = self.span(&pair);
+        let compares = pair.as_rule() == Rule::comparison;
         let mut children = self.children(pair);
         let first = self.required(children.next(), span);
         let mut rest = Vec::new();
         while let (Some(operator), Some(operand)) = (children.next(), children.next()) {
-            let operator = match operator.as_str() {
-                "+" => Operator::Add,
-                "-" => Operator::Subtract,
-                "*" => Operator::Multiply,
-                "/" => Operator::Divide,
-                _ => Operator::Remainder,
-            };
+            let place = self.span(&operator);
+            let Some(operator) = Operator::of(operator.as_str()) else { continue };
+            if compares && rest.len() == 1 {
+                self.compared_twice(place);
+            }
             rest.push((operator, self.expr(operand)));
         }
         if rest.is_empty() {
             return first;
+        }
+        if compares && rest.len() > 1 {
+            return Expr { kind: ExprKind::Invalid, span };
         }
         if matches!(first.kind, ExprKind::Repeat { .. }) {
             return self.count_in_brackets(first.span, span);

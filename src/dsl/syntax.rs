@@ -79,10 +79,19 @@ pub struct Body {
 impl Body {
     /// What `let` names in it, not in the braces within.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
-        self.statements.iter().filter_map(|statement| match &statement.kind {
-            StatementKind::Let { name, .. } => Some(name),
-            _ => None,
+        self.statements.iter().flat_map(|statement| match &statement.kind {
+            StatementKind::Let { name, .. } => std::slice::from_ref(name),
+            StatementKind::LetEach { names, .. } => names,
+            _ => &[],
         })
+    }
+
+    /// What stands in it alone, without a label: as in `if c { 64 } else { 32 }`.
+    pub fn only(&self) -> Option<&Expr> {
+        match self.statements.as_slice() {
+            [Statement { kind: StatementKind::Apply { label: None, value }, .. }] => Some(value),
+            _ => None,
+        }
     }
 }
 
@@ -97,6 +106,10 @@ pub enum StatementKind {
     /// `let name = value`: a number, or a branch of the network that starts at the current tensor
     /// and leaves it as it is.
     Let { name: Name, value: Expr },
+    /// `let [a, b] = list`: names the items.
+    LetEach { names: Vec<Name>, value: Expr },
+    /// `require condition, "message"`.
+    Require { condition: Expr, message: Option<String> },
     /// `layer`, `label: layer`: takes the current tensor and makes the next.
     Apply { label: Option<Name>, value: Expr },
     /// A piece that could not be parsed, and was reported.
@@ -117,6 +130,8 @@ pub enum ExprKind {
     Group(Box<Expr>),
     /// `-expression`
     Negate(Box<Expr>),
+    /// `not expression`
+    Not(Box<Expr>),
     /// `first op rest op rest`, from left to right, all operators of one precedence.
     Chain {
         first: Box<Expr>,
@@ -133,6 +148,11 @@ pub enum ExprKind {
     Residual(Body),
     /// `{ .. }`: a branch of the network.
     Branch(Body),
+    /// `if a { .. } else if b { .. } else { .. }`: conditions with what they choose.
+    If {
+        arms: Vec<(Expr, Body)>,
+        otherwise: Option<Body>,
+    },
     /// `repeat layer ×count as i`, `repeat ×count as i { .. }`.
     Repeat {
         repeated: Box<Expr>,
@@ -159,9 +179,33 @@ pub enum Operator {
     Multiply,
     Divide,
     Remainder,
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    And,
+    Or,
 }
 
 impl Operator {
+    const ALL: [Self; 13] = [
+        Self::Add,
+        Self::Subtract,
+        Self::Multiply,
+        Self::Divide,
+        Self::Remainder,
+        Self::Equal,
+        Self::NotEqual,
+        Self::Less,
+        Self::LessOrEqual,
+        Self::Greater,
+        Self::GreaterOrEqual,
+        Self::And,
+        Self::Or,
+    ];
+
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Add => "+",
@@ -169,6 +213,24 @@ impl Operator {
             Self::Multiply => "*",
             Self::Divide => "/",
             Self::Remainder => "%",
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::And => "and",
+            Self::Or => "or",
         }
+    }
+
+    /// The operator that a sign or a word stands for.
+    pub fn of(symbol: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operator| operator.symbol() == symbol)
+    }
+
+    /// Whether it makes a number of numbers, and a tensor of tensors; others make truth values.
+    pub fn is_arithmetic(self) -> bool {
+        matches!(self, Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Remainder)
     }
 }

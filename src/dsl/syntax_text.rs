@@ -2,6 +2,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::Value;
 use super::syntax::{Argument, Body, DefinitionKind, Expr, ExprKind, File, StatementKind};
 use crate::diagram::Diagram;
 
@@ -87,6 +88,15 @@ impl Tree {
                     StatementKind::Let { name, value } => {
                         tree.nest(format_args!("let {}", name.text), |tree| tree.expr(value));
                     }
+                    StatementKind::LetEach { names, value } => {
+                        let names: Vec<&str> = names.iter().map(|name| name.text.as_str()).collect();
+                        tree.nest(format_args!("let [{}]", names.join(", ")), |tree| tree.expr(value));
+                    }
+                    StatementKind::Require { condition, message } => {
+                        let message = message.as_ref().map(|text| format!(" {}", Value::Str(text.clone())));
+                        let message = message.unwrap_or_default();
+                        tree.nest(format_args!("require{message}"), |tree| tree.expr(condition));
+                    }
                     StatementKind::Apply { label: Some(label), value } => {
                         tree.nest(format_args!("label {}", label.text), |tree| tree.expr(value));
                     }
@@ -103,6 +113,16 @@ impl Tree {
             ExprKind::List(items) => self.nest(format_args!("list"), |tree| tree.exprs(items)),
             ExprKind::Group(inner) => self.nest(format_args!("group"), |tree| tree.expr(inner)),
             ExprKind::Negate(inner) => self.nest(format_args!("negate"), |tree| tree.expr(inner)),
+            ExprKind::Not(inner) => self.nest(format_args!("not"), |tree| tree.expr(inner)),
+            ExprKind::If { arms, otherwise } => self.nest(format_args!("if"), |tree| {
+                for (condition, body) in arms {
+                    tree.nest(format_args!("condition"), |tree| tree.expr(condition));
+                    tree.body(body);
+                }
+                if let Some(body) = otherwise {
+                    tree.nest(format_args!("else"), |tree| tree.body(body));
+                }
+            }),
             ExprKind::Chain { first, rest } => self.nest(format_args!("arithmetic"), |tree| {
                 tree.expr(first);
                 for (operator, operand) in rest {

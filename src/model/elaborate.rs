@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod block;
+mod conditional;
 mod layer_call;
 mod logits;
 mod model;
@@ -111,6 +112,8 @@ struct Elaborator<'a> {
     named: HashSet<usize>,
     /// A block that nothing calls is being checked.
     unused: bool,
+    /// How many braces around this place are not chosen.
+    untaken: usize,
     problems: Vec<Problem>,
     globals: Scope<'static>,
     names: Names,
@@ -184,7 +187,7 @@ fn defined(file: &File) -> HashMap<&str, Vec<Span>> {
 fn named_at(expr: &Expr, start: usize) -> Option<&Name> {
     match &expr.kind {
         ExprKind::Call { name, .. } if name.span.start == start => Some(name),
-        ExprKind::Group(inner) | ExprKind::Negate(inner) => named_at(inner, start),
+        ExprKind::Group(inner) | ExprKind::Negate(inner) | ExprKind::Not(inner) => named_at(inner, start),
         ExprKind::List(items) => items.iter().find_map(|item| named_at(item, start)),
         ExprKind::Chain { first, rest } => {
             named_at(first, start).or_else(|| rest.iter().find_map(|(_, operand)| named_at(operand, start)))
@@ -195,9 +198,11 @@ fn named_at(expr: &Expr, start: usize) -> Option<&Name> {
 
 impl<'a> Elaborator<'a> {
     fn new(file: &'a File, standard: HashMap<&'a str, &'a Definition>, problems: Vec<Problem>) -> Self {
+        let own = block::by_name(file);
+        let blocks = own.keys().chain(standard.keys()).map(|name| (*name).to_owned()).collect();
         Self {
             file,
-            own: block::by_name(file),
+            own,
             standard,
             expanded: HashSet::new(),
             used_blocks: HashSet::new(),
@@ -206,8 +211,9 @@ impl<'a> Elaborator<'a> {
             declared_symbols: HashSet::new(),
             named: HashSet::new(),
             unused: false,
+            untaken: 0,
             problems,
-            globals: Scope::new(),
+            globals: Scope::new(blocks),
             names: Names::default(),
             nodes: Vec::new(),
             tensors: Vec::new(),
@@ -222,6 +228,9 @@ impl<'a> Elaborator<'a> {
     }
 
     fn report(&mut self, problem: Problem) {
+        if !self.counts(&problem) {
+            return;
+        }
         let problem = if problem.has_way() { problem } else { Self::on_the_way(problem, self.way.as_ref()) };
         self.problems.push(problem);
     }
@@ -243,15 +252,20 @@ impl<'a> Elaborator<'a> {
         match value(expr, scope) {
             Ok(value) => Some(value),
             Err(problem) => {
-                if let Some(problem) = problem {
-                    let problem = match self.site {
-                        Some(_) => problem.moved_to(self.blame(expr, scope), "in the block"),
-                        None => self.below(*problem, expr),
-                    };
-                    self.report(problem);
-                }
+                self.report_value(problem, expr, scope);
                 None
             }
+        }
+    }
+
+    /// Reports why an expression has no value, unless that was done.
+    fn report_value(&mut self, problem: Option<Box<Problem>>, expr: &Expr, scope: &Scope) {
+        if let Some(problem) = problem {
+            let problem = match self.site {
+                Some(_) => problem.moved_to(self.blame(expr, scope), "in the block"),
+                None => self.below(*problem, expr),
+            };
+            self.report(problem);
         }
     }
 
@@ -263,12 +277,23 @@ impl<'a> Elaborator<'a> {
     fn body(&mut self, body: &Body, start: Current, naming: Naming, scope: &mut Scope) -> Current {
         let mut current = start;
         let mut labels: HashMap<&str, Span> = HashMap::new();
+        let mut failed = 0;
         for statement in &body.statements {
             if !self.step(statement.span) {
-                return None;
+                break;
             }
+            scope.go_to(current);
             match &statement.kind {
                 StatementKind::Invalid => current = None,
+                StatementKind::LetEach { names, value } => self.each(names, value, scope),
+                StatementKind::Require { condition, message } => {
+                    if !self.require(condition, message.as_deref(), scope) {
+                        // What does not fit follows from it: of the rest only the names count.
+                        current = None;
+                        self.untaken += 1;
+                        failed += 1;
+                    }
+                }
                 StatementKind::Let { name, value } => {
                     let symbol = self.declare(name, || format!("`{}` is not used", name.text), 0);
                     let outer = scope.reads().enter(symbol);
@@ -298,7 +323,8 @@ impl<'a> Elaborator<'a> {
                 }
             }
         }
-        current
+        self.untaken -= failed;
+        current.filter(|_| !self.full)
     }
 
     /// `let half = dim` with a line behind it that begins with `->`: the number and the layers.
@@ -349,12 +375,21 @@ impl<'a> Elaborator<'a> {
     /// Whether an expression is arithmetic rather than a piece of network.
     fn is_value(&self, expr: &Expr, scope: &Scope) -> bool {
         match &expr.kind {
-            ExprKind::Literal(_) | ExprKind::List(_) => true,
+            ExprKind::Literal(_) | ExprKind::List(_) | ExprKind::Not(_) => true,
             ExprKind::Negate(_) | ExprKind::Chain { .. } => !self.is_network(expr, scope),
+            ExprKind::If { arms, otherwise } => {
+                let bodies = arms.iter().map(|(_, body)| body).chain(otherwise);
+                bodies.filter_map(Body::only).any(|only| self.is_value(only, scope))
+            }
             ExprKind::Invalid => true,
             ExprKind::Group(inner) => self.is_value(inner, scope),
             ExprKind::Call { name, arguments } => {
-                arguments.is_empty() && matches!(scope.get(&name.text), Some(Bound::Value(..) | Bound::Unknown))
+                let name = name.text.as_str();
+                match arguments.is_empty() {
+                    _ if scope.is_shape(name) => true,
+                    true => matches!(scope.get(name), Some(Bound::Value(..) | Bound::Unknown)),
+                    false => scope.get(name).is_none() && scope.function(name).is_some(),
+                }
             }
             _ => false,
         }
@@ -377,6 +412,13 @@ impl<'a> Elaborator<'a> {
         if !self.step(expr.span) {
             return None;
         }
+        let outer = scope.go_to(current);
+        let result = self.piece(expr, current, naming, scope);
+        scope.go_to(outer);
+        result
+    }
+
+    fn piece(&mut self, expr: &Expr, current: Current, naming: Naming, scope: &Scope) -> Current {
         match &expr.kind {
             ExprKind::Group(inner) => self.apply(inner, current, naming, scope),
             ExprKind::Flow(parts) => self.flow(parts, current, naming, scope),
@@ -390,6 +432,9 @@ impl<'a> Elaborator<'a> {
             }
             ExprKind::Call { name, arguments } => self.call(name, arguments, expr.span, current, naming, scope),
             ExprKind::Invalid => None,
+            ExprKind::If { arms, otherwise } if !self.is_value(expr, scope) => {
+                self.conditional(arms, otherwise.as_ref(), current, naming, scope)
+            }
             ExprKind::Negate(_) | ExprKind::Chain { .. } if self.is_network(expr, scope) => {
                 self.arithmetic(expr, current, naming, scope)
             }

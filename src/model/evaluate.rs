@@ -1,14 +1,19 @@
 //! Arithmetic on the values of the language.
 
-use std::{cell::Cell, collections::HashMap, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 use super::{
-    layers::{Kind, LAYERS},
+    functions::{self, FUNCTIONS, Function, function, order},
+    layers::{Kind, LAYERS, find},
     reads::{Reads, Symbol},
 };
 use crate::dsl::{
     Problem, Value,
-    syntax::{Expr, ExprKind, Operator, Span},
+    syntax::{Argument, Body, Expr, ExprKind, Name, Operator, Span},
 };
 
 /// Most items of a list, those of the lists in it counted.
@@ -26,6 +31,9 @@ const BINDING: usize = 8;
 
 /// How many letters may be compared with letters of misspelt names for one text.
 const MAX_COMPARED: usize = 20_000_000;
+
+/// The name of the current tensor's shape.
+const SHAPE: &str = "shape";
 
 /// Parameters that were set from outside the text, as a set of bits: what a value depends on.
 /// Those beyond the 64th have no bit, and are not named as causes.
@@ -64,6 +72,12 @@ struct Left {
     work: Cell<usize>,
     compared: Cell<usize>,
     reads: Reads,
+    /// The shapes of the tensors so far, with what from outside they depend on.
+    shapes: RefCell<Vec<(Vec<usize>, Causes)>>,
+    /// The current tensor.
+    current: Cell<Option<usize>>,
+    /// The names of blocks.
+    blocks: HashSet<String>,
 }
 
 /// Takes so much of what is left; false when there is not as much.
@@ -74,8 +88,16 @@ fn take(left: &Cell<usize>, units: usize) -> bool {
 }
 
 impl<'o> Scope<'o> {
-    pub fn new() -> Self {
-        let left = Left { work: Cell::new(MAX_WORK), compared: Cell::new(MAX_COMPARED), reads: Reads::new() };
+    /// Of a text that can call `blocks`.
+    pub fn new(blocks: HashSet<String>) -> Self {
+        let left = Left {
+            work: Cell::new(MAX_WORK),
+            compared: Cell::new(MAX_COMPARED),
+            reads: Reads::new(),
+            shapes: RefCell::default(),
+            current: Cell::new(None),
+            blocks,
+        };
         Self { outer: None, names: HashMap::new(), left: Rc::new(left) }
     }
 
@@ -130,6 +152,31 @@ impl<'o> Scope<'o> {
         }
     }
 
+    /// A tensor more, by number, with its shape.
+    pub fn add_tensor(&self, shape: &[usize], causes: Causes) {
+        self.left.shapes.borrow_mut().push((shape.to_vec(), causes));
+    }
+
+    /// From now on a tensor is the current one; gives the one before.
+    pub fn go_to(&self, tensor: Option<usize>) -> Option<usize> {
+        self.left.current.replace(tensor)
+    }
+
+    /// The function that a name stands for where arguments follow it.
+    pub fn function(&self, name: &str) -> Option<&'static Function> {
+        if self.is_layer(name) { None } else { function(name) }
+    }
+
+    /// Whether a name without a value is that of a layer or a block.
+    fn is_layer(&self, name: &str) -> bool {
+        self.left.blocks.contains(name) || find(name).is_some()
+    }
+
+    /// Whether a name is the shape of the current tensor, or with a tensor in brackets of that.
+    pub fn is_shape(&self, name: &str) -> bool {
+        name == SHAPE && !self.is_layer(name) && self.get(name).is_none()
+    }
+
     pub fn reads(&self) -> &Reads {
         &self.left.reads
     }
@@ -167,11 +214,14 @@ impl<'o> Scope<'o> {
     }
 }
 
+/// Why there is no value: the problem, or `None` where it was reported already.
+type Fault = Option<Box<Problem>>;
+
 /// The value of an expression, and what from outside it depends on.
 ///
 /// # Errors
 /// The problem, or `None` where it was reported already.
-pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Box<Problem>>> {
+pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Fault> {
     let problem = |message: String, label: &str| Box::new(Problem::new("vitx::value", message).label(expr.span, label));
     if !take(&scope.left.work, 1) {
         return Err(Some(exhausted()));
@@ -179,13 +229,7 @@ pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Box<P
     match &expr.kind {
         ExprKind::Literal(value) => copy(value, 0, scope),
         ExprKind::Group(inner) => value(inner, scope),
-        ExprKind::List(items) => list(items, scope).map_err(|error| match error {
-            Fault::Item(problem) => problem,
-            Fault::Large => Some(problem(
-                format!("a list has at most {MAX_LIST} items in all, and lists in it to a depth of {MAX_LIST_DEPTH}"),
-                "this one is larger",
-            )),
-        }),
+        ExprKind::List(items) => list(items, expr.span, scope),
         ExprKind::Negate(inner) => {
             let (number, causes) = value(inner, scope)?;
             let negative = match number {
@@ -198,6 +242,13 @@ pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Box<P
             };
             Ok((negative, causes))
         }
+        ExprKind::Not(inner) => {
+            let (holds, causes) = condition(inner, scope)?;
+            Ok((Value::Bool(!holds), causes))
+        }
+        ExprKind::Chain { rest, .. } if matches!(rest[..], [(Operator::And | Operator::Or, _), ..]) => {
+            logic(expr, scope)
+        }
         ExprKind::Chain { first, rest } => {
             let (mut total, mut causes) = value(first, scope)?;
             for (operator, operand) in rest {
@@ -208,30 +259,223 @@ pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Option<Box<P
             }
             Ok((total, causes))
         }
-        ExprKind::Call { name, arguments } if arguments.is_empty() => match scope.read(&name.text) {
-            Some(Bound::Value(value, causes)) => copy(value, *causes, scope),
-            Some(Bound::Tensor(Some(_))) => {
-                Err(Some(problem(format!("`{}` is a tensor, not a value", name.text), "expected a value")))
-            }
-            Some(Bound::Tensor(None) | Bound::Unknown) => Err(None),
-            None => {
-                let names = scope.iter().filter(|(_, bound)| matches!(bound, Bound::Value(..) | Bound::Unknown));
-                let problem = Problem::new("vitx::name", format!("there is no parameter `{}`", name.text));
-                let mut problem = problem.label(name.span, "not defined here");
-                match name.text.as_str() {
-                    word if is_choice(word) => {
-                        problem = problem.help(format!("a word as a value stands in quotes: `\"{word}\"`"))
-                    }
-                    "None" | "null" | "nil" => {
-                        problem = problem.help("there is no empty value: leave the argument out")
-                    }
-                    _ => {}
-                }
-                Err(Some(Box::new(scope.suggest(problem, &name.text, names.map(|(name, _)| name)))))
-            }
+        ExprKind::If { arms, otherwise } => choice(arms, otherwise.as_ref(), expr.span, scope),
+        ExprKind::Call { name, arguments } if scope.is_shape(&name.text) => shape(name, arguments, expr.span, scope),
+        ExprKind::Call { name, arguments } if arguments.is_empty() => named(name, scope),
+        ExprKind::Call { name, arguments } => match scope.function(&name.text) {
+            Some(function) => call(function, arguments, expr.span, scope),
+            None => Err(Some(not_a_function(name, expr.span, scope))),
         },
         ExprKind::Invalid => Err(None),
         _ => Err(Some(problem("a layer is not a value".into(), "expected a value"))),
+    }
+}
+
+/// The value of a name.
+fn named(name: &Name, scope: &Scope) -> Result<(Value, Causes), Fault> {
+    match scope.read(&name.text) {
+        Some(Bound::Value(value, causes)) => copy(value, *causes, scope),
+        Some(Bound::Tensor(Some(_))) => {
+            let problem = Problem::new("vitx::value", format!("`{}` is a tensor, not a value", name.text));
+            Err(Some(Box::new(problem.label(name.span, "expected a value"))))
+        }
+        Some(Bound::Tensor(None) | Bound::Unknown) => Err(None),
+        None => {
+            let names = scope.iter().filter(|(_, bound)| matches!(bound, Bound::Value(..) | Bound::Unknown));
+            let problem = Problem::new("vitx::name", format!("there is no parameter `{}`", name.text));
+            let mut problem = problem.label(name.span, "not defined here");
+            match name.text.as_str() {
+                word if is_choice(word) => {
+                    problem = problem.help(format!("a word as a value stands in quotes: `\"{word}\"`"))
+                }
+                "None" | "null" | "nil" => problem = problem.help("there is no empty value: leave the argument out"),
+                word => {
+                    if let Some(function) = scope.function(word) {
+                        problem = problem.help(function.about);
+                    }
+                }
+            }
+            Err(Some(Box::new(scope.suggest(problem, &name.text, names.map(|(name, _)| name)))))
+        }
+    }
+}
+
+/// A call in the place of a value that is none of a function.
+fn not_a_function(name: &Name, span: Span, scope: &Scope) -> Box<Problem> {
+    if scope.is_layer(&name.text) || scope.get(&name.text).is_some() {
+        return Box::new(Problem::new("vitx::value", "a layer is not a value").label(span, "expected a value"));
+    }
+    let problem = Problem::new("vitx::name", format!("there is no function `{}`", name.text));
+    let names: Vec<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
+    let problem = problem.label(name.span, "not known").note(&format!("functions of numbers are {}", names.join(", ")));
+    Box::new(scope.suggest(problem, &name.text, names.into_iter()))
+}
+
+fn call(function: &Function, arguments: &[Argument], span: Span, scope: &Scope) -> Result<(Value, Causes), Fault> {
+    let (mut values, mut all) = (Vec::new(), 0);
+    for argument in arguments {
+        if let Some(name) = &argument.name {
+            let message = format!("`{}` has no argument `{}`", function.name, name.text);
+            let problem = Problem::new("vitx::argument", message).label(name.span, "not known");
+            return Err(Some(Box::new(problem.help(function.about))));
+        }
+        let (value, causes) = value(&argument.value, scope)?;
+        values.push(value);
+        all |= causes;
+    }
+    let value = function.call(&values).map_err(|message| {
+        let problem = Problem::new("vitx::value", message).label(span, "in this expression").causes(all);
+        Some(Box::new(problem.help(function.about)))
+    })?;
+    Ok((value, all))
+}
+
+/// `shape`, or `shape(x)` of a tensor: its lengths, without the batch.
+fn shape(name: &Name, arguments: &[Argument], span: Span, scope: &Scope) -> Result<(Value, Causes), Fault> {
+    let misuse = |message: String, place: Span| {
+        let problem = Problem::new("vitx::value", message).label(place, "expected the name of a tensor");
+        let help = "`shape` is that of the current tensor, `shape(x)` that of one that `let x = ..` names";
+        Err(Some(Box::new(problem.help(help))))
+    };
+    let tensor = match arguments {
+        [] => scope.left.current.get(),
+        [Argument { name: None, value: Expr { kind: ExprKind::Call { name: of, arguments }, .. }, span }]
+            if arguments.is_empty() =>
+        {
+            match scope.read(&of.text) {
+                Some(Bound::Tensor(tensor)) => *tensor,
+                Some(Bound::Unknown) => None,
+                _ => return misuse(format!("`{}` is not a tensor", of.text), *span),
+            }
+        }
+        [only] => return misuse("`shape` takes the name of a tensor".to_owned(), only.span),
+        _ => return misuse(format!("`{}` takes one tensor", name.text), span),
+    };
+    let shapes = scope.left.shapes.borrow();
+    let (lengths, causes) = tensor.and_then(|tensor| shapes.get(tensor)).ok_or(None)?;
+    let lengths = lengths.iter().map(|length| Value::Int(i64::try_from(*length).unwrap_or(i64::MAX))).collect();
+    copy(&Value::List(lengths), *causes, scope)
+}
+
+/// Whether a condition holds.
+///
+/// # Errors
+/// As [`value`].
+pub fn condition(expr: &Expr, scope: &Scope) -> Result<(bool, Causes), Fault> {
+    match value(expr, scope)? {
+        (Value::Bool(holds), causes) => Ok((holds, causes)),
+        (other, causes) => {
+            let message = format!("a condition is true or false, not {other}");
+            let problem = Problem::new("vitx::condition", message).label(expr.span, other.kind()).causes(causes);
+            Err(Some(Box::new(problem.help("`n > 0` and `name == \"relu\"` are conditions"))))
+        }
+    }
+}
+
+/// `a and b and c`, `a or b or c`: of those behind one that decides, only the names are looked at.
+fn logic(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Fault> {
+    let ExprKind::Chain { first, rest } = &expr.kind else { return Err(None) };
+    let (mut holds, mut all) = condition(first, scope)?;
+    for (operator, operand) in rest {
+        if holds == (*operator == Operator::Or) {
+            check_names(operand, scope)?;
+            continue;
+        }
+        let (other, causes) = condition(operand, scope)?;
+        (holds, all) = (other, all | causes);
+    }
+    Ok((Value::Bool(holds), all))
+}
+
+/// `if a { 1 } else { 2 }`: of what is not chosen, only the names are looked at.
+fn choice(
+    arms: &[(Expr, Body)],
+    otherwise: Option<&Body>,
+    span: Span,
+    scope: &Scope,
+) -> Result<(Value, Causes), Fault> {
+    let only = |body: &'_ Body| match body.only() {
+        Some(_) => Ok(()),
+        None => {
+            let problem = Problem::new("vitx::condition", "a choice between values has one value in its braces");
+            Err(Some(Box::new(problem.label(body.span, "expected one value"))))
+        }
+    };
+    let (mut chosen, mut all) = (None, 0);
+    for (when, body) in arms {
+        only(body)?;
+        let taken = match chosen {
+            Some(_) => {
+                check_names(when, scope)?;
+                false
+            }
+            None => {
+                let (holds, causes) = condition(when, scope)?;
+                all |= causes;
+                holds
+            }
+        };
+        if taken {
+            chosen = body.only();
+        } else if let Some(other) = body.only() {
+            check_names(other, scope)?;
+        }
+    }
+    match otherwise {
+        Some(body) => {
+            only(body)?;
+            match (chosen, body.only()) {
+                (None, other) => chosen = other,
+                (_, Some(other)) => check_names(other, scope)?,
+                _ => {}
+            }
+        }
+        None => {
+            let problem = Problem::new("vitx::condition", "a choice between values has an `else`");
+            let problem = problem.label(span, "has no value where no condition holds");
+            return Err(Some(Box::new(problem.help("write `if a { 1 } else { 2 }`"))));
+        }
+    }
+    let (value, causes) = value(chosen.ok_or(None)?, scope)?;
+    Ok((value, all | causes))
+}
+
+/// Looks at the names in an expression that is not worked out.
+///
+/// # Errors
+/// As [`value`].
+pub fn check_names(expr: &Expr, scope: &Scope) -> Result<(), Fault> {
+    if !take(&scope.left.work, 1) {
+        return Err(Some(exhausted()));
+    }
+    match &expr.kind {
+        ExprKind::Group(inner) | ExprKind::Negate(inner) | ExprKind::Not(inner) => check_names(inner, scope),
+        ExprKind::List(items) => items.iter().try_for_each(|item| check_names(item, scope)),
+        ExprKind::Chain { first, rest } => {
+            check_names(first, scope)?;
+            rest.iter().try_for_each(|(_, operand)| check_names(operand, scope))
+        }
+        ExprKind::If { arms, otherwise } => {
+            let bodies = arms.iter().map(|(_, body)| body).chain(otherwise);
+            arms.iter().try_for_each(|(when, _)| check_names(when, scope))?;
+            bodies.filter_map(Body::only).try_for_each(|only| check_names(only, scope))
+        }
+        ExprKind::Call { name, arguments } => {
+            let known = scope.is_shape(&name.text) || !arguments.is_empty() && scope.function(&name.text).is_some();
+            if !known {
+                match (arguments.is_empty(), scope.is_layer(&name.text)) {
+                    (true, _) => match named(name, scope) {
+                        // What it is does not matter.
+                        Err(Some(problem)) if problem.code() == "vitx::name" => return Err(Some(problem)),
+                        _ => {}
+                    },
+                    (false, true) => {}
+                    (false, false) => return Err(Some(not_a_function(name, expr.span, scope))),
+                }
+            }
+            arguments.iter().try_for_each(|argument| check_names(&argument.value, scope))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -246,7 +490,7 @@ fn exhausted() -> Box<Problem> {
 }
 
 /// A copy of a value, whose work is counted.
-fn copy(value: &Value, causes: Causes, scope: &Scope) -> Result<(Value, Causes), Option<Box<Problem>>> {
+fn copy(value: &Value, causes: Causes, scope: &Scope) -> Result<(Value, Causes), Fault> {
     let units = match value {
         Value::Str(text) => text.len() / 16,
         Value::List(_) => value.items(),
@@ -258,29 +502,60 @@ fn copy(value: &Value, causes: Causes, scope: &Scope) -> Result<(Value, Causes),
     Ok((value.clone(), causes))
 }
 
-enum Fault {
-    Item(Option<Box<Problem>>),
-    Large,
-}
-
-fn list(items: &[Expr], scope: &Scope) -> Result<(Value, Causes), Fault> {
+fn list(items: &[Expr], span: Span, scope: &Scope) -> Result<(Value, Causes), Fault> {
     let mut values = Vec::new();
-    let (mut count, mut depth, mut causes) = (0_usize, 0, 0);
+    let (mut count, mut depth, mut all) = (0_usize, 0, 0);
     for item in items {
-        let (value, others) = value(item, scope).map_err(Fault::Item)?;
+        let (value, causes) = value(item, scope)?;
         count += 1 + value.items();
         depth = depth.max(value.depth());
         if count > MAX_LIST || depth >= MAX_LIST_DEPTH {
-            return Err(Fault::Large);
+            let message =
+                format!("a list has at most {MAX_LIST} items in all, and lists in it to a depth of {MAX_LIST_DEPTH}");
+            return Err(Some(Box::new(Problem::new("vitx::value", message).label(span, "this one is larger"))));
         }
-        causes |= others;
+        all |= causes;
         values.push(value);
     }
-    Ok((Value::List(values), causes))
+    Ok((Value::List(values), all))
 }
 
-/// Whole numbers stay whole where the result is; a whole number and a fraction give a fraction.
+/// Of two values by an operator. Whole numbers stay whole where the result is; a whole number and a fraction give a
+/// fraction.
+///
+/// # Errors
+/// Why there is no value.
 pub fn combine(operator: Operator, left: &Value, right: &Value) -> Result<Value, String> {
+    match operator {
+        _ if operator.is_arithmetic() => reckon(operator, left, right),
+        Operator::Equal | Operator::NotEqual => {
+            let comparable = match (left, right) {
+                (Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_)) => true,
+                _ => std::mem::discriminant(left) == std::mem::discriminant(right),
+            };
+            match comparable {
+                true => Ok(Value::Bool(left.same(right) == (operator == Operator::Equal))),
+                false => {
+                    Err(format!("{left} {} {right} compares {} with {}", operator.symbol(), left.kind(), right.kind()))
+                }
+            }
+        }
+        _ => {
+            let ordering = order(left, right).ok_or_else(|| {
+                let other = if matches!(left, Value::Int(_) | Value::Float(_)) { right } else { left };
+                format!("`{}` takes numbers, not {}", operator.symbol(), other.kind())
+            })?;
+            Ok(Value::Bool(match operator {
+                Operator::Less => ordering.is_lt(),
+                Operator::LessOrEqual => ordering.is_le(),
+                Operator::Greater => ordering.is_gt(),
+                _ => ordering.is_ge(),
+            }))
+        }
+    }
+}
+
+fn reckon(operator: Operator, left: &Value, right: &Value) -> Result<Value, String> {
     let symbol = operator.symbol();
     if let (Value::Int(a), Value::Int(b)) = (left, right) {
         if *b == 0 && matches!(operator, Operator::Divide | Operator::Remainder) {
@@ -293,14 +568,12 @@ pub fn combine(operator: Operator, left: &Value, right: &Value) -> Result<Value,
             // The one remainder that overflows, by -1, is 0.
             Operator::Remainder => Some(a.wrapping_rem(*b)),
             Operator::Divide if a.wrapping_rem(*b) == 0 => a.checked_div(*b),
-            Operator::Divide => return Ok(Value::Float(*a as f64 / *b as f64)),
+            _ => return Ok(Value::Float(*a as f64 / *b as f64)),
         };
         return exact.map(Value::Int).ok_or_else(|| format!("{a} {symbol} {b} is too large a number"));
     }
-    let number = |value: &Value| match value {
-        Value::Int(number) => Ok(*number as f64),
-        Value::Float(number) => Ok(*number),
-        other => Err(format!("`{symbol}` takes numbers, not {}", other.kind())),
+    let number = |value: &Value| {
+        functions::number(value).ok_or_else(|| format!("`{symbol}` takes numbers, not {}", value.kind()))
     };
     let (a, b) = (number(left)?, number(right)?);
     let result = match operator {
@@ -308,7 +581,7 @@ pub fn combine(operator: Operator, left: &Value, right: &Value) -> Result<Value,
         Operator::Subtract => a - b,
         Operator::Multiply => a * b,
         Operator::Divide => a / b,
-        Operator::Remainder => a % b,
+        _ => a % b,
     };
     if result.is_finite() { Ok(Value::Float(result)) } else { Err(format!("{left} {symbol} {right} has no value")) }
 }

@@ -20,6 +20,7 @@ mod architecture;
 mod elaborate;
 mod evaluate;
 mod fold;
+mod functions;
 pub mod layers;
 mod listing;
 mod names;

@@ -85,10 +85,20 @@ fn expression() -> impl Strategy<Value = String> {
         let comment = prop::sample::select(vec!["", " ", "\n", " // why\n", "\n// own line\n", "\n\n// apart\n\n"]);
         let list = prop::collection::vec((inner.clone(), comment.clone()), 1..5);
         prop_oneof![
-            (inner.clone(), prop::sample::select(vec!["+", "-", "*", "/", "%", "->"]), inner.clone(), comment.clone())
+            (
+                inner.clone(),
+                prop::sample::select(vec!["+", "-", "*", "/", "%", "->", "and", "or", "<=", "!="]),
+                inner.clone(),
+                comment.clone()
+            )
                 .prop_map(|(a, op, b, c)| format!("{a}{c}{op} {b}")),
             inner.clone().prop_map(|a| format!("({a})")),
             inner.clone().prop_map(|a| format!("-{a}")),
+            inner.clone().prop_map(|a| format!("(not ({a}))")),
+            (inner.clone(), inner.clone(), inner.clone(), comment.clone())
+                .prop_map(|(a, b, c, d)| format!("if ({a}) {{ f({b}) }} else if n {{{d} {c} }} else {{{d}}}")),
+            (inner.clone(), inner.clone(), comment.clone())
+                .prop_map(|(a, b, c)| format!("if ({a}) {{ {b}; {c} let [a, b] = x; require (n),{c} \"no\" }}")),
             (list.clone(), any::<bool>()).prop_map(|(list, comma)| {
                 let items: Vec<String> = list.into_iter().map(|(a, c)| format!("{c}{a}")).collect();
                 format!("[{}{}]", items.join(","), if comma { "," } else { "" })

@@ -77,3 +77,130 @@ fn a_repeat_counts_its_rounds() {
         "model m { patches(4) as: gelu }",
     ]));
 }
+
+#[test]
+fn conditions_choose_braces() {
+    assert_eq!(layers("if depth > 2 and norm == \"layer\" { layer_norm } else { gelu }"), "layer_norm(epsilon = 1e-6)");
+    assert_eq!(layers("if depth > 3 { layer_norm } else if depth == 3 { gelu } else { relu }"), "gelu()");
+    assert_eq!(layers("if not (depth < 4 or rate > 1) { layer_norm }"), "");
+    assert_eq!(layers("repeat ×depth as i { if i % 2 == 1 { gelu } else { relu } }"), "relu0() gelu() relu1()");
+    assert_eq!(layers("att: if true { gelu scale(2) }"), "att/gelu() att/scale(factor = 2)");
+    // What is not chosen need not fit: neither its shapes nor its values.
+    assert_eq!(layers("if depth == 0 { scale(1 / depth * 0 / (depth - 3)) take(99) dense(1 / 3) }"), "");
+    assert_eq!(
+        layers("let x = { gelu } x + if rate == 0.2 { relu } else { take(0) }"),
+        "x/gelu() relu() add(formula = \"(x0 + x1)\")"
+    );
+    assert_eq!(layers("if depth != 3 { scale(1 / 0) } else { residual { gelu } }"), "gelu() add()");
+    assert_standard(
+        "    if a > 1 and not (b or c) {\n        gelu // why\n    } else if b {\n        relu\n    } else {}\n    \
+         require a >= 2, \"a \\\"b\\\"\"",
+    );
+    insta::assert_snapshot!(mistakes(&[
+        "model m(n = 2) { patches(4) if n { gelu } }",
+        "model m(n = 2) { patches(4) if n > 3 { gellu dense(units = unit, a = 1) } flatten dense(num_classes) }",
+        "model m(n = 2) { patches(4) if n > 1 { gelu } elif n > 2 { relu } }",
+        "model m(n = 2) { patches(4) if 1 < n < 3 { gelu } }",
+        "model m(n = \"a\") { patches(4) if n == 3 { gelu } }",
+        "model m(n = \"a\") { patches(4) if n < 3 { gelu } }",
+        "model m { patches(4) let x = { gelu } if x > 3 { gelu } }",
+        "model m(n = 2) { patches(4) if n > 1 || n < 3 { gelu } }",
+        "model m(n = 2) { patches(4) if n = 2 { gelu } }",
+        "model m(n = 2) { patches(4) else { gelu } }",
+    ]));
+}
+
+#[test]
+fn conditions_choose_values() {
+    assert_eq!(layers("scale(if depth > 2 { 1 } else { 1 / 0 })"), "scale(factor = 1)");
+    assert_eq!(layers("let n = if depth > 9 { 1 } else if rate < 1 { 2 } else { 3 } scale(n)"), "scale(factor = 2)");
+    assert_eq!(layers("let n = 1 + if false { 1 } else { dim } scale(n)"), "scale(factor = 13)");
+    // What decides already is not gone beyond.
+    assert_eq!(layers("if depth == 3 or 1 / 0 > 2 { gelu }"), "gelu()");
+    assert_standard("    let n = if a { 1 } else { 2 }\n    scale(if a and b == c { 1 } else if d { 2 } else { 3 })");
+    insta::assert_snapshot!(mistakes(&[
+        "model m(n = 2) { let w = if n > 1 { 8 } patches(4) dense(w) }",
+        "model m(n = 2) { let w = if n > 1 { 8 } else { wide } patches(4) dense(w) }",
+        "model m(n = 2) { let w = if n > 1 { 8 } else { let a = 2 a } patches(4) dense(w) }",
+    ]));
+}
+
+#[test]
+fn functions_of_numbers() {
+    assert_eq!(
+        layers("scale(max(depth - 1, 1) + min(2, 3, 1)) scale(floor(dim / 5)) scale(sqrt(dim * 3))"),
+        "scale0(factor = 3) scale1(factor = 2) scale2(factor = 6.0)"
+    );
+    assert_eq!(
+        layers("let heads = max(1, round(dim / 5)) dense(ceil(heads * 1.5))"),
+        "dense1(activation = \"none\", units = 3, use_bias = true)"
+    );
+    // A block of the file goes first.
+    let text =
+        "block max(n) { scale(n) } model m { patches(8) dense(3) max(4) global_average_pool dense(num_classes) }";
+    assert_eq!(listed(&with(text, &[]).unwrap()), "max/scale(factor = 4)");
+    insta::assert_snapshot!(mistakes(&[
+        "model m { patches(4) dense(sqr(4)) }",
+        "model m { patches(4) dense(sqrt(-4)) }",
+        "model m { patches(4) dense(max(4)) }",
+        "model m { patches(4) dense(max(a = 4, b = 2)) }",
+        "model m { patches(4) dense(max) }",
+        "model m { patches(4) let x = { gelu } dense(max(x, 2)) }",
+        "model m { patches(4) max(2, 3) }",
+    ]));
+}
+
+#[test]
+fn a_requirement_says_what_its_values_are() {
+    assert_eq!(layers("require dim % depth == 0, \"depth must divide dim\" gelu"), "gelu()");
+    assert_eq!(layers("if false { require false, \"never\" } gelu"), "gelu()");
+    let text = "block att(dim, heads) {
+    require dim % heads == 0 and shape != [3], \"the heads must divide the width\"
+    attention(heads, dim / heads)
+}
+model m(dim = 64, heads = 7) {
+    patches(4)
+    repeat att(dim, heads) ×2
+    flatten
+    dense(num_classes)
+}";
+    insta::assert_snapshot!(mistakes(&[
+        text,
+        "model m(n = 3) { require n > 3 flatten dense(num_classes) }",
+        "model m { require 3, dense(3) }"
+    ]));
+    // A parameter that only a requirement reads has no effect.
+    let text = "model m(n = 3) { require n > 2, \"large\" flatten dense(num_classes) }";
+    assert_eq!(with(text, &[]).unwrap().unread(), ["n"]);
+}
+
+#[test]
+fn shapes_are_values() {
+    assert_eq!(
+        layers(
+            "let [n, c] = shape dense(n) let y = { take(-1) } let [d] = shape(y) scale(d + c) reshape([2, -1, n / 2]) reshape([-1, 4])"
+        ),
+        "dense1(activation = \"none\", units = 16, use_bias = true) y/take(index = -1) scale(factor = 28) reshape0(shape = [2, -1, 8]) reshape1(shape = [-1, 4])"
+    );
+    let model =
+        with("model m { let [h, w, _] = shape reshape([h * w, -1]) take(-2) dense(num_classes) }", &[]).unwrap();
+    assert_eq!(model.layers()[1].layer.output_shape(), [3]);
+    assert!(model.warnings().is_empty(), "{:?}", model.warnings());
+    // Arguments see the tensor that the layer takes.
+    let block = "block widen(n) { dense(n) } model m { flatten dense(7) -> widen(n = 3) let [d] = shape dense(d) let [a] = [num_classes] dense(a) }";
+    let model = with(block, &[]).unwrap();
+    assert_eq!(model.layers()[3].layer.output_shape(), [3]);
+    // A name of the text goes first.
+    assert_eq!(layers("let shape = [2, 96] reshape(shape)"), "reshape(shape = [2, 96])");
+    assert_standard("    let [h, w, _] = shape");
+    insta::assert_snapshot!(mistakes(&[
+        "model m { let [h, w] = shape flatten dense(num_classes) }",
+        "model m { let [h, w] = 3 flatten dense(num_classes) }",
+        "model m { let [h, w, c] = shape(3) flatten dense(num_classes) }",
+        "model m(n = 3) { let [h, w, c] = shape(n) flatten dense(num_classes) }",
+        "model m { reshape([-1, -1]) flatten dense(num_classes) }",
+        "model m { reshape([-1, 5]) flatten dense(num_classes) }",
+        "model m { patches(8) take(-17) dense(num_classes) }",
+        "model m { let [] = shape flatten dense(num_classes) }",
+    ]));
+}

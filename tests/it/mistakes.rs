@@ -218,7 +218,7 @@ fn words_and_forms_of_other_languages() {
         "forms",
         &[
             "for i in range(3) {\n        dense(3)\n    }",
-            "if dim == 2 {\n        dense(3)\n    } else {\n        dense(4)\n    }",
+            "if dim == 2 {\n        dense(3)\n    } elif dim == 3 {\n        dense(4)\n    }",
             "if dim { gelu }\n    else { relu }",
             "while True:",
             "return x",

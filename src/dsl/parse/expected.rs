@@ -47,15 +47,27 @@ fn list(words: &[&str]) -> String {
 fn describe(rule: Rule, meant: Rule) -> &'static [&'static str] {
     match rule {
         Rule::file | Rule::definition | Rule::only_definition | Rule::keyword | Rule::stray => &["`model`", "`block`"],
+        Rule::if_word => &["`if`"],
+        Rule::else_word => &["`else`"],
         Rule::index | Rule::as_word => &["`as`"],
         Rule::name | Rule::label_name | Rule::reference | Rule::dotted => &["a name"],
         Rule::parameter | Rule::only_parameter | Rule::bad_parameter => &["a parameter"],
         Rule::parameters => &["`(`"],
         Rule::arguments | Rule::open_paren => &["`(`"],
         Rule::body | Rule::open_brace => &["`{`"],
-        Rule::statement | Rule::only_statement | Rule::application | Rule::binding | Rule::label => &["a layer"],
+        Rule::statement
+        | Rule::only_statement
+        | Rule::application
+        | Rule::binding
+        | Rule::requirement
+        | Rule::label => &["a layer"],
         Rule::expression
         | Rule::flow
+        | Rule::condition
+        | Rule::conjunction
+        | Rule::negation
+        | Rule::comparison
+        | Rule::not_word
         | Rule::sum
         | Rule::product
         | Rule::unary
@@ -73,8 +85,14 @@ fn describe(rule: Rule, meant: Rule) -> &'static [&'static str] {
         Rule::argument => &["an argument"],
         Rule::count => &["a count"],
         Rule::times => &["`×` and a count"],
-        Rule::repeat | Rule::residual | Rule::branch | Rule::call => &["a layer"],
-        Rule::sum_operator | Rule::product_operator | Rule::minus | Rule::arrow => &["an operator"],
+        Rule::repeat | Rule::residual | Rule::conditional | Rule::branch | Rule::call => &["a layer"],
+        Rule::sum_operator
+        | Rule::product_operator
+        | Rule::minus
+        | Rule::arrow
+        | Rule::comparator
+        | Rule::and_word
+        | Rule::or_word => &["an operator"],
         Rule::equals => &["`=`"],
         Rule::comma => &["`,`"],
         Rule::close_paren => &["`)`"],

@@ -22,8 +22,8 @@ impl Hint {
     }
 }
 
-const NO_CONDITIONS: &str = "a network has no conditions; `repeat layer ×n` with `n = 0` leaves a layer out, and a \
-                             sweep compares models in files of their own";
+const CONDITIONS: &str = "conditions are made with `==`, `!=`, `<`, `<=`, `>`, `>=`, `and`, `or` and `not`: `if n > 1 and \
+                          not small { .. } else { .. }`";
 
 /// What is known about a token that fits nowhere.
 pub fn hint(text: &str, at: usize, rules: &[Rule], meant: Rule) -> Option<Hint> {
@@ -63,13 +63,16 @@ pub fn token(rest: &str) -> &str {
 }
 
 /// Reserved words that have a place in the language.
-const OWN: &[&str] = &["as"];
+const OWN: &[&str] = &["as", "if", "else", "and", "or", "not"];
 
 /// Words with a meaning here, and those that have one elsewhere.
 fn reserved(word: &str, after: &str, before: &str) -> Option<Hint> {
     let help = match word {
         "for" | "while" => "layers are repeated by `repeat layer ×count` or `repeat ×count { .. }`",
-        "if" | "elif" | "else" | "and" | "or" | "not" => NO_CONDITIONS,
+        "if" => "it reads `if condition { .. } else { .. }`",
+        "elif" => "write `else if condition { .. }`",
+        "else" => "it stands behind the braces of an `if`: `if condition { .. } else { .. }`",
+        "and" | "or" | "not" => CONDITIONS,
         "return" => "leave it out: what the last statement gives is the result",
         "import" | "use" => {
             "leave it out: all layers are known (`vitx layers` lists them), and blocks stand in the same file"
@@ -109,7 +112,7 @@ fn symbol(text: &str, rest: &str, at: usize, before: &str, meant: Rule) -> Optio
     let power = "there are no powers: write the product, `dim * dim`, or the number itself";
     Some(match token {
         "==" | "!=" | "<=" | ">=" | "<" | ">" | "&&" | "||" | "!" | "?" | "&" | "|" => {
-            Hint::new(format!("there is no operator `{token}`"), "not an operator", NO_CONDITIONS)
+            Hint::new(format!("there is no operator `{token}` here"), "not an operator", CONDITIONS)
         }
         "+=" | "-=" | "*=" | "/=" | "++" | ":=" => Hint::new(
             belongs(),

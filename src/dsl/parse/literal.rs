@@ -69,7 +69,7 @@ fn complete(text: &str) -> Option<String> {
     (!after.starts_with(|c: char| c.is_ascii_digit())).then(|| format!("{before}0{after}"))
 }
 
-fn unescape(literal: &str) -> String {
+pub(super) fn unescape(literal: &str) -> String {
     let inner = literal.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(literal);
     let mut out = String::with_capacity(inner.len());
     let mut chars = inner.chars();

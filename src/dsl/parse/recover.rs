@@ -166,6 +166,12 @@ impl<'a> TreeBuilder<'a> {
             .push(problem.label(self.span(pair), "leave it out").help("each line is a statement; `;` may end one"));
     }
 
+    /// `a < b < c`, which elsewhere means that both hold.
+    pub(super) fn compared_twice(&mut self, place: Span) {
+        let problem = Problem::new("vitx::syntax", "one comparison has no other behind it");
+        self.problems.push(problem.label(place, "a second one").help("write `a < b and b < c`"));
+    }
+
     /// `repeat a ×n + 1`: the count ends before the operator.
     pub(super) fn count_in_brackets(&mut self, repeat: Span, span: Span) -> Expr {
         let problem = Problem::new("vitx::syntax", "a repeat's count that is worked out stands in brackets");

@@ -59,7 +59,7 @@ impl Node {
                     Operator::Add => a + b.term(x),
                     Operator::Subtract => a - b.term(x),
                     Operator::Multiply => a * b.term(x),
-                    Operator::Divide | Operator::Remainder => match &b.tree {
+                    _ => match &b.tree {
                         // As a product: a division takes several times as long.
                         Tree::Number(value, _) => a * (1.0 / f64::from(number(value).unwrap_or(1.0))) as f32,
                         _ => a * b.term(x).reciprocal(),
@@ -75,7 +75,7 @@ impl Node {
             Tree::Binary(Operator::Add, ..) => "add",
             Tree::Binary(Operator::Subtract, ..) => "subtract",
             Tree::Binary(Operator::Multiply, ..) => "multiply",
-            Tree::Binary(Operator::Divide | Operator::Remainder, ..) => "divide",
+            Tree::Binary(..) => "divide",
             Tree::Negative(_) | Tree::Number(..) | Tree::Input(_) => "negative",
         }
     }
@@ -105,9 +105,12 @@ impl Elaborator<'_> {
     pub(super) fn is_network(&self, expr: &Expr, scope: &Scope) -> bool {
         match &expr.kind {
             ExprKind::Flow(_) | ExprKind::Residual(_) | ExprKind::Branch(_) | ExprKind::Repeat { .. } => true,
+            ExprKind::If { .. } => !self.is_value(expr, scope),
             ExprKind::Group(inner) | ExprKind::Negate(inner) => self.is_network(inner, scope),
             ExprKind::Chain { first, rest } => {
-                self.is_network(first, scope) || rest.iter().any(|(_, operand)| self.is_network(operand, scope))
+                let mut operands = std::iter::once(first.as_ref()).chain(rest.iter().map(|(_, operand)| operand));
+                rest.iter().all(|(operator, _)| operator.is_arithmetic())
+                    && operands.any(|operand| self.is_network(operand, scope))
             }
             ExprKind::Call { name, arguments } => match scope.get(&name.text).filter(|_| arguments.is_empty()) {
                 Some(bound) => matches!(bound, Bound::Tensor(_)),
@@ -116,7 +119,7 @@ impl Elaborator<'_> {
                     self.own.contains_key(name) || find(name).is_some() || self.standard.contains_key(name)
                 }
             },
-            ExprKind::Literal(_) | ExprKind::List(_) | ExprKind::Invalid => false,
+            ExprKind::Literal(_) | ExprKind::List(_) | ExprKind::Not(_) | ExprKind::Invalid => false,
         }
     }
 

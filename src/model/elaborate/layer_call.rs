@@ -220,6 +220,7 @@ impl Elaborator<'_> {
             causes => causes,
         };
         self.nodes.push(Pending { name, node, origins: given.origins, way: self.way.clone() });
+        self.globals.add_tensor(&shape, causes);
         self.tensors.push(Tensor { shape, span: self.at(span), causes });
         Some(self.tensors.len() - 1)
     }

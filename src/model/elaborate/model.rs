@@ -105,7 +105,10 @@ impl Elaborator<'_> {
             causes,
         });
         let start = image.as_ref().map(|_| 0);
-        self.tensors.extend(image);
+        if let Some(image) = image {
+            scope.add_tensor(&image.shape, image.causes);
+            self.tensors.push(image);
+        }
         let output = self.body(&model.body, start, Naming::plain(None), &mut scope);
         self.check_definitions();
         let ((height, width, _), (channels, _), (num_classes, _)) = (size?, channels?, num_classes?);

@@ -13,6 +13,8 @@ pub enum Kind {
     Int,
     /// Whole numbers, each at least 1; a single one stands for a list of one.
     Sizes,
+    /// Whole numbers, each at least 1, but that one may be -1, which stands for what remains.
+    Shape,
     /// Whole numbers, each at least 0.
     Indices,
     /// At least 0 and less than 1.
@@ -62,6 +64,7 @@ impl Kind {
             Self::Index => "a whole number, at least 0".into(),
             Self::Int => "a whole number".into(),
             Self::Sizes => "a list of whole numbers, each at least 1".into(),
+            Self::Shape => "a list of whole numbers, each at least 1; one may be -1, for what remains".into(),
             Self::Indices => "a list of whole numbers, each at least 0".into(),
             Self::Rate => "a number from 0 up to, but not including, 1".into(),
             Self::Positive => "a number greater than 0".into(),
@@ -76,11 +79,13 @@ impl Kind {
         let too_many = |value: &Value| value.whole().is_some_and(|number| number > i64::from(u32::MAX));
         let outside = |number: f64| !(number as f32).is_finite() || number > 0.0 && number as f32 == 0.0;
         match (self, value) {
-            (Self::Sizes, Value::List(values)) if values.is_empty() => "a list of one whole number at least".into(),
-            (Self::Sizes | Self::Indices, Value::List(values)) if values.iter().any(too_many) => {
+            (Self::Sizes | Self::Shape, Value::List(values)) if values.is_empty() => {
+                "a list of one whole number at least".into()
+            }
+            (Self::Sizes | Self::Shape | Self::Indices, Value::List(values)) if values.iter().any(too_many) => {
                 format!("whole numbers, at most {}", u32::MAX)
             }
-            (Self::Size | Self::Index | Self::Int | Self::Sizes, value) if too_many(value) => {
+            (Self::Size | Self::Index | Self::Int | Self::Sizes | Self::Shape, value) if too_many(value) => {
                 format!("a whole number, at most {}", u32::MAX)
             }
             (Self::Positive | Self::Number, Value::Float(number)) if outside(*number) => {
@@ -109,6 +114,13 @@ impl Kind {
             (Self::Int, value) => return int_from(-most)(value),
             (Self::Sizes, Value::List(values)) => return list_of(1, values).filter(|_| !values.is_empty()),
             (Self::Sizes, value) => return int_from(1)(value).map(|only| Value::List(vec![only])),
+            (Self::Shape, Value::List(values)) => {
+                let rest = values.iter().filter(|value| value.whole() == Some(-1)).count();
+                let fits = |value: &Value| int_from(1)(value).or((value.whole() == Some(-1)).then_some(Value::Int(-1)));
+                let checked = values.iter().map(fits).collect::<Option<_>>().map(Value::List);
+                return checked.filter(|_| !values.is_empty() && rest <= 1);
+            }
+            (Self::Shape, value) => return int_from(1)(value).map(|only| Value::List(vec![only])),
             (Self::Indices, Value::List(values)) => return list_of(0, values),
             (Self::Rate, _) => number().is_some_and(|rate| (0.0..1.0).contains(&rate)),
             (Self::Positive, _) => number().is_some_and(|number| (number as f32) > 0.0 && (number as f32).is_finite()),
@@ -147,6 +159,14 @@ impl Arguments {
             Value::List(values) => {
                 values.iter().map(|value| if let Value::Int(number) = value { *number as usize } else { 0 }).collect()
             }
+            other => panic!("`{name}` is {other}, not a list: declare it so"),
+        }
+    }
+
+    /// The whole numbers of a list.
+    pub fn ints(&self, name: &str) -> Vec<i64> {
+        match self.get(name) {
+            Value::List(values) => values.iter().filter_map(Value::whole).collect(),
             other => panic!("`{name}` is {other}, not a list: declare it so"),
         }
     }

@@ -1,23 +1,28 @@
 use super::{Argument, Inputs, Kind, Layer, LayerKind, Misfit, batched, show};
 use crate::graph::{Builder, Value};
 
-/// `take(index)`: one entry of the first axis, e.g. a token: `[tokens, dim]` to `[dim]`.
+/// `take(index)`: one entry of the first axis, e.g. a token, where -1 is the last: `[tokens, dim]` to `[dim]`.
 pub const KIND: LayerKind = LayerKind {
     name: "take",
-    meaning: "one entry of the first axis, counted from 0: a token",
+    meaning: "one entry of the first axis, counted from 0: a token; -1 is the last",
     shape: "`[tokens, dim]` to `[dim]`",
     source: "`x[:, index]`",
     inputs: Inputs::Current,
-    arguments: &[Argument::required("index", Kind::Index)],
+    arguments: &[Argument::required("index", Kind::Int)],
     build: |_, shapes, arguments| {
-        let index = arguments.size("index");
+        let index = arguments.int("index");
         match shapes {
-            [shape] if shape.len() >= 2 && index < shape[0] => Ok(Box::new(Take { index, shape: shape[1..].to_vec() })),
-            [shape] if shape.len() >= 2 => Err(Misfit::new(
-                format!("there is no entry {index} among {}", shape[0]),
-                format!("takes entry {index}, counted from 0"),
-            )
-            .blame("index")),
+            [shape] if shape.len() >= 2 => {
+                let from = if index < 0 { shape[0] as i64 + index } else { index };
+                match usize::try_from(from).ok().filter(|entry| *entry < shape[0]) {
+                    Some(entry) => Ok(Box::new(Take { index: entry, shape: shape[1..].to_vec() })),
+                    None => Err(Misfit::new(
+                        format!("there is no entry {index} among {}", shape[0]),
+                        format!("takes entry {index}, counted from {}", if index < 0 { "the end" } else { "0" }),
+                    )
+                    .blame("index")),
+                }
+            }
             _ => Err(Misfit::new(
                 format!("`take` takes one of several tokens, not of a tensor of shape {}", show(shapes)),
                 "needs [tokens, dim]",
