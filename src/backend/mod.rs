@@ -36,5 +36,5 @@ pub use inspect::{Inspect, OperatorTime};
 pub use kind::Backend;
 pub use memory::Workload;
 pub use resident::{Drawing, ImageSet, Part, Resident};
-pub use store::{Entry, OPTIMIZER, Store};
+pub use store::{AVERAGE, Entry, OPTIMIZER, Store};
 pub(crate) use task::Task;

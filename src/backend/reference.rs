@@ -14,7 +14,7 @@ use crate::{
         Builder, Load, StepInput, Value,
         losses::Loss,
         ops::RandomState,
-        optimizers::{Optimizer, Plan},
+        optimizers::{Ema, Optimizer, Plan},
     },
     passes::{Decompose, Lowering, StepGraph},
 };
@@ -147,6 +147,7 @@ impl ReferenceEngine {
             let entry = store.entries().iter().find(|entry| entry.name == wanted)?;
             Some(store.of(entry).to_vec())
         };
+        let averages = task == Task::Evaluate && self.plan.evaluated_group() > 0;
         let mixed = task == Task::Train && self.loss.mixed;
         let labels: Vec<f32> = batch
             .targets(mixed)?
@@ -161,6 +162,7 @@ impl ReferenceEngine {
             Load::Step(StepInput::Random) => Some(RandomState::new(seed, step.iteration).encode().to_vec()),
             Load::Step(StepInput::Scalars) => Some(plan.step_scalars(step.learning_rate, step.iteration)),
             Load::Step(StepInput::LossGradient) => Some(vec![1.0]),
+            Load::Parameter(name) if averages => state(&format!("{OPTIMIZER}{}/{name}", Ema::SLOT)),
             Load::Parameter(name) => state(name),
             Load::Slot { slot, parameter } => {
                 state(&format!("{OPTIMIZER}{slot}/{}", store.parameters()[*parameter].name))
@@ -209,7 +211,7 @@ impl Engine for ReferenceEngine {
     }
 
     fn weights(&self) -> Result<Vec<StateTensor>, BackendError> {
-        Ok(self.store.weights_by(|_, stored, data| data.copy_from_slice(stored)))
+        Ok(self.store.weights_by(self.plan.evaluated_group(), |_, stored, data| data.copy_from_slice(stored)))
     }
 
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {

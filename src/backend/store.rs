@@ -6,6 +6,9 @@ use crate::graph::{Parameter, optimizers::Plan};
 /// Names of what an optimizer keeps begin so, in checkpoints.
 pub const OPTIMIZER: &str = "optimizer/";
 
+/// Names of the averages of parameters begin so: [`OPTIMIZER`] with [`Ema::SLOT`](crate::graph::optimizers::Ema::SLOT).
+pub const AVERAGE: &str = "optimizer/ema/";
+
 /// A tensor of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -26,10 +29,12 @@ pub struct Store {
     parameters: Vec<Parameter>,
     entries: Vec<Entry>,
     pub values: Buffer,
+    /// The group of the parameters' averages, if they are kept.
+    averages: Option<usize>,
 }
 
 impl Store {
-    /// Initialised parameters, and slots of zero.
+    /// Initialised parameters, slots of zero, and averages that are the parameters.
     ///
     /// # Errors
     /// When there is not enough memory.
@@ -40,7 +45,7 @@ impl Store {
         Self::filled(parameters, plan, fill)
     }
 
-    /// Parameters as `fill` leaves them, and slots of zero.
+    /// Parameters as `fill` leaves them, slots of zero, and averages that are the parameters.
     ///
     /// # Errors
     /// When there is not enough memory.
@@ -50,14 +55,13 @@ impl Store {
         fill: impl Fn(usize, &Parameter, &mut [f32]),
     ) -> Result<Self, BackendError> {
         let (mut entries, mut len) = (Vec::new(), 0);
-        for group in 0..=plan.most_slots() {
+        for group in 0..plan.store_groups() {
             for (index, parameter) in parameters.iter().enumerate() {
-                let name = match group.checked_sub(1) {
-                    None => parameter.name.clone(),
-                    Some(slot) => match plan.slots(index).get(slot) {
-                        Some(slot) => format!("{OPTIMIZER}{slot}/{}", parameter.name),
-                        None => continue,
-                    },
+                let slot = plan.slots(index).into_iter().find(|(of, _)| *of == group);
+                let name = match slot {
+                    None if group == 0 => parameter.name.clone(),
+                    Some((_, slot)) => format!("{OPTIMIZER}{slot}/{}", parameter.name),
+                    None => continue,
                 };
                 entries.push(Entry { name, parameter: index, group, start: len });
                 len += parameter.value.len();
@@ -67,7 +71,26 @@ impl Store {
         for (index, parameter) in parameters.iter().enumerate() {
             fill(index, parameter, &mut values[entries[index].start..][..parameter.value.len()]);
         }
-        Ok(Self { parameters, entries, values })
+        let mut store = Self { parameters, entries, values, averages: plan.ema_group() };
+        for index in 0..store.parameters.len() {
+            store.follow(index);
+        }
+        Ok(store)
+    }
+
+    /// Makes the average of a parameter the parameter itself.
+    fn follow(&mut self, parameter: usize) {
+        let Some(group) = self.averages else { return };
+        let of = |group| self.entries.iter().find(|entry| entry.parameter == parameter && entry.group == group);
+        if let (Some(own), Some(average)) = (of(0), of(group)) {
+            let (from, len) = (own.start, self.parameters[parameter].value.len());
+            self.values.copy_within(from..from + len, average.start);
+        }
+    }
+
+    /// The first element of a group.
+    pub fn start(&self, group: usize) -> usize {
+        self.entries.iter().find(|entry| entry.group == group).map_or(0, |entry| entry.start)
     }
 
     /// The network's parameters, in order.
@@ -103,26 +126,24 @@ impl Store {
     /// As [`Store::state`], where `read` brings what is stored of a parameter, given by its index, or of its slots into
     /// row-major order.
     pub fn state_by(&self, read: impl Fn(usize, &[f32], &mut [f32])) -> Vec<StateTensor> {
-        self.tensors_by(usize::MAX, read)
+        self.entries.iter().map(|entry| self.tensor(entry, &entry.name, &read)).collect()
     }
 
-    /// As [`Store::state_by`], the parameters alone.
-    pub fn weights_by(&self, read: impl Fn(usize, &[f32], &mut [f32])) -> Vec<StateTensor> {
-        self.tensors_by(0, read)
+    /// As [`Store::state_by`], one group alone by the names of the parameters.
+    pub fn weights_by(&self, group: usize, read: impl Fn(usize, &[f32], &mut [f32])) -> Vec<StateTensor> {
+        let entries = self.entries.iter().filter(|entry| entry.group == group);
+        entries.map(|entry| self.tensor(entry, &self.parameter(entry).name, &read)).collect()
     }
 
-    /// The tensors of the groups up to one.
-    fn tensors_by(&self, last: usize, read: impl Fn(usize, &[f32], &mut [f32])) -> Vec<StateTensor> {
-        let tensor = |entry: &Entry| {
-            let stored = self.of(entry);
-            let mut data = vec![0.0; stored.len()];
-            read(entry.parameter, stored, &mut data);
-            StateTensor { name: entry.name.clone(), shape: self.parameter(entry).shape.clone(), data }
-        };
-        self.entries.iter().filter(|entry| entry.group <= last).map(tensor).collect()
+    fn tensor(&self, entry: &Entry, name: &str, read: impl Fn(usize, &[f32], &mut [f32])) -> StateTensor {
+        let stored = self.of(entry);
+        let mut data = vec![0.0; stored.len()];
+        read(entry.parameter, stored, &mut data);
+        StateTensor { name: name.to_owned(), shape: self.parameter(entry).shape.clone(), data }
     }
 
-    /// Sets the tensors given by name; others keep their values.
+    /// Sets the tensors given by name; others keep their values. The average of a parameter that comes without one becomes
+    /// the parameter itself.
     ///
     /// # Errors
     /// [`BackendError::State`] for an unknown name or a wrong shape. Nothing is changed then.
@@ -150,10 +171,15 @@ impl Store {
             if *shape != tensor.shape || tensor.data.len() != shape.iter().product::<usize>() {
                 return Err(problem(&tensor.name, format!("shape {:?}, the model has {shape:?}", tensor.shape)));
             }
-            writes.push((entry.parameter, entry.start, &tensor.data));
+            writes.push((entry.group, entry.parameter, entry.start, &tensor.data));
         }
-        for (index, start, data) in writes {
+        // Parameters first, for averages that are given come after those that follow.
+        writes.sort_by_key(|(group, ..)| *group);
+        for (group, index, start, data) in writes {
             write(index, data, &mut self.values[start..][..data.len()]);
+            if group == 0 {
+                self.follow(index);
+            }
         }
         Ok(())
     }

@@ -35,6 +35,7 @@
 
 mod builtin;
 mod definition;
+mod ema;
 mod error;
 mod identity;
 mod loss;

@@ -57,7 +57,7 @@ impl Needs {
             batch,
             batches: BATCHES_PER_WORKER * options.workers() + 1,
             // Parameters and what the optimizer keeps of them, and a copy of all that while it is saved.
-            copies: 2 * (1 + definition.experiment.train.optimizer.rule().rule.slots.len()),
+            copies: 2 * (1 + definition.experiment.train.rule().slots().len()),
             images: (train + validation + test) as u64 * image_bytes(spec),
             // The whole set is read before a part of it is kept, and copied on the way.
             reading: spec.place.as_ref().map_or(0, |_| 2 * spec.train as u64 * image_bytes(spec)),
@@ -74,19 +74,19 @@ impl Needs {
         };
         let batches = BATCHES_PER_WORKER * options.workers() + 1;
         let batch = definition.experiment.train.batch_size.min(count.max(1));
-        Self { batch, batches, images: count as u64 * image_bytes(spec), ..Self::prediction() }
+        Self { batch, batches, images: count as u64 * image_bytes(spec), ..Self::prediction(definition) }
     }
 
     /// Of classifying one picture at a time.
-    fn prediction() -> Self {
+    fn prediction(definition: &Definition) -> Self {
         Self {
             what: "this",
             trains: false,
             evaluates: true,
             batch: 1,
             batches: 1,
-            // Parameters and room for moments; a checkpoint's bytes, and its tensors.
-            copies: 3 + 2,
+            // Parameters and room for what the optimizer keeps; a checkpoint's bytes, and its tensors.
+            copies: 1 + definition.experiment.train.rule().slots().len() + 2,
             images: 0,
             reading: 0,
         }
@@ -178,7 +178,7 @@ pub fn check_evaluation(
 /// # Errors
 /// As [`check_training`].
 pub fn check_prediction(definition: &Definition, image: &ImageSpec, options: &Options) -> Result<(), ExperimentError> {
-    Needs::prediction().check(definition, image, options)
+    Needs::prediction(definition).check(definition, image, options)
 }
 
 /// As [`check_training`], for steps, or evaluations, of one batch.
@@ -191,7 +191,8 @@ pub fn check_steps(
     (batch, trains): (usize, bool),
     options: &Options,
 ) -> Result<(), ExperimentError> {
-    let needs = Needs { trains, evaluates: !trains, batch, copies: 3, ..Needs::prediction() };
+    let copies = 1 + definition.experiment.train.rule().slots().len();
+    let needs = Needs { trains, evaluates: !trains, batch, copies, ..Needs::prediction(definition) };
     needs.check(definition, image, options)
 }
 
@@ -214,7 +215,16 @@ mod tests {
 
     #[test]
     fn only_what_cannot_be_is_refused() {
-        let needs = Needs { what: "training", ..Needs::prediction() };
+        let needs = Needs {
+            what: "training",
+            trains: true,
+            evaluates: true,
+            batch: 1,
+            batches: 1,
+            copies: 5,
+            images: 0,
+            reading: 0,
+        };
         let available = |bytes| Available { bytes, limit: "the address space is limited (ulimit -v)" };
         needs.fits(1_400_000_000, available(1_400_000_000)).unwrap();
         needs.fits(1_400_000_000, available(1_340_000_000)).unwrap();

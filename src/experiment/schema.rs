@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ExperimentError,
+    ema::Ema,
     identity::absolute,
     optimizer::{LARGEST, Optimizer},
     sweep::{Rule, Stopping, Strategy},
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     data::{Augmentation, DataOptions, Keys, sources},
     dsl,
-    graph::losses::Loss,
+    graph::{losses::Loss, optimizers},
     train::{Monitor, Schedule},
 };
 
@@ -173,6 +174,9 @@ pub struct Train {
     /// What is minimised.
     #[serde(with = "super::loss", skip_serializing_if = "Loss::is_default")]
     pub loss: Loss,
+    /// An average of the weights, which is evaluated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<Ema>,
     pub schedule: Schedule,
     /// By what the best weights are chosen.
     #[serde(skip_serializing_if = "Monitor::is_default")]
@@ -182,7 +186,19 @@ pub struct Train {
 impl Default for Train {
     fn default() -> Self {
         let (optimizer, schedule, monitor) = (Optimizer::default(), Schedule::default(), Monitor::default());
-        Self { epochs: 10, batch_size: 256, seed: 42, optimizer, loss: Loss::default(), schedule, monitor }
+        Self { epochs: 10, batch_size: 256, seed: 42, optimizer, loss: Loss::default(), ema: None, schedule, monitor }
+    }
+}
+
+impl Train {
+    /// What an engine is made with: the optimizer's rule with all that is asked of it.
+    pub fn rule(&self) -> optimizers::Optimizer {
+        optimizers::Optimizer { ema: self.ema.map(Into::into), ..self.optimizer.rule() }
+    }
+
+    /// Whether validation and test are of the average of the weights.
+    pub fn evaluates_average(&self) -> bool {
+        self.ema.is_some_and(|ema| ema.evaluate)
     }
 }
 
@@ -210,7 +226,7 @@ impl Experiment {
             let help = Some("the file of the model, beside this one: `model: vit.vitx`".into());
             return Some(Fault { key: "model".into(), message: "`model` names no file".into(), help });
         }
-        if let Some(fault) = train.optimizer.fault() {
+        if let Some(fault) = train.optimizer.fault().or_else(|| train.ema.and_then(|ema| ema.fault())) {
             return Some(fault);
         }
         if let (Some(mixing), 1) = (augmentation.mixing(), train.batch_size) {

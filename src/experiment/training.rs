@@ -138,6 +138,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         learning_rate: train.optimizer.learning_rate,
         schedule: train.schedule,
         monitor: train.monitor,
+        evaluates_average: train.evaluates_average(),
         folder,
         interrupt: &options.interrupt,
     };
@@ -165,6 +166,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         seconds: sum(|epoch| epoch.seconds),
         images_per_second: sum(|epoch| epoch.images_per_second) / count,
         peak_memory_bytes: memory::peak_bytes(),
+        ema: train.evaluates_average(),
     };
     result.write(folder)?;
     Ok(Outcome::Finished(result))
@@ -187,7 +189,7 @@ pub fn engine(
 pub(super) fn engine_options(definition: &Definition, options: &Options) -> EngineOptions {
     let train = &definition.experiment.train;
     EngineOptions {
-        optimizer: train.optimizer.rule(),
+        optimizer: train.rule(),
         loss: train.loss.clone().of_mixed(definition.experiment.augmentation.mixing().is_some()),
         seed: train.seed,
         threads: options.threads(),

@@ -14,6 +14,8 @@ use crate::graph::{
 pub struct OptimizerState {
     /// Before the step, see [`Plan::slots`].
     pub slots: Vec<Value>,
+    /// In which groups of the store these are.
+    pub groups: Vec<usize>,
     /// The parameter and its slots after the step.
     pub updated: Vec<Value>,
 }
@@ -37,9 +39,9 @@ impl Compiler for Updates<'_> {
                 ClipFactor { clip_norm }.of_gradients(builder, &gradients)
             });
             let update = |(index, (parameter, gradient)): (usize, &(Value, Value))| {
-                let mut input =
-                    |slot: &&'static str| builder.input(Load::Slot { slot, parameter: index }, &parameter.shape);
-                let slots: Vec<Value> = self.plan.slots(index).iter().map(&mut input).collect();
+                let input =
+                    |(group, slot)| (group, builder.input(Load::Slot { slot, parameter: index }, &parameter.shape));
+                let (groups, slots): (Vec<usize>, Vec<Value>) = self.plan.slots(index).into_iter().map(input).unzip();
                 let optimizer = self.plan.optimizer(index).clone();
                 let update = Update { optimizer, first_scalar: self.plan.first_scalar(index) };
                 let mut inputs = vec![parameter, gradient];
@@ -47,7 +49,7 @@ impl Compiler for Updates<'_> {
                 inputs.push(self.scalars);
                 inputs.extend(&factor);
                 let updated = builder.apply(update, &inputs);
-                OptimizerState { slots, updated }
+                OptimizerState { slots, groups, updated }
             };
             self.parameters.iter().enumerate().map(update).collect()
         });

@@ -41,6 +41,8 @@ pub struct Fit<'a> {
     pub learning_rate: f32,
     pub schedule: Schedule,
     pub monitor: Monitor,
+    /// Whether the engine evaluates an average of the weights: the record says so.
+    pub evaluates_average: bool,
     /// The trial directory.
     pub folder: &'a Path,
     pub interrupt: &'a Interrupt,
@@ -226,6 +228,7 @@ impl Fit<'_> {
             validation,
             self.rate(progress.iteration.saturating_sub(1), steps),
         );
+        epoch.ema = self.evaluates_average && validation.is_some();
         epoch.seconds = trained + clock.elapsed().as_secs_f64();
         // A clock may stand still for a moment.
         epoch.images_per_second = self.train.len() as f64 / trained.max(1e-9);

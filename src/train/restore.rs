@@ -7,7 +7,7 @@ use std::{
 
 use super::FitError;
 use crate::{
-    backend::{Engine, OPTIMIZER, StateTensor},
+    backend::{AVERAGE, Engine, OPTIMIZER, StateTensor},
     trial::{
         TrialError,
         checkpoint::{self, Numbers, Progress},
@@ -42,7 +42,7 @@ fn same_numbers(path: &Path, theirs: Numbers) -> Result<(), TrialError> {
     Err(TrialError::Other { path: path.to_owned(), problem })
 }
 
-/// Sets the parameters to those of a checkpoint, to evaluate them.
+/// Sets the parameters to those of a checkpoint, and their averages if it has them, to evaluate what training evaluates.
 ///
 /// # Errors
 /// As [`restore`], and for weights that are not finite.
@@ -52,7 +52,7 @@ pub fn restore_weights(path: &Path, engine: &mut dyn Engine) -> Result<(), FitEr
     }
     let (_, mut tensors) = checkpoint::load(path)?;
     check(path, engine, &tensors, is_weight)?;
-    tensors.retain(|tensor| is_weight(&tensor.name));
+    tensors.retain(|tensor| is_weight(&tensor.name) || is_average(&tensor.name));
     let not_finite = tensors.iter().filter(|tensor| tensor.data.iter().any(|value| !value.is_finite()));
     let not_finite: Vec<&str> = not_finite.map(|tensor| tensor.name.as_str()).collect();
     if !not_finite.is_empty() {
@@ -65,6 +65,11 @@ pub fn restore_weights(path: &Path, engine: &mut dyn Engine) -> Result<(), FitEr
 /// Whether a tensor is a parameter of the network.
 pub fn is_weight(name: &str) -> bool {
     !name.starts_with(OPTIMIZER)
+}
+
+/// Whether a tensor is the average of a parameter.
+fn is_average(name: &str) -> bool {
+    name.starts_with(AVERAGE)
 }
 
 /// Holds a checkpoint's tensors to those of an engine, of which it must have those that are `needed`.

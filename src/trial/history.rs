@@ -28,6 +28,9 @@ pub struct Epoch {
     pub val_accuracy: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_top_5_accuracy: Option<f64>,
+    /// Whether the figures of validation are of the average of the weights (`train.ema`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ema: bool,
     pub learning_rate: f32,
     /// Wall time of the epoch, validation included.
     pub seconds: f64,
@@ -48,6 +51,7 @@ impl Epoch {
             val_loss: validation.map(|means| means.loss),
             val_accuracy: validation.map(|means| means.accuracy),
             val_top_5_accuracy: validation.map(|means| means.top_5_accuracy),
+            ema: false,
             learning_rate,
             seconds: 0.0,
             images_per_second: 0.0,

@@ -34,6 +34,9 @@ pub struct RunResult {
     pub images_per_second: f64,
     /// Of the process that finished the trial; absent where the system does not tell.
     pub peak_memory_bytes: Option<u64>,
+    /// Whether the best weights are an average (`train.ema`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ema: bool,
 }
 
 /// `failure.json`: why a trial has no result.

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use vitx::{
-    backend::{Backend, Batch, Engine, EngineOptions, Precision, StateTensor, Step},
+    backend::{AVERAGE, Backend, Batch, Engine, EngineOptions, Precision, StateTensor, Step},
     dsl::Source,
     graph::{
         losses::Loss,
-        optimizers::{Decay, OPTIMIZERS, Optimizer, Pattern, find},
+        optimizers::{Decay, Ema, OPTIMIZERS, Optimizer, Pattern, find},
     },
     model::{ImageSpec, elaborate},
 };
@@ -63,6 +63,11 @@ fn optimizers() -> Vec<(String, Optimizer)> {
         let clipped = |optimizer: Optimizer| Optimizer { clip_norm: Some(clip_norm), ..optimizer };
         all.extend(OPTIMIZERS.iter().map(|rule| (format!("{} {what}", rule.name), clipped(Optimizer::of(rule)))));
     }
+    for (what, warmup, clip_norm) in [("averaged", false, None), ("averaged sooner and clipped", true, Some(1e-2))] {
+        let ema = Some(Ema { decay: 0.75, warmup, evaluate: true });
+        let averaged = |optimizer: Optimizer| Optimizer { ema, clip_norm, ..optimizer };
+        all.extend(OPTIMIZERS.iter().map(|rule| (format!("{} {what}", rule.name), averaged(Optimizer::of(rule)))));
+    }
     all.extend(OPTIMIZERS.iter().map(|rule| (format!("{} in groups", rule.name), groups(Optimizer::of(rule)))));
     all
 }
@@ -102,7 +107,7 @@ fn threads_and_interruptions_change_no_bit() {
         second.load_state(&first.state().unwrap()).unwrap();
         train(second.as_mut(), 2..5);
         assert_eq!(whole.state().unwrap(), second.state().unwrap(), "{name}");
-        let slots = optimizer.rule.slots;
+        let slots = optimizer.slots();
         let names: Vec<String> = whole.tensors().into_iter().map(|(name, _)| name).collect();
         assert!(slots.iter().all(|slot| names.contains(&format!("optimizer/{slot}/dense1/kernel"))), "{names:?}");
     }
@@ -135,5 +140,55 @@ fn clipping_scales_all_gradients_by_one_factor() {
         let clipped = after(Some((norm * share) as f32));
         let distance = plain.iter().zip(&clipped).map(|(a, b)| (a * share - b).powi(2)).sum::<f64>().sqrt();
         assert!(distance < 2e-3 * share * norm, "{distance:e} of {:e}", share * norm);
+    }
+}
+
+/// What is evaluated and kept as weights is the average; training itself is as without one.
+#[test]
+fn evaluation_takes_the_average() {
+    let images: Vec<f32> = (0..4 * PIXELS).map(|index| (index as f32 * 0.71).cos()).collect();
+    let batch = Batch { images: &images, labels: &[1, 2, 0, 4], mixed: None };
+    for backend in [Backend::Cpu, Backend::Reference] {
+        let with = |evaluate| {
+            let ema = Some(Ema { decay: 0.75, warmup: false, evaluate });
+            engine(backend, &Optimizer { ema, ..Optimizer::default() }, 2).unwrap()
+        };
+        let (mut averaged, mut aside) = (with(true), with(false));
+        let mut plain = engine(backend, &Optimizer::default(), 2).unwrap();
+        // Before the first step the average is the weights.
+        assert_eq!(averaged.evaluate(&batch).unwrap(), plain.evaluate(&batch).unwrap());
+        for engine in [&mut averaged, &mut aside, &mut plain] {
+            train(engine.as_mut(), 0..1);
+        }
+        // The first step copies.
+        assert_eq!(averaged.evaluate(&batch).unwrap(), plain.evaluate(&batch).unwrap());
+        let first = plain.weights().unwrap();
+        for engine in [&mut averaged, &mut aside, &mut plain] {
+            train(engine.as_mut(), 1..2);
+        }
+        let without = |state: Vec<StateTensor>| -> Vec<StateTensor> {
+            state.into_iter().filter(|tensor| !tensor.name.starts_with(AVERAGE)).collect()
+        };
+        let trained = plain.state().unwrap();
+        assert_eq!(without(averaged.state().unwrap()), trained);
+        assert_eq!(without(aside.state().unwrap()), trained);
+        assert_eq!(aside.weights().unwrap(), plain.weights().unwrap());
+        assert_eq!(aside.evaluate(&batch).unwrap(), plain.evaluate(&batch).unwrap());
+
+        let average = averaged.weights().unwrap();
+        for ((average, first), second) in average.iter().zip(&first).zip(plain.weights().unwrap()) {
+            assert_eq!(average.name, second.name);
+            for ((average, first), second) in average.data.iter().zip(&first.data).zip(&second.data) {
+                assert!((average - (0.75 * first + 0.25 * second)).abs() < 1e-6, "{average} of {first}, {second}");
+            }
+        }
+        let loss = averaged.evaluate(&batch).unwrap();
+        assert_ne!(loss, plain.evaluate(&batch).unwrap());
+        plain.load_state(&average).unwrap();
+        assert_eq!(loss, plain.evaluate(&batch).unwrap());
+        // Weights alone, as of the best epoch, are evaluated as they are.
+        let mut restored = with(true);
+        restored.load_state(&average).unwrap();
+        assert_eq!((restored.evaluate(&batch).unwrap(), restored.weights().unwrap()), (loss, average));
     }
 }

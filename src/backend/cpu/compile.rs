@@ -74,8 +74,10 @@ impl Drafted {
         let mut ids: FxHashMap<Key, usize> = FxHashMap::default();
         let mut stored: FxHashMap<Key, usize> = FxHashMap::default();
         let mut store_len = 0;
-        let most_slots = graph.states.iter().map(|state| state.slots.len()).max().unwrap_or(0);
-        let slots = (0..most_slots).flat_map(|slot| graph.states.iter().filter_map(move |state| state.slots.get(slot)));
+        let slots = graph.states.iter().flat_map(|state| state.groups.iter().zip(&state.slots));
+        let mut slots: Vec<(&usize, &Value)> = slots.collect();
+        slots.sort_by_key(|(group, _)| **group);
+        let slots = slots.into_iter().map(|(_, slot)| slot);
         for value in graph.builder.parameters.iter().map(|parameter| &parameter.value).chain(slots) {
             stored.insert((value.node, value.output), store_len);
             store_len += value.len();

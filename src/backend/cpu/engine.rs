@@ -130,10 +130,15 @@ impl CpuEngine {
         }
         let mut watch =
             self.profile.as_mut().map(|watches| watches.entry((task, size)).or_insert_with(|| Watch::times(program)));
+        // Averages lie in their group as the parameters do in theirs.
+        let store_start = match task {
+            Task::Evaluate => self.store.start(self.plan.evaluated_group()),
+            Task::Differentiate | Task::Train => 0,
+        };
         // Until the loss is known, nothing has changed that a bad one would spoil.
         let forward = 0..program.loss_region + 1;
         let mut machine = Machine {
-            store: &mut self.store.values,
+            store: &mut self.store.values[store_start..],
             arena: &mut self.arena,
             workers: &mut self.workers,
             pool: &self.pool,
@@ -191,7 +196,8 @@ impl Engine for CpuEngine {
     }
 
     fn weights(&self) -> Result<Vec<StateTensor>, BackendError> {
-        Ok(self.store.weights_by(|parameter, stored, data| self.unpack(parameter, stored, data)))
+        let group = self.plan.evaluated_group();
+        Ok(self.store.weights_by(group, |parameter, stored, data| self.unpack(parameter, stored, data)))
     }
 
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {

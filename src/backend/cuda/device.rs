@@ -39,12 +39,18 @@ pub trait Device {
     /// When the device does not work, or what was launched has failed.
     fn read(&self, memory: &Self::Memory, offset: usize, bytes: &mut [u8]) -> Result<(), BackendError>;
 
-    /// Copies the first bytes of one block of memory to another, after all that was launched before, and before all that
+    /// Copies bytes of one block of memory, from an offset on, to the start of another, after all that was launched before, and before all that
     /// is launched later. Nobody waits for it.
     ///
     /// # Errors
     /// When the device does not work.
-    fn copy(&mut self, from: &Self::Memory, to: &mut Self::Memory, bytes: usize) -> Result<(), BackendError>;
+    fn copy(
+        &mut self,
+        from: &Self::Memory,
+        offset: usize,
+        to: &mut Self::Memory,
+        bytes: usize,
+    ) -> Result<(), BackendError>;
 
     /// Makes calls ready, by running some of them if need be. Their memory is named by its addresses.
     ///

@@ -180,10 +180,10 @@ impl Device for Emulated {
         Ok(())
     }
 
-    fn copy(&mut self, from: &Memory, to: &mut Memory, bytes: usize) -> Result<(), BackendError> {
-        assert!(bytes <= from.len() && bytes <= to.len());
+    fn copy(&mut self, from: &Memory, offset: usize, to: &mut Memory, bytes: usize) -> Result<(), BackendError> {
+        assert!(offset + bytes <= from.len() && bytes <= to.len());
         // SAFETY: inside both memories, which are not the same, and nothing runs.
-        unsafe { to.bytes().copy_from_nonoverlapping(from.bytes(), bytes) };
+        unsafe { to.bytes().copy_from_nonoverlapping(from.bytes().add(offset), bytes) };
         Ok(())
     }
 

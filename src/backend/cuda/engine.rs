@@ -52,6 +52,8 @@ pub struct CudaEngine<D: Device> {
     /// A copy of the parameters, once one was wanted.
     pub(super) kept_weights: Option<D::Memory>,
     pub(super) last: Option<Key>,
+    /// The group of the store whose copies the shadow holds.
+    shadow_group: usize,
     logits: Vec<f32>,
     profile: Option<Vec<OperatorTime>>,
 }
@@ -82,13 +84,18 @@ impl<D: Device> CudaEngine<D> {
             store: device
                 .allocate((layout.states() + 1) * groups, "parameters, the optimizer's state and gradients")?,
             shadow: device.allocate(if with_shadow { groups / 2 } else { 0 }, "parameters as bfloat16")?,
-            state: device.allocate(state::TABLE.offset + size_of_val(&table[..]), "the state of a step")?,
+            // The update's table, and that of the averages' shadow.
+            state: device.allocate(state::TABLE.offset + 2 * size_of_val(&table[..]), "the state of a step")?,
             arena: device.allocate(0, "activations")?,
             arena_bytes: 0,
         };
         let shadow = if with_shadow { device.address(&memory.shadow) } else { 0 };
-        let table = layout.table(device.address(&memory.store), shadow);
-        device.write(&mut memory.state, state::TABLE.offset, bytemuck::cast_slice(&table))?;
+        let mut at = state::TABLE;
+        for group in [0, plan.evaluated_group()] {
+            let table = layout.table(device.address(&memory.store) + layout.group_start(group) as u64, shadow);
+            device.write(&mut memory.state, at.offset, bytemuck::cast_slice(&table))?;
+            at = at.plus(size_of_val(&table[..]));
+        }
         let mut engine = Self {
             lowering,
             options,
@@ -103,6 +110,7 @@ impl<D: Device> CudaEngine<D> {
             kept: FxHashMap::default(),
             kept_weights: None,
             last: None,
+            shadow_group: 0,
             logits: Vec::new(),
             profile: None,
         };
@@ -114,11 +122,33 @@ impl<D: Device> CudaEngine<D> {
     fn upload(&mut self) -> Result<(), BackendError> {
         let packed = self.layout.pack(&self.store);
         self.device.write(&mut self.memory.store, 0, bytemuck::cast_slice(&packed))?;
-        if self.options.precision.element() == Element::Bf16 {
-            let launch = update::shadow(self.layout.table(0, 0).len(), state::TABLE);
-            self.run_once("shadow", launch, None)?;
+        self.write_shadow(0)
+    }
+
+    /// The group of the store that a task takes as the parameters.
+    fn weights_of(&self, task: Task) -> usize {
+        match task {
+            Task::Evaluate => self.plan.evaluated_group(),
+            Task::Differentiate | Task::Train => 0,
         }
-        Ok(())
+    }
+
+    /// Makes the shadow that of the weights that a task reads, if it is not: to be called when its program is prepared.
+    pub(super) fn shadow_for(&mut self, task: Task) -> Result<(), BackendError> {
+        match self.weights_of(task) {
+            group if group == self.shadow_group => Ok(()),
+            group => self.write_shadow(group),
+        }
+    }
+
+    fn write_shadow(&mut self, group: usize) -> Result<(), BackendError> {
+        self.shadow_group = group;
+        if self.options.precision.element() == Element::F32 {
+            return Ok(());
+        }
+        let table = self.layout.table(0, 0);
+        let place = if group == 0 { state::TABLE } else { state::TABLE.plus(size_of_val(&table[..])) };
+        self.run_once("shadow", update::shadow(table.len(), place), None)
     }
 
     /// Runs one launch outside any program.
@@ -128,7 +158,7 @@ impl<D: Device> CudaEngine<D> {
         launch: Launch<Place>,
         part: Option<Part>,
     ) -> Result<(), BackendError> {
-        let prepared = self.device.prepare(vec![self.placed(&Call::alone(name, launch), part)])?;
+        let prepared = self.device.prepare(vec![self.placed(&Call::alone(name, launch), Task::Train, part)])?;
         self.device.launch(&prepared)?;
         self.device.synchronize()
     }
@@ -140,12 +170,13 @@ impl<D: Device> CudaEngine<D> {
         self.last = None;
     }
 
-    /// A call on the addresses of this engine's memory.
-    pub(super) fn placed(&self, call: &Call<Place>, part: Option<Part>) -> Call<u64> {
+    /// A call on the addresses of this engine's memory. Averages lie in their group as the parameters do in theirs.
+    pub(super) fn placed(&self, call: &Call<Place>, task: Task, part: Option<Part>) -> Call<u64> {
         let address = |memory: &D::Memory| self.device.address(memory);
         let data = part.and_then(|part| self.kept.get(&part)).map_or(0, |kept| address(&kept.memory));
         let [store, shadow, state, arena] =
             [&self.memory.store, &self.memory.shadow, &self.memory.state, &self.memory.arena].map(address);
+        let store = store + self.layout.group_start(self.weights_of(task)) as u64;
         call.map(&|Place { base, offset }| {
             offset as u64
                 + match base {
@@ -201,7 +232,7 @@ impl<D: Device> CudaEngine<D> {
     }
 
     fn calls(&self, key: Key) -> Vec<Call<u64>> {
-        self.programs[&key].calls.iter().map(|call| self.placed(call, key.2)).collect()
+        self.programs[&key].calls.iter().map(|call| self.placed(call, key.0, key.2)).collect()
     }
 
     /// Starts a prepared program, or, while profiling, runs it call by call.
@@ -257,6 +288,7 @@ impl<D: Device> CudaEngine<D> {
         let state = step::State::new(at.iteration as u32, at.epoch, at.step, 0, &scalars);
         self.write_state(state::STEP, bytemuck::bytes_of(&state))?;
         self.clear_metrics()?;
+        self.shadow_for(task)?;
         self.launch(key)?;
         let sums = self.metrics(&|_| (at.epoch, at.step))?;
         self.read_logits(key)?;
@@ -319,7 +351,8 @@ impl<D: Device> Engine for CudaEngine<D> {
     }
 
     fn weights(&self) -> Result<Vec<StateTensor>, BackendError> {
-        Ok(self.layout.parameters(&self.read_store(0..1)?, &self.store))
+        let group = self.plan.evaluated_group();
+        Ok(self.layout.parameters(&self.read_store(group..group + 1)?, &self.store))
     }
 
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {

@@ -145,6 +145,7 @@ impl<D: Device> Resident for CudaEngine<D> {
         // Getting ready may have run some calls on the state.
         self.write_position(from, batch)?;
         self.clear_metrics()?;
+        self.shadow_for(Task::Train)?;
         for step in steps {
             let size = if step < full { batch } else { rest };
             self.launch((Task::Train, size, Some(part)))?;
@@ -162,6 +163,7 @@ impl<D: Device> Resident for CudaEngine<D> {
         }
         self.write_position(&Step::STILL, batch)?;
         self.clear_metrics()?;
+        self.shadow_for(Task::Evaluate)?;
         for size in sizes() {
             self.launch((Task::Evaluate, size, Some(part)))?;
         }
@@ -174,8 +176,8 @@ impl<D: Device> Resident for CudaEngine<D> {
             self.kept_weights = self.device.allocate(bytes, "the best weights").ok();
         }
         let Some(weights) = &mut self.kept_weights else { return Ok(false) };
-        // Parameters are the first group of the store.
-        self.device.copy(&self.memory.store, weights, bytes)?;
+        let start = self.layout.group_start(self.plan.evaluated_group());
+        self.device.copy(&self.memory.store, start, weights, bytes)?;
         Ok(true)
     }
 

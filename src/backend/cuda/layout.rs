@@ -93,7 +93,7 @@ impl Layout {
             len = len.next_multiple_of(ALIGNMENT);
         }
         let runs = runs(&slots, len, plan);
-        Self { slots, len, states: 1 + plan.most_slots(), runs }
+        Self { slots, len, states: plan.store_groups(), runs }
     }
 
     /// Of the parameter of this index in the network.
@@ -109,6 +109,11 @@ impl Layout {
     /// How many groups an update changes: parameters, then slots. The gradients are the group after them.
     pub fn states(&self) -> usize {
         self.states
+    }
+
+    /// Where a group begins in the store, in bytes.
+    pub fn group_start(&self, group: usize) -> usize {
+        size_of::<f32>() * group * self.len
     }
 
     /// The table of [`update`] for a store and shadows at these addresses; 0 for no shadows. The groups are flat,

@@ -45,7 +45,7 @@ impl<D: Device> CudaEngine<D> {
         let address = self.device.address(&found);
         let mut calls = Vec::new();
         for (index, call) in forward.iter().enumerate() {
-            let call = self.placed(call, key.2);
+            let call = self.placed(call, key.0, key.2);
             let flag = address + (size_of::<u32>() * index) as u64;
             let looks: Vec<Call<u64>> = call
                 .outputs

@@ -13,14 +13,14 @@ use std::{collections::BTreeMap, path::Path};
 use super::{CudaEngine, device::Device, emulated::Emulated, launch::Precision};
 use crate::{
     backend::{
-        Backend, Batch, Engine, EngineOptions, OPTIMIZER, StateTensor, Step, operators,
+        Backend, Batch, Engine, EngineOptions, ImageSet, OPTIMIZER, Part, StateTensor, Step, operators,
         plan::{self, Lifetime},
     },
     data::{Augmentation, Keys, Mixed, Pipeline, Split, Statistics},
     dsl::Source,
     graph::{
         losses::Loss,
-        optimizers::{OPTIMIZERS, Optimizer, Pattern},
+        optimizers::{Ema, OPTIMIZERS, Optimizer, Pattern},
     },
     metrics::Means,
     model::{Architecture, ImageSpec, elaborate},
@@ -205,7 +205,9 @@ fn every_optimizer<D: Device>(device: impl Fn() -> D) {
             ..alike.clone()
         };
         let clipped = Optimizer { clip_norm: Some(1e-2), ..groups.clone() };
-        for optimizer in [alike, groups, clipped] {
+        let ema = Some(Ema { decay: 0.75, warmup: true, evaluate: true });
+        let averaged = Optimizer { ema, ..clipped.clone() };
+        for optimizer in [alike, groups, clipped, averaged] {
             let with = |precision| EngineOptions { optimizer: optimizer.clone(), ..options(precision) };
             let mut cpu = Backend::Cpu.engine(lowering(), with(Precision::F32)).unwrap();
             let mut cuda = CudaEngine::new(lowering(), with(Precision::F32), device()).unwrap();
@@ -223,6 +225,8 @@ fn every_optimizer<D: Device>(device: impl Fn() -> D) {
             let (mut whole, mut first, mut second) = (new(), new(), new());
             for iteration in 0..3 {
                 whole.train_step(&batch, &step(iteration)).unwrap();
+                // An evaluation leaves no trace.
+                whole.evaluate(&batch).unwrap();
             }
             first.train_step(&batch, &step(0)).unwrap();
             second.load_state(&first.state().unwrap()).unwrap();
@@ -231,6 +235,44 @@ fn every_optimizer<D: Device>(device: impl Fn() -> D) {
             }
             assert_eq!(whole.state().unwrap(), second.state().unwrap(), "{}", rule.name);
         }
+    }
+}
+
+/// Evaluation and the best weights are of the average, in either precision.
+fn evaluates_the_average<D: Device>(device: impl Fn() -> D) {
+    let images: Vec<f32> = (0..4 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2], mixed: None };
+    let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-2 };
+    for precision in [Precision::F32, Precision::Bf16] {
+        let ema = Some(Ema { decay: 0.75, warmup: false, evaluate: true });
+        let architecture = small();
+        let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+        let optimizer = Optimizer { ema, ..Optimizer::default() };
+        let mut averaged =
+            CudaEngine::new(lowering, EngineOptions { optimizer, ..options(precision) }, device()).unwrap();
+        let mut plain = engine(small(), precision, device());
+        for iteration in 0..2 {
+            let losses = [&mut averaged, &mut plain].map(|engine| engine.train_step(&batch, &step(iteration)).unwrap());
+            assert_eq!(losses[0], losses[1]);
+            averaged.evaluate(&batch).unwrap();
+        }
+        let (loss, average) = (averaged.evaluate(&batch).unwrap(), averaged.weights().unwrap());
+        assert_ne!(loss, plain.evaluate(&batch).unwrap());
+        let split = split(7, 3);
+        let statistics = Statistics::of(&split, 2).unwrap();
+        let pipeline = Pipeline::new(&statistics, (6, 4), 2, (9, 6));
+        let kept = |engine: &mut CudaEngine<D>| {
+            let set = ImageSet { split: &split, pipeline: &pipeline, batch_size: 4, drawing: None };
+            let resident = engine.resident().unwrap();
+            assert!(resident.keep_images(Part::Validation, &set).unwrap());
+            resident.evaluate_kept(Part::Validation).unwrap()
+        };
+        let validation = kept(&mut averaged);
+        assert!(averaged.resident().unwrap().keep_weights().unwrap());
+        assert_eq!(averaged.resident().unwrap().kept_weights().unwrap(), average);
+        plain.load_state(&average).unwrap();
+        assert_eq!((plain.evaluate(&batch).unwrap(), plain.weights().unwrap()), (loss, average));
+        assert_eq!(kept(&mut plain), validation);
     }
 }
 
@@ -316,6 +358,7 @@ fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine, augmentati
         learning_rate: 2e-3,
         schedule: Schedule { kind: Kind::Cosine, warmup_epochs: 0.5, final_fraction: 0.1 },
         monitor: crate::train::Monitor::default(),
+        evaluates_average: false,
         folder,
         interrupt: &Interrupt::default(),
     };
@@ -436,6 +479,11 @@ mod on_the_host {
     }
 
     #[test]
+    fn evaluates_the_average() {
+        super::evaluates_the_average(Emulated::default);
+    }
+
+    #[test]
     fn not_finite() {
         super::not_finite(Emulated::default);
     }
@@ -529,6 +577,12 @@ mod on_a_device {
     #[ignore = "needs a CUDA device"]
     fn every_optimizer() {
         super::every_optimizer(device);
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn evaluates_the_average() {
+        super::evaluates_the_average(device);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct Update {
 impl Update {
     /// How many tensors it changes: the parameter and its slots.
     pub fn states(&self) -> usize {
-        1 + self.optimizer.rule.slots.len()
+        1 + self.optimizer.slots().len()
     }
 
     /// Which input is the n-th of these.

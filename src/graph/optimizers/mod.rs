@@ -4,6 +4,7 @@
 //! A new optimizer is a file here and a line of [`OPTIMIZERS`].
 
 mod adamw;
+mod ema;
 mod lion;
 mod optimizer;
 mod pattern;
@@ -11,6 +12,7 @@ mod plan;
 mod rule;
 mod sgd;
 
+pub use ema::Ema;
 pub use optimizer::{Decay, Optimizer};
 pub use pattern::Pattern;
 pub use plan::{Group, Plan};

@@ -1,6 +1,6 @@
 use super::{
     super::{Parameter, expression::Formulas},
-    Group, OPTIMIZERS, Operands, Pattern, Plan, Rule,
+    Ema, Group, OPTIMIZERS, Operands, Pattern, Plan, Rule,
     rule::Numbers,
 };
 
@@ -28,6 +28,8 @@ pub struct Optimizer {
     pub rates: Vec<(Pattern, f32)>,
     /// The largest norm of all gradients together; see [`ClipFactor`](crate::graph::ops::ClipFactor).
     pub clip_norm: Option<f32>,
+    /// The average of the parameters that is kept.
+    pub ema: Option<Ema>,
 }
 
 impl PartialEq for Optimizer {
@@ -39,6 +41,7 @@ impl PartialEq for Optimizer {
             && self.no_decay == other.no_decay
             && self.rates == other.rates
             && self.clip_norm == other.clip_norm
+            && self.ema == other.ema
     }
 }
 
@@ -60,6 +63,7 @@ impl Optimizer {
             no_decay: Vec::new(),
             rates: Vec::new(),
             clip_norm: None,
+            ema: None,
         }
     }
 
@@ -94,35 +98,47 @@ impl Optimizer {
         };
         let options = self.rule.options.iter().zip(&self.values).map(|(option, value)| (option.name, text(*value)));
         let clip_norm = self.clip_norm.map(|norm| ("clip_norm", text(norm)));
-        options.chain([("weight_decay", self.weight_decay.to_string())]).chain(clip_norm).collect()
+        let ema = self.ema.map(|ema| ("ema", text(ema.decay)));
+        options.chain([("weight_decay", self.weight_decay.to_string())]).chain(clip_norm).chain(ema).collect()
     }
 
     /// What a step does to one element: the parameter after it, then its slots, as functions of the parameter, the
     /// gradient, the slots, the numbers of the step, see [`Plan::write_scalars`], and, where gradients are clipped,
     /// what they are multiplied by.
     pub fn formulas(&self) -> Formulas {
-        let slots = self.rule.slots.len();
-        let count = 2 + slots + self.scalars() + usize::from(self.clip_norm.is_some());
+        let (kept, slots) = (self.slots().len(), self.rule.slots.len());
+        let count = 2 + kept + self.scalars() + usize::from(self.clip_norm.is_some());
         Formulas::new(count, |x| {
-            let (slots, scalars) = x[2..].split_at(slots);
+            let (tensors, scalars) = x[2..].split_at(kept);
             let parameter = &x[0] - &x[0] * &scalars[0];
             let gradient = match self.clip_norm {
                 Some(_) => &x[1] * &x[count - 1],
                 None => x[1].clone(),
             };
-            (self.rule.update)(&Operands {
+            let mut updated = (self.rule.update)(&Operands {
                 numbers: self.numbers(),
                 parameter,
                 gradient,
-                slots,
+                slots: &tensors[..slots],
                 scalars: &scalars[1..],
-            })
+            });
+            if self.ema.is_some() {
+                let (average, share) = (&tensors[slots], &scalars[self.scalars() - 1]);
+                updated.push(average + (&updated[0] - average) * share);
+            }
+            updated
         })
     }
 
-    /// How many numbers of a step a parameter's update reads: the share that decays, then the rule's scalars.
+    /// What is kept of each parameter from step to step: the rule's slots, then the average.
+    pub fn slots(&self) -> Vec<&'static str> {
+        self.rule.slots.iter().copied().chain(self.ema.map(|_| Ema::SLOT)).collect()
+    }
+
+    /// How many numbers of a step a parameter's update reads: the share that decays, then the rule's scalars, then the
+    /// share of the parameter in its average.
     pub fn scalars(&self) -> usize {
-        1 + self.rule.scalars.len()
+        1 + self.rule.scalars.len() + usize::from(self.ema.is_some())
     }
 
     /// How each parameter of a network is updated.

@@ -1,4 +1,4 @@
-use super::{Decay, Optimizer, rule};
+use super::{Decay, Ema, Optimizer, rule};
 
 /// Parameters that are updated alike.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,14 +38,31 @@ impl Plan {
         self.optimizer.clip_norm
     }
 
-    /// What is kept of a parameter.
-    pub fn slots(&self, parameter: usize) -> &'static [&'static str] {
-        self.optimizer(parameter).rule.slots
+    /// What is kept of a parameter: in which group of the store, of which the first are the parameters, and its name.
+    /// Averages have a group of their own, the last.
+    pub fn slots(&self, parameter: usize) -> Vec<(usize, &'static str)> {
+        let of_rule = self.optimizer(parameter).rule.slots.iter().copied().zip(1..).map(|(slot, group)| (group, slot));
+        of_rule.chain(self.ema_group().map(|group| (group, Ema::SLOT))).collect()
     }
 
-    /// The most that is kept of any parameter.
-    pub fn most_slots(&self) -> usize {
-        (0..self.group_of.len()).map(|parameter| self.slots(parameter).len()).max().unwrap_or(0)
+    /// Most that a rule keeps of a parameter.
+    fn most_slots(&self) -> usize {
+        (0..self.group_of.len()).map(|parameter| self.optimizer(parameter).rule.slots.len()).max().unwrap_or(0)
+    }
+
+    /// How many groups the store has: parameters, then what is kept of them.
+    pub fn store_groups(&self) -> usize {
+        1 + self.most_slots() + usize::from(self.optimizer.ema.is_some())
+    }
+
+    /// The group of the averages of parameters, if they are kept.
+    pub fn ema_group(&self) -> Option<usize> {
+        self.optimizer.ema.map(|_| 1 + self.most_slots())
+    }
+
+    /// The group that evaluation takes as the parameters.
+    pub fn evaluated_group(&self) -> usize {
+        self.ema_group().filter(|_| self.optimizer.ema.is_some_and(|ema| ema.evaluate)).unwrap_or(0)
     }
 
     /// Which numbers of a step the update of a parameter reads: the first.
@@ -58,8 +75,8 @@ impl Plan {
         self.groups.len() * self.optimizer.scalars()
     }
 
-    /// The numbers of one step, for each group: the share of a parameter that decays, then the rule's scalars.
-    /// `iteration` counts the steps before it.
+    /// The numbers of one step, for each group: the share of a parameter that decays, then the rule's scalars, then, with
+    /// averages, the share of a parameter in its own. `iteration` counts the steps before it.
     ///
     /// # Panics
     /// When there is not room for just so many.
@@ -76,6 +93,9 @@ impl Plan {
             let step = rule::Iteration { numbers: optimizer.numbers(), learning_rate, iteration };
             for ((_, scalar), to) in optimizer.rule.scalars.iter().zip(&mut to[1..]) {
                 *to = scalar(&step) as f32;
+            }
+            if let (Some(ema), Some(to)) = (optimizer.ema, to.last_mut()) {
+                *to = ema.share(iteration) as f32;
             }
         }
     }

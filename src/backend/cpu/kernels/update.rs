@@ -83,7 +83,7 @@ pub mod tests {
     use crate::graph::optimizers;
     use crate::{
         backend::cpu::kernels::isa::tests::{assert_close, noise, on_each_isa},
-        graph::optimizers::{Decay, OPTIMIZERS},
+        graph::optimizers::{Decay, Ema, OPTIMIZERS},
     };
 
     /// Each rule by its own kernel and by its formulas: a name, how many tensors it changes, and a step's numbers.
@@ -92,7 +92,7 @@ pub mod tests {
             let own = own(&optimizer).map(|step| ("own", Rule::Own(step)));
             let formulas = Rule::of_formulas(&optimizer).map(|formulas| ("formulas", formulas));
             let numbers = numbers(&optimizer, 2);
-            let count = 1 + optimizer.rule.slots.len();
+            let count = 1 + optimizer.slots().len();
             own.into_iter()
                 .chain(formulas)
                 .map(move |(kind, kernel)| (format!("{name} {kind}"), kernel, count, numbers.clone()))
@@ -104,8 +104,14 @@ pub mod tests {
     pub fn optimizers() -> Vec<(String, Optimizer)> {
         let of = |rule: &&'static optimizers::Rule| {
             let optimizer = Optimizer { weight_decay: 0.1, ..Optimizer::of(rule) };
-            let more = Optimizer { clip_norm: Some(1.0), ..optimizer.clone() };
-            [(rule.name.to_owned(), optimizer), (format!("{} clipped", rule.name), more)]
+            let ema = Some(Ema { decay: 0.75, warmup: false, evaluate: true });
+            let all = [
+                ("", optimizer.clone()),
+                (" clipped", Optimizer { clip_norm: Some(1.0), ..optimizer.clone() }),
+                (" averaged", Optimizer { ema, ..optimizer.clone() }),
+                (" clipped and averaged", Optimizer { clip_norm: Some(1.0), ema, ..optimizer }),
+            ];
+            all.map(|(with, optimizer)| (format!("{}{with}", rule.name), optimizer))
         };
         OPTIMIZERS.iter().flat_map(of).collect()
     }
@@ -140,7 +146,7 @@ pub mod tests {
                 let own = Rule::Own(step);
                 let scalars = numbers(&optimizer, 4);
                 for len in [1, 7, 130, 1025, 3000] {
-                    let mut ours = states(1 + optimizer.rule.slots.len(), len);
+                    let mut ours = states(1 + optimizer.slots().len(), len);
                     let mut theirs = ours.clone();
                     let gradient = noise(9, len);
                     own.step(&scalars, &gradient, &mut views(&mut ours));
@@ -193,11 +199,13 @@ pub mod tests {
         assert!(OPTIMIZERS.iter().all(|rule| cases.iter().any(|(case, _)| std::ptr::eq(case.rule, *rule))));
         on_each_isa(|isa| {
             for (optimizer, exact) in &cases {
-                for (decay, clip_norm) in [(Decay::Scaled, None), (Decay::Plain, None), (Decay::Scaled, Some(1.0))] {
-                    let optimizer = Optimizer { weight_decay: 0.1, decay, clip_norm, ..optimizer.clone() };
+                let ema = Some(Ema { decay: 0.75, warmup: false, evaluate: true });
+                let more = [(Decay::Scaled, None, None), (Decay::Plain, None, ema), (Decay::Scaled, Some(1.0), ema)];
+                for (decay, clip_norm, ema) in more {
+                    let optimizer = Optimizer { weight_decay: 0.1, decay, clip_norm, ema, ..optimizer.clone() };
                     let (kernel, plan) = (Rule::new(&optimizer).unwrap(), optimizer.plan(&[]));
                     let len = 133;
-                    let mut states = vec![vec![0.0; len]; 1 + optimizer.rule.slots.len()];
+                    let mut states = vec![vec![0.0; len]; 1 + optimizer.slots().len()];
                     states[0] = noise(1, len);
                     let mut expected: Vec<Vec<f64>> =
                         states.iter().map(|state| state.iter().map(|&x| f64::from(x)).collect()).collect();
@@ -213,6 +221,11 @@ pub mod tests {
                             let mut element: Vec<f64> = expected.iter().map(|state| state[i]).collect();
                             element[0] -= element[0] * 0.1 * if decay == Decay::Scaled { rate } else { 1.0 };
                             exact(&mut element, f64::from(g) * clip, rate, t as i32);
+                            if ema.is_some() {
+                                let last = element.len() - 1;
+                                let keep = if t == 1 { 0.0 } else { 0.75 };
+                                element[last] = keep * element[last] + (1.0 - keep) * element[0];
+                            }
                             expected.iter_mut().zip(element).for_each(|(state, value)| state[i] = value);
                         }
                     }

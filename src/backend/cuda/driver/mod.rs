@@ -186,9 +186,15 @@ impl Device for Driver {
         self.synchronize()
     }
 
-    fn copy(&mut self, from: &Self::Memory, to: &mut Self::Memory, bytes: usize) -> Result<(), BackendError> {
+    fn copy(
+        &mut self,
+        from: &Self::Memory,
+        offset: usize,
+        to: &mut Self::Memory,
+        bytes: usize,
+    ) -> Result<(), BackendError> {
         let mut part = to.slice_mut(0..bytes);
-        self.stream.memcpy_dtod(&from.slice(0..bytes), &mut part).map_err(failed("copy on the device"))
+        self.stream.memcpy_dtod(&from.slice(offset..offset + bytes), &mut part).map_err(failed("copy on the device"))
     }
 
     fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError> {

@@ -24,7 +24,7 @@ use crate::{
         activations::ACTIVATIONS,
         expression::Expression,
         ops::{self, Activation, ClipFactor},
-        optimizers::{OPTIMIZERS, Optimizer},
+        optimizers::{Ema, OPTIMIZERS, Optimizer},
     },
 };
 
@@ -89,8 +89,9 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         layout::permute(&[batch, 12, 6, 12, 6, 3], &[0, 1, 3, 2, 4, 5], act, act),
         layout::permute(&[batch, tokens, dim], &[0, 2, 1], act, act),
     ];
-    for clip_norm in [None, Some(1.0)] {
-        let with = |rule| Optimizer { clip_norm, ..Optimizer::of(rule) };
+    let ema = Some(Ema { decay: 0.5, warmup: false, evaluate: true });
+    for (clip_norm, ema) in [(None, None), (Some(1.0), None), (None, ema), (Some(1.0), ema)] {
+        let with = |rule| Optimizer { clip_norm, ema, ..Optimizer::of(rule) };
         all.extend(OPTIMIZERS.iter().map(|rule| update::step(9, (), (), (), (), &with(rule))));
     }
     all.extend(global_norm::clip_factor(4096, ClipFactor { clip_norm: 1.0 }, (), (), ()));

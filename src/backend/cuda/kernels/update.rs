@@ -65,7 +65,7 @@ pub fn chunks(tensors: &[Tensor]) -> Vec<Chunk> {
 /// by the float32 `clip`.
 pub fn step<P>(count: usize, table: P, state: P, stop: P, clip: P, optimizer: &Optimizer) -> Launch<P> {
     let clipped = usize::from(optimizer.clip_norm.is_some());
-    let (states, scalars) = (1 + optimizer.rule.slots.len(), optimizer.scalars() + clipped);
+    let (states, scalars) = (1 + optimizer.slots().len(), optimizer.scalars() + clipped);
     let rule = own(optimizer).unwrap_or_else(|| optimizer.formulas().cuda());
     let mut update = String::from("const float x0 = state[0], x1 = gradient");
     update.extend((1..states).map(|state| format!(", x{} = state[{state}]", state + 1)));
@@ -86,10 +86,17 @@ fn own(optimizer: &Optimizer) -> Option<String> {
         "adamw" => {
             let keep = |beta| literal(1.0 - optimizer.option(beta));
             let (keep_1, keep_2, epsilon) = (keep("beta_1"), keep("beta_2"), literal(optimizer.option("epsilon")));
-            let clipped = if optimizer.clip_norm.is_some() { " * x6" } else { "" };
+            // Of the numbers, which follow the tensors, the share that decays and alpha are the first two.
+            let decay = 1 + 1 + optimizer.slots().len();
+            let (alpha, share) = (decay + 1, decay + 2);
+            let gradient = match optimizer.clip_norm {
+                Some(_) => format!("x1 * x{}", decay + optimizer.scalars()),
+                None => "x1".to_owned(),
+            };
+            let average = optimizer.ema.map_or(String::new(), |_| format!(" y3 = x4 + (y0 - x4) * x{share};"));
             Some(format!(
-                "const float g = x1{clipped}, decayed = x0 - x0 * x4; y1 = x2 + (g - x2) * {keep_1}; \
-                 y2 = x3 + (g * g - x3) * {keep_2}; y0 = decayed - y1 * x5 / (sqrtf(y2) + {epsilon});"
+                "const float g = {gradient}, decayed = x0 - x0 * x{decay}; y1 = x2 + (g - x2) * {keep_1}; \
+                 y2 = x3 + (g * g - x3) * {keep_2}; y0 = decayed - y1 * x{alpha} / (sqrtf(y2) + {epsilon});{average}"
             ))
         }
         _ => None,
@@ -130,7 +137,7 @@ mod tests {
     fn all_tensors_as_on_the_cpu() {
         let clip = Memory::of(&[FACTOR]);
         for (name, optimizer) in optimizers() {
-            let count = 1 + optimizer.rule.slots.len();
+            let count = 1 + optimizer.slots().len();
             let lens = [1, 7, 4096, 9001];
             let of = |seed: u32| lens.map(|len| Memory::of(&noise(seed + len as u32, len)));
             let gradients = of(2);

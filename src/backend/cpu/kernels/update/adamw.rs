@@ -31,7 +31,17 @@ fn step_generic<const FMA: bool>(param: &mut [f32], grad: &[f32], m: &mut [f32],
     }
 }
 
+/// `average += (param - average) share`
+#[inline(always)]
+fn average_generic<const FMA: bool>(param: &[f32], average: &mut [f32], share: f32) {
+    assert_eq!(param.len(), average.len());
+    for (&p, average) in param.iter().zip(average) {
+        *average += (p - *average) * share;
+    }
+}
+
 multiversion! {
+    fn average(param: &[f32], average: &mut [f32], share: f32) = average_generic;
     fn step(param: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32], rates: &Rates) = step_generic;
 }
 
@@ -39,9 +49,13 @@ multiversion! {
 pub fn rule(optimizer: &Optimizer) -> Step {
     let keep = |beta| 1.0 - optimizer.option(beta);
     let (keep_1, keep_2, epsilon) = (keep("beta_1"), keep("beta_2"), optimizer.option("epsilon"));
+    let (clipped, averaged) = (optimizer.clip_norm.is_some(), optimizer.ema.is_some());
     Box::new(move |scalars, gradient, states| {
-        let (&[decay, alpha, ref clip @ ..], [param, m, v]) = (scalars, states) else { return };
-        let clip = clip.first().copied().unwrap_or(1.0);
+        let (&[decay, alpha, ref more @ ..], [param, m, v, averages @ ..]) = (scalars, states) else { return };
+        let clip = if clipped { more.last().copied().unwrap_or(1.0) } else { 1.0 };
         step(param, gradient, m, v, &Rates { alpha, decay, keep_1, keep_2, epsilon, clip });
+        if let ([averages], true) = (averages, averaged) {
+            average(param, averages, more[0]);
+        }
     })
 }
