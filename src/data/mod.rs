@@ -18,7 +18,8 @@ mod error;
 pub mod fetch;
 mod file;
 pub mod fingerprint;
-pub mod loader;
+pub mod levels;
+mod loader;
 pub mod locate;
 pub mod names;
 pub mod order;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 pub use error::{Broken, DataError};
 pub use fingerprint::{Fingerprint, ImageFile, Subset};
+pub use levels::Levels;
 pub use loader::{Batches, Loaded, Loader};
 pub use pipeline::Pipeline;
 pub use statistics::Statistics;

@@ -2,15 +2,14 @@
 //! augment.
 
 use super::{
-    Loaded, Split, Statistics,
+    Levels, Loaded, Split, Statistics,
     resize::Resize,
-    transforms::{Draws, Plan},
+    transforms::{Draws, Plan, Scratch},
 };
 
 /// Turns bytes into what a network takes.
 pub struct Pipeline {
-    /// `(byte - mean) / deviation` by channel and byte.
-    table: Vec<f32>,
+    levels: Levels,
     channels: usize,
     from: (usize, usize),
     to: (usize, usize),
@@ -20,11 +19,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// For images `[height, width, channels]` of one size and an output of another.
     pub fn new(statistics: &Statistics, from: (usize, usize), channels: usize, to: (usize, usize)) -> Self {
-        let normal = |channel: usize, byte: usize| {
-            ((byte as f64 - statistics.mean[channel]) / statistics.deviation(channel)) as f32
-        };
-        let table = (0..channels).flat_map(|channel| (0..256).map(move |byte| normal(channel, byte))).collect();
-        Self { table, channels, from, to, resize: Resize::new(from, to) }
+        Self { levels: Levels::new(statistics, channels), channels, from, to, resize: Resize::new(from, to) }
     }
 
     /// Height and width before and after, and channels.
@@ -36,9 +31,9 @@ impl Pipeline {
         self.channels
     }
 
-    /// The value of each channel's bytes, `[channels, 256]`.
-    pub(crate) fn normal(&self) -> &[f32] {
-        &self.table
+    /// What bytes are in its images.
+    pub(crate) fn levels(&self) -> &Levels {
+        &self.levels
     }
 
     pub(crate) fn resize(&self) -> &Resize {
@@ -48,11 +43,6 @@ impl Pipeline {
     /// `[height, width]` of what comes out, which [`Augmentation::plan`](super::Augmentation::plan) asks for.
     pub fn size(&self) -> [usize; 2] {
         [self.to.0, self.to.1]
-    }
-
-    /// The value of byte 0 by channel.
-    fn black(&self) -> Vec<f32> {
-        (0..self.channels).map(|channel| self.table[channel * 256]).collect()
     }
 
     /// Fills the batch number `number` of an epoch with the images of some indices.
@@ -74,12 +64,12 @@ impl Pipeline {
         images.resize(indices.len() * values, 0.0);
         assert!(augmentation.is_none_or(|(plan, _)| plan.size() == self.size()), "a plan for other images");
         let (mut normal, mut between) = (vec![0.0; bytes], Vec::new());
-        let black = self.black();
+        let mut scratch = Scratch::default();
         let mut row = vec![0; augmentation.map_or(0, |(plan, _)| plan.words())];
         for (&index, image) in indices.iter().zip(images.chunks_mut(values)) {
             let pixels = &split.pixels[index as usize * bytes..][..bytes];
             for (position, (value, &byte)) in normal.iter_mut().zip(pixels).enumerate() {
-                *value = self.table[position % channels * 256 + usize::from(byte)];
+                *value = self.levels.value(position % channels, byte);
             }
             let mut mirrored = [false; 2];
             if let Some((plan, draws)) = augmentation {
@@ -96,7 +86,7 @@ impl Pipeline {
                 upside_down(image, to.1 * channels);
             }
             if let Some((plan, _)) = augmentation {
-                plan.apply(&row, &black, image, &mut between);
+                plan.apply(&row, &self.levels, image, &mut scratch);
             }
         }
         match augmentation.and_then(|(plan, draws)| plan.mix(draws, number)) {

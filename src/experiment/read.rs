@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn mixing_that_cannot_be_is_explained() {
+    fn mixing_and_intervals_that_cannot_be_are_explained() {
         let texts = [
             "[mixup, random_flip]",
             "[mixup: { probability: 0.7 }, cutmix: { probability: 0.4 }]",
@@ -271,6 +271,9 @@ mod tests {
             "[cutmix: { until: 0 }]",
             "[mix_up]",
             "[cutmix]\ntrain: { batch_size: 1 }",
+            "[random_erasing: { area: 0.3 }]",
+            "[random_resized_crop: { area: [0.5, 0.2] }]",
+            "[random_resized_crop: { ratio: [0.5, 2, 3] }]",
         ];
         let head = "model: m.vitx\ndata: { name: digits }\naugmentation: ";
         let all: Vec<String> = texts.iter().map(|text| shown(&format!("{head}{text}\n"))).collect();

@@ -8,14 +8,18 @@ mod affine;
 mod augmentation;
 mod catalogue;
 mod cutmix;
+mod cutout;
 mod draw;
+mod erase;
 mod mix;
 mod mixing;
 mod mixup;
 mod options;
 mod plan;
 mod random_crop;
+mod random_erasing;
 mod random_flip;
+mod random_resized_crop;
 mod random_rotation;
 mod random_translation;
 mod random_zoom;
@@ -27,19 +31,23 @@ pub use affine::{Affine, Fill};
 pub use augmentation::{Augmentation, Keys, Listed};
 pub use catalogue::markdown;
 pub use draw::{Draw, Draws};
+pub use erase::{Erasure, NORMAL, Paint, quantiles};
 pub use mix::{Mix, Mixed};
 pub use mixing::MixingOptions;
 pub use options::{Options, Range, TransformOption, Value};
-pub use plan::{Pass, Plan};
+pub use plan::{Pass, Plan, Scratch};
 pub use read::HELP;
 
 /// All transforms.
 #[rustfmt::skip] // A line each.
 pub const TRANSFORMS: &[&TransformKind] = &[
     &cutmix::KIND,
+    &cutout::KIND,
     &mixup::KIND,
     &random_crop::KIND,
+    &random_erasing::KIND,
     &random_flip::KIND,
+    &random_resized_crop::KIND,
     &random_rotation::KIND,
     &random_translation::KIND,
     &random_zoom::KIND,
@@ -70,6 +78,7 @@ pub fn first_option(name: &str) -> Option<&'static str> {
 pub enum Transform {
     Mirror(Box<dyn Mirror>),
     Geometric(Box<dyn Geometric>),
+    Erasing(Box<dyn Erasing>),
     Mixing(MixingOptions, Box<dyn Mixing>),
 }
 
@@ -86,6 +95,12 @@ pub trait Geometric: Debug + Send + Sync {
 
     /// Where the pixels of an image `[height, width]` come from.
     fn draw(&self, random: &mut Draw, size: [usize; 2]) -> Affine;
+}
+
+/// Paints over a rectangle.
+pub trait Erasing: Debug + Send + Sync {
+    /// The rectangle of an image `[height, width]`; `None` leaves it as it is.
+    fn draw(&self, random: &mut Draw, size: [usize; 2]) -> Option<Erasure>;
 }
 
 /// Mixes the images of a batch with one another, and their labels. Stands behind all that is done to an image alone.
@@ -114,6 +129,7 @@ fn fill_mode(options: &Options) -> Fill {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{Levels, Statistics};
 
     const DRAWS: Draws = Draws { seed: 3, epoch: 5 };
 
@@ -128,8 +144,27 @@ mod tests {
         let mut row = vec![0; plan.words()];
         plan.draw(DRAWS, 0, &mut row);
         let mut image = image.to_vec();
-        plan.apply(&row, &vec![-1.0; channels], &mut image, &mut Vec::new());
+        plan.apply(&row, &levels(channels), &mut image, &mut Scratch::default());
         image
+    }
+
+    /// Of which byte 0 is -1, and byte 128 is 0.
+    pub fn levels(channels: usize) -> Levels {
+        let statistics = Statistics { mean: vec![128.0; channels], variance: vec![128.0 * 128.0; channels] };
+        Levels::new(&statistics, channels)
+    }
+
+    /// The rectangles that a transform draws for one image after the other; without any, an empty one.
+    pub fn erasures_by(transform: &str, size: [usize; 2]) -> impl Iterator<Item = [u32; 4]> {
+        let plan = plan_of(transform, size);
+        (0..).map(move |index| {
+            let mut row = vec![0; plan.words()];
+            plan.draw(DRAWS, index, &mut row);
+            match plan.passes() {
+                [Pass::Erase { at }] => Erasure::get(&row[*at..]).rectangle(),
+                passes => panic!("{passes:?}"),
+            }
+        })
     }
 
     /// What a list draws for one batch of an epoch after the other.
@@ -146,7 +181,7 @@ mod tests {
             plan.draw(DRAWS, index, &mut row);
             match plan.passes() {
                 [] => affine::mirrored(plan.mirrored(&row), size),
-                [pass] => plan::get(&row, pass),
+                [Pass::Sample { at, .. }] => plan::get(&row, *at),
                 passes => panic!("{passes:?}"),
             }
         })

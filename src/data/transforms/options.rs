@@ -21,6 +21,8 @@ pub enum Range {
     /// A largest amount either way, or the least and the largest, as Keras' factors; no further than these. With
     /// `exclusive`, the ends themselves are out.
     Factor { low: f32, high: f32, exclusive: bool },
+    /// A least and a largest number between both, which count.
+    Interval(f32, f32),
     /// One of these words.
     Word(&'static [&'static str]),
 }
@@ -34,6 +36,8 @@ pub enum Value {
     Whole(u32),
     /// A least and a largest number; written as one number where they are opposites.
     Factor([f32; 2]),
+    /// A least and a largest number.
+    Interval([f32; 2]),
     Word(&'static str),
 }
 
@@ -46,6 +50,11 @@ impl TransformOption {
     /// A whole number between both ends, which count.
     pub const fn whole(name: &'static str, range: [u32; 2], default: u32, meaning: &'static str) -> Self {
         Self { name, range: Range::Whole(range[0], range[1]), default: Value::Whole(default), meaning }
+    }
+
+    /// A least and a largest number between both ends.
+    pub const fn interval(name: &'static str, range: [f32; 2], default: [f32; 2], meaning: &'static str) -> Self {
+        Self { name, range: Range::Interval(range[0], range[1]), default: Value::Interval(default), meaning }
     }
 
     /// A factor between both ends.
@@ -91,6 +100,7 @@ impl fmt::Display for Range {
                 let largest = high.min(-low);
                 write!(f, "a number from 0 {below} {largest}, or [LEAST, LARGEST] {between} {low} {and} {high}")
             }
+            Self::Interval(low, high) => write!(f, "[LEAST, LARGEST] from {low} to {high}"),
             Self::Word(words) => {
                 let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
                 match quoted.split_last() {
@@ -109,7 +119,7 @@ impl fmt::Display for Value {
             Self::Number(value) => value.fmt(f),
             Self::Whole(value) => value.fmt(f),
             Self::Factor([low, high]) if *low == -high => high.fmt(f),
-            Self::Factor([low, high]) => write!(f, "[{low}, {high}]"),
+            Self::Factor([low, high]) | Self::Interval([low, high]) => write!(f, "[{low}, {high}]"),
             Self::Word(word) => f.write_str(word),
         }
     }
@@ -143,6 +153,14 @@ impl Options<'_> {
     pub fn whole(&self, name: &str) -> u32 {
         match self.get(name) {
             Value::Whole(value) => value,
+            other => panic!("`{name}` is {other:?}"),
+        }
+    }
+
+    /// The least and the largest of an interval.
+    pub fn interval(&self, name: &str) -> [f32; 2] {
+        match self.get(name) {
+            Value::Interval(range) => range,
             other => panic!("`{name}` is {other:?}"),
         }
     }

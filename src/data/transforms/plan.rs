@@ -1,7 +1,8 @@
 //! A list of transforms made ready: what is drawn for an image, and how that is applied.
 //!
 //! What is drawn is a row of words, which the loader applies on the host and kernels on a device: a word of mirrors where
-//! the list begins with a flip (bit 0: left and right, bit 1: top and bottom), then the matrix of each pass, six float32.
+//! the list begins with a flip (bit 0: left and right, bit 1: top and bottom), then the words of each pass: a matrix of six
+//! float32, or an [`Erasure`].
 //! How batches are mixed is a row of its own for each batch, [`Mix::words`].
 
 use std::{
@@ -9,8 +10,10 @@ use std::{
     thread,
 };
 
+use crate::data::Levels;
+
 use super::{
-    Draws, Fill, Mix, Transform,
+    Draws, Erasure, Fill, Mix, Transform,
     affine::{Affine, IDENTITY, compose, mirrored, resample},
     draw::Draw,
     mixing::Mixings,
@@ -51,17 +54,25 @@ pub struct Plan {
 enum Step {
     /// The mirrors in front.
     Mirror,
-    /// The matrix of a pass.
+    /// A matrix at a place in the row.
     Matrix(usize),
+    /// A rectangle at a place in the row.
+    Rectangle(usize),
 }
 
-/// Images sampled once.
+/// What is done to images at a time. What has been drawn for it stands in an image's row, from word `at` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pass {
-    /// What stands outside of the image.
-    pub fill: Fill,
-    /// Where its matrix stands in an image's row.
-    pub matrix: usize,
+pub enum Pass {
+    /// Images are sampled by a matrix; `fill` stands outside of them.
+    Sample { fill: Fill, at: usize },
+    /// A rectangle of each is painted over.
+    Erase { at: usize },
+}
+
+/// What [`Plan::apply`] needs besides the image.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    floats: Vec<f32>,
 }
 
 impl Plan {
@@ -83,20 +94,39 @@ impl Plan {
                     Step::Mirror
                 }
                 // Whatever the last pass fills with: no pixel of a mirrored image comes from outside.
-                Transform::Mirror(_) => Step::Matrix(plan.passes.len() - 1),
+                Transform::Mirror(_) => Step::Matrix(plan.sampling(|_| true, Fill::Nearest)),
                 Transform::Geometric(geometric) => {
                     let fill = geometric.fill();
-                    if drawing.apart || plan.passes.last().is_none_or(|pass| pass.fill != fill) {
-                        plan.passes.push(Pass { fill, matrix: plan.words });
-                        plan.words += MATRIX;
-                    }
-                    Step::Matrix(plan.passes.len() - 1)
+                    Step::Matrix(plan.sampling(|last| !drawing.apart && last == fill, fill))
+                }
+                Transform::Erasing(_) => {
+                    let at = plan.place(Erasure::WORDS);
+                    plan.passes.push(Pass::Erase { at });
+                    Step::Rectangle(at)
                 }
                 Transform::Mixing(..) => unreachable!("is no step of an image"),
             };
             plan.steps.push((drawing, step));
         }
         plan
+    }
+
+    /// So many words more of a row: the place of the first.
+    fn place(&mut self, words: usize) -> usize {
+        self.words += words;
+        self.words - words
+    }
+
+    /// The place of a matrix: of the last pass, if that samples and has a filling that will do, otherwise of a new one.
+    fn sampling(&mut self, will_do: impl Fn(Fill) -> bool, fill: Fill) -> usize {
+        match self.passes.last() {
+            Some(&Pass::Sample { fill, at }) if will_do(fill) => at,
+            _ => {
+                let at = self.place(MATRIX);
+                self.passes.push(Pass::Sample { fill, at });
+                at
+            }
+        }
     }
 
     /// Whether anything is done to images or batches.
@@ -145,7 +175,9 @@ impl Plan {
             row[0] = 0;
         }
         for pass in &self.passes {
-            put(row, pass, &IDENTITY);
+            if let Pass::Sample { at, .. } = *pass {
+                put(row, at, &IDENTITY);
+            }
         }
         for (Drawing { transform, stream, skipped, .. }, step) in &self.steps {
             let mut random = Draw::new(draws, index, *stream, *skipped);
@@ -154,18 +186,19 @@ impl Plan {
                     let [vertical, horizontal] = mirror.draw(&mut random);
                     row[0] ^= u32::from(horizontal) | u32::from(vertical) << 1;
                 }
-                (transform, Step::Matrix(pass)) => {
-                    let pass = &self.passes[*pass];
-                    let matrix = match transform {
-                        Transform::Mirror(mirror) => mirrored(mirror.draw(&mut random), self.size),
-                        Transform::Geometric(geometric) => geometric.draw(&mut random, self.size),
-                        Transform::Mixing(..) => unreachable!("is no step of an image"),
-                    };
-                    put(row, pass, &compose(&get(row, pass), &matrix));
+                (Transform::Mirror(mirror), Step::Matrix(at)) => {
+                    let matrix = mirrored(mirror.draw(&mut random), self.size);
+                    put(row, *at, &compose(&get(row, *at), &matrix));
                 }
-                (Transform::Geometric(_) | Transform::Mixing(..), Step::Mirror) => {
-                    unreachable!("no step of this kind is planned")
+                (Transform::Geometric(geometric), Step::Matrix(at)) => {
+                    let matrix = geometric.draw(&mut random, self.size);
+                    put(row, *at, &compose(&get(row, *at), &matrix));
                 }
+                (Transform::Erasing(erasing), Step::Rectangle(at)) => {
+                    let erasure = erasing.draw(&mut random, self.size).unwrap_or(Erasure::NONE);
+                    row[*at..][..Erasure::WORDS].copy_from_slice(&erasure.words());
+                }
+                _ => unreachable!("no step of this kind is planned"),
             }
         }
     }
@@ -203,29 +236,33 @@ impl Plan {
         if self.mirrors { [row[0] & 2 != 0, row[0] & 1 != 0] } else { [false; 2] }
     }
 
-    /// Applies the passes to a resized and mirrored image `[height, width, channels]`. `black` is the value of byte 0 by
-    /// channel. `scratch` becomes as large as the image.
-    pub fn apply(&self, row: &[u32], black: &[f32], image: &mut [f32], scratch: &mut Vec<f32>) {
+    /// Applies the passes to a resized and mirrored image `[height, width, channels]`, whose bytes have these values.
+    pub fn apply(&self, row: &[u32], levels: &Levels, image: &mut [f32], scratch: &mut Scratch) {
         let [height, width] = self.size;
+        let shape = [height, width, levels.channels()];
         for pass in &self.passes {
-            let matrix = get(row, pass);
-            if matrix == IDENTITY {
-                continue;
+            match *pass {
+                Pass::Sample { fill, at } => {
+                    let matrix = get(row, at);
+                    if matrix != IDENTITY {
+                        scratch.floats.clear();
+                        scratch.floats.extend_from_slice(image);
+                        resample(&scratch.floats, image, shape, matrix, fill, &levels.black());
+                    }
+                }
+                Pass::Erase { at } => Erasure::get(&row[at..]).apply(image, shape),
             }
-            scratch.clear();
-            scratch.extend_from_slice(image);
-            resample(scratch, image, [height, width, black.len()], matrix, pass.fill, black);
         }
     }
 }
 
-pub(super) fn get(row: &[u32], pass: &Pass) -> Affine {
-    let at = |word: usize| f32::from_bits(row[pass.matrix + word]);
+pub(super) fn get(row: &[u32], at: usize) -> Affine {
+    let at = |word: usize| f32::from_bits(row[at + word]);
     [[at(0), at(1), at(2)], [at(3), at(4), at(5)]]
 }
 
-fn put(row: &mut [u32], pass: &Pass, matrix: &Affine) {
-    for (word, value) in row[pass.matrix..].iter_mut().zip(matrix.as_flattened()) {
+fn put(row: &mut [u32], at: usize, matrix: &Affine) {
+    for (word, value) in row[at..].iter_mut().zip(matrix.as_flattened()) {
         *word = value.to_bits();
     }
 }
@@ -233,7 +270,7 @@ fn put(row: &mut [u32], pass: &Pass, matrix: &Affine) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Augmentation;
+    use crate::data::{Augmentation, transforms::tests::levels};
 
     const DRAWS: Draws = Draws { seed: 11, epoch: 4 };
 
@@ -265,7 +302,15 @@ mod tests {
         ] {
             let plan = plan(text);
             assert_eq!(plan.mirrors(), mirrors, "{text}");
-            assert_eq!(plan.passes().iter().map(|pass| pass.fill).collect::<Vec<_>>(), fills, "{text}");
+            let found: Vec<Fill> = plan
+                .passes()
+                .iter()
+                .map(|pass| match pass {
+                    Pass::Sample { fill, .. } => *fill,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(found, fills, "{text}");
             assert_eq!(plan.words(), usize::from(mirrors) + MATRIX * fills.len(), "{text}");
         }
     }
@@ -292,7 +337,7 @@ mod tests {
         let applied = |text: &str| {
             let plan = serde_yaml::from_str::<Augmentation>(text).unwrap().plan(size);
             let mut image = image.clone();
-            plan.apply(&row(&plan, 2), &[0.0], &mut image, &mut Vec::new());
+            plan.apply(&row(&plan, 2), &levels(1), &mut image, &mut Scratch::default());
             image
         };
         let once = applied("[random_rotation, random_zoom: [-0.5, -0.1]]");

@@ -64,7 +64,7 @@ impl Serialize for Value {
             Self::Number(value) => serializer.serialize_f32(*value),
             Self::Whole(value) => serializer.serialize_u32(*value),
             Self::Factor([low, high]) if *low == -high => serializer.serialize_f32(*high),
-            Self::Factor(range) => range.serialize(serializer),
+            Self::Factor(range) | Self::Interval(range) => range.serialize(serializer),
             Self::Word(word) => serializer.serialize_str(word),
         }
     }
@@ -341,6 +341,17 @@ impl Of<'_> {
         value.ok_or_else(|| self.refused(&given))
     }
 
+    /// Of two numbers in a list.
+    fn pair(&self, ends: [f32; 2]) -> Option<Value> {
+        match self.0.range {
+            Range::Interval(low, high) => {
+                let fits = ends.iter().all(|end| (low..=high).contains(end)) && ends[0] <= ends[1];
+                fits.then_some(Value::Interval(ends))
+            }
+            _ => self.factor(ends),
+        }
+    }
+
     fn factor(&self, [least, largest]: [f32; 2]) -> Option<Value> {
         let Range::Factor { low, high, exclusive } = self.0.range else { return None };
         let inside = |end: f32| if exclusive { low < end && end < high } else { (low..=high).contains(&end) };
@@ -400,7 +411,7 @@ impl<'de> Visitor<'de> for Of<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        if !matches!(self.0.range, Range::Factor { .. }) {
+        if !matches!(self.0.range, Range::Factor { .. } | Range::Interval(..)) {
             return Err(self.refused(&"a list"));
         }
         let mut ends: Vec<f32> = Vec::new();
@@ -408,7 +419,7 @@ impl<'de> Visitor<'de> for Of<'_> {
             ends.push(end);
         }
         let whole: Result<[f32; 2], _> = ends.clone().try_into();
-        match whole.ok().and_then(|ends| self.factor(ends)) {
+        match whole.ok().and_then(|ends| self.pair(ends)) {
             Some(value) => Ok(value),
             None => {
                 let ends: Vec<String> = ends.iter().map(ToString::to_string).collect();

@@ -2,7 +2,7 @@
 // on the host, product by product (no fused multiply-adds). What is done to an image has been drawn on
 // the host: WORDS words for each. Definitions: TO the type of the result; CHANNELS; WORDS; MIRRORED: the
 // first word has mirrors; FILL: what stands outside of the image where it is sampled (`Fill`; 0: it is
-// not sampled); MATRIX: where its matrix begins; STAGED: the image fits shared memory; MIXED: `mix` follows, and
+// not sampled); AT: where the words of this pass begin; STAGED: the image fits shared memory; MIXED: `mix` follows, and
 // writes the labels.
 #include "common.cuh"
 
@@ -56,7 +56,7 @@ __device__ __forceinline__ float position(const float (&row)[3], int x, int y) {
 // The matrix of this pass.
 __device__ __forceinline__ Affine matrix_of(const u32* __restrict__ drawn, u32 index) {
     Affine matrix;
-    const u32* words = drawn + (u64)index * WORDS + MATRIX;
+    const u32* words = drawn + (u64)index * WORDS + AT;
 #pragma unroll
     for (int i = 0; i < 3; i++) {
         matrix.x[i] = __uint_as_float(words[i]);
@@ -192,6 +192,52 @@ KERNEL __launch_bounds__(256)
         TO* target = to + ((u64)blockIdx.y * pixels + i) * CHANNELS;
 #pragma unroll
         for (int c = 0; c < CHANNELS; c++) store(target[c], values[c]);
+    }
+}
+
+// What lies behind the blends in the tables: mean and deviation of each channel, and numbers of the normal
+// distribution above 0, each as likely.
+constexpr int SCALES = 2 * CHANNELS;
+
+__device__ __forceinline__ const float* scales_of(const u32* tables, int height, int width) {
+    return reinterpret_cast<const float*>(tables + CHANNELS * 256 + 3 * (height + width));
+}
+
+constexpr int MEAN = 1, COLOUR = 2;
+
+// A rectangle of each image painted over, as `src/data/transforms/erase.rs` does it: its words are what it is painted with,
+// the rectangle (top, left, bottom, right), and the key of the generator that draws the paint.
+KERNEL __launch_bounds__(256)
+    erase(const float* __restrict__ from, const u32* __restrict__ order, const u32* __restrict__ tables, int height,
+          int width, const StepState* state, const u32* __restrict__ drawn, TO* __restrict__ to) {
+    const u32* words = drawn + (u64)order[state->position + blockIdx.y] * WORDS + AT;
+    const float* quantiles = scales_of(tables, height, width) + SCALES;
+    int paint = (int)words[0], top = (int)words[1], left = (int)words[2], bottom = (int)words[3], right = (int)words[4];
+    u32 key_low = words[5], key_high = words[6];
+    int pixels = height * width;
+    for (int i = (int)blockIdx.x * THREADS + (int)threadIdx.x; i < pixels; i += (int)gridDim.x * THREADS) {
+        int x = i % width, y = i / width;
+        bool inside = top <= y && y < bottom && left <= x && x < right;
+        u64 at = ((u64)blockIdx.y * pixels + i) * CHANNELS;
+        u32 block = 0xFFFFFFFFu;
+        Block random;
+        for (int c = 0; c < CHANNELS; c++) {
+            float value = from[at + c];
+            if (inside) {
+                value = 0.0f;
+                if (paint != MEAN) {
+                    u32 number = paint == COLOUR ? c : i * CHANNELS + c;
+                    if (number / 4 != block) {
+                        block = number / 4;
+                        random = philox(key_low, key_high, block, 0, 0, 0);
+                    }
+                    u32 word = random.word[number % 4];
+                    value = quantiles[word >> 20];
+                    if (word >> 19 & 1) value = -value;
+                }
+            }
+            store(to[at + c], value);
+        }
     }
 }
 

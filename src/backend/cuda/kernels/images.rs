@@ -7,7 +7,7 @@ use crate::{
     backend::cuda::launch::{Arg, Element, Launch, Source},
     data::{
         Pipeline,
-        transforms::{Pass, Plan},
+        transforms::{Pass, Plan, quantiles},
     },
 };
 
@@ -41,14 +41,16 @@ pub struct Input<P> {
 }
 
 /// What a pipeline computes once, as the kernels read it: the normal value of each channel's bytes,
-/// then for rows and for columns the lower index, the upper index, and the share of the upper one.
+/// then for rows and for columns the lower index, the upper index, and the share of the upper one, then mean and deviation of
+/// each channel, and numbers of the normal distribution.
 #[must_use]
 pub fn tables(pipeline: &Pipeline) -> Vec<u32> {
-    let mut words: Vec<u32> = pipeline.normal().iter().map(|value| value.to_bits()).collect();
+    let mut words: Vec<u32> = pipeline.levels().values().iter().map(|value| value.to_bits()).collect();
     for axis in pipeline.resize().axes() {
         words.extend(axis.low.iter().chain(&axis.high).map(|&index| index as u32));
         words.extend(axis.weight.iter().map(|weight| weight.to_bits()));
     }
+    words.extend(pipeline.levels().scales().chain(quantiles().iter().copied()).map(f32::to_bits));
     words
 }
 
@@ -57,9 +59,17 @@ impl<P> Input<P> {
         self.augmentation.as_ref().map_or(&[], |(_, plan)| plan.passes())
     }
 
+    /// The pass that is done where images are read, and those after it.
+    fn split_passes(&self) -> (Option<&Pass>, &[Pass]) {
+        match self.passes() {
+            [first @ Pass::Sample { .. }, rest @ ..] => (Some(first), rest),
+            all => (None, all),
+        }
+    }
+
     /// How often a batch is written.
     fn stages(&self) -> usize {
-        self.passes().len().max(1) + usize::from(self.mixing.is_some())
+        1 + self.split_passes().1.len() + usize::from(self.mixing.is_some())
     }
 
     /// Floats of both workspaces for [`batch`]: of all but the last stage, by turns.
@@ -90,25 +100,32 @@ pub fn batch<P: Clone>(
         None => (Arg::Null, 0, false),
     };
     let size = |(height, width): (usize, usize)| [height, width].map(|size| Arg::I32(int(size)));
-    let launch = |entry, pass: Option<&Pass>, element: Element, shared: usize, args| Launch {
-        source: SOURCE,
-        defines: vec![
-            ("TO", element.name().to_owned()),
-            ("CHANNELS", channels.to_string()),
-            ("WORDS", words.to_string()),
-            ("MIRRORED", u32::from(mirrored).to_string()),
-            ("FILL", pass.map_or(0, |pass| pass.fill as u32).to_string()),
-            ("MATRIX", pass.map_or(0, |pass| pass.matrix).to_string()),
-            ("STAGED", u32::from(staged).to_string()),
-            ("MIXED", u32::from(input.mixing.is_some()).to_string()),
-        ],
-        entry,
-        grid: [(to.0 * to.1).div_ceil(PIXELS) as u32, batch as u32, 1],
-        block: [THREADS as u32, 1, 1],
-        shared_bytes: shared as u32,
-        args,
+    let launch = |entry, pass: Option<&Pass>, element: Element, shared: usize, args| {
+        let (fill, at) = match pass {
+            Some(Pass::Sample { fill, at }) => (*fill as u32, *at),
+            Some(Pass::Erase { at }) => (0, *at),
+            None => (0, 0),
+        };
+        Launch {
+            source: SOURCE,
+            defines: vec![
+                ("TO", element.name().to_owned()),
+                ("CHANNELS", channels.to_string()),
+                ("WORDS", words.to_string()),
+                ("MIRRORED", u32::from(mirrored).to_string()),
+                ("FILL", fill.to_string()),
+                ("AT", at.to_string()),
+                ("STAGED", u32::from(staged).to_string()),
+                ("MIXED", u32::from(input.mixing.is_some()).to_string()),
+            ],
+            entry,
+            grid: [(to.0 * to.1).div_ceil(PIXELS) as u32, batch as u32, 1],
+            block: [THREADS as u32, 1, 1],
+            shared_bytes: shared as u32,
+            args,
+        }
     };
-    let passes = input.passes();
+    let (first_pass, passes) = input.split_passes();
     // Where a stage writes to, and what.
     let written = |stage: usize| match stage + 1 < input.stages() {
         true => (Element::F32, workspaces[stage % 2].clone()),
@@ -119,15 +136,18 @@ pub fn batch<P: Clone>(
     let mut args: Vec<Arg<P>> = data.into();
     args.extend(size(from).into_iter().chain(size(to)));
     args.extend([Arg::Pointer(state.clone()), drawn.clone(), Arg::Pointer(first_to), Arg::Pointer(labels.clone())]);
-    let mut launches = vec![launch("prepare", passes.first(), first, if staged { bytes } else { 0 }, args)];
-    for (number, pass) in passes.iter().enumerate().skip(1) {
-        let (element, to_place) = written(number);
-        let mut args = [&workspaces[(number - 1) % 2], &input.order, &input.tables]
-            .map(|place| Arg::Pointer(place.clone()))
-            .to_vec();
+    let mut launches = vec![launch("prepare", first_pass, first, if staged { bytes } else { 0 }, args)];
+    for (number, pass) in passes.iter().enumerate() {
+        let (element, to_place) = written(number + 1);
+        let mut args =
+            [&workspaces[number % 2], &input.order, &input.tables].map(|place| Arg::Pointer(place.clone())).to_vec();
         args.extend(size(to));
         args.extend([Arg::Pointer(state.clone()), drawn.clone(), Arg::Pointer(to_place)]);
-        launches.push(launch("again", Some(pass), element, 0, args));
+        let entry = match pass {
+            Pass::Sample { .. } => "again",
+            Pass::Erase { .. } => "erase",
+        };
+        launches.push(launch(entry, Some(pass), element, 0, args));
     }
     if let Some(mixes) = &input.mixing {
         let (element, to_place) = written(input.stages() - 1);
@@ -262,6 +282,9 @@ mod tests {
             "[{ random_rotation: { factor: 0.3, fill_mode: constant } }, { random_zoom: { height_factor: [0, 2], fill_mode: nearest } }]",
             "[random_flip, { random_zoom: { height_factor: [0, 3], fill_mode: wrap } }, { random_rotation: 1 }]",
             "[mixup, cutmix]",
+            "[random_erasing: { probability: 1 }, random_flip, cutout: 3, mixup]",
+            "[random_erasing: { probability: 1, area: [0.5, 0.9] }]",
+            "[random_flip, random_crop, random_erasing: { probability: 0.5, fill: color, area: [0.3, 0.5] }]",
             "[random_rotation: 0.3, mixup: { alpha: 2 }, cutmix: { probability: 0 }]",
             "[random_rotation: { factor: 0.3, fill_mode: constant }, random_zoom, mixup: { until: 2 }, cutmix]",
         ] {

@@ -142,6 +142,9 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         mixing: None,
     };
     all.extend(images::batch(&input, batch, (), [(); 2], (element, ()), ()));
+    let list = "[random_crop, random_erasing, random_rotation, mixup]";
+    let plan = serde_yaml::from_str::<Augmentation>(list).expect("a list").plan([72, 72]);
+    let input = images::Input { augmentation: Some(((), plan)), ..input };
     all.extend(images::batch(&images::Input { mixing: Some(()), ..input }, batch, (), [(); 2], (element, ()), ()));
     all
 }
