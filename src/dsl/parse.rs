@@ -1,7 +1,7 @@
 use pest::{Parser, iterators::Pair};
 
 use super::{
-    Diagnostics, Problem, Source, Value, bounds,
+    Diagnostics, MAX_SOURCE_BYTES, Problem, Source, Value, bounds,
     repair::{Repaired, repair},
     syntax::*,
 };
@@ -74,6 +74,31 @@ pub(super) fn parse_value(source: &Source) -> Result<Value, Diagnostics> {
         (Some(diagnostics), _) => Err(diagnostics),
         (None, None) => Err(Problem::new("vitx::syntax", "expected a value").in_source(source).into()),
     }
+}
+
+/// A layer or block as a value: its name, and its arguments with their names where they have them. `None` where a text
+/// is none.
+pub(crate) fn parse_layer(text: &str) -> Option<(String, Vec<(Option<String>, Value)>)> {
+    if text.len() > MAX_SOURCE_BYTES || bounds::check(text).is_some() {
+        return None;
+    }
+    let mut problems = Vec::new();
+    let Repaired { text, .. } = repair(text, &mut problems)?;
+    let mut tree = TreeBuilder { text: &text, comments: Vec::new(), unknown: Vec::new(), problems };
+    let pair = Grammar::parse(Rule::only_layer, &text).ok()?.next()?;
+    let mut children = tree.children(pair);
+    let name = children.next()?.as_str().to_owned();
+    let mut arguments = Vec::new();
+    for held in children {
+        let mut name = None;
+        for part in tree.children(held) {
+            match part.as_rule() {
+                Rule::name => name = Some(part.as_str().to_owned()),
+                _ => arguments.push((name.take(), tree.value(part))),
+            }
+        }
+    }
+    tree.problems.is_empty().then_some((name, arguments))
 }
 
 struct TreeBuilder<'a> {

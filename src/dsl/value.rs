@@ -167,10 +167,14 @@ fn is_word(text: &str) -> bool {
 impl FromStr for Value {
     type Err = Diagnostics;
 
-    /// Reads a literal: `8`, `1e-3`, `true`, `"gelu"`, `[128, 64]`; any other single word, or a path, is a string.
+    /// Reads a literal: `8`, `1e-3`, `true`, `"gelu"`, `[128, 64]`; any other single word, a path, or a layer with its
+    /// arguments, `layer_norm(1e-3)`, is a string.
     fn from_str(text: &str) -> Result<Self, Diagnostics> {
         let text = text.trim();
         if is_word(text) && !matches!(text, "true" | "false") {
+            return Ok(Self::Str(text.to_owned()));
+        }
+        if text.ends_with(')') && parse::parse_layer(text).is_some() {
             return Ok(Self::Str(text.to_owned()));
         }
         parse::parse_value(&Source::new("<value>", text))

@@ -4,6 +4,7 @@ mod arithmetic;
 mod block;
 mod conditional;
 mod layer_call;
+mod layer_value;
 mod logits;
 mod model;
 mod residual;
@@ -106,6 +107,8 @@ struct Elaborator<'a> {
     /// Those that the model led to, and those that only blocks without use call.
     used_blocks: HashSet<&'a str>,
     called_blocks: HashSet<&'a str>,
+    /// A value said which layer is called: blocks without a call may be there for another value.
+    by_value: bool,
     declared: Vec<Declared>,
     declared_symbols: HashSet<Symbol>,
     /// Tensors that `let`s name.
@@ -207,6 +210,7 @@ impl<'a> Elaborator<'a> {
             expanded: HashSet::new(),
             used_blocks: HashSet::new(),
             called_blocks: HashSet::new(),
+            by_value: false,
             declared: Vec::new(),
             declared_symbols: HashSet::new(),
             named: HashSet::new(),
@@ -329,10 +333,14 @@ impl<'a> Elaborator<'a> {
 
     /// `let half = dim` with a line behind it that begins with `->`: the number and the layers.
     fn number_in_flow<'e>(&self, value: &'e Expr, scope: &Scope) -> Option<(&'e Expr, &'e [Expr])> {
-        match &value.kind {
-            ExprKind::Flow(parts) => parts.split_first().filter(|(first, _)| self.is_value(first, scope)),
-            _ => None,
-        }
+        let ExprKind::Flow(parts) = &value.kind else { return None };
+        let (first, rest) = parts.split_first()?;
+        // A text may be the name of a layer, and is meant as one.
+        let text = match &first.kind {
+            ExprKind::Call { name, .. } => matches!(scope.get(&name.text), Some(Bound::Value(Value::Str(_), _))),
+            _ => false,
+        };
+        (!text && self.is_value(first, scope)).then_some((first, rest))
     }
 
     fn report_number_in_flow(&mut self, name: &Name, first: &Expr, bound: &Bound) {

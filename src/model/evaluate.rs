@@ -264,11 +264,29 @@ pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Fault> {
         ExprKind::Call { name, arguments } if arguments.is_empty() => named(name, scope),
         ExprKind::Call { name, arguments } => match scope.function(&name.text) {
             Some(function) => call(function, arguments, expr.span, scope),
+            None if scope.get(&name.text).is_none() && scope.is_layer(&name.text) => layer(name, arguments, scope),
             None => Err(Some(not_a_function(name, expr.span, scope))),
         },
         ExprKind::Invalid => Err(None),
-        _ => Err(Some(problem("a layer is not a value".into(), "expected a value"))),
+        _ => {
+            let help = "`let x = ..` names what layers make, and a block takes such a name, or that of a layer";
+            Err(Some(Box::new(problem("a layer is not a value".into(), "expected a value").help(help))))
+        }
     }
+}
+
+/// A layer or a block as a value is a text that says which, with the arguments that it holds: `layer_norm(1e-3)`.
+fn layer(name: &Name, arguments: &[Argument], scope: &Scope) -> Result<(Value, Causes), Fault> {
+    let (mut held, mut all) = (Vec::new(), 0);
+    for argument in arguments {
+        let (value, causes) = value(&argument.value, scope)?;
+        all |= causes;
+        held.push(match &argument.name {
+            Some(name) => format!("{} = {value}", name.text),
+            None => value.to_string(),
+        });
+    }
+    copy(&Value::Str(format!("{}({})", name.text, held.join(", "))), all, scope)
 }
 
 /// The value of a name.
@@ -280,14 +298,13 @@ fn named(name: &Name, scope: &Scope) -> Result<(Value, Causes), Fault> {
             Err(Some(Box::new(problem.label(name.span, "expected a value"))))
         }
         Some(Bound::Tensor(None) | Bound::Unknown) => Err(None),
+        // A layer, or a word that an argument of one takes: `norm = layer_norm`, `act = gelu`.
+        None if scope.is_layer(&name.text) || is_choice(&name.text) => copy(&Value::Str(name.text.clone()), 0, scope),
         None => {
             let names = scope.iter().filter(|(_, bound)| matches!(bound, Bound::Value(..) | Bound::Unknown));
             let problem = Problem::new("vitx::name", format!("there is no parameter `{}`", name.text));
             let mut problem = problem.label(name.span, "not defined here");
             match name.text.as_str() {
-                word if is_choice(word) => {
-                    problem = problem.help(format!("a word as a value stands in quotes: `\"{word}\"`"))
-                }
                 "None" | "null" | "nil" => problem = problem.help("there is no empty value: leave the argument out"),
                 word => {
                     if let Some(function) = scope.function(word) {
@@ -295,15 +312,18 @@ fn named(name: &Name, scope: &Scope) -> Result<(Value, Causes), Fault> {
                     }
                 }
             }
-            Err(Some(Box::new(scope.suggest(problem, &name.text, names.map(|(name, _)| name)))))
+            let layers = LAYERS.iter().map(|layer| layer.name);
+            let layers = layers.chain(scope.left.blocks.iter().map(String::as_str));
+            Err(Some(Box::new(scope.suggest(problem, &name.text, names.map(|(name, _)| name).chain(layers)))))
         }
     }
 }
 
 /// A call in the place of a value that is none of a function.
 fn not_a_function(name: &Name, span: Span, scope: &Scope) -> Box<Problem> {
-    if scope.is_layer(&name.text) || scope.get(&name.text).is_some() {
-        return Box::new(Problem::new("vitx::value", "a layer is not a value").label(span, "expected a value"));
+    if scope.get(&name.text).is_some() {
+        let message = format!("`{}` is no function, and takes no arguments in a value", name.text);
+        return Box::new(Problem::new("vitx::value", message).label(span, "expected a value"));
     }
     let problem = Problem::new("vitx::name", format!("there is no function `{}`", name.text));
     let names: Vec<&str> = FUNCTIONS.iter().map(|function| function.name).collect();

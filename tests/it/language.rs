@@ -1,10 +1,14 @@
 //! The language beyond layers: indices of repeats, conditions, values. What a text means is shown by the layers that
 //! come of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use vitx::{
     dsl::{Diagnostics, Source, Value, format},
+    experiment::{
+        Definition, Overrides,
+        sweep::{Axis, Domain},
+    },
     model::{Architecture, ImageSpec, elaborate},
 };
 
@@ -106,6 +110,8 @@ fn conditions_choose_braces() {
         "model m { patches(4) let x = { gelu } if x > 3 { gelu } }",
         "model m(n = 2) { patches(4) if n > 1 || n < 3 { gelu } }",
         "model m(n = 2) { patches(4) if n = 2 { gelu } }",
+        "model m(n = 2) { patches(4) if n = 2\n { gelu } }",
+        "model m(n = 2) { patches(4) require n = 2 }",
         "model m(n = 2) { patches(4) else { gelu } }",
     ]));
 }
@@ -203,4 +209,119 @@ fn shapes_are_values() {
         "model m { patches(8) take(-17) dense(num_classes) }",
         "model m { let [] = shape flatten dense(num_classes) }",
     ]));
+}
+
+const CHOSEN: &str = "block encoder(dim, norm = layer_norm, act = gelu) {
+    residual {
+        norm
+        dense(dim, activation = act)
+    }
+}
+block own(n) { scale(n) }
+model m(norm = layer_norm, dim = 12, mix = dense) {
+    patches(8)
+    dense(dim)
+    encoder(dim, norm = norm, act = relu)
+    let y = norm -> gelu
+    mix(y, 12)
+    encoder(dim, layer_norm(1e-3))
+    encoder(norm = own(n = dim / 4), dim = dim)
+    global_average_pool
+    dense(num_classes)
+}";
+
+#[test]
+fn layers_are_values() {
+    let word = |text: &str| Value::Str(text.to_owned());
+    let kinds = |overrides: &[(&str, Value)]| -> String {
+        let model = with(CHOSEN, overrides).unwrap_or_else(|error| panic!("{error:?}"));
+        let inner = &model.layers()[2..model.layers().len() - 2];
+        inner.iter().map(|layer| format!("{}:{} ", layer.path, layer.kind)).collect()
+    };
+    insta::assert_snapshot!(listed(&with(CHOSEN, &[]).unwrap()).replace(") ", ")\n"));
+    let softmax = kinds(&[("norm", word("softmax"))]);
+    assert_eq!(
+        softmax,
+        kinds(&[]).replacen("layer_norm", "softmax", 2).replacen("layer_norm:layer_norm", "softmax:softmax", 1)
+    );
+    let given =
+        with(CHOSEN, &[("norm", word("own(n = 7)")), ("mix", "dense(use_bias = false)".parse().unwrap())]).unwrap();
+    assert!(listed(&given).contains("own/scale(factor = 7)"), "{}", listed(&given));
+    assert!(listed(&given).contains("use_bias = false"), "{}", listed(&given));
+    // The text that has the name itself in place of the value makes the same network.
+    let plain = CHOSEN
+        .replace("encoder(dim, norm = norm", "encoder(dim, norm = softmax")
+        .replace("norm -> gelu", "softmax -> gelu");
+    assert_eq!(with(&plain, &[]).unwrap().text(), with(CHOSEN, &[("norm", word("softmax"))]).unwrap().text());
+    // In a repeat, a residual, arithmetic, a flow, behind a condition.
+    assert_eq!(
+        layers(
+            "let f = if rate > 0 { \"silu\" } else { \"relu\" } repeat f ×2 residual f let y = f * f + 1 if f == \"silu\" { y -> f }"
+        ),
+        "silu0() silu1() silu2() add() y/silu0() y/silu1() y/add(formula = \"(x0 * x1 + 1)\") silu3()"
+    );
+    let rendered = |overrides: &[(&str, Value)]| rendered(&with(CHOSEN, overrides).unwrap_err());
+    insta::assert_snapshot!(
+        "layers_are_values_mistakes",
+        [
+            rendered(&[("norm", word("layer_nrm"))]),
+            rendered(&[("norm", word("layer_norm(eps = 3)"))]),
+            rendered(&[("norm", word("take(0)"))]),
+            mistakes(&[
+                "block b(norm) { norm(3) } model m { patches(4) b(layer_norm(1e-3)) flatten dense(num_classes) }",
+                "block b(norm) { norm } model m { patches(4) b(3) flatten dense(num_classes) }",
+                "block b(norm) { norm } model m { patches(4) b({ gelu }) flatten dense(num_classes) }",
+                "block b(norm) { norm } model m { patches(4) b(layernorm) flatten dense(num_classes) }",
+                "model m(act = gelu) { patches(4) dense(act) }",
+            ]),
+        ]
+        .concat()
+    );
+}
+
+#[test]
+fn blocks_take_tensors() {
+    let text = "block gate(x, y, act = sigmoid) {
+    let z = y -> act
+    multiply(x, z)
+}
+model m {
+    patches(8)
+    let a = dense(7)
+    let b = { dense(7) gelu }
+    let g = gate(a, y = (b))
+    gate(g, a, act = tanh)
+    global_average_pool
+    dense(num_classes)
+}";
+    let model = with(text, &[]).unwrap();
+    let inputs: Vec<String> = model.layers().iter().map(|layer| format!("{} {:?}", layer.path, layer.inputs)).collect();
+    insta::assert_snapshot!(inputs.join("\n"));
+    assert!(model.warnings().is_empty(), "{:?}", model.warnings());
+    insta::assert_snapshot!(
+        "blocks_take_tensors_mistakes",
+        mistakes(&[
+            "block gate(x, y) { multiply(x, y) } model m { patches(4) let a = gelu gate(a, 3) flatten dense(num_classes) }",
+            "block gate(x, y) { multiply(x, y) } model m { patches(4) let a = gelu gate(a, dense(8) -> gelu) flatten dense(num_classes) }",
+            "block gate(x, y) { multiply(x, y) } model m { patches(4) let a = gelu let b = dense(7) gate(a, b) flatten dense(num_classes) }",
+            "block wide(n) { dense(n) } model m { patches(4) let a = gelu wide(a) flatten dense(num_classes) }",
+        ])
+    );
+}
+
+/// What a model is made of tells its trials apart, and whatever makes the same text the same.
+#[test]
+fn structure_is_an_axis_of_a_sweep() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("m.vitx"), CHOSEN).unwrap();
+    let experiment = "model: m.vitx\ndata: { name: digits }\ntrain: { epochs: 1, batch_size: 8 }\n";
+    std::fs::write(folder.path().join("m.yaml"), experiment).unwrap();
+    let definition = Definition::read(&folder.path().join("m.yaml"), &Overrides::default()).unwrap();
+    let Domain::Values(values) = Axis::parse("norm=layer_norm,softmax,\"own(n = 3)\"").unwrap().domain else {
+        panic!("an interval")
+    };
+    let identities: Vec<String> =
+        values.iter().map(|value| definition.with(&[("norm".to_owned(), value.clone())]).unwrap().identity()).collect();
+    assert_eq!(identities.iter().collect::<HashSet<_>>().len(), 3);
+    assert!(identities.iter().all(|identity| *identity != definition.identity()));
 }

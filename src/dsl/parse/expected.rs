@@ -81,6 +81,8 @@ fn describe(rule: Rule, meant: Rule) -> &'static [&'static str] {
         | Rule::group
         | Rule::unary_value
         | Rule::value_list
+        | Rule::held
+        | Rule::only_layer
         | Rule::only_value => &["a value"],
         Rule::argument => &["an argument"],
         Rule::count => &["a count"],

@@ -131,6 +131,9 @@ fn symbol(text: &str, rest: &str, at: usize, before: &str, meant: Rule) -> Optio
         {
             Hint::new("a parameter has no type", "does not belong here", "a default is written `dim = 64`")
         }
+        "=" if meant == Rule::only_statement && in_condition(before) => {
+            Hint::new("a comparison is written with `==`", "write `==`", "`=` gives a value to an argument or a name")
+        }
         "=" if meant == Rule::only_statement && follows_word => Hint::new(
             format!("`{last} = ..` is no statement"),
             "does not belong here",
@@ -172,6 +175,12 @@ fn symbol(text: &str, rest: &str, at: usize, before: &str, meant: Rule) -> Optio
 fn tail(before: &str) -> &str {
     let start = (before.len().saturating_sub(200)..=before.len()).find(|at| before.is_char_boundary(*at));
     start.map_or("", |start| &before[start..])
+}
+
+/// Whether an `if` or a `require` begins before a token on its line.
+fn in_condition(before: &str) -> bool {
+    let piece = tail(before).rsplit(['\n', '\r', ';', '{', '}']).next().unwrap_or_default();
+    piece.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| matches!(word, "if" | "require"))
 }
 
 /// A `:` that ends no label.

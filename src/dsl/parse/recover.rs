@@ -43,6 +43,8 @@ impl<'a> TreeBuilder<'a> {
         let start = pair.as_span().start();
         let text = pair.as_str();
         let chained = matches!(words(text).first(), Some((0, "else" | "elif")));
+        // These begin a statement, whatever stands before them on the line.
+        let begins = matches!(words(text).first(), Some((0, "if" | "let" | "require" | "repeat" | "residual")));
         let after_another = matches!(statements.last(), Some(Statement { kind: StatementKind::Invalid, .. }));
         let mut names = Vec::new();
         let mut goes_on = false;
@@ -50,7 +52,8 @@ impl<'a> TreeBuilder<'a> {
             let between = self.text.get(last.span.end..start).unwrap_or_default();
             let word = matches!(&last.kind, StatementKind::Apply { label: None, value }
                 if matches!(&value.kind, ExprKind::Call { arguments, .. } if arguments.is_empty()));
-            if between.contains(['\n', '\r', ';']) || last.kind == StatementKind::Invalid || goes_on && !word {
+            if begins || between.contains(['\n', '\r', ';']) || last.kind == StatementKind::Invalid || goes_on && !word
+            {
                 break;
             }
             // Of `x = ..` and `let x = ..` a name remains.

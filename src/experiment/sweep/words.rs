@@ -48,7 +48,10 @@ pub fn part_values(part: &str) -> Result<Vec<Value>, String> {
         return match name {
             "log" => logarithmic(arguments),
             "uniform" | "loguniform" | "int" => Err(format!("`{name}(..)` stands alone, without other values")),
-            _ => Err(format!("`{name}(..)` is not known; there are log, uniform, loguniform and int")),
+            _ => Err(format!(
+                "`{name}(..)` is not known; there are log, uniform, loguniform and int, and a layer with \
+                 arguments stands in quotes"
+            )),
         };
     }
     if let Some((from, to)) = ends(part) {

@@ -112,9 +112,10 @@ impl Elaborator<'_> {
                 rest.iter().all(|(operator, _)| operator.is_arithmetic())
                     && operands.any(|operand| self.is_network(operand, scope))
             }
-            ExprKind::Call { name, arguments } => match scope.get(&name.text).filter(|_| arguments.is_empty()) {
-                Some(bound) => matches!(bound, Bound::Tensor(_)),
-                None => {
+            ExprKind::Call { name, arguments } => match scope.get(&name.text) {
+                _ if self.names_layer(expr, scope) => true,
+                Some(bound) if arguments.is_empty() => matches!(bound, Bound::Tensor(_)),
+                _ => {
                     let name = name.text.as_str();
                     self.own.contains_key(name) || find(name).is_some() || self.standard.contains_key(name)
                 }
@@ -151,7 +152,9 @@ impl Elaborator<'_> {
             ExprKind::Chain { first, rest } => {
                 self.makes_layers(first, scope) || rest.iter().any(|(_, operand)| self.makes_layers(operand, scope))
             }
-            ExprKind::Call { name, arguments } if arguments.is_empty() => scope.get(&name.text).is_none(),
+            ExprKind::Call { name, arguments } if arguments.is_empty() => {
+                scope.get(&name.text).is_none() || self.names_layer(expr, scope)
+            }
             _ => !self.is_value(expr, scope),
         }
     }
@@ -167,7 +170,7 @@ impl Elaborator<'_> {
     ) -> Option<Node> {
         let span = expr.span;
         match &expr.kind {
-            _ if self.is_value(expr, scope) => {
+            _ if self.is_value(expr, scope) && !self.names_layer(expr, scope) => {
                 let (value, causes) = self.value(expr, scope)?;
                 if number(&value).is_none() {
                     let message = format!("{value} cannot be reckoned with a tensor");

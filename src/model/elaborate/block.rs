@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Current, Elaborator, Given, MAX_DEPTH, Naming};
+use super::{Current, Elaborator, Given, MAX_DEPTH, Naming, layer_value::LayerValue};
 use crate::{
-    dsl::syntax::{Argument, Definition, DefinitionKind, File, Name, Span},
+    dsl::{
+        Value,
+        syntax::{Argument, Definition, DefinitionKind, Expr, ExprKind, File, Name, Span},
+    },
     model::{
         evaluate::{Bound, Scope},
         layers::{Elsewhere, LAYERS, argument_alias, elsewhere, find},
@@ -25,7 +28,7 @@ fn listed(parameters: &[&str]) -> String {
     }
 }
 
-const LISTED: &str = "`vitx layers` lists the layers";
+pub(super) const LISTED: &str = "`vitx layers` lists the layers";
 
 /// The blocks of a file. Of two with one name the first counts; the second is reported.
 pub(super) fn by_name(file: &File) -> HashMap<&str, &Definition> {
@@ -108,6 +111,10 @@ impl<'a> Elaborator<'a> {
         if let Some(Bound::Unknown) = scope.get(&name.text) {
             return None;
         }
+        if let Some(Bound::Value(Value::Str(layer), causes)) = scope.get(&name.text) {
+            let layer = LayerValue { name, text: layer, causes: *causes };
+            return self.layer_value(&layer, arguments, span, current, naming, scope);
+        }
         // What stands in a standard block means the standard layers, whatever the file defines.
         let own = self.own.get(name.text.as_str()).copied().filter(|_| self.site.is_none());
         if let Some(block) = own {
@@ -141,8 +148,23 @@ impl<'a> Elaborator<'a> {
         None
     }
 
+    /// The tensor that an argument of a block names.
+    fn handed_over(&self, argument: &Expr, scope: &Scope) -> Option<Current> {
+        match &argument.kind {
+            ExprKind::Group(inner) => self.handed_over(inner, scope),
+            ExprKind::Call { name, arguments } if arguments.is_empty() => match scope.get(&name.text) {
+                Some(Bound::Tensor(tensor)) => {
+                    scope.read(&name.text);
+                    Some(*tensor)
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     #[allow(clippy::too_many_arguments)]
-    fn block(
+    pub(super) fn block(
         &mut self,
         block: &'a Definition,
         standard: bool,
@@ -192,7 +214,10 @@ impl<'a> Elaborator<'a> {
             let symbol = self.declare_of(standard, &parameter.name, message);
             let reader = scope.reads().enter(symbol);
             let value = match (given.get(key), &parameter.default) {
-                (Some(argument), _) => self.bound(&argument.value, scope),
+                (Some(argument), _) => match self.handed_over(&argument.value, scope) {
+                    Some(tensor) => Bound::Tensor(tensor),
+                    None => self.bound(&argument.value, scope),
+                },
                 (None, Some(default)) => {
                     let site = self.site;
                     if standard && site.is_none() {

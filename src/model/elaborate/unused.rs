@@ -52,7 +52,7 @@ impl Elaborator<'_> {
         let file = self.file;
         for block in file.definitions.iter().filter(|definition| definition.kind == DefinitionKind::Block) {
             let name = block.name.text.as_str();
-            if !self.used_blocks.contains(name) && !self.called_blocks.contains(name) {
+            if !self.by_value && !self.used_blocks.contains(name) && !self.called_blocks.contains(name) {
                 let problem = Problem::warning("vitx::unused", format!("block `{name}` is never used"));
                 self.report(problem.label(block.name.span, "nothing calls it"));
             }
