@@ -6,16 +6,22 @@
 
 mod affine;
 mod augmentation;
+mod auto_augment;
+mod blur;
+pub mod bytes;
 mod catalogue;
+mod color_jitter;
 mod cutmix;
 mod cutout;
 mod draw;
 mod erase;
+mod grayscale;
 mod mix;
 mod mixing;
 mod mixup;
 mod options;
 mod plan;
+mod rand_augment;
 mod random_crop;
 mod random_erasing;
 mod random_flip;
@@ -24,8 +30,13 @@ mod random_rotation;
 mod random_translation;
 mod random_zoom;
 mod read;
+mod solarize;
+mod three_augment;
+mod trivial_augment;
 
 use std::fmt::Debug;
+
+use bytes::Applied;
 
 pub use affine::{Affine, Fill};
 pub use augmentation::{Augmentation, Keys, Listed};
@@ -41,9 +52,14 @@ pub use read::HELP;
 /// All transforms.
 #[rustfmt::skip] // A line each.
 pub const TRANSFORMS: &[&TransformKind] = &[
+    &auto_augment::KIND,
+    &blur::KIND,
+    &color_jitter::KIND,
     &cutmix::KIND,
     &cutout::KIND,
+    &grayscale::KIND,
     &mixup::KIND,
+    &rand_augment::KIND,
     &random_crop::KIND,
     &random_erasing::KIND,
     &random_flip::KIND,
@@ -51,6 +67,9 @@ pub const TRANSFORMS: &[&TransformKind] = &[
     &random_rotation::KIND,
     &random_translation::KIND,
     &random_zoom::KIND,
+    &solarize::KIND,
+    &three_augment::KIND,
+    &trivial_augment::KIND,
 ];
 
 /// A transform's name, its options, and how an instance is made.
@@ -79,6 +98,7 @@ pub enum Transform {
     Mirror(Box<dyn Mirror>),
     Geometric(Box<dyn Geometric>),
     Erasing(Box<dyn Erasing>),
+    Operating(Box<dyn Operating>),
     Mixing(MixingOptions, Box<dyn Mixing>),
 }
 
@@ -103,6 +123,24 @@ pub trait Erasing: Debug + Send + Sync {
     fn draw(&self, random: &mut Draw, size: [usize; 2]) -> Option<Erasure>;
 }
 
+/// Applies operations on bytes. Neighbours are applied at a time.
+pub trait Operating: Debug + Send + Sync {
+    /// How many operations it applies at most.
+    fn most(&self) -> usize;
+
+    /// The operations for an image `[height, width]`.
+    fn draw(&self, random: &mut Draw, size: [usize; 2]) -> Vec<Applied>;
+
+    /// Whether it does anything to images of so many channels, 1 or 3.
+    ///
+    /// # Errors
+    /// Why it does not.
+    fn takes(&self, channels: usize) -> Result<(), String> {
+        let _ = channels;
+        Ok(())
+    }
+}
+
 /// Mixes the images of a batch with one another, and their labels. Stands behind all that is done to an image alone.
 pub trait Mixing: Debug + Send + Sync {
     /// How a batch of images `[height, width]` is mixed.
@@ -120,6 +158,14 @@ const FILL_MODE: TransformOption = TransformOption::word(
     "reflect",
     "what stands outside: `d c b a | a b c d | d c b a`, the mean of the data, the pixel at the edge, or the image again",
 );
+
+/// The option of policies for how images are moved.
+const INTERPOLATION: TransformOption =
+    TransformOption::word("interpolation", &["nearest", "bilinear"], "bilinear", "how moved images are sampled");
+
+/// The same where torchvision's default is another.
+const INTERPOLATION_NEAREST: TransformOption =
+    TransformOption::word("interpolation", &["nearest", "bilinear"], "nearest", "how moved images are sampled");
 
 fn fill_mode(options: &Options) -> Fill {
     let word = options.word("fill_mode");
@@ -152,6 +198,21 @@ mod tests {
     pub fn levels(channels: usize) -> Levels {
         let statistics = Statistics { mean: vec![128.0; channels], variance: vec![128.0 * 128.0; channels] };
         Levels::new(&statistics, channels)
+    }
+
+    /// The operations that a transform draws for one image after the other.
+    pub fn operations_by(transform: &str, size: [usize; 2]) -> impl Iterator<Item = Vec<Applied>> {
+        let plan = plan_of(transform, size);
+        (0..).map(move |index| {
+            let mut row = vec![7; plan.words()];
+            plan.draw(DRAWS, index, &mut row);
+            match plan.passes() {
+                [Pass::Operate { at, count }] => {
+                    row[*at..].chunks(Applied::WORDS).take(*count).map(Applied::get).collect()
+                }
+                passes => panic!("{passes:?}"),
+            }
+        })
     }
 
     /// The rectangles that a transform draws for one image after the other; without any, an empty one.

@@ -2,7 +2,7 @@
 //!
 //! What is drawn is a row of words, which the loader applies on the host and kernels on a device: a word of mirrors where
 //! the list begins with a flip (bit 0: left and right, bit 1: top and bottom), then the words of each pass: a matrix of six
-//! float32, or an [`Erasure`].
+//! float32, an [`Erasure`], or operations on bytes ([`Applied`]).
 //! How batches are mixed is a row of its own for each batch, [`Mix::words`].
 
 use std::{
@@ -15,6 +15,7 @@ use crate::data::Levels;
 use super::{
     Draws, Erasure, Fill, Mix, Transform,
     affine::{Affine, IDENTITY, compose, mirrored, resample},
+    bytes::{Applied, Image},
     draw::Draw,
     mixing::Mixings,
 };
@@ -58,6 +59,8 @@ enum Step {
     Matrix(usize),
     /// A rectangle at a place in the row.
     Rectangle(usize),
+    /// Operations from a place in the row on, so many at most.
+    Operations(usize, usize),
 }
 
 /// What is done to images at a time. What has been drawn for it stands in an image's row, from word `at` on.
@@ -67,12 +70,15 @@ pub enum Pass {
     Sample { fill: Fill, at: usize },
     /// A rectangle of each is painted over.
     Erase { at: usize },
+    /// So many operations are applied to the bytes of each.
+    Operate { at: usize, count: usize },
 }
 
 /// What [`Plan::apply`] needs besides the image.
 #[derive(Debug, Default)]
 pub struct Scratch {
     floats: Vec<f32>,
+    bytes: [Vec<u8>; 2],
 }
 
 impl Plan {
@@ -103,6 +109,15 @@ impl Plan {
                     let at = plan.place(Erasure::WORDS);
                     plan.passes.push(Pass::Erase { at });
                     Step::Rectangle(at)
+                }
+                Transform::Operating(operating) => {
+                    let most = operating.most();
+                    let at = plan.place(most * Applied::WORDS);
+                    match plan.passes.last_mut() {
+                        Some(Pass::Operate { count, .. }) => *count += most,
+                        _ => plan.passes.push(Pass::Operate { at, count: most }),
+                    }
+                    Step::Operations(at, most)
                 }
                 Transform::Mixing(..) => unreachable!("is no step of an image"),
             };
@@ -198,6 +213,13 @@ impl Plan {
                     let erasure = erasing.draw(&mut random, self.size).unwrap_or(Erasure::NONE);
                     row[*at..][..Erasure::WORDS].copy_from_slice(&erasure.words());
                 }
+                (Transform::Operating(operating), Step::Operations(at, most)) => {
+                    let drawn = operating.draw(&mut random, self.size);
+                    let all = drawn.into_iter().chain(std::iter::repeat(Applied::identity()));
+                    for (words, operation) in row[*at..].chunks_exact_mut(Applied::WORDS).zip(all).take(*most) {
+                        words.copy_from_slice(&operation.words());
+                    }
+                }
                 _ => unreachable!("no step of this kind is planned"),
             }
         }
@@ -251,6 +273,15 @@ impl Plan {
                     }
                 }
                 Pass::Erase { at } => Erasure::get(&row[at..]).apply(image, shape),
+                Pass::Operate { at, count } => {
+                    let words = row[at..].chunks_exact(Applied::WORDS).take(count);
+                    let all: Vec<Applied> = words.map(Applied::get).filter(|one| *one != Applied::identity()).collect();
+                    if !all.is_empty() {
+                        let mut bytes = Image::of(image, levels, self.size, scratch.bytes.each_mut());
+                        all.iter().for_each(|operation| operation.apply(&mut bytes));
+                        bytes.values(levels, image);
+                    }
+                }
             }
         }
     }

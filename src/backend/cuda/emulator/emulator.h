@@ -13,7 +13,7 @@ extern "C" {
 int dprintf(int, const char*, ...);
 float sqrtf(float), expf(float), exp2f(float), logf(float), log1pf(float), log2f(float), erff(float), tanhf(float), floorf(float);
 float fmaxf(float, float);
-double sqrt(double), pow(double, double);
+double sqrt(double), pow(double, double), floor(double);
 void sincosf(float, float*, float*);
 }
 
@@ -274,6 +274,14 @@ static inline unsigned __float_as_uint(float value) {
 
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fsub_rn(float a, float b) { return a - b; }
+static inline double __dadd_rn(double a, double b) { return a + b; }
+static inline double __dmul_rn(double a, double b) { return a * b; }
+// Blocks run one at a time, and a thread until it meets others.
+static inline unsigned atomicAdd(unsigned* at, unsigned value) {
+    unsigned before = *at;
+    *at += value;
+    return before;
+}
 static inline float __fmul_rn(float a, float b) { return a * b; }
 static inline float __fdiv_rn(float a, float b) { return a / b; }
 static inline float __fdividef(float a, float b) { return a / b; }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{int, source};
+use super::{bytes, int, source};
 use crate::{
     backend::cuda::launch::{Arg, Element, Launch, Source},
     data::{
@@ -93,8 +93,8 @@ pub fn batch<P: Clone>(
     labels: P,
 ) -> Vec<Launch<P>> {
     let Input { channels, from, to, .. } = *input;
-    let bytes = 4 * from.0 * from.1 * channels;
-    let staged = bytes <= SHARED;
+    let image_bytes = 4 * from.0 * from.1 * channels;
+    let staged = image_bytes <= SHARED;
     let (drawn, words, mirrored) = match &input.augmentation {
         Some((drawn, plan)) => (Arg::Pointer(drawn.clone()), plan.words(), plan.mirrors()),
         None => (Arg::Null, 0, false),
@@ -103,7 +103,7 @@ pub fn batch<P: Clone>(
     let launch = |entry, pass: Option<&Pass>, element: Element, shared: usize, args| {
         let (fill, at) = match pass {
             Some(Pass::Sample { fill, at }) => (*fill as u32, *at),
-            Some(Pass::Erase { at }) => (0, *at),
+            Some(Pass::Erase { at } | Pass::Operate { at, .. }) => (0, *at),
             None => (0, 0),
         };
         Launch {
@@ -136,18 +136,32 @@ pub fn batch<P: Clone>(
     let mut args: Vec<Arg<P>> = data.into();
     args.extend(size(from).into_iter().chain(size(to)));
     args.extend([Arg::Pointer(state.clone()), drawn.clone(), Arg::Pointer(first_to), Arg::Pointer(labels.clone())]);
-    let mut launches = vec![launch("prepare", first_pass, first, if staged { bytes } else { 0 }, args)];
+    let mut launches = vec![launch("prepare", first_pass, first, if staged { image_bytes } else { 0 }, args)];
     for (number, pass) in passes.iter().enumerate() {
         let (element, to_place) = written(number + 1);
         let mut args =
             [&workspaces[number % 2], &input.order, &input.tables].map(|place| Arg::Pointer(place.clone())).to_vec();
         args.extend(size(to));
-        args.extend([Arg::Pointer(state.clone()), drawn.clone(), Arg::Pointer(to_place)]);
-        let entry = match pass {
-            Pass::Sample { .. } => "again",
-            Pass::Erase { .. } => "erase",
-        };
-        launches.push(launch(entry, Some(pass), element, 0, args));
+        args.extend([Arg::Pointer(state.clone()), drawn.clone(), Arg::Pointer(to_place.clone())]);
+        launches.push(match *pass {
+            Pass::Sample { .. } => launch("again", Some(pass), element, 0, args),
+            Pass::Erase { .. } => launch("erase", Some(pass), element, 0, args),
+            Pass::Operate { at, count } => {
+                let Some((rows, plan)) = &input.augmentation else { continue };
+                let drawn = bytes::Drawn {
+                    rows: rows.clone(),
+                    words: plan.words(),
+                    at,
+                    operations: count,
+                    order: input.order.clone(),
+                    state: state.clone(),
+                    tables: input.tables.clone(),
+                    scales: 256 * channels + 3 * (to.0 + to.1),
+                };
+                let images = workspaces[number % 2].clone();
+                bytes::operate(drawn, [batch, to.0, to.1, channels], images, (element, to_place))
+            }
+        });
     }
     if let Some(mixes) = &input.mixing {
         let (element, to_place) = written(input.stages() - 1);
@@ -255,6 +269,22 @@ mod tests {
         check((7, 7), 3, (12, 9), None);
         // Too large for shared memory.
         check((70, 64), 3, (12, 9), all);
+    }
+
+    /// Operations on bytes, of images that fit shared memory and of larger ones, on any grid of levels.
+    #[test]
+    fn operations_on_bytes_as_on_the_host() {
+        for list in [
+            "[rand_augment: { probability: 1, layers: 8 }]",
+            "[rand_augment: { probability: 1, layers: 8, interpolation: nearest }]",
+            "[random_flip, random_crop, auto_augment: { interpolation: bilinear }, random_zoom, cutout]",
+            "[trivial_augment, random_erasing, three_augment, random_rotation, mixup]",
+            "[color_jitter: 1, grayscale: 0.5, blur: { probability: 1, radius: [2, 9] }, solarize: 1]",
+        ] {
+            check((8, 6), 3, (8, 6), Some(list));
+            check((8, 6), 1, (9, 7), Some(&list.replace("grayscale: 0.5, ", "")));
+        }
+        check((9, 8), 3, (90, 70), Some("[rand_augment: { probability: 1, layers: 4 }, trivial_augment]"));
     }
 
     /// With its defaults, and with each word that one of its options may be.

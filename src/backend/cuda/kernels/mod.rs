@@ -10,6 +10,7 @@
 use super::launch::{Arg, Launch, Source};
 
 pub mod attention;
+pub mod bytes;
 pub mod cross_entropy;
 mod dropout;
 pub mod expression;
@@ -49,6 +50,7 @@ use source;
 
 /// The sources of all kernels.
 pub const SOURCES: &[Source] = &[
+    bytes::SOURCE,
     cross_entropy::SOURCE,
     expression::SOURCE,
     global_norm::SOURCE,
