@@ -8,8 +8,8 @@ use super::{
     Initializer, Load, Node, Operation, StepInput, Value,
     expression::Expression,
     ops::{
-        Activation, Add, Attention, Concat, CrossEntropy, Dense, Dropout, Expand, LayerNorm, Mean, Operand, Pointwise,
-        RandomState, Reshape, Scale, Slice, Softmax, Transpose,
+        Activation, Add, Attention, Concat, CrossEntropy, Dense, Dropout, Expand, LayerNorm, Mean, MeanGradient,
+        Operand, Pointwise, RandomState, Reshape, Scale, Slice, Softmax, Transpose,
     },
     value::tracker,
 };
@@ -239,6 +239,12 @@ impl Builder {
     /// Mean over one axis, which disappears.
     pub fn mean(&mut self, x: &Value, axis: usize) -> Value {
         self.apply_one(Mean { axis }, &[x])
+    }
+
+    /// Divides by `length` and repeats that so often along a new axis: the sum over it is `x` again. `[.., ..]` to
+    /// `[.., length, ..]`.
+    pub fn spread(&mut self, x: &Value, axis: usize, length: usize) -> Value {
+        self.apply_one(MeanGradient { axis, length }, &[x])
     }
 
     /// `factor * x`.

@@ -17,9 +17,14 @@ pub enum Initializer {
     Constant {
         value: f32,
     },
-    /// Uniform in `[-limit, limit)`, as `keras.initializers.RandomUniform`.
+    /// Uniform in `[-limit, limit)`.
     Uniform {
         limit: f32,
+    },
+    /// Uniform in `[low, high)`, as `keras.initializers.RandomUniform`.
+    Between {
+        low: f32,
+        high: f32,
     },
     /// Normal around 0, cut off at two standard deviations, as `keras.initializers.TruncatedNormal`.
     TruncatedNormal {
@@ -57,12 +62,16 @@ impl Initializer {
         length: usize,
         first: impl Fn(usize) -> usize + Sync,
     ) {
-        let mut stddev = None;
+        let (mut stddev, mut center) = (None, None);
         let limit = match *self {
             Self::Zeros => return values.fill(0.0),
             Self::Ones => return values.fill(1.0),
             Self::Constant { value } => return values.fill(value),
             Self::Uniform { limit } => limit,
+            Self::Between { low, high } => {
+                center = Some(low / 2.0 + high / 2.0);
+                high / 2.0 - low / 2.0
+            }
             Self::TruncatedNormal { stddev: given } => {
                 stddev = Some(given);
                 0.0
@@ -89,9 +98,10 @@ impl Initializer {
                 let mut units = [[0.0; DRAW]; MANY];
                 philox.units(&[low, high, [address as u32; MANY], [(address >> 32) as u32; MANY]], &mut units);
                 for (value, unit) in values.iter_mut().zip(units.as_flattened()) {
-                    *value = match stddev {
-                        Some(stddev) => stddev * truncated_normal(*unit),
-                        None => limit * (2.0 * unit - 1.0),
+                    *value = match (stddev, center) {
+                        (Some(stddev), _) => stddev * truncated_normal(*unit),
+                        (None, Some(center)) => center + limit * (2.0 * unit - 1.0),
+                        (None, None) => limit * (2.0 * unit - 1.0),
                     };
                 }
             }

@@ -1,6 +1,9 @@
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::layers::Layer;
+use super::layers::{
+    Layer, ParameterSpec,
+    initializers::{KERNEL, Start},
+};
 use crate::{
     dsl,
     graph::{Builder, Network, StepInput, Value},
@@ -21,6 +24,18 @@ pub struct LayerNode {
 }
 
 impl LayerNode {
+    /// The trainable tensors, in the order that the layer is lowered with. Kernels start as the argument says.
+    pub fn parameters(&self) -> Vec<ParameterSpec> {
+        let mut parameters = self.layer.parameters();
+        if let Some(dsl::Value::Str(text)) = self.arguments.get(KERNEL.name)
+            && let Ok(start) = Start::of(text)
+        {
+            let kernels = parameters.iter_mut().filter(|spec| spec.name.rsplit('/').next() == Some(KERNEL.name));
+            kernels.for_each(|spec| spec.initializer = start.of_kernel(&spec.stored_shape));
+        }
+        parameters
+    }
+
     /// The arguments as they are written: `units = 8, use_bias = true`.
     pub fn arguments_text(&self) -> String {
         self.arguments.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ")
@@ -90,7 +105,6 @@ impl Architecture {
         let mut tensors: Vec<Value> = vec![images.clone()];
         for node in &self.nodes {
             let parameters: Vec<Value> = node
-                .layer
                 .parameters()
                 .into_iter()
                 .map(|spec| {

@@ -395,7 +395,10 @@ impl<'a> Elaborator<'a> {
                 let name = name.text.as_str();
                 match arguments.is_empty() {
                     _ if scope.is_shape(name) => true,
-                    true => matches!(scope.get(name), Some(Bound::Value(..) | Bound::Unknown)),
+                    true => match scope.get(name) {
+                        Some(bound) => matches!(bound, Bound::Value(..) | Bound::Unknown),
+                        None => scope.is_word(name),
+                    },
                     false => scope.get(name).is_none() && scope.function(name).is_some(),
                 }
             }

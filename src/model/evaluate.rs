@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     functions::{self, FUNCTIONS, Function, function, order},
-    layers::{Kind, LAYERS, find},
+    layers::{Kind, LAYERS, find, initializers::scheme},
     reads::{Reads, Symbol},
 };
 use crate::dsl::{
@@ -172,6 +172,11 @@ impl<'o> Scope<'o> {
         self.left.blocks.contains(name) || find(name).is_some()
     }
 
+    /// Whether a name without a value is a word that arguments take, and no layer's: `he_normal`.
+    pub fn is_word(&self, name: &str) -> bool {
+        !self.is_layer(name) && (is_choice(name) || scheme(name).is_some())
+    }
+
     /// Whether a name is the shape of the current tensor, or with a tensor in brackets of that.
     pub fn is_shape(&self, name: &str) -> bool {
         name == SHAPE && !self.is_layer(name) && self.get(name).is_none()
@@ -264,7 +269,9 @@ pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Fault> {
         ExprKind::Call { name, arguments } if arguments.is_empty() => named(name, scope),
         ExprKind::Call { name, arguments } => match scope.function(&name.text) {
             Some(function) => call(function, arguments, expr.span, scope),
-            None if scope.get(&name.text).is_none() && scope.is_layer(&name.text) => layer(name, arguments, scope),
+            None if scope.get(&name.text).is_none() && (scope.is_layer(&name.text) || scheme(&name.text).is_some()) => {
+                layer(name, arguments, scope)
+            }
             None => Err(Some(not_a_function(name, expr.span, scope))),
         },
         ExprKind::Invalid => Err(None),
@@ -299,7 +306,9 @@ fn named(name: &Name, scope: &Scope) -> Result<(Value, Causes), Fault> {
         }
         Some(Bound::Tensor(None) | Bound::Unknown) => Err(None),
         // A layer, or a word that an argument of one takes: `norm = layer_norm`, `act = gelu`.
-        None if scope.is_layer(&name.text) || is_choice(&name.text) => copy(&Value::Str(name.text.clone()), 0, scope),
+        None if scope.is_layer(&name.text) || scope.is_word(&name.text) => {
+            copy(&Value::Str(name.text.clone()), 0, scope)
+        }
         None => {
             let names = scope.iter().filter(|(_, bound)| matches!(bound, Bound::Value(..) | Bound::Unknown));
             let problem = Problem::new("vitx::name", format!("there is no parameter `{}`", name.text));

@@ -80,7 +80,7 @@ impl Architecture {
                 name: format!("{}/{}", node.path, spec.name),
                 shape: spec.stored_shape,
             };
-            node.layer.parameters().into_iter().map(named).collect()
+            node.parameters().into_iter().map(named).collect()
         };
         let mut layers = Vec::with_capacity(self.layers().len());
         for node in self.layers() {

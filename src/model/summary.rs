@@ -46,7 +46,7 @@ impl Architecture {
                 path: node.path.clone(),
                 kind: node.kind,
                 output_shape: node.layer.output_shape(),
-                parameters: node.layer.parameters().iter().map(|parameter| parameter.len() as u64).sum(),
+                parameters: node.parameters().iter().map(|parameter| parameter.len() as u64).sum(),
                 flops: node.layer.flops(),
             })
             .collect();

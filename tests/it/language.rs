@@ -325,3 +325,48 @@ fn structure_is_an_axis_of_a_sweep() {
     assert_eq!(identities.iter().collect::<HashSet<_>>().len(), 3);
     assert!(identities.iter().all(|identity| *identity != definition.identity()));
 }
+
+#[test]
+fn kernels_start_as_they_are_told() {
+    let starts = |text: &str| -> Vec<String> {
+        let model = with(text, &[]).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        let specs = model.layers().iter().flat_map(|layer| layer.parameters());
+        specs.filter(|spec| spec.name.ends_with("kernel")).map(|spec| format!("{:?}", spec.initializer)).collect()
+    };
+    // Whoever says what holds anyway changes nothing.
+    let default =
+        "model m { patches(4) patch_encoder(8) attention(2, 4) mlp([6, 8]) sequence_pool dense(num_classes) }";
+    let said =
+        default.replace("(8) a", "(8, kernel = glorot_uniform) a").replace("4) m", "4, kernel = glorot_uniform) m");
+    let said = said.replace("8])", "8], kernel = glorot_uniform)").replace("pool", "pool(kernel = glorot_uniform)");
+    let said = said.replace("classes)", "classes, kernel = glorot_uniform)");
+    assert_eq!(said.matches("glorot").count(), 5);
+    assert_eq!(starts(default), starts(&said));
+    assert_eq!(starts(default).len(), 9);
+    let text = "block b(start) { dense(4, kernel = start) }
+    model m(start = truncated_normal(0.02)) {
+        flatten
+        let other = he_uniform
+        b(start)
+        b(zeros)
+        dense(4, kernel = \"lecun_normal\")
+        b(other)
+        dense(num_classes, kernel = constant(value = 2))
+    }";
+    assert_eq!(
+        starts(text),
+        [
+            "TruncatedNormal { stddev: 0.02 }",
+            "Zeros",
+            "TruncatedNormal { stddev: 0.5684236 }",
+            "Uniform { limit: 1.2247449 }",
+            "Constant { value: 2.0 }"
+        ]
+    );
+    insta::assert_snapshot!(mistakes(&[
+        "model m { flatten dense(num_classes, kernel = he_norml) }",
+        "model m { flatten dense(num_classes, kernel = truncated_normal(-0.1)) }",
+        "model m { flatten dense(num_classes, kernel = 3) }",
+        "model m { flatten dense(num_classes, kernel_initializer = zeros) }",
+    ]));
+}

@@ -1,18 +1,20 @@
 //! Every operator: its gradient rule against finite differences of its decomposition, run on
 //! luminal's own CPU compiler.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use luminal::prelude::Compiler;
 use rustc_hash::FxHashMap;
 use vitx::{
     backend::reference,
+    dsl::Value as DslValue,
     graph::{
         Builder, Initializer, Value,
         activations::ACTIVATIONS,
         expression::Expression,
         ops::{Activation, Attention, CrossEntropy, Dropout, HeadProduct, MaxPool2d, Operand, RandomState},
     },
+    model::layers::{Arguments, find},
     passes::Autodiff,
 };
 
@@ -262,5 +264,32 @@ fn cross_entropy() {
                 b.apply_one(CrossEntropy { label_smoothing }, &[&x[0], &targets])
             });
         }
+    }
+}
+
+#[test]
+fn spread() {
+    check("spread", &[&[2, 3, 5]], &|b, x| b.spread(&x[0], 1, 4));
+    check("spread over a last axis", &[&[3, 2]], &|b, x| b.spread(&x[0], 2, 3));
+}
+
+/// Layers that are made of operators, by their gradients.
+#[test]
+fn layers_of_operators() {
+    let layer = |kind: &str, shape: &[usize]| {
+        let kind = find(kind).unwrap();
+        let epsilon = BTreeMap::from([("epsilon", DslValue::Float(0.1))]);
+        (kind.build)(kind, &[shape.to_vec()], &Arguments(epsilon)).unwrap()
+    };
+    for (kind, shapes) in [
+        ("rms_norm", &[&[2, 3, 5][..], &[5]][..]),
+        ("rms_norm", &[&[3, 1], &[1]]),
+        ("rms_norm", &[&[1, 2, 2, 3], &[3]]),
+        ("affine", &[&[2, 3, 4], &[4], &[4]]),
+        ("sequence_pool", &[&[2, 3, 5], &[5, 1], &[1]]),
+        ("sequence_pool", &[&[3, 1, 4], &[4, 1], &[1]]),
+    ] {
+        let layer = layer(kind, &shapes[0][1..]);
+        check(kind, shapes, &|b, x| layer.lower(b, &x[..1], &x[1..]));
     }
 }

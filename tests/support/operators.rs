@@ -44,7 +44,7 @@ fn pooled(b: &mut Builder, x: &Value, pool: MaxPool2d) -> Value {
 }
 
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 31] = [
+pub const OPERATORS: [(&str, Apply); 33] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -104,6 +104,8 @@ pub const OPERATORS: [(&str, Apply); 31] = [
     }),
     ("transpose", |b, x| b.transpose(x, &[0, 2, 1])),
     ("mean", |b, x| b.mean(x, 1)),
+    ("mean over the last axis", |b, x| b.mean(x, 2)),
+    ("spread", |b, x| b.spread(x, 2, 3)),
     ("max_pool2d", |b, x| pooled(b, x, MaxPool2d { pool: [2, 2], strides: [1, 2], same: true })),
     ("max_pool2d of windows that meet", |b, x| pooled(b, x, MaxPool2d { pool: [3, 2], strides: [2, 1], same: true })),
     ("max_pool2d within the image", |b, x| pooled(b, x, MaxPool2d { pool: [1, 1], strides: [2, 3], same: false })),

@@ -63,8 +63,8 @@ impl Operation for MeanGradient {
         vec![shape]
     }
 
-    fn gradient(&self, _: &mut Builder, _: &Gradients) -> Vec<Option<Value>> {
-        vec![None]
+    fn gradient(&self, builder: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
+        vec![Some(builder.mean(&site.grads[0], self.axis))]
     }
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {

@@ -11,7 +11,7 @@ use crate::{
     model::{
         LayerNode, MAX_ELEMENTS, MAX_LAYERS,
         evaluate::{Causes, Scope},
-        layers::{Arguments, Default as ArgumentDefault, Inputs, Kind, Layer, LayerKind},
+        layers::{Arguments, Default as ArgumentDefault, Inputs, Kind, Layer, LayerKind, initializers::SCHEMES},
     },
 };
 
@@ -75,6 +75,9 @@ impl Elaborator<'_> {
         let mut complete = true;
         let mut missing = Vec::new();
         for declared in layer.arguments {
+            if declared.kind == Kind::Initializer && !given.contains_key(declared.name) {
+                continue;
+            }
             let value = match given.get(declared.name) {
                 Some(argument) => {
                     self.argument(layer, declared.kind, declared.name, argument, scope).map(|(value, causes)| {
@@ -119,7 +122,7 @@ impl Elaborator<'_> {
         scope: &Scope,
     ) -> Option<(Value, Causes)> {
         let word = match (&kind, &argument.value.kind) {
-            (Kind::Choice(_), ExprKind::Call { name, arguments })
+            (Kind::Choice(_) | Kind::Initializer, ExprKind::Call { name, arguments })
                 if arguments.is_empty() && scope.get(&name.text).is_none() =>
             {
                 Some(Value::Str(name.text.clone()))
@@ -138,6 +141,11 @@ impl Elaborator<'_> {
                 .causes(causes);
             if let (Kind::Choice(words), Value::Str(word)) = (kind, &value) {
                 problem = problem.suggest(word, words.iter().copied());
+            }
+            if let (Kind::Initializer, Value::Str(text)) = (kind, &value)
+                && !text.contains('(')
+            {
+                problem = problem.suggest(text, SCHEMES.iter().map(|scheme| scheme.name));
             }
             self.report(problem);
         }

@@ -139,7 +139,7 @@ impl Elaborator<'_> {
             .into_iter()
             .map(|pending| LayerNode { path: paths[pending.name].clone(), ..pending.node })
             .collect();
-        let parameters = nodes.iter().flat_map(|node| node.layer.parameters());
+        let parameters = nodes.iter().flat_map(|node| node.parameters());
         let total = parameters.fold(0_usize, |total, parameter| total.saturating_add(parameter.len()));
         if total > MAX_PARAMETERS {
             let message = format!("the network has {total} parameters, more than {MAX_PARAMETERS}");
@@ -221,11 +221,11 @@ impl Elaborator<'_> {
         self.nodes.iter().flat_map(|pending| &pending.node.inputs).for_each(|&input| read[input] = true);
         for (index, pending) in self.nodes.iter().enumerate() {
             let lost = !used[index + 1] && !read[index + 1] && !self.named.contains(&(index + 1));
-            if lost && pending.node.layer.parameters().is_empty() {
+            if lost && pending.node.parameters().is_empty() {
                 let message = format!("the result of this `{}` is not used", pending.node.kind);
                 let problem = Self::on_the_way(Problem::warning("vitx::unused", message), pending.way.as_ref());
                 self.problems.push(problem.label(self.tensors[index + 1].span, "the logits do not depend on it"));
-            } else if !used[index + 1] && !pending.node.layer.parameters().is_empty() {
+            } else if !used[index + 1] && !pending.node.parameters().is_empty() {
                 let message = format!("the result of this `{}` is not used", pending.node.kind);
                 let problem = Self::on_the_way(Problem::new("vitx::unused", message), pending.way.as_ref());
                 self.problems.push(

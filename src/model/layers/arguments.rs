@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use super::initializers::{self, Start};
 use crate::dsl::Value;
 
 /// What an argument may be.
@@ -25,6 +26,8 @@ pub enum Kind {
     Bool,
     /// One of these words, quoted or not.
     Choice(&'static [&'static str]),
+    /// How kernels start: `zeros`, `truncated_normal(0.02)`. One that is not given is no part of what is listed.
+    Initializer,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,6 +74,7 @@ impl Kind {
             Self::Number => "a number".into(),
             Self::Bool => "`true` or `false`".into(),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
+            Self::Initializer => format!("one of {}", initializers::names()),
         }
     }
 
@@ -91,6 +95,7 @@ impl Kind {
             (Self::Positive | Self::Number, Value::Float(number)) if outside(*number) => {
                 format!("{}: a float32 does not hold this one", self.expected())
             }
+            (Self::Initializer, Value::Str(text)) => Start::of(text).err().unwrap_or_else(|| self.expected()),
             _ => self.expected(),
         }
     }
@@ -126,6 +131,7 @@ impl Kind {
             (Self::Positive, _) => number().is_some_and(|number| (number as f32) > 0.0 && (number as f32).is_finite()),
             (Self::Number, _) => number().is_some_and(|number| (number as f32).is_finite()),
             (Self::Bool, Value::Bool(_)) => true,
+            (Self::Initializer, Value::Str(text)) => Start::of(text).is_ok(),
             (Self::Choice(words), Value::Str(word)) => words.contains(&word.as_str()),
             _ => false,
         };

@@ -1,4 +1,4 @@
-use super::{Argument, Default, Inputs, Kind, Layer, LayerKind, ParameterSpec, flops, glorot, tokens};
+use super::{Argument, Default, Inputs, Kind, Layer, LayerKind, ParameterSpec, flops, glorot, initializers, tokens};
 use crate::graph::{Builder, Initializer, Value};
 
 /// `attention(num_heads, key_dim, value_dim = key_dim, dropout = 0, use_bias = true)`: self-attention
@@ -15,6 +15,7 @@ pub const KIND: LayerKind = LayerKind {
         Argument::optional("value_dim", Kind::Size, Default::Same("key_dim")),
         Argument::optional("dropout", Kind::Rate, Default::Float(0.0)),
         Argument::optional("use_bias", Kind::Bool, Default::Bool(true)),
+        initializers::KERNEL,
     ],
     build: |_, shapes, arguments| {
         let (tokens, dim) = tokens("attention", shapes)?;

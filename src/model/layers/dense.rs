@@ -1,7 +1,7 @@
 use super::{
     Argument, Default, Inputs, Kind, Layer, LayerKind, ParameterSpec,
     activation::{self, Function},
-    flops, glorot, last_axis, volume,
+    flops, glorot, initializers, last_axis, volume,
 };
 use crate::graph::{Builder, Initializer, Value};
 
@@ -16,6 +16,7 @@ pub const KIND: LayerKind = LayerKind {
         Argument::required("units", Kind::Size),
         Argument::optional("activation", activation::WORD, Default::Word("none")),
         Argument::optional("use_bias", Kind::Bool, Default::Bool(true)),
+        initializers::KERNEL,
     ],
     build: |_, shapes, arguments| {
         let (input, _) = last_axis("dense", shapes)?;

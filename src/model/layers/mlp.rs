@@ -2,7 +2,7 @@ use super::{
     Argument, Default, Inputs, Kind, Layer, LayerKind, ParameterSpec,
     activation::{self, Function},
     dense::Dense,
-    last_axis,
+    initializers, last_axis,
 };
 use crate::graph::{Builder, Value};
 
@@ -18,6 +18,7 @@ pub const KIND: LayerKind = LayerKind {
         Argument::required("units", Kind::Sizes),
         Argument::optional("dropout", Kind::Rate, Default::Float(0.0)),
         Argument::optional("activation", activation::WORD, Default::Word("gelu")),
+        initializers::KERNEL,
     ],
     build: |_, shapes, arguments| {
         let (mut input, _) = last_axis("mlp", shapes)?;

@@ -4,6 +4,7 @@
 //! axis comes in front when a layer is lowered.
 
 mod activation;
+mod affine;
 mod aliases;
 mod arguments;
 mod attention;
@@ -15,6 +16,7 @@ mod drop_path;
 mod dropout;
 mod flatten;
 mod global_average_pool;
+pub mod initializers;
 mod layer_norm;
 mod layer_scale;
 mod max_pool2d;
@@ -24,7 +26,9 @@ mod patch_encoder;
 mod patches;
 mod position_embedding;
 mod reshape;
+mod rms_norm;
 mod scale;
+mod sequence_pool;
 mod take;
 mod transpose;
 
@@ -40,6 +44,7 @@ use crate::graph::{Builder, Initializer, Value};
 
 /// Layers with a file of their own.
 const OWN: &[&LayerKind] = &[
+    &affine::KIND,
     &attention::KIND,
     &class_token::KIND,
     &concat::KIND,
@@ -56,7 +61,9 @@ const OWN: &[&LayerKind] = &[
     &patches::KIND,
     &position_embedding::KIND,
     &reshape::KIND,
+    &rms_norm::KIND,
     &scale::KIND,
+    &sequence_pool::KIND,
     &take::KIND,
     &transpose::KIND,
 ];
@@ -205,15 +212,20 @@ impl Misfit {
 /// `keras.initializers.GlorotUniform` of a kernel's shape: fans as `keras.src.initializers.compute_fans`
 /// has them, where all axes but the last two count as a receptive field.
 pub fn glorot(shape: &[usize]) -> Initializer {
-    let (fan_in, fan_out) = match shape {
+    let (fan_in, fan_out) = fans(shape);
+    Initializer::GlorotUniform { fan_in, fan_out }
+}
+
+/// The fans of a kernel; saturate.
+fn fans(shape: &[usize]) -> (usize, usize) {
+    match shape {
         [] => (1, 1),
         [only] => (*only, *only),
         [field @ .., fan_in, fan_out] => {
             let field = field.iter().fold(1, |product: usize, length| product.saturating_mul(*length));
             (fan_in.saturating_mul(field), fan_out.saturating_mul(field))
         }
-    };
-    Initializer::GlorotUniform { fan_in, fan_out }
+    }
 }
 
 /// Number of elements of a shape; saturates.

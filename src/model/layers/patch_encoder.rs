@@ -1,4 +1,4 @@
-use super::{Argument, Inputs, Kind, Layer, LayerKind, ParameterSpec, flops, glorot, tokens};
+use super::{Argument, Inputs, Kind, Layer, LayerKind, ParameterSpec, flops, glorot, initializers, tokens};
 use crate::graph::{Builder, Initializer, Value};
 
 /// `patch_encoder(dim)`: a dense projection of each patch plus a learned position embedding,
@@ -9,7 +9,7 @@ pub const KIND: LayerKind = LayerKind {
     shape: "`[tokens, n]` to `[tokens, dim]`",
     source: "the Keras example's `PatchEncoder`",
     inputs: Inputs::Current,
-    arguments: &[Argument::required("dim", Kind::Size)],
+    arguments: &[Argument::required("dim", Kind::Size), initializers::KERNEL],
     build: |_, shapes, arguments| {
         let (tokens, width) = tokens("patch_encoder", shapes)?;
         Ok(Box::new(PatchEncoder { tokens, width, dim: arguments.size("dim") }))
