@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::miette;
 
-use super::{console::Console, out, output};
+use super::{augmented::Sheet, console::Console, out, output};
 use crate::data::{self, Contents, DataError, DataOptions, fetch, locate, names::shown, picture, sources};
 
 /// Fetches data sets, and shows what is in them
@@ -13,7 +13,9 @@ use crate::data::{self, Contents, DataError, DataOptions, fetch, locate, names::
   vitx data fetch cifar100
   vitx data info
   vitx data info image_folder --path photos
-  vitx data show digits --image-size 24 --patches 6 -o patches.png")]
+  vitx data show digits --image-size 24 --patches 6 -o patches.png
+  vitx data show experiments/cifar100_vit.yaml --augmented 8 -o augmented.png
+  vitx data show cifar100 --augmented 8 --set 'augmentation=[random_flip, rand_augment]' -o augmented.png")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -58,17 +60,23 @@ struct InfoArgs {
     skip_broken: bool,
 }
 
-/// Draws an image beside its patches
+/// Draws an image beside its patches, or images as training sees them
 #[derive(Debug, clap::Args)]
 struct ShowArgs {
-    /// Data set
+    /// Data set; with --augmented, an experiment (.yaml) too
     name: String,
     /// Height and width of a patch, in pixels of the resized image
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1024))]
     patches: u32,
-    /// Height and width that the image is resized to
-    #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    image_size: u32,
+    /// Height and width that the image is resized to [default: 72; with --augmented, as the model or the data have it]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    image_size: Option<u32>,
+    /// Draws eight images as they are, and as training sees them in so many epochs
+    #[arg(long, value_name = "EPOCHS", conflicts_with = "patches", value_parser = clap::value_parser!(u32).range(1..=64))]
+    augmented: Option<u32>,
+    /// Sets a key of the experiment, e.g. `--set 'augmentation=[random_flip, rand_augment]'`
+    #[arg(long, value_name = "KEY=VALUE", requires = "augmented")]
+    set: Vec<String>,
     /// Which image of the training split
     #[arg(long, default_value_t = 0)]
     index: usize,
@@ -198,8 +206,25 @@ fn info(args: &InfoArgs) -> miette::Result<()> {
     broken.map_or(Ok(()), |broken| Err(broken.into()))
 }
 
+/// Height and width that an image is resized to where it is drawn beside its patches.
+const IMAGE_SIZE: u32 = 72;
+
 fn show(args: &ShowArgs) -> miette::Result<()> {
-    let (size, patch_size) = (args.image_size as usize, args.patches as usize);
+    if let Some(epochs) = args.augmented {
+        let sheet = Sheet {
+            name: &args.name,
+            set: &args.set,
+            epochs,
+            index: args.index,
+            image_size: args.image_size.map(|size| size as usize),
+            data_dir: args.data_dir.clone(),
+            path: args.path.clone(),
+            skip_broken: args.skip_broken,
+            output: &args.output,
+        };
+        return sheet.draw();
+    }
+    let (size, patch_size) = (args.image_size.unwrap_or(IMAGE_SIZE) as usize, args.patches as usize);
     if !size.is_multiple_of(patch_size) {
         let sizes: Vec<String> =
             (1..=size).filter(|patch| size.is_multiple_of(*patch)).map(|patch| patch.to_string()).collect();
@@ -228,9 +253,7 @@ fn show(args: &ShowArgs) -> miette::Result<()> {
     let image = set.height * set.width * set.channels;
     let pixels = &set.train.pixels[args.index * image..][..image];
     let picture = picture::patches(pixels, (set.height, set.width), set.channels, size, patch_size);
-    let mut png = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut png, image::ImageFormat::Png).map_err(|error| miette!("cannot encode a PNG: {error}"))?;
-    output::write(&args.output, png.get_ref())?;
+    output::write(&args.output, &output::png(&picture)?)?;
     let class = &set.class_names[set.train.labels[args.index] as usize];
     // Where the picture itself goes to standard output, nothing else does.
     let say = if output::is_standard(&args.output) { out::note } else { out::line };

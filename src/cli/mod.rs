@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each with `Args` and `run`.
 
+mod augmented;
 mod bench;
 mod check;
 mod choice;

@@ -221,3 +221,14 @@ mod tests {
         }
     }
 }
+/// A picture as the bytes of a PNG file.
+///
+/// # Errors
+/// A picture that is too large for the format.
+pub fn png(picture: &image::RgbImage) -> miette::Result<Vec<u8>> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .map_err(|error| miette::miette!("cannot encode a PNG: {error}"))?;
+    Ok(bytes.into_inner())
+}

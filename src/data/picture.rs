@@ -2,7 +2,7 @@
 
 use image::{Rgb, RgbImage};
 
-use super::resize::resize;
+use super::{Levels, resize::resize};
 
 /// Sides of a pixel of the resized image, and the gap between patches, in pixels of the picture.
 const ZOOM: usize = 4;
@@ -34,9 +34,57 @@ pub fn patches(pixels: &[u8], from: (usize, usize), channels: usize, size: usize
     picture
 }
 
+/// Least side of an image of a sheet, in pixels of the picture.
+const LEAST: usize = 96;
+
+/// Draws batches of normalised images `[batch, height, width, channels]`, each batch a column.
+pub fn sheet(batches: &[Vec<f32>], levels: &Levels, [height, width]: [usize; 2]) -> RgbImage {
+    let channels = levels.channels();
+    let bytes = height * width * channels;
+    let zoom = LEAST.div_ceil(height.max(width)).max(1);
+    let rows = batches.iter().map(|batch| batch.len() / bytes).max().unwrap_or(0);
+    let side = |count: usize, size: usize| (count * (size * zoom + GAP) + GAP) as u32;
+    let mut picture = RgbImage::from_pixel(side(batches.len(), width), side(rows, height), Rgb([255; 3]));
+    for (column, batch) in batches.iter().enumerate() {
+        for (row, image) in batch.chunks_exact(bytes).enumerate() {
+            for y in 0..height * zoom {
+                for x in 0..width * zoom {
+                    let pixel = &image[(y / zoom * width + x / zoom) * channels..][..channels];
+                    let at = |channel: usize| {
+                        let channel = channel.min(channels - 1);
+                        levels.byte(channel, pixel[channel])
+                    };
+                    let (left, top) = (GAP + column * (width * zoom + GAP), GAP + row * (height * zoom + GAP));
+                    picture.put_pixel((left + x) as u32, (top + y) as u32, Rgb([at(0), at(1), at(2)]));
+                }
+            }
+        }
+    }
+    picture
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Statistics;
+
+    #[test]
+    fn batches_are_columns() {
+        let statistics = Statistics { mean: vec![100.0], variance: vec![400.0] };
+        let levels = Levels::new(&statistics, 1);
+        // Two batches of two images, of one row of two pixels.
+        let batches = [vec![-5.0, 0.0, 1.0, 7.75], vec![2.0, 9.0, -1.0, 3.0]];
+        let picture = sheet(&batches, &levels, [1, 2]);
+        let (zoom, gap) = (48, GAP as u32);
+        assert_eq!(picture.dimensions(), (2 * 2 * zoom + 3 * gap, 2 * zoom + 3 * gap));
+        let at = |column: u32, row: u32, x: u32| {
+            let place = (gap + column * (2 * zoom + gap) + x * zoom, gap + row * (zoom + gap));
+            picture.get_pixel(place.0, place.1).0[1]
+        };
+        assert_eq!([at(0, 0, 0), at(0, 0, 1), at(0, 1, 0), at(0, 1, 1)], [0, 100, 120, 255]);
+        assert_eq!([at(1, 0, 0), at(1, 0, 1), at(1, 1, 0), at(1, 1, 1)], [140, 255, 80, 160]);
+        assert_eq!(picture.get_pixel(gap + 2 * zoom, gap).0, [255; 3]);
+    }
 
     #[test]
     fn the_image_and_its_patches() {

@@ -235,6 +235,12 @@ impl Experiment {
                 format!("`train.batch_size` is 1, but `{mixing}` mixes the images of a batch with one another");
             return Some(Fault { key, message, help: Some(format!("at least 2, or no `{mixing}`")) });
         }
+        let published = sources::find(&data.name).ok().and_then(|source| source.published());
+        if let Some((name, why)) = published.and_then(|image| augmentation.without_effect(image.channels)) {
+            let message = format!("`{name}` does nothing to the images of `{}`: {why}", data.name);
+            let help = Some(format!("leave `{name}` out"));
+            return Some(Fault { key: "augmentation".into(), message, help });
+        }
         let not_negative = |value: f32| value >= 0.0 && value.is_finite();
         let decay = |value: f32| (0.0..1.0).contains(&value);
         let some = |limit: Option<usize>| limit != Some(0);

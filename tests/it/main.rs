@@ -11,6 +11,7 @@ mod networks;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod augmented;
 mod backends;
 mod cli_model;
 mod cli_run;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::super::{DataError, DataOptions, Dataset, Spec, Split};
 use super::Source;
+use crate::model::ImageSpec;
 
 static RECORDS: &[u8] = include_bytes!("../../../data/digits/optdigits.bin");
 
@@ -28,6 +29,10 @@ impl Source for Digits {
 
     fn about(&self) -> &'static str {
         "1,797 handwritten digits 8x8, built in"
+    }
+
+    fn published(&self) -> Option<ImageSpec> {
+        Some(ImageSpec { height: SIDE, width: SIDE, channels: 1, num_classes: 10 })
     }
 
     fn describe(&self, _: &DataOptions) -> Result<Spec, DataError> {

@@ -81,6 +81,15 @@ impl Augmentation {
         }
     }
 
+    /// The first transform that does nothing to images of so many channels, 1 or 3, and why.
+    pub fn without_effect(&self, channels: usize) -> Option<(&'static str, String)> {
+        let Self::List(list) = self else { return None };
+        list.iter().find_map(|listed| match listed.build() {
+            Ok(Transform::Operating(operating)) => Some((listed.kind.name, operating.takes(channels).err()?)),
+            _ => None,
+        })
+    }
+
     /// What is done to images of a size `[height, width]`.
     ///
     /// # Panics
