@@ -76,6 +76,7 @@ impl Item for super::syntax::Statement {
     fn sequences(&self, spans: &mut Vec<Span>) {
         match &self.kind {
             StatementKind::Let { value, .. }
+            | StatementKind::LetShared { value, .. }
             | StatementKind::LetEach { value, .. }
             | StatementKind::Require { condition: value, .. }
             | StatementKind::Apply { value, .. } => value.sequences(spans),
@@ -257,6 +258,10 @@ impl Writer<'_> {
                     self.push("let ");
                     self.push(&name.text);
                     self.push(" = ");
+                    self.expr(value, 0);
+                }
+                StatementKind::LetShared { name, value } => {
+                    self.push(&format!("let {} = shared ", name.text));
                     self.expr(value, 0);
                 }
                 StatementKind::LetEach { names, value } => {

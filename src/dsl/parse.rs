@@ -219,8 +219,14 @@ impl<'a> TreeBuilder<'a> {
             match child.as_rule() {
                 Rule::binding => {
                     let mut children = self.children(child);
-                    if let (Some(name), Some(value)) = (children.next(), children.next()) {
+                    let name = children.next();
+                    let mut value = children.next();
+                    let shared = value.take_if(|word| word.as_rule() == Rule::shared_word).is_some();
+                    if let (Some(name), Some(value)) = (name, value.or_else(|| children.next())) {
                         kind = match name.as_rule() {
+                            Rule::name if shared => {
+                                StatementKind::LetShared { name: self.name(&name), value: self.expr(value) }
+                            }
                             Rule::names => {
                                 let names = self.children(name).map(|name| self.name(&name)).collect();
                                 StatementKind::LetEach { names, value: self.expr(value) }

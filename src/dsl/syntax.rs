@@ -80,7 +80,7 @@ impl Body {
     /// What `let` names in it, not in the braces within.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.statements.iter().flat_map(|statement| match &statement.kind {
-            StatementKind::Let { name, .. } => std::slice::from_ref(name),
+            StatementKind::Let { name, .. } | StatementKind::LetShared { name, .. } => std::slice::from_ref(name),
             StatementKind::LetEach { names, .. } => names,
             _ => &[],
         })
@@ -106,6 +106,8 @@ pub enum StatementKind {
     /// `let name = value`: a number, or a branch of the network that starts at the current tensor
     /// and leaves it as it is.
     Let { name: Name, value: Expr },
+    /// `let name = shared layer(arguments)`: a layer whose weights are the same wherever the name stands.
+    LetShared { name: Name, value: Expr },
     /// `let [a, b] = list`: names the items.
     LetEach { names: Vec<Name>, value: Expr },
     /// `require condition, "message"`.

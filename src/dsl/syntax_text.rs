@@ -88,6 +88,9 @@ impl Tree {
                     StatementKind::Let { name, value } => {
                         tree.nest(format_args!("let {}", name.text), |tree| tree.expr(value));
                     }
+                    StatementKind::LetShared { name, value } => {
+                        tree.nest(format_args!("let {} shared", name.text), |tree| tree.expr(value));
+                    }
                     StatementKind::LetEach { names, value } => {
                         let names: Vec<&str> = names.iter().map(|name| name.text.as_str()).collect();
                         tree.nest(format_args!("let [{}]", names.join(", ")), |tree| tree.expr(value));

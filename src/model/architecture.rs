@@ -21,11 +21,17 @@ pub struct LayerNode {
     pub layer: Box<dyn Layer>,
     /// Tensors by number: 0 is the images, `i + 1` the output of node `i`.
     pub inputs: Vec<usize>,
+    /// The layer before it whose parameters it uses, by number, where it has none of its own.
+    pub weights: Option<usize>,
 }
 
 impl LayerNode {
-    /// The trainable tensors, in the order that the layer is lowered with. Kernels start as the argument says.
+    /// The trainable tensors of its own, in the order that the layer is lowered with. Kernels start as the argument
+    /// says.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
+        if self.weights.is_some() {
+            return Vec::new();
+        }
         let mut parameters = self.layer.parameters();
         if let Some(dsl::Value::Str(text)) = self.arguments.get(KERNEL.name)
             && let Ok(start) = Start::of(text)
@@ -103,8 +109,9 @@ impl Architecture {
         let [height, width, channels] = self.image_shape;
         let images = builder.input(StepInput::Images, &[batch, height, width, channels]);
         let mut tensors: Vec<Value> = vec![images.clone()];
+        let mut weights: Vec<Vec<Value>> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
-            let parameters: Vec<Value> = node
+            let own: Vec<Value> = node
                 .parameters()
                 .into_iter()
                 .map(|spec| {
@@ -112,9 +119,11 @@ impl Architecture {
                     builder.parameter(&name, &spec.shape, &spec.stored_shape, spec.initializer)
                 })
                 .collect();
+            let parameters = node.weights.map_or(own, |owner| weights[owner].clone());
             let inputs: Vec<Value> = node.inputs.iter().map(|&input| tensors[input].clone()).collect();
             builder.enter(&node.path);
             tensors.push(node.layer.lower(builder, &inputs, &parameters));
+            weights.push(parameters);
         }
         Network { images, logits: tensors[self.output].clone() }
     }
@@ -129,12 +138,13 @@ impl Architecture {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "%{}: {shape:?} = {}({}) {{{}}}  // {}",
+                "%{}: {shape:?} = {}({}) {{{}}}  // {}{}",
                 index + 1,
                 node.kind,
                 inputs.join(", "),
                 node.arguments_text(),
-                node.path
+                node.path,
+                node.weights.map_or(String::new(), |owner| format!(", weights of {}", self.nodes[owner].path))
             );
         }
         text

@@ -8,6 +8,7 @@ mod layer_value;
 mod logits;
 mod model;
 mod residual;
+mod shared;
 mod unused;
 mod way;
 
@@ -16,6 +17,7 @@ use std::{
     rc::Rc,
 };
 
+use shared::Shared;
 use unused::Declared;
 use way::Way;
 
@@ -111,6 +113,7 @@ struct Elaborator<'a> {
     by_value: bool,
     declared: Vec<Declared>,
     declared_symbols: HashSet<Symbol>,
+    shared: Vec<Shared>,
     /// Tensors that `let`s name.
     named: HashSet<usize>,
     /// A block that nothing calls is being checked.
@@ -213,6 +216,7 @@ impl<'a> Elaborator<'a> {
             by_value: false,
             declared: Vec::new(),
             declared_symbols: HashSet::new(),
+            shared: Vec::new(),
             named: HashSet::new(),
             unused: false,
             untaken: 0,
@@ -289,6 +293,13 @@ impl<'a> Elaborator<'a> {
             scope.go_to(current);
             match &statement.kind {
                 StatementKind::Invalid => current = None,
+                StatementKind::LetShared { name, value } => {
+                    let symbol = self.declare(name, || format!("`{}` is not used", name.text), 0);
+                    let outer = scope.reads().enter(symbol);
+                    let bound = self.shared(name, value, scope);
+                    scope.reads().leave(outer);
+                    scope.declare(name.text.clone(), bound, symbol);
+                }
                 StatementKind::LetEach { names, value } => self.each(names, value, scope),
                 StatementKind::Require { condition, message } => {
                     if !self.require(condition, message.as_deref(), scope) {

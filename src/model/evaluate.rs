@@ -45,6 +45,8 @@ pub enum Bound {
     Value(Value, Causes),
     /// A tensor by number; `None` when it could not be made, which was reported.
     Tensor(Option<usize>),
+    /// A layer whose weights are shared, by number.
+    Shared(usize),
     /// A value that cannot be had, which was reported or is of no matter.
     Unknown,
 }
@@ -304,6 +306,10 @@ fn named(name: &Name, scope: &Scope) -> Result<(Value, Causes), Fault> {
             let problem = Problem::new("vitx::value", format!("`{}` is a tensor, not a value", name.text));
             Err(Some(Box::new(problem.label(name.span, "expected a value"))))
         }
+        Some(Bound::Shared(_)) => {
+            let problem = Problem::new("vitx::value", format!("`{}` is a layer, not a value", name.text));
+            Err(Some(Box::new(problem.label(name.span, "expected a value"))))
+        }
         Some(Bound::Tensor(None) | Bound::Unknown) => Err(None),
         // A layer, or a word that an argument of one takes: `norm = layer_norm`, `act = gelu`.
         None if scope.is_layer(&name.text) || scope.is_word(&name.text) => {
@@ -337,7 +343,8 @@ fn not_a_function(name: &Name, span: Span, scope: &Scope) -> Box<Problem> {
     let problem = Problem::new("vitx::name", format!("there is no function `{}`", name.text));
     let names: Vec<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
     let problem = problem.label(name.span, "not known").note(&format!("functions of numbers are {}", names.join(", ")));
-    Box::new(scope.suggest(problem, &name.text, names.into_iter()))
+    let layers = LAYERS.iter().map(|layer| layer.name).chain(scope.left.blocks.iter().map(String::as_str));
+    Box::new(scope.suggest(problem, &name.text, names.into_iter().chain(layers)))
 }
 
 fn call(function: &Function, arguments: &[Argument], span: Span, scope: &Scope) -> Result<(Value, Causes), Fault> {

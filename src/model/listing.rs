@@ -46,6 +46,9 @@ pub struct LayerListing<'a> {
     /// Number of trained values.
     pub parameters: u64,
     pub tensors: Vec<ParameterListing>,
+    /// The layer whose trained values it uses, where it has none of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights_of: Option<&'a str>,
     /// See [`Totals`].
     pub flops: u64,
     pub macs: u64,
@@ -96,6 +99,7 @@ impl Architecture {
                 output_shape: node.layer.output_shape(),
                 parameters: tensors.iter().map(elements).sum(),
                 tensors,
+                weights_of: node.weights.map(|owner| self.layers()[owner].path.as_str()),
                 flops,
                 macs: flops / 2,
             });

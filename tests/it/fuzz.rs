@@ -113,6 +113,7 @@ const PIECES: &[&str] = &[
     " } else { ",
     " and not ",
     "require ",
+    "let f = shared dense(8) ",
     "let [h, w, _] = shape ",
     "max(2, 3)",
     "dense(8)",

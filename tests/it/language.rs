@@ -4,13 +4,17 @@
 use std::collections::{BTreeMap, HashSet};
 
 use vitx::{
+    backend::{Backend, Batch, EngineOptions, Precision, Step},
     dsl::{Diagnostics, Source, Value, format},
     experiment::{
         Definition, Overrides,
         sweep::{Axis, Domain},
     },
+    graph::{losses::Loss, optimizers::Optimizer},
     model::{Architecture, ImageSpec, elaborate},
 };
+
+use crate::networks::compare_gradients;
 
 const IMAGES: ImageSpec = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
 
@@ -369,4 +373,94 @@ fn kernels_start_as_they_are_told() {
         "model m { flatten dense(num_classes, kernel = 3) }",
         "model m { flatten dense(num_classes, kernel_initializer = zeros) }",
     ]));
+}
+
+const SHARED: &str = "block encoder(dim, heads = 2) {
+    residual {
+        layer_norm
+        attention(heads, dim / heads)
+    }
+    residual {
+        rms_norm
+        mlp([dim * 2, dim])
+    }
+}
+model m(dim = 8) {
+    patches(8)
+    dense(dim)
+    let encode = shared encoder(dim)
+    let project = shared dense(5, activation = gelu)
+    repeat encode ×2
+    let y = { project global_average_pool dense(5) }
+    encode
+    project
+    global_average_pool
+    project(y) + {}
+    dense(num_classes)
+}";
+
+#[test]
+fn weights_are_shared() {
+    let text = SHARED.replace("project(y) + {}", "concat(y, {})");
+    let model = with(&text, &[]).unwrap_or_else(|error| panic!("{error:?}"));
+    insta::assert_snapshot!(model.text());
+    // Each is there once: encoder, projection, and the layers that are not shared.
+    let encoder = 2 * 8 + 4 * (8 * 8 + 8) + 8 + (8 * 16 + 16) + (16 * 8 + 8);
+    let expected = (192 * 8 + 8) + encoder + (8 * 5 + 5) + (5 * 5 + 5) + (10 * 100 + 100);
+    assert_eq!(model.summary().parameters, expected);
+    let listing = serde_json::to_string(&model.listing()).unwrap();
+    assert_eq!(listing.matches("\"weights_of\":\"encode/attention\"").count(), 2);
+    // A block may be handed one.
+    let text =
+        "block twice(f) { f f } model m { flatten let f = shared dense(7) dense(7) twice(f) f dense(num_classes) }";
+    assert_eq!(with(text, &[]).unwrap().summary().parameters, (3072 * 7 + 7) + (7 * 7 + 7) + (7 * 100 + 100));
+    // Where the first is called does not matter to what the logits need.
+    let text = "model m { flatten let f = shared dense(7) let a = f let b = { f } add(a, b) dense(num_classes) }";
+    assert_eq!(with(text, &[]).unwrap().summary().parameters, (3072 * 7 + 7) + (7 * 100 + 100));
+    assert_standard("    let a = shared dense(64, activation = gelu)\n    let shared = 3\n    let b = shared");
+    insta::assert_snapshot!(
+        "weights_are_shared_mistakes",
+        mistakes(&[
+            "model m { flatten let f = shared dense(7) f f dense(num_classes) }",
+            "block b(n) { if n > 1 { gelu } dense(3) } model m { flatten let f = shared b dense(3) f(1) f(2) dense(num_classes) }",
+            "model m { flatten let f = shared 3 f dense(num_classes) }",
+            "model m { flatten let f = shared dens(3) f dense(num_classes) }",
+            "model m { flatten let f = shared dense(3) f dense(f) }",
+        ])
+    );
+    assert_eq!(
+        with("model m { flatten let f = shared dense(3) dense(num_classes) }", &[]).unwrap().warnings().len(),
+        1
+    );
+}
+
+/// The gradient of shared weights is the sum of those of each use, on every backend.
+#[test]
+fn shared_weights_train_as_on_the_reference() {
+    let text = SHARED.replace("project(y) + {}", "concat(y, {})");
+    let spec = ImageSpec { height: 16, width: 24, channels: 3, num_classes: 5 };
+    let engine = |backend: Backend| {
+        let architecture = elaborate(&Source::new("model", text.as_str()), &BTreeMap::new(), &spec).unwrap();
+        let options = EngineOptions {
+            optimizer: Optimizer::default(),
+            loss: Loss::default(),
+            seed: 3,
+            threads: 2,
+            precision: Precision::F32,
+        };
+        backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
+    };
+    let (mut cpu, mut reference) = (engine(Backend::Cpu), engine(Backend::Reference));
+    assert_eq!(cpu.state().unwrap(), reference.state().unwrap());
+    let pixels = 16 * 24 * 3;
+    let images: Vec<f32> = (0..7 * pixels).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1, 3, 0], mixed: None };
+    compare_gradients("shared weights", cpu.as_mut(), reference.as_mut(), &batch, 2e-3);
+    for iteration in 0..3 {
+        let step = Step { epoch: 0, step: iteration as u32, iteration, learning_rate: 1e-3 };
+        let (ours, theirs) = (cpu.train_step(&batch, &step).unwrap(), reference.train_step(&batch, &step).unwrap());
+        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "step {iteration}: {ours} {theirs}");
+    }
+    let (ours, theirs) = (cpu.evaluate(&batch).unwrap(), reference.evaluate(&batch).unwrap());
+    assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "{ours} {theirs}");
 }

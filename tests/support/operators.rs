@@ -44,7 +44,7 @@ fn pooled(b: &mut Builder, x: &Value, pool: MaxPool2d) -> Value {
 }
 
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 33] = [
+pub const OPERATORS: [(&str, Apply); 34] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -134,6 +134,19 @@ pub const OPERATORS: [(&str, Apply); 33] = [
         let f = Expression::new(3, |x| &x[0] * (&x[1] * &x[1] + 1.0) + &x[2]);
         let bias = parameter(b, "bias", &x.shape[1..]);
         b.pointwise("excite", f, &[(x, Operand::Whole), (&mean, Operand::PerImage), (&bias, Operand::Shared)])
+    }),
+    ("weights that are used again", |b, x| {
+        let (kernel, bias) = (parameter(b, "kernel", &[x.last(), x.last()]), parameter(b, "bias", &[x.last()]));
+        let (gamma, beta) = (parameter(b, "gamma", &[x.last()]), parameter(b, "beta", &[x.last()]));
+        let mut y = x.clone();
+        for _ in 0..2 {
+            let normed = b.layer_norm(&y, &gamma, &beta, 1e-1);
+            let h = b.dense(&normed, &kernel, Some(&bias));
+            let h = b.activation(&h, Activation::named("tanh").unwrap());
+            y = b.add(&h, &y);
+        }
+        let pooled = b.mean(&y, 1);
+        b.dense(&pooled, &kernel, Some(&bias))
     }),
     ("expand", |b, x| {
         let token = parameter(b, "token", &[1, x.last()]);

@@ -47,6 +47,7 @@ fn list(words: &[&str]) -> String {
 fn describe(rule: Rule, meant: Rule) -> &'static [&'static str] {
     match rule {
         Rule::file | Rule::definition | Rule::only_definition | Rule::keyword | Rule::stray => &["`model`", "`block`"],
+        Rule::shared_word => &["`shared`"],
         Rule::if_word => &["`if`"],
         Rule::else_word => &["`else`"],
         Rule::index | Rule::as_word => &["`as`"],

@@ -108,6 +108,9 @@ impl<'a> Elaborator<'a> {
         if let Some(Bound::Tensor(tensor)) = scope.read(&name.text) {
             return self.tensor(name, *tensor, arguments, span, naming);
         }
+        if let Some(Bound::Shared(shared)) = scope.get(&name.text) {
+            return self.call_shared(*shared, arguments, span, current, naming, scope);
+        }
         if let Some(Bound::Unknown) = scope.get(&name.text) {
             return None;
         }
@@ -148,14 +151,14 @@ impl<'a> Elaborator<'a> {
         None
     }
 
-    /// The tensor that an argument of a block names.
-    fn handed_over(&self, argument: &Expr, scope: &Scope) -> Option<Current> {
+    /// The tensor, or the layer of shared weights, that an argument of a block names.
+    fn handed_over(&self, argument: &Expr, scope: &Scope) -> Option<Bound> {
         match &argument.kind {
             ExprKind::Group(inner) => self.handed_over(inner, scope),
             ExprKind::Call { name, arguments } if arguments.is_empty() => match scope.get(&name.text) {
-                Some(Bound::Tensor(tensor)) => {
+                Some(bound @ (Bound::Tensor(_) | Bound::Shared(_))) => {
                     scope.read(&name.text);
-                    Some(*tensor)
+                    Some(bound.clone())
                 }
                 _ => None,
             },
@@ -215,7 +218,7 @@ impl<'a> Elaborator<'a> {
             let reader = scope.reads().enter(symbol);
             let value = match (given.get(key), &parameter.default) {
                 (Some(argument), _) => match self.handed_over(&argument.value, scope) {
-                    Some(tensor) => Bound::Tensor(tensor),
+                    Some(bound) => bound,
                     None => self.bound(&argument.value, scope),
                 },
                 (None, Some(default)) => {

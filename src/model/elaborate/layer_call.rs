@@ -221,6 +221,7 @@ impl Elaborator<'_> {
             arguments: given.arguments.0.clone(),
             layer: built,
             inputs: inputs.to_vec(),
+            weights: None,
         };
         // A layer's own arguments explain its shape better than what came before it.
         let causes = match given.causes() {

@@ -24,7 +24,11 @@ impl<'a> Elaborator<'a> {
     /// Whether an expression is a name whose value is a layer or a block, which arguments may follow.
     pub(super) fn names_layer(&self, expr: &Expr, scope: &Scope) -> bool {
         let ExprKind::Call { name, .. } = &expr.kind else { return false };
-        let Some(Bound::Value(Value::Str(text), _)) = scope.get(&name.text) else { return false };
+        let text = match scope.get(&name.text) {
+            Some(Bound::Value(Value::Str(text), _)) => text,
+            Some(Bound::Shared(_)) => return true,
+            _ => return false,
+        };
         let layer = text.split('(').next().unwrap_or_default().trim();
         self.own.contains_key(layer) || find(layer).is_some() || self.standard.contains_key(layer)
     }

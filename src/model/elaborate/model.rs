@@ -211,9 +211,11 @@ impl Elaborator<'_> {
     fn check_used(&mut self, output: usize) {
         let mut used = vec![false; self.tensors.len()];
         used[output] = true;
+        let mut trained: HashSet<usize> = HashSet::new();
         // Inputs come before what is made of them.
         for (index, pending) in self.nodes.iter().enumerate().rev() {
             if used[index + 1] {
+                trained.extend(pending.node.weights);
                 pending.node.inputs.iter().for_each(|&input| used[input] = true);
             }
         }
@@ -225,7 +227,7 @@ impl Elaborator<'_> {
                 let message = format!("the result of this `{}` is not used", pending.node.kind);
                 let problem = Self::on_the_way(Problem::warning("vitx::unused", message), pending.way.as_ref());
                 self.problems.push(problem.label(self.tensors[index + 1].span, "the logits do not depend on it"));
-            } else if !used[index + 1] && !pending.node.parameters().is_empty() {
+            } else if !used[index + 1] && !trained.contains(&index) && !pending.node.parameters().is_empty() {
                 let message = format!("the result of this `{}` is not used", pending.node.kind);
                 let problem = Self::on_the_way(Problem::new("vitx::unused", message), pending.way.as_ref());
                 self.problems.push(

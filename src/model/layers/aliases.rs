@@ -155,6 +155,7 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
         &["groupnorm", "groupnormalization", "instancenorm", "unitnormalization", "spectralnormalization"],
         Nothing("the norms are `layer_norm` and `rms_norm`"),
     ),
+    (&["shared"], Nothing("it stands before a layer or a block: `let encode = shared dense(64)`")),
     (&["rmsnorm", "rmsnormalization"], Here("rms_norm", "")),
     (&["affine"], Here("affine", "")),
     (&["seqpool", "sequencepool", "sequencepooling"], Here("sequence_pool", "")),
