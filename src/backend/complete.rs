@@ -13,7 +13,7 @@ use crate::{
         losses::Loss,
         operation,
         ops::{self, ALL, Differentiable, Entry, Input, RandomState},
-        optimizers::Optimizer,
+        optimizers::{self, Optimizer},
     },
     model::{ImageSpec, elaborate},
     passes::{Lowering, Purpose, StepGraph},
@@ -72,7 +72,7 @@ fn tested() -> FxHashSet<TypeId> {
     let text = include_str!("../../tests/support/small.vitx");
     let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
     let model = elaborate(&Source::new("small", text), &BTreeMap::new(), &spec).unwrap();
-    let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
+    let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::of(optimizers::find("muon").unwrap()) };
     add(&move |builder, batch| model.lower(builder, batch), Purpose::Train(optimizer, Loss::default()));
     tested
 }

@@ -22,7 +22,7 @@ const WEIGHT_DECAY: Setting = Setting {
 };
 
 /// Keys that every rule has besides.
-const OTHERS: [&str; 5] = ["name", "decay", "no_decay", "rates", "clip_norm"];
+const OTHERS: [&str; 6] = ["name", "decay", "no_decay", "rates", "clip_norm", "others"];
 
 /// All keys that some rule has, for the message about another.
 static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -38,6 +38,24 @@ static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 
 static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| OPTIMIZERS.iter().map(|rule| rule.name).collect());
 
+/// Rules of single elements: those of parameters that a rule for matrices leaves.
+fn elementwise() -> impl Iterator<Item = &'static Rule> {
+    OPTIMIZERS.iter().copied().filter(|rule| rule.direction.is_none())
+}
+
+static OTHER_NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| elementwise().map(|rule| rule.name).collect());
+
+/// The keys of `others`.
+static OTHER_KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut keys = vec!["name", "parameters", LEARNING_RATE.name, WEIGHT_DECAY.name];
+    for option in elementwise().flat_map(|rule| rule.options) {
+        if !keys.contains(&option.name) {
+            keys.push(option.name);
+        }
+    }
+    keys
+});
+
 /// How parameters are updated. Of two, what they come to counts, not what was left to defaults.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
@@ -49,11 +67,28 @@ pub struct Optimizer {
     named: bool,
     /// The numbers that were given, also those that the rule has not: these are a fault.
     given: Vec<(&'static str, f32)>,
+    /// What was given of the rule of parameters that are no matrices.
+    others: Option<Box<Others>>,
+}
+
+/// `train.optimizer.others`: what updates the parameters that a rule for matrices leaves.
+#[derive(Debug, Clone)]
+struct Others {
+    /// Its name, learning rate, weight decay and options.
+    optimizer: Optimizer,
+    /// Matrices that it takes as well.
+    parameters: Vec<Pattern>,
+}
+
+impl Default for Others {
+    fn default() -> Self {
+        Self { optimizer: Optimizer::of(OPTIMIZERS[0], true), parameters: Vec::new() }
+    }
 }
 
 impl PartialEq for Optimizer {
     fn eq(&self, other: &Self) -> bool {
-        self.learning_rate == other.learning_rate && self.rule == other.rule
+        self.learning_rate == other.learning_rate && self.rule() == other.rule()
     }
 }
 
@@ -66,12 +101,23 @@ impl Default for Optimizer {
 impl Optimizer {
     fn of(rule: &'static Rule, named: bool) -> Self {
         let learning_rate = rule.learning_rate;
-        Self { learning_rate, rule: optimizers::Optimizer::of(rule), named, given: Vec::new() }
+        Self { learning_rate, rule: optimizers::Optimizer::of(rule), named, given: Vec::new(), others: None }
     }
 
     /// The rule without its learning rate, which is given step by step.
     pub fn rule(&self) -> optimizers::Optimizer {
-        self.rule.clone()
+        let mut rule = self.rule.clone();
+        if let Some(others) = &mut rule.others {
+            let Others { optimizer, parameters } = self.others();
+            let rate = optimizer.learning_rate / self.learning_rate;
+            **others = optimizers::Others { optimizer: optimizer.rule, rate, parameters };
+        }
+        rule
+    }
+
+    /// The rule of the parameters that a rule for matrices leaves, as given or by default.
+    fn others(&self) -> Others {
+        self.others.as_deref().cloned().unwrap_or_default()
     }
 
     fn set(&mut self, name: &'static str, value: f32) {
@@ -84,15 +130,26 @@ impl Optimizer {
         }
     }
 
+    /// All numbers, given or not.
+    fn numbers(&self) -> Vec<(&'static str, f32)> {
+        let own = [(LEARNING_RATE.name, self.learning_rate), (WEIGHT_DECAY.name, self.rule.weight_decay)];
+        let options = self.rule.rule.options.iter().map(|option| (option.name, self.rule.option(option.name)));
+        own.into_iter().chain(options).collect()
+    }
+
     fn has(&self, name: &str) -> bool {
         self.rule.rule.options.iter().any(|option| option.name == name)
     }
 
     /// A number that cannot be, or that the rule has not.
     pub(super) fn fault(&self) -> Option<Fault> {
+        self.fault_at("train.optimizer")
+    }
+
+    fn fault_at(&self, place: &str) -> Option<Fault> {
         let rule = self.rule.rule;
         let fault = |name: &str, message: String, help: Option<String>| {
-            let key = Cow::Owned(format!("train.optimizer.{name}"));
+            let key = Cow::Owned(format!("{place}.{name}"));
             Some(Fault { key, message, help })
         };
         for &(name, value) in &self.given {
@@ -105,7 +162,7 @@ impl Optimizer {
                     let others: Vec<String> = others.collect();
                     let own: Vec<String> = rule.options.iter().map(|option| format!("`{}`", option.name)).collect();
                     let help = format!(
-                        "`{}` has {}; `{name}` is one of {}: set `train.optimizer.name`",
+                        "`{}` has {}; `{name}` is one of {}: set `{place}.name`",
                         rule.name,
                         own.join(", "),
                         others.join(" and ")
@@ -113,7 +170,7 @@ impl Optimizer {
                     return fault(name, message, Some(help));
                 }
                 Some(option) if !option.range.has(value) => {
-                    return fault(name, format!("`train.optimizer.{name}` must be {}", option.range.text()), None);
+                    return fault(name, format!("`{place}.{name}` must be {}", option.range.text()), None);
                 }
                 Some(_) => {}
             }
@@ -121,6 +178,18 @@ impl Optimizer {
         if self.rule.clip_norm.is_some_and(|norm| !Range::Positive.has(norm)) {
             let help = "leave it out to clip nothing".to_owned();
             return fault("clip_norm", "`train.optimizer.clip_norm` must be greater than 0".into(), Some(help));
+        }
+        if let Some(others) = &self.others {
+            if rule.direction.is_none() {
+                let message = format!("`{}` has no `others`: it updates every parameter", rule.name);
+                let matrices = OPTIMIZERS.iter().filter(|rule| rule.direction.is_some());
+                let names: Vec<String> = matrices.map(|rule| format!("`{}`", rule.name)).collect();
+                let help = format!("`others` are the parameters that {} leaves", names.join(" or "));
+                return fault("others", message, Some(help));
+            }
+            if let Some(found) = others.optimizer.fault_at(&format!("{place}.others")) {
+                return Some(found);
+            }
         }
         let rate = self.rule.rates.iter().find(|(_, rate)| !Range::NotNegative.has(*rate));
         rate.and_then(|(pattern, _)| {
@@ -132,7 +201,8 @@ impl Optimizer {
     /// named.
     pub(super) fn sparse<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let of_rule = self.given.iter().map(|(name, value)| (*name, *value));
-        self.write(serializer, self.named, of_rule.collect())
+        let others = self.others.as_deref().map(|others| Written { others, whole: false });
+        self.write(serializer, self.named, of_rule.collect(), others)
     }
 
     fn write<S: Serializer>(
@@ -140,6 +210,7 @@ impl Optimizer {
         serializer: S,
         named: bool,
         numbers: Vec<(&'static str, f32)>,
+        others: Option<Written>,
     ) -> Result<S::Ok, S::Error> {
         let optimizers::Optimizer { rule, decay, no_decay, rates, clip_norm, .. } = &self.rule;
         let mut map = serializer.serialize_map(None)?;
@@ -163,6 +234,9 @@ impl Optimizer {
         }
         if let Some(clip_norm) = clip_norm {
             map.serialize_entry("clip_norm", clip_norm)?;
+        }
+        if let Some(others) = others {
+            map.serialize_entry("others", &others)?;
         }
         map.end()
     }
@@ -189,12 +263,82 @@ impl Serialize for Rates<'_> {
 /// Everything, also what was left to defaults; the first rule goes without its name, as it did when it was the only one.
 impl Serialize for Optimizer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let optimizers::Optimizer { rule, weight_decay, .. } = self.rule;
-        let options = rule.options.iter().map(|option| (option.name, self.rule.option(option.name)));
-        let numbers =
-            [("learning_rate", self.learning_rate), ("weight_decay", weight_decay)].into_iter().chain(options);
-        self.write(serializer, !std::ptr::eq(rule, OPTIMIZERS[0]), numbers.collect())
+        let rule = self.rule.rule;
+        let others = rule.direction.map(|_| self.others());
+        let others = others.as_ref().map(|others| Written { others, whole: true });
+        self.write(serializer, !std::ptr::eq(rule, OPTIMIZERS[0]), self.numbers(), others)
     }
+}
+
+/// `others` as they are written: all of them, or what was given.
+struct Written<'a> {
+    others: &'a Others,
+    whole: bool,
+}
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Others { optimizer, parameters } = self.others;
+        let mut map = serializer.serialize_map(None)?;
+        if self.whole || optimizer.named {
+            map.serialize_entry("name", optimizer.rule.rule.name)?;
+        }
+        for (name, value) in if self.whole { optimizer.numbers() } else { optimizer.given.clone() } {
+            match option(name).map(|option| option.range) {
+                Some(Range::Flag) => map.serialize_entry(name, &(value == 1.0))?,
+                _ => map.serialize_entry(name, &value)?,
+            }
+        }
+        if !parameters.is_empty() {
+            map.serialize_entry("parameters", &parameters.iter().map(Pattern::text).collect::<Vec<_>>())?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Others {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OthersKeys)
+    }
+}
+
+struct OthersKeys;
+
+impl<'de> Visitor<'de> for OthersKeys {
+    type Value = Others;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("struct Others")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Others, A::Error> {
+        let (mut rule, mut numbers, mut parameters) = (None, Vec::new(), Vec::new());
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "name" => rule = Some(map.next_value_seed(Name { names: &OTHER_NAMES })?),
+                "parameters" => parameters = map.next_value::<Vec<String>>()?.into_iter().map(Pattern::new).collect(),
+                key => numbers.push(number(key, &mut map, &OTHER_KEYS)?),
+            }
+        }
+        let mut optimizer = Optimizer::of(rule.unwrap_or(OPTIMIZERS[0]), rule.is_some());
+        numbers.into_iter().for_each(|(name, value)| optimizer.set(name, value));
+        Ok(Others { optimizer, parameters })
+    }
+}
+
+/// The value of a number's key, which is one of `keys`.
+fn number<'de, A: MapAccess<'de>>(
+    key: &str,
+    map: &mut A,
+    keys: &'static [&'static str],
+) -> Result<(&'static str, f32), A::Error> {
+    let setting = setting(key).or_else(|| option(key)).filter(|setting| keys.contains(&setting.name));
+    let Some(setting) = setting else { return Err(de::Error::unknown_field(key, keys)) };
+    let value = match setting.range {
+        Range::Flag => f32::from(u8::from(map.next_value::<bool>()?)),
+        _ => map.next_value_seed(Float32)?,
+    };
+    Ok((setting.name, value))
 }
 
 impl<'de> Deserialize<'de> for Optimizer {
@@ -213,42 +357,40 @@ impl<'de> Visitor<'de> for Keys {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Optimizer, A::Error> {
-        let (mut rule, mut numbers) = (None, Vec::new());
+        let (mut rule, mut numbers, mut others) = (None, Vec::new(), None);
         let (mut decay, mut no_decay, mut rates, mut clip_norm) = (Decay::Scaled, Vec::new(), Vec::new(), None);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
-                "name" => rule = Some(map.next_value_seed(Name)?),
+                "name" => rule = Some(map.next_value_seed(Name { names: &NAMES })?),
                 "decay" => decay = map.next_value_seed(DecayWord)?,
                 "no_decay" => no_decay = map.next_value::<Vec<String>>()?.into_iter().map(Pattern::new).collect(),
                 "rates" => rates = map.next_value_seed(RatesOf)?,
                 "clip_norm" => clip_norm = Some(map.next_value_seed(Float32)?),
-                key => {
-                    let setting = setting(key).or_else(|| option(key));
-                    let Some(setting) = setting else { return Err(de::Error::unknown_field(key, &KEYS)) };
-                    let value = match setting.range {
-                        Range::Flag => f32::from(u8::from(map.next_value::<bool>()?)),
-                        _ => map.next_value_seed(Float32)?,
-                    };
-                    numbers.push((setting.name, value));
-                }
+                "others" => others = Some(map.next_value()?),
+                key => numbers.push(number(key, &mut map, &KEYS)?),
             }
         }
         let mut optimizer = Optimizer::of(rule.unwrap_or(OPTIMIZERS[0]), rule.is_some());
         numbers.into_iter().for_each(|(name, value)| optimizer.set(name, value));
         optimizer.rule = optimizers::Optimizer { decay, no_decay, rates, clip_norm, ..optimizer.rule };
+        optimizer.others = others;
         Ok(optimizer)
     }
 }
 
 /// The name of a rule.
-struct Name;
+struct Name {
+    /// Those that it may be.
+    names: &'static [&'static str],
+}
 
 impl<'de> DeserializeSeed<'de> for Name {
     type Value = &'static Rule;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<&'static Rule, D::Error> {
         let name = String::deserialize(deserializer)?;
-        optimizers::find(&name).ok_or_else(|| de::Error::unknown_variant(&name, &NAMES))
+        let found = optimizers::find(&name).filter(|rule| self.names.contains(&rule.name));
+        found.ok_or_else(|| de::Error::unknown_variant(&name, self.names))
     }
 }
 
@@ -364,6 +506,13 @@ mod tests {
             "{ no_decay: bias }",
             "{ rates: { 'head/*': -1 } }",
             "{ rates: [10] }",
+            "{ name: muon, ns_steps: 2.5 }",
+            "{ name: muon, others: { name: muon } }",
+            "{ name: muon, others: { name: sgd, beta_1: 0.5 } }",
+            "{ name: muon, others: { learning_rate: 0 } }",
+            "{ name: muon, others: { decay: plain } }",
+            "{ name: muon, beta_1: 0.5 }",
+            "{ others: { name: sgd } }",
             "{ clip_norm: 0 }",
             "{ clip_norm: -1 }",
             "{ clip_norm: none }",
@@ -391,6 +540,16 @@ mod tests {
             r#"{"name":"sgd","learning_rate":0.01,"weight_decay":0.0,"momentum":0.9,"nesterov":true,"decay":"plain","no_decay":["bias","a/*"],"rates":{"z":2.0,"a":3.0},"clip_norm":1.0}"#
         );
         assert_eq!(parse(&text).unwrap().train.optimizer, optimizer);
+        let muon = "{ name: muon, learning_rate: 0.05, others: { name: sgd, momentum: 0.9, parameters: ['head/*'] } }";
+        let optimizer = parse(muon).unwrap().train.optimizer;
+        assert_eq!(optimizer.rule().others.unwrap().rate, 0.01 / 0.05);
+        let text = serde_json::to_string(&optimizer).unwrap();
+        assert_eq!(
+            text,
+            r#"{"name":"muon","learning_rate":0.05,"weight_decay":0.0,"momentum":0.95,"nesterov":true,"ns_steps":5.0,"others":{"name":"sgd","learning_rate":0.01,"weight_decay":0.0,"momentum":0.9,"nesterov":false,"parameters":["head/*"]}}"#
+        );
+        assert_eq!(parse(&text).unwrap().train.optimizer, optimizer);
+        same("{ name: muon }", "{ name: muon, others: { learning_rate: 0.001, name: adamw } }");
         let plain = serde_json::to_string(&Optimizer::default()).unwrap();
         assert_eq!(
             plain,

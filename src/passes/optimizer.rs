@@ -5,7 +5,7 @@ use luminal::prelude::{Compiler, Graph, ToIdsMut};
 use super::with_builder;
 use crate::graph::{
     Builder, Load, Value,
-    ops::{ClipFactor, Update},
+    ops::{ClipFactor, Direction, Update},
     optimizers::Plan,
 };
 
@@ -48,6 +48,11 @@ impl Compiler for Updates<'_> {
                 inputs.extend(&slots);
                 inputs.push(self.scalars);
                 inputs.extend(&factor);
+                let direction = update.optimizer.rule.direction.map(|_| {
+                    let Update { optimizer, first_scalar } = update.clone();
+                    builder.apply_one(Direction { optimizer, first_scalar }, &inputs)
+                });
+                inputs.extend(&direction);
                 let updated = builder.apply(update, &inputs);
                 OptimizerState { slots, groups, updated }
             };

@@ -8,7 +8,7 @@ use vitx::{
     dsl::Source,
     graph::{
         losses::Loss,
-        optimizers::{Decay, Ema, OPTIMIZERS, Optimizer, Pattern, find},
+        optimizers::{Decay, Ema, OPTIMIZERS, Optimizer, Others, Pattern, find},
     },
     model::{ImageSpec, elaborate},
 };
@@ -45,12 +45,20 @@ fn train(engine: &mut dyn Engine, steps: std::ops::Range<u32>) {
     }
 }
 
+fn sgd_with_momentum() -> Optimizer {
+    Optimizer { weight_decay: 0.1, ..Optimizer::of(find("sgd").unwrap()).with("momentum", 0.9) }
+}
+
 /// Every rule, and with what a rule may be given besides.
 fn optimizers() -> Vec<(String, Optimizer)> {
     let mut all: Vec<(String, Optimizer)> =
         OPTIMIZERS.iter().map(|rule| (rule.name.to_owned(), Optimizer::of(rule))).collect();
     let sgd = Optimizer::of(find("sgd").unwrap());
     all.push(("nesterov".into(), sgd.with("momentum", 0.9).with("nesterov", 1.0)));
+    let mut muon = Optimizer::of(find("muon").unwrap()).with("nesterov", 0.0).with("ns_steps", 3.0);
+    let parameters = vec![Pattern::new("dense3/kernel")];
+    muon.others = Some(Box::new(Others { optimizer: sgd_with_momentum(), rate: 0.5, parameters }));
+    all.push(("muon beside sgd".into(), muon));
     let groups = |optimizer: Optimizer| Optimizer {
         weight_decay: 0.1,
         decay: Decay::Plain,

@@ -18,6 +18,19 @@ fn trains_all_variants_once() {
 }
 
 #[test]
+fn optimizers_can_be_varied() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = "train.optimizer.name=adamw,sgd,lion,muon";
+    let set = ["--set", "train.ema.decay=0.9", "--set", "train.optimizer.clip_norm=1"];
+    let arguments = [&["-p", names, "--jobs", "2"], &set[..]].concat();
+    let text = succeed(sweep(folder.path(), &arguments));
+    let trials = learnt(folder.path());
+    assert_eq!(trials.as_array().unwrap().len(), 4, "{text}");
+    assert!(trials.as_array().unwrap().iter().all(|trial| trial["result"]["ema"] == true), "{trials:#}");
+    assert!(!succeed(sweep(folder.path(), &arguments)).contains("started"));
+}
+
+#[test]
 fn impossible_variants_are_refused_or_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["-p", "patch_size=2,3,4", "-p", "depth=1"];

@@ -144,7 +144,7 @@ impl Drafted {
                 continue;
             }
             let shapes: Vec<&[usize]> = sources.iter().map(|source| source.shape.as_slice()).collect();
-            let kernel = if role == Role::Update { sources.first() } else { sources.get(1) };
+            let kernel = sources.get(usize::from(!matches!(role, Role::Update | Role::Direction)));
             let site = Site { shapes: &shapes, panels: kernel.and_then(panels_of) };
             let kernel = kernels::kernel(operation, &site).ok_or_else(|| operation.name().to_owned())?;
             let batched = role == Role::Repeat || source_ids.iter().any(|&id| draft.tensors[id].per_image);

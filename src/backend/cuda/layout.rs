@@ -1,9 +1,14 @@
 //! Where the device keeps parameters, what the optimizer keeps of them, and their gradients.
 
+use std::ops::Range;
+
 use super::kernels::update;
 use crate::{
     backend::{BackendError, Entry, StateTensor, Store},
-    graph::{Builder, Network, Parameter, operation, ops, optimizers::Plan},
+    graph::{
+        Builder, Network, Parameter, operation, ops,
+        optimizers::{Optimizer, Plan},
+    },
     passes::{inputs, ordered},
 };
 
@@ -32,6 +37,8 @@ pub struct Layout {
     /// Groups that an update changes: parameters, then slots.
     states: usize,
     runs: Vec<Run>,
+    /// How they are updated.
+    plan: Plan,
 }
 
 /// Consecutive elements of a group that are updated alike.
@@ -40,6 +47,8 @@ struct Run {
     offset: usize,
     len: usize,
     first_scalar: usize,
+    /// Which of the plan's rules updates them.
+    rule: usize,
 }
 
 /// Parameters that lie together.
@@ -93,7 +102,7 @@ impl Layout {
             len = len.next_multiple_of(ALIGNMENT);
         }
         let runs = runs(&slots, len, plan);
-        Self { slots, len, states: plan.store_groups(), runs }
+        Self { slots, len, states: plan.store_groups(), runs, plan: plan.clone() }
     }
 
     /// Of the parameter of this index in the network.
@@ -117,19 +126,46 @@ impl Layout {
     }
 
     /// The table of [`update`] for a store and shadows at these addresses; 0 for no shadows. The groups are flat,
-    /// padding included, so that all that is updated alike is one tensor to the update.
+    /// padding included, so that all that is updated alike is one tensor to the update. What the first rule updates comes
+    /// first.
     pub fn table(&self, store: u64, shadow: u64) -> Vec<update::Chunk> {
+        (0..self.plan.rules().count()).flat_map(|rule| self.table_of(rule, store, shadow)).collect()
+    }
+
+    /// The part of the table that is of one rule.
+    fn table_of(&self, rule: usize, store: u64, shadow: u64) -> Vec<update::Chunk> {
+        let Some(optimizer) = self.plan.rules().nth(rule) else { return Vec::new() };
+        let groups: Vec<usize> =
+            [0].into_iter().chain(self.plan.slots_of(optimizer).into_iter().map(|(group, _)| group)).collect();
         let tensor = |run: &Run| {
             let group = |index: usize| store + (size_of::<f32>() * (index * self.len + run.offset)) as u64;
             update::Tensor {
-                states: std::array::from_fn(|index| if index < self.states { group(index) } else { 0 }),
+                states: std::array::from_fn(|index| groups.get(index).map_or(0, |&index| group(index))),
                 gradient: group(self.states),
                 shadow: if shadow == 0 { 0 } else { shadow + 2 * run.offset as u64 },
                 len: run.len,
                 first_scalar: run.first_scalar,
             }
         };
-        update::chunks(&self.runs.iter().map(tensor).collect::<Vec<_>>())
+        update::chunks(&self.runs.iter().filter(|run| run.rule == rule).map(tensor).collect::<Vec<_>>())
+    }
+
+    /// The plan's rules that update something, by number, each with the part of the table that it updates and how many
+    /// elements that is.
+    pub fn rules(&self) -> Vec<(usize, &Optimizer, Range<usize>, usize)> {
+        let mut first = 0;
+        let rule = |(rule, optimizer)| {
+            let chunks = self.table_of(rule, 0, 0).len();
+            let elements = self.runs.iter().filter(|run| run.rule == rule).map(|run| run.len).sum();
+            first += chunks;
+            (rule, optimizer, first - chunks..first, elements)
+        };
+        self.plan.rules().enumerate().map(rule).filter(|(_, _, part, _)| !part.is_empty()).collect()
+    }
+
+    /// Which of the plan's rules updates a parameter.
+    pub fn rule_of(&self, parameter: usize) -> usize {
+        self.plan.rule_of(parameter)
     }
 
     /// Parameters and slots of a store as they lie on the device, in float32.
@@ -196,15 +232,19 @@ impl Layout {
 /// What is updated alike of a group of `len` elements, padding included.
 fn runs(slots: &[Slot], len: usize, plan: &Plan) -> Vec<Run> {
     let rows = slots.iter().enumerate().flat_map(|(index, slot)| {
-        let row = move |row: usize| (slot.offset + row * slot.stride, plan.first_scalar(index));
+        let row = move |row: usize| (slot.offset + row * slot.stride, plan.first_scalar(index), plan.rule_of(index));
         (0..slot.rows).map(row)
     });
-    let mut starts: Vec<(usize, usize)> = rows.collect();
+    let mut starts: Vec<(usize, usize, usize)> = rows.collect();
     starts.sort_unstable();
-    starts.dedup_by_key(|(_, first_scalar)| *first_scalar);
-    let ends = starts.iter().skip(1).map(|(offset, _)| *offset).chain([len]);
-    let run =
-        |(&(offset, first_scalar), end): (&(usize, usize), usize)| Run { offset, len: end - offset, first_scalar };
+    starts.dedup_by_key(|(_, first_scalar, _)| *first_scalar);
+    let ends = starts.iter().skip(1).map(|(offset, ..)| *offset).chain([len]);
+    let run = |(&(offset, first_scalar, rule), end): (&(usize, usize, usize), usize)| Run {
+        offset,
+        len: end - offset,
+        first_scalar,
+        rule,
+    };
     starts.iter().zip(ends).map(run).collect()
 }
 

@@ -4,11 +4,15 @@ use std::any::{TypeId, type_name};
 
 use super::{
     Activation, ActivationGradient, Add, Attention, AttentionGradient, ClipFactor, Concat, CrossEntropy,
-    CrossEntropyGradient, Dense, DenseInputGradient, DenseKernelGradient, Dropout, Expand, HeadProduct, LayerNorm,
-    LayerNormGradient, MaxPool2d, MaxPool2dGradient, Mean, MeanGradient, Operand, Pad, Pointwise, RandomState, Reshape,
-    Scale, Slice, Softmax, SoftmaxGradient, SumLeading, Total, Transpose, Update,
+    CrossEntropyGradient, Dense, DenseInputGradient, DenseKernelGradient, Direction, Dropout, Expand, HeadProduct,
+    LayerNorm, LayerNormGradient, MaxPool2d, MaxPool2dGradient, Mean, MeanGradient, Operand, Pad, Pointwise,
+    RandomState, Reshape, Scale, Slice, Softmax, SoftmaxGradient, SumLeading, Total, Transpose, Update,
 };
-use crate::graph::{Operation, expression::Expression, optimizers::Optimizer};
+use crate::graph::{
+    Operation,
+    expression::Expression,
+    optimizers::{self, Optimizer},
+};
 
 /// An input of an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +97,10 @@ fn gelu() -> Activation {
     Activation::named("gelu").unwrap_or_else(|| unreachable!("gelu is an activation"))
 }
 
+fn muon() -> Optimizer {
+    Optimizer::of(optimizers::find("muon").unwrap_or_else(|| unreachable!("muon is an optimizer")))
+}
+
 /// All operators.
 pub static ALL: &[Entry] = &[
     entry::<Activation>(YES, || Example::of(gelu(), [&[3, 5, 7]])),
@@ -120,6 +128,10 @@ pub static ALL: &[Entry] = &[
     entry::<Dense>(YES, || Example::of(Dense, [&[3, 5, 7], &[7, 4], &[4]])),
     entry::<DenseInputGradient>(GRADIENT, || Example::of(DenseInputGradient, [&[3, 5, 4], &[7, 4]])),
     entry::<DenseKernelGradient>(GRADIENT, || Example::of(DenseKernelGradient, [&[3, 5, 7], &[3, 5, 4]])),
+    entry::<Direction>(STEP, || {
+        let direction = Direction { optimizer: muon(), first_scalar: 0 };
+        Example::of(direction, [&[5, 7], &[5, 7], &[5, 7], &[3]])
+    }),
     entry::<Dropout>(YES, || Example::new(Dropout { rate: 0.25, stream: 1 }, [numbers(&[3, 5, 7]), Input::Random])),
     entry::<Expand>(YES, || Example::of(Expand { count: 3 }, [&[1, 7]])),
     entry::<HeadProduct>(YES, || {

@@ -8,7 +8,7 @@ use crate::graph::{
 ///
 /// Inputs w, its gradient and the slots of the rule (one shape), then the numbers of the step, of which it reads some:
 /// see [`Plan::write_scalars`](crate::graph::optimizers::Plan::write_scalars). Where gradients are clipped, a
-/// [`ClipFactor`](super::ClipFactor) comes last. Outputs the new w and slots, which
+/// [`ClipFactor`](super::ClipFactor) comes next, and a matrix' [`Direction`](super::Direction) last. Outputs the new w and slots, which
 /// backends write in place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Update {
@@ -36,6 +36,26 @@ impl Update {
     /// Which input holds the factor of clipped gradients, if they are clipped.
     pub fn factor_input(&self) -> Option<usize> {
         self.optimizer.clip_norm.map(|_| self.scalars_input() + 1)
+    }
+
+    /// Which input holds the direction of a matrix, if its rule has one: the last.
+    pub fn direction_input(&self) -> Option<usize> {
+        let clipped = usize::from(self.optimizer.clip_norm.is_some());
+        self.optimizer.rule.direction.map(|_| self.scalars_input() + clipped + 1)
+    }
+
+    /// The inputs of the formulas.
+    pub(super) fn views(&self, builder: &mut Builder, inputs: &[Value], shape: &[usize]) -> Vec<View> {
+        let (tensors, more) = inputs.split_at(self.scalars_input());
+        let mut views: Vec<View> = tensors.iter().map(View::from).collect();
+        let everywhere = |value: Value| View::from(&Value { shape: vec![], ..value }).broadcast(shape);
+        for scalar in 0..self.optimizer.scalars() {
+            let one = builder.prim_contiguous(View::from(&more[0]).slice(0, self.first_scalar + scalar, 1));
+            views.push(everywhere(one));
+        }
+        views.extend(self.factor_input().map(|input| everywhere(inputs[input].clone())));
+        views.extend(self.direction_input().and_then(|input| inputs.get(input)).map(View::from));
+        views
     }
 
     /// Its own of the numbers of a step.
@@ -67,14 +87,7 @@ impl Operation for Update {
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         let shape = &inputs[0].shape;
-        let (tensors, scalars) = inputs.split_at(self.scalars_input());
-        let mut views: Vec<View> = tensors.iter().map(View::from).collect();
-        let everywhere = |value: Value| View::from(&Value { shape: vec![], ..value }).broadcast(shape);
-        for scalar in 0..self.optimizer.scalars() {
-            let one = builder.prim_contiguous(View::from(&scalars[0]).slice(0, self.first_scalar + scalar, 1));
-            views.push(everywhere(one));
-        }
-        views.extend(scalars[1..].iter().cloned().map(everywhere));
+        let views = self.views(builder, inputs, shape);
         decompose_all(builder, &self.optimizer.formulas(), &views, shape)
     }
 

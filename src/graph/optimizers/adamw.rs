@@ -38,6 +38,7 @@ pub static ADAMW: Rule = Rule {
         let rest = |beta| 1.0 - f64::from(step.option(beta)).powf(t);
         step.learning_rate() * (rest("beta_2").sqrt() / rest("beta_1"))
     })],
+    direction: None,
     update: |x| {
         let (g, m, v) = (&x.gradient, &x.slots[0], &x.slots[1]);
         let m = m + (g - m) * (1.0 - x.option("beta_1"));

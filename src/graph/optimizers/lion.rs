@@ -23,6 +23,7 @@ pub static LION: Rule = Rule {
     ],
     slots: &["momentum"],
     scalars: &[("learning_rate", |step| step.learning_rate())],
+    direction: None,
     update: |x| {
         let (g, m) = (&x.gradient, &x.slots[0]);
         let mean = |beta: f32| m * beta + g * (1.0 - beta);

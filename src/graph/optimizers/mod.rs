@@ -6,6 +6,7 @@
 mod adamw;
 mod ema;
 mod lion;
+mod muon;
 mod optimizer;
 mod pattern;
 mod plan;
@@ -13,13 +14,13 @@ mod rule;
 mod sgd;
 
 pub use ema::Ema;
-pub use optimizer::{Decay, Optimizer};
+pub use optimizer::{Decay, Optimizer, Others};
 pub use pattern::Pattern;
 pub use plan::{Group, Plan};
 pub use rule::{Iteration, Operands, Range, Rule, Setting};
 
 /// All optimizers. The first is the one that trains where none is named.
-pub static OPTIMIZERS: &[&Rule] = &[&adamw::ADAMW, &sgd::SGD, &lion::LION];
+pub static OPTIMIZERS: &[&Rule] = &[&adamw::ADAMW, &sgd::SGD, &lion::LION, &muon::MUON];
 
 /// The rule of a name.
 pub fn find(name: &str) -> Option<&'static Rule> {
@@ -35,7 +36,16 @@ mod tests {
         for (index, rule) in OPTIMIZERS.iter().enumerate() {
             assert!(std::ptr::eq(find(rule.name).unwrap(), *rule), "{} stands twice", rule.name);
             let mut names: Vec<&str> = rule.options.iter().map(|option| option.name).collect();
-            names.extend(["name", "learning_rate", "weight_decay", "decay", "no_decay", "rates", "clip_norm"]);
+            names.extend([
+                "name",
+                "learning_rate",
+                "weight_decay",
+                "decay",
+                "no_decay",
+                "rates",
+                "clip_norm",
+                "others",
+            ]);
             names.sort_unstable();
             assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{}: {names:?}", rule.name);
             for option in rule.options {

@@ -1,5 +1,8 @@
 use super::{
-    super::{Parameter, expression::Formulas},
+    super::{
+        Parameter,
+        expression::{Formulas, Term},
+    },
     Ema, Group, OPTIMIZERS, Operands, Pattern, Plan, Rule,
     rule::Numbers,
 };
@@ -12,6 +15,17 @@ pub enum Decay {
     Scaled,
     /// A step takes `weight_decay` of a parameter off, whatever the learning rate is, as in TensorFlow Addons.
     Plain,
+}
+
+/// The rule of parameters that a rule for matrices does not take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Others {
+    /// Its rule, numbers and weight decay; all else is as of the rule for matrices.
+    pub optimizer: Optimizer,
+    /// Its learning rate as a multiple of that of the matrices.
+    pub rate: f32,
+    /// Matrices that it takes as well.
+    pub parameters: Vec<Pattern>,
 }
 
 /// A rule with its numbers: all that an engine needs to know but for the learning rate, which comes step by step.
@@ -30,6 +44,8 @@ pub struct Optimizer {
     pub clip_norm: Option<f32>,
     /// The average of the parameters that is kept.
     pub ema: Option<Ema>,
+    /// Of a rule for matrices: what updates all else. None for others.
+    pub others: Option<Box<Others>>,
 }
 
 impl PartialEq for Optimizer {
@@ -42,6 +58,7 @@ impl PartialEq for Optimizer {
             && self.rates == other.rates
             && self.clip_norm == other.clip_norm
             && self.ema == other.ema
+            && self.others == other.others
     }
 }
 
@@ -55,6 +72,11 @@ impl Optimizer {
     /// A rule with its default numbers.
     pub fn of(rule: &'static Rule) -> Self {
         let values = rule.options.iter().map(|option| option.default).collect();
+        let others = rule.direction.map(|_| {
+            let optimizer = Self::of(OPTIMIZERS[0]);
+            let rate = optimizer.rule.learning_rate / rule.learning_rate;
+            Box::new(Others { optimizer, rate, parameters: Vec::new() })
+        });
         Self {
             rule,
             values,
@@ -64,6 +86,7 @@ impl Optimizer {
             rates: Vec::new(),
             clip_norm: None,
             ema: None,
+            others,
         }
     }
 
@@ -102,31 +125,92 @@ impl Optimizer {
         options.chain([("weight_decay", self.weight_decay.to_string())]).chain(clip_norm).chain(ema).collect()
     }
 
-    /// What a step does to one element: the parameter after it, then its slots, as functions of the parameter, the
-    /// gradient, the slots, the numbers of the step, see [`Plan::write_scalars`], and, where gradients are clipped,
-    /// what they are multiplied by.
-    pub fn formulas(&self) -> Formulas {
-        let (kept, slots) = (self.slots().len(), self.rule.slots.len());
-        let count = 2 + kept + self.scalars() + usize::from(self.clip_norm.is_some());
-        Formulas::new(count, |x| {
-            let (tensors, scalars) = x[2..].split_at(kept);
-            let parameter = &x[0] - &x[0] * &scalars[0];
-            let gradient = match self.clip_norm {
-                Some(_) => &x[1] * &x[count - 1],
-                None => x[1].clone(),
-            };
-            let mut updated = (self.rule.update)(&Operands {
-                numbers: self.numbers(),
-                parameter,
-                gradient,
-                slots: &tensors[..slots],
-                scalars: &scalars[1..],
+    /// The rule of the parameters that this one does not take, with all that holds for every parameter.
+    pub(super) fn other(&self) -> Option<Self> {
+        let others = self.others.as_ref()?;
+        let Self { decay, clip_norm, ema, .. } = *self;
+        Some(Self { decay, clip_norm, ema, others: None, ..others.optimizer.clone() })
+    }
+
+    /// Whether a rule for matrices takes a parameter: a kernel of two dimensions or more.
+    fn takes(&self, parameter: &Parameter) -> bool {
+        let Some(others) = &self.others else { return true };
+        let kernel = parameter.name.rsplit('/').next() == Some("kernel") && parameter.value.shape.len() >= 2;
+        kernel && !others.parameters.iter().any(|pattern| pattern.has(parameter))
+    }
+
+    /// How many inputs [`Optimizer::formulas`] have.
+    fn inputs(&self) -> usize {
+        let more = usize::from(self.clip_norm.is_some()) + usize::from(self.rule.direction.is_some());
+        2 + self.slots().len() + self.scalars() + more
+    }
+
+    /// What updates are computed from, of the inputs of [`Optimizer::formulas`], and what `with` makes of it.
+    fn operands<R>(&self, x: &[Term], with: impl FnOnce(&Operands) -> R) -> R {
+        let (tensors, scalars) = x[2..].split_at(self.slots().len());
+        let gradient = match self.clip_norm {
+            Some(_) => &x[1] * &scalars[self.scalars()],
+            None => x[1].clone(),
+        };
+        with(&Operands {
+            numbers: self.numbers(),
+            parameter: &x[0] - &x[0] * &scalars[0],
+            direction: if self.rule.direction.is_some() { x[x.len() - 1].clone() } else { gradient.clone() },
+            gradient,
+            slots: &tensors[..self.rule.slots.len()],
+            scalars: &scalars[1..],
+        })
+    }
+
+    /// Of a rule for matrices, what a step makes orthogonal: a function of the inputs of [`Optimizer::formulas`] without
+    /// the last.
+    pub fn direction(&self) -> Option<Formulas> {
+        let direction = self.rule.direction?;
+        Some(Formulas::new(self.inputs(), |x| vec![self.operands(x, direction)]))
+    }
+
+    /// What a step by a rule for matrices does before its direction is known: what is to be made orthogonal, then the rule's
+    /// slots; the inputs are those of [`Optimizer::direction`].
+    pub fn before_direction(&self) -> Option<Formulas> {
+        let direction = self.rule.direction?;
+        Some(Formulas::new(self.inputs(), |x| {
+            self.operands(x, |operands| {
+                let slots = (self.rule.update)(operands).into_iter().skip(1);
+                [direction(operands)].into_iter().chain(slots).collect()
+            })
+        }))
+    }
+
+    /// What it does once the slots are those after the step, and the gradient is the direction: see
+    /// [`Optimizer::formulas`].
+    pub fn after_direction(&self) -> Option<Formulas> {
+        self.rule.direction?;
+        Some(Formulas::new(self.inputs(), |x| {
+            let own = self.operands(x, |operands| {
+                (self.rule.update)(&Operands { direction: x[1].clone(), ..operands.copied() }).swap_remove(0)
             });
-            if self.ema.is_some() {
-                let (average, share) = (&tensors[slots], &scalars[self.scalars() - 1]);
-                updated.push(average + (&updated[0] - average) * share);
-            }
-            updated
+            let slots = x[2..2 + self.rule.slots.len()].iter().cloned();
+            self.averaged(x, [own].into_iter().chain(slots).collect())
+        }))
+    }
+
+    /// With the average of the parameter, if it is kept, after what is updated.
+    fn averaged(&self, x: &[Term], mut updated: Vec<Term>) -> Vec<Term> {
+        if self.ema.is_some() {
+            let kept = &x[2..];
+            let (average, share) = (&kept[self.slots().len() - 1], &kept[self.slots().len() + self.scalars() - 1]);
+            updated.push(average + (&updated[0] - average) * share);
+        }
+        updated
+    }
+
+    /// What a step does to one element: the parameter after it, then its slots, as functions of the parameter, the
+    /// gradient, the slots, the numbers of the step, see [`Plan::write_scalars`], where gradients are clipped what they
+    /// are multiplied by, and of a rule for matrices the orthogonal direction.
+    pub fn formulas(&self) -> Formulas {
+        Formulas::new(self.inputs(), |x| {
+            let updated = self.operands(x, self.rule.update);
+            self.averaged(x, updated)
         })
     }
 
@@ -143,10 +227,11 @@ impl Optimizer {
 
     /// How each parameter of a network is updated.
     pub fn plan(&self, parameters: &[Parameter]) -> Plan {
-        let mut groups = vec![Group { rate: 1.0, decays: true }];
+        let mut groups = vec![Group { rate: 1.0, decays: true, other: false }];
         let group_of = parameters.iter().map(|parameter| {
             let rate = self.rates.iter().find(|(pattern, _)| pattern.has(parameter)).map_or(1.0, |(_, rate)| *rate);
-            let group = Group { rate, decays: !self.no_decay.iter().any(|pattern| pattern.has(parameter)) };
+            let decays = !self.no_decay.iter().any(|pattern| pattern.has(parameter));
+            let group = Group { rate, decays, other: !self.takes(parameter) };
             groups.iter().position(|known| *known == group).unwrap_or_else(|| {
                 groups.push(group);
                 groups.len() - 1
@@ -163,7 +248,10 @@ impl Optimizer {
     pub fn check(&self, parameters: &[Parameter]) -> Result<(), String> {
         const MOST: usize = 12;
         let no_decay = self.no_decay.iter().map(|pattern| ("no_decay", pattern));
-        let patterns = no_decay.chain(self.rates.iter().map(|(pattern, _)| ("rates", pattern)));
+        let rates = self.rates.iter().map(|(pattern, _)| ("rates", pattern));
+        let others =
+            self.others.iter().flat_map(|others| &others.parameters).map(|pattern| ("others.parameters", pattern));
+        let patterns = no_decay.chain(rates).chain(others);
         let mut idle = patterns
             .filter(|(_, pattern)| !pattern.is_word() && !parameters.iter().any(|parameter| pattern.has(parameter)));
         let Some((key, pattern)) = idle.next() else { return Ok(()) };

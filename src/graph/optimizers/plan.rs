@@ -7,12 +7,16 @@ pub struct Group {
     pub rate: f32,
     /// Whether weight decay is taken off.
     pub decays: bool,
+    /// Whether the rule is that of the parameters that a rule for matrices leaves.
+    pub other: bool,
 }
 
 /// An optimizer on the parameters of a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     optimizer: Optimizer,
+    /// The rule of what that leaves, with its learning rate as a multiple of that of the matrices.
+    other: Option<(Optimizer, f32)>,
     groups: Vec<Group>,
     /// By parameter.
     group_of: Vec<usize>,
@@ -20,7 +24,9 @@ pub struct Plan {
 
 impl Plan {
     pub(super) fn new(optimizer: &Optimizer, groups: Vec<Group>, group_of: Vec<usize>) -> Self {
-        Self { optimizer: optimizer.clone(), groups, group_of }
+        let rate = optimizer.others.as_ref().map_or(1.0, |others| others.rate);
+        let other = optimizer.other().map(|other| (other, rate));
+        Self { optimizer: optimizer.clone(), other, groups, group_of }
     }
 
     /// How many groups of parameters there are, the first of which has those that nothing is said of.
@@ -28,9 +34,27 @@ impl Plan {
         self.groups.len()
     }
 
+    /// The rules: the optimizer's, and that of the parameters that a rule for matrices leaves.
+    pub fn rules(&self) -> impl Iterator<Item = &Optimizer> {
+        [&self.optimizer].into_iter().chain(self.other.as_ref().map(|(other, _)| other))
+    }
+
+    /// Which of the rules a parameter has.
+    pub fn rule_of(&self, parameter: usize) -> usize {
+        usize::from(self.groups[self.group_of[parameter]].other)
+    }
+
+    /// The rule of a group with its numbers, and what its learning rate is multiplied by.
+    fn of_group(&self, group: &Group) -> (&Optimizer, f32) {
+        match &self.other {
+            Some((other, rate)) if group.other => (other, rate * group.rate),
+            _ => (&self.optimizer, group.rate),
+        }
+    }
+
     /// The rule of a parameter with its numbers.
-    pub fn optimizer(&self, _parameter: usize) -> &Optimizer {
-        &self.optimizer
+    pub fn optimizer(&self, parameter: usize) -> &Optimizer {
+        self.of_group(&self.groups[self.group_of[parameter]]).0
     }
 
     /// The largest norm of all gradients together, if there is one.
@@ -41,7 +65,12 @@ impl Plan {
     /// What is kept of a parameter: in which group of the store, of which the first are the parameters, and its name.
     /// Averages have a group of their own, the last.
     pub fn slots(&self, parameter: usize) -> Vec<(usize, &'static str)> {
-        let of_rule = self.optimizer(parameter).rule.slots.iter().copied().zip(1..).map(|(slot, group)| (group, slot));
+        self.slots_of(self.optimizer(parameter))
+    }
+
+    /// What is kept of a parameter of one of the rules; see [`Plan::slots`].
+    pub fn slots_of(&self, optimizer: &Optimizer) -> Vec<(usize, &'static str)> {
+        let of_rule = optimizer.rule.slots.iter().copied().zip(1..).map(|(slot, group)| (group, slot));
         of_rule.chain(self.ema_group().map(|group| (group, Ema::SLOT))).collect()
     }
 
@@ -65,14 +94,19 @@ impl Plan {
         self.ema_group().filter(|_| self.optimizer.ema.is_some_and(|ema| ema.evaluate)).unwrap_or(0)
     }
 
+    /// How many numbers of a step the updates of the first groups read.
+    fn scalars_of(&self, groups: &[Group]) -> usize {
+        groups.iter().map(|group| self.of_group(group).0.scalars()).sum()
+    }
+
     /// Which numbers of a step the update of a parameter reads: the first.
     pub fn first_scalar(&self, parameter: usize) -> usize {
-        self.group_of[parameter] * self.optimizer.scalars()
+        self.scalars_of(&self.groups[..self.group_of[parameter]])
     }
 
     /// How many numbers [`Plan::write_scalars`] gives.
     pub fn scalars(&self) -> usize {
-        self.groups.len() * self.optimizer.scalars()
+        self.scalars_of(&self.groups)
     }
 
     /// The numbers of one step, for each group: the share of a parameter that decays, then the rule's scalars, then, with
@@ -80,23 +114,25 @@ impl Plan {
     ///
     /// # Panics
     /// When there is not room for just so many.
-    pub fn write_scalars(&self, learning_rate: f32, iteration: u64, to: &mut [f32]) {
+    pub fn write_scalars(&self, learning_rate: f32, iteration: u64, mut to: &mut [f32]) {
         assert_eq!(to.len(), self.scalars());
-        let optimizer = &self.optimizer;
-        for (group, to) in self.groups.iter().zip(to.chunks_exact_mut(optimizer.scalars())) {
-            let learning_rate = learning_rate * group.rate;
+        for group in &self.groups {
+            let (optimizer, rate) = self.of_group(group);
+            let (own, rest) = to.split_at_mut(optimizer.scalars());
+            let learning_rate = learning_rate * rate;
             let decay = match optimizer.decay {
                 Decay::Scaled => learning_rate * optimizer.weight_decay,
                 Decay::Plain => optimizer.weight_decay,
             };
-            to[0] = if group.decays { decay } else { 0.0 };
+            own[0] = if group.decays { decay } else { 0.0 };
             let step = rule::Iteration { numbers: optimizer.numbers(), learning_rate, iteration };
-            for ((_, scalar), to) in optimizer.rule.scalars.iter().zip(&mut to[1..]) {
+            for ((_, scalar), to) in optimizer.rule.scalars.iter().zip(&mut own[1..]) {
                 *to = scalar(&step) as f32;
             }
-            if let (Some(ema), Some(to)) = (optimizer.ema, to.last_mut()) {
+            if let (Some(ema), Some(to)) = (optimizer.ema, own.last_mut()) {
                 *to = ema.share(iteration) as f32;
             }
+            to = rest;
         }
     }
 

@@ -22,6 +22,9 @@ pub struct Rule {
     pub slots: &'static [&'static str],
     /// Numbers that are computed once a step, on the host in float64, and rounded to float32.
     pub scalars: &'static [Scalar],
+    /// Of a rule for matrices: what is made orthogonal to be the direction of the step, see
+    /// [`Direction`](crate::graph::ops::Direction). A function of the gradient, the slots and the step's numbers.
+    pub direction: Option<fn(&Operands) -> Term>,
     /// The parameter after the step, then its slots.
     pub update: fn(&Operands) -> Vec<Term>,
 }
@@ -45,6 +48,8 @@ pub enum Range {
     BelowOne,
     /// 1 for true, 0 for false.
     Flag,
+    /// A whole number from 1 to 20.
+    Steps,
 }
 
 impl Range {
@@ -55,6 +60,7 @@ impl Range {
             Self::NotNegative => value >= 0.0 && value.is_finite(),
             Self::BelowOne => (0.0..1.0).contains(&value),
             Self::Flag => value == 0.0 || value == 1.0,
+            Self::Steps => (1.0..=20.0).contains(&value) && value.fract() == 0.0,
         }
     }
 
@@ -65,6 +71,7 @@ impl Range {
             Self::NotNegative => "at least 0",
             Self::BelowOne => "from 0 up to, but not including, 1",
             Self::Flag => "`true` or `false`",
+            Self::Steps => "a whole number from 1 to 20",
         }
     }
 }
@@ -116,12 +123,21 @@ pub struct Operands<'a> {
     /// The parameter, weight decay already taken off.
     pub parameter: Term,
     pub gradient: Term,
+    /// Of a rule for matrices: the orthogonal direction. Else the gradient.
+    pub direction: Term,
     /// As [`Rule::slots`].
     pub slots: &'a [Term],
     pub(super) scalars: &'a [Term],
 }
 
 impl Operands<'_> {
+    /// The same, to be changed.
+    pub(super) fn copied(&self) -> Self {
+        let Self { numbers, parameter, gradient, direction, slots, scalars } = self;
+        let (parameter, gradient, direction) = (parameter.clone(), gradient.clone(), direction.clone());
+        Self { numbers: *numbers, parameter, gradient, direction, slots, scalars }
+    }
+
     /// A number of the rule.
     ///
     /// # Panics

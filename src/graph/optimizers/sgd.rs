@@ -22,6 +22,7 @@ pub static SGD: Rule = Rule {
     ],
     slots: &["momentum"],
     scalars: &[("learning_rate", |step| step.learning_rate())],
+    direction: None,
     update: |x| {
         let momentum = x.option("momentum");
         let step = &x.gradient * x.scalar("learning_rate");

@@ -22,6 +22,8 @@ enum Turn {
     Later,
     /// The norm of all gradients.
     Norm,
+    /// The directions of updates.
+    Direction,
     Update,
 }
 
@@ -46,6 +48,7 @@ impl<'a> Order<'a> {
             let turn = match () {
                 () if role == Role::Update => Turn::Update,
                 () if role == Role::Norm => Turn::Norm,
+                () if role == Role::Direction => Turn::Direction,
                 // Repeating a parameter for each image is work for a tile.
                 () if early && role != Role::Repeat => Turn::Early,
                 () if late => Turn::Later,

@@ -27,6 +27,7 @@ pub mod gemm;
 pub mod isa;
 pub mod lanes;
 pub mod layer_norm;
+pub mod orthogonal;
 pub mod pointwise;
 pub mod softmax;
 pub mod squares;

@@ -52,15 +52,30 @@ impl Rule {
     /// # Panics
     /// When the tensors have not the same length.
     pub fn step(&self, scalars: &[f32], gradient: &[f32], states: &mut [&mut [f32]]) {
-        assert!(states.iter().all(|state| state.len() == gradient.len()), "tensors of one length");
+        self.step_along(scalars, gradient, None, states);
+    }
+
+    /// As [`Rule::step`], by a rule for matrices, whose direction is given.
+    ///
+    /// # Panics
+    /// When the tensors have not the same length.
+    pub fn step_along(&self, scalars: &[f32], gradient: &[f32], direction: Option<&[f32]>, states: &mut [&mut [f32]]) {
+        let others = states.iter().map(|state| state.len()).chain(direction.map(<[f32]>::len));
+        assert!({ others }.all(|len| len == gradient.len()), "tensors of one length");
         match self {
             Self::Own(step) => step(scalars, gradient, states),
-            Self::Formulas(program) => by_formulas(program, scalars, gradient, states),
+            Self::Formulas(program) => by_formulas(program, scalars, gradient, direction, states),
         }
     }
 }
 
-fn by_formulas(program: &Program, scalars: &[f32], gradient: &[f32], states: &mut [&mut [f32]]) {
+fn by_formulas(
+    program: &Program,
+    scalars: &[f32],
+    gradient: &[f32],
+    direction: Option<&[f32]>,
+    states: &mut [&mut [f32]],
+) {
     let mut copies = [[0.0; BLOCK]; 4];
     assert!(states.len() <= copies.len(), "an update changes at most four tensors");
     for start in (0..gradient.len()).step_by(BLOCK) {
@@ -70,8 +85,10 @@ fn by_formulas(program: &Program, scalars: &[f32], gradient: &[f32], states: &mu
         }
         let copies: SmallVec<[&[f32]; 4]> = copies[..states.len()].iter().map(|copy| &copy[..end - start]).collect();
         let tensors = [copies[0], &gradient[start..end]].into_iter().chain(copies[1..].iter().copied());
-        let inputs: SmallVec<[Input; 16]> =
-            tensors.map(Input::Values).chain(scalars.iter().map(|&scalar| Input::Value(scalar))).collect();
+        let inputs: SmallVec<[Input; 16]> = { tensors.map(Input::Values) }
+            .chain(scalars.iter().map(|&scalar| Input::Value(scalar)))
+            .chain(direction.map(|direction| Input::Values(&direction[start..end])))
+            .collect();
         let mut outs: States = states.iter_mut().map(|state| &mut state[start..end]).collect();
         program.run_all(&inputs, &mut outs);
     }
@@ -86,7 +103,7 @@ pub mod tests {
         graph::optimizers::{Decay, Ema, OPTIMIZERS},
     };
 
-    /// Each rule by its own kernel and by its formulas: a name, how many tensors it changes, and a step's numbers.
+    /// Each rule for single elements by its own kernel and by its formulas: a name, how many tensors it changes, and a step's numbers.
     pub fn rules() -> Vec<(String, Rule, usize, Vec<f32>)> {
         let of = |(name, optimizer): (String, Optimizer)| {
             let own = own(&optimizer).map(|step| ("own", Rule::Own(step)));
@@ -97,7 +114,8 @@ pub mod tests {
                 .chain(formulas)
                 .map(move |(kind, kernel)| (format!("{name} {kind}"), kernel, count, numbers.clone()))
         };
-        optimizers().into_iter().flat_map(of).collect()
+        let elementwise = |(_, optimizer): &(String, Optimizer)| optimizer.rule.direction.is_none();
+        optimizers().into_iter().filter(elementwise).flat_map(of).collect()
     }
 
     /// Each rule, alone and with all that it may be given besides.
@@ -196,7 +214,8 @@ pub mod tests {
     #[test]
     fn against_f64() {
         let cases = cases();
-        assert!(OPTIMIZERS.iter().all(|rule| cases.iter().any(|(case, _)| std::ptr::eq(case.rule, *rule))));
+        let elementwise = OPTIMIZERS.iter().filter(|rule| rule.direction.is_none());
+        assert!({ elementwise }.all(|rule| cases.iter().any(|(case, _)| std::ptr::eq(case.rule, *rule))));
         on_each_isa(|isa| {
             for (optimizer, exact) in &cases {
                 let ema = Some(Ema { decay: 0.75, warmup: false, evaluate: true });
@@ -234,6 +253,29 @@ pub mod tests {
                     }
                 }
             }
+        });
+    }
+
+    #[test]
+    fn matrices_go_where_they_are_told() {
+        let ema = Some(Ema { decay: 0.75, warmup: false, evaluate: true });
+        let optimizer = Optimizer { ema, clip_norm: Some(1.0), ..Optimizer::of(optimizers::find("muon").unwrap()) };
+        let optimizer = Optimizer { weight_decay: 0.1, ..optimizer };
+        on_each_isa(|isa| {
+            let mut states = states(3, 1500);
+            let before = states.clone();
+            let (gradient, direction) = (noise(4, 1500), noise(5, 1500));
+            let rule = Rule::new(&optimizer).unwrap();
+            rule.step_along(&numbers(&optimizer, 3), &gradient, Some(&direction), &mut views(&mut states));
+            let close = |actual: &[f32], what: &str, expected: &dyn Fn(usize) -> f64| {
+                let expected: Vec<f64> = (0..1500).map(expected).collect();
+                assert_close(actual, &expected, 1e-6, &format!("{isa:?} {what}"));
+            };
+            let at = |state: usize, i: usize| f64::from(before[state][i]);
+            let weight = |i: usize| at(0, i) * (1.0 - 0.01 * 0.1) - 0.01 * f64::from(direction[i]);
+            close(&states[0], "weights", &weight);
+            close(&states[1], "momentum", &|i| 0.95 * at(1, i) + 0.05 * f64::from(FACTOR * gradient[i]));
+            close(&states[2], "average", &|i| 0.75 * at(2, i) + 0.25 * weight(i));
         });
     }
 

@@ -29,7 +29,8 @@ use crate::graph::{
 pub struct Site<'a> {
     /// Of the inputs, batch axis included.
     pub shapes: &'a [&'a [usize]],
-    /// The panels that the second input is kept in, if it is a parameter that is. Of an update: the first.
+    /// The panels that the second input is kept in, if it is a parameter that is. Of an update and of its
+    /// direction: the first.
     pub panels: Option<Panels>,
 }
 
@@ -50,6 +51,8 @@ pub enum Role {
     KernelGradient,
     /// Of the norm of all gradients, which updates read: between the gradients and the updates.
     Norm,
+    /// The direction of a matrix' update: after that norm, all together, for each is a task.
+    Direction,
     /// Changes a parameter and what the optimizer keeps of it.
     Update,
 }
@@ -114,6 +117,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Dense>(),
     entry::<ops::DenseInputGradient>(),
     entry::<ops::DenseKernelGradient>(),
+    entry::<ops::Direction>(),
     entry::<ops::Dropout>(),
     entry::<ops::Expand>(),
     entry::<ops::HeadProduct>(),

@@ -7,12 +7,14 @@ use super::{
         kernel::{Call, Kernel, Kind, Split},
         kernels::{
             gemm::{Mat, NR, panels::Panels},
+            orthogonal::{self, orthogonalize},
+            pointwise::{self, Input},
             update::{self, Rule},
         },
     },
     Lower, PanelUse, ROWS, Role, Scheduling, Site,
 };
-use crate::graph::ops::{Update, flat};
+use crate::graph::ops::{Direction, Update, flat};
 
 impl Lower for Update {
     const SCHEDULING: Scheduling = Scheduling { role: Role::Update, panels: Some(PanelUse::Update) };
@@ -25,9 +27,39 @@ impl Lower for Update {
         let states = operator.states();
         let run = move |call: &mut Call| {
             let scalars = scalars(&operator, &call.inputs);
-            rule.step(&scalars, call.inputs[1], &mut call.outputs);
+            let direction = operator.direction_input().map(|input| call.inputs[input]);
+            rule.step_along(&scalars, call.inputs[1], direction, &mut call.outputs);
         };
         Some(Kernel::per_image(run).outputs(&vec![Kind::PerImage; states]).split(Split::Elements))
+    }
+}
+
+impl Lower for Direction {
+    const SCHEDULING: Scheduling = Scheduling { role: Role::Direction, panels: Some(PanelUse::Update) };
+
+    fn lower(&self, site: &Site) -> Option<Kernel> {
+        let shape @ [rows, columns] = flat(site.shapes[0]);
+        let (panels, steps, operator) = (site.panels, self.steps(), self.update());
+        let formulas = pointwise::Program::of_all(&self.optimizer.direction()?)?;
+        let run = move |call: &mut Call| {
+            let scalars = scalars(&operator, &call.inputs);
+            let (x, scratch) = call.scratch.split_at_mut(rows * columns);
+            {
+                let mut tensors: SmallVec<[&[f32]; 8]> = call.inputs[..operator.scalars_input()].into();
+                if let Some(panels) = panels {
+                    // Of what is kept, the rule's only slot is read.
+                    let slot = &mut scratch[..rows * columns];
+                    panels.unpack(tensors[2], slot);
+                    tensors[2] = slot;
+                }
+                let numbers = scalars.iter().map(|&scalar| Input::Value(scalar));
+                let inputs: SmallVec<[Input; 16]> = tensors.into_iter().map(Input::Values).chain(numbers).collect();
+                formulas.run(&inputs, x);
+            }
+            orthogonalize(shape, steps, x, call.outputs[0], scratch);
+        };
+        let scratch = rows * columns + orthogonal::scratch_len(rows, columns);
+        Some(Kernel::per_image(run).scratch(move |_| scratch).split(Split::Once))
     }
 }
 
@@ -44,7 +76,9 @@ fn on_panels(operator: &Update, panels: Panels) -> Option<Kernel> {
     let run = move |call: &mut Call| {
         let scalars = scalars(&operator, &call.inputs);
         let columns = call.part.start * NR..call.part.end * NR;
-        update::panels::by_gradient(&rule, panels, columns, call.inputs[1], &scalars, &mut call.outputs, call.scratch);
+        let direction = operator.direction_input().map(|input| call.inputs[input]);
+        let (gradient, outputs) = (call.inputs[1], &mut call.outputs);
+        update::panels::by_gradient(&rule, panels, columns, gradient, direction, &scalars, outputs, call.scratch);
     };
     let kernel = Kernel::per_image(run)
         .outputs(&vec![Kind::PerImage; states])

@@ -112,8 +112,8 @@ impl<'a> Emitter<'a> {
         for index in 0..self.operations.gradients.len() {
             self.settle_gradient(index);
         }
-        if let Some(update) = self.operations.update.clone() {
-            self.update(&update);
+        if self.operations.trains {
+            self.update();
         }
     }
 

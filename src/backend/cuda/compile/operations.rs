@@ -14,7 +14,6 @@ use crate::{
     graph::{
         Load, StepInput, Value, operation,
         ops::{self, Activation},
-        optimizers::Optimizer,
     },
     passes::{StepGraph, inputs, ordered},
 };
@@ -162,8 +161,8 @@ pub struct Operations {
     pub labels: Id,
     /// One per parameter; empty when evaluating.
     pub gradients: Vec<Id>,
-    /// Of the update, when training.
-    pub update: Option<Optimizer>,
+    /// Whether parameters are updated.
+    pub trains: bool,
 }
 
 impl Operations {
@@ -176,7 +175,7 @@ impl Operations {
         let activations = precision.element();
         let mut ids: FxHashMap<(NodeIndex, u8), Id> = FxHashMap::default();
         let mut tensors: Vec<Tensor> = Vec::new();
-        let (mut list, mut update) = (Vec::new(), None);
+        let (mut list, mut trains) = (Vec::new(), false);
         for node in ordered(luminal) {
             let Some(operation) = operation(luminal, node) else {
                 if let Some(load) = luminal.graph[node].as_any().downcast_ref::<Load>() {
@@ -193,8 +192,8 @@ impl Operations {
                     ids.insert((node, 0), input_ids[0]);
                     continue;
                 }
-                Reading::Update(optimizer) => {
-                    update.get_or_insert(optimizer);
+                Reading::Update => {
+                    trains = true;
                     continue;
                 }
                 Reading::OfUpdate => {
@@ -231,7 +230,7 @@ impl Operations {
             gradients: graph.gradients.iter().map(id).collect(),
             tensors,
             list,
-            update,
+            trains,
         };
         operations.keep_logits_exact();
         Ok(operations)

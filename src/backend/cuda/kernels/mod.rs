@@ -20,6 +20,7 @@ pub mod layer_norm;
 pub mod layout;
 #[cfg(test)]
 mod nvrtc;
+pub mod orthogonal;
 pub mod pointwise;
 pub mod reduce;
 pub mod softmax;
@@ -55,6 +56,7 @@ pub const SOURCES: &[Source] = &[
     expression::SOURCE,
     global_norm::SOURCE,
     layer_norm::SOURCE,
+    orthogonal::SOURCE,
     pointwise::SOURCE,
     reduce::SOURCE,
     step::SOURCE,

@@ -92,10 +92,14 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         layout::permute(&[batch, tokens, dim], &[0, 2, 1], act, act),
     ];
     let ema = Some(Ema { decay: 0.5, warmup: false, evaluate: true });
-    for (clip_norm, ema) in [(None, None), (Some(1.0), None), (None, ema), (Some(1.0), ema)] {
+    for (clip_norm, ema) in [(None, None), (Some(1.0), ema)] {
         let with = |rule| Optimizer { clip_norm, ema, ..Optimizer::of(rule) };
         all.extend(OPTIMIZERS.iter().map(|rule| update::step(9, (), (), (), (), &with(rule))));
+        let matrices = OPTIMIZERS.iter().filter(|rule| rule.direction.is_some());
+        all.extend(matrices.map(|rule| update::direction(9, (), (), (), (), &with(rule))));
     }
+    all.extend(orthogonal::normalise([64, 48], 192, (), (), (element, ())));
+    all.push(orthogonal::polynomial(48, 1.0, element, (), (), ()));
     all.extend(global_norm::clip_factor(4096, ClipFactor { clip_norm: 1.0 }, (), (), ()));
     let pool = ops::MaxPool2d { pool: [3, 3], strides: [2, 2], same: true };
     let image = [batch, tokens, 8, dim];

@@ -1,14 +1,22 @@
 // One step of an optimizer on all parameters in one launch.
 // Definitions: STATES tensors that it changes, the parameter first; SCALARS numbers of the step that it reads; UPDATE
 // the rule, from x0, x1, .. (the parameter, the gradient, the other tensors, the numbers) to y0, y1, .. (the tensors);
-// CLIPPED whether the last number is *clip, by which gradients are multiplied.
+// CLIPPED whether the last number is *clip, by which gradients are multiplied; DIRECTION of a rule for matrices, to y0,
+// y1, .. the direction and the tensors but for the parameter.
 #include "common.cuh"
 
 #ifndef STATES
 #define STATES 1
 #define SCALARS 1
 #define CLIPPED 0
+#endif
+
+#ifndef UPDATE
 #define UPDATE const float x0 = state[0]; float y0 = x0; state[0] = y0;
+#endif
+
+#ifndef DIRECTION
+#define DIRECTION const float x1 = gradient; float y0 = x1; gradient = y0;
 #endif
 
 // Up to `count` consecutive elements of one parameter. `shadow`, if any, is its copy for matmuls.
@@ -69,6 +77,31 @@ KERNEL __launch_bounds__(256) step(const Chunk* __restrict__ chunks, const StepS
 #pragma unroll
         for (int k = 0; k < STATES; k++) chunk.states[k][i] = state[k];
         if (chunk.shadow) store(chunk.shadow[i], state[0]);
+    }
+}
+
+__device__ __forceinline__ void direct(const float (&scalars)[SCALARS], float& gradient, float (&state)[STATES]) { DIRECTION }
+
+// The tensors but for the parameter, and in place of the gradient what is to be made orthogonal.
+KERNEL __launch_bounds__(256) direction(const Chunk* __restrict__ chunks, const StepState* at, const u32* stop CLIP_PARAMETER) {
+    if (*stop != 0) return;
+    Chunk chunk = chunks[blockIdx.x];
+    float scalars[SCALARS];
+#pragma unroll
+    for (int i = 0; i < SCALARS - CLIPPED; i++) scalars[i] = at->scalars[chunk.first_scalar + i];
+#if CLIPPED
+    scalars[SCALARS - 1] = *clip;
+#endif
+    float* gradients = const_cast<float*>(chunk.gradient);
+    for (u64 i = threadIdx.x; i < chunk.count; i += 256) {
+        float state[STATES];
+#pragma unroll
+        for (int k = 1; k < STATES; k++) state[k] = chunk.states[k][i];
+        float gradient = gradients[i];
+        direct(scalars, gradient, state);
+#pragma unroll
+        for (int k = 1; k < STATES; k++) chunk.states[k][i] = state[k];
+        gradients[i] = gradient;
     }
 }
 

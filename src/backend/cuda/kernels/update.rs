@@ -62,21 +62,66 @@ pub fn chunks(tensors: &[Tensor]) -> Vec<Chunk> {
 
 /// One step of every tensor of the table of `count` chunks, by the numbers in the step's state. While the u32 `stop` is
 /// not 0 nothing changes: a loss that is not finite spoils no parameter. Where gradients are clipped, they are multiplied
-/// by the float32 `clip`.
+/// by the float32 `clip`. Of a rule for matrices, the table's gradients are the orthogonal directions.
 pub fn step<P>(count: usize, table: P, state: P, stop: P, clip: P, optimizer: &Optimizer) -> Launch<P> {
-    let clipped = usize::from(optimizer.clip_norm.is_some());
-    let (states, scalars) = (1 + optimizer.slots().len(), optimizer.scalars() + clipped);
-    let rule = own(optimizer).unwrap_or_else(|| optimizer.formulas().cuda());
-    let mut update = String::from("const float x0 = state[0], x1 = gradient");
-    update.extend((1..states).map(|state| format!(", x{} = state[{state}]", state + 1)));
-    update.extend((0..scalars).map(|scalar| format!(", x{} = scalars[{scalar}]", states + 1 + scalar)));
+    let rule = match optimizer.after_direction() {
+        Some(formulas) => formulas.cuda(),
+        None => own(optimizer).unwrap_or_else(|| optimizer.formulas().cuda()),
+    };
+    let states = 1 + optimizer.slots().len();
+    let mut update = inputs(optimizer);
     update.extend((0..states).map(|state| format!("{} y{state}", if state == 0 { "; float" } else { "," })));
     update += &format!("; {rule}");
     update.extend((0..states).map(|state| format!(" state[{state}] = y{state};")));
-    let mut defines = vec![("STATES", states.to_string()), ("SCALARS", scalars.to_string()), ("UPDATE", update)];
-    defines.push(("CLIPPED", clipped.to_string()));
-    let pointers = [table, state, stop, clip].into_iter().take(3 + clipped);
-    launch("step", defines, count, pointers.map(Arg::Pointer).collect())
+    on_chunks("step", ("UPDATE", update), count, [table, state, stop, clip], optimizer)
+}
+
+/// Before [`step`] of a rule for matrices: its slots as they are after the step, and in place of the gradient what is to be
+/// made orthogonal. Then the table's gradients are the directions of [`step`].
+///
+/// # Panics
+/// When the rule has no direction.
+pub fn direction<P>(count: usize, table: P, state: P, stop: P, clip: P, optimizer: &Optimizer) -> Launch<P> {
+    let formulas = optimizer.before_direction();
+    let formulas = formulas.unwrap_or_else(|| panic!("`{}` has no direction", optimizer.rule.name));
+    // The average waits for the parameter.
+    let slots = optimizer.rule.slots.len();
+    let mut text = inputs(optimizer);
+    text.extend((0..=slots).map(|result| format!("{} y{result}", if result == 0 { "; float" } else { "," })));
+    text += &format!("; {} gradient = y0;", formulas.cuda());
+    text.extend((1..=slots).map(|slot| format!(" state[{slot}] = y{slot};")));
+    on_chunks("direction", ("DIRECTION", text), count, [table, state, stop, clip], optimizer)
+}
+
+/// The inputs of formulas, as locals of what they are in a kernel.
+fn inputs(optimizer: &Optimizer) -> String {
+    let (states, scalars) = (1 + optimizer.slots().len(), numbers(optimizer));
+    let mut text = String::from("const float x0 = state[0], x1 = gradient");
+    text.extend((1..states).map(|state| format!(", x{} = state[{state}]", state + 1)));
+    text.extend((0..scalars).map(|scalar| format!(", x{} = scalars[{scalar}]", states + 1 + scalar)));
+    text
+}
+
+/// How many numbers an update reads.
+fn numbers(optimizer: &Optimizer) -> usize {
+    optimizer.scalars() + usize::from(optimizer.clip_norm.is_some())
+}
+
+fn on_chunks<P>(
+    entry: &'static str,
+    text: (&'static str, String),
+    count: usize,
+    pointers: [P; 4],
+    optimizer: &Optimizer,
+) -> Launch<P> {
+    let clipped = usize::from(optimizer.clip_norm.is_some());
+    let defines = vec![
+        ("STATES", (1 + optimizer.slots().len()).to_string()),
+        ("SCALARS", numbers(optimizer).to_string()),
+        text,
+        ("CLIPPED", clipped.to_string()),
+    ];
+    launch(entry, defines, count, pointers.into_iter().take(3 + clipped).map(Arg::Pointer).collect())
 }
 
 /// The text of its own that a rule has, if it has one: another form of its formulas, of which the compiler makes other
@@ -136,7 +181,8 @@ mod tests {
     #[test]
     fn all_tensors_as_on_the_cpu() {
         let clip = Memory::of(&[FACTOR]);
-        for (name, optimizer) in optimizers() {
+        let elementwise = |(_, optimizer): &(String, Optimizer)| optimizer.rule.direction.is_none();
+        for (name, optimizer) in optimizers().into_iter().filter(elementwise) {
             let count = 1 + optimizer.slots().len();
             let lens = [1, 7, 4096, 9001];
             let of = |seed: u32| lens.map(|len| Memory::of(&noise(seed + len as u32, len)));

@@ -21,7 +21,7 @@ use super::{
     },
     launch::{Element, Launch},
 };
-use crate::graph::{Operation as GraphOperation, ops, optimizers::Optimizer};
+use crate::graph::{Operation as GraphOperation, ops};
 
 /// How an output is kept in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +40,8 @@ pub enum Stored {
 pub enum Reading {
     /// The same elements under another shape: nothing to do.
     View,
-    /// The update of a parameter: one call updates all.
-    Update(Optimizer),
+    /// The update of a parameter: one call updates all that have one rule.
+    Update,
     /// Part of the update, whose calls do it.
     OfUpdate,
     /// Outputs that `stored` does not name are activations.
@@ -110,6 +110,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Dense>(),
     entry::<ops::DenseInputGradient>(),
     entry::<ops::DenseKernelGradient>(),
+    entry::<ops::Direction>(),
     entry::<ops::Dropout>(),
     entry::<ops::Expand>(),
     entry::<ops::LayerNorm>(),

@@ -3,21 +3,26 @@
 use super::{Read, Reading};
 use crate::{
     backend::cuda::{
-        compile::emit::{Emitter, Symbol, gradient_place},
-        kernels::{global_norm, pointwise, update},
+        compile::{
+            emit::{Emitter, Symbol, gradient_place},
+            operations::Origin,
+        },
+        gemm::{Epilogue, Gemm, Matrix},
+        kernels::{global_norm, orthogonal, pointwise, update},
         launch::Element,
         program::{Base, Cost, Output, Place, Work},
         state,
     },
     graph::{
-        ops::{ClipFactor, Total, Update},
+        Operation as _,
+        ops::{ClipFactor, Direction, Total, Update, flat},
         optimizers::Optimizer,
     },
 };
 
 impl Read for Update {
     fn read(&self, _: &[&[usize]]) -> Option<Reading> {
-        Some(Reading::Update(self.optimizer.clone()))
+        Some(Reading::Update)
     }
 }
 
@@ -28,6 +33,12 @@ impl Read for Total {
 }
 
 impl Read for ClipFactor {
+    fn read(&self, _: &[&[usize]]) -> Option<Reading> {
+        Some(Reading::OfUpdate)
+    }
+}
+
+impl Read for Direction {
     fn read(&self, _: &[&[usize]]) -> Option<Reading> {
         Some(Reading::OfUpdate)
     }
@@ -49,22 +60,85 @@ impl Emitter<'_> {
         }
     }
 
-    /// One update of all parameters; their shadows follow.
-    pub fn update(&mut self, optimizer: &Optimizer) {
-        if let Some(clip_norm) = optimizer.clip_norm {
+    /// One update of all parameters of a rule; their shadows follow.
+    pub fn update(&mut self) {
+        let layout = self.layout;
+        let rules = layout.rules();
+        if let Some(clip_norm) = rules.first().and_then(|(_, optimizer, ..)| optimizer.clip_norm) {
             self.clip(ClipFactor { clip_norm });
         }
-        let count = self.layout.table(0, 0).len();
+        for (rule, optimizer, part, elements) in rules {
+            let table = Symbol::Fixed(state::TABLE.plus(part.start * size_of::<update::Chunk>()));
+            let [step, stop, clip] = [state::STEP, state::STOP, state::CLIP].map(Symbol::Fixed);
+            let states = 1 + optimizer.slots().len();
+            if optimizer.rule.direction.is_some() {
+                self.call_on_all(optimizer);
+                let launch = update::direction(part.len(), table, step, stop, clip, optimizer);
+                let bytes = (2 * states * size_of::<f32>() * elements) as u64;
+                self.push_costing(Work::Launch(launch), &[], Cost { bytes, flops: 0 });
+                for index in (0..self.parameters.len()).filter(|&index| layout.rule_of(index) == rule) {
+                    self.direction(index, optimizer);
+                }
+            }
+            self.call_on_all(optimizer);
+            // Reads the gradient, reads and writes the parameter and its slots, writes the shadow.
+            let shadow = if self.precision.element() == Element::Bf16 { 2 } else { 0 };
+            let cost =
+                Cost { bytes: ((2 * states + 1) * size_of::<f32>() + shadow) as u64 * elements as u64, flops: 0 };
+            let launch = update::step(part.len(), table, step, stop, clip, optimizer);
+            self.push_costing(Work::Launch(launch), &[], cost);
+        }
+    }
+
+    /// Names the calls of an update.
+    fn call_on_all(&mut self, optimizer: &Optimizer) {
         (self.name, self.reads) = (optimizer.rule.name.to_owned(), Vec::new());
         (self.inputs, self.results) = (Vec::new(), Vec::new());
-        let [table, step, stop, clip] = [state::TABLE, state::STEP, state::STOP, state::CLIP].map(Symbol::Fixed);
-        // Reads the gradient, reads and writes the parameter and its slots, writes the shadow.
-        let shadow = if self.precision.element() == Element::Bf16 { 2 } else { 0 };
-        let cost = Cost {
-            bytes: ((2 * self.layout.states() + 1) * size_of::<f32>() + shadow) as u64 * self.layout.len() as u64,
-            flops: 0,
+    }
+
+    /// Makes the direction of a matrix, in place, of what lies in place of its gradient: see [`Direction`].
+    fn direction(&mut self, index: usize, optimizer: &Optimizer) {
+        let shape @ [rows, columns] = flat(&self.parameters[index].value.shape);
+        let operator = Direction { optimizer: optimizer.clone(), first_scalar: 0 };
+        (self.name, self.reads) = (operator.name().to_owned(), vec![self.parameters[index].name.clone()]);
+        (self.inputs, self.results) = (Vec::new(), Vec::new());
+        let (small, large) = (rows.min(columns), rows.max(columns));
+        let (element, slot) = (self.precision.element(), self.layout.slot(index));
+        let place = Symbol::Fixed(gradient_place(self.layout, index));
+        let mut matrix = |width: usize, elements: usize| {
+            let id = self.operations.tensor(elements, element, Origin::Computed);
+            Matrix { place: Symbol::Tensor(id, 0), element, stride: width, transposed: false }
         };
-        self.push_costing(Work::Launch(update::step(count, table, step, stop, clip, optimizer)), &[], cost);
+        let [mut x, mut next] = [0; 2].map(|_| matrix(columns, rows * columns));
+        let [square, fourth, factor] = [0; 3].map(|_| matrix(small, small * small));
+        let parts = self.scratch(orthogonal::workspace(rows * columns));
+        for launch in orthogonal::normalise(shape, slot.stride, place, parts, (element, x.place)) {
+            let bytes = (size_of::<f32>() * rows * columns) as u64;
+            self.push_costing(Work::Launch(launch), &[], Cost { bytes, flops: 0 });
+        }
+        for step in 1..=operator.steps() {
+            let last = step == operator.steps();
+            let across = Matrix { transposed: true, ..x };
+            let (left, right) = if rows <= columns { (x, across) } else { (across, x) };
+            self.of_matrices([small, small, large], [left, right, square]);
+            self.of_matrices([small; 3], [square, square, fourth]);
+            let scale = if last { Direction::scale(shape) } else { 1.0 };
+            let launch = orthogonal::polynomial(small, scale, element, square.place, fourth.place, factor.place);
+            let bytes = (3 * element.size() * small * small) as u64;
+            self.push_costing(Work::Launch(launch), &[], Cost { bytes, flops: 0 });
+            let (left, right) = if rows <= columns { (factor, x) } else { (x, factor) };
+            let direction = Matrix { place, element: Element::F32, stride: slot.stride, transposed: false };
+            self.of_matrices([rows, columns, small], [left, right, if last { direction } else { next }]);
+            std::mem::swap(&mut x, &mut next);
+        }
+    }
+
+    fn of_matrices(&mut self, [m, n, k]: [usize; 3], [a, b, d]: [Matrix<Symbol>; 3]) {
+        let gemm = Gemm { m, n, k, a, b, d, epilogue: Epilogue::None, precision: self.precision };
+        let sizes = [(m * k, a), (k * n, b), (m * n, d)];
+        let bytes = sizes.iter().map(|(elements, matrix)| (elements * matrix.element.size()) as u64).sum();
+        let cost = Cost { bytes, flops: gemm.flops() };
+        self.push_costing(Work::Gemm(gemm, Vec::new()), &[], cost);
     }
 
     /// Puts the gradient of a parameter where the update reads it, unless it was made there.

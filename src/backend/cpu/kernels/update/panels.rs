@@ -63,10 +63,10 @@ pub fn update(
 }
 
 /// Length of [`by_gradient`]'s scratch.
-pub const GRADIENT_SCRATCH: usize = ROWS * NR;
+pub const GRADIENT_SCRATCH: usize = 2 * ROWS * NR;
 
-/// [`Rule::step`] on some columns of a kernel, whole panels, by a gradient `[k, n]` in rows: the kernel and its slots are
-/// just those panels. `scratch` holds [`GRADIENT_SCRATCH`] elements.
+/// [`Rule::step_along`] on some columns of a kernel, whole panels, by a gradient, and a direction, `[k, n]` in rows: the
+/// kernel and its slots are just those panels. `scratch` holds [`GRADIENT_SCRATCH`] elements.
 ///
 /// # Panics
 /// When a slice does not have its length.
@@ -75,6 +75,7 @@ pub fn by_gradient(
     Panels { k, n }: Panels,
     columns: Range<usize>,
     gradient: &[f32],
+    direction: Option<&[f32]>,
     scalars: &[f32],
     states: &mut [&mut [f32]],
     scratch: &mut [f32],
@@ -84,13 +85,20 @@ pub fn by_gradient(
     for (panel, left) in columns.step_by(NR).enumerate() {
         for top in (0..k).step_by(ROWS) {
             let height = ROWS.min(k - top);
-            let piece = &mut scratch[..height * NR];
-            for (to, row) in piece.chunks_exact_mut(NR).zip(gradient[top * n..].chunks_exact(n)) {
-                to.copy_from_slice(&row[left..left + NR]);
+            let (piece, along) = scratch.split_at_mut(ROWS * NR);
+            let gather = |from: &[f32], to: &mut [f32]| {
+                for (to, row) in to[..height * NR].chunks_exact_mut(NR).zip(from[top * n..].chunks_exact(n)) {
+                    to.copy_from_slice(&row[left..left + NR]);
+                }
+            };
+            gather(gradient, piece);
+            if let Some(direction) = direction {
+                gather(direction, along);
             }
+            let along = direction.map(|_| &along[..height * NR]);
             let part = (panel * k + top) * NR..(panel * k + top + height) * NR;
             let mut states: States = states.iter_mut().map(|state| &mut state[part.clone()]).collect();
-            rule.step(scalars, piece, &mut states);
+            rule.step_along(scalars, &piece[..height * NR], along, &mut states);
         }
     }
 }
@@ -100,11 +108,14 @@ mod tests {
     use super::{
         super::{
             dense,
-            tests::{rules, states, views},
+            tests::{numbers, rules, states, views},
         },
         *,
     };
-    use crate::backend::cpu::kernels::isa::tests::{noise, on_each_isa};
+    use crate::{
+        backend::cpu::kernels::isa::tests::{noise, on_each_isa},
+        graph::optimizers::{self, Optimizer},
+    };
 
     #[test]
     fn as_in_rows() {
@@ -149,18 +160,22 @@ mod tests {
             for (k, n) in [(1, 32), (50, 64), (600, 96)] {
                 let panels = Panels::new(k, n).unwrap();
                 let gradient = noise(3, k * n);
-                for (name, rule, count, scalars) in rules() {
+                let muon = Optimizer::of(optimizers::find("muon").unwrap());
+                let muon = ("muon".to_owned(), Rule::new(&muon).unwrap(), 2, numbers(&muon, 2));
+                for (name, rule, count, scalars) in rules().into_iter().chain([muon]) {
                     let mut expected = states(count, k * n);
                     let mut actual = vec![vec![0.0; k * n]; count];
                     for (rows, in_panels) in expected.iter().zip(&mut actual) {
                         panels.pack(rows, in_panels);
                     }
-                    rule.step(&scalars, &gradient, &mut views(&mut expected));
+                    let along = noise(4, k * n);
+                    let along = (name == "muon").then_some(&along[..]);
+                    rule.step_along(&scalars, &gradient, along, &mut views(&mut expected));
                     let mut scratch = vec![f32::NAN; GRADIENT_SCRATCH];
                     for columns in [0..NR, NR..n] {
                         let part = columns.start * k..columns.end * k;
                         let mut parts: States = actual.iter_mut().map(|state| &mut state[part.clone()]).collect();
-                        by_gradient(&rule, panels, columns, &gradient, &scalars, &mut parts, &mut scratch);
+                        by_gradient(&rule, panels, columns, &gradient, along, &scalars, &mut parts, &mut scratch);
                     }
                     check(panels, &actual, &expected, &format!("{isa:?} {name} {k}x{n}"));
                 }
