@@ -39,7 +39,7 @@ pub use fingerprint::{Fingerprint, ImageFile, Subset};
 pub use levels::Levels;
 pub use loader::{Batches, Loaded, Loader};
 pub use pipeline::Pipeline;
-pub use statistics::Statistics;
+pub use statistics::{Normalization, Statistics};
 pub use transforms::{Augmentation, Draws, Keys, Mixed};
 
 use crate::model::ImageSpec;

@@ -13,6 +13,48 @@ pub struct Statistics {
     pub variance: Vec<f64>,
 }
 
+/// Mean and deviation of each channel as recipes have them, of pixels from 0 to 1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalization {
+    /// `[channels]`, from 0 to 1.
+    pub mean: Vec<f64>,
+    /// `[channels]`, above 0, at most 1.
+    pub deviation: Vec<f64>,
+}
+
+impl Normalization {
+    /// In units of bytes.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            mean: self.mean.iter().map(|mean| mean * 255.0).collect(),
+            variance: self.deviation.iter().map(|deviation| (deviation * 255.0).powi(2)).collect(),
+        }
+    }
+
+    /// A key with what cannot be in it.
+    pub fn fault(&self) -> Option<(&'static str, String)> {
+        let outside = |values: &[f64], fits: fn(f64) -> bool| values.iter().copied().find(|value| !fits(*value));
+        if let Some(value) = outside(&self.mean, |mean| (0.0..=1.0).contains(&mean)) {
+            return Some(("mean", format!("a mean is {value}, must be from 0 to 1: of pixels from 0 to 1, not 255")));
+        }
+        let value = outside(&self.deviation, |deviation| deviation > 0.0 && deviation <= 1.0)?;
+        Some((
+            "deviation",
+            format!("a deviation is {value}, must be above 0, at most 1: of pixels from 0 to 1, not 255"),
+        ))
+    }
+
+    /// What cannot be of images with so many channels.
+    pub fn fault_of_channels(&self, channels: usize) -> Option<String> {
+        let Self { mean, deviation } = self;
+        let (means, deviations) = (mean.len(), deviation.len());
+        (means != channels || deviations != channels).then(|| {
+            format!("{means} of `mean` and {deviations} of `deviation` for images of {channels}: one for each channel")
+        })
+    }
+}
+
 impl Statistics {
     /// Statistics over all pixels of a split. Sums of bytes and of their squares are integers, so
     /// the result is exact but for the last division, whatever the order.
@@ -58,10 +100,10 @@ impl Statistics {
         }
         let outside = |values: &[f64], most: f64| values.iter().copied().find(|value| !(0.0..=most).contains(value));
         let mean = outside(mean, 255.0).map(|value| format!("a mean of {value:?}, expected 0 to 255"));
-        // Half of all bytes 0 and half 255.
+        // Those of data are at most a quarter of it: half of all bytes 0 and half 255.
         mean.or_else(|| {
-            let value = outside(variance, 127.5 * 127.5)?;
-            Some(format!("a variance of {value:?}, expected 0 to 16256.25"))
+            let value = outside(variance, 255.0 * 255.0)?;
+            Some(format!("a variance of {value:?}, expected 0 to 65025"))
         })
     }
 
@@ -74,6 +116,15 @@ impl Statistics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_given_normalization_is_in_units_of_one() {
+        let given = Normalization { mean: vec![0.5, 0.0], deviation: vec![0.25, 1.0] };
+        assert_eq!((given.fault(), given.fault_of_channels(2)), (None, None));
+        let statistics = given.statistics();
+        assert_eq!((statistics.mean[0], statistics.deviation(0), statistics.deviation(1)), (127.5, 63.75, 255.0));
+        assert_eq!(statistics.fault(2), None);
+    }
 
     #[test]
     fn two_channels_by_hand() {

@@ -284,6 +284,20 @@ mod tests {
     }
 
     #[test]
+    fn normalization_that_cannot_be_is_explained() {
+        let texts = [
+            "digits, normalization: { mean: [127], deviation: [60] }",
+            "digits, normalization: { mean: [0.5], deviation: [0] }",
+            "cifar10, normalization: { mean: [0.5], deviation: [0.25] }",
+            "cifar10, normalization: { mean: [0.5, 0.5, 0.5] }",
+            "cifar10, normalization: { mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25] }",
+        ];
+        let all: Vec<String> =
+            texts.iter().map(|text| shown(&format!("model: m.vitx\ndata: {{ name: {text} }}\n"))).collect();
+        insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
     fn transforms_that_are_near_none_get_all_names() {
         for name in ["augment_everything", "3: 4"] {
             let (message, help, offset) = refused(&format!("augmentation: [{name}]"));

@@ -16,7 +16,7 @@ use super::{
     values::{self, OneOrMany, Values},
 };
 use crate::{
-    data::{Augmentation, DataOptions, Keys, sources},
+    data::{Augmentation, DataOptions, Keys, Normalization, sources},
     dsl,
     graph::{losses::Loss, optimizers},
     train::{Monitor, Schedule},
@@ -129,6 +129,9 @@ pub struct Data {
     /// Leaves out files of `image_folder` that cannot be read, instead of refusing them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_broken: bool,
+    /// Mean and deviation by which images are normalised, instead of those of the training images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalization: Option<Normalization>,
 }
 
 impl Data {
@@ -236,6 +239,16 @@ impl Experiment {
             return Some(Fault { key, message, help: Some(format!("at least 2, or no `{mixing}`")) });
         }
         let published = sources::find(&data.name).ok().and_then(|source| source.published());
+        if let Some(given) = &data.normalization {
+            if let Some((key, message)) = given.fault() {
+                let key = format!("data.normalization.{key}");
+                return Some(Fault { message: format!("{key}: {message}"), key: key.into(), help: None });
+            }
+            if let Some(message) = published.and_then(|image| given.fault_of_channels(image.channels)) {
+                let message = format!("data.normalization: {message}");
+                return Some(Fault { key: "data.normalization".into(), message, help: None });
+            }
+        }
         if let Some((name, why)) = published.and_then(|image| augmentation.without_effect(image.channels)) {
             let message = format!("`{name}` does nothing to the images of `{}`: {why}", data.name);
             let help = Some(format!("leave `{name}` out"));

@@ -51,6 +51,11 @@ impl Setup {
                 fingerprint
             }
         };
+        let channels = dataset.channels;
+        if let Some(fault) = data.normalization.as_ref().and_then(|given| given.fault_of_channels(channels)) {
+            let help = "e.g. `normalization: { mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25] }`".into();
+            return Err(data::DataError::Invalid { message: format!("data.normalization: {fault}"), help }.into());
+        }
         dataset.limit(data.train_limit, data.test_limit);
         let (training, validation) = dataset.split_validation(data.validation_split)?;
         dataset.train = Split::new(Vec::new(), Vec::new());
@@ -59,7 +64,10 @@ impl Setup {
             height: dataset.height,
             width: dataset.width,
             channels: dataset.channels,
-            statistics: Statistics::of(&training, dataset.channels)?,
+            statistics: match &data.normalization {
+                Some(given) => given.statistics(),
+                None => Statistics::of(&training, dataset.channels)?,
+            },
             class_names: dataset.class_names.clone(),
             fingerprint: Some(fingerprint),
         };

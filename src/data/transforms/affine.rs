@@ -95,6 +95,18 @@ fn sample<const CHANNELS: usize>(
 ) {
     let channels = if CHANNELS == 0 { channels } else { CHANNELS };
     let outside = &outside[..channels];
+    if let Some([right, down]) = whole_move(&matrix) {
+        for (y, row) in output.chunks_exact_mut(width * channels).enumerate() {
+            let from = place(y as i32 + down, height).map(|at| at * width * channels);
+            for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
+                pixel.copy_from_slice(match (from, place(x as i32 + right, width)) {
+                    (Some(from), Some(at)) => &input[from + at * channels..][..channels],
+                    _ => outside,
+                });
+            }
+        }
+        return;
+    }
     for (y, row) in output.chunks_exact_mut(width * channels).enumerate() {
         for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
             let [from_x, from_y] = matrix.map(|[a, b, c]| a * x as f32 + b * y as f32 + c);
@@ -115,6 +127,15 @@ fn sample<const CHANNELS: usize>(
             }
         }
     }
+}
+
+/// How far to the right and down an image's pixels come from, where they move by whole numbers of pixels. Samples are those
+/// pixels then, for no image has a zero below zero.
+fn whole_move(matrix: &Affine) -> Option<[i32; 2]> {
+    let [[.., right], [.., down]] = *matrix;
+    let still = *matrix == [[1.0, 0.0, right], [0.0, 1.0, down]];
+    let whole = |by: f32| by.fract() == 0.0 && by.abs() < 1e6;
+    (still && whole(right) && whole(down)).then_some([right as i32, down as i32])
 }
 
 /// The pixel that stands at position `at` of an axis that is mirrored at both edges, for ever.
@@ -188,6 +209,28 @@ mod tests {
         assert_eq!(flipped, expected);
         let both = compose(&mirrored([true, false], [5, 4]), &mirrored([true, true], [5, 4]));
         assert_eq!(both, mirrored([false, true], [5, 4]));
+    }
+
+    /// As next to no move at all samples them.
+    #[test]
+    fn whole_moves_are_samples() {
+        let shape = [5, 4, 3];
+        let input: Vec<f32> = (0..60).map(|i| (i as f32 * 0.7).sin()).collect();
+        for fill in ALL {
+            for [right, down] in [[0.0, 0.0], [3.0, -2.0], [-7.0, 1.0], [4.0, 13.0]] {
+                let by = |across: f32| {
+                    let mut output = vec![0.0; 60];
+                    let matrix = [[1.0, across, right], [across, 1.0, down]];
+                    resample(&input, &mut output, shape, matrix, fill, &[-1.0, 2.0, -3.0]);
+                    output
+                };
+                // So little is lost where it is added to any pixel's place.
+                let (whole, sampled) = (by(0.0), by(1e-30));
+                for (at, (whole, sampled)) in whole.iter().zip(&sampled).enumerate() {
+                    assert!((whole - sampled).abs() < 1e-6, "{fill:?} {right} {down} {at}: {whole} {sampled}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -27,29 +27,38 @@ pub static BLUR: Operation = Operation {
     name: "blur",
     define: "OP_BLUR",
     apply: |image, &[reach, inner, outer, ..]| {
-        let ([height, width], channels) = (image.size, image.channels);
-        let lines = [(height, width * channels, width, channels), (width, channels, height, width * channels)];
-        for (count, next, length, step) in lines {
-            for _ in 0..TIMES {
-                image.keep();
-                for line in 0..count {
-                    for channel in 0..channels {
-                        let first = line * next + channel;
-                        let at = |place: i64| {
-                            u32::from(image.before[first + place.clamp(0, length as i64 - 1) as usize * step])
-                        };
-                        for place in 0..length {
-                            let (here, reach) = (place as i64, i64::from(reach));
-                            let sum: u32 = (here - reach..=here + reach).map(at).sum();
-                            let ends = at(here - reach - 1) + at(here + reach + 1);
-                            // Wraps no more than Pillow's: the weights sum to 2^24 at most.
-                            let level =
-                                sum.wrapping_mul(inner).wrapping_add(ends.wrapping_mul(outer)).wrapping_add(1 << 23);
-                            image.pixels[first + place * step] = (level >> 24) as u8;
-                        }
-                    }
+        let ([height, width], channels, reach) = (image.size, image.channels, reach as usize);
+        // How many lines, how far apart they and their bytes are, and how long they are.
+        let axes = [(height, width * channels, channels, width), (width, channels, width * channels, height)];
+        let (mut line, mut padded) = (Vec::new(), Vec::new());
+        for (count, apart, step, length) in axes {
+            for first in (0..count).flat_map(|line| (0..channels).map(move |channel| line * apart + channel)) {
+                let places = (first..).step_by(step).take(length);
+                line.clear();
+                line.extend(places.clone().map(|place| image.pixels[place]));
+                for _ in 0..TIMES {
+                    box_blur(&mut line, &mut padded, reach, [inner, outer]);
                 }
+                places.zip(&line).for_each(|(place, byte)| image.pixels[place] = *byte);
             }
         }
     },
 };
+
+/// Blurs a line by a box: `reach` bytes on each side, and so much less of the two beyond them.
+fn box_blur(line: &mut [u8], padded: &mut Vec<u8>, reach: usize, [inner, outer]: [u32; 2]) {
+    let [Some(&begin), Some(&end)] = [line.first(), line.last()] else { return };
+    let beyond = reach + 1;
+    padded.clear();
+    padded.extend(std::iter::repeat_n(begin, beyond));
+    padded.extend_from_slice(line);
+    padded.extend(std::iter::repeat_n(end, beyond));
+    let mut sum: u32 = padded[1..=2 * reach + 1].iter().map(|&byte| u32::from(byte)).sum();
+    for (place, byte) in line.iter_mut().enumerate() {
+        let (left, right) = (u32::from(padded[place]), u32::from(padded[place + 2 * beyond]));
+        // Wraps no more than Pillow's: the weights sum to 2^24 at most.
+        let level = sum.wrapping_mul(inner).wrapping_add((left + right).wrapping_mul(outer)).wrapping_add(1 << 23);
+        *byte = (level >> 24) as u8;
+        sum = sum + right - u32::from(padded[place + 1]);
+    }
+}
