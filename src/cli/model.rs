@@ -1,6 +1,10 @@
 //! What the commands that look at a model share: which model, and for which data.
 
-use std::{collections::BTreeMap, io::Read, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use super::params;
 use crate::{
@@ -78,11 +82,11 @@ impl ModelArgs {
             // One byte more than fits tells that there is more.
             let read = std::io::stdin().lock().take(MAX_SOURCE_BYTES as u64 + 1).read_to_end(&mut bytes);
             read.map_err(|error| Problem::new("vitx::io", format!("cannot read standard input: {error}")))?;
-            return Ok(Source::from_bytes("<stdin>", bytes)?);
+            return Ok(Source::from_bytes("<stdin>", bytes)?.with_files(Path::new("."))?);
         }
         Ok(match self.experiment()? {
             Some(definition) => definition.source,
-            None => Source::read(&self.file)?,
+            None => Source::read_model(&self.file)?,
         })
     }
 

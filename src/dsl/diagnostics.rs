@@ -145,7 +145,8 @@ impl Problem {
             if self.labels.iter().any(|(span, _)| !fits(text, *span)) {
                 for (span, label) in std::mem::take(&mut self.labels) {
                     let (line, column) = line_and_column(source, span.start);
-                    self = self.note(&format!("{}:{line}:{column}: {label}", source.name()));
+                    let name = source.used_file(span.start).unwrap_or(source.name());
+                    self = self.note(&format!("{name}:{line}:{column}: {label}"));
                 }
             }
             if !self.way.is_empty() {
@@ -168,6 +169,9 @@ fn way(steps: &[(String, Option<Span>)], source: &Text) -> String {
         text.push_str(step);
         if let Some(call) = call {
             text.push_str(&format!(", called at line {}", line_and_column(source, call.start).0));
+            if let Some(file) = source.used_file(call.start) {
+                text.push_str(&format!(" of `{file}`"));
+            }
         }
     }
     text
@@ -216,7 +220,8 @@ fn fits(text: &str, span: Span) -> bool {
 fn line_and_column(text: &Text, at: usize) -> (usize, usize) {
     let line = text.line(at);
     let before = text.text().get(text.start(line)..at).unwrap_or_default();
-    (line + 1, before.chars().count() + 1)
+    let source_line = text.line_of_file(at);
+    (source_line + 1, before.chars().count() + 1)
 }
 
 impl fmt::Display for Problem {

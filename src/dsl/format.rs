@@ -7,7 +7,7 @@ use comments::Comments;
 
 use super::{
     Diagnostics, Source, Value, parse,
-    syntax::{Argument, Body, Definition, DefinitionKind, Expr, ExprKind, File, Parameter, Span, StatementKind},
+    syntax::{Argument, Body, Definition, DefinitionKind, Expr, ExprKind, File, Parameter, Span, StatementKind, Use},
 };
 
 /// Columns of a line.
@@ -31,6 +31,28 @@ trait Item {
     fn span(&self) -> Span;
     /// The sequences of its own, whose comments are theirs.
     fn sequences(&self, spans: &mut Vec<Span>);
+}
+
+/// What a file is made of.
+enum Piece<'f> {
+    Use(&'f Use),
+    Definition(&'f Definition),
+}
+
+impl Item for Piece<'_> {
+    fn span(&self) -> Span {
+        match self {
+            Self::Use(used) => used.span,
+            Self::Definition(definition) => definition.span,
+        }
+    }
+
+    fn sequences(&self, spans: &mut Vec<Span>) {
+        match self {
+            Self::Use(_) => {}
+            Self::Definition(definition) => definition.sequences(spans),
+        }
+    }
 }
 
 impl Item for Definition {
@@ -149,16 +171,27 @@ impl Writer<'_> {
     fn file(&mut self, file: &File) {
         let end = self.comments.text().len();
         let mut previous = None;
-        for definition in &file.definitions {
+        let mut after_use = false;
+        let uses = file.uses.iter().map(Piece::Use);
+        let mut pieces: Vec<Piece> = uses.chain(file.definitions.iter().map(Piece::Definition)).collect();
+        pieces.sort_by_key(|piece| piece.span().start);
+        for piece in &pieces {
             let start = previous.unwrap_or(0);
-            let between = self.between(start, definition, previous.is_some(), end);
+            let between = self.between(start, piece, previous.is_some(), end);
             if previous.is_some() {
                 self.newline();
-                self.newline();
+                // Uses stand together.
+                if !(after_use && matches!(piece, Piece::Use(_)) && between.is_empty()) {
+                    self.newline();
+                }
             }
             self.own_lines(&between);
-            self.definition(definition);
-            previous = Some(self.comments.end(definition.span));
+            match piece {
+                Piece::Use(used) => self.push(&format!("use {}", Value::Str(used.path.clone()))),
+                Piece::Definition(definition) => self.definition(definition),
+            }
+            after_use = matches!(piece, Piece::Use(_));
+            previous = Some(self.comments.end(piece.span()));
         }
         let last = self.comments.take(Span::new(previous.unwrap_or(0), end));
         for (index, comment) in last.iter().enumerate() {

@@ -17,6 +17,7 @@
 //! ```
 
 mod bounds;
+mod bundle;
 mod diagnostics;
 mod format;
 mod parse;
@@ -28,6 +29,7 @@ mod syntax_text;
 mod text;
 mod value;
 
+pub(crate) use bundle::unread;
 pub(crate) use diagnostics::warnings;
 pub use diagnostics::{Diagnostics, Problem};
 pub use format::format;

@@ -37,7 +37,7 @@ pub(crate) fn parse_tolerant(source: &Source) -> Result<(File, Vec<Problem>), Di
         match Grammar::parse(Rule::file, &text) {
             Ok(mut pairs) => {
                 if let Some(pair) = pairs.next() {
-                    file.definitions = tree.file(pair);
+                    tree.file(pair, &mut file);
                 }
             }
             Err(error) => tree.report(&error, 0, Rule::file),
@@ -140,6 +140,7 @@ impl<'a> TreeBuilder<'a> {
                 | Rule::repeat_word
                 | Rule::as_word
                 | Rule::if_word
+                | Rule::use_word
                 | Rule::else_word
                 | Rule::require_word
                 | Rule::residual_word
@@ -151,15 +152,18 @@ impl<'a> TreeBuilder<'a> {
         children.into_iter()
     }
 
-    fn file(&mut self, pair: Pair<'a, Rule>) -> Vec<Definition> {
-        let mut definitions = Vec::new();
+    fn file(&mut self, pair: Pair<'a, Rule>, file: &mut File) {
         for child in self.children(pair) {
             match child.as_rule() {
-                Rule::definition => definitions.extend(self.definition(child)),
+                Rule::definition => file.definitions.extend(self.definition(child)),
+                Rule::inclusion => {
+                    let span = self.span(&child);
+                    let path = self.children(child).next().map(|path| literal::unescape(path.as_str()));
+                    file.uses.extend(path.map(|path| Use { path, span }));
+                }
                 _ => self.stray(&child),
             }
         }
-        definitions
     }
 
     fn definition(&mut self, pair: Pair<'a, Rule>) -> Option<Definition> {

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{Diagnostics, Problem, syntax::Span};
+use super::{Diagnostics, Problem, bundle, syntax::Span};
 
 /// The longest text that is read, in bytes. A hand-written model has a few thousand.
 pub const MAX_SOURCE_BYTES: usize = 1 << 20;
@@ -55,6 +55,22 @@ impl Source {
             Ok(Err(length)) => Err(Self::new(name, "").too_long(length as usize)),
             Err(error) => Err(Problem::new("vitx::io", format!("cannot read `{name}`: {error}")).into()),
         }
+    }
+
+    /// Reads a model with the files that it uses, each found from the file that says so.
+    ///
+    /// # Errors
+    /// As well for files that cannot be read, that use themselves, or that hold a model.
+    pub fn read_model(path: &Path) -> Result<Self, Diagnostics> {
+        Self::read(path)?.with_files(path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// A model of a folder with the files that it uses behind its own text.
+    ///
+    /// # Errors
+    /// As [`Source::read_model`].
+    pub fn with_files(self, folder: &Path) -> Result<Self, Diagnostics> {
+        bundle::bundle(self, folder)
     }
 
     pub(crate) fn check_length(&self) -> Result<(), Diagnostics> {

@@ -22,11 +22,20 @@ impl Span {
 /// A whole file.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct File {
+    pub uses: Vec<Use>,
     pub definitions: Vec<Definition>,
     /// All comments, in order, wherever they stand.
     pub comments: Vec<Comment>,
     /// Names that stand for something that could not be parsed, and was reported.
     pub unknown: Vec<String>,
+}
+
+/// `use "blocks.vitx"`: the blocks of another file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Use {
+    /// From the folder of the file that it stands in.
+    pub path: String,
+    pub span: Span,
 }
 
 /// A comment, from `//` to the end of its line (trailing blanks left out).

@@ -27,6 +27,9 @@ pub fn syntax_text(file: &File) -> String {
 /// The definitions of a file, and its comments behind them.
 pub fn syntax_nodes(file: &File) -> Vec<SyntaxNode> {
     let mut tree = Tree { nodes: Vec::new() };
+    for used in &file.uses {
+        tree.line(format_args!("use {}", Value::Str(used.path.clone())));
+    }
     for definition in &file.definitions {
         let kind = match definition.kind {
             DefinitionKind::Model => "model",

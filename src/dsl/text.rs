@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
-use super::Source;
+use super::{Source, bundle::marked};
 
 /// A text that problems are shown in. miette's own texts look for a place from the first byte on, for every
 /// label several times; this one knows where its lines begin.
@@ -12,6 +12,8 @@ pub struct Text {
     text: String,
     /// Where each line begins. As in miette, a line ends with any of `\n`, `\r\n` and `\r`.
     lines: Vec<usize>,
+    /// The files that it uses, behind its own text: the line that each begins with, and its name.
+    parts: Vec<(usize, String)>,
 }
 
 impl Text {
@@ -35,8 +37,11 @@ impl Text {
         }
         let bytes = text.as_bytes();
         let ends = |at: &usize| bytes[*at] == b'\n' || bytes[*at] == b'\r' && bytes.get(at + 1) != Some(&b'\n');
-        let lines = std::iter::once(0).chain((0..bytes.len()).filter(ends).map(|at| at + 1)).collect();
-        Arc::new(Self { name: source.name.clone(), text, lines })
+        let lines: Vec<usize> = std::iter::once(0).chain((0..bytes.len()).filter(ends).map(|at| at + 1)).collect();
+        let shown = |line: usize| text.get(lines[line]..)?.lines().next();
+        let part = |line: usize| marked(shown(line)?).map(|name| (line + 1, name.to_owned()));
+        let parts = (0..lines.len()).filter_map(part).collect();
+        Arc::new(Self { name: source.name.clone(), parts, text, lines })
     }
 
     pub fn name(&self) -> &str {
@@ -52,6 +57,22 @@ impl Text {
         self.lines.partition_point(|&start| start <= at).saturating_sub(1)
     }
 
+    /// The file that a line is in, and the line that it begins with.
+    fn part(&self, line: usize) -> Option<&(usize, String)> {
+        self.parts.iter().rfind(|(first, _)| *first <= line)
+    }
+
+    /// What the file is called that a byte is in, if it is one that the text uses.
+    pub fn used_file(&self, at: usize) -> Option<&str> {
+        self.part(self.line(at)).map(|(_, name)| name.as_str())
+    }
+
+    /// Number of the line in its file that a byte is in, from 0.
+    pub fn line_of_file(&self, at: usize) -> usize {
+        let line = self.line(at);
+        line - self.part(line).map_or(0, |(first, _)| *first)
+    }
+
     /// Where a line begins; the end of the text for one behind the last.
     pub fn start(&self, line: usize) -> usize {
         self.lines.get(line).copied().unwrap_or(self.text.len())
@@ -65,19 +86,26 @@ impl SourceCode for Text {
         before: usize,
         after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let at = self.line(span.offset());
+        let part = self.part(at);
+        let (first, name) = part.map_or((0, &self.name), |(first, name)| (*first, name));
+        if self.part(self.line(span.offset() + span.len())) != part {
+            // Places in two files are shown apart.
+            return Err(MietteError::OutOfBounds);
+        }
         // From a line or two earlier on, miette finds the same as from the first.
-        let line = self.line(span.offset()).saturating_sub(before.saturating_add(1));
+        let line = at.saturating_sub(before.saturating_add(1)).max(first);
         let base = self.start(line);
         let near = self.text.get(base..).ok_or(MietteError::OutOfBounds)?;
         let found = near.read_span(&(span.offset() - base, span.len()).into(), before, after)?;
         let range = (base + found.span().offset(), found.span().len());
         Ok(Box::new(MietteSpanContents::new_named(
-            self.name.clone(),
+            name.clone(),
             found.data(),
             range.into(),
-            line + found.line(),
+            line + found.line() - first,
             found.column(),
-            line + found.line_count(),
+            line + found.line_count() - first,
         )))
     }
 }

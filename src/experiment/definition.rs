@@ -90,7 +90,7 @@ impl Definition {
     fn model(path: &Path) -> Result<Source, Diagnostics> {
         match builtin::text(path) {
             Some(text) if !path.exists() => Ok(Source::new(path.display().to_string(), text)),
-            _ => Source::read(path),
+            _ => Source::read_model(path),
         }
     }
 

@@ -30,6 +30,7 @@ use super::{
 use crate::dsl::{
     self, Diagnostics, Problem, Source, Value, parse_tolerant,
     syntax::{Body, Definition, DefinitionKind, Expr, ExprKind, File, Name, Span, StatementKind},
+    unread,
 };
 
 /// The standard blocks, which a file can replace.
@@ -53,6 +54,9 @@ pub fn elaborate(
     data: &ImageSpec,
 ) -> Result<Architecture, Diagnostics> {
     let (file, problems) = parse_tolerant(source)?;
+    if let Some(problem) = unread(&file.uses, source) {
+        return Err(problem.in_source(source).into());
+    }
     // What a piece that could not be read would have meant is not known: errors of meaning come after those of syntax.
     if let Some(diagnostics) = Diagnostics::collect(problems, source) {
         return Err(diagnostics);

@@ -113,6 +113,7 @@ const PIECES: &[&str] = &[
     " } else { ",
     " and not ",
     "require ",
+    "use \"a\" ",
     "let f = shared dense(8) ",
     "let [h, w, _] = shape ",
     "max(2, 3)",
@@ -245,6 +246,7 @@ fn models(long: bool) {
         b"model m(a = 1) { let y = { dense(a) gelu } add(y, dense(1)) flatten dense(num_classes) }".to_vec(),
         b"// c\nblock b(n, m = [1, 2,]) { residual { dense(n) -> dropout(0.1) } // d\n}\nmodel m { repeat b(3) x 4 flatten }".to_vec(),
         include_bytes!("../support/language.vitx").to_vec(),
+        b"// a\nuse \"a.vitx\"\nuse \"b.vitx\" // b\n\nblock c { gelu }\nuse \"d\"\n\n\n//// file \"e\"\nmodel m { c flatten }".to_vec(),
         b"model m { repeat { residual{dense(8)} } * (2 - 1 % 3) head : concat(take(0), take(1), axis = -1) \"s\" }".to_vec(),
     ]);
     let digits = ImageSpec { height: 8, width: 8, channels: 1, num_classes: 10 };

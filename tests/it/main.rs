@@ -34,6 +34,7 @@ mod sweep;
 mod sweep_failures;
 mod sweep_kills;
 mod terminal;
+mod uses;
 
 #[test]
 fn every_file_of_tests_is_run() {

@@ -46,6 +46,7 @@ fn list(words: &[&str]) -> String {
 /// A rule in words. `meant` is what the piece was to be.
 fn describe(rule: Rule, meant: Rule) -> &'static [&'static str] {
     match rule {
+        Rule::inclusion | Rule::use_word => &["`use`"],
         Rule::file | Rule::definition | Rule::only_definition | Rule::keyword | Rule::stray => &["`model`", "`block`"],
         Rule::shared_word => &["`shared`"],
         Rule::if_word => &["`if`"],

@@ -63,7 +63,7 @@ pub fn token(rest: &str) -> &str {
 }
 
 /// Reserved words that have a place in the language.
-const OWN: &[&str] = &["as", "if", "else", "and", "or", "not"];
+const OWN: &[&str] = &["as", "use", "if", "else", "and", "or", "not"];
 
 /// Words with a meaning here, and those that have one elsewhere.
 fn reserved(word: &str, after: &str, before: &str) -> Option<Hint> {
@@ -74,8 +74,9 @@ fn reserved(word: &str, after: &str, before: &str) -> Option<Hint> {
         "else" => "it stands behind the braces of an `if`: `if condition { .. } else { .. }`",
         "and" | "or" | "not" => CONDITIONS,
         "return" => "leave it out: what the last statement gives is the result",
-        "import" | "use" => {
-            "leave it out: all layers are known (`vitx layers` lists them), and blocks stand in the same file"
+        "use" => "it names a file of blocks, outside of models and blocks: `use \"blocks.vitx\"`",
+        "import" => {
+            "all layers are known (`vitx layers` lists them); blocks of another file come by `use \"blocks.vitx\"`"
         }
         "as" => "a name follows it, that of the number of a repeat's round: `repeat layer ×8 as i`",
         "in" => "layers are repeated by `repeat layer ×count`; `let name = ..` names a value or a branch",
