@@ -45,6 +45,7 @@ mod origins;
 pub mod overrides;
 mod places;
 mod read;
+mod schedule;
 mod schema;
 mod scored;
 mod setup;

@@ -45,9 +45,10 @@ pub fn apply(experiment: &Experiment, assignment: &str) -> Result<Experiment, Ex
 }
 
 /// Order in which assignments are applied, where it is not that in which they are given: the options of an optimizer are
-/// checked against its name.
+/// checked against its name, those of a schedule against its kind.
 pub fn rank(key: &str) -> u8 {
-    u8::from(key.trim() != "train.optimizer.name")
+    const FIRST: [&str; 3] = ["train.optimizer.name", "train.optimizer.others.name", "train.schedule.kind"];
+    u8::from(!FIRST.contains(&key.trim()))
 }
 
 /// An experiment to be changed: without the defaults of its optimizer, which another would not have.

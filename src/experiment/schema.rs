@@ -12,6 +12,7 @@ use super::{
     ema::Ema,
     identity::absolute,
     optimizer::{LARGEST, Optimizer},
+    schedule::ScheduleConfig,
     sweep::{Rule, Stopping, Strategy},
     values::{self, OneOrMany, Values},
 };
@@ -19,7 +20,7 @@ use crate::{
     data::{Augmentation, DataOptions, Keys, Normalization, sources},
     dsl,
     graph::{losses::Loss, optimizers},
-    train::{Monitor, Schedule},
+    train::Monitor,
 };
 
 /// One experiment, as its YAML file has it. Unknown keys are refused.
@@ -180,7 +181,7 @@ pub struct Train {
     /// An average of the weights, which is evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<Ema>,
-    pub schedule: Schedule,
+    pub schedule: ScheduleConfig,
     /// By what the best weights are chosen.
     #[serde(skip_serializing_if = "Monitor::is_default")]
     pub monitor: Monitor,
@@ -188,7 +189,7 @@ pub struct Train {
 
 impl Default for Train {
     fn default() -> Self {
-        let (optimizer, schedule, monitor) = (Optimizer::default(), Schedule::default(), Monitor::default());
+        let (optimizer, schedule, monitor) = (Optimizer::default(), ScheduleConfig::default(), Monitor::default());
         Self { epochs: 10, batch_size: 256, seed: 42, optimizer, loss: Loss::default(), ema: None, schedule, monitor }
     }
 }
@@ -254,7 +255,6 @@ impl Experiment {
             let help = Some(format!("leave `{name}` out"));
             return Some(Fault { key: "augmentation".into(), message, help });
         }
-        let not_negative = |value: f32| value >= 0.0 && value.is_finite();
         let decay = |value: f32| (0.0..1.0).contains(&value);
         let some = |limit: Option<usize>| limit != Some(0);
         let at_least_1 = "at least 1";
@@ -264,13 +264,10 @@ impl Experiment {
             Augmentation::Keys(keys) => *keys,
             Augmentation::List(_) => Keys::default(),
         };
-        let single = [
-            ("augmentation.rotation", rotation),
-            ("augmentation.zoom", zoom),
-            ("train.schedule.warmup_epochs", train.schedule.warmup_epochs),
-            ("train.schedule.final_fraction", train.schedule.final_fraction),
-        ];
-        if let Some((key, _)) = single.into_iter().find(|(_, value)| value.is_infinite()) {
+        let single = [("augmentation.rotation", rotation), ("augmentation.zoom", zoom)];
+        if let Some((key, _)) =
+            single.into_iter().chain(train.schedule.numbers()).find(|(_, value)| value.is_infinite())
+        {
             return Some(Fault {
                 key: key.into(),
                 message: format!("`{key}` is outside of float32"),
@@ -291,14 +288,13 @@ impl Experiment {
             ("augmentation.zoom", decay(zoom), below_1),
             ("train.epochs", train.epochs >= 1, at_least_1),
             ("train.batch_size", (1..=1 << 20).contains(&train.batch_size), "from 1 to 1048576"),
-            ("train.schedule.warmup_epochs", not_negative(train.schedule.warmup_epochs), "at least 0"),
-            ("train.schedule.final_fraction", (0.0..=1.0).contains(&train.schedule.final_fraction), "from 0 to 1"),
         ];
         let fault = |(key, _, range): (&'static str, bool, &str)| Fault {
             key: key.into(),
             message: format!("`{key}` must be {range}"),
             help: None,
         };
-        checks.into_iter().find(|(_, fine, _)| !fine).map(fault)
+        let found = checks.into_iter().find(|(_, fine, _)| !fine).map(fault);
+        found.or_else(|| train.schedule.fault(train.epochs))
     }
 }

@@ -136,7 +136,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         batch_size: train.batch_size,
         seed: train.seed,
         learning_rate: train.optimizer.learning_rate,
-        schedule: train.schedule,
+        schedule: train.schedule.schedule(),
         monitor: train.monitor,
         evaluates_average: train.evaluates_average(),
         folder,

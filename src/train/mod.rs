@@ -7,10 +7,11 @@ mod observer;
 mod restore;
 mod saves;
 mod schedule;
+pub mod schedules;
 
 pub use fit::{Fit, FitError, Fitted, evaluate};
 pub use interrupt::Interrupt;
 pub use monitor::Monitor;
 pub use observer::Observer;
 pub use restore::{restore, restore_weights};
-pub use schedule::{Kind, Schedule};
+pub use schedule::{Per, Schedule};

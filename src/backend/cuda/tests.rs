@@ -24,7 +24,7 @@ use crate::{
     },
     metrics::Means,
     model::{Architecture, ImageSpec, elaborate},
-    train::{Fit, Interrupt, Kind, Observer, Schedule},
+    train::{Fit, Interrupt, Observer, Schedule, schedules},
     trial::{Directory, checkpoint, history},
 };
 
@@ -356,7 +356,11 @@ fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine, augmentati
         batch_size: 4,
         seed: 9,
         learning_rate: 2e-3,
-        schedule: Schedule { kind: Kind::Cosine, warmup_epochs: 0.5, final_fraction: 0.1 },
+        schedule: Schedule {
+            warmup_epochs: 0.5,
+            final_fraction: 0.1,
+            ..Schedule::of(schedules::find("cosine").unwrap())
+        },
         monitor: crate::train::Monitor::default(),
         evaluates_average: false,
         folder,

@@ -2,6 +2,7 @@ use super::{
     super::{
         Parameter,
         expression::{Formulas, Term},
+        ops::flat,
     },
     Ema, Group, OPTIMIZERS, Operands, Pattern, Plan, Rule,
     rule::Numbers,
@@ -132,10 +133,11 @@ impl Optimizer {
         Some(Self { decay, clip_norm, ema, others: None, ..others.optimizer.clone() })
     }
 
-    /// Whether a rule for matrices takes a parameter: a kernel of two dimensions or more.
+    /// Whether a rule for matrices takes a parameter: a kernel of more than one row and more than one column.
     fn takes(&self, parameter: &Parameter) -> bool {
         let Some(others) = &self.others else { return true };
-        let kernel = parameter.name.rsplit('/').next() == Some("kernel") && parameter.value.shape.len() >= 2;
+        let [rows, columns] = flat(&parameter.value.shape);
+        let kernel = parameter.name.rsplit('/').next() == Some("kernel") && rows > 1 && columns > 1;
         kernel && !others.parameters.iter().any(|pattern| pattern.has(parameter))
     }
 
