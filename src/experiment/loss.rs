@@ -73,7 +73,7 @@ fn named<E: Error>(name: &str) -> Result<&'static LossKind, E> {
         let known: Vec<String> = names().map(|name| format!("`{name}`")).collect();
         let help = match nearest(name, names()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there is {}", known.join(", ")),
+            None => format!("there are {}", known.join(", ")),
         };
         E::custom(format!("unknown loss `{name}`{HELP}{help}"))
     })
@@ -104,7 +104,8 @@ impl Visitor<'_> for Key {
         let mut options = LOSSES.iter().flat_map(|kind| kind.options);
         options.find(|option| option.name == key).map(Some).ok_or_else(|| {
             let names = LOSSES.iter().flat_map(|kind| kind.options).map(|option| option.name);
-            let known: Vec<String> = ["name"].into_iter().chain(names).map(|name| format!("`{name}`")).collect();
+            let mut known: Vec<String> = ["name"].into_iter().chain(names).map(|name| format!("`{name}`")).collect();
+            known.dedup();
             E::custom(format!("unknown field `{key}`, expected one of {}", known.join(", ")))
         })
     }
@@ -215,6 +216,7 @@ mod tests {
             "{ label_smoothing: .nan }",
             "{ label_smoothing: much }",
             "{ label_smoothing: }",
+            "binary_crossentropy",
         ];
         let shown = |loss: &&str| {
             let error = experiment(loss).unwrap_err();

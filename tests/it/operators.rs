@@ -256,12 +256,16 @@ fn cross_entropy() {
         });
         check("smoothed cross_entropy", &[shape], &|b, x| {
             let labels = b.input("labels", &[3]);
-            b.apply_one(CrossEntropy { label_smoothing: 0.3 }, &[&x[0], &labels])
+            b.apply_one(CrossEntropy { label_smoothing: 0.3, per_class: false }, &[&x[0], &labels])
         });
         for label_smoothing in [0.0, 0.3] {
             check("cross_entropy of mixed targets", &[shape], &|b, x| {
                 let targets = b.input("targets", &[3, 3]);
-                b.apply_one(CrossEntropy { label_smoothing }, &[&x[0], &targets])
+                b.apply_one(CrossEntropy { label_smoothing, per_class: false }, &[&x[0], &targets])
+            });
+            check("binary cross_entropy", &[shape], &|b, x| {
+                let targets = b.input("targets", &[3, 3]);
+                b.apply_one(CrossEntropy { label_smoothing, per_class: true }, &[&x[0], &targets])
             });
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     data::{Augmentation, Keys, Mixed, Pipeline, Split, Statistics},
     dsl::Source,
     graph::{
-        losses::Loss,
+        losses::{LOSSES, Loss},
         optimizers::{Ema, OPTIMIZERS, Optimizer, Pattern},
     },
     metrics::Means,
@@ -108,8 +108,9 @@ fn losses_with_options_train_as_the_cpu_backend_does<D: Device>(device: impl Fn(
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
     let others = [(3, 0.25), (4, 0.5), (0, 0.0), (1, 1.0), (2, 0.8)];
     let others = others.map(|(label, weight)| Mixed { label, weight });
-    for (smoothing, mixed) in [(0.3, false), (0.0, true), (0.3, true)] {
-        let loss = Loss::default().with("label_smoothing", smoothing).of_mixed(mixed);
+    let kinds = LOSSES.iter().flat_map(|kind| [(0.3, false), (0.0, true), (0.3, true)].map(|options| (kind, options)));
+    for (kind, (smoothing, mixed)) in kinds {
+        let loss = Loss::of(kind).with("label_smoothing", smoothing).of_mixed(mixed);
         let options = || EngineOptions { loss: loss.clone(), ..options(Precision::F32) };
         let mut cpu = Backend::Cpu.engine(lowering(), options()).unwrap();
         let mut cuda = CudaEngine::new(lowering(), options(), device()).unwrap();

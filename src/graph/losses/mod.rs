@@ -9,7 +9,7 @@ mod cross_entropy;
 use super::{Builder, Value, optimizers::Setting};
 
 /// All losses. The first is the one that trains where none is named.
-pub static LOSSES: &[&LossKind] = &[&cross_entropy::CROSS_ENTROPY];
+pub static LOSSES: &[&LossKind] = &[&cross_entropy::CROSS_ENTROPY, &cross_entropy::BINARY_CROSS_ENTROPY];
 
 /// A loss by name, with its options.
 #[derive(Debug)]

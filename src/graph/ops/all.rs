@@ -116,12 +116,15 @@ pub static ALL: &[Entry] = &[
     entry::<ClipFactor>(STEP, || Example::of(ClipFactor { clip_norm: 0.5 }, [&[1], &[1], &[1]])),
     entry::<Concat>(YES, || Example::of(Concat { axis: 1 }, [&[3, 1, 7], &[3, 5, 7]])),
     entry::<CrossEntropy>(YES, || {
-        Example::new(CrossEntropy { label_smoothing: 0.25 }, [numbers(&[3, 5]), Input::Labels { batch: 3, classes: 5 }])
+        Example::new(
+            CrossEntropy { label_smoothing: 0.25, per_class: false },
+            [numbers(&[3, 5]), Input::Labels { batch: 3, classes: 5 }],
+        )
     }),
     entry::<CrossEntropyGradient>(GRADIENT, || {
         let labels = Input::Labels { batch: 3, classes: 5 };
         Example::new(
-            CrossEntropyGradient(CrossEntropy { label_smoothing: 0.25 }),
+            CrossEntropyGradient(CrossEntropy { label_smoothing: 0.25, per_class: false }),
             [numbers(&[1]), numbers(&[3, 5]), labels],
         )
     }),

@@ -6,16 +6,25 @@ use luminal::{
 };
 
 use super::softmax::prim_softmax;
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::graph::{
+    Builder, Gradients, Operation, Value,
+    expression::{Expression, Term, decompose},
+    primitives::View,
+};
 
 /// Mean softmax cross-entropy (Keras `SparseCategoricalCrossentropy(from_logits=True)`): logits
 /// `[batch, classes]`, labels `[batch]` (class indices held as float32); output `[1]`. The target of an image is
 /// `(1 - s) one_hot(label) + s / classes`, where s is the smoothing (Keras `CategoricalCrossentropy`). With labels
 /// `[batch, 3]`, of which a row is (a, b, w), `w one_hot(a) + (1 - w) one_hot(b)` stands for `one_hot(label)`.
+///
+/// Per class, it is the mean over batch and classes of the binary cross-entropy of `sigmoid(logit)` with the same target
+/// (PyTorch `BCEWithLogitsLoss`, timm `BinaryCrossEntropy`): `softplus(logit) - target logit`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CrossEntropy {
     /// From 0 to below 1.
     pub label_smoothing: f32,
+    /// Whether each class is told from all others by itself.
+    pub per_class: bool,
 }
 
 impl CrossEntropy {
@@ -33,10 +42,9 @@ impl CrossEntropy {
     }
 
     fn attributes(self) -> Vec<(&'static str, String)> {
-        match self.label_smoothing {
-            0.0 => Vec::new(),
-            smoothing => vec![("label_smoothing", smoothing.to_string())],
-        }
+        let smoothing = self.label_smoothing;
+        let smoothed = (smoothing != 0.0).then(|| ("label_smoothing", smoothing.to_string()));
+        smoothed.into_iter().chain(self.per_class.then(|| ("per_class", "true".to_owned()))).collect()
     }
 }
 
@@ -50,6 +58,12 @@ impl Operator for Range {
     fn process(&mut self, _: Vec<(InputTensor, ShapeTracker)>) -> Vec<Tensor> {
         vec![Tensor::new((0..self.count).map(|i| i as f32).collect::<Vec<_>>())]
     }
+}
+
+/// `ln(1 + e^x)` without overflow.
+fn softplus(x: &Term) -> Term {
+    let magnitude = x.max(&(x * -1.0));
+    x.max(&x.constant(0.0)) + (magnitude * -1.0).exp().log1p()
 }
 
 /// `[batch, classes]` with a one at each row's label: classes less than half away from it. (Spelled
@@ -105,6 +119,15 @@ impl Operation for CrossEntropy {
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         let (logits, labels) = (&inputs[0], &inputs[1]);
         let (batch, classes) = (logits.shape[0], logits.shape[1]);
+        if self.per_class {
+            let target = self.target(builder, labels, classes);
+            let loss = Expression::new(2, |x| softplus(&x[0]) - &x[0] * &x[1]);
+            let losses = decompose(builder, &loss, &[View::from(logits), View::from(&target)], &logits.shape);
+            let sums = builder.prim_sum(&losses, 1);
+            let mut total = builder.prim_sum(&sums, 0);
+            total.shape = vec![1];
+            return vec![builder.prim_affine(&total, 1.0 / (batch * classes) as f32, 0.0)];
+        }
         let max = builder.prim_max(logits, 1);
         let shifted = builder.prim_sub(logits, View::from(&max).expand(1, classes));
         let exps = builder.prim_exp(&shifted);
@@ -124,7 +147,7 @@ impl Operation for CrossEntropy {
     }
 }
 
-/// `dlogits = dloss (softmax(logits) - target) / batch`. Inputs dloss `[1]`, logits `[batch, classes]`, labels `[batch]`.
+/// `dlogits = dloss (softmax(logits) - target) / batch`, and per class `dloss (sigmoid(logits) - target) / (batch classes)`. Inputs dloss `[1]`, logits `[batch, classes]`, labels `[batch]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CrossEntropyGradient(pub CrossEntropy);
 
@@ -148,10 +171,15 @@ impl Operation for CrossEntropyGradient {
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         let (dloss, logits, labels) = (&inputs[0], &inputs[1], &inputs[2]);
         let (batch, classes) = (logits.shape[0], logits.shape[1]);
-        let softmax = prim_softmax(builder, logits);
         let target = self.0.target(builder, labels, classes);
-        let difference = builder.prim_sub(&softmax, &target);
-        let mean = builder.prim_affine(&difference, 1.0 / batch as f32, 0.0);
+        let (probabilities, terms) = if self.0.per_class {
+            let sigmoid = Expression::new(1, |x| x[0].sigmoid());
+            (decompose(builder, &sigmoid, &[View::from(logits)], &logits.shape), batch * classes)
+        } else {
+            (prim_softmax(builder, logits), batch)
+        };
+        let difference = builder.prim_sub(&probabilities, &target);
+        let mean = builder.prim_affine(&difference, 1.0 / terms as f32, 0.0);
         let scalar = Value { shape: vec![], ..dloss.clone() };
         vec![builder.prim_mul(&mean, View::from(&scalar).broadcast(&[batch, classes]))]
     }

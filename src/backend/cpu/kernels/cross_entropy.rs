@@ -17,7 +17,7 @@ fn class(label: f32, classes: usize) -> usize {
 
 /// The label of a row, the other one, and the share of the first: labels `[rows]`, or `[rows, 3]` of just these.
 #[inline(always)]
-fn target(labels: &[f32], row: usize, rows: usize, classes: usize) -> (usize, usize, f32) {
+pub(super) fn target(labels: &[f32], row: usize, rows: usize, classes: usize) -> (usize, usize, f32) {
     if labels.len() == rows {
         let label = class(labels[row], classes);
         return (label, label, 1.0);

@@ -19,6 +19,7 @@ pub mod activation;
 
 pub mod ahead;
 pub mod attention;
+pub mod binary_cross_entropy;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;

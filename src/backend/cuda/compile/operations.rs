@@ -118,7 +118,7 @@ pub enum Kind {
     CrossEntropy {
         rows: usize,
         width: usize,
-        smoothing: f32,
+        loss: ops::CrossEntropy,
         /// Labels `[rows, 3]`: the label, the other one, and the share of the first.
         mixed: bool,
     },

@@ -1,6 +1,6 @@
 // Softmax cross-entropy of each row with its label, its gradient, and the counts of right answers.
 // Definitions: LOGITS, GRADIENT the types of logits and of their gradient; SMOOTHED: targets are;
-// MIXED: targets are of two labels.
+// MIXED: targets are of two labels; PER_CLASS: binary cross-entropy of each class.
 #include "common.cuh"
 
 #ifndef SMOOTHED
@@ -9,12 +9,16 @@
 #ifndef MIXED
 #define MIXED 0
 #endif
+#ifndef PER_CLASS
+#define PER_CLASS 0
+#endif
 
 // A warp for each row: loss[r] = log sum exp(logits[r, :]) - sum target[r, :] logits[r, :], and unless null
 // gradient[r, :] = (softmax(logits[r, :]) - target[r, :]) scale, where the target is one_hot(label) or, SMOOTHED,
 // (1 - smoothing) one_hot(label) + smoothing / classes. MIXED, labels are [rows, 3], the label, another and
 // the weight (as float) of the first: weight one_hot(label) + (1 - weight) one_hot(other) stands for
-// one_hot(label). places[r]: how many logits come
+// one_hot(label). PER_CLASS, loss[r] = sum (softplus(logits[r, :]) - target[r, :] logits[r, :]) / classes, and the gradient
+// is (sigmoid(logits[r, :]) - target[r, :]) scale / classes. places[r]: how many logits come
 // before the label's, the first of equal ones first (bits 0 to 15) and how many are larger (bits 16
 // to 31), both at most 65535; all bits if the label's logit is not finite.
 KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restrict__ logits,
@@ -47,7 +51,17 @@ KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restri
     larger = warp_sum(larger);
     before = warp_sum(before);
     float sum = 0;
+#if PER_CLASS
+    // What each class' loss is measured from.
+    largest = 0;
+    scale /= classes;
+    for (int i = lane; i < classes; i += 32) {
+        float value = load(x[i]);
+        sum += fmaxf(value, 0.0f) + log1pf(expf(value < 0 ? value : -value));
+    }
+#else
     for (int i = lane; i < classes; i += 32) sum += expf(load(x[i]) - largest);
+#endif
     sum = warp_sum(sum);
     float away = largest - own;
 #if MIXED
@@ -59,14 +73,22 @@ KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restri
     away = (1.0f - smoothing) * away + smoothing * (warp_sum(all) / classes);
 #endif
     if (lane == 0) {
+#if PER_CLASS
+        losses[row] = (sum + away) / classes;
+#else
         losses[row] = logf(sum) + away;
+#endif
         bool finite = (__float_as_uint(own) & 0x7F800000u) != 0x7F800000u;
         places[row] = finite ? min(before, 0xFFFFu) | min(larger, 0xFFFFu) << 16 : 0xFFFFFFFFu;
     }
     if (gradient) {
         float factor = scale / sum;
         for (int i = lane; i < classes; i += 32) {
+#if PER_CLASS
+            float value = scale / (1.0f + expf(-load(x[i])));
+#else
             float value = expf(load(x[i]) - largest) * factor;
+#endif
 #if SMOOTHED
             value -= scale * (smoothing / classes);
             float share = scale * (1.0f - smoothing);

@@ -3,7 +3,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{int, source};
-use crate::backend::cuda::launch::{Arg, Element, Launch, Source};
+use crate::{
+    backend::cuda::launch::{Arg, Element, Launch, Source},
+    graph::ops::CrossEntropy,
+};
 
 pub const SOURCE: Source = source!("cross_entropy");
 
@@ -37,17 +40,21 @@ pub struct Rows<P> {
 ///
 /// logits, gradient `[rows, classes]`; labels `[rows]` u32, below `classes`; where they are `mixed`, `[rows, 3]`, of which
 /// a row (a, b, w) has `w one_hot(a) + (1 - w) one_hot(b)` for its `one_hot`, w a float32.
+///
+/// Per class, `losses[r] = Σ (softplus(logits[r, :]) - target[r, :] logits[r, :]) / classes`, and the gradient is
+/// `(sigmoid(logits) - target) · scale / classes`.
 pub fn rows<P>(
     rows: usize,
     classes: usize,
     element: Element,
     logits: P,
     (labels, mixed): (P, bool),
-    smoothing: f32,
+    loss: CrossEntropy,
     scale: f32,
     gradient: Option<(Element, P)>,
     to: Rows<P>,
 ) -> Launch<P> {
+    let smoothing = loss.label_smoothing;
     let smoothed = smoothing != 0.0;
     let (kind, gradient) = gradient.map_or((element, Arg::Null), |(kind, at)| (kind, Arg::Pointer(at)));
     Launch {
@@ -56,6 +63,7 @@ pub fn rows<P>(
             .into_iter()
             .chain(smoothed.then(|| ("SMOOTHED", "1".to_owned())))
             .chain(mixed.then(|| ("MIXED", "1".to_owned())))
+            .chain(loss.per_class.then(|| ("PER_CLASS", "1".to_owned())))
             .collect(),
         entry: "rows",
         grid: [rows.div_ceil(4) as u32, 1, 1],
@@ -99,7 +107,7 @@ mod tests {
     use super::*;
     use crate::{
         backend::{
-            cpu::kernels::{cross_entropy as cpu, isa::tests::noise},
+            cpu::kernels::{binary_cross_entropy, cross_entropy as cpu, isa::tests::noise},
             cuda::{
                 emulator::{Memory, run_all},
                 kernels::{
@@ -110,6 +118,10 @@ mod tests {
         },
         metrics::{accuracy, top_k},
     };
+
+    fn plain(label_smoothing: f32) -> CrossEntropy {
+        CrossEntropy { label_smoothing, per_class: false }
+    }
 
     #[test]
     fn as_on_the_cpu() {
@@ -135,7 +147,7 @@ mod tests {
                     element,
                     logits.at(),
                     (labels_at.at(), false),
-                    smoothing,
+                    plain(smoothing),
                     scale,
                     to,
                     at.clone(),
@@ -169,7 +181,7 @@ mod tests {
     #[test]
     fn mixed_targets_as_on_the_cpu() {
         for element in ELEMENTS {
-            for smoothing in [0.0, 0.1] {
+            for (smoothing, per_class) in [(0.0, false), (0.1, false), (0.0, true), (0.1, true)] {
                 let (count, classes) = (9, 37);
                 let values: Vec<f32> = noise(1, count * classes).iter().map(|x| (10.0 * x).round()).collect();
                 let logits = Memory::of_floats(&values, element);
@@ -185,15 +197,27 @@ mod tests {
                 let to = Rows { losses: losses.at(), places: places.at() };
                 let gradient_at = Some((element, gradient.at()));
                 let targets = (labels.at(), true);
-                run_all([rows(count, classes, element, logits.at(), targets, smoothing, 0.5, gradient_at, to)]);
+                run_all([rows(
+                    count,
+                    classes,
+                    element,
+                    logits.at(),
+                    targets,
+                    CrossEntropy { label_smoothing: smoothing, per_class },
+                    0.5,
+                    gradient_at,
+                    to,
+                )]);
                 let floats: Vec<f32> = (0..count)
                     .map(target)
                     .flat_map(|(label, other, weight)| [label as f32, other as f32, weight])
                     .collect();
                 let (mut expected, mut grad) = (vec![0.0; count], vec![0.0; count * classes]);
-                cpu::forward(count, classes, &values, &floats, smoothing, &mut expected);
-                cpu::backward(count, classes, &values, &floats, smoothing, 0.5, &mut grad);
-                let what = format!("{element:?} {smoothing}");
+                let forward = if per_class { binary_cross_entropy::forward } else { cpu::forward };
+                let backward = if per_class { binary_cross_entropy::backward } else { cpu::backward };
+                forward(count, classes, &values, &floats, smoothing, &mut expected);
+                backward(count, classes, &values, &floats, smoothing, 0.5, &mut grad);
+                let what = format!("{element:?} {smoothing} {per_class}");
                 assert_near_floats(&losses.read::<f32>(), &expected, 1e-5, &what);
                 assert_near_floats(&gradient.floats(element), &grad, 5e-3, &what);
             }
@@ -207,7 +231,7 @@ mod tests {
         let at = Rows { losses: losses.at(), places: places.at() };
         let (loss, metrics) = (Memory::of(&[0.0_f32]), Memory::of(&[Metrics::default()]));
         let (state, stop) = (Memory::of(&[State { iteration: 6, ..State::default() }]), Memory::of(&[0_u32]));
-        let by_rows = rows(2, 2, Element::F32, logits.at(), (labels.at(), false), 0.0, 0.5, None, at.clone());
+        let by_rows = rows(2, 2, Element::F32, logits.at(), (labels.at(), false), plain(0.0), 0.5, None, at.clone());
         run_all([by_rows, finish(2, 5, at.clone(), state.at(), loss.at(), metrics.at(), stop.at())]);
         assert_eq!(metrics.read::<Metrics>(), [Metrics { bad: 7, ..Metrics::default() }]);
         assert_eq!(stop.read::<u32>(), [1]);

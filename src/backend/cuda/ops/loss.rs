@@ -20,7 +20,7 @@ impl Read for ops::CrossEntropy {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let [rows, width] = flat(shapes[0]);
         Some(Reading::storing(
-            Kind::CrossEntropy { rows, width, smoothing: self.label_smoothing, mixed: shapes[1].len() > 1 },
+            Kind::CrossEntropy { rows, width, loss: *self, mixed: shapes[1].len() > 1 },
             &[Stored::Exact],
         ))
     }
@@ -34,7 +34,13 @@ impl Read for ops::CrossEntropyGradient {
 
 impl Emitter<'_> {
     /// The losses of the rows with the gradient of the logits, then their mean and the metrics.
-    pub fn cross_entropy(&mut self, operation: &Operation, [rows, width]: [usize; 2], smoothing: f32, mixed: bool) {
+    pub fn cross_entropy(
+        &mut self,
+        operation: &Operation,
+        [rows, width]: [usize; 2],
+        loss: ops::CrossEntropy,
+        mixed: bool,
+    ) {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);
         let (logits, element) = (self.at(inputs[0]), self.element(inputs[0]));
         let gradient = outputs.get(1).map(|&id| (self.element(id), self.at(id)));
@@ -42,12 +48,12 @@ impl Emitter<'_> {
         let to = cross_entropy::Rows { losses, places };
         let (labels, scale) = (self.at(inputs[1]), 1.0 / rows as f32);
         let launch =
-            cross_entropy::rows(rows, width, element, logits, (labels, mixed), smoothing, scale, gradient, to.clone());
+            cross_entropy::rows(rows, width, element, logits, (labels, mixed), loss, scale, gradient, to.clone());
         self.launch(launch, &outputs[1..]);
         let [state, metrics, stop] = [state::STEP, state::METRICS, state::STOP].map(Symbol::Fixed);
         self.fixed.insert(outputs[0], state::LOSS);
-        let loss = self.at(outputs[0]);
-        self.finish(cross_entropy::finish(rows, TOP, to, state, loss, metrics, stop), &outputs[..1]);
+        let mean = self.at(outputs[0]);
+        self.finish(cross_entropy::finish(rows, TOP, to, state, mean, metrics, stop), &outputs[..1]);
         self.loss_known = self.calls.len() - 1;
     }
 }
