@@ -69,11 +69,14 @@ fn tested() -> FxHashSet<TypeId> {
     for (_, apply) in operators::OPERATORS {
         add(&move |builder, batch| operators::network(builder, batch, [5, 7], apply), Purpose::Differentiate);
     }
-    let text = include_str!("../../tests/support/small.vitx");
-    let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
-    let model = elaborate(&Source::new("small", text), &BTreeMap::new(), &spec).unwrap();
-    let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::of(optimizers::find("muon").unwrap()) };
-    add(&move |builder, batch| model.lower(builder, batch), Purpose::Train(optimizer, Loss::default()));
+    let texts =
+        [include_str!("../../tests/support/small.vitx"), include_str!("../../tests/support/convolutional.vitx")];
+    for (text, width) in texts.into_iter().zip([6, 9]) {
+        let spec = ImageSpec { height: 9, width, channels: 2, num_classes: 5 };
+        let model = elaborate(&Source::new("model", text), &BTreeMap::new(), &spec).unwrap();
+        let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::of(optimizers::find("muon").unwrap()) };
+        add(&move |builder, batch| model.lower(builder, batch), Purpose::Train(optimizer, Loss::default()));
+    }
     tested
 }
 

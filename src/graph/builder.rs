@@ -8,8 +8,9 @@ use super::{
     Initializer, Load, Node, Operation, StepInput, Value,
     expression::Expression,
     ops::{
-        Activation, Add, Attention, Concat, CrossEntropy, Dense, Dropout, Expand, LayerNorm, Mean, MeanGradient,
-        Operand, Pointwise, RandomState, Reshape, Scale, Slice, Softmax, Transpose,
+        Activation, Add, Attention, BatchMoments, BatchNorm, BatchStatistics, Concat, CrossEntropy, Dense, Dropout,
+        Expand, LayerNorm, Mean, MeanGradient, Operand, Pointwise, RandomState, Reshape, Scale, Slice, Softmax,
+        Transpose,
     },
     value::tracker,
 };
@@ -22,7 +23,7 @@ pub struct GraphInput {
     pub value: Value,
 }
 
-/// A trainable tensor.
+/// A tensor that is learned, or kept from step to step.
 #[derive(Debug, Clone)]
 pub struct Parameter {
     /// Path of the layer instance and the variable, e.g. `patch_encoder/projection/kernel`.
@@ -32,6 +33,8 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     pub initializer: Initializer,
     pub value: Value,
+    /// The momentum of a moving average of a statistic of the batches; the optimizer changes all other parameters.
+    pub averaged: Option<f32>,
 }
 
 impl Parameter {
@@ -64,6 +67,10 @@ pub struct Builder {
     pub parameters: Vec<Parameter>,
     /// Whether dropout is active.
     pub training: bool,
+    /// Whether a batch is normalised by its own statistics rather than by their moving averages.
+    pub batch_statistics: bool,
+    /// Moving averages by their index, and the statistic of the batch that each takes up.
+    pub averages: Vec<(usize, Value)>,
     /// Path of the layer that is being added, and how many dropouts it has so far.
     layer: String,
     dropouts: u32,
@@ -76,9 +83,9 @@ impl Builder {
         Self::default()
     }
 
-    /// A builder whose dropout layers are active.
+    /// A builder whose dropout layers are active, and whose batches are normalised by their own statistics.
     pub fn for_training() -> Self {
-        Self { training: true, ..Self::default() }
+        Self { training: true, batch_statistics: true, ..Self::default() }
     }
 
     fn load(&mut self, load: Load, shape: &[usize]) -> Value {
@@ -108,9 +115,17 @@ impl Builder {
         assert_eq!(elements(shape), elements(stored_shape), "parameter {name}");
         let value = self.load(Load::Parameter(name.to_owned()), shape);
         self.graph.no_delete.insert(value.node);
-        let parameter =
-            Parameter { name: name.to_owned(), shape: stored_shape.to_vec(), initializer, value: value.clone() };
-        self.parameters.push(parameter);
+        let (name, shape) = (name.to_owned(), stored_shape.to_vec());
+        self.parameters.push(Parameter { name, shape, initializer, value: value.clone(), averaged: None });
+        value
+    }
+
+    /// As [`Builder::parameter`], a moving average with this momentum.
+    pub fn moving_average(&mut self, name: &str, shape: &[usize], initializer: Initializer, momentum: f32) -> Value {
+        let value = self.parameter(name, shape, shape, initializer);
+        if let Some(parameter) = self.parameters.last_mut() {
+            parameter.averaged = Some(momentum);
+        }
         value
     }
 
@@ -158,6 +173,24 @@ impl Builder {
     /// Layer normalisation over the last axis; gamma and beta are `[last]`.
     pub fn layer_norm(&mut self, x: &Value, gamma: &Value, beta: &Value, epsilon: f32) -> Value {
         self.apply(LayerNorm { epsilon }, &[x, gamma, beta]).swap_remove(0)
+    }
+
+    /// Batch normalisation over all axes but the last (Ioffe & Szegedy 2015); all parameters are `[last]`. The moving
+    /// averages take up the mean and the biased variance of a batch, as in Keras.
+    pub fn batch_norm(&mut self, x: &Value, [gamma, beta]: [&Value; 2], moving: [&Value; 2], epsilon: f32) -> Value {
+        let [moving_mean, moving_variance] = moving;
+        if !self.batch_statistics {
+            let norm = BatchNorm { epsilon, of_batch: false };
+            return self.apply_one(norm, &[x, gamma, beta, moving_mean, moving_variance]);
+        }
+        let sums = self.apply_one(BatchMoments, &[x, moving_mean]);
+        let statistics = self.apply(BatchStatistics { count: x.rows() }, &[&sums, moving_mean]);
+        for (moving, statistic) in moving.into_iter().zip(&statistics) {
+            let index = self.parameter_index(moving.node);
+            self.averages.extend(index.map(|index| (index, statistic.clone())));
+        }
+        let norm = BatchNorm { epsilon, of_batch: true };
+        self.apply_one(norm, &[x, gamma, beta, &statistics[0], &statistics[1]])
     }
 
     /// Scaled dot-product attention of already projected queries `[batch, tokens, heads * key_dim]`,

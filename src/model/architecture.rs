@@ -60,7 +60,6 @@ pub struct Architecture {
     pub(super) output: usize,
     pub(super) warnings: Vec<dsl::Problem>,
     pub(super) unread: Vec<String>,
-    pub(super) notes: BTreeMap<String, String>,
 }
 
 impl Architecture {
@@ -81,11 +80,6 @@ impl Architecture {
     /// All parameters of the model with their values.
     pub fn bindings(&self) -> &BTreeMap<String, dsl::Value> {
         &self.bindings
-    }
-
-    /// What comments say of the model's parameters, by name.
-    pub fn notes(&self) -> &BTreeMap<String, String> {
-        &self.notes
     }
 
     /// What is most likely not meant in the model's text.
@@ -122,7 +116,10 @@ impl Architecture {
                 .into_iter()
                 .map(|spec| {
                     let name = format!("{}/{}", node.path, spec.name);
-                    builder.parameter(&name, &spec.shape, &spec.stored_shape, spec.initializer)
+                    match spec.averaged {
+                        Some(momentum) => builder.moving_average(&name, &spec.shape, spec.initializer, momentum),
+                        None => builder.parameter(&name, &spec.shape, &spec.stored_shape, spec.initializer),
+                    }
                 })
                 .collect();
             let parameters = node.weights.map_or(own, |owner| weights[owner].clone());

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     functions::{self, FUNCTIONS, Function, function, order},
-    layers::{Kind, LAYERS, find, initializers::scheme},
+    layers::{LAYERS, find, initializers::scheme},
     reads::{Reads, Symbol},
 };
 use crate::dsl::{
@@ -518,7 +518,7 @@ pub fn check_names(expr: &Expr, scope: &Scope) -> Result<(), Fault> {
 /// Whether an argument of some layer takes the word, as `activation` takes `relu`.
 fn is_choice(word: &str) -> bool {
     let arguments = LAYERS.iter().flat_map(|layer| layer.arguments);
-    arguments.into_iter().any(|argument| matches!(argument.kind, Kind::Choice(words) if words.contains(&word)))
+    arguments.into_iter().any(|argument| argument.kind.words().contains(&word))
 }
 
 fn exhausted() -> Box<Problem> {

@@ -21,6 +21,8 @@ pub struct Row {
 pub struct Summary {
     pub rows: Vec<Row>,
     pub parameters: u64,
+    /// Those that are learned: all but moving averages.
+    pub learned: u64,
     pub flops: u64,
 }
 
@@ -52,7 +54,10 @@ impl Architecture {
             .collect();
         let parameters = rows.iter().map(|row| row.parameters).sum();
         let flops = rows.iter().map(|row| row.flops).fold(0, u64::saturating_add);
-        Summary { rows, parameters, flops }
+        let all = self.layers().iter().flat_map(|node| node.layer.parameters());
+        let learned = all.filter(|parameter| parameter.averaged.is_none());
+        let learned = learned.map(|parameter| parameter.len() as u64).sum();
+        Summary { rows, parameters, learned, flops }
     }
 }
 
@@ -121,7 +126,7 @@ mod tests {
     }
 
     fn shown(rows: Vec<Row>) -> (String, u64) {
-        let summary = Summary { rows, parameters: 0, flops: 0 };
+        let summary = Summary { rows, parameters: 0, learned: 0, flops: 0 };
         let lines = summary.folded();
         let total = lines.iter().map(|line| match line {
             Line::Row(row) => row.parameters,

@@ -5,7 +5,7 @@ use luminal::prelude::{Compiler, Graph, ToIdsMut};
 use super::with_builder;
 use crate::graph::{
     Builder, Load, Value,
-    ops::{ClipFactor, Direction, Update},
+    ops::{ClipFactor, Direction, MovingAverage, Update},
     optimizers::Plan,
 };
 
@@ -20,14 +20,23 @@ pub struct OptimizerState {
     pub updated: Vec<Value>,
 }
 
+/// How a step changes a parameter.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub parameter: Value,
+    /// Its gradient, or the statistic that a moving average takes up.
+    pub by: Value,
+    /// The momentum of a moving average.
+    pub averaged: Option<f32>,
+}
+
 /// Appends one update per parameter: the optimizer is part of the training graph. Where gradients are clipped, their
 /// norm comes first.
 pub struct Updates<'a> {
     pub plan: &'a Plan,
     /// The numbers of the step, see [`Plan::write_scalars`].
     pub scalars: &'a Value,
-    /// Parameters and their gradients.
-    pub parameters: &'a [(Value, Value)],
+    pub parameters: &'a [Change],
     pub states: &'a RefCell<Vec<OptimizerState>>,
 }
 
@@ -35,16 +44,22 @@ impl Compiler for Updates<'_> {
     fn compile<T: ToIdsMut>(&self, graph: &mut Graph, _: T) {
         let states = with_builder(graph, |builder: &mut Builder| {
             let factor = self.plan.clip_norm().map(|clip_norm| {
-                let gradients: Vec<Value> = self.parameters.iter().map(|(_, gradient)| gradient.clone()).collect();
+                let learned = self.parameters.iter().filter(|change| change.averaged.is_none());
+                let gradients: Vec<Value> = learned.map(|change| change.by.clone()).collect();
                 ClipFactor { clip_norm }.of_gradients(builder, &gradients)
             });
-            let update = |(index, (parameter, gradient)): (usize, &(Value, Value))| {
+            let update = |(index, Change { parameter, by, averaged }): (usize, &Change)| {
                 let input =
                     |(group, slot)| (group, builder.input(Load::Slot { slot, parameter: index }, &parameter.shape));
                 let (groups, slots): (Vec<usize>, Vec<Value>) = self.plan.slots(index).into_iter().map(input).unzip();
+                if let &Some(momentum) = averaged {
+                    let inputs: Vec<&Value> = [parameter, by].into_iter().chain(&slots).collect();
+                    let updated = builder.apply(MovingAverage { momentum }, &inputs);
+                    return OptimizerState { slots, groups, updated };
+                }
                 let optimizer = self.plan.optimizer(index).clone();
                 let update = Update { optimizer, first_scalar: self.plan.first_scalar(index) };
-                let mut inputs = vec![parameter, gradient];
+                let mut inputs = vec![parameter, by];
                 inputs.extend(&slots);
                 inputs.push(self.scalars);
                 inputs.extend(&factor);

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 
 use luminal::prelude::Compiler;
 
-use super::{Autodiff, Fuse, OptimizerState, Reassociate, Updates};
+use super::{Autodiff, Fuse, OptimizerState, Reassociate, Updates, optimizer::Change};
 use crate::graph::{Builder, Network, StepInput, Value, losses::Loss, optimizers::Optimizer};
 
 /// Builds a network for a batch size on a graph.
@@ -26,7 +26,7 @@ pub struct StepGraph {
     pub network: Network,
     pub labels: Value,
     pub loss: Value,
-    /// One per parameter; empty when evaluating.
+    /// One per parameter; empty when evaluating. Of a moving average, the statistic of the batch that it takes up.
     pub gradients: Vec<Value>,
     /// One per parameter; empty unless training.
     pub states: Vec<OptimizerState>,
@@ -68,6 +68,7 @@ impl StepGraph {
 
     fn with(lowering: &Lowering, batch: usize, purpose: Purpose, rewrites: Rewrites) -> Result<Self, String> {
         let mut builder = if matches!(purpose, Purpose::Train(..)) { Builder::for_training() } else { Builder::new() };
+        builder.batch_statistics = purpose != Purpose::Evaluate;
         let network = lowering(&mut builder, batch);
         let without_effect = RefCell::default();
         if rewrites == Rewrites::Reassociated {
@@ -89,23 +90,38 @@ impl StepGraph {
         let (mut gradients, mut states) = (Vec::new(), Vec::new());
         if purpose != Purpose::Evaluate {
             let seed = builder.input(StepInput::LossGradient, &[1]);
-            let wanted: Vec<Value> = builder.parameters.iter().map(|parameter| parameter.value.clone()).collect();
+            let learned = builder.parameters.iter().filter(|parameter| parameter.averaged.is_none());
+            let wanted: Vec<Value> = learned.map(|parameter| parameter.value.clone()).collect();
             let found = RefCell::default();
             Autodiff { loss: &loss, seed: &seed, wanted: &wanted, gradients: &found }.compile(&mut builder.graph, ());
-            for (index, (value, gradient)) in wanted.iter().zip(found.into_inner()).enumerate() {
+            let mut found = found.into_inner().into_iter();
+            for index in 0..builder.parameters.len() {
+                if builder.parameters[index].averaged.is_some() {
+                    let statistic = builder.averages.iter().find(|(average, _)| *average == index);
+                    gradients.push(statistic.map(|(_, value)| value.clone()).ok_or_else(|| name(&builder, index))?);
+                    continue;
+                }
+                let value = builder.parameters[index].value.clone();
                 let without_effect = without_effect.borrow().contains(&value.node);
-                gradients.push(match gradient {
+                gradients.push(match found.next().flatten() {
                     Some(gradient) => gradient,
-                    None if without_effect => builder.scale(value, 0.0),
-                    None => return Err(builder.parameters[index].name.clone()),
+                    None if without_effect => builder.scale(&value, 0.0),
+                    None => return Err(name(&builder, index)),
                 });
             }
             if let Purpose::Train(optimizer, _) = &purpose {
                 let plan = optimizer.plan(&builder.parameters);
                 let scalars = builder.input(StepInput::Scalars, &[plan.scalars()]);
-                let pairs: Vec<(Value, Value)> = wanted.into_iter().zip(gradients.iter().cloned()).collect();
+                let changes = builder.parameters.iter().zip(&gradients);
+                let changes: Vec<Change> = changes
+                    .map(|(parameter, gradient)| Change {
+                        parameter: parameter.value.clone(),
+                        by: gradient.clone(),
+                        averaged: parameter.averaged,
+                    })
+                    .collect();
                 let found = RefCell::default();
-                Updates { plan: &plan, scalars: &scalars, parameters: &pairs, states: &found }
+                Updates { plan: &plan, scalars: &scalars, parameters: &changes, states: &found }
                     .compile(&mut builder.graph, ());
                 states = found.into_inner();
             }
@@ -119,4 +135,8 @@ impl StepGraph {
         }
         Ok(Self { builder, network, labels, loss, gradients, states })
     }
+}
+
+fn name(builder: &Builder, parameter: usize) -> String {
+    builder.parameters[parameter].name.clone()
 }

@@ -8,7 +8,6 @@ mod restore;
 mod saves;
 mod schedule;
 pub mod schedules;
-mod stop;
 
 pub use fit::{Fit, FitError, Fitted, evaluate};
 pub use interrupt::Interrupt;
@@ -16,4 +15,3 @@ pub use monitor::Monitor;
 pub use observer::Observer;
 pub use restore::{restore, restore_weights};
 pub use schedule::{Per, Schedule};
-pub use stop::Stop;

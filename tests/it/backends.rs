@@ -52,6 +52,41 @@ fn the_cpu_backend_trains_as_the_reference_does() {
     compare_gradients("the model", cpu.as_mut(), reference.as_mut(), &batch, 2e-3);
 }
 
+/// Batches are normalised by their own statistics, evaluation is by moving averages, which all steps have changed alike.
+#[test]
+fn a_convolutional_network_trains_as_on_the_reference() {
+    let text = include_str!("../support/convolutional.vitx");
+    let spec = ImageSpec { height: 9, width: 9, channels: 2, num_classes: 5 };
+    let [mut cpu, mut reference] = [Backend::Cpu, Backend::Reference].map(|backend| engine_of(text, spec, backend));
+    assert_eq!(cpu.state().unwrap(), reference.state().unwrap());
+    let labels = [0, 4, 2, 2, 1, 3, 0];
+    let images: Vec<f32> = (0..labels.len() * 162).map(|index| (index as f32 * 0.37).sin()).collect();
+    for (iteration, count) in [7, 3, 7].into_iter().enumerate() {
+        let batch = Batch { images: &images[..count * 162], labels: &labels[..count], mixed: None };
+        let step = Step { epoch: 0, step: iteration as u32, iteration: iteration as u64, learning_rate: 1e-3 };
+        let (ours, theirs) = (cpu.train_step(&batch, &step).unwrap(), reference.train_step(&batch, &step).unwrap());
+        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "step {iteration}: {ours} {theirs}");
+        let (ours, theirs) = (cpu.evaluate(&batch).unwrap(), reference.evaluate(&batch).unwrap());
+        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "evaluation {iteration}: {ours} {theirs}");
+    }
+    let averages = |engine: &dyn Engine| {
+        let weights = engine.weights().unwrap();
+        weights.into_iter().filter(|tensor| tensor.name.contains("/moving_")).collect::<Vec<_>>()
+    };
+    let (ours, theirs) = (averages(cpu.as_ref()), averages(reference.as_ref()));
+    assert_eq!(ours.len(), 6);
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        let start = if ours.name.ends_with("mean") { 0.0 } else { 1.0 };
+        assert!(ours.data.iter().all(|&value| value != start), "{} has not moved", ours.name);
+        for (a, b) in ours.data.iter().zip(&theirs.data) {
+            assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{}: {a} {b}", ours.name);
+        }
+    }
+    // Nothing is kept of them: neither moments, nor decay.
+    let state = cpu.state().unwrap();
+    assert!(state.iter().all(|tensor| !tensor.name.starts_with("optimizer/") || !tensor.name.contains("moving_")));
+}
+
 /// Training minimises the loss with its options; evaluation has the plain one.
 #[test]
 fn losses_with_options_train_as_on_the_reference() {

@@ -14,10 +14,7 @@ use vitx::{
     model::{Architecture, ImageSpec, elaborate},
 };
 
-use crate::{
-    networks::compare_gradients,
-    support::{succeed, vitx},
-};
+use crate::networks::compare_gradients;
 
 const IMAGES: ImageSpec = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
 
@@ -100,6 +97,11 @@ fn conditions_choose_braces() {
     assert_eq!(layers("if depth == 0 { scale(1 / depth * 0 / (depth - 3)) take(99) dense(1 / 3) }"), "");
     assert_eq!(
         layers("let x = { gelu } x + if rate == 0.2 { relu } else { take(0) }"),
+        "x/gelu() relu() add(formula = \"(x0 + x1)\")"
+    );
+    // A layer of a tensor that has a shape is no layer of the network either.
+    assert_eq!(
+        layers("let x = { gelu } x + if rate == 0.2 { relu } else { tanh(x) x * 2 }"),
         "x/gelu() relu() add(formula = \"(x0 + x1)\")"
     );
     assert_eq!(layers("if depth != 3 { scale(1 / 0) } else { residual { gelu } }"), "gelu() add()");
@@ -466,47 +468,4 @@ fn shared_weights_train_as_on_the_reference() {
     }
     let (ours, theirs) = (cpu.evaluate(&batch).unwrap(), reference.evaluate(&batch).unwrap());
     assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "{ours} {theirs}");
-}
-
-#[test]
-fn patches_may_be_rectangles() {
-    let spec = ImageSpec { height: 12, width: 20, channels: 2, num_classes: 3 };
-    let shape = |text: &str| -> Vec<usize> {
-        let model = elaborate(&Source::new("m", text), &BTreeMap::new(), &spec).unwrap();
-        model.layers()[0].layer.output_shape()
-    };
-    assert_eq!(shape("model m { patches([3, 10]) flatten dense(num_classes) }"), [8, 60]);
-    assert_eq!(
-        shape("model m { patches([4, 4]) flatten dense(num_classes) }"),
-        shape("model m { patches(4) flatten dense(num_classes) }")
-    );
-    insta::assert_snapshot!(mistakes(&[
-        "model m { patches([4, 5]) flatten dense(num_classes) }",
-        "model m { patches([4, 4, 3]) flatten dense(num_classes) }",
-        "model m { patches(5) flatten dense(num_classes) }",
-    ]));
-}
-
-#[test]
-fn comments_are_notes_of_parameters() {
-    let text = "model m(
-    dim = 12, // width of a token
-    // How many rounds.
-    depth = 2,
-    plain = 3,
-) {
-    flatten
-    repeat dense(dim + plain) ×depth
-    dense(num_classes)
-}
-";
-    let model = with(text, &[]).unwrap();
-    let notes: Vec<String> = model.notes().iter().map(|(name, note)| format!("{name}: {note}")).collect();
-    assert_eq!(notes, ["depth: How many rounds.", "dim: width of a token"]);
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("m.vitx"), text).unwrap();
-    let out = succeed(vitx(folder.path(), &["summary", "m.vitx"]));
-    assert!(out.contains("\n  depth = 2: How many rounds.\n  dim = 12: width of a token\n"), "{out}");
-    let out = succeed(vitx(folder.path(), &["layers", "transformer_block"]));
-    assert!(out.contains("epsilon    of the norms; default 1e-6"), "{out}");
 }

@@ -35,6 +35,7 @@ mod sweep_failures;
 mod sweep_kills;
 mod terminal;
 mod uses;
+mod zoo;
 
 #[test]
 fn every_file_of_tests_is_run() {

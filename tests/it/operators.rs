@@ -12,7 +12,10 @@ use vitx::{
         Builder, Initializer, Value,
         activations::ACTIVATIONS,
         expression::Expression,
-        ops::{Activation, Attention, CrossEntropy, Dropout, HeadProduct, MaxPool2d, Operand, RandomState},
+        ops::{
+            Activation, Attention, AveragePool2d, Conv2d, CrossEntropy, Dropout, HeadProduct, MaxPool2d, Operand,
+            RandomState,
+        },
     },
     model::layers::{Arguments, find},
     passes::Autodiff,
@@ -42,6 +45,9 @@ fn check(what: &str, shapes: &[&[usize]], build: Build) {
     }
     inputs.insert("random".into(), RandomState::new(5, 9).encode().to_vec());
     inputs.insert("seed".into(), vec![1.0]);
+    let last = shapes[0][shapes[0].len() - 1];
+    inputs.insert("mean".into(), vec![0.25; last]);
+    inputs.insert("variance".into(), vec![1.0; last]);
     inputs.insert("labels".into(), vec![0.0, 4.0, 2.0]);
     inputs.insert("targets".into(), vec![0.0, 3.0, 0.25, 4.0, 4.0, 0.5, 2.0, 1.0, 0.875]);
 
@@ -107,6 +113,40 @@ fn layer_norm() {
         let dim = &shape[shape.len() - 1..];
         // A large epsilon keeps the finite differences of rows of two finite.
         check("layer_norm", &[shape, dim, dim], &|b, x| b.layer_norm(&x[0], &x[1], &x[2], 1e-1));
+    }
+}
+
+#[test]
+fn batch_norm() {
+    // The statistics are those of the batch: its rows are normalised together.
+    for shape in [&[3, 2, 4][..], &[5, 3], &[2, 2, 3, 2]] {
+        let dim = &shape[shape.len() - 1..];
+        check("batch_norm", &[shape, dim, dim], &|b, x| {
+            let moving = ["mean", "variance"].map(|name| b.input(name, dim));
+            b.batch_norm(&x[0], [&x[1], &x[2]], [&moving[0], &moving[1]], 1e-1)
+        });
+    }
+}
+
+#[test]
+fn convolutions() {
+    let conv = |strides, padding, dilation, groups| Conv2d { strides, padding, dilation, groups };
+    for (image, kernel, conv) in [
+        ([2, 4, 5, 2], [3, 3, 2, 3], conv([1, 1], [[1, 1], [1, 1]], [1, 1], 1)),
+        ([1, 5, 4, 4], [2, 3, 2, 2], conv([2, 1], [[0, 1], [2, 0]], [1, 1], 2)),
+        ([1, 5, 6, 3], [2, 2, 1, 3], conv([1, 2], [[3, 0], [1, 2]], [2, 3], 3)),
+        ([2, 3, 3, 2], [1, 1, 1, 4], conv([2, 2], [[0, 0], [0, 0]], [1, 1], 2)),
+    ] {
+        check("conv2d", &[&image, &kernel], &|b, x| b.apply_one(conv, &[&x[0], &x[1]]));
+        check("conv2d with bias", &[&image, &kernel, &kernel[3..]], &|b, x| b.apply_one(conv, &[&x[0], &x[1], &x[2]]));
+    }
+}
+
+#[test]
+fn average_pool2d() {
+    for (pool, strides, same) in [([2, 2], [2, 2], false), ([3, 2], [1, 2], true), ([2, 3], [3, 1], true)] {
+        let pool = AveragePool2d { pool, strides, same };
+        check("average_pool2d", &[&[2, 5, 4, 2]], &|b, x| b.apply_one(pool, &[&x[0]]));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The seed model against Keras: logits, loss, gradients, and three AdamW steps, for every
+//! The seed model, and any network whose text a fixture has, against Keras: logits, loss, gradients, and three AdamW steps, for every
 //! `*.safetensors` in `tests/fixtures/parity/` and in the folder that `VITX_PARITY_DIR` names.
 
 use safetensors::SafeTensors;
@@ -61,7 +61,7 @@ fn one_thread_and_two_give_the_same_bits() {
         let images: Vec<f32> = floats(&file, "images").repeat(20);
         let labels = labels(&file).repeat(20);
         let run = |threads| {
-            let mut engine = engine(architecture(metadata), threads);
+            let mut engine = engine(architecture(metadata, &file), threads);
             load_weights(&mut engine, &file);
             for (step, count) in [40, 37, 1].into_iter().enumerate() {
                 let pixels = images.len() / labels.len();

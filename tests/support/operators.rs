@@ -3,9 +3,9 @@
 use vitx::{
     backend::{Batch, Engine},
     graph::{
-        Builder, Initializer, Network, StepInput, Value,
+        Builder, Initializer, Network, Operation, StepInput, Value,
         expression::Expression,
-        ops::{Activation, MaxPool2d, Operand},
+        ops::{Activation, AveragePool2d, Conv2d, MaxPool2d, Operand},
     },
 };
 
@@ -37,14 +37,39 @@ macro_rules! activation {
 }
 
 /// Tokens as the rows of an image of one channel or, where that goes, of two.
-fn pooled(b: &mut Builder, x: &Value, pool: MaxPool2d) -> Value {
+fn image(b: &mut Builder, x: &Value) -> Value {
     let channels = if x.last().is_multiple_of(2) { 2 } else { 1 };
-    let image = b.reshape(x, &[x.shape[0], x.shape[1], x.last() / channels, channels]);
+    b.reshape(x, &[x.shape[0], x.shape[1], x.last() / channels, channels])
+}
+
+fn pooled(b: &mut Builder, x: &Value, pool: impl Operation) -> Value {
+    let image = image(b, x);
     b.apply_one(pool, &[&image])
 }
 
+/// Two convolutions of tokens as an image, of which the first widens it and the second is tested: as many filters for
+/// each of its groups.
+fn convolved(b: &mut Builder, x: &Value, kernel: [usize; 2], filters: usize, conv: Conv2d, bias: bool) -> Value {
+    let image = image(b, x);
+    let widen = Conv2d { strides: [1; 2], padding: [[0; 2]; 2], dilation: [1; 2], groups: 1 };
+    let wide = parameter(b, "wide", &[1, 1, image.last(), 6]);
+    let x = b.apply_one(widen, &[&image, &wide]);
+    let kernel = parameter(b, "kernel", &[kernel[0], kernel[1], 6 / conv.groups, filters]);
+    let bias = bias.then(|| parameter(b, "bias", &[filters]));
+    let y = b.apply_one(conv, &[&x, &kernel].into_iter().chain(&bias).collect::<Vec<_>>());
+    // So that a sum follows, which the kernel may take over.
+    let more = b.scale(&y, 0.5);
+    b.add(&y, &more)
+}
+
+/// As many rows and columns as before, by strides of one.
+fn same(kernel: [usize; 2], groups: usize) -> Conv2d {
+    let padding = kernel.map(|length| [(length - 1) / 2, length / 2]);
+    Conv2d { strides: [1; 2], padding, dilation: [1; 2], groups }
+}
+
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 34] = [
+pub const OPERATORS: [(&str, Apply); 44] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -109,6 +134,34 @@ pub const OPERATORS: [(&str, Apply); 34] = [
     ("max_pool2d", |b, x| pooled(b, x, MaxPool2d { pool: [2, 2], strides: [1, 2], same: true })),
     ("max_pool2d of windows that meet", |b, x| pooled(b, x, MaxPool2d { pool: [3, 2], strides: [2, 1], same: true })),
     ("max_pool2d within the image", |b, x| pooled(b, x, MaxPool2d { pool: [1, 1], strides: [2, 3], same: false })),
+    ("average_pool2d", |b, x| pooled(b, x, AveragePool2d { pool: [2, 2], strides: [1, 2], same: true })),
+    ("average_pool2d within the image", |b, x| {
+        pooled(b, x, AveragePool2d { pool: [1, 1], strides: [2, 3], same: false })
+    }),
+    ("conv2d", |b, x| convolved(b, x, [3, 3], 5, same([3, 3], 1), true)),
+    ("conv2d of an even kernel in groups", |b, x| convolved(b, x, [2, 4], 9, same([2, 4], 3), false)),
+    ("conv2d in strides", |b, x| {
+        let conv = Conv2d { strides: [2, 3], padding: [[1, 0], [1, 2]], dilation: [1, 1], groups: 2 };
+        convolved(b, x, [2, 3], 4, conv, true)
+    }),
+    ("conv2d of a dilated kernel", |b, x| {
+        let conv = Conv2d { strides: [1, 2], padding: [[2, 2], [5, 4]], dilation: [2, 3], groups: 1 };
+        convolved(b, x, [3, 2], 33, conv, false)
+    }),
+    ("depthwise conv2d", |b, x| convolved(b, x, [3, 3], 6, same([3, 3], 6), true)),
+    ("depthwise conv2d in strides", |b, x| {
+        let conv = Conv2d { strides: [2, 1], padding: [[1, 2], [2, 0]], dilation: [1, 2], groups: 6 };
+        convolved(b, x, [3, 2], 6, conv, false)
+    }),
+    ("depthwise conv2d of two filters each", |b, x| convolved(b, x, [3, 1], 12, same([3, 1], 6), true)),
+    ("batch_norm", |b, x| {
+        let [gamma, beta] = ["gamma", "beta"].map(|name| parameter(b, name, &[x.last()]));
+        let [mean, variance] = [("mean", Initializer::Zeros), ("variance", Initializer::Ones)]
+            .map(|(name, start)| b.moving_average(name, &[x.last()], start, 0.75));
+        // Without the sum the gradient of the bias before it would be rounding errors alone.
+        let y = b.batch_norm(x, [&gamma, &beta], [&mean, &variance], 1e-3);
+        b.add(&y, x)
+    }),
     ("scale", |b, x| b.scale(x, -1.5)),
     ("gate", |b, x| {
         let (dim, kernel) = (x.last(), parameter(b, "kernel", &[x.last(), x.last()]));

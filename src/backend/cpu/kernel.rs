@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::kernels::gemm::{self, Mat};
+use super::kernels::{
+    gemm::{self, Mat},
+    transpose::transpose_2d,
+};
 
 /// Operands of a call, on the stack: only a `concat` of many parts has more.
 pub type Inputs<'a> = SmallVec<[&'a [f32]; 8]>;
@@ -80,25 +83,58 @@ pub struct Packing {
     pub input: usize,
     pub k: usize,
     pub n: usize,
-    /// The input is the transpose of the matrix.
-    pub transposed: bool,
+    /// So many matrices, packed one after the other, of which each has its columns, or rows if it is transposed.
+    pub groups: usize,
+    pub matrix: Matrix,
+}
+
+/// How the matrices of a [`Packing`] lie in the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Matrix {
+    /// `[k, groups, n]`.
+    Rows,
+    /// `[n, groups, k]`.
+    Transposed,
+    /// `[taps, n, groups, k / taps]`, the taps in reverse: a convolution's kernel, turned around for the gradient of its
+    /// input.
+    Turned { taps: usize },
 }
 
 impl Packing {
     /// Elements of the packed matrix.
     pub fn len(self) -> usize {
-        gemm::packed_len(self.k, self.n)
+        self.groups * gemm::packed_len(self.k, self.n)
+    }
+
+    /// Whether two steps can share what is packed.
+    pub fn same_as(self, other: Self) -> bool {
+        self == Self { input: self.input, ..other }
     }
 
     /// The kernel that packs.
     pub fn kernel(self) -> Kernel {
-        let Self { k, n, transposed, .. } = self;
+        let Self { k, n, groups, matrix, .. } = self;
         let run = move |call: &mut Call| {
-            let matrix = call.inputs[0];
-            let matrix = if transposed { Mat::transposed(matrix, k) } else { Mat::rows(matrix, n) };
-            gemm::pack_b(k, n, matrix, call.outputs[0]);
+            let packed = call.outputs[0].chunks_mut(gemm::packed_len(k, n).max(1));
+            for (group, packed) in packed.enumerate() {
+                let all = call.inputs[0];
+                let from = match matrix {
+                    Matrix::Rows => Mat::rows(&all[group * n..], groups * n),
+                    Matrix::Transposed => Mat::transposed(&all[group * k..], groups * k),
+                    Matrix::Turned { taps } => {
+                        let own = k / taps;
+                        for (tap, turned) in call.scratch[..k * n].chunks_mut(own * n).rev().enumerate() {
+                            let from = &all[tap * n * groups * own + group * own..];
+                            transpose_2d(n, own, from, groups * own, turned, n);
+                        }
+                        Mat::rows(&call.scratch[..k * n], n)
+                    }
+                };
+                gemm::pack_b(k, n, from, packed);
+            }
         };
-        Kernel::per_image(run).split(Split::Once)
+        let scratch = if matches!(matrix, Matrix::Turned { .. }) { k * n } else { 0 };
+        Kernel::per_image(run).split(Split::Once).scratch(move |_| scratch)
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Slot {
 pub struct Layout {
     slots: Vec<Slot>,
     len: usize,
+    /// Elements of a group that the optimizer changes; moving averages come after them.
+    learned: usize,
     /// Groups that an update changes: parameters, then slots.
     states: usize,
     runs: Vec<Run>,
@@ -75,9 +77,18 @@ impl Layout {
             groups.push(group);
         }
         groups.extend((0..parameters.len()).filter(|&index| !grouped[index]).map(|index| Group::Row(vec![index])));
+        let averaged = |group: &Group| {
+            let (Group::Row(members) | Group::Columns(members)) = group;
+            members.iter().any(|&index| parameters[index].averaged.is_some())
+        };
+        groups.sort_by_key(averaged);
+        let mut learned = None;
         let mut slots = vec![Slot { offset: 0, rows: 0, width: 0, stride: 0 }; parameters.len()];
         let mut len = 0;
         for group in groups {
+            if averaged(&group) {
+                learned.get_or_insert(len);
+            }
             match group {
                 Group::Row(members) => {
                     for index in members {
@@ -102,7 +113,7 @@ impl Layout {
             len = len.next_multiple_of(ALIGNMENT);
         }
         let runs = runs(&slots, len, plan);
-        Self { slots, len, states: plan.store_groups(), runs, plan: plan.clone() }
+        Self { slots, len, learned: learned.unwrap_or(len), states: plan.store_groups(), runs, plan: plan.clone() }
     }
 
     /// Of the parameter of this index in the network.
@@ -113,6 +124,16 @@ impl Layout {
     /// Elements of one group, padding included.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Elements of a group that an optimizer changes, padding included: they come first.
+    pub fn learned(&self) -> usize {
+        self.learned
+    }
+
+    /// The group of the averages of parameters, if they are kept.
+    pub fn ema_group(&self) -> Option<usize> {
+        self.plan.ema_group()
     }
 
     /// How many groups an update changes: parameters, then slots. The gradients are the group after them.
@@ -164,7 +185,7 @@ impl Layout {
     }
 
     /// Which of the plan's rules updates a parameter.
-    pub fn rule_of(&self, parameter: usize) -> usize {
+    pub fn rule_of(&self, parameter: usize) -> Option<usize> {
         self.plan.rule_of(parameter)
     }
 
@@ -231,21 +252,20 @@ impl Layout {
 
 /// What is updated alike of a group of `len` elements, padding included.
 fn runs(slots: &[Slot], len: usize, plan: &Plan) -> Vec<Run> {
+    // Of a moving average, which has no optimizer: nothing.
     let rows = slots.iter().enumerate().flat_map(|(index, slot)| {
-        let row = move |row: usize| (slot.offset + row * slot.stride, plan.first_scalar(index), plan.rule_of(index));
+        let update = plan.rule_of(index).map(|rule| (plan.first_scalar(index), rule));
+        let row = move |row: usize| (slot.offset + row * slot.stride, update);
         (0..slot.rows).map(row)
     });
-    let mut starts: Vec<(usize, usize, usize)> = rows.collect();
+    let mut starts: Vec<(usize, Option<(usize, usize)>)> = rows.collect();
     starts.sort_unstable();
-    starts.dedup_by_key(|(_, first_scalar, _)| *first_scalar);
+    starts.dedup_by_key(|(_, update)| *update);
     let ends = starts.iter().skip(1).map(|(offset, ..)| *offset).chain([len]);
-    let run = |(&(offset, first_scalar, rule), end): (&(usize, usize, usize), usize)| Run {
-        offset,
-        len: end - offset,
-        first_scalar,
-        rule,
+    let run = |(&(offset, update), end): (&(usize, Option<(usize, usize)>), usize)| {
+        update.map(|(first_scalar, rule)| Run { offset, len: end - offset, first_scalar, rule })
     };
-    starts.iter().zip(ends).map(run).collect()
+    starts.iter().zip(ends).filter_map(run).collect()
 }
 
 /// The groups that operators want.
@@ -256,8 +276,8 @@ fn together(builder: &Builder, network: &Network) -> Vec<Group> {
     for node in ordered(graph) {
         let Some(operation) = operation(graph, node) else { continue };
         let sources = inputs(graph, node);
-        if operation.as_any().is::<ops::LayerNorm>() {
-            groups.extend(sources[1..].iter().map(index_of).collect::<Option<Vec<_>>>().map(Group::Row));
+        if operation.as_any().is::<ops::LayerNorm>() || operation.as_any().is::<ops::BatchNorm>() {
+            groups.extend(sources[1..3].iter().map(index_of).collect::<Option<Vec<_>>>().map(Group::Row));
         }
         if operation.as_any().is::<ops::Attention>()
             && let Some(dense) = projections(builder, network, &sources[..3])

@@ -3,10 +3,12 @@
 use std::any::{TypeId, type_name};
 
 use super::{
-    Activation, ActivationGradient, Add, Attention, AttentionGradient, ClipFactor, Concat, CrossEntropy,
-    CrossEntropyGradient, Dense, DenseInputGradient, DenseKernelGradient, Direction, Dropout, Expand, HeadProduct,
-    LayerNorm, LayerNormGradient, MaxPool2d, MaxPool2dGradient, Mean, MeanGradient, Operand, Pad, Pointwise,
-    RandomState, Reshape, Scale, Slice, Softmax, SoftmaxGradient, SumLeading, Total, Transpose, Update,
+    Activation, ActivationGradient, Add, Attention, AttentionGradient, AveragePool2d, AveragePool2dGradient,
+    BatchMoments, BatchNorm, BatchNormGradient, BatchNormSums, BatchStatistics, ClipFactor, Concat, Conv2d,
+    Conv2dInputGradient, Conv2dKernelGradient, CrossEntropy, CrossEntropyGradient, Dense, DenseInputGradient,
+    DenseKernelGradient, Direction, Dropout, Expand, HeadProduct, LayerNorm, LayerNormGradient, MaxPool2d,
+    MaxPool2dGradient, Mean, MeanGradient, MovingAverage, Operand, Pad, Pointwise, RandomState, Reshape, Scale, Slice,
+    Softmax, SoftmaxGradient, SumLeading, Total, Transpose, Update,
 };
 use crate::graph::{
     Operation,
@@ -88,6 +90,9 @@ const YES: Differentiable = Differentiable::Yes;
 const GRADIENT: Differentiable = Differentiable::No("a gradient is not differentiated again");
 
 const STEP: Differentiable = Differentiable::No("it ends a step");
+const STATISTICS: &str = "what is normalised by them has the whole gradient";
+
+const CONV: Conv2d = Conv2d { strides: [2, 2], padding: [[0, 1], [1, 1]], dilation: [1, 1], groups: 2 };
 
 /// Forms of attention that only passes make are tested beside it.
 const ATTENTION: Attention =
@@ -114,7 +119,35 @@ pub static ALL: &[Entry] = &[
         Example::new(AttentionGradient(ATTENTION), shapes.map(numbers).into_iter().chain([Input::Random]))
     }),
     entry::<ClipFactor>(STEP, || Example::of(ClipFactor { clip_norm: 0.5 }, [&[1], &[1], &[1]])),
+    entry::<AveragePool2d>(YES, || {
+        Example::of(AveragePool2d { pool: [2, 3], strides: [2, 2], same: true }, [&[3, 5, 7, 2]])
+    }),
+    entry::<AveragePool2dGradient>(GRADIENT, || {
+        let pool = AveragePool2d { pool: [2, 3], strides: [2, 2], same: true };
+        Example::of(AveragePool2dGradient { pool, size: [5, 7] }, [&[3, 3, 4, 2]])
+    }),
+    entry::<BatchMoments>(Differentiable::No(STATISTICS), || Example::of(BatchMoments, [&[3, 5, 7], &[7]])),
+    entry::<BatchNorm>(YES, || {
+        Example::of(BatchNorm { epsilon: 1e-3, of_batch: false }, [&[3, 5, 7], &[7], &[7], &[7], &[7]])
+    }),
+    entry::<BatchNormGradient>(GRADIENT, || {
+        let shapes: [&[usize]; 7] = [&[3, 5, 7], &[3, 5, 7], &[7], &[7], &[7], &[7], &[7]];
+        Example::of(BatchNormGradient(BatchNorm { epsilon: 1e-3, of_batch: true }), shapes)
+    }),
+    entry::<BatchNormSums>(GRADIENT, || {
+        Example::of(BatchNormSums { epsilon: 1e-3 }, [&[3, 5, 7], &[3, 5, 7], &[7], &[7]])
+    }),
+    entry::<BatchStatistics>(Differentiable::No(STATISTICS), || {
+        Example::of(BatchStatistics { count: 15 }, [&[2, 7], &[7]])
+    }),
     entry::<Concat>(YES, || Example::of(Concat { axis: 1 }, [&[3, 1, 7], &[3, 5, 7]])),
+    entry::<Conv2d>(YES, || Example::of(CONV, [&[3, 5, 7, 4], &[2, 3, 2, 6], &[6]])),
+    entry::<Conv2dInputGradient>(GRADIENT, || {
+        Example::of(Conv2dInputGradient { conv: CONV, size: [5, 7] }, [&[3, 3, 4, 6], &[2, 3, 2, 6]])
+    }),
+    entry::<Conv2dKernelGradient>(GRADIENT, || {
+        Example::of(Conv2dKernelGradient { conv: CONV, kernel: [2, 3] }, [&[3, 5, 7, 4], &[3, 3, 4, 6]])
+    }),
     entry::<CrossEntropy>(YES, || {
         Example::new(
             CrossEntropy { label_smoothing: 0.25, per_class: false },
@@ -152,6 +185,7 @@ pub static ALL: &[Entry] = &[
     }),
     entry::<Mean>(YES, || Example::of(Mean { axis: 1 }, [&[3, 5, 7]])),
     entry::<MeanGradient>(YES, || Example::of(MeanGradient { axis: 1, length: 5 }, [&[3, 7]])),
+    entry::<MovingAverage>(STEP, || Example::of(MovingAverage { momentum: 0.75 }, [&[7], &[7]])),
     entry::<Pad>(YES, || Example::of(Pad { axis: 1, before: 2, after: 1 }, [&[3, 5, 7]])),
     entry::<Pointwise>(YES, || {
         let f = Expression::new(5, |x| &x[0] * &x[1].sigmoid() * &x[3] + &x[2].exp() * &x[4]);

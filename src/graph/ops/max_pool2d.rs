@@ -1,7 +1,7 @@
 use std::any::Any;
 
-use super::{around, viewed};
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use super::windows::{Windows, inside, nth, offsets, spread, zeros_beside};
+use crate::graph::{Builder, Gradients, Operation, Value};
 
 /// Less than every number of a tensor that trains: what lies beside an image.
 const BESIDE: f32 = -1e30;
@@ -21,18 +21,6 @@ pub struct MaxPool2d {
     pub same: bool,
 }
 
-/// Windows along an axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Windows {
-    /// Of the input.
-    pub length: usize,
-    pub pool: usize,
-    pub stride: usize,
-    pub count: usize,
-    /// How far the first begins before the input.
-    pub before: usize,
-}
-
 impl MaxPool2d {
     /// The windows along the height or the width, of this length.
     ///
@@ -41,9 +29,11 @@ impl MaxPool2d {
     pub(crate) fn windows(&self, axis: usize, length: usize) -> Windows {
         let (pool, stride) = (self.pool[axis], self.strides[axis]);
         assert!(self.same || length >= pool, "max_pool2d: a window of {pool} in {length}");
-        let count = if self.same { length.div_ceil(stride) } else { (length - pool) / stride + 1 };
-        let lacking = ((count - 1) * stride + pool).saturating_sub(length);
-        Windows { length, pool, stride, count, before: if self.same { lacking / 2 } else { 0 } }
+        if self.same {
+            Windows::same(length, pool, stride, 1)
+        } else {
+            Windows::padded_by(length, pool, stride, 1, [0; 2])
+        }
     }
 
     /// The windows of an input of this shape.
@@ -51,28 +41,6 @@ impl MaxPool2d {
         let &[_, height, width, _] = shape else { panic!("max_pool2d: {shape:?} is no batch of images") };
         [self.windows(0, height), self.windows(1, width)]
     }
-}
-
-impl Windows {
-    /// The input's places in the window of a number.
-    pub fn places(&self, window: usize) -> std::ops::Range<usize> {
-        let end = window * self.stride + self.pool;
-        (window * self.stride).saturating_sub(self.before)..end.saturating_sub(self.before).min(self.length)
-    }
-
-    /// Length with what lies beside the input, so that each place of a window has `count * stride` places from it on.
-    fn padded(&self) -> usize {
-        self.pool - 1 + self.count * self.stride
-    }
-}
-
-/// A tensor with zeros beside it along an axis, where windows reach.
-fn zeros_beside(builder: &mut Builder, x: &Value, axis: usize, windows: Windows) -> Value {
-    let after = windows.padded() - windows.before - windows.length;
-    let mut shape = x.shape.clone();
-    shape[axis] = windows.padded();
-    let padded = View::from(&viewed(x, &around(&x.shape, axis))).pad(1, windows.before, after);
-    viewed(&builder.prim_contiguous(padded), &shape)
 }
 
 /// The input with what lies beside it.
@@ -94,41 +62,6 @@ fn padded(builder: &mut Builder, x: &Value, windows: [Windows; 2], beside: f32) 
         }
         None => x,
     }
-}
-
-/// Of a padded tensor the place of each window that is this far from its first.
-fn nth(builder: &mut Builder, x: &Value, windows: [Windows; 2], offsets: [usize; 2]) -> Value {
-    let mut x = x.clone();
-    for (axis, (windows, offset)) in windows.into_iter().zip(offsets).enumerate() {
-        let [outer, _, inner] = around(&x.shape, axis + 1);
-        let mut shape = x.shape.clone();
-        shape[axis + 1] = windows.count;
-        let from =
-            View::from(&viewed(&x, &around(&x.shape, axis + 1))).slice(1, offset, windows.count * windows.stride);
-        let from = viewed(&builder.prim_contiguous(from), &[outer * windows.count, windows.stride, inner]);
-        x = viewed(&builder.prim_contiguous(View::from(&from).slice(1, 0, 1)), &shape);
-    }
-    x
-}
-
-/// The transpose of [`nth`]: zeros at all other places.
-fn spread(builder: &mut Builder, x: &Value, windows: [Windows; 2], offsets: [usize; 2]) -> Value {
-    let mut x = x.clone();
-    for (axis, (windows, offset)) in windows.into_iter().zip(offsets).enumerate() {
-        let [outer, _, inner] = around(&x.shape, axis + 1);
-        let mut shape = x.shape.clone();
-        shape[axis + 1] = windows.padded();
-        let apart = View::from(&viewed(&x, &[outer * windows.count, 1, inner])).pad(1, 0, windows.stride - 1);
-        let apart = viewed(&builder.prim_contiguous(apart), &[outer, windows.count * windows.stride, inner]);
-        let after = windows.pool - 1 - offset;
-        x = viewed(&builder.prim_contiguous(View::from(&apart).pad(1, offset, after)), &shape);
-    }
-    x
-}
-
-/// The places of a window, row by row.
-fn offsets(pool: [usize; 2]) -> impl Iterator<Item = [usize; 2]> {
-    (0..pool[0]).flat_map(move |row| (0..pool[1]).map(move |column| [row, column]))
 }
 
 /// `a` where `condition` is 1, `b` where it is 0.
@@ -225,15 +158,8 @@ impl Operation for MaxPool2dGradient {
                 None => taken,
             });
         }
-        let mut dx = sum.unwrap_or_else(|| unreachable!("a window has a place"));
-        for (axis, windows) in windows.into_iter().enumerate() {
-            let mut shape = dx.shape.clone();
-            shape[axis + 1] = windows.length;
-            let inside =
-                View::from(&viewed(&dx, &around(&dx.shape, axis + 1))).slice(1, windows.before, windows.length);
-            dx = viewed(&builder.prim_contiguous(inside), &shape);
-        }
-        vec![dx]
+        let dx = sum.unwrap_or_else(|| unreachable!("a window has a place"));
+        vec![inside(builder, &dx, windows)]
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -4,7 +4,10 @@ mod activation;
 mod add;
 mod all;
 mod attention;
+mod average_pool2d;
+mod batch_norm;
 mod concat;
+mod conv2d;
 mod cross_entropy;
 mod dense;
 mod direction;
@@ -23,13 +26,17 @@ mod softmax;
 mod sum_leading;
 mod transpose;
 mod update;
+mod windows;
 
 pub use activation::{Activation, ActivationGradient};
 pub use add::Add;
 pub use all::{ALL, Differentiable, Entry, Example, Input};
 pub(crate) use attention::AttentionShape;
 pub use attention::{Attention, AttentionGradient};
+pub use average_pool2d::{AveragePool2d, AveragePool2dGradient};
+pub use batch_norm::{BatchMoments, BatchNorm, BatchNormGradient, BatchNormSums, BatchStatistics, MovingAverage};
 pub use concat::Concat;
+pub use conv2d::{Conv2d, Conv2dInputGradient, Conv2dKernelGradient};
 pub use cross_entropy::{CrossEntropy, CrossEntropyGradient};
 pub use dense::{Dense, DenseInputGradient, DenseKernelGradient};
 pub use direction::Direction;
@@ -49,6 +56,7 @@ pub use softmax::{Softmax, SoftmaxGradient};
 pub use sum_leading::SumLeading;
 pub use transpose::Transpose;
 pub use update::Update;
+pub use windows::Windows;
 
 /// Floating-point operations of a product with these lengths, a multiply-add counting two; saturates.
 pub(crate) fn flops(lengths: impl IntoIterator<Item = usize>) -> u64 {

@@ -231,13 +231,16 @@ impl Optimizer {
     pub fn plan(&self, parameters: &[Parameter]) -> Plan {
         let mut groups = vec![Group { rate: 1.0, decays: true, other: false }];
         let group_of = parameters.iter().map(|parameter| {
+            if parameter.averaged.is_some() {
+                return None;
+            }
             let rate = self.rates.iter().find(|(pattern, _)| pattern.has(parameter)).map_or(1.0, |(_, rate)| *rate);
             let decays = !self.no_decay.iter().any(|pattern| pattern.has(parameter));
             let group = Group { rate, decays, other: !self.takes(parameter) };
-            groups.iter().position(|known| *known == group).unwrap_or_else(|| {
+            Some(groups.iter().position(|known| *known == group).unwrap_or_else(|| {
                 groups.push(group);
                 groups.len() - 1
-            })
+            }))
         });
         let group_of = group_of.collect();
         Plan::new(self, groups, group_of)

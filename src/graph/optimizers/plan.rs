@@ -18,12 +18,12 @@ pub struct Plan {
     /// The rule of what that leaves, with its learning rate as a multiple of that of the matrices.
     other: Option<(Optimizer, f32)>,
     groups: Vec<Group>,
-    /// By parameter.
-    group_of: Vec<usize>,
+    /// By parameter; `None` for moving averages, which are none of an optimizer's.
+    group_of: Vec<Option<usize>>,
 }
 
 impl Plan {
-    pub(super) fn new(optimizer: &Optimizer, groups: Vec<Group>, group_of: Vec<usize>) -> Self {
+    pub(super) fn new(optimizer: &Optimizer, groups: Vec<Group>, group_of: Vec<Option<usize>>) -> Self {
         let rate = optimizer.others.as_ref().map_or(1.0, |others| others.rate);
         let other = optimizer.other().map(|other| (other, rate));
         Self { optimizer: optimizer.clone(), other, groups, group_of }
@@ -39,9 +39,9 @@ impl Plan {
         [&self.optimizer].into_iter().chain(self.other.as_ref().map(|(other, _)| other))
     }
 
-    /// Which of the rules a parameter has.
-    pub fn rule_of(&self, parameter: usize) -> usize {
-        usize::from(self.groups[self.group_of[parameter]].other)
+    /// Which of the rules a parameter has; none, if it is a moving average.
+    pub fn rule_of(&self, parameter: usize) -> Option<usize> {
+        self.group_of[parameter].map(|group| usize::from(self.groups[group].other))
     }
 
     /// The rule of a group with its numbers, and what its learning rate is multiplied by.
@@ -54,7 +54,7 @@ impl Plan {
 
     /// The rule of a parameter with its numbers.
     pub fn optimizer(&self, parameter: usize) -> &Optimizer {
-        self.of_group(&self.groups[self.group_of[parameter]]).0
+        self.of_group(&self.groups[self.group_of[parameter].unwrap_or(0)]).0
     }
 
     /// The largest norm of all gradients together, if there is one.
@@ -63,8 +63,11 @@ impl Plan {
     }
 
     /// What is kept of a parameter: in which group of the store, of which the first are the parameters, and its name.
-    /// Averages have a group of their own, the last.
+    /// Averages have a group of their own, the last. A moving average has no optimizer, but a copy among the averages.
     pub fn slots(&self, parameter: usize) -> Vec<(usize, &'static str)> {
+        if !self.updates(parameter) {
+            return self.ema_group().map(|group| (group, Ema::SLOT)).into_iter().collect();
+        }
         self.slots_of(self.optimizer(parameter))
     }
 
@@ -94,14 +97,19 @@ impl Plan {
         self.ema_group().filter(|_| self.optimizer.ema.is_some_and(|ema| ema.evaluate)).unwrap_or(0)
     }
 
+    /// Whether the optimizer changes a parameter, rather than a moving average taking its place.
+    pub fn updates(&self, parameter: usize) -> bool {
+        self.group_of[parameter].is_some()
+    }
+
     /// How many numbers of a step the updates of the first groups read.
     fn scalars_of(&self, groups: &[Group]) -> usize {
         groups.iter().map(|group| self.of_group(group).0.scalars()).sum()
     }
 
-    /// Which numbers of a step the update of a parameter reads: the first.
+    /// Which numbers of a step the update of a parameter reads: the first. Of a moving average, 0.
     pub fn first_scalar(&self, parameter: usize) -> usize {
-        self.scalars_of(&self.groups[..self.group_of[parameter]])
+        self.scalars_of(&self.groups[..self.group_of[parameter].unwrap_or(0)])
     }
 
     /// How many numbers [`Plan::write_scalars`] gives.

@@ -122,8 +122,10 @@ impl Elaborator<'_> {
         scope: &Scope,
     ) -> Option<(Value, Causes)> {
         let word = match (&kind, &argument.value.kind) {
-            (Kind::Choice(_) | Kind::Initializer, ExprKind::Call { name, arguments })
-                if arguments.is_empty() && scope.get(&name.text).is_none() =>
+            (kind, ExprKind::Call { name, arguments })
+                if (!kind.words().is_empty() || *kind == Kind::Initializer)
+                    && arguments.is_empty()
+                    && scope.get(&name.text).is_none() =>
             {
                 Some(Value::Str(name.text.clone()))
             }
@@ -139,7 +141,7 @@ impl Elaborator<'_> {
             let mut problem = Problem::new("vitx::type", message)
                 .label(self.blame(&argument.value, scope), format!("expected {}", kind.wanted(&value)))
                 .causes(causes);
-            if let (Kind::Choice(words), Value::Str(word)) = (kind, &value) {
+            if let (words @ [_, ..], Value::Str(word)) = (kind.words(), &value) {
                 problem = problem.suggest(word, words.iter().copied());
             }
             if let (Kind::Initializer, Value::Str(text)) = (kind, &value)
@@ -194,6 +196,10 @@ impl Elaborator<'_> {
         naming: Naming,
         span: Span,
     ) -> Current {
+        // Of braces that are not chosen, a layer of a tensor that was named outside of them has a shape, too.
+        if self.untaken > 0 {
+            return None;
+        }
         let of_inputs = inputs.iter().fold(0, |causes, &input| causes | self.tensors[input].causes);
         let shape = built.output_shape();
         self.layers = self.layers.saturating_add(built.layers());

@@ -155,7 +155,6 @@ impl Elaborator<'_> {
             output,
             warnings: Vec::new(),
             unread,
-            notes: BTreeMap::new(),
         })
     }
 

@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 
-use super::initializers::{self, Start};
+use super::{
+    Misfit,
+    initializers::{self, Start},
+};
 use crate::dsl::Value;
 
 /// What an argument may be.
@@ -16,9 +19,7 @@ pub enum Kind {
     Sizes,
     /// Whole numbers, each at least 1, but that one may be -1, which stands for what remains.
     Shape,
-    /// A whole number, at least 1, or two of them: height and width.
-    Extent,
-    /// Whole numbers, each at least 0.
+    /// Whole numbers, each at least 0; a single one stands for a list of one.
     Indices,
     /// At least 0 and less than 1.
     Rate,
@@ -26,6 +27,8 @@ pub enum Kind {
     Positive,
     Number,
     Bool,
+    /// `same`, `valid`, or how many zeros on each side: a whole number, or two for height and width.
+    Padding,
     /// One of these words, quoted or not.
     Choice(&'static [&'static str]),
     /// How kernels start: `zeros`, `truncated_normal(0.02)`. One that is not given is no part of what is listed.
@@ -70,14 +73,23 @@ impl Kind {
             Self::Int => "a whole number".into(),
             Self::Sizes => "a list of whole numbers, each at least 1".into(),
             Self::Shape => "a list of whole numbers, each at least 1; one may be -1, for what remains".into(),
-            Self::Extent => "a whole number, at least 1, or a list of two: [height, width]".into(),
             Self::Indices => "a list of whole numbers, each at least 0".into(),
             Self::Rate => "a number from 0 up to, but not including, 1".into(),
             Self::Positive => "a number greater than 0".into(),
             Self::Number => "a number".into(),
             Self::Bool => "`true` or `false`".into(),
+            Self::Padding => "`same`, `valid`, a whole number, or two in a list".into(),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Initializer => format!("one of {}", initializers::names()),
+        }
+    }
+
+    /// The words that it may be, quoted or not.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Choice(words) => words,
+            Self::Padding => &["same", "valid"],
+            _ => &[],
         }
     }
 
@@ -92,9 +104,7 @@ impl Kind {
             (Self::Sizes | Self::Shape | Self::Indices, Value::List(values)) if values.iter().any(too_many) => {
                 format!("whole numbers, at most {}", u32::MAX)
             }
-            (Self::Size | Self::Index | Self::Int | Self::Sizes | Self::Shape | Self::Extent, value)
-                if too_many(value) =>
-            {
+            (Self::Size | Self::Index | Self::Int | Self::Sizes | Self::Shape, value) if too_many(value) => {
                 format!("a whole number, at most {}", u32::MAX)
             }
             (Self::Positive | Self::Number, Value::Float(number)) if outside(*number) => {
@@ -130,10 +140,14 @@ impl Kind {
                 let checked = values.iter().map(fits).collect::<Option<_>>().map(Value::List);
                 return checked.filter(|_| !values.is_empty() && rest <= 1);
             }
-            (Self::Extent, Value::List(values)) => return list_of(1, values).filter(|_| values.len() == 2),
-            (Self::Extent, value) => return int_from(1)(value),
             (Self::Shape, value) => return int_from(1)(value).map(|only| Value::List(vec![only])),
             (Self::Indices, Value::List(values)) => return list_of(0, values),
+            (Self::Indices, value) => return int_from(0)(value).map(|only| Value::List(vec![only])),
+            (Self::Padding, Value::List(values)) => return list_of(0, values).filter(|_| values.len() == 2),
+            (Self::Padding, Value::Str(word)) => matches!(word.as_str(), "same" | "valid"),
+            (Self::Padding, value) => {
+                return int_from(0)(value).map(|both| Value::List(vec![both.clone(), both]));
+            }
             (Self::Rate, _) => number().is_some_and(|rate| (0.0..1.0).contains(&rate)),
             (Self::Positive, _) => number().is_some_and(|number| (number as f32) > 0.0 && (number as f32).is_finite()),
             (Self::Number, _) => number().is_some_and(|number| (number as f32).is_finite()),
@@ -144,6 +158,15 @@ impl Kind {
         };
         fits.then(|| value.clone())
     }
+}
+
+/// What is put beside an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// As many zeros as it takes for a window at each stride; the odd one below and right.
+    Same,
+    /// So many above and below, and on the left and on the right.
+    Zeros([usize; 2]),
 }
 
 /// The arguments of one layer instance, checked against its [`Argument`]s: every one is there and
@@ -167,17 +190,6 @@ impl Arguments {
         }
     }
 
-    /// Height and width.
-    pub fn extent(&self, name: &str) -> [usize; 2] {
-        match self.get(name) {
-            Value::List(_) => {
-                let sizes = self.sizes(name);
-                [sizes[0], sizes[1]]
-            }
-            _ => [self.size(name); 2],
-        }
-    }
-
     pub fn sizes(&self, name: &str) -> Vec<usize> {
         match self.get(name) {
             Value::List(values) => {
@@ -192,6 +204,31 @@ impl Arguments {
         match self.get(name) {
             Value::List(values) => values.iter().filter_map(Value::whole).collect(),
             other => panic!("`{name}` is {other}, not a list: declare it so"),
+        }
+    }
+
+    /// Height and width, of one number or two.
+    ///
+    /// # Errors
+    /// When there are more.
+    pub fn pair(&self, name: &'static str) -> Result<[usize; 2], Misfit> {
+        match self.sizes(name)[..] {
+            [both] => Ok([both; 2]),
+            [rows, columns] => Ok([rows, columns]),
+            ref more => {
+                Err(Misfit::new(format!("{more:?} has more than two numbers"), "one number, or two").blame(name))
+            }
+        }
+    }
+
+    pub fn padding(&self, name: &str) -> Padding {
+        match self.get(name) {
+            Value::Str(word) if word == "same" => Padding::Same,
+            Value::List(_) => {
+                let sides = self.sizes(name);
+                Padding::Zeros([sides[0], sides[1]])
+            }
+            _ => Padding::Zeros([0; 2]),
         }
     }
 

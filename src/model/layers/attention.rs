@@ -100,6 +100,7 @@ fn kernel(name: &str, stored_shape: &[usize], shape: &[usize]) -> ParameterSpec 
         stored_shape: stored_shape.to_vec(),
         shape: shape.to_vec(),
         initializer: glorot(stored_shape),
+        averaged: None,
     }
 }
 
@@ -109,5 +110,6 @@ fn bias(name: &str, stored_shape: &[usize], width: usize) -> ParameterSpec {
         stored_shape: stored_shape.to_vec(),
         shape: vec![width],
         initializer: Initializer::Zeros,
+        averaged: None,
     }
 }

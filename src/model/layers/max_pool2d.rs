@@ -1,4 +1,4 @@
-use super::{Argument, Default, Inputs, Kind, Layer, LayerKind, Misfit, show};
+use super::{Argument, Default, Inputs, Kind, Layer, LayerKind, Misfit, windows};
 use crate::graph::{Builder, Operation, Value, ops::MaxPool2d};
 
 /// `max_pool2d(pool_size, strides, padding)`: the largest value of each channel in windows of the image.
@@ -14,24 +14,8 @@ pub const KIND: LayerKind = LayerKind {
         Argument::optional("padding", Kind::Choice(&["valid", "same"]), Default::Word("valid")),
     ],
     build: |_, shapes, arguments| {
-        let from = match shapes {
-            [shape] => <[usize; 3]>::try_from(shape.as_slice()).ok(),
-            _ => None,
-        };
-        let Some(from @ [height, width, _]) = from else {
-            return Err(Misfit::new(
-                format!("`max_pool2d` takes an image, not a tensor of shape {}", show(shapes)),
-                "needs [height, width, channels]",
-            ));
-        };
-        let pair = |name| match arguments.sizes(name)[..] {
-            [both] => Ok([both; 2]),
-            [rows, columns] => Ok([rows, columns]),
-            ref more => {
-                Err(Misfit::new(format!("{more:?} has more than two numbers"), "one number, or two").blame(name))
-            }
-        };
-        let (pool, strides) = (pair("pool_size")?, pair("strides")?);
+        let from @ [height, width, _] = windows::image("max_pool2d", shapes)?;
+        let (pool, strides) = (arguments.pair("pool_size")?, arguments.pair("strides")?);
         let pool = MaxPool2d { pool, strides, same: arguments.word("padding") == "same" };
         for (name, length, window) in [("height", height, pool.pool[0]), ("width", width, pool.pool[1])] {
             if !pool.same && window > length {

@@ -8,10 +8,14 @@ mod affine;
 mod aliases;
 mod arguments;
 mod attention;
+mod average_pool2d;
+mod batch_norm;
 mod catalogue;
 mod class_token;
 mod concat;
+mod conv2d;
 mod dense;
+mod depthwise_conv2d;
 mod drop_path;
 mod dropout;
 mod flatten;
@@ -31,12 +35,14 @@ mod scale;
 mod sequence_pool;
 mod take;
 mod transpose;
+mod windows;
+mod zero_padding2d;
 
 use std::{fmt::Debug, sync::LazyLock};
 
 pub use activation::Function;
 pub use aliases::{Elsewhere, argument_alias, elsewhere};
-pub use arguments::{Argument, Arguments, Default, Kind};
+pub use arguments::{Argument, Arguments, Default, Kind, Padding};
 pub use catalogue::{Described, DescribedArgument, catalogue, markdown, signature};
 pub use merge::{Arithmetic, stretched};
 
@@ -46,9 +52,13 @@ use crate::graph::{Builder, Initializer, Value};
 const OWN: &[&LayerKind] = &[
     &affine::KIND,
     &attention::KIND,
+    &average_pool2d::KIND,
+    &batch_norm::KIND,
     &class_token::KIND,
     &concat::KIND,
+    &conv2d::KIND,
     &dense::KIND,
+    &depthwise_conv2d::KIND,
     &drop_path::KIND,
     &dropout::KIND,
     &flatten::KIND,
@@ -66,6 +76,7 @@ const OWN: &[&LayerKind] = &[
     &sequence_pool::KIND,
     &take::KIND,
     &transpose::KIND,
+    &zero_padding2d::KIND,
 ];
 
 /// All layers of the language, by name: those above, the activations, and what merges tensors element by element.
@@ -155,7 +166,7 @@ pub trait Layer: Debug + Send + Sync {
     fn lower(&self, builder: &mut Builder, inputs: &[Value], parameters: &[Value]) -> Value;
 }
 
-/// A trainable tensor of a layer.
+/// A tensor of a layer that is learned, or kept from step to step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParameterSpec {
     /// Within the layer, e.g. `query/kernel`.
@@ -165,12 +176,27 @@ pub struct ParameterSpec {
     /// As the graph computes with it.
     pub shape: Vec<usize>,
     pub initializer: Initializer,
+    /// The momentum of a moving average, which no optimizer changes.
+    pub averaged: Option<f32>,
 }
 
 impl ParameterSpec {
     /// A tensor that is stored as it is computed with.
     pub fn plain(name: &str, shape: &[usize], initializer: Initializer) -> Self {
-        Self { name: name.to_owned(), stored_shape: shape.to_vec(), shape: shape.to_vec(), initializer }
+        let (name, stored_shape) = (name.to_owned(), shape.to_vec());
+        Self { name, stored_shape, shape: shape.to_vec(), initializer, averaged: None }
+    }
+
+    /// The same tensor as a moving average.
+    #[must_use]
+    pub fn averaged(self, momentum: f32) -> Self {
+        Self { averaged: Some(momentum), ..self }
+    }
+
+    /// The same tensor under another shape for the graph.
+    #[must_use]
+    pub fn computed_as(self, shape: &[usize]) -> Self {
+        Self { shape: shape.to_vec(), ..self }
     }
 
     /// Number of elements; saturates.

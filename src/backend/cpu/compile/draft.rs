@@ -87,7 +87,7 @@ impl Draft {
 
     /// A source in the packed form, which all steps that want it share.
     pub fn packed(&mut self, packing: Packing, source: usize) -> usize {
-        let same = |(known, id, _): &&(Packing, usize, usize)| *id == source && known.transposed == packing.transposed;
+        let same = |(known, id, _): &&(Packing, usize, usize)| *id == source && known.same_as(packing);
         if let Some((_, _, id)) = self.packs.iter().find(same) {
             return *id;
         }

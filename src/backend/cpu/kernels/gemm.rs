@@ -8,6 +8,7 @@
 //! added to: neither blocking, nor the shape of the rest of the product, nor AVX2 against AVX-512
 //! changes a bit of it.
 
+pub mod gathered;
 mod pack;
 pub mod panels;
 mod tile;

@@ -19,8 +19,10 @@ pub mod activation;
 
 pub mod ahead;
 pub mod attention;
+pub mod batch_norm;
 pub mod binary_cross_entropy;
 pub mod cross_entropy;
+pub mod depthwise;
 pub mod dropout;
 pub mod elementwise;
 pub mod exp;
@@ -29,6 +31,7 @@ pub mod isa;
 pub mod lanes;
 pub mod layer_norm;
 pub mod orthogonal;
+pub mod patches;
 pub mod pointwise;
 pub mod softmax;
 pub mod squares;

@@ -3,7 +3,7 @@
 use super::{Lower, PanelUse, ROWS, Role, Scheduling, Site, rows_scratch};
 use crate::{
     backend::cpu::{
-        kernel::{Call, Kernel, Kind, Packing, Split},
+        kernel::{Call, Kernel, Kind, Matrix, Packing, Split},
         kernels::{
             elementwise,
             gemm::{self, Epilogue, Mat, NR, panels::Panels},
@@ -38,7 +38,7 @@ impl Lower for ops::Dense {
             gemm::gemm_packed_twice(m, n, width, a, call.inputs[1], out, n, copy, &epilogue);
         };
         let kernel = Kernel::per_image(run).adds().streams(n.is_multiple_of(NR));
-        Some(kernel.packed(Packing { input: 1, k: width, n, transposed: false }))
+        Some(kernel.packed(Packing { input: 1, k: width, n, groups: 1, matrix: Matrix::Rows }))
     }
 }
 
@@ -80,7 +80,13 @@ impl Lower for ops::DenseInputGradient {
             let epilogue = Epilogue { residual, ..Epilogue::default() };
             gemm::gemm_packed(m, n, width, a, call.inputs[1], call.outputs[0], n, &epilogue);
         };
-        Some(Kernel::per_image(run).adds().packed(Packing { input: 1, k: width, n, transposed: true }))
+        Some(Kernel::per_image(run).adds().packed(Packing {
+            input: 1,
+            k: width,
+            n,
+            groups: 1,
+            matrix: Matrix::Transposed,
+        }))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The kernels of operators: a file for each family, and the table in which they are found.
 
 mod attention;
+mod average_pool2d;
+mod batch_norm;
+mod conv2d;
 mod dense;
 mod global_norm;
 mod head_product;
@@ -110,8 +113,18 @@ static TABLE: &[Entry] = &[
     entry::<ops::Add>(),
     entry::<ops::Attention>(),
     entry::<ops::AttentionGradient>(),
+    entry::<ops::AveragePool2d>(),
+    entry::<ops::AveragePool2dGradient>(),
+    entry::<ops::BatchMoments>(),
+    entry::<ops::BatchNorm>(),
+    entry::<ops::BatchNormGradient>(),
+    entry::<ops::BatchNormSums>(),
+    entry::<ops::BatchStatistics>(),
     entry::<ops::ClipFactor>(),
     entry::<ops::Concat>(),
+    entry::<ops::Conv2d>(),
+    entry::<ops::Conv2dInputGradient>(),
+    entry::<ops::Conv2dKernelGradient>(),
     entry::<ops::CrossEntropy>(),
     entry::<ops::CrossEntropyGradient>(),
     entry::<ops::Dense>(),
@@ -127,6 +140,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::MaxPool2dGradient>(),
     entry::<ops::Mean>(),
     entry::<ops::MeanGradient>(),
+    entry::<ops::MovingAverage>(),
     entry::<ops::Pad>(),
     entry::<ops::Pointwise>(),
     entry::<ops::Reshape>(),

@@ -114,6 +114,7 @@ impl<'a> Emitter<'a> {
         }
         if self.operations.trains {
             self.update();
+            self.averages();
         }
     }
 

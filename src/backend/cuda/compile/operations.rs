@@ -196,6 +196,7 @@ impl Operations {
                     trains = true;
                     continue;
                 }
+                Reading::Average => continue,
                 Reading::OfUpdate => {
                     ids.insert((node, 0), tensors.len());
                     tensors.push(Tensor { elements: 0, element: Element::F32, origin: Origin::Implicit });

@@ -1,32 +1,11 @@
 // The maximum over windows of an image, [batch, height, width, channels], and its gradient.
 // Definitions: FROM, TO types of the input and of the result; GRADIENT the type of dy. One thread an element.
 #include "common.cuh"
+#include "windows.cuh"
 
 #ifndef GRADIENT
 #define GRADIENT FROM
 #endif
-
-constexpr int THREADS = 256;
-
-// Along one axis: windows of `pool` places, `stride` apart, of which the first begins `before` places beside the input.
-struct Windows {
-    int length, pool, stride, count, before;
-
-    __device__ __forceinline__ int first(int window) const { return max(window * stride - before, 0); }
-    __device__ __forceinline__ int end(int window) const { return min(window * stride - before + pool, length); }
-    // The windows that a place is in.
-    __device__ __forceinline__ int first_of(int place) const {
-        int beyond = place + before - pool;
-        return beyond < 0 ? 0 : beyond / stride + 1;
-    }
-    __device__ __forceinline__ int end_of(int place) const { return min((place + before) / stride + 1, count); }
-};
-
-#define ROWS Windows{height, pool_rows, stride_rows, rows, before_rows}
-#define COLUMNS Windows{width, pool_columns, stride_columns, columns, before_columns}
-#define WINDOWS                                                                                                       \
-    int channels, int height, int pool_rows, int stride_rows, int rows, int before_rows, int width, int pool_columns, \
-        int stride_columns, int columns, int before_columns
 
 KERNEL __launch_bounds__(256) forward(u32 count, WINDOWS, const FROM* x, TO* y) {
     Windows down = ROWS, across = COLUMNS;

@@ -10,7 +10,9 @@
 use super::launch::{Arg, Launch, Source};
 
 pub mod attention;
+pub mod batch_norm;
 pub mod bytes;
+pub mod conv2d;
 pub mod cross_entropy;
 mod dropout;
 pub mod expression;
@@ -31,8 +33,9 @@ pub use dropout::Dropout;
 pub use step::State;
 
 /// What sources include, by name: each of these includes only ones before it.
-pub const HEADERS: [(&str, &str); 3] = [
+pub const HEADERS: [(&str, &str); 4] = [
     ("common.cuh", include_str!("common.cuh")),
+    ("windows.cuh", include_str!("windows.cuh")),
     ("mma.cuh", include_str!("mma.cuh")),
     ("attention.cuh", include_str!("attention.cuh")),
 ];
@@ -51,7 +54,9 @@ use source;
 
 /// The sources of all kernels.
 pub const SOURCES: &[Source] = &[
+    batch_norm::SOURCE,
     bytes::SOURCE,
+    conv2d::SOURCE,
     cross_entropy::SOURCE,
     expression::SOURCE,
     global_norm::SOURCE,

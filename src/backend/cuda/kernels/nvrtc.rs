@@ -17,7 +17,7 @@ use crate::{
     backend::cuda::{
         device::BLOCK_MEMORY,
         launch::{Element, Launch, Precision},
-        ops::max_pool2d,
+        ops::{average_pool2d, max_pool2d},
     },
     data::{Augmentation, Keys},
     graph::{
@@ -138,6 +138,25 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     let types = [("GRADIENT", element, ()), ("FROM", element, ()), ("TO", element, ())];
     all.push(max_pool2d::launch("backward", pool, &image, 9, types));
     all.push(max_pool2d::launch("forward", pool, &image, 9, [types[1], types[2]]));
+    let average = ops::AveragePool2d { pool: [3, 3], strides: [2, 2], same: true };
+    all.push(average_pool2d::launch("forward", average, &image, 9, act, act));
+    all.push(average_pool2d::launch("backward", average, &image, 9, act, act));
+    for groups in [1, 2] {
+        let conv = ops::Conv2d { strides: [2, 1], padding: [[1, 1]; 2], dilation: [1, 2], groups };
+        let windows = conv.windows([tokens, 8], [3, 2]);
+        let patches = conv2d::Patches { images: batch, channels: dim, first: 0, own: dim / groups, windows };
+        all.extend([patches.gather(act, act), patches.spread(act, act)]);
+        let bias = (groups == 1).then_some(());
+        all.push(conv2d::depthwise(batch, dim, &windows, act, (), bias, act));
+        all.push(conv2d::depthwise_input(batch, dim, &windows, act, (), act));
+        all.extend(conv2d::depthwise_kernel(batch, dim, &windows, act, act, (), ()));
+    }
+    all.extend(batch_norm::moments(rows, dim, act, (), (), ()));
+    all.push(batch_norm::statistics(rows, dim, (), (), (), ()));
+    all.push(batch_norm::normalise(rows * dim, dim, 1e-3, act, [(); 4], act));
+    all.extend(batch_norm::gradient_sums(rows, dim, 1e-3, act, act, [(); 2], (), ()));
+    all.push(batch_norm::gradient(rows * dim, dim, [1e-3, 0.5], act, act, [(); 5], act));
+    all.push(batch_norm::moving_average(dim, 0.9, (), (), (), Some(())));
     let gate = Expression::new(5, |x| &x[0] * &x[1].sigmoid() * &x[3] + &x[2].normal_cdf() * &x[4]);
     let mask = dropout().expect("a mask");
     for suffix in [dim, 7] {

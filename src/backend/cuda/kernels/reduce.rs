@@ -53,7 +53,7 @@ pub fn sum_rows<P: Clone>(rows: usize, columns: usize, element: Element, x: P, w
 
 /// The sum over the rows of float partial results `[parts, columns]`, in one launch: narrow tiles, so
 /// that many threads share the rows of each.
-pub(super) fn sum_parts<P>(parts: usize, columns: usize, x: P, out: P) -> Launch<P> {
+pub fn sum_parts<P>(parts: usize, columns: usize, x: P, out: P) -> Launch<P> {
     let vector = vector(columns, Element::F32.vector());
     let lanes = columns.div_ceil(vector).next_power_of_two().min(16 / vector);
     let cut = Cut { vector, lanes, tiles: columns.div_ceil(lanes * vector), chunk: parts, chunks: 1 };

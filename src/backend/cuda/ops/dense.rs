@@ -92,7 +92,7 @@ impl Emitter<'_> {
         Matrix { transposed, ..self.rows(id, n) }
     }
 
-    fn gemm(
+    pub fn gemm(
         &mut self,
         [m, n, k]: [usize; 3],
         [a, b, d]: [Matrix<Symbol>; 3],

@@ -3,7 +3,7 @@
 use super::{Read, Reading};
 use crate::{
     backend::cuda::{
-        kernels::{flat, int},
+        kernels::{conv2d, flat, int},
         launch::{Arg, Element, Launch, Source},
     },
     graph::ops::{MaxPool2d, MaxPool2dGradient},
@@ -19,11 +19,8 @@ pub fn launch<P, const N: usize>(
     count: usize,
     tensors: [(&'static str, Element, P); N],
 ) -> Launch<P> {
-    let mut args = vec![Arg::U32(int(count) as u32), Arg::I32(int(shape[3]))];
-    for windows in operator.windows_of(shape) {
-        let numbers = [windows.length, windows.pool, windows.stride, windows.count, windows.before];
-        args.extend(numbers.map(|number| Arg::I32(int(number))));
-    }
+    let mut args = vec![Arg::U32(int(count) as u32)];
+    args.extend(conv2d::windows(shape[3], &operator.windows_of(shape)));
     let mut defines = Vec::new();
     for (name, element, at) in tensors {
         defines.push((name, element.name().to_owned()));

@@ -2,6 +2,9 @@
 //! which they are found.
 
 mod attention;
+pub mod average_pool2d;
+mod batch_norm;
+mod conv2d;
 mod dense;
 mod layout;
 mod loss;
@@ -42,6 +45,8 @@ pub enum Reading {
     View,
     /// The update of a parameter: one call updates all that have one rule.
     Update,
+    /// A step of a moving average, which is made when the loss is known.
+    Average,
     /// Part of the update, whose calls do it.
     OfUpdate,
     /// Outputs that `stored` does not name are activations.
@@ -103,8 +108,18 @@ static TABLE: &[Entry] = &[
     entry::<ops::Add>(),
     entry::<ops::Attention>(),
     entry::<ops::AttentionGradient>(),
+    entry::<ops::AveragePool2d>(),
+    entry::<ops::AveragePool2dGradient>(),
+    entry::<ops::BatchMoments>(),
+    entry::<ops::BatchNorm>(),
+    entry::<ops::BatchNormGradient>(),
+    entry::<ops::BatchNormSums>(),
+    entry::<ops::BatchStatistics>(),
     entry::<ops::ClipFactor>(),
     entry::<ops::Concat>(),
+    entry::<ops::Conv2d>(),
+    entry::<ops::Conv2dInputGradient>(),
+    entry::<ops::Conv2dKernelGradient>(),
     entry::<ops::CrossEntropy>(),
     entry::<ops::CrossEntropyGradient>(),
     entry::<ops::Dense>(),
@@ -119,6 +134,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::MaxPool2dGradient>(),
     entry::<ops::Mean>(),
     entry::<ops::MeanGradient>(),
+    entry::<ops::MovingAverage>(),
     entry::<ops::Pad>(),
     entry::<ops::Pointwise>(),
     entry::<ops::Reshape>(),

@@ -5,10 +5,9 @@ use crate::{
     backend::cuda::{
         compile::{
             emit::Emitter,
-            operations::{Kind, Operation, Origin, Pointwise},
+            operations::{Kind, Operation, Pointwise},
         },
         kernels::layer_norm,
-        launch::Element,
     },
     graph::ops::{self, flat},
 };
@@ -60,17 +59,7 @@ impl Emitter<'_> {
         let workspace = self.scratch(layer_norm::backward_workspace(rows, width, self.precision));
         let dx = self.at(outputs[0]);
         // Both sums come as one tensor; the layout puts beta behind gamma, so that this is where they belong.
-        let [dgamma, dbeta] = [1, 2].map(|output| self.at(outputs[output]));
-        let sums = if dbeta == dgamma.plus(size_of::<f32>() * width) {
-            dgamma
-        } else {
-            let both = self.operations.tensor(2 * width, Element::F32, Origin::Computed);
-            for (output, start) in [(1, 0), (2, width)] {
-                self.fixed.remove(&outputs[output]);
-                self.operations.tensors[outputs[output]].origin = Origin::Columns { of: both, start, stride: width };
-            }
-            self.at(both)
-        };
+        let sums = self.pair(outputs[1], outputs[2], width);
         let precision = self.precision;
         let [by_rows, sum] =
             layer_norm::backward(rows, width, precision, dy, x, gamma, mean, rstd, added, dx, workspace, sums);

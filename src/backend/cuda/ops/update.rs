@@ -47,11 +47,12 @@ impl Read for Direction {
 impl Emitter<'_> {
     /// The norm of all gradients, which lie in a row, and the factor that the update reads.
     fn clip(&mut self, factor: ClipFactor) {
-        let count = self.layout.len();
+        // Statistics that moving averages take up lie after the gradients.
+        let (group, count) = (self.layout.len(), self.layout.learned());
         (self.name, self.reads) = ("clip_factor".to_owned(), Vec::new());
         (self.inputs, self.results) = (Vec::new(), Vec::new());
         let gradients =
-            Symbol::Fixed(Place { base: Base::Store, offset: size_of::<f32>() * self.layout.states() * count });
+            Symbol::Fixed(Place { base: Base::Store, offset: size_of::<f32>() * self.layout.states() * group });
         let parts = self.scratch(global_norm::workspace(count));
         let launches = global_norm::clip_factor(count, factor, gradients, parts, Symbol::Fixed(state::CLIP));
         for (launch, floats) in launches.into_iter().zip([count, 0]) {
@@ -76,7 +77,7 @@ impl Emitter<'_> {
                 let launch = update::direction(part.len(), table, step, stop, clip, optimizer);
                 let bytes = (2 * states * size_of::<f32>() * elements) as u64;
                 self.push_costing(Work::Launch(launch), &[], Cost { bytes, flops: 0 });
-                for index in (0..self.parameters.len()).filter(|&index| layout.rule_of(index) == rule) {
+                for index in (0..self.parameters.len()).filter(|&index| layout.rule_of(index) == Some(rule)) {
                     self.direction(index, optimizer);
                 }
             }

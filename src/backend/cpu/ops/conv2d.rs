@@ -1,0 +1,184 @@
+//! Convolutions: products of gathered patches with a packed kernel, and, where each channel is by itself, sums of taps.
+
+use super::{Lower, ROWS, Site};
+use crate::{
+    backend::cpu::{
+        kernel::{Kernel, Kind, Matrix, Packing, Split},
+        kernels::{
+            depthwise,
+            gemm::{self, Epilogue, Mat, gathered},
+            patches::Patches,
+        },
+    },
+    graph::ops::{Conv2d, Conv2dInputGradient, Conv2dKernelGradient, Windows},
+};
+
+/// Elements of a kernel whose gradient is better made by rows, over the whole batch, than in a sum for each lane.
+const LARGE: usize = 128 * 1024;
+/// Pixels whose gradients are spread at once.
+const STRIP: usize = 48;
+
+/// A convolution where it stands.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    patches: Patches,
+    taps: usize,
+    /// Of a group.
+    channels: usize,
+    filters: usize,
+    groups: usize,
+}
+
+impl Form {
+    fn new(conv: &Conv2d, image: &[usize], kernel: &[usize]) -> Option<Self> {
+        let (&[_, height, width, channels], &[down, across, own, filters]) = (image, kernel) else { return None };
+        let windows = conv.windows([height, width], [down, across]);
+        let groups = conv.groups;
+        Some(Self {
+            patches: Patches { windows, channels, groups },
+            taps: down * across,
+            channels: own,
+            filters: filters / groups,
+            groups,
+        })
+    }
+
+    /// Whether each channel makes one channel.
+    fn is_depthwise(&self) -> bool {
+        self.channels == 1 && self.filters == 1 && self.groups > 1
+    }
+
+    /// The patches of dy whose products with the turned kernel are the gradient of the input. `None` where strides leave
+    /// gaps, or zeros reach further than the kernel.
+    fn turned(&self) -> Option<Patches> {
+        let windows = self.patches.windows;
+        let fits = windows.iter().all(|windows| windows.stride == 1 && windows.before < windows.reach());
+        fits.then(|| Patches {
+            windows: windows.map(Windows::turned),
+            channels: self.filters * self.groups,
+            groups: self.groups,
+        })
+    }
+}
+
+impl Lower for Conv2d {
+    fn lower(&self, site: &Site) -> Option<Kernel> {
+        let form = Form::new(self, site.shapes[0], site.shapes[1])?;
+        let operands = site.shapes.len();
+        let Form { patches, groups, filters, .. } = form;
+        if form.is_depthwise() {
+            return Some(Kernel::per_image(move |call| {
+                let bias = (operands == 3).then(|| call.inputs[2]);
+                depthwise::forward(&patches.windows, groups, call.inputs[0], call.inputs[1], bias, call.outputs[0]);
+            }));
+        }
+        let (all, k) = (filters * groups, patches.len());
+        let of_group = gemm::packed_len(k, filters);
+        let kernel = Kernel::per_image(move |call| {
+            let (x, out, m) = (call.inputs[0], &mut *call.outputs[0], call.images * patches.rows());
+            for group in 0..groups {
+                let from = group * filters;
+                let epilogue = Epilogue {
+                    bias: (operands == 3).then(|| &call.inputs[2][from..]),
+                    residual: call.inputs.get(operands).map(|residual| (&residual[from..], all)),
+                    accumulate: false,
+                };
+                let gather = |rows, k, out: &mut [f32], pitch| patches.gather(x, group, rows, k, out, pitch);
+                let packed = &call.inputs[1][group * of_group..];
+                gathered::product(m, filters, k, gather, packed, &mut out[from..], all, &epilogue, call.scratch);
+            }
+        });
+        let kernel = kernel.adds().scratch(|_| gathered::PRODUCT_SCRATCH);
+        Some(kernel.packed(Packing { input: 1, k, n: filters, groups, matrix: Matrix::Rows }))
+    }
+}
+
+impl Lower for Conv2dInputGradient {
+    fn lower(&self, site: &Site) -> Option<Kernel> {
+        let (dy, kernel) = (site.shapes[0], site.shapes[1]);
+        let image = [dy[0], self.size[0], self.size[1], kernel[2] * self.conv.groups];
+        let form = Form::new(&self.conv, &image, kernel)?;
+        let Form { patches, taps, channels, filters, groups, .. } = form;
+        let operands = site.shapes.len();
+        if form.is_depthwise() {
+            let kernel = Kernel::per_image(move |call| {
+                let (dy, kernel, residual) = (call.inputs[0], call.inputs[1], call.inputs.get(operands).copied());
+                let (turned, dx) = (&mut call.scratch[..kernel.len()], &mut *call.outputs[0]);
+                depthwise::input_gradient(&patches.windows, groups, dy, kernel, residual, turned, dx);
+            });
+            return Some(kernel.adds().scratch(move |_| taps * groups));
+        }
+        let all = channels * groups;
+        if let Some(turned) = form.turned() {
+            let k = turned.len();
+            let of_group = gemm::packed_len(k, channels);
+            let kernel = Kernel::per_image(move |call| {
+                let (dy, out, m) = (call.inputs[0], &mut *call.outputs[0], call.images * turned.rows());
+                for group in 0..groups {
+                    let from = group * channels;
+                    let residual = call.inputs.get(operands).map(|residual| (&residual[from..], all));
+                    let epilogue = Epilogue { residual, ..Epilogue::default() };
+                    let gather = |rows, k, out: &mut [f32], pitch| turned.gather(dy, group, rows, k, out, pitch);
+                    let packed = &call.inputs[1][group * of_group..];
+                    gathered::product(m, channels, k, gather, packed, &mut out[from..], all, &epilogue, call.scratch);
+                }
+            });
+            let kernel = kernel.adds().scratch(|_| gathered::PRODUCT_SCRATCH);
+            return Some(kernel.packed(Packing { input: 1, k, n: channels, groups, matrix: Matrix::Turned { taps } }));
+        }
+        let (n, all_filters) = (patches.len(), filters * groups);
+        let of_group = gemm::packed_len(filters, n);
+        let kernel = Kernel::per_image(move |call| {
+            let (dy, out, m) = (call.inputs[0], &mut *call.outputs[0], call.images * patches.rows());
+            match call.inputs.get(operands) {
+                Some(residual) => out.copy_from_slice(residual),
+                None => out.fill(0.0),
+            }
+            let strip = &mut call.scratch[..STRIP * n];
+            for group in 0..groups {
+                let packed = &call.inputs[1][group * of_group..];
+                for first in (0..m).step_by(STRIP) {
+                    let rows = first..m.min(first + STRIP);
+                    let a = Mat::rows(&dy[first * all_filters + group * filters..], all_filters);
+                    gemm::gemm_packed(rows.len(), n, filters, a, packed, strip, n, &Epilogue::default());
+                    patches.scatter(strip, group, rows, out);
+                }
+            }
+        });
+        let kernel = kernel.adds().scratch(move |_| STRIP * n);
+        Some(kernel.packed(Packing { input: 1, k: filters, n, groups, matrix: Matrix::Transposed }))
+    }
+}
+
+impl Lower for Conv2dKernelGradient {
+    fn lower(&self, site: &Site) -> Option<Kernel> {
+        let (image, dy) = (site.shapes[0], site.shapes[1]);
+        let kernel = [self.kernel[0], self.kernel[1], image[3] / self.conv.groups, dy[3]];
+        let form = Form::new(&self.conv, image, &kernel)?;
+        let Form { patches, filters, groups, .. } = form;
+        if form.is_depthwise() {
+            let kernel = Kernel::per_image(move |call| {
+                let [x, dy] = [call.inputs[0], call.inputs[1]];
+                depthwise::kernel_gradient(&patches.windows, groups, x, dy, call.outputs[0]);
+            });
+            return Some(kernel.outputs(&[Kind::Sum]));
+        }
+        let (height, all) = (patches.len(), filters * groups);
+        let large = height * all > LARGE;
+        let kernel = Kernel::per_image(move |call| {
+            let [x, dy] = [call.inputs[0], call.inputs[1]];
+            let (part, accumulate) = if large { (call.part.clone(), false) } else { (0..height, !call.begin) };
+            for group in 0..groups {
+                let gather = |rows, k, out: &mut [f32], pitch| patches.gather(x, group, rows, k, out, pitch);
+                let b = Mat::rows(&dy[group * filters..], all);
+                let (k, out) = (call.images * patches.rows(), &mut call.outputs[0][group * filters..]);
+                gathered::transposed_product(part.clone(), filters, k, gather, b, out, all, accumulate, call.scratch);
+            }
+        });
+        let kernel = kernel.scratch(move |_| gathered::transposed_product_scratch_len(filters));
+        Some(match large {
+            true => kernel.split(Split::Rows { rows: height, columns: all, together: ROWS }),
+            false => kernel.outputs(&[Kind::Sum]).begins(),
+        })
+    }
+}

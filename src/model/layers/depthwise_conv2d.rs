@@ -1,0 +1,45 @@
+use super::{
+    Argument, Default, Inputs, Kind, LayerKind,
+    activation::{self, Function},
+    conv2d::Convolution,
+    initializers, windows,
+};
+
+/// `depthwise_conv2d(kernel_size, strides, padding, depth_multiplier, dilation, activation, use_bias)`.
+pub const KIND: LayerKind = LayerKind {
+    name: "depthwise_conv2d",
+    meaning: "a learned kernel for each channel moves over the image",
+    shape: "`[h, w, c]` to `[h/strides, w/strides, c * depth_multiplier]`",
+    source: "`keras.layers.DepthwiseConv2D`, with `padding = same` where nothing is said",
+    inputs: Inputs::Current,
+    arguments: &[
+        Argument::required("kernel_size", Kind::Sizes),
+        Argument::optional("strides", Kind::Sizes, Default::Int(1)),
+        Argument::optional("padding", Kind::Padding, Default::Word("same")),
+        Argument::optional("depth_multiplier", Kind::Size, Default::Int(1)),
+        Argument::optional("dilation", Kind::Sizes, Default::Int(1)),
+        Argument::optional("activation", activation::WORD, Default::Word("none")),
+        Argument::optional("use_bias", Kind::Bool, Default::Bool(true)),
+        initializers::KERNEL,
+    ],
+    build: |_, shapes, arguments| {
+        let [height, width, channels] = windows::image("depthwise_conv2d", shapes)?;
+        let (kernel, times) = (arguments.pair("kernel_size")?, arguments.size("depth_multiplier"));
+        let conv = windows::convolution(
+            [height, width],
+            kernel,
+            arguments.pair("strides")?,
+            arguments.padding("padding"),
+            arguments.pair("dilation")?,
+            channels,
+        )?;
+        Ok(Box::new(Convolution {
+            from: [height, width, channels],
+            stored: [kernel[0], kernel[1], channels, times],
+            kernel: [kernel[0], kernel[1], 1, channels.saturating_mul(times)],
+            conv,
+            bias: arguments.flag("use_bias"),
+            activation: Function::from_word(arguments.word("activation")),
+        }))
+    },
+};

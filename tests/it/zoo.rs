@@ -1,0 +1,152 @@
+//! The networks of `experiments/zoo`: each has the parameters that its source counts.
+
+use std::{collections::BTreeMap, path::Path};
+
+use safetensors::SafeTensors;
+use vitx::{
+    backend::{Backend, Batch, EngineOptions, Precision, StateTensor},
+    dsl::{Source, Value},
+    graph::{losses::Loss, optimizers::Optimizer},
+    model::{Architecture, ImageSpec, elaborate},
+};
+
+use crate::keras::floats;
+
+fn network(name: &str, side: usize, classes: usize, with: &[(&str, Value)]) -> Architecture {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("experiments/zoo/{name}.vitx"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut values: BTreeMap<String, Value> =
+        with.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    values.insert("image_size".to_owned(), Value::Int(side as i64));
+    let data = ImageSpec { height: side, width: side, channels: 3, num_classes: classes };
+    elaborate(&Source::new(format!("{name}.vitx"), text), &values, &data)
+        .unwrap_or_else(|problems| panic!("{name}: {problems:?}"))
+}
+
+/// All, and those that are learned.
+fn counts(architecture: &Architecture) -> (u64, u64) {
+    let summary = architecture.summary();
+    (summary.parameters, summary.learned)
+}
+
+macro_rules! size {
+    ($name:literal, $side:literal px, $classes:literal classes $(, $key:ident = $value:literal)* $(,)? => $learned:literal) => {{
+        let values: &[(&str, Value)] = &[$((stringify!($key), Value::Int($value))),*];
+        assert_eq!(counts(&network($name, $side, $classes, values)).1, $learned, $name);
+    }};
+}
+
+#[test]
+fn parameters_are_those_of_the_sources() {
+    // He et al. 2016, table 6: 0.27 M.
+    size!("resnet20", 32 px, 10 classes => 269_722);
+    // WRN-28-10 of 100 classes, as counted from its authors' code.
+    size!("wide_resnet_28_10", 32 px, 100 classes => 36_536_884);
+    // keras.applications
+    size!("resnet50v2", 72 px, 100 classes => 23_724_260);
+    assert_eq!(counts(&network("resnet50v2", 32, 100, &[])).0, 23_769_700);
+    assert_eq!(counts(&network("mobilenet_v2", 32, 100, &[])).0, 2_386_084);
+    size!("convnext", 224 px, 100 classes, stem_size = 4 => 27_897_028);
+    // timm
+    size!("deit_tiny", 224 px, 1000 classes, patch_size = 16 => 5_717_416);
+    size!("deit_tiny", 224 px, 1000 classes, patch_size = 16, dim = 768, num_heads = 12 => 86_567_656);
+    size!("efficientnet_lite0", 224 px, 1000 classes, stem_strides = 2 => 4_652_008);
+    size!("convmixer", 224 px, 1000 classes, dim = 768, depth = 32, kernel_size = 7, patch_size = 7 => 21_110_248);
+    size!(
+        "mlp_mixer", 224 px, 1000 classes,
+        patch_size = 16, dim = 512, tokens_dim = 256, channels_dim = 2048 => 18_528_264
+    );
+    size!("gmlp", 224 px, 1000 classes, patch_size = 16, dim = 256, depth = 30 => 19_422_656);
+    // SHI-Labs/Compact-Transformers: 3.76 M for 10 classes, with a bias more of 256 in each layer: 3,760,139.
+    size!("cct_7_3x1", 32 px, 10 classes => 3_758_347);
+    // crisostomi/cifar100-speedrun: 2.8 M.
+    size!("resnet_speedrun", 32 px, 100 classes => 2_800_704);
+    // Counted here.
+    size!("hybrid", 32 px, 100 classes => 5_497_252);
+}
+
+/// timm's names of a separable or inverted block: convolutions, each with its normalization.
+fn block(place: &str, expands: bool) -> Vec<(String, String)> {
+    let parts: &[(&str, &str)] = match expands {
+        true => &[("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")],
+        false => &[("conv_dw", "bn1"), ("conv_pw", "bn2")],
+    };
+    parts.iter().map(|(conv, norm)| (format!("{place}.{conv}"), format!("{place}.{norm}"))).collect()
+}
+
+/// PyTorch's weight in the order of Keras: `[out, in, height, width]` to `[height, width, in, out]`, `[out, in]` to
+/// `[in, out]`; of a depthwise convolution, which has one channel in for each out, out before in.
+fn reordered(shape: &[usize], values: &[f32], depthwise: bool) -> Vec<f32> {
+    let &[out, inputs, ref window @ ..] = shape else { return values.to_vec() };
+    let taps: usize = window.iter().product();
+    let mut reordered = Vec::with_capacity(values.len());
+    for tap in 0..taps {
+        let (rows, columns) = if depthwise { (out, inputs) } else { (inputs, out) };
+        for row in 0..rows {
+            for column in 0..columns {
+                let (o, i) = if depthwise { (row, column) } else { (column, row) };
+                reordered.push(values[(o * inputs + i) * taps + tap]);
+            }
+        }
+    }
+    reordered
+}
+
+/// EfficientNet-Lite0 with timm's weights gives timm's logits. `VITX_PRETRAINED_DIR` has `model.safetensors`, in timm's form,
+/// and `reference.safetensors`: `photos`, `photos_logits`, `noise`, `noise_logits`.
+#[test]
+fn efficientnet_lite0_as_timm_has_it() {
+    let Some(folder) = std::env::var_os("VITX_PRETRAINED_DIR") else {
+        eprintln!("skipped: VITX_PRETRAINED_DIR names no folder of pretrained weights");
+        return;
+    };
+    let read = |name: &str| std::fs::read(Path::new(&folder).join(name)).unwrap();
+    let (weights, reference) = (read("model.safetensors"), read("reference.safetensors"));
+    let weights = SafeTensors::deserialize(&weights).unwrap();
+    let reference = SafeTensors::deserialize(&reference).unwrap();
+
+    let mut convolutions = vec![("conv_stem".to_owned(), "bn1".to_owned())];
+    for (stage, count) in [1, 2, 2, 3, 3, 4, 1].into_iter().enumerate() {
+        convolutions.extend((0..count).flat_map(|number| block(&format!("blocks.{stage}.{number}"), stage > 0)));
+    }
+    convolutions.push(("conv_head".to_owned(), "bn2".to_owned()));
+    let norm = ["weight", "bias", "running_mean", "running_var"];
+    let mut names: Vec<String> = Vec::new();
+    for (conv, of_norm) in convolutions {
+        names.push(format!("{conv}.weight"));
+        names.extend(norm.map(|part| format!("{of_norm}.{part}")));
+    }
+    names.extend(["classifier.weight", "classifier.bias"].map(str::to_owned));
+
+    for (images, side) in [("photos", 224), ("noise", 96)] {
+        let architecture = network("efficientnet_lite0", side, 1000, &[("stem_strides", Value::Int(2))]);
+        let options = EngineOptions {
+            optimizer: Optimizer::default(),
+            loss: Loss::default(),
+            seed: 1,
+            threads: 2,
+            precision: Precision::F32,
+        };
+        let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+        let mut engine = Backend::Cpu.engine(lowering, options).unwrap();
+        let own = engine.weights().unwrap();
+        assert_eq!(own.len(), names.len());
+        let tensors: Vec<StateTensor> = own
+            .into_iter()
+            .zip(&names)
+            .map(|(tensor, name)| {
+                let theirs = weights.tensor(name).unwrap();
+                let data = reordered(theirs.shape(), &floats(&weights, name), name.contains("conv_dw"));
+                assert_eq!(data.len(), tensor.shape.iter().product::<usize>(), "{} is not {name}", tensor.name);
+                StateTensor { data, ..tensor }
+            })
+            .collect();
+        engine.load_state(&tensors).unwrap();
+        let pixels = floats(&reference, images);
+        engine.evaluate(&Batch { images: &pixels, labels: &[285, 967], mixed: None }).unwrap();
+        let expected = floats(&reference, &format!("{images}_logits"));
+        for (ours, theirs) in engine.logits().iter().zip(&expected) {
+            assert!((ours - theirs).abs() <= 1e-4 * (1.0 + theirs.abs()), "{images}: {ours}, not {theirs}");
+        }
+    }
+}
