@@ -9,6 +9,7 @@ use super::{
 mod expected;
 mod hints;
 mod literal;
+mod operators;
 mod recover;
 
 #[derive(pest_derive::Parser)]
@@ -289,15 +290,7 @@ impl<'a> TreeBuilder<'a> {
                     _ => ExprKind::Flow(steps),
                 }
             }
-            Rule::condition | Rule::conjunction | Rule::comparison | Rule::sum | Rule::product => {
-                return self.chain(pair);
-            }
-            Rule::negation => {
-                let mut children = self.children(pair).peekable();
-                let negative = children.next_if(|child| child.as_rule() == Rule::not_word).is_some();
-                let operand = self.required(children.next(), span);
-                if negative { ExprKind::Not(Box::new(operand)) } else { return operand }
-            }
+            Rule::condition => return self.condition(pair),
             Rule::unary => {
                 let negative = pair.as_str().starts_with('-');
                 let operand = self.children(pair).find(|child| child.as_rule() != Rule::minus);
@@ -350,32 +343,6 @@ impl<'a> TreeBuilder<'a> {
             _ => return self.only(pair),
         };
         Expr { kind, span }
-    }
-
-    fn chain(&mut self, pair: Pair<'a, Rule>) -> Expr {
-        let span = self.span(&pair);
-        let compares = pair.as_rule() == Rule::comparison;
-        let mut children = self.children(pair);
-        let first = self.required(children.next(), span);
-        let mut rest = Vec::new();
-        while let (Some(operator), Some(operand)) = (children.next(), children.next()) {
-            let place = self.span(&operator);
-            let Some(operator) = Operator::of(operator.as_str()) else { continue };
-            if compares && rest.len() == 1 {
-                self.compared_twice(place);
-            }
-            rest.push((operator, self.expr(operand)));
-        }
-        if rest.is_empty() {
-            return first;
-        }
-        if compares && rest.len() > 1 {
-            return Expr { kind: ExprKind::Invalid, span };
-        }
-        if matches!(first.kind, ExprKind::Repeat { .. }) {
-            return self.count_in_brackets(first.span, span);
-        }
-        Expr { kind: ExprKind::Chain { first: Box::new(first), rest }, span }
     }
 
     fn arguments(&mut self, pair: Pair<'a, Rule>) -> Vec<Argument> {

@@ -93,6 +93,21 @@ fn conditions_choose_braces() {
     assert_eq!(layers("if not (depth < 4 or rate > 1) { layer_norm }"), "");
     assert_eq!(layers("repeat ×depth as i { if i % 2 == 1 { gelu } else { relu } }"), "relu0() gelu() relu1()");
     assert_eq!(layers("att: if true { gelu scale(2) }"), "att/gelu() att/scale(factor = 2)");
+    // Which goes before which: products, sums, comparisons, `not`, `and`, `or`.
+    let chosen = |condition: &str| layers(&format!("if {condition} {{ gelu }}")) == "gelu()";
+    for (condition, expected) in [
+        ("1 + 2 * 3 == 7 and 7 - 2 - 1 == 4 and 12 / 2 / 3 == 2 and 7 % 4 * 2 == 6", true),
+        ("not depth == 3 or depth == 3", true),
+        ("not (depth == 3 or depth == 3)", false),
+        ("false and false or true", true),
+        ("true or false and false", true),
+        ("(true or false) and false", false),
+        ("not false and not false", true),
+        ("not true or not false and 1 < 2", true),
+        ("-depth < 0 and 2 - -1 == depth", true),
+    ] {
+        assert_eq!(chosen(condition), expected, "{condition}");
+    }
     // What is not chosen need not fit: neither its shapes nor its values.
     assert_eq!(layers("if depth == 0 { scale(1 / depth * 0 / (depth - 3)) take(99) dense(1 / 3) }"), "");
     assert_eq!(
@@ -121,6 +136,7 @@ fn conditions_choose_braces() {
         "model m(n = 2) { patches(4) if n = 2 { gelu } }",
         "model m(n = 2) { patches(4) if n = 2\n { gelu } }",
         "model m(n = 2) { patches(4) require n = 2 }",
+        "model m(n = 2) { patches(4) if n == not true { gelu } }",
         "model m(n = 2) { patches(4) else { gelu } }",
     ]));
 }

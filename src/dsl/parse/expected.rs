@@ -66,12 +66,7 @@ fn describe(rule: Rule, meant: Rule) -> &'static [&'static str] {
         Rule::expression
         | Rule::flow
         | Rule::condition
-        | Rule::conjunction
-        | Rule::negation
-        | Rule::comparison
         | Rule::not_word
-        | Rule::sum
-        | Rule::product
         | Rule::unary
         | Rule::number
         | Rule::float
