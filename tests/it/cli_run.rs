@@ -156,7 +156,9 @@ fn a_broken_checkpoint_is_named() {
 fn threads_do_not_change_results() {
     let folder = tempfile::tempdir().unwrap();
     for threads in ["1", "2"] {
+        let augmentation = "augmentation=[random_crop: 1, random_flip, rand_augment, random_erasing, mixup, cutmix]";
         let mut arguments = vec!["run", "digits_vit.yaml", "--output", threads, "--threads", threads];
+        arguments.extend(["--set", augmentation, "--set", "train.loss=binary_cross_entropy"]);
         arguments.extend(QUICK);
         assert!(run(folder.path(), &arguments).status.success());
     }

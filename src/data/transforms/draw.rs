@@ -30,6 +30,17 @@ impl Draw {
         Self { philox, image, epoch, stream, taken: skipped, block }
     }
 
+    /// From 0.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The words that the first epoch begins with, of the same image and transform.
+    pub fn of_first_epoch(&self) -> Self {
+        let block = self.philox.block([self.image, 0, 0, self.stream]);
+        Self { epoch: 0, taken: 0, block, ..self.clone() }
+    }
+
     /// The next word.
     pub fn word(&mut self) -> u32 {
         let word = self.block[(self.taken % 4) as usize];

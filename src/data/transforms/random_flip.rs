@@ -5,15 +5,24 @@ pub const KIND: TransformKind = TransformKind {
     name: "random_flip",
     meaning: "turns every other image left to right, upside down, or either way",
     source: "`keras.layers.RandomFlip`",
-    options: &[TransformOption::word(
-        "mode",
-        &["horizontal", "vertical", "horizontal_and_vertical"],
-        "horizontal",
-        "left to right, upside down, or each half of the time",
-    )],
+    options: &[
+        TransformOption::word(
+            "mode",
+            &["horizontal", "vertical", "horizontal_and_vertical"],
+            "horizontal",
+            "left to right, upside down, or each half of the time",
+        ),
+        TransformOption::word(
+            "epochs",
+            &["independent", "alternating"],
+            "independent",
+            "drawn in each epoch, or in the first alone: then each image is turned the other way from epoch to epoch",
+        ),
+    ],
     build: |options| {
-        let mode = options.word("mode");
-        Ok(Transform::Mirror(Box::new(RandomFlip { ways: [mode != "horizontal", mode != "vertical"] })))
+        let (mode, alternating) = (options.word("mode"), options.word("epochs") == "alternating");
+        let ways = [mode != "horizontal", mode != "vertical"];
+        Ok(Transform::Mirror(Box::new(RandomFlip { ways, alternating })))
     },
 };
 
@@ -21,17 +30,48 @@ pub const KIND: TransformKind = TransformKind {
 struct RandomFlip {
     /// Vertical, horizontal.
     ways: [bool; 2],
+    /// As Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024: two epochs show both sides of every image.
+    alternating: bool,
 }
 
 impl Mirror for RandomFlip {
     fn draw(&self, random: &mut Draw) -> [bool; 2] {
+        if self.alternating {
+            let turned = random.epoch() % 2 == 1;
+            let mut first = random.of_first_epoch();
+            return self.ways.map(|way| way && (first.coin() ^ turned));
+        }
         self.ways.map(|way| way && random.coin())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::drawn_by;
+    use super::super::{Augmentation, Draws, tests::drawn_by};
+
+    #[test]
+    fn every_other_epoch_is_the_other_way() {
+        let flips = |epoch: u32| {
+            let list = "[random_flip: { mode: horizontal_and_vertical, epochs: alternating }]";
+            let plan = serde_yaml::from_str::<Augmentation>(list).unwrap().plan([4, 4]);
+            let mut row = vec![0; plan.words()];
+            (0..400)
+                .map(|index| {
+                    plan.draw(Draws { seed: 2, epoch }, index, &mut row);
+                    row[0]
+                })
+                .collect::<Vec<u32>>()
+        };
+        let first = flips(0);
+        for epoch in 1..5 {
+            let expected: Vec<u32> = first.iter().map(|both| if epoch % 2 == 1 { both ^ 3 } else { *both }).collect();
+            assert_eq!(flips(epoch), expected, "{epoch}");
+        }
+        for both in 0..4 {
+            let count = first.iter().filter(|word| **word == both).count();
+            assert!((70..130).contains(&count), "{count}");
+        }
+    }
 
     #[test]
     fn half_of_the_images_each_way() {
