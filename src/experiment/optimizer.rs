@@ -546,7 +546,7 @@ mod tests {
         let text = serde_json::to_string(&optimizer).unwrap();
         assert_eq!(
             text,
-            r#"{"name":"muon","learning_rate":0.05,"weight_decay":0.0,"momentum":0.95,"nesterov":true,"ns_steps":5.0,"others":{"name":"sgd","learning_rate":0.01,"weight_decay":0.0,"momentum":0.9,"nesterov":false,"parameters":["head/*"]}}"#
+            r#"{"name":"muon","learning_rate":0.05,"weight_decay":0.0,"momentum":0.95,"nesterov":true,"momentum_start":0.85,"momentum_warmup":0.0,"ns_steps":5.0,"others":{"name":"sgd","learning_rate":0.01,"weight_decay":0.0,"momentum":0.9,"nesterov":false,"parameters":["head/*"]}}"#
         );
         assert_eq!(parse(&text).unwrap().train.optimizer, optimizer);
         same("{ name: muon }", "{ name: muon, others: { learning_rate: 0.001, name: adamw } }");

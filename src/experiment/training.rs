@@ -123,7 +123,8 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         observer.start(note);
     }
     let Setup { dataset, training, validation, architecture, pipeline, .. } = setup;
-    let mut engine = engine(&definition, architecture, options)?;
+    let steps = training.len().div_ceil(train.batch_size) as u64 * u64::from(train.epochs);
+    let mut engine = of_training(&definition, architecture, options, steps)?;
     let fit = Fit {
         train: &training,
         validation: &validation,
@@ -181,8 +182,20 @@ pub fn engine(
     architecture: Architecture,
     options: &Options,
 ) -> Result<Box<dyn Engine>, ExperimentError> {
+    of_training(definition, architecture, options, 0)
+}
+
+/// As [`engine`], for a training of so many steps.
+fn of_training(
+    definition: &Definition,
+    architecture: Architecture,
+    options: &Options,
+    total_steps: u64,
+) -> Result<Box<dyn Engine>, ExperimentError> {
     let lowering = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
-    Ok(options.backend.engine(lowering, engine_options(definition, options))?)
+    let mut of_engine = engine_options(definition, options);
+    of_engine.optimizer.total_steps = total_steps;
+    Ok(options.backend.engine(lowering, of_engine)?)
 }
 
 /// What the engine of a definition is made with.

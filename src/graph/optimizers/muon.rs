@@ -28,10 +28,32 @@ pub static MUON: Rule = Rule {
             about: "how much of the gradients' mean a step keeps",
         },
         Setting { name: "nesterov", default: 1.0, range: Flag, about: "looks ahead by the momentum" },
+        Setting {
+            name: "momentum_start",
+            default: 0.85,
+            range: BelowOne,
+            about: "the momentum of the first step, if it warms up",
+        },
+        Setting {
+            name: "momentum_warmup",
+            default: 0.0,
+            range: BelowOne,
+            about: "the share of all steps in which the momentum grows, evenly",
+        },
         Setting { name: "ns_steps", default: 5.0, range: Steps, about: "steps of Newton-Schulz" },
     ],
     slots: &["momentum"],
-    scalars: &[("learning_rate", |step| step.learning_rate()), ("momentum", |step| step.option("momentum").into())],
+    scalars: &[
+        ("learning_rate", |step| step.learning_rate()),
+        ("momentum", |step| {
+            let [momentum, start, warmup] =
+                ["momentum", "momentum_start", "momentum_warmup"].map(|name| f64::from(step.option(name)));
+            match step.progress() {
+                progress if progress < warmup => start + (momentum - start) * progress / warmup,
+                _ => momentum,
+            }
+        }),
+    ],
     direction: Some(|x| {
         let mean = mean(x);
         match x.option("nesterov") == 1.0 {
@@ -51,4 +73,21 @@ fn towards(m: &Term, x: &Operands) -> Term {
 /// The mean of the gradients after the step.
 fn mean(x: &Operands) -> Term {
     towards(&x.slots[0], x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::optimizers::Optimizer;
+
+    #[test]
+    fn the_momentum_warms_up() {
+        let momentum = |total_steps, iteration| {
+            let muon = Optimizer::of(&MUON).with("momentum_start", 0.75).with("momentum_warmup", 0.25);
+            Optimizer { total_steps, ..muon.with("momentum", 0.875) }.plan(&[]).step_scalars(0.1, iteration)[2]
+        };
+        assert_eq!([0, 5, 10, 39].map(|iteration| momentum(40, iteration)), [0.75, 0.8125, 0.875, 0.875]);
+        // Where the length of the training is not known, it is over.
+        assert_eq!(momentum(0, 0), 0.875);
+    }
 }

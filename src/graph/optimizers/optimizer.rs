@@ -47,6 +47,8 @@ pub struct Optimizer {
     pub ema: Option<Ema>,
     /// Of a rule for matrices: what updates all else. None for others.
     pub others: Option<Box<Others>>,
+    /// Steps of the whole training, for numbers that change on the way; 0 where that is not known.
+    pub total_steps: u64,
 }
 
 impl PartialEq for Optimizer {
@@ -60,6 +62,7 @@ impl PartialEq for Optimizer {
             && self.clip_norm == other.clip_norm
             && self.ema == other.ema
             && self.others == other.others
+            && self.total_steps == other.total_steps
     }
 }
 
@@ -88,6 +91,7 @@ impl Optimizer {
             clip_norm: None,
             ema: None,
             others,
+            total_steps: 0,
         }
     }
 

@@ -133,7 +133,12 @@ impl Plan {
                 Decay::Plain => optimizer.weight_decay,
             };
             own[0] = if group.decays { decay } else { 0.0 };
-            let step = rule::Iteration { numbers: optimizer.numbers(), learning_rate, iteration };
+            let step = rule::Iteration {
+                numbers: optimizer.numbers(),
+                learning_rate,
+                iteration,
+                total: self.optimizer.total_steps,
+            };
             for ((_, scalar), to) in optimizer.rule.scalars.iter().zip(&mut own[1..]) {
                 *to = scalar(&step) as f32;
             }

@@ -99,6 +99,8 @@ pub struct Iteration<'a> {
     pub learning_rate: f32,
     /// Steps taken before this one.
     pub iteration: u64,
+    /// Steps of the whole training; 0 where that is not known.
+    pub(super) total: u64,
 }
 
 impl Iteration<'_> {
@@ -108,6 +110,11 @@ impl Iteration<'_> {
     /// When the rule has no option of that name.
     pub fn option(&self, name: &str) -> f32 {
         self.numbers.get(name)
+    }
+
+    /// The share of the training that lies behind; all of it where that is not known.
+    pub fn progress(&self) -> f64 {
+        if self.total == 0 { 1.0 } else { self.iteration as f64 / self.total as f64 }
     }
 
     /// The learning rate as it is, for rules that need no more.
