@@ -73,7 +73,7 @@ impl Observer for Console {
     fn epoch(&mut self, epoch: &Epoch, epochs: u32) {
         let validation = match (epoch.val_loss, epoch.val_accuracy, epoch.val_top_5_accuracy) {
             (Some(loss), Some(accuracy), Some(top_5)) => {
-                let of = if epoch.ema { " of the average" } else { "" };
+                let of = if epoch.ema { " (ema)" } else { "" };
                 format!(" - val_loss: {loss:.4} - val_accuracy: {accuracy:.4} - val_top_5_accuracy: {top_5:.4}{of}")
             }
             _ => String::new(),
@@ -124,7 +124,10 @@ pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
             }
             let time = Duration::from_secs_f64(result.seconds.max(0.0));
             console.line(&format!("Best epoch: {} of {}, trained in {:.1?}", result.best_epoch, result.epochs, time));
-            let what = if result.ema { "Test of the average" } else { "Test" };
+            if let Some(reason) = &result.stopped {
+                console.line(&format!("Stopped after epoch {}: {reason}", result.epochs));
+            }
+            let what = if result.ema { "Test (ema)" } else { "Test" };
             print_accuracy(console, what, result.test_accuracy, result.test_top_5_accuracy);
             ExitCode::SUCCESS
         }

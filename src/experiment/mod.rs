@@ -49,6 +49,7 @@ mod schedule;
 mod schema;
 mod scored;
 mod setup;
+mod stop;
 pub mod sweep;
 pub mod training;
 mod values;

@@ -13,6 +13,7 @@ use super::{
     identity::absolute,
     optimizer::{LARGEST, Optimizer},
     schedule::ScheduleConfig,
+    stop::EarlyStop,
     sweep::{Rule, Stopping, Strategy},
     values::{self, OneOrMany, Values},
 };
@@ -182,6 +183,9 @@ pub struct Train {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<Ema>,
     pub schedule: ScheduleConfig,
+    /// What ends it before the last epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<EarlyStop>,
     /// By what the best weights are chosen.
     #[serde(skip_serializing_if = "Monitor::is_default")]
     pub monitor: Monitor,
@@ -190,7 +194,17 @@ pub struct Train {
 impl Default for Train {
     fn default() -> Self {
         let (optimizer, schedule, monitor) = (Optimizer::default(), ScheduleConfig::default(), Monitor::default());
-        Self { epochs: 10, batch_size: 256, seed: 42, optimizer, loss: Loss::default(), ema: None, schedule, monitor }
+        Self {
+            epochs: 10,
+            batch_size: 256,
+            seed: 42,
+            optimizer,
+            loss: Loss::default(),
+            ema: None,
+            schedule,
+            stop: None,
+            monitor,
+        }
     }
 }
 
@@ -295,6 +309,6 @@ impl Experiment {
             help: None,
         };
         let found = checks.into_iter().find(|(_, fine, _)| !fine).map(fault);
-        found.or_else(|| train.schedule.fault(train.epochs))
+        found.or_else(|| train.schedule.fault(train.epochs)).or_else(|| train.stop.and_then(|stop| stop.fault()))
     }
 }

@@ -140,6 +140,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         schedule: train.schedule.schedule(),
         monitor: train.monitor,
         evaluates_average: train.evaluates_average(),
+        stop: train.stop.map(|stop| stop.stop(train.monitor)),
         folder,
         interrupt: &options.interrupt,
     };
@@ -168,6 +169,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         images_per_second: sum(|epoch| epoch.images_per_second) / count,
         peak_memory_bytes: memory::peak_bytes(),
         ema: train.evaluates_average(),
+        stopped: fit.stop.and_then(|stop| stop.reason(&epochs)),
     };
     result.write(folder)?;
     Ok(Outcome::Finished(result))

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Instant};
 
 use super::{
-    Interrupt, Monitor, Observer, Schedule,
+    Interrupt, Monitor, Observer, Schedule, Stop,
     restore::{restore, restore_weights},
     saves::Saves,
 };
@@ -43,6 +43,8 @@ pub struct Fit<'a> {
     pub monitor: Monitor,
     /// Whether the engine evaluates an average of the weights: the record says so.
     pub evaluates_average: bool,
+    /// What ends it before the last epoch.
+    pub stop: Option<Stop>,
     /// The trial directory.
     pub folder: &'a Path,
     pub interrupt: &'a Interrupt,
@@ -51,7 +53,7 @@ pub struct Fit<'a> {
 /// How a training ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fitted {
-    /// All epochs are done; `best` (from 1) has the best weights.
+    /// All epochs are done, or [`Fit::stop`] has ended it; `best` (from 1) has the best weights.
     Finished { best: u32 },
     /// Stopped by request; the last checkpoint has everything.
     Interrupted,
@@ -95,7 +97,7 @@ impl Fit<'_> {
             self.check_best(&progress)?;
         }
         history::truncate(self.folder, progress.epoch as usize)?;
-        let epochs = history::read(self.folder)?;
+        let mut epochs = history::read(self.folder)?;
         if epochs.len() < progress.epoch as usize {
             let problem = format!("it has {} epochs, the last checkpoint {}", epochs.len(), progress.epoch);
             return Err(FileError::Broken { path: history::path(self.folder), problem }.into());
@@ -104,7 +106,7 @@ impl Fit<'_> {
         let events = EventFiles::create(self.folder, &epochs, !self.validation.is_empty())?;
         let kept = self.keep_images(engine)?;
         let mut saves = Saves::new(self.directory());
-        while progress.epoch < self.epochs {
+        while progress.epoch < self.epochs && !self.stops(&epochs) {
             if self.until.is_some_and(|until| progress.epoch >= until) {
                 return Ok(Fitted::Paused);
             }
@@ -119,6 +121,7 @@ impl Fit<'_> {
             // The record comes first: a crash between the two repeats the epoch and cuts the record.
             history::append(self.folder, &epoch)?;
             events.append(&epoch)?;
+            epochs.push(epoch.clone());
             let Progress { iteration, best: number, .. } = progress;
             progress = Progress { epoch: epoch.epoch, iteration, best: number, ..Progress::default() };
             if best.as_ref().is_none_or(|best| self.monitor.better(&epoch, best)) {
@@ -129,8 +132,9 @@ impl Fit<'_> {
             if !kept {
                 saves.keep_best(engine)?;
             }
-            let interrupted = self.interrupt.requested() && progress.epoch < self.epochs;
-            let ends = interrupted || progress.epoch == self.epochs || self.until == Some(progress.epoch);
+            let over = progress.epoch == self.epochs || self.stops(&epochs);
+            let interrupted = self.interrupt.requested() && !over;
+            let ends = interrupted || over || self.until == Some(progress.epoch);
             // Epochs on a device may take less time than their checkpoints.
             if !kept || ends || saves.due() {
                 saves.save(&progress, engine)?;
@@ -141,6 +145,11 @@ impl Fit<'_> {
             }
         }
         Ok(Fitted::Finished { best: progress.best.unwrap_or(0) })
+    }
+
+    /// Whether no epoch follows these, though there would be more.
+    fn stops(&self, epochs: &[Epoch]) -> bool {
+        self.stop.is_some_and(|stop| stop.reason(epochs).is_some())
     }
 
     /// Holds the best weights to what the last checkpoint says of them. They may be of a later epoch, if the process was

@@ -8,6 +8,7 @@ mod restore;
 mod saves;
 mod schedule;
 pub mod schedules;
+mod stop;
 
 pub use fit::{Fit, FitError, Fitted, evaluate};
 pub use interrupt::Interrupt;
@@ -15,3 +16,4 @@ pub use monitor::Monitor;
 pub use observer::Observer;
 pub use restore::{restore, restore_weights};
 pub use schedule::{Per, Schedule};
+pub use stop::Stop;

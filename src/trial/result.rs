@@ -37,6 +37,9 @@ pub struct RunResult {
     /// Whether the best weights are an average (`train.ema`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ema: bool,
+    /// Why it ended before its last epoch (`train.stop`), if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
 }
 
 /// `failure.json`: why a trial has no result.

@@ -67,6 +67,22 @@ fn trains_evaluates_and_predicts() {
 }
 
 #[test]
+fn stops_early_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    // A rate at which nothing is learnt: no epoch is better than the first.
+    let still = ["--set", "train.optimizer.learning_rate=1e-30", "--set", "train.stop.patience=2"];
+    let arguments = [&["run", "digits_vit.yaml", "--output", "still"][..], &QUICK, &still].concat();
+    let output = run(folder.path(), &arguments);
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown}{}", text(&output.stderr));
+    assert!(shown.contains("epoch 3/4") && !shown.contains("epoch 4/4"), "{shown}");
+    let reason = "2 epochs without a better val_accuracy than that of epoch 1";
+    assert!(shown.contains(&format!("Stopped after epoch 3: {reason}")), "{shown}");
+    let (_, epochs, result) = learnt(&folder.path().join("still"));
+    assert_eq!((epochs.len(), &result["epochs"], &result["stopped"]), (3, &3.into(), &reason.into()));
+}
+
+#[test]
 fn kill_9_and_resume_learn_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     assert!(quick(folder.path(), "calm").status.success());

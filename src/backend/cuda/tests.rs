@@ -390,6 +390,7 @@ fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine, augmentati
         },
         monitor: crate::train::Monitor::default(),
         evaluates_average: false,
+        stop: None,
         folder,
         interrupt: &Interrupt::default(),
     };

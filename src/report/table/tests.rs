@@ -25,6 +25,7 @@ fn record(patch_size: i64, depth: i64, seed: i64, accuracy: Option<f64>) -> Reco
         images_per_second: 100.4,
         peak_memory_bytes: Some(3 << 20),
         ema: false,
+        stopped: None,
     });
     let failure = accuracy.is_none().then(|| Failure { kind: FailureKind::Nan, reason: "a, \"b\" & c_d".into() });
     let variant = [("patch_size", patch_size), ("depth", depth), ("train.seed", seed)]
