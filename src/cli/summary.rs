@@ -81,8 +81,15 @@ fn text(architecture: &Architecture, assumed: &Assumed) -> String {
         }
     }
     let values: Vec<String> = architecture.bindings().iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    let notes: Vec<String> = architecture
+        .bindings()
+        .keys()
+        .zip(&values)
+        .filter_map(|(name, value)| architecture.notes().get(name).map(|note| format!("  {value}: {note}")))
+        .collect();
     let mut lines = vec![format!("model {} on images {:?}", architecture.name(), architecture.image_shape())];
     lines.extend((!values.is_empty()).then(|| format!("with {}", values.join(", "))));
+    lines.extend(notes);
     lines.extend(assumed.text());
     lines.push(table.to_string());
     lines.push(format!("Total parameters: {}", grouped(summary.parameters)));

@@ -19,6 +19,7 @@
 mod bounds;
 mod bundle;
 mod diagnostics;
+mod documented;
 mod format;
 mod parse;
 mod repair;
@@ -32,6 +33,7 @@ mod value;
 pub(crate) use bundle::unread;
 pub(crate) use diagnostics::warnings;
 pub use diagnostics::{Diagnostics, Problem};
+pub(crate) use documented::notes;
 pub use format::format;
 pub use parse::parse;
 pub(crate) use parse::{parse_layer, parse_tolerant};

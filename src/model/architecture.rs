@@ -60,6 +60,7 @@ pub struct Architecture {
     pub(super) output: usize,
     pub(super) warnings: Vec<dsl::Problem>,
     pub(super) unread: Vec<String>,
+    pub(super) notes: BTreeMap<String, String>,
 }
 
 impl Architecture {
@@ -80,6 +81,11 @@ impl Architecture {
     /// All parameters of the model with their values.
     pub fn bindings(&self) -> &BTreeMap<String, dsl::Value> {
         &self.bindings
+    }
+
+    /// What comments say of the model's parameters, by name.
+    pub fn notes(&self) -> &BTreeMap<String, String> {
+        &self.notes
     }
 
     /// What is most likely not meant in the model's text.

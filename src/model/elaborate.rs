@@ -67,7 +67,11 @@ pub fn elaborate(
     // Of a text with errors, these are all there is to say: much of it would not be unused without them.
     let (warnings, errors) = elaborator.problems.into_iter().partition(Problem::is_warning);
     match (Diagnostics::collect(errors, source), architecture) {
-        (None, Some(architecture)) => Ok(Architecture { warnings: dsl::warnings(warnings, source), ..architecture }),
+        (None, Some(architecture)) => {
+            let model = file.definitions.iter().find(|definition| definition.kind == DefinitionKind::Model);
+            let notes = model.map(|model| dsl::notes(&file, &source.text, model)).unwrap_or_default();
+            Ok(Architecture { warnings: dsl::warnings(warnings, source), notes, ..architecture })
+        }
         (Some(diagnostics), _) => Err(diagnostics),
         (None, None) => Err(Problem::new("vitx::model", format!("`{}` defines no network", source.name)).into()),
     }

@@ -16,6 +16,9 @@ pub struct ModelListing<'a> {
     pub num_classes: usize,
     /// The values of the model's parameters.
     pub parameters: &'a BTreeMap<String, Value>,
+    /// What comments say of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: &'a BTreeMap<String, String>,
     pub layers: Vec<LayerListing<'a>>,
     /// The layer that gives the logits.
     pub output: &'a str,
@@ -111,6 +114,7 @@ impl Architecture {
             image_shape: self.image_shape(),
             num_classes: self.num_classes(),
             parameters: self.bindings(),
+            notes: self.notes(),
             layers,
             output: name(self.output),
             totals: Totals { parameters, flops, macs: flops / 2 },

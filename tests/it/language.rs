@@ -14,7 +14,10 @@ use vitx::{
     model::{Architecture, ImageSpec, elaborate},
 };
 
-use crate::networks::compare_gradients;
+use crate::{
+    networks::compare_gradients,
+    support::{succeed, vitx},
+};
 
 const IMAGES: ImageSpec = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
 
@@ -484,4 +487,47 @@ fn shared_weights_train_as_on_the_reference() {
     }
     let (ours, theirs) = (cpu.evaluate(&batch).unwrap(), reference.evaluate(&batch).unwrap());
     assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "{ours} {theirs}");
+}
+
+#[test]
+fn patches_may_be_rectangles() {
+    let spec = ImageSpec { height: 12, width: 20, channels: 2, num_classes: 3 };
+    let shape = |text: &str| -> Vec<usize> {
+        let model = elaborate(&Source::new("m", text), &BTreeMap::new(), &spec).unwrap();
+        model.layers()[0].layer.output_shape()
+    };
+    assert_eq!(shape("model m { patches([3, 10]) flatten dense(num_classes) }"), [8, 60]);
+    assert_eq!(
+        shape("model m { patches([4, 4]) flatten dense(num_classes) }"),
+        shape("model m { patches(4) flatten dense(num_classes) }")
+    );
+    insta::assert_snapshot!(mistakes(&[
+        "model m { patches([4, 5]) flatten dense(num_classes) }",
+        "model m { patches([4, 4, 3]) flatten dense(num_classes) }",
+        "model m { patches(5) flatten dense(num_classes) }",
+    ]));
+}
+
+#[test]
+fn comments_are_notes_of_parameters() {
+    let text = "model m(
+    dim = 12, // width of a token
+    // How many rounds.
+    depth = 2,
+    plain = 3,
+) {
+    flatten
+    repeat dense(dim + plain) ×depth
+    dense(num_classes)
+}
+";
+    let model = with(text, &[]).unwrap();
+    let notes: Vec<String> = model.notes().iter().map(|(name, note)| format!("{name}: {note}")).collect();
+    assert_eq!(notes, ["depth: How many rounds.", "dim: width of a token"]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("m.vitx"), text).unwrap();
+    let out = succeed(vitx(folder.path(), &["summary", "m.vitx"]));
+    assert!(out.contains("\n  depth = 2: How many rounds.\n  dim = 12: width of a token\n"), "{out}");
+    let out = succeed(vitx(folder.path(), &["layers", "transformer_block"]));
+    assert!(out.contains("epsilon    of the norms; default 1e-6"), "{out}");
 }

@@ -155,6 +155,7 @@ impl Elaborator<'_> {
             output,
             warnings: Vec::new(),
             unread,
+            notes: BTreeMap::new(),
         })
     }
 

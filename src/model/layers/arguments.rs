@@ -19,6 +19,8 @@ pub enum Kind {
     Sizes,
     /// Whole numbers, each at least 1, but that one may be -1, which stands for what remains.
     Shape,
+    /// A whole number, at least 1, or two of them: height and width.
+    Extent,
     /// Whole numbers, each at least 0; a single one stands for a list of one.
     Indices,
     /// At least 0 and less than 1.
@@ -73,6 +75,7 @@ impl Kind {
             Self::Int => "a whole number".into(),
             Self::Sizes => "a list of whole numbers, each at least 1".into(),
             Self::Shape => "a list of whole numbers, each at least 1; one may be -1, for what remains".into(),
+            Self::Extent => "a whole number, at least 1, or a list of two: [height, width]".into(),
             Self::Indices => "a list of whole numbers, each at least 0".into(),
             Self::Rate => "a number from 0 up to, but not including, 1".into(),
             Self::Positive => "a number greater than 0".into(),
@@ -104,7 +107,9 @@ impl Kind {
             (Self::Sizes | Self::Shape | Self::Indices, Value::List(values)) if values.iter().any(too_many) => {
                 format!("whole numbers, at most {}", u32::MAX)
             }
-            (Self::Size | Self::Index | Self::Int | Self::Sizes | Self::Shape, value) if too_many(value) => {
+            (Self::Size | Self::Index | Self::Int | Self::Sizes | Self::Shape | Self::Extent, value)
+                if too_many(value) =>
+            {
                 format!("a whole number, at most {}", u32::MAX)
             }
             (Self::Positive | Self::Number, Value::Float(number)) if outside(*number) => {
@@ -140,6 +145,8 @@ impl Kind {
                 let checked = values.iter().map(fits).collect::<Option<_>>().map(Value::List);
                 return checked.filter(|_| !values.is_empty() && rest <= 1);
             }
+            (Self::Extent, Value::List(values)) => return list_of(1, values).filter(|_| values.len() == 2),
+            (Self::Extent, value) => return int_from(1)(value),
             (Self::Shape, value) => return int_from(1)(value).map(|only| Value::List(vec![only])),
             (Self::Indices, Value::List(values)) => return list_of(0, values),
             (Self::Indices, value) => return int_from(0)(value).map(|only| Value::List(vec![only])),
@@ -187,6 +194,17 @@ impl Arguments {
         match self.get(name) {
             Value::Int(number) => *number,
             other => panic!("`{name}` is {other}, not an integer: declare it so"),
+        }
+    }
+
+    /// Height and width.
+    pub fn extent(&self, name: &str) -> [usize; 2] {
+        match self.get(name) {
+            Value::List(_) => {
+                let sizes = self.sizes(name);
+                [sizes[0], sizes[1]]
+            }
+            _ => [self.size(name); 2],
         }
     }
 

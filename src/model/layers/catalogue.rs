@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Argument, Default, Inputs, LAYERS};
 use crate::dsl::{
-    Source, parse,
+    Source, notes, parse,
     syntax::{Definition, File},
 };
 
@@ -94,6 +94,7 @@ fn described(block: &Definition, text: &str, file: &File) -> Described {
     // As the layers' own, which are no sentences.
     let mut letters = all.meaning.chars();
     all.meaning = letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect());
+    let notes = notes(file, text, block);
     let default = |span: crate::dsl::syntax::Span| {
         let written = text.get(span.start..span.end).unwrap_or_default();
         if written == "0.0" { "0".to_owned() } else { written.to_owned() }
@@ -101,7 +102,7 @@ fn described(block: &Definition, text: &str, file: &File) -> Described {
     all.arguments.extend(block.parameters.iter().map(|parameter| DescribedArgument {
         name: parameter.name.text.clone(),
         default: parameter.default.as_ref().map(|value| default(value.span)),
-        expected: None,
+        expected: notes.get(&parameter.name.text).cloned(),
     }));
     all
 }
