@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    functions::{self, FUNCTIONS, Function, function, order},
+    functions::{self, FUNCTIONS, NumberFunction, function, order},
     layers::{LAYERS, find, initializers::scheme},
     reads::{Reads, Symbol},
 };
@@ -165,7 +165,7 @@ impl<'o> Scope<'o> {
     }
 
     /// The function that a name stands for where arguments follow it.
-    pub fn function(&self, name: &str) -> Option<&'static Function> {
+    pub fn function(&self, name: &str) -> Option<&'static NumberFunction> {
         if self.is_layer(name) { None } else { function(name) }
     }
 
@@ -347,7 +347,12 @@ fn not_a_function(name: &Name, span: Span, scope: &Scope) -> Box<Problem> {
     Box::new(scope.suggest(problem, &name.text, names.into_iter().chain(layers)))
 }
 
-fn call(function: &Function, arguments: &[Argument], span: Span, scope: &Scope) -> Result<(Value, Causes), Fault> {
+fn call(
+    function: &NumberFunction,
+    arguments: &[Argument],
+    span: Span,
+    scope: &Scope,
+) -> Result<(Value, Causes), Fault> {
     let (mut values, mut all) = (Vec::new(), 0);
     for argument in arguments {
         if let Some(name) = &argument.name {

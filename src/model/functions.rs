@@ -6,7 +6,7 @@ use crate::dsl::Value;
 
 /// A function of the language.
 #[derive(Debug)]
-pub struct Function {
+pub struct NumberFunction {
     pub name: &'static str,
     /// How it is called, and what it gives.
     pub about: &'static str,
@@ -17,38 +17,38 @@ pub struct Function {
 }
 
 /// All functions, by name.
-pub const FUNCTIONS: &[Function] = &[
-    Function {
+pub const FUNCTIONS: &[NumberFunction] = &[
+    NumberFunction {
         name: "ceil",
         about: "`ceil(x)` is the least whole number that is not less than x",
         arguments: Some(1),
         call: |x| whole(&x[0], f64::ceil),
     },
-    Function {
+    NumberFunction {
         name: "floor",
         about: "`floor(x)` is the greatest whole number that is not greater than x",
         arguments: Some(1),
         call: |x| whole(&x[0], f64::floor),
     },
-    Function {
+    NumberFunction {
         name: "max",
         about: "`max(x, y, ..)` is the greatest of two or more numbers",
         arguments: None,
         call: |x| extreme(x, Ordering::Greater),
     },
-    Function {
+    NumberFunction {
         name: "min",
         about: "`min(x, y, ..)` is the least of two or more numbers",
         arguments: None,
         call: |x| extreme(x, Ordering::Less),
     },
-    Function {
+    NumberFunction {
         name: "round",
         about: "`round(x)` is the nearest whole number, halves away from zero",
         arguments: Some(1),
         call: |x| whole(&x[0], f64::round),
     },
-    Function {
+    NumberFunction {
         name: "sqrt",
         about: "`sqrt(x)` is the square root of a number that is not negative",
         arguments: Some(1),
@@ -57,11 +57,11 @@ pub const FUNCTIONS: &[Function] = &[
 ];
 
 /// The function of a name.
-pub fn function(name: &str) -> Option<&'static Function> {
+pub fn function(name: &str) -> Option<&'static NumberFunction> {
     FUNCTIONS.iter().find(|function| function.name == name)
 }
 
-impl Function {
+impl NumberFunction {
     /// What it gives.
     ///
     /// # Errors
