@@ -22,6 +22,17 @@ fn relu_slope<const FMA: bool>(x: f32) -> f32 {
 }
 
 #[inline(always)]
+fn relu6_at<const FMA: bool>(x: f32) -> f32 {
+    let x = relu_at::<FMA>(x);
+    if x > 6.0 { 6.0 } else { x }
+}
+
+#[inline(always)]
+fn relu6_slope<const FMA: bool>(x: f32) -> f32 {
+    if x > 0.0 && x < 6.0 { 1.0 } else { 0.0 }
+}
+
+#[inline(always)]
 fn sigmoid<const FMA: bool>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<FMA>(-x))
 }
@@ -121,6 +132,7 @@ macro_rules! activation {
 }
 
 activation!("relu", "exactly", relu_at, relu_slope, relu, relu_in_place, relu_backward, relu_backward_in_place);
+activation!("relu6", "exactly", relu6_at, relu6_slope, relu6, relu6_in_place, relu6_backward, relu6_backward_in_place);
 activation!(
     "silu",
     "`x / (1 + e^-x)` within 4 ulp",
@@ -143,6 +155,7 @@ pub fn own(name: &str) -> Option<(Forward, Backward)> {
     Some(match name {
         "gelu" => (gelu, gelu_backward),
         "relu" => (relu, relu_backward),
+        "relu6" => (relu6, relu6_backward),
         "silu" => (silu, silu_backward),
         "tanh" => (tanh, tanh_backward),
         _ => return None,
@@ -210,9 +223,11 @@ mod tests {
             }
             relu(&x, &mut y);
             assert!(x.iter().zip(&y).all(|(&x, &y)| y == x.max(0.0)));
+            relu6(&x, &mut y);
+            assert!(x.iter().zip(&y).all(|(&x, &y)| y == x.clamp(0.0, 6.0)));
             let wild = [-200.0, 200.0, f32::NAN];
             let mut out = [0.0; 3];
-            for f in [gelu, silu, tanh, relu] {
+            for f in [gelu, silu, tanh, relu, relu6] {
                 f(&wild, &mut out);
                 assert!(out[0] <= 0.0 && out[0] >= -1.0 && out[1] >= 1.0 && out[2].is_nan(), "{isa:?} {out:?}");
             }
@@ -255,6 +270,9 @@ mod tests {
             let mut dy = [3.0; 4];
             relu_backward_in_place(&[-1.0, 0.0, 0.5, 2.0], &mut dy);
             assert_eq!(dy, [0.0, 0.0, 3.0, 3.0]);
+            let mut dy = [3.0; 4];
+            relu6_backward_in_place(&[-1.0, 0.0, 5.5, 6.5], &mut dy);
+            assert_eq!(dy, [0.0, 0.0, 3.0, 0.0]);
         });
     }
 }
