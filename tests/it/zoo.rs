@@ -1,6 +1,6 @@
 //! The networks of `experiments/zoo`: each has the parameters that its source counts.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use safetensors::SafeTensors;
 use vitx::{
@@ -149,4 +149,27 @@ fn efficientnet_lite0_as_timm_has_it() {
             assert!((ours - theirs).abs() <= 1e-4 * (1.0 + theirs.abs()), "{images}: {ours}, not {theirs}");
         }
     }
+}
+
+/// Every experiment that is shipped can be planned: its keys are known, and its network fits its images.
+#[test]
+fn all_experiments_are_fine() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments")];
+    let mut count = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "vitx") {
+                let command =
+                    if path.extension().is_some_and(|extension| extension == "vitx") { "check" } else { "summary" };
+                let output = Command::new(env!("CARGO_BIN_EXE_vitx")).arg(command).arg(&path).output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(output.status.success() && !said.contains('⚠'), "{}: {said}", path.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 20, "{count}");
 }
