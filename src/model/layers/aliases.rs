@@ -11,8 +11,8 @@ pub enum Elsewhere {
 
 use Elsewhere::{Here, Nothing};
 
-const NO_CONVOLUTION: &str = "there are no convolutions: `patches` and `dense` map what does not overlap";
-const NO_BATCH: &str = "nothing is normed over the batch; `layer_norm` norms over the last axis";
+const CONVOLUTION: &str = "it takes its filters, not the channels of its input: `conv2d(filters, kernel_size)`";
+const NO_CONVOLUTION: &str = "the convolutions are `conv2d` and `depthwise_conv2d`";
 const NO_POOL: &str = "`global_average_pool` takes the mean of all tokens, `max_pool2d` the maximum over windows";
 const NO_RECURRENCE: &str = "there are no recurrent layers; `attention` mixes tokens";
 const NO_MODEL: &str = "the network is the `model` of the file, and what trains it is in the experiment";
@@ -134,33 +134,23 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
     (&["attention"], Here("attention", "")),
     (&["patches"], Here("patches", "")),
     (&["patchencoder"], Here("patch_encoder", "")),
-    (
-        &[
-            "conv",
-            "convolution",
-            "depthwiseconv",
-            "separableconv",
-            "convtranspose",
-            "deconv",
-            "depthwise",
-            "upsampling",
-            "upsample",
-            "zeropadding",
-            "lazyconv",
-        ],
-        Nothing(NO_CONVOLUTION),
-    ),
-    (&["batchnorm", "batchnormalization", "syncbatchnorm", "lazybatchnorm", "bn"], Nothing(NO_BATCH)),
+    (&["conv", "convolution", "lazyconv"], Here("conv2d", CONVOLUTION)),
+    (&["depthwiseconv", "depthwise"], Here("depthwise_conv2d", "")),
+    (&["separableconv"], Nothing("it is two layers: `depthwise_conv2d(kernel_size)`, then `conv2d(filters, 1)`")),
+    (&["convtranspose", "deconv", "upsampling", "upsample"], Nothing(NO_CONVOLUTION)),
+    (&["zeropadding", "zeropad"], Here("zero_padding2d", "")),
+    (&["batchnorm", "batchnormalization", "syncbatchnorm", "lazybatchnorm", "bn"], Here("batch_norm", "")),
     (
         &["groupnorm", "groupnormalization", "instancenorm", "unitnormalization", "spectralnormalization"],
-        Nothing("the norms are `layer_norm` and `rms_norm`"),
+        Nothing("the norms are `layer_norm`, `batch_norm` and `rms_norm`"),
     ),
     (&["shared"], Nothing("it stands before a layer or a block: `let encode = shared dense(64)`")),
     (&["rmsnorm", "rmsnormalization"], Here("rms_norm", "")),
     (&["affine"], Here("affine", "")),
     (&["seqpool", "sequencepool", "sequencepooling"], Here("sequence_pool", "")),
     (&["maxpool", "maxpooling"], Here("max_pool2d", "")),
-    (&["averagepooling", "globalmaxpooling", "globalmaxpool", "adaptivemaxpool"], Nothing(NO_POOL)),
+    (&["averagepooling"], Here("average_pool2d", "")),
+    (&["globalmaxpooling", "globalmaxpool", "adaptivemaxpool"], Nothing(NO_POOL)),
     (&["lstm", "gru", "rnn", "simplernn", "bidirectional", "timedistributed"], Nothing(NO_RECURRENCE)),
     (&["stochasticdepth"], Here("drop_path", "at the end of a `residual`")),
     (&["glu", "geglu", "swiglu"], Nothing("a gate is a product: `(dense(units) -> silu) * dense(units)`")),
@@ -246,6 +236,12 @@ const ARGUMENTS: &[(&str, &[&str])] = &[
     ("shape", &["targetshape", "size", "outputshape", "newshape"]),
     ("permutation", &["dims", "perm", "axes", "order"]),
     ("factor", &["scale", "by", "multiplier", "alpha"]),
+    ("filters", &["outchannels", "outfeatures", "channels", "features", "units"]),
+    ("kernel_size", &["size", "ksize", "k", "window"]),
+    ("pool_size", &["kernelsize", "size", "window"]),
+    ("strides", &["stride", "step"]),
+    ("dilation", &["dilationrate", "rate"]),
+    ("depth_multiplier", &["channelmultiplier", "multiplier"]),
     ("index", &["i", "token", "position", "dim"]),
 ];
 
@@ -325,6 +321,13 @@ mod tests {
             ("Embedding", "position_embedding"),
             ("StochasticDepth", "drop_path"),
             ("torch.mul", "multiply"),
+            ("nn.Conv2d", "conv2d"),
+            ("Conv2D", "conv2d"),
+            ("DepthwiseConv2D", "depthwise_conv2d"),
+            ("BatchNormalization", "batch_norm"),
+            ("nn.BatchNorm1d", "batch_norm"),
+            ("AveragePooling2D", "average_pool2d"),
+            ("ZeroPadding2D", "zero_padding2d"),
         ] {
             assert!(
                 matches!(elsewhere(theirs), Some(Here(name, _)) if name == ours),
@@ -333,11 +336,10 @@ mod tests {
             );
         }
         for theirs in [
-            "nn.Conv2d",
-            "Conv2D",
-            "BatchNormalization",
-            "nn.BatchNorm1d",
-            "AveragePooling2D",
+            "nn.ConvTranspose2d",
+            "SeparableConv2D",
+            "GroupNormalization",
+            "GlobalMaxPooling2D",
             "SwiGLU",
             "LSTM",
             "SELU",
