@@ -54,7 +54,7 @@ impl Architecture {
             .collect();
         let parameters = rows.iter().map(|row| row.parameters).sum();
         let flops = rows.iter().map(|row| row.flops).fold(0, u64::saturating_add);
-        let all = self.layers().iter().flat_map(|node| node.layer.parameters());
+        let all = self.layers().iter().flat_map(|node| node.parameters());
         let learned = all.filter(|parameter| parameter.averaged.is_none());
         let learned = learned.map(|parameter| parameter.len() as u64).sum();
         Summary { rows, parameters, learned, flops }

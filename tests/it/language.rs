@@ -432,6 +432,7 @@ fn weights_are_shared() {
     let encoder = 2 * 8 + 4 * (8 * 8 + 8) + 8 + (8 * 16 + 16) + (16 * 8 + 8);
     let expected = (192 * 8 + 8) + encoder + (8 * 5 + 5) + (5 * 5 + 5) + (10 * 100 + 100);
     assert_eq!(model.summary().parameters, expected);
+    assert_eq!(model.summary().learned, expected);
     let listing = serde_json::to_string(&model.listing()).unwrap();
     assert_eq!(listing.matches("\"weights_of\":\"encode/attention\"").count(), 2);
     // A block may be handed one.
@@ -448,6 +449,7 @@ fn weights_are_shared() {
             "model m { flatten let f = shared dense(7) f f dense(num_classes) }",
             "block b(n) { if n > 1 { gelu } dense(3) } model m { flatten let f = shared b dense(3) f(1) f(2) dense(num_classes) }",
             "model m { flatten let f = shared 3 f dense(num_classes) }",
+            "block b { dense(7) batch_norm } model m { flatten let f = shared b dense(7) f f dense(num_classes) }",
             "model m { flatten let f = shared dens(3) f dense(num_classes) }",
             "model m { flatten let f = shared dense(3) f dense(f) }",
         ])

@@ -84,6 +84,15 @@ impl Elaborator<'_> {
             let own = |node: usize| self.nodes[node].node.layer.parameters();
             let same = |(a, b): (&ParameterSpec, &ParameterSpec)| a.name == b.name && a.stored_shape == b.stored_shape;
             let (of_owner, of_user) = (own(owner), own(user));
+            if of_user.iter().any(|spec| spec.averaged.is_some()) {
+                let kind = self.nodes[user].node.kind;
+                let message = format!("`{kind}` in `{}` cannot be shared", name.text);
+                let label = "its moving averages would be of two places";
+                let problem = Problem::new("vitx::shared", message).label(self.at(span), label);
+                let problem = problem.label(self.at(place), "called first");
+                self.report(problem.help("`layer_norm` and `rms_norm` have no moving averages"));
+                return None;
+            }
             let differ = of_owner.iter().zip(&of_user).find(|(a, b)| !same((a, b)));
             if let Some((a, b)) = differ {
                 let message = format!(
