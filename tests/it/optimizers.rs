@@ -19,8 +19,12 @@ const MODEL: &str =
 const PIXELS: usize = 9 * 6 * 2;
 
 fn engine(backend: Backend, optimizer: &Optimizer, threads: usize) -> Result<Box<dyn Engine>, String> {
+    engine_of(MODEL, backend, optimizer, threads)
+}
+
+fn engine_of(model: &str, backend: Backend, optimizer: &Optimizer, threads: usize) -> Result<Box<dyn Engine>, String> {
     let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
-    let architecture = elaborate(&Source::new("wide", MODEL), &BTreeMap::new(), &spec).unwrap();
+    let architecture = elaborate(&Source::new("model", model), &BTreeMap::new(), &spec).unwrap();
     let options = EngineOptions {
         optimizer: optimizer.clone(),
         loss: Loss::default(),
@@ -118,6 +122,40 @@ fn threads_and_interruptions_change_no_bit() {
         let slots = optimizer.slots();
         let names: Vec<String> = whole.tensors().into_iter().map(|(name, _)| name).collect();
         assert!(slots.iter().all(|slot| names.contains(&format!("optimizer/{slot}/dense1/kernel"))), "{names:?}");
+    }
+}
+
+/// Kernels of convolutions are matrices of `height * width * in` rows; moving averages are of no optimizer, and averaged
+/// by none.
+#[test]
+fn convolutions_and_their_moving_averages() {
+    let model = "model convolutional { conv2d(6, 3, use_bias = false) -> batch_norm(momentum = 0.75) -> relu \
+                 depthwise_conv2d(3, strides = 2, use_bias = false) -> batch_norm conv2d(8, [3, 2], groups = 2, padding = 2) gelu \
+                 global_average_pool dense(num_classes) }";
+    let images: Vec<f32> = (0..4 * PIXELS).map(|index| (index as f32 * 0.71).cos()).collect();
+    let batch = Batch { images: &images, labels: &[1, 2, 0, 4], mixed: None };
+    for rule in OPTIMIZERS {
+        let ema = Some(Ema { decay: 0.5, warmup: false, evaluate: true });
+        let optimizer = Optimizer { ema, clip_norm: Some(0.1), ..Optimizer::of(rule) };
+        let of = |backend, threads| engine_of(model, backend, &optimizer, threads).unwrap();
+        let (mut cpu, mut single, mut reference) =
+            (of(Backend::Cpu, 2), of(Backend::Cpu, 1), of(Backend::Reference, 1));
+        for step in 0..2 {
+            reference.load_state(&cpu.state().unwrap()).unwrap();
+            for engine in [&mut cpu, &mut single, &mut reference] {
+                train(engine.as_mut(), step..step + 1);
+            }
+            assert_near(&format!("{}, step {step}", rule.name), &cpu.state().unwrap(), &reference.state().unwrap());
+        }
+        let [ours, theirs] = [&mut cpu, &mut reference].map(|engine| engine.evaluate(&batch).unwrap());
+        assert!((ours - theirs).abs() < 1e-3 * theirs, "{}: {ours}, not {theirs}", rule.name);
+        assert_eq!(cpu.state().unwrap(), single.state().unwrap(), "{}", rule.name);
+        let moving = |tensors: Vec<StateTensor>| -> Vec<Vec<f32>> {
+            let moving = tensors.into_iter().filter(|tensor| tensor.name.ends_with("moving_mean"));
+            moving.filter(|tensor| !tensor.name.starts_with(AVERAGE)).map(|tensor| tensor.data).collect()
+        };
+        let (own, evaluated) = (moving(cpu.state().unwrap()), moving(cpu.weights().unwrap()));
+        assert!(!own.is_empty() && own == evaluated, "{}", rule.name);
     }
 }
 
