@@ -20,7 +20,7 @@ use crate::{
     dsl::Source,
     graph::{
         losses::{LOSSES, Loss},
-        optimizers::{Ema, OPTIMIZERS, Optimizer, Pattern},
+        optimizers::{self, Ema, OPTIMIZERS, Optimizer, Pattern},
     },
     metrics::Means,
     model::{Architecture, ImageSpec, elaborate},
@@ -103,23 +103,36 @@ fn convolutions_train_as_on_the_cpu_backend<D: Device>(device: impl Fn() -> D) {
     let spec = ImageSpec { height: 9, width: 9, channels: 2, num_classes: 5 };
     let text = include_str!("../../../tests/support/convolutional.vitx");
     let network = || elaborate(&Source::new("convolutional", text), &BTreeMap::new(), &spec).unwrap();
-    let (mut cpu, mut cuda) = (on_cpu(network()), engine(network(), Precision::F32, device()));
-    assert_eq!(cuda.state().unwrap(), cpu.state().unwrap());
     let labels = [0, 4, 2, 2, 1, 3, 0];
     let images: Vec<f32> = (0..labels.len() * 162).map(|index| (index as f32 * 0.37).sin()).collect();
-    for (iteration, count) in [7, 3, 7].into_iter().enumerate() {
-        let batch = Batch { images: &images[..count * 162], labels: &labels[..count], mixed: None };
-        let step = Step { epoch: 0, step: iteration as u32, iteration: iteration as u64, learning_rate: 1e-3 };
-        let (ours, theirs) = (cuda.train_step(&batch, &step).unwrap(), cpu.train_step(&batch, &step).unwrap());
-        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "step {iteration}: {ours} {theirs}");
-        let (ours, theirs) = (cuda.evaluate(&batch).unwrap(), cpu.evaluate(&batch).unwrap());
-        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "evaluation {iteration}: {ours} {theirs}");
-    }
-    for (ours, theirs) in cuda.state().unwrap().iter().zip(cpu.state().unwrap()) {
-        assert_eq!(ours.name, theirs.name);
-        // A bias before a normalisation has a gradient of exactly zero in theory: Adam turns rounding into steps.
-        if !ours.name.contains("bias") {
-            assert!(distance(&ours.data, &theirs.data) < 2e-3, "{}", ours.name);
+    let muon = Optimizer {
+        clip_norm: Some(0.1),
+        ema: Some(Ema { decay: 0.5, warmup: false, evaluate: true }),
+        ..Optimizer::of(optimizers::find("muon").unwrap())
+    };
+    for optimizer in [Optimizer::default(), muon] {
+        let lowering = || {
+            let architecture = network();
+            Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
+        };
+        let options = || EngineOptions { optimizer: optimizer.clone(), ..options(Precision::F32) };
+        let mut cpu = Backend::Cpu.engine(lowering(), options()).unwrap();
+        let mut cuda = CudaEngine::new(lowering(), options(), device()).unwrap();
+        assert_eq!(cuda.state().unwrap(), cpu.state().unwrap());
+        for (iteration, count) in [7, 3, 7].into_iter().enumerate() {
+            let batch = Batch { images: &images[..count * 162], labels: &labels[..count], mixed: None };
+            let step = Step { epoch: 0, step: iteration as u32, iteration: iteration as u64, learning_rate: 1e-3 };
+            let (ours, theirs) = (cuda.train_step(&batch, &step).unwrap(), cpu.train_step(&batch, &step).unwrap());
+            assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "step {iteration}: {ours} {theirs}");
+            let (ours, theirs) = (cuda.evaluate(&batch).unwrap(), cpu.evaluate(&batch).unwrap());
+            assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "evaluation {iteration}: {ours} {theirs}");
+        }
+        for (ours, theirs) in cuda.state().unwrap().iter().zip(cpu.state().unwrap()) {
+            assert_eq!(ours.name, theirs.name);
+            // A bias before a normalisation has a gradient of exactly zero in theory: Adam turns rounding into steps.
+            if !ours.name.contains("bias") {
+                assert!(distance(&ours.data, &theirs.data) < 2e-3, "{} {}", optimizer.rule.name, ours.name);
+            }
         }
     }
 }
