@@ -77,9 +77,11 @@ pub(super) fn parse_value(source: &Source) -> Result<Value, Diagnostics> {
     }
 }
 
-/// A layer or block as a value: its name, and its arguments with their names where they have them. `None` where a text
-/// is none.
-pub(crate) fn parse_layer(text: &str) -> Option<(String, Vec<(Option<String>, Value)>)> {
+/// The arguments that a layer as a value holds, with their names where they have them.
+pub(crate) type Held = Vec<(Option<String>, Value)>;
+
+/// A layer or block as a value: its name, and its arguments. `None` where a text is none.
+pub(crate) fn parse_layer(text: &str) -> Option<(String, Held)> {
     if text.len() > MAX_SOURCE_BYTES || bounds::check(text).is_some() {
         return None;
     }
