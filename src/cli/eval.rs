@@ -50,6 +50,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         Subset::Validation => "Validation",
         Subset::Test => "Test",
     };
+    let ema = if definition.experiment.train.evaluates_average() { " (ema)" } else { "" };
+    let name = &format!("{name}{ema}");
     let console = Console::new();
     console.line(&format!("{name} loss: {:.4}", means.loss));
     print_accuracy(&console, name, means.accuracy, means.top_5_accuracy);
