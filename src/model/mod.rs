@@ -17,6 +17,7 @@
 //! ```
 
 mod architecture;
+mod combine;
 mod elaborate;
 mod evaluate;
 mod fold;

@@ -8,7 +8,8 @@ use crate::{
     },
     graph::expression::{Expression, Term},
     model::{
-        evaluate::{Bound, Causes, Scope, combine},
+        combine::combine,
+        evaluate::{Bound, Causes, Scope},
         layers::{Arithmetic, find, stretched},
     },
 };
