@@ -250,6 +250,9 @@ impl Layout {
     }
 }
 
+/// Where a row begins, and the first number of the step and the rule by which it is updated, if it is.
+type Start = (usize, Option<(usize, usize)>);
+
 /// What is updated alike of a group of `len` elements, padding included.
 fn runs(slots: &[Slot], len: usize, plan: &Plan) -> Vec<Run> {
     // Of a moving average, which has no optimizer: nothing.
@@ -258,11 +261,11 @@ fn runs(slots: &[Slot], len: usize, plan: &Plan) -> Vec<Run> {
         let row = move |row: usize| (slot.offset + row * slot.stride, update);
         (0..slot.rows).map(row)
     });
-    let mut starts: Vec<(usize, Option<(usize, usize)>)> = rows.collect();
+    let mut starts: Vec<Start> = rows.collect();
     starts.sort_unstable();
     starts.dedup_by_key(|(_, update)| *update);
     let ends = starts.iter().skip(1).map(|(offset, ..)| *offset).chain([len]);
-    let run = |(&(offset, update), end): (&(usize, Option<(usize, usize)>), usize)| {
+    let run = |(&(offset, update), end): (&Start, usize)| {
         update.map(|(first_scalar, rule)| Run { offset, len: end - offset, first_scalar, rule })
     };
     starts.iter().zip(ends).filter_map(run).collect()
