@@ -107,12 +107,12 @@ mod tests {
         assert!((3600..3900).contains(&none), "{none}");
         // Of 15,000 that are applied, five are moves.
         for (name, count) in counts {
-            let expected = match name {
+            let expected: i32 = match name {
                 "identity" => 15_000,
                 "move_bilinear" => 5000,
                 _ => 1000,
             };
-            assert!((count - expected as i32).abs() < 110 + expected as i32 / 50, "{name}: {count}");
+            assert!(i32::abs(count - expected) < 110 + expected / 50, "{name}: {count}");
         }
     }
 

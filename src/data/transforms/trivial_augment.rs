@@ -72,8 +72,8 @@ mod tests {
             *counts.entry(operations[0].name()).or_insert(0) += 1;
         }
         for (name, count) in counts {
-            let expected = if name == "move_nearest" { 5000 } else { 1000 };
-            assert!((count - expected as i32).abs() < 110 + expected as i32 / 50, "{name}: {count}");
+            let expected: i32 = if name == "move_nearest" { 5000 } else { 1000 };
+            assert!(i32::abs(count - expected) < 110 + expected / 50, "{name}: {count}");
         }
     }
 

@@ -250,7 +250,7 @@ mod tests {
             let workspaces = input.workspace(taken).map(|floats| Memory::empty(floats, Element::F32));
             let labels = Memory::empty(targets.len(), Element::F32);
             let between = workspaces.each_ref().map(Memory::at);
-            run_all(batch(&input, taken, state.clone(), between, (element, out.at()), labels.at()));
+            run_all(batch(&input, taken, state, between, (element, out.at()), labels.at()));
             let what = format!("{from:?}x{channels} to {to:?} {augmentation:?} {element:?} {number}");
             let tolerance = if element == Element::F32 { 0.0 } else { 5e-3 };
             assert_near_floats(&out.floats(element), &expected.images, tolerance, &what);
