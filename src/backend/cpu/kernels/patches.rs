@@ -23,7 +23,7 @@ impl Patches {
     }
 
     /// Elements of a row.
-    pub fn len(&self) -> usize {
+    pub fn depth(&self) -> usize {
         self.windows[0].pool * self.windows[1].pool * self.channels / self.groups
     }
 
@@ -162,7 +162,7 @@ fn scatter_generic<const FMA: bool>(
     rows: Range<usize>,
     images: &mut [f32],
 ) {
-    let (len, width) = (patches.image_len(), patches.len());
+    let (len, width) = (patches.image_len(), patches.depth());
     let mut first = 0;
     for (image, row, columns) in patches.runs(rows) {
         let image = &mut images[image * len..][..len];
@@ -263,7 +263,7 @@ mod tests {
     fn rows_are_what_lies_under_the_windows() {
         let images = noise(1, 2 * IMAGE[0] * IMAGE[1] * CHANNELS);
         for patches in cases() {
-            let (rows, len) = (2 * patches.rows(), patches.len());
+            let (rows, len) = (2 * patches.rows(), patches.depth());
             for group in 0..patches.groups {
                 for k in [0..len, len / 3..len, 0..len / 2 + 1] {
                     let some = rows / 3..rows;
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn scatter_is_the_transpose_of_gather() {
         for patches in cases() {
-            let (rows, len) = (2 * patches.rows(), patches.len());
+            let (rows, len) = (2 * patches.rows(), patches.depth());
             for group in 0..patches.groups {
                 let values = noise(2, rows * len);
                 let mut expected = vec![0.0; 2 * patches.image_len()];

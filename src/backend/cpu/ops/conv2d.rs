@@ -72,7 +72,7 @@ impl Lower for Conv2d {
                 depthwise::forward(&patches.windows, groups, call.inputs[0], call.inputs[1], bias, call.outputs[0]);
             }));
         }
-        let (all, k) = (filters * groups, patches.len());
+        let (all, k) = (filters * groups, patches.depth());
         let of_group = gemm::packed_len(k, filters);
         let kernel = Kernel::per_image(move |call| {
             let (x, out, m) = (call.inputs[0], &mut *call.outputs[0], call.images * patches.rows());
@@ -110,7 +110,7 @@ impl Lower for Conv2dInputGradient {
         }
         let all = channels * groups;
         if let Some(turned) = form.turned() {
-            let k = turned.len();
+            let k = turned.depth();
             let of_group = gemm::packed_len(k, channels);
             let kernel = Kernel::per_image(move |call| {
                 let (dy, out, m) = (call.inputs[0], &mut *call.outputs[0], call.images * turned.rows());
@@ -126,7 +126,7 @@ impl Lower for Conv2dInputGradient {
             let kernel = kernel.adds().scratch(|_| gathered::PRODUCT_SCRATCH);
             return Some(kernel.packed(Packing { input: 1, k, n: channels, groups, matrix: Matrix::Turned { taps } }));
         }
-        let (n, all_filters) = (patches.len(), filters * groups);
+        let (n, all_filters) = (patches.depth(), filters * groups);
         let of_group = gemm::packed_len(filters, n);
         let kernel = Kernel::per_image(move |call| {
             let (dy, out, m) = (call.inputs[0], &mut *call.outputs[0], call.images * patches.rows());
@@ -163,7 +163,7 @@ impl Lower for Conv2dKernelGradient {
             });
             return Some(kernel.outputs(&[Kind::Sum]));
         }
-        let (height, all) = (patches.len(), filters * groups);
+        let (height, all) = (patches.depth(), filters * groups);
         let large = height * all > LARGE;
         let kernel = Kernel::per_image(move |call| {
             let [x, dy] = [call.inputs[0], call.inputs[1]];
