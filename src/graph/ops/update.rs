@@ -20,7 +20,8 @@ pub struct Update {
 impl Update {
     /// How many tensors it changes: the parameter and its slots.
     pub fn states(&self) -> usize {
-        1 + self.optimizer.slots().len()
+        // Not by their names: a step asks for it, and allocates nothing.
+        1 + self.optimizer.rule.slots.len() + usize::from(self.optimizer.ema.is_some())
     }
 
     /// Which input is the n-th of these.
