@@ -190,6 +190,7 @@ fn every_operator<D: Device>(device: impl Fn() -> D, shapes: &[(usize, [usize; 2
 
 /// Epilogues by the product and by the launches that replace them come to the same.
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn products_without_epilogues_give_the_same_training() {
     let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
@@ -346,6 +347,7 @@ fn a_batch_that_does_not_fit_is_an_error() {
 
 /// Tensors that live at the same time never overlap: a plan in which none shares memory gives the same bits.
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn the_plan_keeps_living_tensors_apart() {
     let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
@@ -494,56 +496,67 @@ mod on_the_host {
     };
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn keras_fixtures() {
         super::keras_fixtures(Emulated::default);
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn trains_as_the_cpu_backend_does() {
         super::trains_as_the_cpu_backend_does(Emulated::default);
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn convolutions_train_as_on_the_cpu_backend() {
         super::convolutions_train_as_on_the_cpu_backend(Emulated::default);
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn losses_with_options_train_as_the_cpu_backend_does() {
         super::losses_with_options_train_as_the_cpu_backend_does(Emulated::default);
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn every_operator() {
         super::every_operator(Emulated::default, &[(1, [1, 1]), (3, [5, 7])]);
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn training_is_deterministic() {
         super::training_is_deterministic(Emulated::default);
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn every_optimizer() {
         super::every_optimizer(Emulated::default);
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn evaluates_the_average() {
         super::evaluates_the_average(Emulated::default);
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn not_finite() {
         super::not_finite(Emulated::default);
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn trains_on_kept_images() {
         super::trains_on_kept_images(Emulated::default);
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn takes_batches_where_images_do_not_fit() {
         super::trains_on_kept_images(|| Emulated { no_room_for: Some("images"), ..Emulated::default() });
     }
@@ -552,11 +565,13 @@ mod on_the_host {
         Emulated { order: Order::AsGiven, heedless: None, plain: false, no_room_for: Some("the best weights") };
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn best_weights_stay_on_the_device() {
         super::best_weights_stay_on_the_device(Emulated::default, || FULL);
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn best_weights_are_read_when_they_are_saved() {
         let read = |device: Emulated| {
             let mut engine = super::engine(super::small(), Precision::F32, device);

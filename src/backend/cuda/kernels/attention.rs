@@ -417,6 +417,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn plain_as_on_the_cpu() {
         for (dims, rate) in [([150, 33], Some(0.2)), ([300, 8], None)] {
             check(shape(2, [7, 7], 3, dims), rate);
@@ -428,6 +429,7 @@ mod tests {
 
     /// Of each precision: heads of many shapes, those that a block does as a whole and those that pass by in tiles.
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn by_tensor_cores_as_on_the_cpu() {
         let shapes = [
             (shape(1, [16, 16], 1, [16, 16]), None),
@@ -456,6 +458,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn columns_of_one_product() {
         let attention = Attention { precision: Precision::Bf16, ..shape(2, [20, 20], 2, [16, 16]) };
         let whole = Memory::of_floats(&noise(1, 2 * 20 * 96), Element::Bf16);

@@ -124,6 +124,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn as_on_the_cpu() {
         for element in ELEMENTS {
             let shapes = [(1, 1), (3, 2), (9, 7), (5, 100), (300, 33)];
@@ -179,6 +180,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn mixed_targets_as_on_the_cpu() {
         for element in ELEMENTS {
             for (smoothing, per_class) in [(0.0, false), (0.1, false), (0.0, true), (0.1, true)] {
@@ -225,6 +227,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn a_loss_that_is_not_finite_stops_the_sums() {
         let (logits, labels) = (Memory::of(&[0.0, f32::NAN, 1.0, 2.0]), Memory::of(&[1_u32, 0]));
         let [losses, places] = [0, 1].map(|_| Memory::empty(2, Element::F32));

@@ -117,6 +117,7 @@ mod tests {
     };
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn every_way_to_repeat_on_whole_vectors_and_not() {
         let (state, masked, dropout) = mask(0.25);
         let dropout = dropout.map(|()| state.at());

@@ -67,6 +67,7 @@ mod tests {
     };
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn factors_and_norms() {
         for count in [4, 64, 1000, 70_004, 2_000_000] {
             let x = noise(1, count);

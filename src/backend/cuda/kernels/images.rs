@@ -259,6 +259,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn as_on_the_host() {
         let all = Some("{ flip: true, rotation: 0.02, zoom: 0.2 }");
         check((8, 6), 3, (17, 13), all);
@@ -273,6 +274,7 @@ mod tests {
 
     /// Operations on bytes, of images that fit shared memory and of larger ones, on any grid of levels.
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn operations_on_bytes_as_on_the_host() {
         for list in [
             "[rand_augment: { probability: 1, layers: 8 }]",
@@ -289,6 +291,7 @@ mod tests {
 
     /// With its defaults, and with each word that one of its options may be.
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn every_transform_as_on_the_host() {
         for kind in TRANSFORMS {
             check((8, 6), 3, (9, 7), Some(&format!("[{}]", kind.name)));
@@ -304,6 +307,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn lists_as_on_the_host() {
         for list in [
             "[random_flip]",

@@ -147,6 +147,7 @@ mod tests {
     const SHAPES: [(usize, usize); 6] = [(1, 1), (9, 7), (11, 33), (30, 64), (5, 1000), (3, 1040)];
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn forward_as_on_the_cpu() {
         for precision in PRECISIONS {
             let element = precision.element();
@@ -189,6 +190,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn the_sum_before_it() {
         for precision in PRECISIONS {
             let element = precision.element();
@@ -228,6 +230,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn backward_as_on_the_cpu() {
         for precision in PRECISIONS {
             let element = precision.element();

@@ -228,6 +228,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn slices_parts_repetitions_and_zeros() {
         for ([outer, axis, inner], start, length) in [([3, 5, 7], 1, 3), ([2, 4, 16], 3, 1), ([1, 9, 8], 0, 9)] {
             on_each_pair(outer * axis * inner, |x, (from, at), to| {
@@ -258,6 +259,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn means_over_an_axis() {
         for [outer, length, inner] in [[3, 5, 7], [2, 33, 40], [7, 1, 8], [1, 3, 1]] {
             on_each_pair(outer * length * inner, |x, (from, at), to| {
@@ -278,6 +280,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn permutations() {
         let shapes: [(&[usize], &[usize]); 10] = [
             (&[5, 7], &[1, 0]),

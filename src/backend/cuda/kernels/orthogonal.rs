@@ -78,6 +78,7 @@ mod tests {
     };
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn rows_with_gaps_are_normalised() {
         for element in ELEMENTS {
             for (rows, columns, stride) in [(1, 1, 1), (5, 7, 19), (300, 70, 70)] {
@@ -95,6 +96,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn polynomials() {
         for element in ELEMENTS {
             for size in [1, 5, 33] {

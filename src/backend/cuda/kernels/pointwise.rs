@@ -182,6 +182,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn all_in_one_pass_and_back() {
         for case in &ACTIVATIONS {
             check(Precision::F32, [13, 24], case);
@@ -194,6 +195,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn nothing_but_an_activation() {
         for (name, f, _) in ACTIVATIONS {
             let activation = name.and_then(Activation::named);
@@ -208,6 +210,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn every_activation_is_its_expression() {
         for rule in crate::graph::activations::ACTIVATIONS {
             let activation = Activation::named(rule.name).unwrap();
@@ -232,6 +235,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn sums_and_scalings() {
         for element in ELEMENTS {
             for other in ELEMENTS {

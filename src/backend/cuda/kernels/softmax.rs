@@ -47,6 +47,7 @@ mod tests {
     };
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn as_on_the_cpu() {
         for precision in PRECISIONS {
             let element = precision.element();

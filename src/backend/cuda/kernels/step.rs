@@ -101,6 +101,7 @@ mod tests {
     };
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn steps_through_two_epochs() {
         let rows = [[0.1, 1.0], [0.2, 2.0], [0.3, 3.0], [0.4, 4.0_f32]];
         let (table, stop) = (Memory::of(rows.as_flattened()), Memory::of(&[0_u32]));
@@ -120,6 +121,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn the_order_of_an_epoch() {
         for count in [1, 2, 5, 1000, 3000, IN_SHARED + 7] {
             let state = Memory::of(&[State { epoch: 4, ..State::default() }]);

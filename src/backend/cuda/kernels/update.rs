@@ -179,6 +179,7 @@ mod tests {
     };
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn all_tensors_as_on_the_cpu() {
         let clip = Memory::of(&[FACTOR]);
         let elementwise = |(_, optimizer): &(String, Optimizer)| optimizer.rule.direction.is_none();
@@ -239,6 +240,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn rows_that_begin_anywhere() {
         let optimizer = Optimizer::default();
         let data: Vec<Memory> =

@@ -34,6 +34,7 @@ fn steps(precision: Precision, device: Emulated) -> (Vec<u32>, Vec<f32>, Vec<Sta
 }
 
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn every_order_that_the_lines_allow_gives_the_same_bits() {
     for precision in [Precision::F32, Precision::Bf16] {
         for plain in [false, true] {
@@ -48,6 +49,7 @@ fn every_order_that_the_lines_allow_gives_the_same_bits() {
 }
 
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn every_order_trains_alike_on_kept_images() {
     for precision in [Precision::F32, Precision::Bf16] {
         let run = |order| {
@@ -65,6 +67,7 @@ fn every_order_trains_alike_on_kept_images() {
 
 /// The orders are not the same one after all: a line that does not wait for the other spoils a step.
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn a_line_that_does_not_wait_is_found() {
     let expected = steps(Precision::Bf16, Emulated::default());
     for line in [Line::Main, Line::Side] {
