@@ -11,7 +11,7 @@ use super::{
     params,
 };
 use crate::{
-    experiment::{Definition, ExperimentError, Overrides, sweep, training},
+    experiment::{Definition, ExperimentError, Overrides, averages, sweep, training},
     files::make_folder,
     train::Interrupt,
     trial::{Directory, Lock, RunResult},
@@ -74,7 +74,11 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     // Everything that can be checked is, before the folder is made.
     let described =
         crate::data::describe(&definition.experiment.data.name, &definition.data_options(options.data_dir.clone()))?;
-    warn(definition.architecture(&described.image())?.warnings());
+    let architecture = definition.architecture(&described.image())?;
+    warn(architecture.warnings());
+    let data = &definition.experiment.data;
+    let (images, _) = described.split(data.train_limit, data.validation_split).map_err(ExperimentError::from)?;
+    warn(averages::young(&architecture, images, &definition.experiment.train).as_slice());
     make_folder(&folder).map_err(ExperimentError::from)?;
     // Held until the curves are drawn, too.
     let lock = Lock::take(&folder)?;

@@ -31,8 +31,10 @@
 //! | [`training`] | training a trial directory |
 //! | [`needs`] | how much memory a process will need |
 //! | [`sweep`] | many trials: spaces, plans, executors |
+//! | [`averages`] | whether a training is long enough for moving averages |
 //! | `builtin.rs` | the experiments that the binary carries |
 
+pub mod averages;
 mod builtin;
 mod definition;
 mod ema;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     data::{self, Spec},
     dsl::{Problem, Value},
-    experiment::{Definition, ExperimentError, definition::MODEL_KEY, needs::Needs, training::Options},
+    experiment::{Definition, ExperimentError, averages, definition::MODEL_KEY, needs::Needs, training::Options},
     memory,
     trial::{Directory, Prediction, Variant, variant},
 };
@@ -226,6 +226,7 @@ impl<'a> Planner<'a> {
                     keys::check_read(variant.iter().map(|(key, _)| key.as_str()), &architecture)?;
                 }
                 self.warn(architecture.warnings());
+                self.warn(averages::young(&architecture, training, &definition.experiment.train).as_slice());
                 let summary = architecture.summary();
                 let (parameters, flops) = (summary.parameters, summary.flops);
                 let network = Rc::new(Network { text: architecture.text(), parameters, flops });
