@@ -57,7 +57,7 @@ impl Needs {
             batch,
             batches: BATCHES_PER_WORKER * options.workers() + 1,
             // Parameters and what the optimizer keeps of them, and a copy of all that while it is saved.
-            copies: 2 * (1 + definition.experiment.train.rule().slots().len()),
+            copies: 2 * definition.experiment.train.rule().states(),
             images: (train + validation + test) as u64 * image_bytes(spec),
             // The whole set is read before a part of it is kept, and copied on the way.
             reading: spec.place.as_ref().map_or(0, |_| 2 * spec.train as u64 * image_bytes(spec)),
@@ -86,7 +86,7 @@ impl Needs {
             batch: 1,
             batches: 1,
             // Parameters and room for what the optimizer keeps; a checkpoint's bytes, and its tensors.
-            copies: 1 + definition.experiment.train.rule().slots().len() + 2,
+            copies: definition.experiment.train.rule().states() + 2,
             images: 0,
             reading: 0,
         }
@@ -191,7 +191,7 @@ pub fn check_steps(
     (batch, trains): (usize, bool),
     options: &Options,
 ) -> Result<(), ExperimentError> {
-    let copies = 1 + definition.experiment.train.rule().slots().len();
+    let copies = definition.experiment.train.rule().states();
     let needs = Needs { trains, evaluates: !trains, batch, copies, ..Needs::prediction(definition) };
     needs.check(definition, image, options)
 }

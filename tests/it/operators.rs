@@ -14,7 +14,7 @@ use vitx::{
         expression::Expression,
         ops::{
             Activation, Attention, AveragePool2d, Conv2d, CrossEntropy, Dropout, HeadProduct, MaxPool2d, Operand,
-            RandomState,
+            Pool2d, RandomState,
         },
     },
     model::layers::{Arguments, find},
@@ -145,7 +145,7 @@ fn convolutions() {
 #[test]
 fn average_pool2d() {
     for (pool, strides, same) in [([2, 2], [2, 2], false), ([3, 2], [1, 2], true), ([2, 3], [3, 1], true)] {
-        let pool = AveragePool2d { pool, strides, same };
+        let pool = AveragePool2d(Pool2d { pool, strides, same });
         check("average_pool2d", &[&[2, 5, 4, 2]], &|b, x| b.apply_one(pool, &[&x[0]]));
     }
 }
@@ -282,7 +282,7 @@ fn max_pool2d() {
         ([1, 1, 1, 1], [3, 3], [2, 2], true),
         ([1, 5, 3, 1], [1, 2], [3, 1], false),
     ] {
-        let pool = MaxPool2d { pool, strides, same };
+        let pool = MaxPool2d(Pool2d { pool, strides, same });
         check(&format!("{pool:?}"), &[&shape], &|b, x| b.apply_one(pool, &[&x[0]]));
     }
 }

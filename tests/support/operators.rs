@@ -5,7 +5,7 @@ use vitx::{
     graph::{
         Builder, Initializer, Network, Operation, StepInput, Value,
         expression::Expression,
-        ops::{Activation, AveragePool2d, Conv2d, MaxPool2d, Operand},
+        ops::{Activation, AveragePool2d, Conv2d, MaxPool2d, Operand, Pool2d},
     },
 };
 
@@ -131,12 +131,16 @@ pub const OPERATORS: [(&str, Apply); 44] = [
     ("mean", |b, x| b.mean(x, 1)),
     ("mean over the last axis", |b, x| b.mean(x, 2)),
     ("spread", |b, x| b.spread(x, 2, 3)),
-    ("max_pool2d", |b, x| pooled(b, x, MaxPool2d { pool: [2, 2], strides: [1, 2], same: true })),
-    ("max_pool2d of windows that meet", |b, x| pooled(b, x, MaxPool2d { pool: [3, 2], strides: [2, 1], same: true })),
-    ("max_pool2d within the image", |b, x| pooled(b, x, MaxPool2d { pool: [1, 1], strides: [2, 3], same: false })),
-    ("average_pool2d", |b, x| pooled(b, x, AveragePool2d { pool: [2, 2], strides: [1, 2], same: true })),
+    ("max_pool2d", |b, x| pooled(b, x, MaxPool2d(Pool2d { pool: [2, 2], strides: [1, 2], same: true }))),
+    ("max_pool2d of windows that meet", |b, x| {
+        pooled(b, x, MaxPool2d(Pool2d { pool: [3, 2], strides: [2, 1], same: true }))
+    }),
+    ("max_pool2d within the image", |b, x| {
+        pooled(b, x, MaxPool2d(Pool2d { pool: [1, 1], strides: [2, 3], same: false }))
+    }),
+    ("average_pool2d", |b, x| pooled(b, x, AveragePool2d(Pool2d { pool: [2, 2], strides: [1, 2], same: true }))),
     ("average_pool2d within the image", |b, x| {
-        pooled(b, x, AveragePool2d { pool: [1, 1], strides: [2, 3], same: false })
+        pooled(b, x, AveragePool2d(Pool2d { pool: [1, 1], strides: [2, 3], same: false }))
     }),
     ("conv2d", |b, x| convolved(b, x, [3, 3], 5, same([3, 3], 1), true)),
     ("conv2d of an even kernel in groups", |b, x| convolved(b, x, [2, 4], 9, same([2, 4], 3), false)),

@@ -7,8 +7,8 @@ use super::{
     BatchMoments, BatchNorm, BatchNormGradient, BatchNormSums, BatchStatistics, ClipFactor, Concat, Conv2d,
     Conv2dInputGradient, Conv2dKernelGradient, CrossEntropy, CrossEntropyGradient, Dense, DenseInputGradient,
     DenseKernelGradient, Direction, Dropout, Expand, HeadProduct, LayerNorm, LayerNormGradient, MaxPool2d,
-    MaxPool2dGradient, Mean, MeanGradient, MovingAverage, Operand, Pad, Pointwise, RandomState, Reshape, Scale, Slice,
-    Softmax, SoftmaxGradient, SumLeading, Total, Transpose, Update,
+    MaxPool2dGradient, Mean, MeanGradient, MovingAverage, Operand, Pad, Pointwise, Pool2d, RandomState, Reshape, Scale,
+    Slice, Softmax, SoftmaxGradient, SumLeading, Total, Transpose, Update,
 };
 use crate::graph::{
     Operation,
@@ -120,10 +120,10 @@ pub static ALL: &[Entry] = &[
     }),
     entry::<ClipFactor>(STEP, || Example::of(ClipFactor { clip_norm: 0.5 }, [&[1], &[1], &[1]])),
     entry::<AveragePool2d>(YES, || {
-        Example::of(AveragePool2d { pool: [2, 3], strides: [2, 2], same: true }, [&[3, 5, 7, 2]])
+        Example::of(AveragePool2d(Pool2d { pool: [2, 3], strides: [2, 2], same: true }), [&[3, 5, 7, 2]])
     }),
     entry::<AveragePool2dGradient>(GRADIENT, || {
-        let pool = AveragePool2d { pool: [2, 3], strides: [2, 2], same: true };
+        let pool = AveragePool2d(Pool2d { pool: [2, 3], strides: [2, 2], same: true });
         Example::of(AveragePool2dGradient { pool, size: [5, 7] }, [&[3, 3, 4, 2]])
     }),
     entry::<BatchMoments>(Differentiable::No(STATISTICS), || Example::of(BatchMoments, [&[3, 5, 7], &[7]])),
@@ -178,9 +178,11 @@ pub static ALL: &[Entry] = &[
     entry::<LayerNormGradient>(GRADIENT, || {
         Example::of(LayerNormGradient, [&[3, 5, 7], &[3, 5, 7], &[7], &[15], &[15]])
     }),
-    entry::<MaxPool2d>(YES, || Example::of(MaxPool2d { pool: [2, 3], strides: [2, 2], same: true }, [&[3, 5, 7, 2]])),
+    entry::<MaxPool2d>(YES, || {
+        Example::of(MaxPool2d(Pool2d { pool: [2, 3], strides: [2, 2], same: true }), [&[3, 5, 7, 2]])
+    }),
     entry::<MaxPool2dGradient>(GRADIENT, || {
-        let pool = MaxPool2d { pool: [2, 3], strides: [2, 2], same: true };
+        let pool = MaxPool2d(Pool2d { pool: [2, 3], strides: [2, 2], same: true });
         Example::of(MaxPool2dGradient(pool), [&[3, 3, 4, 2], &[3, 5, 7, 2]])
     }),
     entry::<Mean>(YES, || Example::of(Mean { axis: 1 }, [&[3, 5, 7]])),

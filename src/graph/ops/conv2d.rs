@@ -2,7 +2,7 @@ use std::any::Any;
 
 use super::{
     SumLeading, flops, viewed,
-    windows::{Windows, inside, nth, offsets, spread, zeros_beside},
+    windows::{Windows, add_to, inside, nth, offsets, padded, spread},
 };
 use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 
@@ -42,6 +42,65 @@ impl Conv2d {
     }
 }
 
+/// A convolution, or a gradient of one, where it stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConvShape {
+    pub images: usize,
+    pub channels: usize,
+    pub windows: [Windows; 2],
+    /// Places of the kernel.
+    pub taps: usize,
+    /// Channels and filters of a group.
+    pub own: usize,
+    pub filters: usize,
+    pub groups: usize,
+}
+
+impl ConvShape {
+    fn new(conv: &Conv2d, image: &[usize], kernel: [usize; 4]) -> Self {
+        let [down, across, own, filters] = kernel;
+        let (windows, groups) = (conv.windows(size(image), [down, across]), conv.groups);
+        let (images, channels) = (image[0], image[3]);
+        Self { images, channels, windows, taps: down * across, own, filters: filters / groups, groups }
+    }
+
+    /// Whether each channel makes one channel.
+    pub fn is_depthwise(&self) -> bool {
+        self.own == 1 && self.filters == 1 && self.groups > 1
+    }
+
+    /// Elements of a patch, of one group.
+    pub fn depth(&self) -> usize {
+        self.taps * self.own
+    }
+
+    /// Filters of all groups.
+    pub fn all_filters(&self) -> usize {
+        self.filters * self.groups
+    }
+}
+
+impl Conv2d {
+    /// On these inputs.
+    pub(crate) fn shape(&self, inputs: &[&[usize]]) -> ConvShape {
+        ConvShape::new(self, inputs[0], lengths(inputs[1]))
+    }
+}
+
+impl Conv2dInputGradient {
+    /// Of the convolution.
+    pub(crate) fn shape(&self, inputs: &[&[usize]]) -> ConvShape {
+        ConvShape::new(&self.conv, &self.output_shapes(inputs)[0], lengths(inputs[1]))
+    }
+}
+
+impl Conv2dKernelGradient {
+    /// Of the convolution.
+    pub(crate) fn shape(&self, inputs: &[&[usize]]) -> ConvShape {
+        ConvShape::new(&self.conv, inputs[0], lengths(&self.output_shapes(inputs)[0]))
+    }
+}
+
 /// Height and width of a batch of images.
 fn size(shape: &[usize]) -> [usize; 2] {
     let &[_, height, width, _] = shape else { panic!("conv2d: {shape:?} is no batch of images") };
@@ -63,13 +122,6 @@ fn of_group(builder: &mut Builder, x: &Value, group: usize, width: usize) -> Val
 fn among(builder: &mut Builder, x: &Value, group: usize, groups: usize) -> Value {
     let width = x.last();
     builder.prim_contiguous(View::from(x).pad(1, group * width, (groups - 1 - group) * width))
-}
-
-fn add_to(builder: &mut Builder, sum: &mut Option<Value>, value: Value) {
-    *sum = Some(match sum.take() {
-        Some(sum) => builder.prim_add(&sum, &value),
-        None => value,
-    });
 }
 
 /// The kernel at an offset of its window, for a group: `[channels / groups, filters / groups]`.
@@ -119,10 +171,7 @@ impl Operation for Conv2d {
         let shape = self.output_shapes(&[&x.shape, &kernel.shape]).swap_remove(0);
         let [height, width, channels, _] = lengths(&kernel.shape);
         let windows = self.windows(size(&x.shape), [height, width]);
-        let mut padded = x.clone();
-        for (axis, windows) in windows.into_iter().enumerate() {
-            padded = zeros_beside(builder, &padded, axis + 1, windows);
-        }
+        let padded = padded(builder, x, windows);
         let mut sum = None;
         for offset in offsets([height, width]) {
             let pixels = nth(builder, &padded, windows, offset);
@@ -241,10 +290,7 @@ impl Operation for Conv2dKernelGradient {
         let shape = self.output_shapes(&[&x.shape, &dy.shape]).swap_remove(0);
         let [height, width, channels, filters] = lengths(&shape);
         let windows = self.conv.windows(size(&x.shape), self.kernel);
-        let mut padded = x.clone();
-        for (axis, windows) in windows.into_iter().enumerate() {
-            padded = zeros_beside(builder, &padded, axis + 1, windows);
-        }
+        let padded = padded(builder, x, windows);
         let (mut sum, taps) = (None, height * width);
         for (number, offset) in offsets(self.kernel).enumerate() {
             let pixels = nth(builder, &padded, windows, offset);

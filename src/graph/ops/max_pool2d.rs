@@ -1,67 +1,24 @@
 use std::any::Any;
 
-use super::windows::{Windows, inside, nth, offsets, spread, zeros_beside};
+use super::windows::{Pool2d, Windows, inside, nth, offsets, padded, spread, sum_over};
 use crate::graph::{Builder, Gradients, Operation, Value};
 
 /// Less than every number of a tensor that trains: what lies beside an image.
 const BESIDE: f32 = -1e30;
 
 /// The maximum over windows of an image (`keras.layers.MaxPooling2D`): x `[batch, height, width, channels]`,
-/// y `[batch, rows, columns, channels]`.
-///
-/// Without `same` only windows that lie within the image count: `(length - pool) / stride + 1` of them along an axis.
-/// With it there are `length / stride`, rounded up, and what they lack is shared by both sides, the odd pixel below and
-/// right, as TensorFlow does it (`tf.nn.max_pool2d`).
+/// y `[batch, rows, columns, channels]` (`tf.nn.max_pool2d`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaxPool2d {
-    /// Height and width of a window.
-    pub pool: [usize; 2],
-    /// From window to window.
-    pub strides: [usize; 2],
-    pub same: bool,
-}
+pub struct MaxPool2d(pub Pool2d);
 
-impl MaxPool2d {
-    /// The windows along the height or the width, of this length.
-    ///
-    /// # Panics
-    /// Where no window fits.
-    pub(crate) fn windows(&self, axis: usize, length: usize) -> Windows {
-        let (pool, stride) = (self.pool[axis], self.strides[axis]);
-        assert!(self.same || length >= pool, "max_pool2d: a window of {pool} in {length}");
-        if self.same {
-            Windows::same(length, pool, stride, 1)
-        } else {
-            Windows::padded_by(length, pool, stride, 1, [0; 2])
-        }
-    }
-
-    /// The windows of an input of this shape.
-    pub(crate) fn windows_of(&self, shape: &[usize]) -> [Windows; 2] {
-        let &[_, height, width, _] = shape else { panic!("max_pool2d: {shape:?} is no batch of images") };
-        [self.windows(0, height), self.windows(1, width)]
-    }
-}
-
-/// The input with what lies beside it.
-fn padded(builder: &mut Builder, x: &Value, windows: [Windows; 2], beside: f32) -> Value {
-    let (mut x, mut inside) = (x.clone(), None);
-    if beside != 0.0 {
-        let ones = builder.constant(1.0, &x.shape);
-        inside = Some(builder.prim_contiguous(ones));
-    }
-    for (axis, windows) in windows.into_iter().enumerate() {
-        x = zeros_beside(builder, &x, axis + 1, windows);
-        inside = inside.map(|inside| zeros_beside(builder, &inside, axis + 1, windows));
-    }
-    match inside {
-        // 1 within the image, 0 beside it: what is within stays as it is.
-        Some(inside) => {
-            let beside = builder.prim_affine(&inside, -beside, beside);
-            builder.prim_add(&x, &beside)
-        }
-        None => x,
-    }
+/// The input with [`BESIDE`] around it.
+fn beside(builder: &mut Builder, x: &Value, windows: [Windows; 2]) -> Value {
+    let ones = builder.constant(1.0, &x.shape);
+    let ones = builder.prim_contiguous(ones);
+    let [x, inside] = [x, &ones].map(|from| padded(builder, from, windows));
+    // 1 within the image, 0 beside it: what is within stays as it is.
+    let beside = builder.prim_affine(&inside, -BESIDE, BESIDE);
+    builder.prim_add(&x, &beside)
 }
 
 /// `a` where `condition` is 1, `b` where it is 0.
@@ -89,17 +46,11 @@ impl Operation for MaxPool2d {
     }
 
     fn attributes(&self) -> Vec<(&'static str, String)> {
-        let padding = if self.same { "same" } else { "valid" };
-        vec![
-            ("pool", format!("{:?}", self.pool)),
-            ("strides", format!("{:?}", self.strides)),
-            ("padding", padding.to_owned()),
-        ]
+        self.0.attributes()
     }
 
     fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
-        let [rows, columns] = self.windows_of(inputs[0]);
-        vec![vec![inputs[0][0], rows.count, columns.count, inputs[0][3]]]
+        vec![self.0.output_shape(inputs[0])]
     }
 
     fn gradient(&self, builder: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
@@ -107,9 +58,9 @@ impl Operation for MaxPool2d {
     }
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
-        let windows = self.windows_of(&inputs[0].shape);
-        let padded = padded(builder, &inputs[0], windows, BESIDE);
-        vec![maximum(builder, &padded, windows, self.pool)]
+        let windows = self.0.windows_of(&inputs[0].shape);
+        let padded = beside(builder, &inputs[0], windows);
+        vec![maximum(builder, &padded, windows, self.0.pool)]
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -140,50 +91,24 @@ impl Operation for MaxPool2dGradient {
     }
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
-        let (Self(pool), dy, x) = (self, &inputs[0], &inputs[1]);
+        let (Self(MaxPool2d(pool)), dy, x) = (self, &inputs[0], &inputs[1]);
         let windows = pool.windows_of(&x.shape);
-        let from = padded(builder, x, windows, BESIDE);
+        let from = beside(builder, x, windows);
         let largest = maximum(builder, &from, windows, pool.pool);
         // What is left of the gradient of each window.
-        let (mut left, mut sum) = (dy.clone(), None);
-        for offset in offsets(pool.pool) {
+        let mut left = dy.clone();
+        let dx = sum_over(builder, pool.pool, |builder, offset| {
             let value = nth(builder, &from, windows, offset);
             let less = builder.prim_less_than(&value, &largest);
             let here = builder.prim_affine(&less, -1.0, 1.0);
             let taken = builder.prim_mul(&left, &here);
             left = builder.prim_mul(&left, &less);
-            let taken = spread(builder, &taken, windows, offset);
-            sum = Some(match sum {
-                Some(sum) => builder.prim_add(&sum, &taken),
-                None => taken,
-            });
-        }
-        let dx = sum.unwrap_or_else(|| unreachable!("a window has a place"));
+            spread(builder, &taken, windows, offset)
+        });
         vec![inside(builder, &dx, windows)]
     }
 
     fn as_any(&self) -> &dyn Any {
         self
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_are_those_of_tensorflow() {
-        let windows = |length, pool, stride, same| {
-            let windows = MaxPool2d { pool: [pool; 2], strides: [stride; 2], same }.windows(0, length);
-            (0..windows.count).map(|window| windows.places(window)).collect::<Vec<_>>()
-        };
-        assert_eq!(windows(7, 2, 2, false), [0..2, 2..4, 4..6]);
-        assert_eq!(windows(7, 2, 2, true), [0..2, 2..4, 4..6, 6..7]);
-        // An odd number of pixels lacks: one more of them below than above.
-        assert_eq!(windows(6, 3, 2, true), [0..3, 2..5, 4..6]);
-        assert_eq!(windows(5, 3, 1, true), [0..2, 0..3, 1..4, 2..5, 3..5]);
-        assert_eq!(windows(5, 4, 1, true), [0..3, 0..4, 1..5, 2..5, 3..5]);
-        assert_eq!(windows(7, 1, 3, true), [0..1, 3..4, 6..7]);
-        assert_eq!(windows(4, 3, 1, false), [0..3, 1..4]);
     }
 }

@@ -36,6 +36,7 @@ pub use attention::{Attention, AttentionGradient};
 pub use average_pool2d::{AveragePool2d, AveragePool2dGradient};
 pub use batch_norm::{BatchMoments, BatchNorm, BatchNormGradient, BatchNormSums, BatchStatistics, MovingAverage};
 pub use concat::Concat;
+pub(crate) use conv2d::ConvShape;
 pub use conv2d::{Conv2d, Conv2dInputGradient, Conv2dKernelGradient};
 pub use cross_entropy::{CrossEntropy, CrossEntropyGradient};
 pub use dense::{Dense, DenseInputGradient, DenseKernelGradient};
@@ -56,7 +57,7 @@ pub use softmax::{Softmax, SoftmaxGradient};
 pub use sum_leading::SumLeading;
 pub use transpose::Transpose;
 pub use update::Update;
-pub use windows::Windows;
+pub use windows::{Pool2d, Windows};
 
 /// Floating-point operations of a product with these lengths, a multiply-add counting two; saturates.
 pub(crate) fn flops(lengths: impl IntoIterator<Item = usize>) -> u64 {

@@ -20,8 +20,7 @@ pub struct Update {
 impl Update {
     /// How many tensors it changes: the parameter and its slots.
     pub fn states(&self) -> usize {
-        // Not by their names: a step asks for it, and allocates nothing.
-        1 + self.optimizer.rule.slots.len() + usize::from(self.optimizer.ema.is_some())
+        self.optimizer.states()
     }
 
     /// Which input is the n-th of these.

@@ -45,6 +45,12 @@ impl Windows {
         Self { length: self.count, count: self.length, before: self.reach() - 1 - self.before, ..self }
     }
 
+    /// How many places windows reach to before the input and after it.
+    pub fn beside(&self) -> [usize; 2] {
+        let end = (self.count - 1) * self.stride + self.reach();
+        [self.before, end.saturating_sub(self.length + self.before)]
+    }
+
     /// From the first place of a window to its last, both counted.
     pub fn reach(&self) -> usize {
         (self.pool - 1) * self.dilation + 1
@@ -63,8 +69,70 @@ impl Windows {
     }
 }
 
+/// Windows of a pool over the height and the width of images.
+///
+/// Without `same` only windows that lie within the image count: `(length - pool) / stride + 1` of them along an axis.
+/// With it there are `length / stride`, rounded up, and what they lack is shared by both sides, the odd pixel below and
+/// right, as TensorFlow does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool2d {
+    /// Height and width of a window.
+    pub pool: [usize; 2],
+    /// From window to window.
+    pub strides: [usize; 2],
+    pub same: bool,
+}
+
+impl Pool2d {
+    /// The windows along the height or the width, of this length.
+    ///
+    /// # Panics
+    /// Where no window fits.
+    pub(crate) fn windows(&self, axis: usize, length: usize) -> Windows {
+        let (pool, stride) = (self.pool[axis], self.strides[axis]);
+        if self.same {
+            Windows::same(length, pool, stride, 1)
+        } else {
+            Windows::padded_by(length, pool, stride, 1, [0; 2])
+        }
+    }
+
+    /// The windows of an input `[batch, height, width, channels]`.
+    ///
+    /// # Panics
+    /// As [`Pool2d::windows`].
+    pub(crate) fn windows_of(&self, shape: &[usize]) -> [Windows; 2] {
+        let &[_, height, width, _] = shape else { panic!("a pool: {shape:?} is no batch of images") };
+        [self.windows(0, height), self.windows(1, width)]
+    }
+
+    /// The shape of what a pool makes of an input.
+    ///
+    /// # Panics
+    /// As [`Pool2d::windows`].
+    pub(crate) fn output_shape(&self, shape: &[usize]) -> Vec<usize> {
+        let [rows, columns] = self.windows_of(shape);
+        vec![shape[0], rows.count, columns.count, shape[3]]
+    }
+
+    pub(super) fn attributes(&self) -> Vec<(&'static str, String)> {
+        let padding = if self.same { "same" } else { "valid" };
+        vec![
+            ("pool", format!("{:?}", self.pool)),
+            ("strides", format!("{:?}", self.strides)),
+            ("padding", padding.to_owned()),
+        ]
+    }
+}
+
+/// An image with zeros around it, where windows reach.
+pub(super) fn padded(builder: &mut Builder, x: &Value, windows: [Windows; 2]) -> Value {
+    let beside = |x, (axis, windows)| zeros_beside(builder, &x, axis + 1, windows);
+    windows.into_iter().enumerate().fold(x.clone(), beside)
+}
+
 /// A tensor with zeros beside it along an axis, where windows reach.
-pub(super) fn zeros_beside(builder: &mut Builder, x: &Value, axis: usize, windows: Windows) -> Value {
+fn zeros_beside(builder: &mut Builder, x: &Value, axis: usize, windows: Windows) -> Value {
     let after = windows.padded() - windows.before - windows.length;
     let mut shape = x.shape.clone();
     shape[axis] = windows.padded();
@@ -111,6 +179,28 @@ pub(super) fn offsets(pool: [usize; 2]) -> impl Iterator<Item = [usize; 2]> {
     (0..pool[0]).flat_map(move |row| (0..pool[1]).map(move |column| [row, column]))
 }
 
+/// Adds to a sum that may have nothing yet.
+pub(super) fn add_to(builder: &mut Builder, sum: &mut Option<Value>, value: Value) {
+    *sum = Some(match sum.take() {
+        Some(sum) => builder.prim_add(&sum, &value),
+        None => value,
+    });
+}
+
+/// The sum of what `at` makes of each place of a window.
+pub(super) fn sum_over(
+    builder: &mut Builder,
+    pool: [usize; 2],
+    mut at: impl FnMut(&mut Builder, [usize; 2]) -> Value,
+) -> Value {
+    let mut sum = None;
+    for offset in offsets(pool) {
+        let value = at(builder, offset);
+        add_to(builder, &mut sum, value);
+    }
+    sum.unwrap_or_else(|| unreachable!("a window has a place"))
+}
+
 /// Of a padded tensor what is within the image.
 pub(super) fn inside(builder: &mut Builder, x: &Value, windows: [Windows; 2]) -> Value {
     let mut x = x.clone();
@@ -121,4 +211,25 @@ pub(super) fn inside(builder: &mut Builder, x: &Value, windows: [Windows; 2]) ->
         x = viewed(&builder.prim_contiguous(inside), &shape);
     }
     x
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_those_of_tensorflow() {
+        let windows = |length, pool, stride, same| {
+            let windows = Pool2d { pool: [pool; 2], strides: [stride; 2], same }.windows(0, length);
+            (0..windows.count).map(|window| windows.places(window)).collect::<Vec<_>>()
+        };
+        assert_eq!(windows(7, 2, 2, false), [0..2, 2..4, 4..6]);
+        assert_eq!(windows(7, 2, 2, true), [0..2, 2..4, 4..6, 6..7]);
+        // An odd number of pixels lacks: one more of them below than above.
+        assert_eq!(windows(6, 3, 2, true), [0..3, 2..5, 4..6]);
+        assert_eq!(windows(5, 3, 1, true), [0..2, 0..3, 1..4, 2..5, 3..5]);
+        assert_eq!(windows(5, 4, 1, true), [0..3, 0..4, 1..5, 2..5, 3..5]);
+        assert_eq!(windows(7, 1, 3, true), [0..1, 3..4, 6..7]);
+        assert_eq!(windows(4, 3, 1, false), [0..3, 1..4]);
+    }
 }

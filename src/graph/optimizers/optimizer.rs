@@ -148,12 +148,12 @@ impl Optimizer {
     /// How many inputs [`Optimizer::formulas`] have.
     fn inputs(&self) -> usize {
         let more = usize::from(self.clip_norm.is_some()) + usize::from(self.rule.direction.is_some());
-        2 + self.slots().len() + self.scalars() + more
+        1 + self.states() + self.scalars() + more
     }
 
     /// What updates are computed from, of the inputs of [`Optimizer::formulas`], and what `with` makes of it.
     fn operands<R>(&self, x: &[Term], with: impl FnOnce(&Operands) -> R) -> R {
-        let (tensors, scalars) = x[2..].split_at(self.slots().len());
+        let (tensors, scalars) = x[2..].split_at(self.states() - 1);
         let gradient = match self.clip_norm {
             Some(_) => &x[1] * &scalars[self.scalars()],
             None => x[1].clone(),
@@ -204,7 +204,7 @@ impl Optimizer {
     fn averaged(&self, x: &[Term], mut updated: Vec<Term>) -> Vec<Term> {
         if self.ema.is_some() {
             let kept = &x[2..];
-            let (average, share) = (&kept[self.slots().len() - 1], &kept[self.slots().len() + self.scalars() - 1]);
+            let (average, share) = (&kept[self.states() - 2], &kept[self.states() + self.scalars() - 2]);
             updated.push(average + (&updated[0] - average) * share);
         }
         updated
@@ -218,6 +218,12 @@ impl Optimizer {
             let updated = self.operands(x, self.rule.update);
             self.averaged(x, updated)
         })
+    }
+
+    /// How many tensors a step changes for each parameter: it, and what [`Optimizer::slots`] names. A step may ask: it
+    /// allocates nothing.
+    pub fn states(&self) -> usize {
+        1 + self.rule.slots.len() + usize::from(self.ema.is_some())
     }
 
     /// What is kept of each parameter from step to step: the rule's slots, then the average.

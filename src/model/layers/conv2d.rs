@@ -1,5 +1,5 @@
 use super::{
-    Argument, Default, Inputs, Kind, Layer, LayerKind, Misfit, ParameterSpec,
+    Argument, Arguments, Default, Inputs, Kind, Layer, LayerKind, Misfit, ParameterSpec,
     activation::{self, Function},
     flops, glorot, initializers, windows,
 };
@@ -35,40 +35,49 @@ pub const KIND: LayerKind = LayerKind {
                 .blame("groups"));
             }
         }
-        let kernel = arguments.pair("kernel_size")?;
-        let conv = windows::convolution(
-            [height, width],
-            kernel,
-            arguments.pair("strides")?,
-            arguments.padding("padding"),
-            arguments.pair("dilation")?,
-            groups,
-        )?;
-        Ok(Box::new(Convolution {
-            from: [height, width, channels],
-            stored: [kernel[0], kernel[1], channels / groups, filters],
-            kernel: [kernel[0], kernel[1], channels / groups, filters],
-            conv,
-            bias: arguments.flag("use_bias"),
-            activation: Function::from_word(arguments.word("activation")),
-        }))
+        let [down, across] = arguments.pair("kernel_size")?;
+        let kernel = [down, across, channels / groups, filters];
+        Ok(Box::new(Convolution::new([height, width, channels], kernel, kernel, groups, arguments)?))
     },
 };
 
 /// A convolution with its bias and its activation.
 #[derive(Debug)]
 pub struct Convolution {
-    pub from: [usize; 3],
+    from: [usize; 3],
     /// The kernel's shape as Keras has it.
-    pub stored: [usize; 4],
+    stored: [usize; 4],
     /// `[height, width, channels / groups, filters]`.
-    pub kernel: [usize; 4],
-    pub conv: ops::Conv2d,
-    pub bias: bool,
-    pub activation: Option<Function>,
+    kernel: [usize; 4],
+    conv: ops::Conv2d,
+    bias: bool,
+    activation: Option<Function>,
 }
 
 impl Convolution {
+    /// Of images by a kernel, which Keras stores as `stored`, with what convolutions have in common among their arguments.
+    ///
+    /// # Errors
+    /// When the kernel has no room in the images.
+    pub fn new(
+        from @ [height, width, _]: [usize; 3],
+        stored: [usize; 4],
+        kernel: [usize; 4],
+        groups: usize,
+        arguments: &Arguments,
+    ) -> Result<Self, Misfit> {
+        let conv = windows::convolution(
+            [height, width],
+            [kernel[0], kernel[1]],
+            arguments.pair("strides")?,
+            arguments.padding("padding"),
+            arguments.pair("dilation")?,
+            groups,
+        )?;
+        let activation = Function::from_word(arguments.word("activation"));
+        Ok(Self { from, stored, kernel, conv, bias: arguments.flag("use_bias"), activation })
+    }
+
     fn batched(&self) -> [usize; 4] {
         let [height, width, channels] = self.from;
         [1, height, width, channels]

@@ -1,9 +1,4 @@
-use super::{
-    Argument, Default, Inputs, Kind, LayerKind,
-    activation::{self, Function},
-    conv2d::Convolution,
-    initializers, windows,
-};
+use super::{Argument, Default, Inputs, Kind, LayerKind, activation, conv2d::Convolution, initializers, windows};
 
 /// `depthwise_conv2d(kernel_size, strides, padding, depth_multiplier, dilation, activation, use_bias)`.
 pub const KIND: LayerKind = LayerKind {
@@ -24,22 +19,9 @@ pub const KIND: LayerKind = LayerKind {
     ],
     build: |_, shapes, arguments| {
         let [height, width, channels] = windows::image("depthwise_conv2d", shapes)?;
-        let (kernel, times) = (arguments.pair("kernel_size")?, arguments.size("depth_multiplier"));
-        let conv = windows::convolution(
-            [height, width],
-            kernel,
-            arguments.pair("strides")?,
-            arguments.padding("padding"),
-            arguments.pair("dilation")?,
-            channels,
-        )?;
-        Ok(Box::new(Convolution {
-            from: [height, width, channels],
-            stored: [kernel[0], kernel[1], channels, times],
-            kernel: [kernel[0], kernel[1], 1, channels.saturating_mul(times)],
-            conv,
-            bias: arguments.flag("use_bias"),
-            activation: Function::from_word(arguments.word("activation")),
-        }))
+        let ([down, across], times) = (arguments.pair("kernel_size")?, arguments.size("depth_multiplier"));
+        let stored = [down, across, channels, times];
+        let kernel = [down, across, 1, channels.saturating_mul(times)];
+        Ok(Box::new(Convolution::new([height, width, channels], stored, kernel, channels, arguments)?))
     },
 };

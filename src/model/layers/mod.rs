@@ -8,7 +8,6 @@ mod affine;
 mod aliases;
 mod arguments;
 mod attention;
-mod average_pool2d;
 mod batch_norm;
 mod catalogue;
 mod class_token;
@@ -23,11 +22,11 @@ mod global_average_pool;
 pub mod initializers;
 mod layer_norm;
 mod layer_scale;
-mod max_pool2d;
 mod merge;
 mod mlp;
 mod patch_encoder;
 mod patches;
+mod pool2d;
 mod position_embedding;
 mod reshape;
 mod rms_norm;
@@ -52,7 +51,6 @@ use crate::graph::{Builder, Initializer, Value};
 const OWN: &[&LayerKind] = &[
     &affine::KIND,
     &attention::KIND,
-    &average_pool2d::KIND,
     &batch_norm::KIND,
     &class_token::KIND,
     &concat::KIND,
@@ -65,10 +63,11 @@ const OWN: &[&LayerKind] = &[
     &global_average_pool::KIND,
     &layer_norm::KIND,
     &layer_scale::KIND,
-    &max_pool2d::KIND,
     &mlp::KIND,
     &patch_encoder::KIND,
     &patches::KIND,
+    &pool2d::AVERAGE,
+    &pool2d::MAX,
     &position_embedding::KIND,
     &reshape::KIND,
     &rms_norm::KIND,

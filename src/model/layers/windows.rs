@@ -1,7 +1,7 @@
 //! What layers share that move windows over an image.
 
 use super::{Misfit, Padding, show};
-use crate::graph::ops::Conv2d;
+use crate::graph::ops::{Conv2d, Windows};
 
 /// The one input, as `[height, width, channels]`.
 pub fn image(layer: &str, shapes: &[Vec<usize>]) -> Result<[usize; 3], Misfit> {
@@ -30,11 +30,9 @@ pub fn convolution(
     let reach = [0, 1].map(|axis| (kernel[axis] - 1).saturating_mul(dilation[axis]).saturating_add(1));
     let sizes = [height, width];
     let padding = match padding {
-        Padding::Same => [0, 1].map(|axis| {
-            let ends = (sizes[axis].div_ceil(strides[axis]) - 1) * strides[axis];
-            let lacking = ends.saturating_add(reach[axis]).saturating_sub(sizes[axis]);
-            [lacking / 2, lacking - lacking / 2]
-        }),
+        Padding::Same => {
+            [0, 1].map(|axis| Windows::same(sizes[axis], kernel[axis], strides[axis], dilation[axis]).beside())
+        }
         Padding::Zeros(sides) => sides.map(|side| [side; 2]),
     };
     for (axis, name) in [(0, "height"), (1, "width")] {

@@ -7,39 +7,32 @@ use super::isa::{madd, multiversion};
 /// Channels whose sums are in registers together.
 const BLOCK: usize = 32;
 
-/// Adds to two rows of sums those of `f(row, channel)` over some rows.
+/// Adds to two rows of sums those of `f(row, channel)` over some rows, for `width` channels, at most [`BLOCK`].
 #[inline(always)]
-fn sums(rows: usize, channels: usize, f: impl Fn(usize, usize) -> [f32; 2], out: [&mut [f32]; 2]) {
-    let [first, second] = out;
-    let mut c = 0;
-    while c + BLOCK <= channels {
-        let (mut a, mut b) = ([0.0; BLOCK], [0.0; BLOCK]);
-        for row in 0..rows {
-            for lane in 0..BLOCK {
-                let [of_a, of_b] = f(row, c + lane);
-                a[lane] += of_a;
-                b[lane] += of_b;
-            }
-        }
-        for lane in 0..BLOCK {
-            first[c + lane] += a[lane];
-            second[c + lane] += b[lane];
-        }
-        c += BLOCK;
-    }
-    if c < channels {
-        let width = channels - c;
-        let (mut a, mut b) = ([0.0; BLOCK], [0.0; BLOCK]);
-        for row in 0..rows {
-            for lane in 0..width {
-                let [of_a, of_b] = f(row, c + lane);
-                a[lane] += of_a;
-                b[lane] += of_b;
-            }
-        }
+fn block_sums(rows: usize, width: usize, f: impl Fn(usize, usize) -> [f32; 2], [first, second]: [&mut [f32]; 2]) {
+    let (mut a, mut b) = ([0.0; BLOCK], [0.0; BLOCK]);
+    for row in 0..rows {
         for lane in 0..width {
-            first[c + lane] += a[lane];
-            second[c + lane] += b[lane];
+            let [of_a, of_b] = f(row, lane);
+            a[lane] += of_a;
+            b[lane] += of_b;
+        }
+    }
+    for lane in 0..width {
+        first[lane] += a[lane];
+        second[lane] += b[lane];
+    }
+}
+
+/// As [`block_sums`], of all channels.
+#[inline(always)]
+fn sums(rows: usize, f: impl Fn(usize, usize) -> [f32; 2], [first, second]: [&mut [f32]; 2]) {
+    for (block, (first, second)) in first.chunks_mut(BLOCK).zip(second.chunks_mut(BLOCK)).enumerate() {
+        let of_block = |row: usize, lane: usize| f(row, block * BLOCK + lane);
+        match first.len() {
+            // A width that the compiler knows.
+            BLOCK => block_sums(rows, BLOCK, of_block, [first, second]),
+            width => block_sums(rows, width, of_block, [first, second]),
         }
     }
 }
@@ -54,7 +47,7 @@ fn moments_generic<const FMA: bool>(images: usize, channels: usize, x: &[f32], s
             let value = x[row * channels + c] - shift[c];
             [value, value * value]
         };
-        sums(rows, channels, f, [first, second]);
+        sums(rows, f, [first, second]);
     }
 }
 
@@ -94,7 +87,7 @@ fn gradient_sums_generic<const FMA: bool>(
             let dy = dy[row * channels + c];
             [dy * ((x[row * channels + c] - mean[c]) * rstd[c]), dy]
         };
-        sums(rows, channels, f, [&mut *dgamma, &mut *dbeta]);
+        sums(rows, f, [&mut *dgamma, &mut *dbeta]);
     }
 }
 

@@ -185,40 +185,16 @@ fn scatter_generic<const FMA: bool>(
 }
 
 multiversion! {
-    fn gather(
+    /// Copies some rows of the matrix, and of them the elements `k`, to rows that lie `pitch` apart.
+    pub fn gather(
         patches: &Patches, images: &[f32], group: usize, rows: Range<usize>, k: Range<usize>, out: &mut [f32],
         pitch: usize,
     ) = gather_generic;
-    fn scatter(
+    /// Adds whole rows, of which `values` has some that lie one after the other, to where they were gathered from: the
+    /// transpose of [`gather`].
+    pub fn scatter(
         patches: &Patches, values: &[f32], group: usize, rows: Range<usize>, images: &mut [f32],
     ) = scatter_generic;
-}
-
-impl Patches {
-    /// Copies some rows, and of them the elements `k`, to rows that lie `pitch` apart.
-    ///
-    /// # Panics
-    /// When the images or `out` are too short.
-    pub fn gather(
-        &self,
-        images: &[f32],
-        group: usize,
-        rows: Range<usize>,
-        k: Range<usize>,
-        out: &mut [f32],
-        pitch: usize,
-    ) {
-        gather(self, images, group, rows, k, out, pitch);
-    }
-
-    /// Adds whole rows, of which `values` has some that lie one after the other, to where they were gathered from: the
-    /// transpose of [`Patches::gather`].
-    ///
-    /// # Panics
-    /// When the images or the values are too short.
-    pub fn scatter(&self, values: &[f32], group: usize, rows: Range<usize>, images: &mut [f32]) {
-        scatter(self, values, group, rows, images);
-    }
 }
 
 #[cfg(test)]
@@ -268,7 +244,7 @@ mod tests {
                 for k in [0..len, len / 3..len, 0..len / 2 + 1] {
                     let some = rows / 3..rows;
                     let mut out = vec![7.0; some.len() * (k.len() + 3)];
-                    patches.gather(&images, group, some.clone(), k.clone(), &mut out, k.len() + 3);
+                    gather(&patches, &images, group, some.clone(), k.clone(), &mut out, k.len() + 3);
                     for (row, out) in some.zip(out.chunks(k.len() + 3)) {
                         let expected = k.clone().map(|k| place(&patches, group, row, k).map_or(0.0, |at| images[at]));
                         assert!(expected.chain([7.0; 3]).eq(out.iter().copied()), "{patches:?} {row} {k:?}");
@@ -291,7 +267,7 @@ mod tests {
                     }
                 }
                 let mut images = vec![0.0; expected.len()];
-                patches.scatter(&values, group, 0..rows, &mut images);
+                scatter(&patches, &values, group, 0..rows, &mut images);
                 assert_eq!(images, expected, "{patches:?}");
             }
         }

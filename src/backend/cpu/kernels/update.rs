@@ -109,7 +109,7 @@ pub mod tests {
             let own = own(&optimizer).map(|step| ("own", Rule::Own(step)));
             let formulas = Rule::of_formulas(&optimizer).map(|formulas| ("formulas", formulas));
             let numbers = numbers(&optimizer, 2);
-            let count = 1 + optimizer.slots().len();
+            let count = optimizer.states();
             own.into_iter()
                 .chain(formulas)
                 .map(move |(kind, kernel)| (format!("{name} {kind}"), kernel, count, numbers.clone()))
@@ -164,7 +164,7 @@ pub mod tests {
                 let own = Rule::Own(step);
                 let scalars = numbers(&optimizer, 4);
                 for len in [1, 7, 130, 1025, 3000] {
-                    let mut ours = states(1 + optimizer.slots().len(), len);
+                    let mut ours = states(optimizer.states(), len);
                     let mut theirs = ours.clone();
                     let gradient = noise(9, len);
                     own.step(&scalars, &gradient, &mut views(&mut ours));
@@ -224,7 +224,7 @@ pub mod tests {
                     let optimizer = Optimizer { weight_decay: 0.1, decay, clip_norm, ema, ..optimizer.clone() };
                     let (kernel, plan) = (Rule::new(&optimizer).unwrap(), optimizer.plan(&[]));
                     let len = 133;
-                    let mut states = vec![vec![0.0; len]; 1 + optimizer.slots().len()];
+                    let mut states = vec![vec![0.0; len]; optimizer.states()];
                     states[0] = noise(1, len);
                     let mut expected: Vec<Vec<f64>> =
                         states.iter().map(|state| state.iter().map(|&x| f64::from(x)).collect()).collect();

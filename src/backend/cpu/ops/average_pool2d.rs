@@ -9,7 +9,7 @@ use crate::{
 impl Lower for AveragePool2d {
     fn lower(&self, site: &Site) -> Option<Kernel> {
         let (operator, shape) = (*self, site.shapes[0].to_vec());
-        let ([rows, columns], width, channels) = (operator.windows_of(&shape), shape[2], shape[3]);
+        let ([rows, columns], width, channels) = (operator.0.windows_of(&shape), shape[2], shape[3]);
         let shares = operator.shares(&shape);
         Some(Kernel::per_image(move |call| {
             for index in 0..call.images {
@@ -34,7 +34,7 @@ impl Lower for AveragePool2d {
 impl Lower for AveragePool2dGradient {
     fn lower(&self, site: &Site) -> Option<Kernel> {
         let (operator, shape) = (self.pool, self.of(site.shapes[0]));
-        let ([rows, columns], width, channels) = (operator.windows_of(&shape), shape[2], shape[3]);
+        let ([rows, columns], width, channels) = (operator.0.windows_of(&shape), shape[2], shape[3]);
         let shares = operator.shares(&shape);
         Some(Kernel::per_image(move |call| {
             for index in 0..call.images {

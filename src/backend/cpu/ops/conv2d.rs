@@ -7,10 +7,10 @@ use crate::{
         kernels::{
             depthwise,
             gemm::{self, Epilogue, Mat, gathered},
-            patches::Patches,
+            patches::{self as gathering, Patches},
         },
     },
-    graph::ops::{Conv2d, Conv2dInputGradient, Conv2dKernelGradient, Windows},
+    graph::ops::{Conv2d, Conv2dInputGradient, Conv2dKernelGradient, ConvShape, Windows},
 };
 
 /// Elements of a kernel whose gradient is better made by rows, over the whole batch, than in a sum for each lane.
@@ -18,61 +18,30 @@ const LARGE: usize = 128 * 1024;
 /// Pixels whose gradients are spread at once.
 const STRIP: usize = 48;
 
-/// A convolution where it stands.
-#[derive(Debug, Clone, Copy)]
-struct Form {
-    patches: Patches,
-    taps: usize,
-    /// Of a group.
-    channels: usize,
-    filters: usize,
-    groups: usize,
+fn patches(shape: &ConvShape) -> Patches {
+    Patches { windows: shape.windows, channels: shape.channels, groups: shape.groups }
 }
 
-impl Form {
-    fn new(conv: &Conv2d, image: &[usize], kernel: &[usize]) -> Option<Self> {
-        let (&[_, height, width, channels], &[down, across, own, filters]) = (image, kernel) else { return None };
-        let windows = conv.windows([height, width], [down, across]);
-        let groups = conv.groups;
-        Some(Self {
-            patches: Patches { windows, channels, groups },
-            taps: down * across,
-            channels: own,
-            filters: filters / groups,
-            groups,
-        })
-    }
-
-    /// Whether each channel makes one channel.
-    fn is_depthwise(&self) -> bool {
-        self.channels == 1 && self.filters == 1 && self.groups > 1
-    }
-
-    /// The patches of dy whose products with the turned kernel are the gradient of the input. `None` where strides leave
-    /// gaps, or zeros reach further than the kernel.
-    fn turned(&self) -> Option<Patches> {
-        let windows = self.patches.windows;
-        let fits = windows.iter().all(|windows| windows.stride == 1 && windows.before < windows.reach());
-        fits.then(|| Patches {
-            windows: windows.map(Windows::turned),
-            channels: self.filters * self.groups,
-            groups: self.groups,
-        })
-    }
+/// The patches of dy whose products with the turned kernel are the gradient of the input. `None` where strides leave gaps,
+/// or zeros reach further than the kernel.
+fn turned(shape: &ConvShape) -> Option<Patches> {
+    let fits = shape.windows.iter().all(|windows| windows.stride == 1 && windows.before < windows.reach());
+    let (channels, groups) = (shape.all_filters(), shape.groups);
+    fits.then(|| Patches { windows: shape.windows.map(Windows::turned), channels, groups })
 }
 
 impl Lower for Conv2d {
     fn lower(&self, site: &Site) -> Option<Kernel> {
-        let form = Form::new(self, site.shapes[0], site.shapes[1])?;
-        let operands = site.shapes.len();
-        let Form { patches, groups, filters, .. } = form;
-        if form.is_depthwise() {
+        let (shape, operands) = (self.shape(site.shapes), site.shapes.len());
+        let ConvShape { groups, filters, .. } = shape;
+        let patches = patches(&shape);
+        if shape.is_depthwise() {
             return Some(Kernel::per_image(move |call| {
                 let bias = (operands == 3).then(|| call.inputs[2]);
                 depthwise::forward(&patches.windows, groups, call.inputs[0], call.inputs[1], bias, call.outputs[0]);
             }));
         }
-        let (all, k) = (filters * groups, patches.depth());
+        let (all, k) = (shape.all_filters(), shape.depth());
         let of_group = gemm::packed_len(k, filters);
         let kernel = Kernel::per_image(move |call| {
             let (x, out, m) = (call.inputs[0], &mut *call.outputs[0], call.images * patches.rows());
@@ -83,7 +52,8 @@ impl Lower for Conv2d {
                     residual: call.inputs.get(operands).map(|residual| (&residual[from..], all)),
                     accumulate: false,
                 };
-                let gather = |rows, k, out: &mut [f32], pitch| patches.gather(x, group, rows, k, out, pitch);
+                let gather =
+                    |rows, k, out: &mut [f32], pitch| gathering::gather(&patches, x, group, rows, k, out, pitch);
                 let packed = &call.inputs[1][group * of_group..];
                 gathered::product(m, filters, k, gather, packed, &mut out[from..], all, &epilogue, call.scratch);
             }
@@ -95,12 +65,10 @@ impl Lower for Conv2d {
 
 impl Lower for Conv2dInputGradient {
     fn lower(&self, site: &Site) -> Option<Kernel> {
-        let (dy, kernel) = (site.shapes[0], site.shapes[1]);
-        let image = [dy[0], self.size[0], self.size[1], kernel[2] * self.conv.groups];
-        let form = Form::new(&self.conv, &image, kernel)?;
-        let Form { patches, taps, channels, filters, groups, .. } = form;
-        let operands = site.shapes.len();
-        if form.is_depthwise() {
+        let (shape, operands) = (self.shape(site.shapes), site.shapes.len());
+        let ConvShape { taps, own, filters, groups, .. } = shape;
+        let patches = patches(&shape);
+        if shape.is_depthwise() {
             let kernel = Kernel::per_image(move |call| {
                 let (dy, kernel, residual) = (call.inputs[0], call.inputs[1], call.inputs.get(operands).copied());
                 let (turned, dx) = (&mut call.scratch[..kernel.len()], &mut *call.outputs[0]);
@@ -108,25 +76,26 @@ impl Lower for Conv2dInputGradient {
             });
             return Some(kernel.adds().scratch(move |_| taps * groups));
         }
-        let all = channels * groups;
-        if let Some(turned) = form.turned() {
+        let all = shape.channels;
+        if let Some(turned) = turned(&shape) {
             let k = turned.depth();
-            let of_group = gemm::packed_len(k, channels);
+            let of_group = gemm::packed_len(k, own);
             let kernel = Kernel::per_image(move |call| {
                 let (dy, out, m) = (call.inputs[0], &mut *call.outputs[0], call.images * turned.rows());
                 for group in 0..groups {
-                    let from = group * channels;
+                    let from = group * own;
                     let residual = call.inputs.get(operands).map(|residual| (&residual[from..], all));
                     let epilogue = Epilogue { residual, ..Epilogue::default() };
-                    let gather = |rows, k, out: &mut [f32], pitch| turned.gather(dy, group, rows, k, out, pitch);
+                    let gather =
+                        |rows, k, out: &mut [f32], pitch| gathering::gather(&turned, dy, group, rows, k, out, pitch);
                     let packed = &call.inputs[1][group * of_group..];
-                    gathered::product(m, channels, k, gather, packed, &mut out[from..], all, &epilogue, call.scratch);
+                    gathered::product(m, own, k, gather, packed, &mut out[from..], all, &epilogue, call.scratch);
                 }
             });
             let kernel = kernel.adds().scratch(|_| gathered::PRODUCT_SCRATCH);
-            return Some(kernel.packed(Packing { input: 1, k, n: channels, groups, matrix: Matrix::Turned { taps } }));
+            return Some(kernel.packed(Packing { input: 1, k, n: own, groups, matrix: Matrix::Turned { taps } }));
         }
-        let (n, all_filters) = (patches.depth(), filters * groups);
+        let (n, all_filters) = (shape.depth(), shape.all_filters());
         let of_group = gemm::packed_len(filters, n);
         let kernel = Kernel::per_image(move |call| {
             let (dy, out, m) = (call.inputs[0], &mut *call.outputs[0], call.images * patches.rows());
@@ -141,7 +110,7 @@ impl Lower for Conv2dInputGradient {
                     let rows = first..m.min(first + STRIP);
                     let a = Mat::rows(&dy[first * all_filters + group * filters..], all_filters);
                     gemm::gemm_packed(rows.len(), n, filters, a, packed, strip, n, &Epilogue::default());
-                    patches.scatter(strip, group, rows, out);
+                    gathering::scatter(&patches, strip, group, rows, out);
                 }
             }
         });
@@ -152,24 +121,24 @@ impl Lower for Conv2dInputGradient {
 
 impl Lower for Conv2dKernelGradient {
     fn lower(&self, site: &Site) -> Option<Kernel> {
-        let (image, dy) = (site.shapes[0], site.shapes[1]);
-        let kernel = [self.kernel[0], self.kernel[1], image[3] / self.conv.groups, dy[3]];
-        let form = Form::new(&self.conv, image, &kernel)?;
-        let Form { patches, filters, groups, .. } = form;
-        if form.is_depthwise() {
+        let shape = self.shape(site.shapes);
+        let ConvShape { filters, groups, .. } = shape;
+        let patches = patches(&shape);
+        if shape.is_depthwise() {
             let kernel = Kernel::per_image(move |call| {
                 let [x, dy] = [call.inputs[0], call.inputs[1]];
                 depthwise::kernel_gradient(&patches.windows, groups, x, dy, call.outputs[0]);
             });
             return Some(kernel.outputs(&[Kind::Sum]));
         }
-        let (height, all) = (patches.depth(), filters * groups);
+        let (height, all) = (shape.depth(), shape.all_filters());
         let large = height * all > LARGE;
         let kernel = Kernel::per_image(move |call| {
             let [x, dy] = [call.inputs[0], call.inputs[1]];
             let (part, accumulate) = if large { (call.part.clone(), false) } else { (0..height, !call.begin) };
             for group in 0..groups {
-                let gather = |rows, k, out: &mut [f32], pitch| patches.gather(x, group, rows, k, out, pitch);
+                let gather =
+                    |rows, k, out: &mut [f32], pitch| gathering::gather(&patches, x, group, rows, k, out, pitch);
                 let b = Mat::rows(&dy[group * filters..], all);
                 let (k, out) = (call.images * patches.rows(), &mut call.outputs[0][group * filters..]);
                 gathered::transposed_product(part.clone(), filters, k, gather, b, out, all, accumulate, call.scratch);

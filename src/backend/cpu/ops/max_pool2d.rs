@@ -8,14 +8,14 @@ use crate::{
 
 /// Where the pixels of a window are, in elements, row by row.
 fn pixels(operator: MaxPool2d, shape: &[usize], [row, column]: [usize; 2]) -> impl Iterator<Item = usize> {
-    let ([rows, columns], width, channels) = (operator.windows_of(shape), shape[2], shape[3]);
+    let ([rows, columns], width, channels) = (operator.0.windows_of(shape), shape[2], shape[3]);
     rows.places(row).flat_map(move |y| columns.places(column).map(move |x| (y * width + x) * channels))
 }
 
 impl Lower for MaxPool2d {
     fn lower(&self, site: &Site) -> Option<Kernel> {
         let (operator, shape) = (*self, site.shapes[0].to_vec());
-        let ([_, columns], channels) = (operator.windows_of(&shape), shape[3]);
+        let ([_, columns], channels) = (operator.0.windows_of(&shape), shape[3]);
         Some(Kernel::per_image(move |call| {
             for index in 0..call.images {
                 let x = image(call.inputs[0], call.images, index);
@@ -37,7 +37,7 @@ impl Lower for MaxPool2d {
 impl Lower for MaxPool2dGradient {
     fn lower(&self, site: &Site) -> Option<Kernel> {
         let (operator, shape) = (self.0, site.shapes[1].to_vec());
-        let ([_, columns], channels) = (operator.windows_of(&shape), shape[3]);
+        let ([_, columns], channels) = (operator.0.windows_of(&shape), shape[3]);
         let kernel = Kernel::per_image(move |call| {
             let (largest, of) = call.scratch[..2 * channels].split_at_mut(channels);
             for index in 0..call.images {
@@ -71,12 +71,15 @@ impl Lower for MaxPool2dGradient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::cpu::{kernel::Call, ops::kernel};
+    use crate::{
+        backend::cpu::{kernel::Call, ops::kernel},
+        graph::ops::Pool2d,
+    };
 
     /// By hand, as TensorFlow's rules have it.
     #[test]
     fn of_equal_pixels_the_first_has_the_gradient() {
-        let operator = MaxPool2d { pool: [2, 2], strides: [1, 1], same: true };
+        let operator = MaxPool2d(Pool2d { pool: [2, 2], strides: [1, 1], same: true });
         let x = [1.0, 3.0, 3.0, 3.0, 2.0, 2.0];
         let shape: &[usize] = &[1, 2, 3, 1];
         let run = |kernel: Kernel, inputs: &[&[f32]]| {

@@ -133,12 +133,12 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     all.extend(orthogonal::normalise([64, 48], 192, (), (), (element, ())));
     all.push(orthogonal::polynomial(48, 1.0, element, (), (), ()));
     all.extend(global_norm::clip_factor(4096, ClipFactor { clip_norm: 1.0 }, (), (), ()));
-    let pool = ops::MaxPool2d { pool: [3, 3], strides: [2, 2], same: true };
+    let pool = ops::MaxPool2d(ops::Pool2d { pool: [3, 3], strides: [2, 2], same: true });
     let image = [batch, tokens, 8, dim];
     let types = [("GRADIENT", element, ()), ("FROM", element, ()), ("TO", element, ())];
     all.push(max_pool2d::launch("backward", pool, &image, 9, types));
     all.push(max_pool2d::launch("forward", pool, &image, 9, [types[1], types[2]]));
-    let average = ops::AveragePool2d { pool: [3, 3], strides: [2, 2], same: true };
+    let average = ops::AveragePool2d(ops::Pool2d { pool: [3, 3], strides: [2, 2], same: true });
     all.push(average_pool2d::launch("forward", average, &image, 9, act, act));
     all.push(average_pool2d::launch("backward", average, &image, 9, act, act));
     for groups in [1, 2] {

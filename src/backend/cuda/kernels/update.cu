@@ -30,21 +30,29 @@ struct Chunk {
 
 __device__ __forceinline__ void update(const float (&scalars)[SCALARS], float gradient, float (&state)[STATES]) { UPDATE }
 
-// A block for each chunk. Where *stop is not zero, nothing changes.
 #if CLIPPED
 #define CLIP_PARAMETER , const float* clip
+#define CLIP_ARGUMENT , clip
 #else
 #define CLIP_PARAMETER
+#define CLIP_ARGUMENT
 #endif
-KERNEL __launch_bounds__(256) step(const Chunk* __restrict__ chunks, const StepState* at, const u32* stop CLIP_PARAMETER) {
-    if (*stop != 0) return;
-    Chunk chunk = chunks[blockIdx.x];
-    float scalars[SCALARS];
+
+// The numbers of the step that a chunk reads.
+__device__ __forceinline__ void read_scalars(float (&scalars)[SCALARS], const Chunk& chunk, const StepState* at CLIP_PARAMETER) {
 #pragma unroll
     for (int i = 0; i < SCALARS - CLIPPED; i++) scalars[i] = at->scalars[chunk.first_scalar + i];
 #if CLIPPED
     scalars[SCALARS - 1] = *clip;
 #endif
+}
+
+// A block for each chunk. Where *stop is not zero, nothing changes.
+KERNEL __launch_bounds__(256) step(const Chunk* __restrict__ chunks, const StepState* at, const u32* stop CLIP_PARAMETER) {
+    if (*stop != 0) return;
+    Chunk chunk = chunks[blockIdx.x];
+    float scalars[SCALARS];
+    read_scalars(scalars, chunk, at CLIP_ARGUMENT);
     // Rows of one parameter between rows of others may begin anywhere.
     u64 whole = ((u64)chunk.states[0] | (u64)chunk.gradient) % 16 == 0 ? chunk.count / 4 * 4 : 0;
     for (u64 i = threadIdx.x * 4; i < whole; i += 256 * 4) {
@@ -87,11 +95,7 @@ KERNEL __launch_bounds__(256) direction(const Chunk* __restrict__ chunks, const 
     if (*stop != 0) return;
     Chunk chunk = chunks[blockIdx.x];
     float scalars[SCALARS];
-#pragma unroll
-    for (int i = 0; i < SCALARS - CLIPPED; i++) scalars[i] = at->scalars[chunk.first_scalar + i];
-#if CLIPPED
-    scalars[SCALARS - 1] = *clip;
-#endif
+    read_scalars(scalars, chunk, at CLIP_ARGUMENT);
     float* gradients = const_cast<float*>(chunk.gradient);
     for (u64 i = threadIdx.x; i < chunk.count; i += 256) {
         float state[STATES];

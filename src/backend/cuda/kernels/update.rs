@@ -68,7 +68,7 @@ pub fn step<P>(count: usize, table: P, state: P, stop: P, clip: P, optimizer: &O
         Some(formulas) => formulas.cuda(),
         None => own(optimizer).unwrap_or_else(|| optimizer.formulas().cuda()),
     };
-    let states = 1 + optimizer.slots().len();
+    let states = optimizer.states();
     let mut update = inputs(optimizer);
     update.extend((0..states).map(|state| format!("{} y{state}", if state == 0 { "; float" } else { "," })));
     update += &format!("; {rule}");
@@ -95,7 +95,7 @@ pub fn direction<P>(count: usize, table: P, state: P, stop: P, clip: P, optimize
 
 /// The inputs of formulas, as locals of what they are in a kernel.
 fn inputs(optimizer: &Optimizer) -> String {
-    let (states, scalars) = (1 + optimizer.slots().len(), numbers(optimizer));
+    let (states, scalars) = (optimizer.states(), numbers(optimizer));
     let mut text = String::from("const float x0 = state[0], x1 = gradient");
     text.extend((1..states).map(|state| format!(", x{} = state[{state}]", state + 1)));
     text.extend((0..scalars).map(|scalar| format!(", x{} = scalars[{scalar}]", states + 1 + scalar)));
@@ -116,7 +116,7 @@ fn on_chunks<P>(
 ) -> Launch<P> {
     let clipped = usize::from(optimizer.clip_norm.is_some());
     let defines = vec![
-        ("STATES", (1 + optimizer.slots().len()).to_string()),
+        ("STATES", optimizer.states().to_string()),
         ("SCALARS", numbers(optimizer).to_string()),
         text,
         ("CLIPPED", clipped.to_string()),
@@ -132,7 +132,7 @@ fn own(optimizer: &Optimizer) -> Option<String> {
             let keep = |beta| literal(1.0 - optimizer.option(beta));
             let (keep_1, keep_2, epsilon) = (keep("beta_1"), keep("beta_2"), literal(optimizer.option("epsilon")));
             // Of the numbers, which follow the tensors, the share that decays and alpha are the first two.
-            let decay = 1 + 1 + optimizer.slots().len();
+            let decay = 1 + optimizer.states();
             let (alpha, share) = (decay + 1, decay + 2);
             let gradient = match optimizer.clip_norm {
                 Some(_) => format!("x1 * x{}", decay + optimizer.scalars()),
@@ -184,7 +184,7 @@ mod tests {
         let clip = Memory::of(&[FACTOR]);
         let elementwise = |(_, optimizer): &(String, Optimizer)| optimizer.rule.direction.is_none();
         for (name, optimizer) in optimizers().into_iter().filter(elementwise) {
-            let count = 1 + optimizer.slots().len();
+            let count = optimizer.states();
             let lens = [1, 7, 4096, 9001];
             let of = |seed: u32| lens.map(|len| Memory::of(&noise(seed + len as u32, len)));
             let gradients = of(2);

@@ -21,7 +21,7 @@ pub fn launch<P>(
     (to, y): (Element, P),
 ) -> Launch<P> {
     let mut args = vec![Arg::U32(int(count) as u32)];
-    args.extend(conv2d::windows(shape[3], &operator.windows_of(shape)));
+    args.extend(conv2d::windows(shape[3], &operator.0.windows_of(shape)));
     args.extend([x, y].map(Arg::Pointer));
     let defines = vec![("FROM", from.name().to_owned()), ("TO", to.name().to_owned())];
     flat(SOURCE, entry, (defines, 1), count, args)
@@ -30,7 +30,7 @@ pub fn launch<P>(
 impl Read for AveragePool2d {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let (operator, shape) = (*self, shapes[0].to_vec());
-        let [rows, columns] = operator.windows_of(&shape);
+        let [rows, columns] = operator.0.windows_of(&shape);
         let count = shape[0] * rows.count * columns.count * shape[3];
         Some(Reading::moving(move |x, y| launch("forward", operator, &shape, count, x, y)))
     }

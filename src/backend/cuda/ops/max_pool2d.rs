@@ -20,7 +20,7 @@ pub fn launch<P, const N: usize>(
     tensors: [(&'static str, Element, P); N],
 ) -> Launch<P> {
     let mut args = vec![Arg::U32(int(count) as u32)];
-    args.extend(conv2d::windows(shape[3], &operator.windows_of(shape)));
+    args.extend(conv2d::windows(shape[3], &operator.0.windows_of(shape)));
     let mut defines = Vec::new();
     for (name, element, at) in tensors {
         defines.push((name, element.name().to_owned()));
@@ -33,7 +33,7 @@ impl Read for MaxPool2d {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let (operator, shape) = (*self, shapes[0].to_vec());
         let count =
-            operator.windows_of(&shape).iter().map(|windows| windows.count).product::<usize>() * shape[0] * shape[3];
+            operator.0.windows_of(&shape).iter().map(|windows| windows.count).product::<usize>() * shape[0] * shape[3];
         Some(Reading::moving(move |(from, x), (to, y)| {
             launch("forward", operator, &shape, count, [("FROM", from, x), ("TO", to, y)])
         }))

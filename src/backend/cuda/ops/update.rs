@@ -71,7 +71,7 @@ impl Emitter<'_> {
         for (rule, optimizer, part, elements) in rules {
             let table = Symbol::Fixed(state::TABLE.plus(part.start * size_of::<update::Chunk>()));
             let [step, stop, clip] = [state::STEP, state::STOP, state::CLIP].map(Symbol::Fixed);
-            let states = 1 + optimizer.slots().len();
+            let states = optimizer.states();
             if optimizer.rule.direction.is_some() {
                 self.call_on_all(optimizer);
                 let launch = update::direction(part.len(), table, step, stop, clip, optimizer);
