@@ -21,7 +21,9 @@ use crate::{
 /// A program as a list of calls.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ProgramListing {
+    /// Images of a step.
     pub batch: usize,
+    /// `f32`, `tf32` or `bf16`: see [`Precision`].
     pub precision: String,
     /// Parameters, moments and gradients.
     pub store_bytes: usize,
@@ -29,7 +31,9 @@ pub struct ProgramListing {
     pub arena_bytes: usize,
     /// Of all calls, see [`CallListing`].
     pub bytes: u64,
+    /// Of all calls, see [`CallListing`].
     pub flops: u64,
+    /// In the order of the program.
     pub calls: Vec<CallListing>,
 }
 
@@ -38,6 +42,7 @@ pub struct ProgramListing {
 pub struct CallListing {
     /// The operators that it does the work of.
     pub operator: String,
+    /// Names of the parameters that it reads.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<String>,
     /// `SOURCE.ENTRY`, or `gemm`.

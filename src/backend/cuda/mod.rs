@@ -2,24 +2,24 @@
 //! launches and matrix products over planned memory, captured once and run by one launch a step.
 
 mod compile;
-pub mod device;
+pub(crate) mod device;
 pub mod driver;
 #[cfg(test)]
 mod emulated;
 #[cfg(test)]
-pub mod emulator;
+pub(crate) mod emulator;
 mod engine;
-pub mod gemm;
+pub(crate) mod gemm;
 mod images;
-pub mod kernels;
-pub mod launch;
+pub(crate) mod kernels;
+pub(crate) mod launch;
 mod layout;
 mod lines;
 mod listing;
 mod metrics;
 pub(super) mod ops;
 mod peak;
-pub mod program;
+pub(crate) mod program;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ impl<P> Dropout<P> {
     }
 
     /// The same with the state named otherwise.
+    #[cfg(test)]
     pub fn map<Q>(self, place: impl FnOnce(P) -> Q) -> Dropout<Q> {
         let Self { philox, stream, threshold, scale, state } = self;
         Dropout { philox, stream, threshold, scale, state: place(state) }

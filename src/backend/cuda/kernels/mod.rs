@@ -30,6 +30,7 @@ pub mod step;
 pub mod update;
 
 pub use dropout::Dropout;
+#[cfg(test)]
 pub use step::State;
 
 /// What sources include, by name: each of these includes only ones before it.
@@ -53,6 +54,7 @@ macro_rules! source {
 use source;
 
 /// The sources of all kernels.
+#[cfg(test)]
 pub const SOURCES: &[Source] = &[
     batch_norm::SOURCE,
     bytes::SOURCE,
