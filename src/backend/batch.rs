@@ -47,6 +47,7 @@ pub struct Step {
     pub step: u32,
     /// Optimizer steps taken before this one, over the whole training.
     pub iteration: u64,
+    /// Of this step, as the schedule has it.
     pub learning_rate: f32,
 }
 

@@ -4,6 +4,7 @@ use crate::graph::{losses::Loss, optimizers::Optimizer};
 /// How an engine is compiled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineOptions {
+    /// What a training step does with gradients.
     pub optimizer: Optimizer,
     /// What training minimises; evaluation has the plain cross-entropy.
     pub loss: Loss,
@@ -19,8 +20,11 @@ pub struct EngineOptions {
 /// it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StateTensor {
+    /// `NAME`, `optimizer/SLOT/NAME`.
     pub name: String,
+    /// As Keras stores the tensor.
     pub shape: Vec<usize>,
+    /// The elements, row-major.
     pub data: Vec<f32>,
 }
 

@@ -5,9 +5,13 @@ use super::{BackendError, Batch, Engine, StateTensor, Step};
 /// Time spent in one operator, summed over the steps since profiling began and over threads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OperatorTime {
+    /// As the listing of the program calls it.
     pub operator: String,
+    /// How often it was called.
     pub calls: u64,
+    /// Of all calls, added over threads.
     pub time: Duration,
+    /// Of all calls; only matrix products count, a multiply-add as two.
     pub flops: u64,
 }
 

@@ -6,7 +6,9 @@ use crate::passes::{Lowering, Purpose};
 /// What a network is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Workload {
+    /// Whether the program of a training step is there.
     pub trains: bool,
+    /// Whether the program of an evaluation is there.
     pub evaluates: bool,
     /// Images at a time.
     pub batch: usize,

@@ -9,15 +9,20 @@ use crate::{
 /// A part of the data that an engine may keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
+    /// What is trained on.
     Training,
+    /// What is evaluated after each epoch.
     Validation,
 }
 
 /// Images of a part of the data, and how batches are made of them.
 #[derive(Clone, Copy)]
 pub struct ImageSet<'a> {
+    /// The images as bytes, with their labels.
     pub split: &'a Split,
+    /// What makes normalised batches of the bytes.
     pub pipeline: &'a Pipeline,
+    /// Images of a batch; the last one may have fewer.
     pub batch_size: usize,
     /// How images are drawn for training; otherwise they come in order and as they are.
     pub drawing: Option<Drawing<'a>>,
@@ -26,6 +31,7 @@ pub struct ImageSet<'a> {
 /// How training images are shuffled and augmented, and at which rates they train.
 #[derive(Debug, Clone, Copy)]
 pub struct Drawing<'a> {
+    /// Of the training: with the epoch it addresses the draws.
     pub seed: u64,
     /// What is drawn for each image.
     pub augmentation: &'a Arc<Plan>,

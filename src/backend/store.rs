@@ -28,6 +28,7 @@ pub struct Entry {
 pub struct Store {
     parameters: Vec<Parameter>,
     entries: Vec<Entry>,
+    /// All elements, in the order of the entries.
     pub values: Buffer,
     /// The group of the parameters' averages, if they are kept.
     averages: Option<usize>,

@@ -9,11 +9,13 @@ use super::program::{Base, Program, Region, Slot, Step, Update, Work};
 /// A program as a list of regions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ProgramListing {
+    /// Images of a step.
     pub batch: usize,
     /// Memory of the activations and gradients of a step.
     pub arena_bytes: usize,
     /// Memory of each thread.
     pub worker_bytes: usize,
+    /// In the order in which they run; updates come last, though they run beside the others.
     pub regions: Vec<RegionListing>,
 }
 
@@ -30,17 +32,21 @@ pub struct RegionListing {
     pub tile: usize,
     /// Each thread's memory for a tile.
     pub local_bytes: usize,
+    /// In the order in which they run.
     pub steps: Vec<StepListing>,
 }
 
 /// A kernel call.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepListing {
+    /// As the graph calls it.
     pub operator: &'static str,
+    /// Names of the parameters that it reads.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<String>,
     /// `MEMORY[OFFSET; ELEMENTS]`, with `x batch` for tensors that every image has.
     pub inputs: Vec<String>,
+    /// As the inputs.
     pub outputs: Vec<String>,
 }
 

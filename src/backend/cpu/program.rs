@@ -89,17 +89,23 @@ pub struct Update {
 
 /// A compiled graph for one batch size.
 pub struct Program {
+    /// Images of a step.
     pub batch: usize,
+    /// In the order in which they run.
     pub regions: Vec<Region>,
     /// In the order in which they may run.
     pub updates: Vec<Update>,
+    /// The mean loss of the batch, one element.
     pub loss: Slot,
     /// The region that computes the loss; before it is done nothing is updated.
     pub loss_region: usize,
+    /// `[batch, num_classes]`.
     pub logits: Slot,
+    /// Of the parameters, in the network's order; none in a program that does not compute them.
     pub gradients: Vec<Slot>,
     /// Inputs by name.
     pub loads: Vec<(StepInput, Slot)>,
+    /// Elements of the memory that all threads share.
     pub arena_len: usize,
 }
 

@@ -41,8 +41,11 @@ thread_local! {
 /// Pairs of lines to be asked for: the address of the first, the bytes to the next, and how many there are.
 #[derive(Debug, Clone, Copy)]
 pub struct Pairs {
+    /// Of the first pair of cache lines.
     pub address: *const i8,
+    /// Bytes from a pair to the next.
     pub stride: usize,
+    /// How many pairs.
     pub count: usize,
 }
 

@@ -24,10 +24,15 @@ const BLOCK_SCORES: usize = 8192;
 /// value_dim]`, or `[tokens, value_dim]` if summed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Attention {
+    /// Rows of the query and of the output.
     pub tokens: usize,
+    /// Rows of the key and of the value.
     pub sources: usize,
+    /// Each has its columns of query, key, value and output.
     pub heads: usize,
+    /// Columns of a head in query and key.
     pub key_dim: usize,
+    /// Columns of a head in value and output.
     pub value_dim: usize,
     /// What scores are multiplied by.
     pub scale: f32,

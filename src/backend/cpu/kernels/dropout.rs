@@ -16,6 +16,7 @@ const PER_BLOCK: usize = 8;
 /// Which elements of one tensor are dropped in one iteration.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mask {
+    /// The generator of the training's seed.
     pub philox: Philox,
     /// Tells the dropout operators of a model apart.
     pub stream: u32,

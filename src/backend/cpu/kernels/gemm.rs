@@ -39,8 +39,11 @@ const NC: usize = 16 * NR;
 /// of the strides is usually 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Mat<'a> {
+    /// Long enough for the last element.
     pub data: &'a [f32],
+    /// Elements from a row to the next.
     pub row_stride: usize,
+    /// Elements from a column to the next.
     pub col_stride: usize,
 }
 

@@ -12,7 +12,9 @@ use crate::graph::ops::Windows;
 pub struct Patches {
     /// Along the height and the width.
     pub windows: [Windows; 2],
+    /// Of the images.
     pub channels: usize,
+    /// Into how many the channels are split, one after the other.
     pub groups: usize,
 }
 

@@ -30,6 +30,7 @@ mod register {
 }
 
 impl Flushed {
+    /// Sets the processor's flags for this thread; dropping the value sets them back.
     #[must_use]
     pub fn begin() -> Self {
         #[cfg(target_arch = "x86_64")]

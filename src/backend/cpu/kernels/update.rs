@@ -22,7 +22,9 @@ type Step = Box<dyn Fn(&[f32], &[f32], &mut [&mut [f32]]) + Send + Sync>;
 
 /// How one step changes elements.
 pub enum Rule {
+    /// A kernel written for the rule.
     Own(Step),
+    /// The rule's expressions, run by the kernel of all expressions.
     Formulas(Program),
 }
 

@@ -17,7 +17,9 @@ const FEW_ROWS: usize = MR / 2;
 /// The shape of a matrix in panels. Element `(i, j)` is `data[j / NR * k * NR + i * NR + j % NR]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Panels {
+    /// Rows.
     pub k: usize,
+    /// Columns.
     pub n: usize,
 }
 
