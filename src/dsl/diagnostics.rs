@@ -22,6 +22,7 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// A mistake of a kind, `vitx::shape` for one, said in a message without a place: [`Problem::label`] adds places.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -41,6 +42,7 @@ impl Problem {
         Self { severity: Severity::Warning, ..Self::new(code, message) }
     }
 
+    /// Whether it is a warning; with nothing but warnings a model is fine.
     pub fn is_warning(&self) -> bool {
         self.severity == Severity::Warning
     }
@@ -68,6 +70,7 @@ impl Problem {
         self
     }
 
+    /// What to do about it, below the text.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
@@ -92,6 +95,7 @@ impl Problem {
         self.code
     }
 
+    /// What is wrong, in one sentence.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -347,6 +351,7 @@ impl Diagnostics {
         self.problems.len()
     }
 
+    /// The mistakes that are shown, in the order of the text.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }

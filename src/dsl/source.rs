@@ -10,10 +10,12 @@ pub const MAX_SOURCE_BYTES: usize = 1 << 20;
 pub struct Source {
     /// What diagnostics call it: a path, `<stdin>`.
     pub name: String,
+    /// What a parser reads; spans are byte ranges of it.
     pub text: String,
 }
 
 impl Source {
+    /// A text by the name that diagnostics give it.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         Self { name: name.into(), text: text.into() }
     }

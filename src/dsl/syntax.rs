@@ -5,15 +5,19 @@ use super::Value;
 /// A byte range of the source text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
+    /// The first byte.
     pub start: usize,
+    /// The byte after the last.
     pub end: usize,
 }
 
 impl Span {
+    /// The bytes from `start` up to, but not including, `end`.
     pub fn new(start: usize, end: usize) -> Self {
         Self { start, end }
     }
 
+    /// Whether a byte lies in it.
     pub fn contains(self, position: usize) -> bool {
         (self.start..self.end).contains(&position)
     }
@@ -22,7 +26,9 @@ impl Span {
 /// A whole file.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct File {
+    /// At the head of the file, in order.
     pub uses: Vec<Use>,
+    /// Models and blocks, in order.
     pub definitions: Vec<Definition>,
     /// All comments, in order, wherever they stand.
     pub comments: Vec<Comment>,
@@ -35,53 +41,71 @@ pub struct File {
 pub struct Use {
     /// From the folder of the file that it stands in.
     pub path: String,
+    /// From `use` to the end of the path.
     pub span: Span,
 }
 
 /// A comment, from `//` to the end of its line (trailing blanks left out).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comment {
+    /// With its `//`.
     pub text: String,
+    /// As long as the text.
     pub span: Span,
 }
 
 /// An identifier where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Name {
+    /// As it is written.
     pub text: String,
+    /// Where it stands.
     pub span: Span,
 }
 
+/// What a definition makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DefinitionKind {
+    /// A network, from an image to logits.
     Model,
+    /// A piece of networks that is called as a layer is.
     Block,
 }
 
 /// `model name(parameters) { .. }` or `block name(parameters) { .. }`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Definition {
+    /// Model or block.
     pub kind: DefinitionKind,
+    /// By which calls name it.
     pub name: Name,
+    /// In order; those with a default may be left out of a call.
     pub parameters: Vec<Parameter>,
     /// The parameter list with its brackets; empty where there is none.
     pub parameters_span: Span,
+    /// What it does with the tensor that comes in.
     pub body: Body,
+    /// From `model` or `block` to the closing bracket.
     pub span: Span,
 }
 
 /// `name` or `name = default`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
+    /// Stands for the value in the body.
     pub name: Name,
+    /// The value where a call gives none.
     pub default: Option<Expr>,
+    /// With the default.
     pub span: Span,
 }
 
 /// `{ statements }`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Body {
+    /// In order, each fed by the one before.
     pub statements: Vec<Statement>,
+    /// With the brackets.
     pub span: Span,
 }
 
@@ -104,38 +128,73 @@ impl Body {
     }
 }
 
+/// A line of a body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
+    /// What it does.
     pub kind: StatementKind,
+    /// Without the comment behind it.
     pub span: Span,
 }
 
+/// What a statement does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StatementKind {
     /// `let name = value`: a number, or a branch of the network that starts at the current tensor
     /// and leaves it as it is.
-    Let { name: Name, value: Expr },
+    Let {
+        /// Stands for the value, or for the branch, from here to the end of the body.
+        name: Name,
+        /// What it names.
+        value: Expr,
+    },
     /// `let name = shared layer(arguments)`: a layer whose weights are the same wherever the name stands.
-    LetShared { name: Name, value: Expr },
+    LetShared {
+        /// Stands for the layer from here to the end of the body.
+        name: Name,
+        /// A call of a layer or a block.
+        value: Expr,
+    },
     /// `let [a, b] = list`: names the items.
-    LetEach { names: Vec<Name>, value: Expr },
+    LetEach {
+        /// One for each item.
+        names: Vec<Name>,
+        /// A list with as many items.
+        value: Expr,
+    },
     /// `require condition, "message"`.
-    Require { condition: Expr, message: Option<String> },
+    Require {
+        /// Must be true.
+        condition: Expr,
+        /// What the diagnostic says otherwise.
+        message: Option<String>,
+    },
     /// `layer`, `label: layer`: takes the current tensor and makes the next.
-    Apply { label: Option<Name>, value: Expr },
+    Apply {
+        /// Takes the place of the layer's kind in the paths of its parameters.
+        label: Option<Name>,
+        /// A layer, a block, or what makes one of them.
+        value: Expr,
+    },
     /// A piece that could not be parsed, and was reported.
     Invalid,
 }
 
+/// An expression where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expr {
+    /// What it is.
     pub kind: ExprKind,
+    /// With brackets and arguments.
     pub span: Span,
 }
 
+/// What an expression is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExprKind {
+    /// A number, a truth value or a text.
     Literal(Value),
+    /// `[a, b]`
     List(Vec<Expr>),
     /// `(expression)`
     Group(Box<Expr>),
@@ -145,14 +204,18 @@ pub enum ExprKind {
     Not(Box<Expr>),
     /// `first op rest op rest`, from left to right, all operators of one precedence.
     Chain {
+        /// The leftmost operand.
         first: Box<Expr>,
+        /// Each operator with the operand to its right.
         rest: Vec<(Operator, Expr)>,
     },
     /// `a -> b -> c`: each applied to the one before.
     Flow(Vec<Expr>),
     /// A layer, a block or a value: `name`, `name(arguments)`.
     Call {
+        /// Of a layer, a block, a parameter, or of what `let` named.
         name: Name,
+        /// In order; none where there are no brackets.
         arguments: Vec<Argument>,
     },
     /// `residual { .. }`, `residual layer`: the body's result plus its input.
@@ -161,12 +224,16 @@ pub enum ExprKind {
     Branch(Body),
     /// `if a { .. } else if b { .. } else { .. }`: conditions with what they choose.
     If {
+        /// In order: the body of the first condition that is true is taken.
         arms: Vec<(Expr, Body)>,
+        /// The body where no condition is true; without it one of them has to be.
         otherwise: Option<Body>,
     },
     /// `repeat layer ×count as i`, `repeat ×count as i { .. }`.
     Repeat {
+        /// A layer, a block or a body.
         repeated: Box<Expr>,
+        /// How often, a whole number.
         count: Box<Expr>,
         /// Names the number of the round, from 0.
         index: Option<Name>,
@@ -178,25 +245,42 @@ pub enum ExprKind {
 /// `value` or `name = value` in a call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Argument {
+    /// The parameter that it is for; without one it goes by its place.
     pub name: Option<Name>,
+    /// An expression, in the scope of the call.
     pub value: Expr,
+    /// With the name.
     pub span: Span,
 }
 
+/// An operator between two operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
+    /// `+`
     Add,
+    /// `-`
     Subtract,
+    /// `*`
     Multiply,
+    /// `/`
     Divide,
+    /// `%`
     Remainder,
+    /// `==`
     Equal,
+    /// `!=`
     NotEqual,
+    /// `<`
     Less,
+    /// `<=`
     LessOrEqual,
+    /// `>`
     Greater,
+    /// `>=`
     GreaterOrEqual,
+    /// `and`
     And,
+    /// `or`
     Or,
 }
 
@@ -217,6 +301,7 @@ impl Operator {
         Self::Or,
     ];
 
+    /// As it is written.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Add => "+",

@@ -11,6 +11,7 @@ use crate::diagram::Diagram;
 pub struct SyntaxNode {
     /// What it is, and what it is called: `call dense`.
     pub text: String,
+    /// What it is made of, in the order of the text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<SyntaxNode>,
 }

@@ -11,10 +11,15 @@ use super::{Diagnostics, Source, parse};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
+    /// A whole number.
     Int(i64),
+    /// Any other number.
     Float(f64),
+    /// `true` or `false`.
     Bool(bool),
+    /// A text, or a word such as `gelu`.
     Str(String),
+    /// Values in order.
     List(Vec<Value>),
 }
 

@@ -5,18 +5,28 @@ use miette::Diagnostic;
 /// What can go wrong with a file that is written, or was.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum FileError {
+    /// A call of the operating system failed.
     #[error("cannot {action} `{path}`: {cause}")]
     #[diagnostic(code(vitx::train::io))]
     Io {
+        /// What was tried, behind "cannot": `write`.
         action: &'static str,
+        /// The file or directory.
         path: PathBuf,
+        /// What the system says.
         cause: std::io::Error,
+        /// What to do about it, if more is known than the cause says.
         #[help]
         help: Option<&'static str>,
     },
+    /// A directory that is held was removed or replaced.
     #[error("the directory `{}` is gone: since this process began to write there, it was removed or replaced", folder.display())]
     #[diagnostic(code(vitx::train::gone), help("nothing was written to what has its name now; start again"))]
-    Gone { folder: PathBuf },
+    Gone {
+        /// By its old name.
+        folder: PathBuf,
+    },
+    /// A file that has not what was written to it.
     #[error("`{path}` is damaged: {problem}")]
     #[diagnostic(
         code(vitx::train::broken),
@@ -24,7 +34,12 @@ pub enum FileError {
             "something else has written to this file: restore it from a copy, or remove the run's folder and train again"
         )
     )]
-    Broken { path: PathBuf, problem: String },
+    Broken {
+        /// The damaged file.
+        path: PathBuf,
+        /// Words that follow the colon.
+        problem: String,
+    },
 }
 
 impl FileError {

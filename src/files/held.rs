@@ -126,6 +126,7 @@ impl Place {
         Self { path, held: self.held.clone(), relative }
     }
 
+    /// Its name for people; writing goes by the directory that is held.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -212,6 +213,7 @@ mod relative {
             Ok(renameat(self.base(), &self.relative, other.base(), &other.relative)?)
         }
 
+        /// Removes the file; a directory is refused.
         pub fn remove(&self) -> io::Result<()> {
             Ok(unlinkat(self.base(), &self.relative, AtFlags::empty())?)
         }
@@ -268,6 +270,7 @@ mod relative {
             fs::rename(&self.path, &other.path)
         }
 
+        /// Removes the file; a directory is refused.
         pub fn remove(&self) -> io::Result<()> {
             fs::remove_file(&self.path)
         }
