@@ -13,7 +13,9 @@ pub fn peak_bytes() -> Option<u64> {
 /// Memory that can be had, and what limits it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Available {
+    /// That can still be had, at most.
     pub bytes: u64,
+    /// What sets the limit, as messages say it.
     pub limit: &'static str,
 }
 

@@ -55,11 +55,17 @@ fn wait(ask: impl Fn() -> io::Result<()>) -> io::Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stream {
+    /// Initial weights.
     Initializer = 1,
+    /// Masks of dropout and of stochastic depth.
     Dropout = 2,
+    /// The order of the training images of an epoch.
     Shuffle = 3,
+    /// What transforms draw.
     Augmentation = 4,
+    /// What benchmarks and tests compute with.
     Benchmark = 5,
+    /// What a sweep's search proposes, and the orders in which a report weighs its keys.
     Search = 6,
 }
 
@@ -73,12 +79,15 @@ pub fn address(path: &str) -> u64 {
 /// One keyed generator; [`Philox::block`] maps a 128-bit counter to four words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Philox {
+    /// Of the seed and the stream.
     pub key: [u32; 2],
 }
 
 /// Multipliers and Weyl increments of Philox4x32.
 pub const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+/// Added to the key after each round.
 pub const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+/// Of a block.
 pub const ROUNDS: usize = 10;
 
 /// Blocks that [`Philox::units`] draws together.

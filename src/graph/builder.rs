@@ -19,7 +19,9 @@ use crate::random;
 /// A tensor that is set before each run.
 #[derive(Debug, Clone)]
 pub struct GraphInput {
+    /// What is set.
     pub load: Load,
+    /// The tensor in the graph.
     pub value: Value,
 }
 
@@ -31,7 +33,9 @@ pub struct Parameter {
     /// Shape shown and stored, as Keras has it (`[dim, heads, key_dim]` for an attention kernel);
     /// the graph's value may merge dimensions.
     pub shape: Vec<usize>,
+    /// How it starts.
     pub initializer: Initializer,
+    /// The tensor in the graph.
     pub value: Value,
     /// The momentum of a moving average of a statistic of the batches; the optimizer changes all other parameters.
     pub averaged: Option<f32>,
@@ -62,8 +66,11 @@ impl Parameter {
 /// ```
 #[derive(Debug, Default)]
 pub struct Builder {
+    /// The luminal graph so far.
     pub graph: Graph,
+    /// In the order in which they were added.
     pub inputs: Vec<GraphInput>,
+    /// In the order in which they were added, which is that of checkpoints and summaries.
     pub parameters: Vec<Parameter>,
     /// Whether dropout is active.
     pub training: bool,
@@ -79,6 +86,7 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// An empty graph for evaluation: no dropout, batches normalised by moving averages.
     pub fn new() -> Self {
         Self::default()
     }

@@ -11,28 +11,37 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Initializer {
+    /// All 0.
     Zeros,
+    /// All 1.
     Ones,
     /// `keras.initializers.Constant`.
     Constant {
+        /// Of every element.
         value: f32,
     },
     /// Uniform in `[-limit, limit)`.
     Uniform {
+        /// The distance of both ends from 0.
         limit: f32,
     },
     /// Uniform in `[low, high)`, as `keras.initializers.RandomUniform`.
     Between {
+        /// Included.
         low: f32,
+        /// Not included.
         high: f32,
     },
     /// Normal around 0, cut off at two standard deviations, as `keras.initializers.TruncatedNormal`.
     TruncatedNormal {
+        /// Of the distribution before it is cut off.
         stddev: f32,
     },
     /// `keras.initializers.GlorotUniform`: limit `sqrt(6 / (fan_in + fan_out))`, Glorot & Bengio 2010.
     GlorotUniform {
+        /// Inputs of an output.
         fan_in: usize,
+        /// Outputs of an input.
         fan_out: usize,
     },
 }

@@ -45,12 +45,15 @@ impl StepInput {
 /// The operator of a node that stands for a tensor from outside, which is set before the graph runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Load {
+    /// What a step of a network is given, see [`StepInput`].
     Step(StepInput),
     /// A trainable tensor, by its name.
     Parameter(String),
     /// What the optimizer keeps of a parameter, given by its index.
     Slot {
+        /// As the optimizer's rule calls it.
         slot: &'static str,
+        /// Its place among the network's parameters.
         parameter: usize,
     },
     /// Of a graph that is no step of a network, by any name.

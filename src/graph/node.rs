@@ -34,12 +34,15 @@ pub trait Operation: Debug + Send + Sync + 'static {
         0
     }
 
+    /// For backends, which look for the operator's own type.
     fn as_any(&self) -> &dyn Any;
 }
 
 /// What a gradient rule may look at.
 pub struct Gradients<'a> {
+    /// As [`Operation::output_shapes`] takes them.
     pub inputs: &'a [Value],
+    /// What the operator made of the inputs.
     pub outputs: &'a [Value],
     /// d(loss)/d(output), shaped as the outputs.
     pub grads: &'a [Value],

@@ -38,12 +38,14 @@ impl View {
         self
     }
 
+    /// Axes in another order: axis `i` of the result is axis `axes[i]` of this one.
     pub fn permute(mut self, axes: &[usize]) -> Self {
         self.tracker.permute(axes);
         self.shape = axes.iter().map(|&axis| self.shape[axis]).collect();
         self
     }
 
+    /// `length` entries of an axis from `start` on.
     pub fn slice(mut self, axis: usize, start: usize, length: usize) -> Self {
         let ranges: Vec<_> = (0..self.shape.len())
             .map(|i| if i == axis { (start.into(), (start + length).into()) } else { (0.into(), i32::MAX.into()) })

@@ -4,8 +4,11 @@ use luminal::prelude::{NodeIndex, ShapeTracker};
 /// is a batch).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
+    /// Makes the tensor.
     pub node: NodeIndex,
+    /// Which of the node's outputs it is, from 0.
     pub output: u8,
+    /// Lengths of the axes.
     pub shape: Vec<usize>,
 }
 
@@ -13,7 +16,9 @@ pub struct Value {
 /// `[batch, num_classes]`.
 #[derive(Debug, Clone)]
 pub struct Network {
+    /// Normalised, channels last.
     pub images: Value,
+    /// Before softmax.
     pub logits: Value,
 }
 

@@ -22,6 +22,7 @@ impl Formulas {
         self.inputs
     }
 
+    /// In order; the results are some of them.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }

@@ -23,14 +23,21 @@ pub type Id = usize;
 pub enum Step {
     /// The input of this number.
     Input(usize),
+    /// The same for all elements.
     Constant(f32),
+    /// The sum of two steps.
     Add(Id, Id),
+    /// The product of two steps.
     Multiply(Id, Id),
+    /// `1 / x`
     Reciprocal(Id),
+    /// `sqrt(x)`
     Sqrt(Id),
+    /// `exp(x)`
     Exp(Id),
     /// `ln(1 + x)`, exact where x is small.
     Log1p(Id),
+    /// `tanh(x)`
     Tanh(Id),
     /// The distribution function of the standard normal distribution.
     NormalCdf(Id),
@@ -101,6 +108,7 @@ impl Expression {
         self.inputs
     }
 
+    /// In order; the last is the result.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }

@@ -99,11 +99,13 @@ impl Term {
         self.unary(Step::Reciprocal)
     }
 
+    /// `sqrt(self)`, not a number below 0.
     #[must_use]
     pub fn sqrt(&self) -> Self {
         self.unary(Step::Sqrt)
     }
 
+    /// `exp(self)`
     #[must_use]
     pub fn exp(&self) -> Self {
         self.unary(Step::Exp)
@@ -115,6 +117,7 @@ impl Term {
         self.unary(Step::Log1p)
     }
 
+    /// `tanh(self)`
     #[must_use]
     pub fn tanh(&self) -> Self {
         self.unary(Step::Tanh)

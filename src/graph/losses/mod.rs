@@ -14,9 +14,11 @@ pub static LOSSES: &[&LossKind] = &[&cross_entropy::CROSS_ENTROPY, &cross_entrop
 /// A loss by name, with its options.
 #[derive(Debug)]
 pub struct LossKind {
+    /// As an experiment calls it.
     pub name: &'static str,
     /// In a line.
     pub about: &'static str,
+    /// Its numbers, with defaults and ranges.
     pub options: &'static [Setting],
     /// Adds its operator to a graph: the mean loss `[1]` of logits `[batch, classes]` and labels as [`Loss::labels`].
     pub apply: fn(&Loss, &mut Builder, logits: &Value, labels: &Value) -> Value,
@@ -25,6 +27,7 @@ pub struct LossKind {
 /// A loss with its options.
 #[derive(Debug, Clone)]
 pub struct Loss {
+    /// Which loss it is.
     pub kind: &'static LossKind,
     /// Whether targets are mixed of two labels: `[batch, 3]`, the label, the other one, and the share of the first.
     pub mixed: bool,

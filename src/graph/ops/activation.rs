@@ -12,6 +12,7 @@ const NUMBERS: usize = 2;
 /// An elementwise activation, with its numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Activation {
+    /// Name, expression and numbers: a line of [`ACTIVATIONS`].
     pub rule: &'static Rule,
     numbers: [f32; NUMBERS],
 }

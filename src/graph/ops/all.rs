@@ -22,7 +22,12 @@ pub enum Input {
     /// Any numbers.
     Numbers(Vec<usize>),
     /// Numbers of classes below so many, for each image.
-    Labels { batch: usize, classes: usize },
+    Labels {
+        /// Images.
+        batch: usize,
+        /// One more than the largest label.
+        classes: usize,
+    },
     /// An encoded [`RandomState`].
     Random,
 }
@@ -43,11 +48,14 @@ impl Input {
 /// takes parameters.
 #[derive(Debug)]
 pub struct Example {
+    /// With plausible options.
     pub operation: Box<dyn Operation>,
+    /// One for each input of the operator.
     pub inputs: Vec<Input>,
 }
 
 impl Example {
+    /// Images of the examples: few, and no power of two.
     pub const BATCH: usize = 3;
 
     fn new(operation: impl Operation, inputs: impl IntoIterator<Item = Input>) -> Self {
@@ -66,6 +74,7 @@ fn numbers(shape: &[usize]) -> Input {
 /// Whether an operator has a rule for its gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Differentiable {
+    /// It has one.
     Yes,
     /// It has none, for this reason.
     No(&'static str),
@@ -78,7 +87,9 @@ pub struct Entry {
     pub operator: fn() -> TypeId,
     /// As the source calls that.
     pub name: fn() -> &'static str,
+    /// Whether training can go through it.
     pub differentiable: Differentiable,
+    /// Makes it, with inputs that fit.
     pub example: fn() -> Example,
 }
 

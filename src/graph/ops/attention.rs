@@ -12,7 +12,9 @@ use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 /// `[batch, heads, tokens, sources]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
+    /// How many; each has its own columns of query, key and value.
     pub heads: usize,
+    /// Of the weights; a rate of 0 for none.
     pub dropout: Dropout,
     /// What scores are multiplied by; `1 / sqrt(key_dim)` if not given.
     pub scale: Option<f32>,

@@ -68,6 +68,7 @@ impl Operation for AveragePool2d {
 /// dx `[batch, height, width, channels]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AveragePool2dGradient {
+    /// Whose gradient it is.
     pub pool: AveragePool2d,
     /// Height and width of the input.
     pub size: [usize; 2],

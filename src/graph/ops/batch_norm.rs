@@ -96,7 +96,9 @@ impl Operation for BatchStatistics {
 /// mean and variance have none of their own.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchNorm {
+    /// Added to the variance, against division by zero.
     pub epsilon: f32,
+    /// Whether mean and variance were computed from x.
     pub of_batch: bool,
 }
 
@@ -158,6 +160,7 @@ impl Operation for BatchNorm {
 /// outputs the sums of `dy (x - mean) rstd` and of dy, `[channels]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchNormSums {
+    /// As of the [`BatchNorm`].
     pub epsilon: f32,
 }
 
@@ -243,6 +246,7 @@ impl Operation for BatchNormGradient {
 /// copy of it: averages of parameters have moving averages as they are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MovingAverage {
+    /// The share of the average that stays, from 0 to 1.
     pub momentum: f32,
 }
 

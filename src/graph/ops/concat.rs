@@ -6,6 +6,7 @@ use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 /// Joins tensors along one axis; all other axes agree.
 #[derive(Debug)]
 pub struct Concat {
+    /// Counted from 0, the batch.
     pub axis: usize,
 }
 

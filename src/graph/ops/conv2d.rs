@@ -13,10 +13,13 @@ use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 /// where c runs over the channels of f's group. A depthwise convolution has as many groups as channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2d {
+    /// Pixels from window to window, along height and width.
     pub strides: [usize; 2],
     /// Zeros before and after the rows, and the columns, of the image.
     pub padding: [[usize; 2]; 2],
+    /// Pixels from tap to tap, along height and width.
     pub dilation: [usize; 2],
+    /// Into how many channels and filters are split; 1 for all to all.
     pub groups: usize,
 }
 
@@ -205,6 +208,7 @@ impl Operation for Conv2d {
 /// dx `[batch, height, width, channels]`. Inputs dy and the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2dInputGradient {
+    /// Whose gradient it is.
     pub conv: Conv2d,
     /// Height and width of the input.
     pub size: [usize; 2],
@@ -263,6 +267,7 @@ impl Operation for Conv2dInputGradient {
 /// The gradient of a [`Conv2d`]'s kernel, summed over all pixels. Inputs x and dy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2dKernelGradient {
+    /// Whose gradient it is.
     pub conv: Conv2d,
     /// Height and width of the kernel.
     pub kernel: [usize; 2],

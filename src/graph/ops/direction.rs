@@ -20,6 +20,7 @@ use crate::graph::{
 /// Inputs are those of [`Update`] but for the direction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Direction {
+    /// Its rule says of what the direction is taken.
     pub optimizer: Optimizer,
     /// The first of the step's numbers that it reads.
     pub first_scalar: usize,

@@ -14,7 +14,9 @@ use crate::{
 /// of six 16-bit numbers, which float32 holds exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RandomState {
+    /// The generator of the training's seed for dropout.
     pub philox: Philox,
+    /// Optimizer steps taken before, the low 32 bits.
     pub iteration: u32,
 }
 
@@ -27,11 +29,13 @@ impl RandomState {
         Self { philox: Philox::new(seed, Stream::Dropout), iteration: iteration as u32 }
     }
 
+    /// As the tensor: low and high halves of both words of the key, and of the iteration.
     pub fn encode(&self) -> [f32; Self::LEN] {
         let [k0, k1] = self.philox.key;
         [k0 & 0xffff, k0 >> 16, k1 & 0xffff, k1 >> 16, self.iteration & 0xffff, self.iteration >> 16].map(|v| v as f32)
     }
 
+    /// Of the tensor; the inverse of [`RandomState::encode`].
     pub fn decode(encoded: &[f32]) -> Self {
         let word = |i: usize| encoded[i] as u32 | (encoded[i + 1] as u32) << 16;
         Self { philox: Philox { key: [word(0), word(2)] }, iteration: word(4) }
@@ -46,12 +50,14 @@ impl RandomState {
 /// word decide one element.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
+    /// The share of elements that are dropped, from 0 up to, but not including, 1.
     pub rate: f32,
     /// Addresses its draws: of the layer's path, see [`Builder::enter`].
     pub stream: u32,
 }
 
 impl Dropout {
+    /// Dropout of a rate, with a stream that no other of the graph has.
     pub fn new(rate: f32, stream: u32) -> Self {
         Self { rate, stream }
     }

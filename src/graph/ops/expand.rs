@@ -6,6 +6,7 @@ use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 /// Repeats the whole tensor along a new first axis: `[..]` to `[count, ..]`.
 #[derive(Debug)]
 pub struct Expand {
+    /// How often the tensor stands in the result.
     pub count: usize,
 }
 

@@ -13,6 +13,7 @@ const MOST: usize = 8;
 /// The sum over all elements of up to eight tensors of any shapes, or of their squares: `[1]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Total {
+    /// Whether elements are squared before they are added.
     pub squares: bool,
 }
 
@@ -50,6 +51,7 @@ impl Operation for Total {
 /// sum is the square of the norm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClipFactor {
+    /// The largest norm; more than 0.
     pub clip_norm: f32,
 }
 

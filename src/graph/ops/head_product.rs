@@ -11,8 +11,11 @@ pub type Axes = [char; 3];
 /// over which is summed; and each operand shares one with the result, whose last axis is not the heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadProduct {
+    /// Of the left operand.
     pub a: Axes,
+    /// Of the right operand.
     pub b: Axes,
+    /// Of the result.
     pub c: Axes,
 }
 

@@ -8,6 +8,7 @@ use crate::graph::{Builder, Gradients, Operation, Value, ops::viewed, primitives
 /// Inputs x `[.., dim]`, gamma and beta `[dim]`; outputs y `[.., dim]`, mean and rstd `[rows]`.
 #[derive(Debug)]
 pub struct LayerNorm {
+    /// Added to the variance, against division by zero.
     pub epsilon: f32,
 }
 

@@ -6,6 +6,7 @@ use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 /// Mean over one axis, which disappears: global average pooling over tokens.
 #[derive(Debug)]
 pub struct Mean {
+    /// Counted from 0, the batch.
     pub axis: usize,
 }
 
@@ -44,7 +45,9 @@ impl Operation for Mean {
 /// Spreads the gradient of [`Mean`] evenly along a new axis of `length`.
 #[derive(Debug)]
 pub struct MeanGradient {
+    /// Where the axis is put in.
     pub axis: usize,
+    /// What the gradient is divided by.
     pub length: usize,
 }
 

@@ -49,7 +49,9 @@ impl Operand {
 /// Everything that is pointwise is this: decomposition, gradient, cpu kernel and CUDA text follow from the expression.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pointwise {
+    /// What listings call it: `gelu`, `add`.
     pub name: &'static str,
+    /// Makes one element of the result from one of each input.
     pub expression: Expression,
     /// One for each input of the expression, which is that input of the operator.
     pub operands: Vec<Operand>,

@@ -6,6 +6,7 @@ use crate::graph::{Builder, Gradients, Operation, Value};
 /// The same elements in the same order under another shape. Costs nothing: backends alias it.
 #[derive(Debug)]
 pub struct Reshape {
+    /// Of the result; as many elements as the input.
     pub shape: Vec<usize>,
 }
 

@@ -5,6 +5,7 @@ use crate::graph::{Builder, Gradients, Operation, Value};
 /// `factor * x`.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
+    /// The same for all elements.
     pub factor: f32,
 }
 

@@ -6,8 +6,11 @@ use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 /// `length` entries of one axis from `start` on.
 #[derive(Debug)]
 pub struct Slice {
+    /// Counted from 0, the batch.
     pub axis: usize,
+    /// The first entry that is taken, from 0.
     pub start: usize,
+    /// Entries that are taken.
     pub length: usize,
 }
 
@@ -47,8 +50,11 @@ impl Operation for Slice {
 /// Zeros before and after one axis: the gradient of [`Slice`].
 #[derive(Debug)]
 pub struct Pad {
+    /// Counted from 0, the batch.
     pub axis: usize,
+    /// Zeros before the first entry.
     pub before: usize,
+    /// Zeros after the last entry.
     pub after: usize,
 }
 

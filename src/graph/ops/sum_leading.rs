@@ -6,6 +6,7 @@ use crate::graph::{Builder, Gradients, Operation, Value, ops::viewed};
 /// x `[.., shape]`.
 #[derive(Debug)]
 pub struct SumLeading {
+    /// Of the result: the last axes of the input.
     pub shape: Vec<usize>,
 }
 

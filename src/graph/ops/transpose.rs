@@ -5,6 +5,7 @@ use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 /// Permutes axes: output axis `i` is input axis `permutation[i]`.
 #[derive(Debug)]
 pub struct Transpose {
+    /// Each axis of the input once, counted from 0, the batch.
     pub permutation: Vec<usize>,
 }
 

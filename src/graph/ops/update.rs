@@ -12,6 +12,7 @@ use crate::graph::{
 /// backends write in place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Update {
+    /// Rule and numbers; the learning rate comes with the numbers of the step.
     pub optimizer: Optimizer,
     /// The first of the step's numbers that it reads.
     pub first_scalar: usize,

@@ -10,8 +10,11 @@ pub struct Windows {
     pub length: usize,
     /// Places of a window, and how far they lie apart.
     pub pool: usize,
+    /// From place to place of a window; 1 where they lie side by side.
     pub dilation: usize,
+    /// From window to window.
     pub stride: usize,
+    /// How many windows.
     pub count: usize,
     /// How far the first begins before the input.
     pub before: usize,
@@ -80,6 +83,7 @@ pub struct Pool2d {
     pub pool: [usize; 2],
     /// From window to window.
     pub strides: [usize; 2],
+    /// Whether the input is padded so that there are `ceil(length / stride)` windows; otherwise all lie inside.
     pub same: bool,
 }
 

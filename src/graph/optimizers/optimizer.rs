@@ -32,10 +32,13 @@ pub struct Others {
 /// A rule with its numbers: all that an engine needs to know but for the learning rate, which comes step by step.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
+    /// What one step does to an element.
     pub rule: &'static Rule,
     /// As the rule's options.
     pub values: Vec<f32>,
+    /// The share of a parameter that a step takes off, times the learning rate or not: see `decay`.
     pub weight_decay: f32,
+    /// Whether weight decay is multiplied by the learning rate.
     pub decay: Decay,
     /// Parameters that do not decay.
     pub no_decay: Vec<Pattern>,

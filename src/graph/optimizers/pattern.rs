@@ -17,6 +17,7 @@ impl Pattern {
         Self(text.into())
     }
 
+    /// As an experiment writes it.
     pub fn text(&self) -> &str {
         &self.0
     }

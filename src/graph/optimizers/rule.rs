@@ -32,8 +32,11 @@ pub struct Rule {
 /// A number of a rule that an experiment may set.
 #[derive(Debug)]
 pub struct Setting {
+    /// As an experiment calls it.
     pub name: &'static str,
+    /// Where an experiment gives none.
     pub default: f32,
+    /// What an experiment may set.
     pub range: Range,
     /// In a line.
     pub about: &'static str,
@@ -42,7 +45,9 @@ pub struct Setting {
 /// What a number may be. None may be infinite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
+    /// More than 0.
     Positive,
+    /// 0 or more.
     NotNegative,
     /// From 0 up to, but not including, 1.
     BelowOne,
@@ -96,6 +101,7 @@ impl Numbers<'_> {
 #[derive(Debug, Clone, Copy)]
 pub struct Iteration<'a> {
     pub(super) numbers: Numbers<'a>,
+    /// Of this step, as the schedule has it.
     pub learning_rate: f32,
     /// Steps taken before this one.
     pub iteration: u64,
@@ -129,6 +135,7 @@ pub struct Operands<'a> {
     pub(super) numbers: Numbers<'a>,
     /// The parameter, weight decay already taken off.
     pub parameter: Term,
+    /// After clipping.
     pub gradient: Term,
     /// Of a rule for matrices: the orthogonal direction. Else the gradient.
     pub direction: Term,
