@@ -28,8 +28,11 @@ pub struct Encoded {
 
 /// Bytes of a picture, row-major, channels last.
 pub struct Pixels {
+    /// In pixels.
     pub width: u32,
+    /// In pixels.
     pub height: u32,
+    /// `[height, width, channels]`, of 1 or 3 channels.
     pub bytes: Vec<u8>,
 }
 

@@ -15,6 +15,7 @@ const SHOWN: usize = 20;
 /// A file that is no picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
+    /// Of the file, as messages show it.
     pub name: String,
     /// Words that follow the name: "is empty".
     pub reason: String,
@@ -29,33 +30,55 @@ impl fmt::Display for Broken {
 /// An error of this room. The `Display` text says what and where, the help says what to do.
 #[derive(Debug, Error, Diagnostic)]
 pub enum DataError {
+    /// There is no data set of that name.
     #[error("unknown data set `{name}`")]
     #[diagnostic(code(vitx::data::unknown))]
     Unknown {
+        /// As it was asked for.
         name: String,
+        /// The nearest name, or all of them.
         #[help]
         help: String,
     },
+    /// A data set whose files are in none of the usual places.
     #[error("data set `{name}` is not on this machine; looked in\n{}", list(searched))]
     #[diagnostic(code(vitx::data::not_found))]
     NotFound {
+        /// Of the data set.
         name: String,
+        /// Where it was looked for, in that order.
         searched: Vec<PathBuf>,
+        /// How to get it.
         #[help]
         help: String,
     },
+    /// A file that is not what its format says.
     #[error("{}: at byte {offset}: expected {expected}, found {found}", path.display())]
     #[diagnostic(
         code(vitx::data::corrupt),
         help("the file is truncated or not in this format; delete it and fetch or copy it again")
     )]
-    Corrupt { path: PathBuf, offset: u64, expected: String, found: String },
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// In bytes from the start of the file.
+        offset: u64,
+        /// Words that follow "expected".
+        expected: String,
+        /// Words that follow "found".
+        found: String,
+    },
+    /// A call of the operating system failed.
     #[error("cannot {action} {}: {cause}", path.display())]
     #[diagnostic(code(vitx::data::io))]
     Io {
+        /// What was tried, behind "cannot": `read`.
         action: &'static str,
+        /// The file or folder.
         path: PathBuf,
+        /// What the system says.
         cause: io::Error,
+        /// What to do about it, if more is known than the cause says.
         #[help]
         help: Option<String>,
     },
@@ -63,39 +86,50 @@ pub enum DataError {
     #[error("{}\n{}", count(broken.len(), *total, folder.as_deref()), bounded(broken))]
     #[diagnostic(code(vitx::data::pictures))]
     Pictures {
+        /// Where they lie; none for pictures that were named one by one.
         folder: Option<PathBuf>,
         /// How many there are with those that are fine.
         total: usize,
+        /// In the order of the listing.
         broken: Vec<Broken>,
+        /// What to do about them.
         #[help]
         help: String,
     },
+    /// A user's folder that is no data set.
     #[error("{}: {message}", shown(path.as_os_str()))]
     #[diagnostic(code(vitx::data::folder))]
     Folder {
+        /// The folder, or what in it is at fault.
         path: PathBuf,
+        /// Words that follow its path.
         message: String,
+        /// How the folder should look.
         #[help]
         help: String,
     },
+    /// What does not fit the data: a split, a limit, a number.
     #[error("{message}")]
     #[diagnostic(code(vitx::data::invalid))]
     Invalid {
+        /// What is wrong, in one sentence.
         message: String,
+        /// What to do about it.
         #[help]
         help: String,
     },
+    /// A download failed.
     #[error("cannot fetch {url}: {message}")]
     #[diagnostic(code(vitx::data::fetch))]
     Fetch {
+        /// What was asked for.
         url: String,
+        /// Words that follow the address.
         message: String,
+        /// What to do about it.
         #[help]
         help: String,
     },
-    #[error("a data worker stopped: {message}")]
-    #[diagnostic(code(vitx::data::worker), help("this is a defect of vitx, please report it with the message above"))]
-    Worker { message: String },
 }
 
 impl DataError {

@@ -15,6 +15,7 @@ use super::{DataError, file::LARGEST_FILE};
 /// A file of a data set on the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remote {
+    /// Where it is fetched from.
     pub url: &'static str,
     /// As its publishers give it, in hexadecimal.
     pub md5: &'static str,

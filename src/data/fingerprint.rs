@@ -26,8 +26,11 @@ const MOST_DIFFERENCES: usize = 6;
 /// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subset {
+    /// What is trained on.
     Train,
+    /// What is evaluated after each epoch.
     Validation,
+    /// What is evaluated once, in the end.
     Test,
 }
 
@@ -37,6 +40,7 @@ impl Choice for Subset {
 }
 
 impl Subset {
+    /// In the order in which they are used.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
     /// As in "the training images".
@@ -52,8 +56,11 @@ impl Subset {
 /// A picture's file in a user's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFile {
+    /// By the folder that it lies in.
     pub subset: Subset,
+    /// The name of the folder that it lies in.
     pub class: String,
+    /// Of the file.
     pub path: PathBuf,
 }
 
@@ -64,18 +71,23 @@ pub struct Fingerprint {
     pub set: String,
     /// Of everything; 32 hexadecimal digits.
     pub digest: String,
+    /// Of training, by class.
     pub train: Vec<Class>,
     /// Of a data set that has validation images of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub validation: Vec<Class>,
+    /// Of the test, by class.
     pub test: Vec<Class>,
 }
 
 /// The images of a class in one part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Class {
+    /// As the data set calls it.
     pub name: String,
+    /// How many.
     pub images: usize,
+    /// Of names and bytes, in order; 32 hexadecimal digits.
     pub digest: String,
 }
 

@@ -25,6 +25,7 @@ impl Levels {
         }
     }
 
+    /// Channels of the images.
     pub fn channels(&self) -> usize {
         self.mean.len()
     }
@@ -39,6 +40,7 @@ impl Levels {
         self.mean.iter().chain(&self.deviation).copied()
     }
 
+    /// What a byte of a channel is in a normalised image.
     #[inline(always)]
     pub fn value(&self, channel: usize, byte: u8) -> f32 {
         self.values[channel * 256 + usize::from(byte)]

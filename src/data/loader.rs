@@ -36,7 +36,9 @@ impl Loaded {
 /// Where batches come from.
 #[derive(Clone, Copy)]
 pub struct Loader<'a> {
+    /// What makes normalised batches of the bytes.
     pub pipeline: &'a Pipeline,
+    /// The images, with their labels.
     pub split: &'a Split,
     /// With what the images are augmented, if they are.
     pub augmentation: Option<(&'a Plan, Draws)>,

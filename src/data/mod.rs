@@ -73,14 +73,21 @@ impl Split {
 /// A labelled data set in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
+    /// As an experiment calls it.
     pub name: String,
+    /// Of all images, in pixels.
     pub height: usize,
+    /// Of all images, in pixels.
     pub width: usize,
+    /// 1 for grey, 3 for red, green and blue.
     pub channels: usize,
+    /// By label.
     pub class_names: Vec<String>,
+    /// Images to train on, of which a share may validate.
     pub train: Split,
     /// Images to validate on, where the set has them apart from those of training.
     pub validation: Option<Split>,
+    /// Images to test on.
     pub test: Split,
     /// What a user has to know, a line each: what was left out.
     pub notes: Vec<String>,
@@ -89,11 +96,17 @@ pub struct Dataset {
 /// What is known of a data set without its pixels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
+    /// As an experiment calls it.
     pub name: String,
+    /// Of all images, in pixels.
     pub height: usize,
+    /// Of all images, in pixels.
     pub width: usize,
+    /// 1 for grey, 3 for red, green and blue.
     pub channels: usize,
+    /// How many labels there are.
     pub num_classes: usize,
+    /// By label.
     pub class_names: Vec<String>,
     /// Number of training images, with the share of them that validates.
     pub train: usize,
@@ -118,6 +131,7 @@ pub struct Contents {
     pub classes: Vec<(String, [usize; 3])>,
     /// Whether the set has images to validate on.
     pub validates: bool,
+    /// What a user has to know, a line each: what was left out.
     pub notes: Vec<String>,
     /// Files for which this set would be refused.
     pub broken: Option<DataError>,

@@ -34,6 +34,7 @@ pub struct Keys {
 /// A transform in a list.
 #[derive(Debug, Clone)]
 pub struct Listed {
+    /// Which transform it is.
     pub kind: &'static TransformKind,
     /// One for each of the kind's options.
     pub values: Vec<Value>,

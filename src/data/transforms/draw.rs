@@ -5,7 +5,9 @@ use crate::random::{Philox, Stream, unit};
 /// Where the draws of one epoch come from: the same for any batch size and number of threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Draws {
+    /// Of the training.
     pub seed: u64,
+    /// From 0.
     pub epoch: u32,
 }
 

@@ -15,6 +15,7 @@ pub struct Mix {
 /// The other label of an image that is mixed of two.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mixed {
+    /// A class index.
     pub label: u32,
     /// The share of the image's own label, from 0 to 1.
     pub weight: f32,

@@ -75,6 +75,7 @@ pub const TRANSFORMS: &[&TransformKind] = &[
 /// A transform's name, its options, and how an instance is made.
 #[derive(Debug)]
 pub struct TransformKind {
+    /// As an experiment calls it.
     pub name: &'static str,
     /// What it does, in one line.
     pub meaning: &'static str,
@@ -95,10 +96,15 @@ pub fn first_option(name: &str) -> Option<&'static str> {
 /// A transform by what it draws for an image, and so by how that is applied.
 #[derive(Debug)]
 pub enum Transform {
+    /// Turns images over; drawn as two bits.
     Mirror(Box<dyn Mirror>),
+    /// Samples images anew; drawn as a matrix.
     Geometric(Box<dyn Geometric>),
+    /// Paints over a rectangle; drawn as an [`Erasure`].
     Erasing(Box<dyn Erasing>),
+    /// Changes bytes; drawn as operations, see [`Applied`].
     Operating(Box<dyn Operating>),
+    /// Mixes images of a batch and their labels; drawn once for a batch.
     Mixing(MixingOptions, Box<dyn Mixing>),
 }
 

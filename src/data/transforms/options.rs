@@ -5,9 +5,13 @@ use std::fmt;
 /// An option of a transform.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TransformOption {
+    /// As an experiment writes it.
     pub name: &'static str,
+    /// What it may be.
     pub range: Range,
+    /// Where an experiment gives none.
     pub default: Value,
+    /// In one line.
     pub meaning: &'static str,
 }
 
@@ -20,7 +24,14 @@ pub enum Range {
     Whole(u32, u32),
     /// A largest amount either way, or the least and the largest, as Keras' factors; no further than these. With
     /// `exclusive`, the ends themselves are out.
-    Factor { low: f32, high: f32, exclusive: bool },
+    Factor {
+        /// Not below this.
+        low: f32,
+        /// Not above this.
+        high: f32,
+        /// Whether `low` and `high` themselves are out.
+        exclusive: bool,
+    },
     /// A least and a largest number between both, which count.
     Interval(f32, f32),
     /// One of these words.
@@ -32,12 +43,15 @@ pub enum Range {
 pub enum Value {
     /// Left out, where that means something of its own.
     None,
+    /// A number.
     Number(f32),
+    /// A whole number.
     Whole(u32),
     /// A least and a largest number; written as one number where they are opposites.
     Factor([f32; 2]),
     /// A least and a largest number.
     Interval([f32; 2]),
+    /// One of the option's words.
     Word(&'static str),
 }
 

@@ -67,11 +67,24 @@ enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
     /// Images are sampled by a matrix; `fill` stands outside of them.
-    Sample { fill: Fill, at: usize },
+    Sample {
+        /// What stands outside of the image.
+        fill: Fill,
+        /// Where the six numbers of the matrix begin.
+        at: usize,
+    },
     /// A rectangle of each is painted over.
-    Erase { at: usize },
+    Erase {
+        /// Where the [`Erasure`] begins.
+        at: usize,
+    },
     /// So many operations are applied to the bytes of each.
-    Operate { at: usize, count: usize },
+    Operate {
+        /// Where the first [`Applied`] begins.
+        at: usize,
+        /// How many operations there are.
+        count: usize,
+    },
 }
 
 /// What [`Plan::apply`] needs besides the image.

@@ -20,6 +20,7 @@ pub static BRIGHTNESS: Operation = Operation {
     },
 };
 
+/// Blends with black; `ImageEnhance.Brightness`.
 pub fn brightness(factor: f32) -> Applied {
     Applied::new(&BRIGHTNESS, [factor.to_bits()])
 }
@@ -37,6 +38,7 @@ pub static COLOR: Operation = Operation {
     },
 };
 
+/// Blends with its shades of grey; `ImageEnhance.Color`.
 pub fn color(factor: f32) -> Applied {
     Applied::new(&COLOR, [factor.to_bits()])
 }
@@ -55,6 +57,7 @@ pub static CONTRAST: Operation = Operation {
     },
 };
 
+/// Blends with the mean of its shades of grey; `ImageEnhance.Contrast`.
 pub fn contrast(factor: f32) -> Applied {
     Applied::new(&CONTRAST, [factor.to_bits()])
 }
@@ -83,6 +86,7 @@ pub static SHARPNESS: Operation = Operation {
     },
 };
 
+/// Blends with a smoothed image; `ImageEnhance.Sharpness`.
 pub fn sharpness(factor: f32) -> Applied {
     Applied::new(&SHARPNESS, [factor.to_bits()])
 }

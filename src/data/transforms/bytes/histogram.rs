@@ -37,6 +37,7 @@ pub static AUTO_CONTRAST: Operation = Operation {
     },
 };
 
+/// Spreads the levels of each channel over all 256; `ImageOps.autocontrast`.
 pub fn auto_contrast() -> Applied {
     Applied::new(&AUTO_CONTRAST, [])
 }
@@ -62,6 +63,7 @@ pub static EQUALIZE: Operation = Operation {
     },
 };
 
+/// Makes all levels of each channel about equally frequent; `ImageOps.equalize`.
 pub fn equalize() -> Applied {
     Applied::new(&EQUALIZE, [])
 }

@@ -27,6 +27,7 @@ const ARGUMENTS: usize = 7;
 /// An operation.
 #[derive(Debug)]
 pub struct Operation {
+    /// As tests and messages call it.
     pub name: &'static str,
     /// Its name in `bytes.cu`.
     pub define: &'static str,
@@ -78,18 +79,22 @@ impl Applied {
         Self::new(&IDENTITY, [])
     }
 
+    /// Of the operation.
     pub fn name(&self) -> &'static str {
         OPERATIONS[self.operation as usize].name
     }
 
+    /// As a row of a [`Plan`](super::Plan)'s draws has it: the operation, then its arguments.
     pub fn words(&self) -> [u32; Self::WORDS] {
         std::array::from_fn(|at| if at == 0 { self.operation } else { self.arguments[at - 1] })
     }
 
+    /// The inverse of [`Applied::words`], of the first words of a row.
     pub fn get(row: &[u32]) -> Self {
         Self { operation: row[0], arguments: std::array::from_fn(|at| row[1 + at]) }
     }
 
+    /// Changes the bytes in place.
     pub fn apply(&self, image: &mut Image) {
         (OPERATIONS[self.operation as usize].apply)(image, &self.arguments);
     }
@@ -98,10 +103,13 @@ impl Applied {
 /// The bytes of an image `[height, width, channels]`. Of one channel it is grey, of three it is red, green and blue.
 #[derive(Debug)]
 pub struct Image<'a> {
+    /// The bytes, row-major.
     pub pixels: &'a mut Vec<u8>,
     /// For operations that read what they write.
     pub before: &'a mut Vec<u8>,
+    /// Height and width.
     pub size: [usize; 2],
+    /// 1 or 3.
     pub channels: usize,
     /// The mean of the data by channel.
     pub mean: Vec<u8>,

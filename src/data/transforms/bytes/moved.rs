@@ -5,6 +5,7 @@ use super::{Applied, Image, Operation};
 /// How images are moved: sampled bilinearly or at the nearest pixel, with what stands outside.
 #[derive(Debug, Clone, Copy)]
 pub struct Mover {
+    /// Whether pixels are mixed of the four around a place; otherwise the nearest is taken.
     pub bilinear: bool,
     /// One byte for all channels; `None` for the mean of the data.
     pub fill: Option<u8>,

@@ -13,6 +13,7 @@ fn look_up(image: &mut Image, of: impl Fn(u8) -> u8) {
 pub static INVERT: Operation =
     Operation { name: "invert", define: "OP_INVERT", apply: |image, _| look_up(image, |byte| 255 - byte) };
 
+/// Takes each byte from 255.
 pub fn invert() -> Applied {
     Applied::new(&INVERT, [])
 }
