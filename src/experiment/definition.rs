@@ -31,6 +31,7 @@ pub struct Overrides {
     pub params: BTreeMap<String, Value>,
     /// `path.to.key=value`, applied in order.
     pub set: Vec<String>,
+    /// Instead of `train.seed`.
     pub seed: Option<u64>,
     /// The folder of `image_folder`.
     pub path: Option<PathBuf>,
@@ -41,6 +42,7 @@ pub struct Overrides {
 pub struct Definition {
     /// Its `model` is `model.vitx`, whatever file the text came from.
     pub experiment: Experiment,
+    /// The model's text, by the name that diagnostics give it.
     pub source: Source,
     origins: Origins,
     /// Where other models of the same experiment lie; no part of what defines the trial.

@@ -10,44 +10,77 @@ use crate::{backend::BackendError, dsl, files::FileError, train::FitError, trial
 /// What is wrong with an experiment or with the directory of a trial.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum ExperimentError {
+    /// A call of the operating system failed.
     #[error("cannot {action} `{}`: {cause}", path.display())]
     #[diagnostic(code(vitx::experiment::io))]
-    Io { action: &'static str, path: PathBuf, cause: std::io::Error },
+    Io {
+        /// What was tried, behind "cannot": `read`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// A file that is no experiment.
     #[error("{message}")]
     #[diagnostic(code(vitx::experiment::yaml))]
     Yaml {
+        /// What is wrong, in one sentence.
         message: String,
+        /// The file.
         #[source_code]
         text: Arc<NamedSource<String>>,
+        /// Where in it, if that is known.
         #[label("here")]
         place: Option<SourceSpan>,
+        /// What to do about it.
         #[help]
         help: Option<String>,
     },
+    /// An override that cannot be.
     #[error("`--set {assignment}`: {message}")]
     #[diagnostic(code(vitx::experiment::set))]
     Set {
+        /// As it was given.
         assignment: String,
+        /// Words that follow it.
         message: String,
+        /// What to do about it.
         #[help]
         help: Option<String>,
     },
+    /// A text that says of no key what it varies over.
     #[error("`{text}` is no set of values: {message}")]
     #[diagnostic(
         code(vitx::sweep::axis),
         help("e.g. patch_size=4,6,8, depth=4..=8:2, train.optimizer.learning_rate=log(1e-4, 1e-2, 5)")
     )]
-    Axis { text: String, message: String },
+    Axis {
+        /// As it was given.
+        text: String,
+        /// Words that follow it.
+        message: String,
+    },
+    /// A sweep that cannot be planned, or that nothing comes of.
     #[error("{message}")]
     #[diagnostic(code(vitx::sweep::plan))]
     Sweep {
+        /// What is wrong, in one sentence.
         message: String,
+        /// What to do about it.
         #[help]
         help: Option<String>,
     },
+    /// A folder that is taken by a trial with another definition.
     #[error("`{}` holds another trial: {difference}", folder.display())]
     #[diagnostic(code(vitx::experiment::other), help("give the new trial a folder of its own, or remove this one"))]
-    Other { folder: PathBuf, difference: String },
+    Other {
+        /// The taken folder.
+        folder: PathBuf,
+        /// In what the two differ.
+        difference: String,
+    },
+    /// Data that have changed since the run began.
     #[error("the data are not those that `{}` began with: {difference}", folder.display())]
     #[diagnostic(
         code(vitx::experiment::data),
@@ -56,31 +89,56 @@ pub enum ExperimentError {
              --output, or remove this folder"
         )
     )]
-    OtherData { folder: PathBuf, difference: String },
+    OtherData {
+        /// Of the run.
+        folder: PathBuf,
+        /// In what they differ.
+        difference: String,
+    },
+    /// Data that are not those of `data.digest`.
     #[error("the data do not have the digest that `data.digest` asks for: it is {found}, not {asked}")]
     #[diagnostic(
         code(vitx::experiment::data),
         help("put the data back as they were; a run on these data is a new one, of an experiment without this key")
     )]
-    Digest { asked: String, found: String },
+    Digest {
+        /// As the experiment has it.
+        asked: String,
+        /// Of the data that lie there.
+        found: String,
+    },
+    /// `--path` for a data set that is no folder of the user's.
     #[error("`--path` is the folder of `image_folder`; the data set here is `{name}`")]
     #[diagnostic(code(vitx::experiment::path), help("--data-dir is the folder of data sets"))]
-    NoFolder { name: String },
+    NoFolder {
+        /// The data set's.
+        name: String,
+    },
+    /// A folder that is taken by a sweep with other variants.
     #[error("`{}` holds another sweep: {difference}", folder.display())]
     #[diagnostic(
         code(vitx::sweep::other),
         help("give the new sweep a folder of its own with --output (without it, each has one), or remove this one")
     )]
-    OtherSweep { folder: PathBuf, difference: String },
+    OtherSweep {
+        /// The taken folder.
+        folder: PathBuf,
+        /// In what the two differ.
+        difference: String,
+    },
+    /// Mistakes in the text of a model.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Model(#[from] Box<dsl::Diagnostics>),
+    /// What the data room refuses.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Data(#[from] Box<crate::data::DataError>),
+    /// What the files of a trial do not allow.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Files(#[from] TrialError),
+    /// What the backend refuses.
     #[error(transparent)]
     Backend(#[from] crate::backend::BackendError),
     /// Training met a loss that is not finite.
@@ -89,20 +147,38 @@ pub enum ExperimentError {
         code(vitx::train::not_finite),
         help("try a smaller train.optimizer.learning_rate, some train.schedule.warmup_epochs, or another seed")
     )]
-    NotFinite { reason: String },
+    NotFinite {
+        /// As the backend says it.
+        reason: String,
+    },
+    /// What would need more memory than can be had.
     #[error("{what} needs {needed} of memory, and {available} can be had: {limit}")]
     #[diagnostic(
         code(vitx::experiment::memory),
         help("a smaller train.batch_size, smaller images, or a smaller model need less; so do fewer --threads")
     )]
-    Memory { what: &'static str, needed: String, available: String, limit: &'static str },
+    Memory {
+        /// What the process was to do: "training".
+        what: &'static str,
+        /// With its unit.
+        needed: String,
+        /// With its unit.
+        available: String,
+        /// What sets the limit.
+        limit: &'static str,
+    },
     /// Trained weights met numbers that are not finite.
     #[error("with the weights of `{}`, values of {operator} are not finite", path.display())]
     #[diagnostic(
         code(vitx::experiment::weights),
         help("the training has diverged, or the file was changed since: restore it from a copy, or train again")
     )]
-    Weights { path: PathBuf, operator: String },
+    Weights {
+        /// Of the weights.
+        path: PathBuf,
+        /// The first in the program's order whose output is not finite.
+        operator: String,
+    },
 }
 
 impl ExperimentError {

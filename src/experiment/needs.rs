@@ -28,15 +28,19 @@ const TOLERANCE: f64 = 0.05;
 pub struct Needs {
     /// What fills a message: "training".
     pub what: &'static str,
+    /// Whether it takes training steps.
     pub trains: bool,
+    /// Whether it evaluates.
     pub evaluates: bool,
     /// Images at a time, and how many such batches lie in memory.
     pub batch: usize,
+    /// Batches that lie in memory at once: those that are made ahead, and the one that is used.
     pub batches: usize,
     /// Copies of all parameters, what the optimizer keeps included.
     pub copies: usize,
     /// Bytes of the images that are kept, and of those that are read before.
     pub images: u64,
+    /// Bytes of the images that are read before a part of them is kept.
     pub reading: u64,
 }
 

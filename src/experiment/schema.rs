@@ -33,9 +33,12 @@ pub struct Experiment {
     /// Parameters of the model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, dsl::Value>,
+    /// Which images it trains on.
     pub data: Data,
+    /// What is done to training images.
     #[serde(default)]
     pub augmentation: Augmentation,
+    /// How it is trained.
     #[serde(default)]
     pub train: Train,
     /// What `vitx sweep` varies.
@@ -57,6 +60,7 @@ pub struct SweepConfig {
     /// By key: `OTHER=VALUES`, outside of which the key does not vary.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub when: BTreeMap<String, OneOrMany>,
+    /// In which order the points are tried, and which of them.
     pub strategy: Strategy,
     /// How many points a search tries.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,9 +79,12 @@ pub struct SweepConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stop {
+    /// Which trials end early.
     pub rule: Rule,
+    /// Epochs that each trial trains in any case.
     #[serde(default = "one")]
     pub min_epochs: u32,
+    /// Of those that reach a rung, one in so many goes on, and trains so many times as long.
     #[serde(default = "three")]
     pub factor: u32,
 }
@@ -126,6 +133,7 @@ pub struct Data {
     /// Use only so many training images, validation included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
+    /// Use only so many test images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
     /// Leaves out files of `image_folder` that cannot be read, instead of refusing them.
@@ -171,10 +179,13 @@ impl Data {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
+    /// How often each training image is seen.
     pub epochs: u32,
+    /// Images of a step; the last batch of an epoch may have fewer.
     pub batch_size: usize,
     /// Seeds initialisation, shuffling, augmentation and dropout.
     pub seed: u64,
+    /// What changes the weights, by which numbers.
     pub optimizer: Optimizer,
     /// What is minimised.
     #[serde(with = "super::loss", skip_serializing_if = "Loss::is_default")]
@@ -182,6 +193,7 @@ pub struct Train {
     /// An average of the weights, which is evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<Ema>,
+    /// How the learning rate goes up and down.
     pub schedule: ScheduleConfig,
     /// What ends it before the last epoch.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,8 +9,11 @@ use crate::{
 /// What a trained network is evaluated on: images of one part of its data, with the classes and the statistics that the
 /// run began with.
 pub struct Scored {
+    /// The images, with their labels.
     pub split: Split,
+    /// What makes normalised batches of them.
     pub pipeline: Pipeline,
+    /// The network that the weights are of.
     pub architecture: Architecture,
     /// How test images differ from those that the run began with. They may be others: their classes go by name.
     pub changes: Option<String>,

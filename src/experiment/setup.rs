@@ -11,9 +11,13 @@ use crate::{
 pub struct Setup {
     /// Without the images that `training` and `validation` hold.
     pub dataset: Dataset,
+    /// Images to train on.
     pub training: Split,
+    /// Images that validate; none of those that train.
     pub validation: Split,
+    /// The network for images of this size and so many classes.
     pub architecture: Architecture,
+    /// What makes normalised batches of the images.
     pub pipeline: Pipeline,
     /// What the run began with.
     pub input: Input,

@@ -26,6 +26,7 @@ pub const INTERRUPTED: u8 = 130;
 pub struct Options {
     /// Searched for data sets before the usual places.
     pub data_dir: Option<PathBuf>,
+    /// What computes.
     pub backend: Backend,
     /// Of the `cuda` backend.
     pub precision: Precision,
@@ -33,6 +34,7 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Where the data of `image_folder` lie now, if not where the trial says.
     pub path: Option<PathBuf>,
+    /// Asks to stop after the step that runs.
     pub interrupt: Interrupt,
 }
 
@@ -56,6 +58,7 @@ impl Options {
 /// How a trial ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
+    /// All epochs are done; the best weights were tested.
     Finished(RunResult),
     /// By a former process.
     FinishedBefore(RunResult),

@@ -14,7 +14,9 @@ use crate::dsl::Value;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Values {
+    /// Each value as it is.
     List(Vec<Value>),
+    /// As for `--param`: `4..=8:2`.
     Text(String),
     /// A single number or truth value.
     One(Value),
@@ -24,11 +26,14 @@ pub enum Values {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum OneOrMany {
+    /// One text.
     One(String),
+    /// Several texts.
     Many(Vec<String>),
 }
 
 impl OneOrMany {
+    /// Every text.
     pub fn all(&self) -> &[String] {
         match self {
             Self::One(text) => std::slice::from_ref(text),

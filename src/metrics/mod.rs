@@ -14,6 +14,7 @@ pub use top_k::top_k;
 /// Sums of an epoch so far, or of a whole split.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
+    /// Images that were counted.
     pub images: u64,
     /// Sum of the losses of single images.
     pub loss: f64,
@@ -26,8 +27,11 @@ pub struct Totals {
 /// Means over images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Means {
+    /// The mean loss of an image.
     pub loss: f64,
+    /// The share of images whose label has the largest logit.
     pub accuracy: f64,
+    /// The share of images whose label is among the five largest logits.
     pub top_5_accuracy: f64,
 }
 

@@ -28,6 +28,7 @@ const MARGIN: f64 = 44.0;
 pub struct PageModel {
     /// Of the variants that share it.
     pub names: String,
+    /// As [`Architecture::text`](crate::model::Architecture::text).
     pub text: String,
     /// To be drawn, where it is known.
     pub network: Option<Network>,

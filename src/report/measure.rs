@@ -3,8 +3,11 @@ use crate::trial::RunResult;
 
 /// A column of measured numbers.
 pub struct Measure {
+    /// The column's title.
     pub header: &'static str,
+    /// A trial's number, if it has one.
     pub of: fn(&Record) -> Option<f64>,
+    /// How a number is written, with its unit.
     pub show: fn(f64) -> String,
     /// Whether the largest or the smallest is the best; `None` marks nothing.
     pub best: Option<fn(f64, f64) -> bool>,
@@ -74,10 +77,13 @@ pub const VAL_ACCURACY: Measure = Measure {
     show: percent,
     best: MORE,
 };
+/// Of the best weights on the test split.
 pub const ACCURACY: Measure =
     Measure { header: "test top-1", of: |r| result(r, |r| r.test_accuracy), show: percent, best: MORE };
+/// Of the best weights on the test split: the label is among the five largest logits.
 pub const TOP_5_ACCURACY: Measure =
     Measure { header: "test top-5", of: |r| result(r, |r| r.test_top_5_accuracy), show: percent, best: MORE };
+/// Of the best weights on the test split, the mean of an image.
 pub const LOSS: Measure =
     Measure { header: "test loss", of: |r| result(r, |r| r.test_loss), show: |v| format!("{v:.4}"), best: LESS };
 /// Wall time of all epochs.
@@ -89,8 +95,10 @@ pub const PREDICTED_TIME: Measure = Measure {
     show: seconds,
     best: None,
 };
+/// Training images a second.
 pub const SPEED: Measure =
     Measure { header: "img/s", of: |r| result(r, |r| r.images_per_second), show: |v| format!("{v:.0}"), best: None };
+/// The most memory that the trial's process had resident at once.
 pub const MEMORY: Measure = Measure {
     header: "memory",
     of: |r| r.result.as_ref()?.peak_memory_bytes.map(|bytes| bytes as f64),

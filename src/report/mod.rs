@@ -7,10 +7,12 @@ mod export;
 mod html;
 mod importance;
 mod layout;
+/// The columns of measured numbers, and how numbers are written.
 pub mod measure;
 mod network;
 pub mod plots;
 mod record;
+/// Trials by what was changed, with their seeds together.
 pub mod rows;
 mod table;
 mod view;

@@ -13,11 +13,15 @@ use crate::{
 /// What a trial's directory says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
+    /// The trial's directory.
     pub folder: PathBuf,
     /// What its sweep changed.
     pub variant: Variant,
+    /// Those that count, in order.
     pub epochs: Vec<Epoch>,
+    /// Of a finished trial.
     pub result: Option<RunResult>,
+    /// Why it has no result, if it has been given up.
     pub failure: Option<Failure>,
     /// Why the sweep's strategy ended the trial before its last epoch.
     pub stopped: Option<String>,

@@ -12,6 +12,7 @@ pub const SEED: &str = "train.seed";
 pub struct Row<'a> {
     /// In the order of [`Rows::keys`].
     pub values: Vec<Option<&'a Value>>,
+    /// The trials, one for each seed.
     pub records: Vec<&'a Record>,
 }
 
@@ -20,15 +21,18 @@ pub struct Row<'a> {
 pub struct Rows<'a> {
     /// What the sweep changed, besides seeds.
     pub keys: Vec<&'a str>,
+    /// In the order of the trials.
     pub rows: Vec<Row<'a>>,
 }
 
 /// Mean, deviation and count of the trials of a row that have a number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mean {
+    /// Of the numbers.
     pub mean: f64,
     /// Of the sample, as over seeds one estimates that of all seeds.
     pub deviation: f64,
+    /// How many trials have the number.
     pub count: usize,
 }
 

@@ -16,9 +16,12 @@ use crate::{
 /// How a report is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Format {
+    /// Aligned columns, for a terminal.
     #[default]
     Table,
+    /// A table of Markdown.
     Markdown,
+    /// Comma-separated values with a header, numbers in full.
     Csv,
     /// Every trial with its full result
     Json,
@@ -76,8 +79,11 @@ impl Choice for Sort {
 /// What accuracy is bought with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Price {
+    /// Wall time of all epochs.
     Time,
+    /// Number of parameters.
     Parameters,
+    /// FLOPs of a forward pass over one image.
     Flops,
 }
 
@@ -89,6 +95,7 @@ impl Choice for Price {
 /// How trials are shown.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
+    /// In which form.
     pub format: Format,
     /// By what the rows are sorted, if not by the order of the variants; with `pivot`, the values of both keys.
     pub sort: Option<Sort>,

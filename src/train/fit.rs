@@ -26,20 +26,31 @@ const STEPS_BETWEEN_METRICS: u32 = 32;
 
 /// What a run needs besides its engine.
 pub struct Fit<'a> {
+    /// Images to train on.
     pub train: &'a Split,
+    /// Images that decide which epoch's weights are the best; may be none.
     pub validation: &'a Split,
+    /// Images that the best weights are tested on.
     pub test: &'a Split,
+    /// What makes normalised batches of the bytes.
     pub pipeline: &'a Pipeline,
+    /// What is done to training images.
     pub augmentation: &'a Augmentation,
     /// Threads that make batches ahead of the steps; results do not depend on it.
     pub workers: usize,
+    /// How often each training image is seen.
     pub epochs: u32,
     /// Stops after so many epochs, with everything saved, to be continued later or not at all.
     pub until: Option<u32>,
+    /// Images of a step; the last batch of an epoch may have fewer.
     pub batch_size: usize,
+    /// Addresses what is drawn to shuffle and to augment.
     pub seed: u64,
+    /// The optimizer's, of which the schedule takes a share.
     pub learning_rate: f32,
+    /// The share of the learning rate at each step.
     pub schedule: Schedule,
+    /// By what the best weights are chosen.
     pub monitor: Monitor,
     /// Whether the engine evaluates an average of the weights: the record says so.
     pub evaluates_average: bool,
@@ -47,6 +58,7 @@ pub struct Fit<'a> {
     pub stop: Option<Stop>,
     /// The trial directory.
     pub folder: &'a Path,
+    /// Looked at after each step, or after a few where the engine makes its own batches.
     pub interrupt: &'a Interrupt,
 }
 
@@ -54,7 +66,10 @@ pub struct Fit<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fitted {
     /// All epochs are done, or [`Fit::stop`] has ended it; `best` (from 1) has the best weights.
-    Finished { best: u32 },
+    Finished {
+        /// The epoch whose weights were the best, from 1.
+        best: u32,
+    },
     /// Stopped by request; the last checkpoint has everything.
     Interrupted,
     /// Has reached [`Fit::until`]; the last checkpoint has everything.
@@ -64,8 +79,10 @@ pub enum Fitted {
 /// Why a run stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
+    /// A file of the trial cannot be written or read.
     #[error(transparent)]
     Files(#[from] TrialError),
+    /// The engine has met numbers that are not finite, or does not work.
     #[error(transparent)]
     Backend(#[from] BackendError),
 }

@@ -8,10 +8,12 @@ use std::sync::{
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
+    /// Asks to stop; cannot be taken back.
     pub fn request(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it was asked for.
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -3,6 +3,7 @@ use super::schedules::{At, KINDS, Kind, Value};
 /// How often a schedule moves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Per {
+    /// Each step has its own rate.
     #[default]
     Step,
     /// All steps of an epoch have the rate of its first.
@@ -12,6 +13,7 @@ pub enum Per {
 /// The learning rate over a training, as a fraction of the optimizer's.
 #[derive(Debug, Clone)]
 pub struct Schedule {
+    /// Which function of the time it is.
     pub kind: &'static Kind,
     /// As the kind's options.
     pub values: Vec<Value>,
@@ -23,6 +25,7 @@ pub struct Schedule {
     pub final_fraction: f32,
     /// Epochs after the schedule proper, with what it ends with.
     pub cooldown_epochs: f32,
+    /// How often it moves.
     pub per: Per,
 }
 

@@ -8,16 +8,29 @@ use crate::files::FileError;
 /// What can go wrong with the files of a trial.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum TrialError {
+    /// A file that cannot be read or written, or is damaged.
     #[error(transparent)]
     #[diagnostic(transparent)]
     File(#[from] FileError),
+    /// A file that is no checkpoint.
     #[error("`{path}` is not a checkpoint of vitx: {problem}")]
     #[diagnostic(code(vitx::train::checkpoint), help("{}", again(path)))]
-    Checkpoint { path: PathBuf, problem: String },
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// Words that follow the colon.
+        problem: String,
+    },
     /// A checkpoint that is one, but not of this trial.
     #[error("`{path}` {problem}")]
     #[diagnostic(code(vitx::train::checkpoint), help("{}", again(path)))]
-    Other { path: PathBuf, problem: String },
+    Other {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Words that follow its path.
+        problem: String,
+    },
+    /// A file of the trial is not there.
     #[error("there is no `{path}`")]
     #[diagnostic(
         code(vitx::train::missing),
@@ -26,13 +39,28 @@ pub enum TrialError {
              or remove the run's folder and train again"
         )
     )]
-    Missing { path: PathBuf },
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A line of `metrics.jsonl` that is no record of an epoch.
     #[error("`{path}`, line {line}: {problem}")]
     #[diagnostic(code(vitx::train::history), help("something else has written to this file; remove what is no record"))]
-    History { path: PathBuf, line: usize, problem: String },
+    History {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// Words that follow the colon.
+        problem: String,
+    },
+    /// A directory that another process trains in.
     #[error("`{}` is in use by another vitx process", folder.display())]
     #[diagnostic(code(vitx::experiment::locked), help("wait until it has finished, or stop it"))]
-    Locked { folder: PathBuf },
+    Locked {
+        /// The trial's directory.
+        folder: PathBuf,
+    },
 }
 
 /// What to do about a checkpoint that cannot be used.

@@ -18,19 +18,25 @@ use crate::{
 pub struct Epoch {
     /// From 1, as shown.
     pub epoch: u32,
+    /// The mean of what is minimised over the training images, as they were trained on.
     pub loss: f64,
+    /// The share of training images that were told right as they were trained on.
     pub accuracy: f64,
+    /// The share of training images whose label was among the five largest logits.
     pub top_5_accuracy: f64,
     /// Absent without a validation split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_loss: Option<f64>,
+    /// The share of validation images that are told right; absent without a validation split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_accuracy: Option<f64>,
+    /// The share of validation images whose label is among the five largest logits; absent as the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_top_5_accuracy: Option<f64>,
     /// Whether the figures of validation are of the average of the weights (`train.ema`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ema: bool,
+    /// Of the epoch's last step.
     pub learning_rate: f32,
     /// Wall time of the epoch, validation included.
     pub seconds: f64,

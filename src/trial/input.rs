@@ -30,10 +30,13 @@ const MOST_CLASSES: usize = 1 << 20;
 pub struct Input {
     /// Of the data set's images, in pixels.
     pub height: usize,
+    /// Of the data set's images, in pixels.
     pub width: usize,
+    /// Of the data set's images.
     pub channels: usize,
     /// Of the training images.
     pub statistics: Statistics,
+    /// By label.
     pub class_names: Vec<String>,
     /// Absent in runs of former versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,9 +22,11 @@ const IMAGES: &str = "images";
 /// says, this is what is read back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Network {
+    /// Of the model, as its text says.
     pub name: String,
     /// `[height, width, channels]`.
     pub image_shape: [usize; 3],
+    /// The length of the logits.
     pub num_classes: usize,
     /// Each after those that it depends on.
     pub layers: Vec<NetworkLayer>,
@@ -35,7 +37,9 @@ pub struct Network {
 pub struct NetworkLayer {
     /// Of the instance: blocks, then the layer's own name.
     pub path: String,
+    /// The layer's name in the language.
     pub kind: String,
+    /// All of them, defaults included.
     pub arguments: BTreeMap<String, Value>,
     /// Paths of the layers whose outputs it takes, or `images`.
     pub inputs: Vec<String>,

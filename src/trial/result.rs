@@ -16,15 +16,21 @@ use crate::files::{
 pub struct RunResult {
     /// Of the best weights on the test split.
     pub test_loss: f64,
+    /// The share of test images that the best weights tell right.
     pub test_accuracy: f64,
+    /// The share of test images whose label is among the five largest logits.
     pub test_top_5_accuracy: f64,
     /// From 1: the epoch whose weights were tested.
     pub best_epoch: u32,
     /// Absent without a validation split.
     pub best_val_loss: Option<f64>,
+    /// As `best_val_loss`: the share of validation images that are told right.
     pub best_val_accuracy: Option<f64>,
+    /// As `best_val_loss`: the share whose label is among the five largest logits.
     pub best_val_top_5_accuracy: Option<f64>,
+    /// Epochs that were trained, which may be fewer than the experiment says.
     pub epochs: u32,
+    /// Number of the network's parameters.
     pub parameters: u64,
     /// Of a forward pass over one image, a multiply-add counting two.
     pub flops: u64,
@@ -45,10 +51,13 @@ pub struct RunResult {
 /// `failure.json`: why a trial has no result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
+    /// What kind of failure, by which a sweep decides whether to try again.
     pub kind: FailureKind,
+    /// In one sentence.
     pub reason: String,
 }
 
+/// What keeps a trial from having a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
@@ -60,12 +69,14 @@ pub enum FailureKind {
     Killed,
     /// It cannot be trained at all.
     Invalid,
+    /// Any other error.
     Error,
 }
 
 /// `stopped.json`: why a sweep ended a trial before its last epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopped {
+    /// In one sentence.
     pub reason: String,
     /// What it trained beyond so many epochs does not count.
     pub epochs: u32,
@@ -75,6 +86,7 @@ pub struct Stopped {
 /// runs the trial need know nothing but that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Until {
+    /// Trained so far, it stops with everything saved.
     pub epochs: u32,
 }
 

@@ -11,7 +11,9 @@ use crate::dsl::Value;
 /// One swept key: a parameter of the model, or a dotted key of the experiment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
+    /// `patch_size`, `train.optimizer.learning_rate`.
     pub key: String,
+    /// What it can be.
     pub domain: Domain,
 }
 
@@ -21,7 +23,14 @@ pub enum Domain {
     /// One of these.
     Values(Vec<Value>),
     /// Anything between two ends, which only searches can take values from.
-    Interval { low: f64, high: f64, scale: Scale },
+    Interval {
+        /// The least value.
+        low: f64,
+        /// The largest value.
+        high: f64,
+        /// How values between them are spread.
+        scale: Scale,
+    },
 }
 
 /// How an interval is covered.

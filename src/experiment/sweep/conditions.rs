@@ -10,8 +10,11 @@ use crate::{dsl::Value, experiment::ExperimentError, trial::Variant};
 /// `key` varies only where `other` is one of `values`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
+    /// The key that varies only at times.
     pub key: String,
+    /// The key that decides.
     pub other: String,
+    /// Any of them will do.
     pub values: Vec<Wanted>,
 }
 

@@ -21,6 +21,7 @@ use crate::{
 /// `trials.json` in a sweep's directory: which trials are its own, in order.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trials {
+    /// The names of their folders.
     pub trials: Vec<String>,
 }
 
@@ -47,6 +48,7 @@ impl Trials {
         Ok(read(&folder.join(TRIALS))?)
     }
 
+    /// The trials of these folders, by the last part of their paths.
     pub fn of(folders: &[PathBuf]) -> Self {
         let name = |folder: &PathBuf| folder.file_name().map(|name| name.to_string_lossy().into_owned());
         Self { trials: folders.iter().filter_map(name).collect() }

@@ -21,8 +21,11 @@ use crate::{
 /// A variant that passed all checks.
 #[derive(Debug, Clone)]
 pub struct Planned {
+    /// What it changes of the experiment.
     pub variant: Variant,
+    /// The experiment with that, and the model's text.
     pub definition: Definition,
+    /// What it will cost.
     pub prediction: Prediction,
     /// The trial's directory.
     pub folder: PathBuf,
@@ -33,6 +36,7 @@ pub struct Planned {
 /// The variants of a round, checked and costed before its first step.
 #[derive(Debug, Default)]
 pub struct Plan {
+    /// In the order in which they are trained.
     pub trials: Vec<Planned>,
     /// Variants that cannot be, with the reason.
     pub invalid: Vec<(Variant, ExperimentError)>,
@@ -50,7 +54,12 @@ pub enum Planning {
     /// So many variants were parsed and shape-checked.
     Checked(usize),
     /// Of so many trials, so many were costed.
-    Costed { done: usize, of: usize },
+    Costed {
+        /// Costed so far.
+        done: usize,
+        /// All that are costed.
+        of: usize,
+    },
 }
 
 /// A variant that can be trained.

@@ -25,10 +25,15 @@ const CHECKED_BEFORE: usize = 1000;
 /// What the command line says of a sweep. What it leaves out is the experiment's.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
+    /// Keys with their values.
     pub space: SpaceArguments,
+    /// In which order points are tried.
     pub strategy: Option<Strategy>,
+    /// How many points a search tries.
     pub trials: Option<usize>,
+    /// Seeds what a search draws.
     pub search_seed: Option<u64>,
+    /// Which trials end early.
     pub stopping: Option<Stopping>,
     /// What was set for all variants: `key=value`.
     pub set: Vec<String>,
@@ -50,9 +55,11 @@ pub struct Sweep {
 
 /// How a sweep is run; nothing here changes what comes out.
 pub struct Running<'a> {
+    /// The sweep's directory.
     pub folder: &'a Path,
     /// Of one trial.
     pub options: Options,
+    /// How many trials at once, and what a failure means.
     pub policy: Policy,
     /// Whether combinations that cannot be are left out, instead of refused.
     pub skip_invalid: bool,
@@ -66,6 +73,7 @@ pub trait Watch {
     fn planning(&mut self, planning: Planning);
     /// A round has been checked and costed.
     fn plan(&mut self, plan: &Plan);
+    /// Something has happened to a trial.
     fn event(&mut self, event: &Event);
 }
 

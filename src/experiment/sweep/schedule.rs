@@ -32,10 +32,13 @@ pub struct Policy {
 /// What happens to a trial.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// Its process has begun.
     Started(&'a Planned),
     /// Another process, left over from a sweep that was killed, still trains it.
     Waiting(&'a Planned),
+    /// It has its result.
     Finished(&'a Planned, RunResult),
+    /// It has no result and will not be tried again, with the reason.
     Failed(&'a Planned, String),
     /// A search proposed what cannot be, with the reason.
     Impossible(&'a Variant, &'a str),
@@ -51,10 +54,13 @@ pub enum Event<'a> {
 
 /// Runs the trials that have no result.
 pub struct Schedule<'a> {
+    /// In the order in which they begin.
     pub trials: &'a [Planned],
     /// What has become of the trials before this one was told before.
     pub first: usize,
+    /// How many at once, and what a failure means.
     pub policy: Policy,
+    /// Ends the running trials at their next step.
     pub interrupt: &'a Interrupt,
 }
 

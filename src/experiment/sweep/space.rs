@@ -26,6 +26,7 @@ pub struct SpaceArguments {
     pub zip: Vec<String>,
     /// `key:other=VALUES`: the key varies only where the other has one of these values.
     pub when: Vec<String>,
+    /// How many seeds each point is trained with.
     pub seeds: Option<u32>,
 }
 

@@ -54,6 +54,7 @@ impl Choice for Rule {
 /// A rule and its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopping {
+    /// By what it is decided.
     pub rule: Rule,
     /// Epochs before anything is stopped.
     pub min_epochs: u32,

@@ -16,8 +16,11 @@ pub struct Kind {
 /// An option of a schedule.
 #[derive(Debug)]
 pub struct Setting {
+    /// As an experiment calls it.
     pub name: &'static str,
+    /// Where an experiment gives none.
     pub default: Value,
+    /// What it may be.
     pub range: Range,
 }
 
@@ -28,14 +31,18 @@ pub enum Range {
     Number(f64, f64),
     /// Numbers above 0 that grow.
     Milestones,
+    /// One of these words.
     Word(&'static [&'static str]),
 }
 
 /// The value of an option.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
+    /// A number.
     Number(f64),
+    /// A list of numbers.
     Numbers(Vec<f64>),
+    /// One of the option's words.
     Word(&'static str),
 }
 
@@ -85,6 +92,7 @@ pub struct At<'a> {
     pub of_all: f64,
     /// Epochs since the start, and since the end of the warm-up, with their fractions.
     pub epoch: f64,
+    /// Epochs since the end of the warm-up, with their fractions.
     pub since_warmup: f64,
 }
 
