@@ -18,6 +18,7 @@ pub struct LayerNode {
     pub kind: &'static str,
     /// All arguments, defaults included.
     pub arguments: BTreeMap<&'static str, dsl::Value>,
+    /// The instance: shapes, parameters and lowering.
     pub layer: Box<dyn Layer>,
     /// Tensors by number: 0 is the images, `i + 1` the output of node `i`.
     pub inputs: Vec<usize>,
@@ -74,6 +75,7 @@ impl Architecture {
         self.image_shape
     }
 
+    /// How many classes it tells apart: the length of the logits.
     pub fn num_classes(&self) -> usize {
         self.num_classes
     }

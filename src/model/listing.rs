@@ -10,24 +10,29 @@ use crate::{diagram::Diagram, dsl::Value};
 /// What [`Architecture::text`] says, and what each layer costs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelListing<'a> {
+    /// Of the model, as its text says.
     pub name: &'a str,
     /// `[height, width, channels]`.
     pub image_shape: [usize; 3],
+    /// The length of the logits.
     pub num_classes: usize,
     /// The values of the model's parameters.
     pub parameters: &'a BTreeMap<String, Value>,
     /// What comments say of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub notes: &'a BTreeMap<String, String>,
+    /// Each after those that it depends on.
     pub layers: Vec<LayerListing<'a>>,
     /// The layer that gives the logits.
     pub output: &'a str,
+    /// Of all layers.
     pub totals: Totals,
 }
 
 /// What all layers together have and do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Totals {
+    /// Number of learned values, and of those that are kept from step to step.
     pub parameters: u64,
     /// Of the matrix products of a forward pass over one image, a multiply-add counting two.
     pub flops: u64,
@@ -38,22 +43,28 @@ pub struct Totals {
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerListing<'a> {
+    /// Of the instance: blocks, then the layer's own name.
     pub path: &'a str,
+    /// The layer's name in the language.
     pub kind: &'static str,
+    /// All of them, defaults included.
     pub arguments: &'a BTreeMap<&'static str, Value>,
     /// The layers whose outputs it takes, or `images`.
     pub inputs: Vec<&'a str>,
     /// For one image, as all shapes.
     pub input_shapes: Vec<Vec<usize>>,
+    /// For one image.
     pub output_shape: Vec<usize>,
     /// Number of trained values.
     pub parameters: u64,
+    /// The parameters, in the order of the layer.
     pub tensors: Vec<ParameterListing>,
     /// The layer whose trained values it uses, where it has none of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights_of: Option<&'a str>,
     /// See [`Totals`].
     pub flops: u64,
+    /// The multiply-adds of the same.
     pub macs: u64,
 }
 
@@ -62,6 +73,7 @@ pub struct LayerListing<'a> {
 pub struct ParameterListing {
     /// As checkpoints call it.
     pub name: String,
+    /// As checkpoints have it.
     pub shape: Vec<usize>,
 }
 

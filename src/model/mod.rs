@@ -36,9 +36,13 @@ pub use summary::{Line, Row, Summary};
 /// What a data set says about its images. Sizes in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageSpec {
+    /// Of all images, as the network takes them.
     pub height: usize,
+    /// Of all images, as the network takes them.
     pub width: usize,
+    /// 1 for grey, 3 for red, green and blue.
     pub channels: usize,
+    /// How many labels there are.
     pub num_classes: usize,
 }
 

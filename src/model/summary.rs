@@ -7,10 +7,13 @@ use super::{Architecture, fold};
 /// One line of a summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
+    /// Of the instance: blocks, then the layer's own name.
     pub path: String,
+    /// The layer's name in the language.
     pub kind: &'static str,
     /// For one image.
     pub output_shape: Vec<usize>,
+    /// Number of its values; 0 for a layer that uses another's.
     pub parameters: u64,
     /// Of matrix products in a forward pass over one image, a multiply-add counting two.
     pub flops: u64,
@@ -19,21 +22,28 @@ pub struct Row {
 /// What Keras' `Model.summary()` shows, and the work per image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
+    /// One for each layer, in order.
     pub rows: Vec<Row>,
+    /// Of all layers.
     pub parameters: u64,
     /// Those that are learned: all but moving averages.
     pub learned: u64,
+    /// Of all layers; see [`Row::flops`].
     pub flops: u64,
 }
 
 /// A line of a summary whose repeats are folded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line<'a> {
+    /// A layer as it is.
     Row(&'a Row),
     /// What the rows before say, again: `transformer_block ×8: 7 more`, and what these have together.
     More {
+        /// What stands in the column of the layers.
         text: String,
+        /// Of all rows that it stands for.
         parameters: u64,
+        /// Of all rows that it stands for; see [`Row::flops`].
         flops: u64,
     },
 }

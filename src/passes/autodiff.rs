@@ -11,10 +11,13 @@ use crate::graph::{Builder, Gradients, Node, Value, operation, ops::viewed};
 ///
 /// A value that the loss does not depend on gets no gradient: `None`.
 pub struct Autodiff<'a> {
+    /// What is differentiated, a tensor of one element.
     pub loss: &'a Value,
     /// d(loss)/d(loss), a tensor of one element.
     pub seed: &'a Value,
+    /// By what it is differentiated.
     pub wanted: &'a [Value],
+    /// Where the results are left.
     pub gradients: &'a RefCell<Vec<Option<Value>>>,
 }
 

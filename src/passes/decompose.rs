@@ -9,6 +9,7 @@ use crate::graph::{Builder, Load, Value, operation};
 /// Replaces every vitx operator by its decomposition, so that luminal's own compilers can take the
 /// graph. `values` are translated to the new graph.
 pub struct Decompose<'a> {
+    /// Tensors that the caller wants to find again.
     pub values: &'a RefCell<Vec<Value>>,
 }
 

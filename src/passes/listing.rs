@@ -12,6 +12,7 @@ use crate::{diagram::Diagram, graph::operation};
 /// A graph as a list of nodes, each after those it depends on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Listing {
+    /// In an order in which they can run.
     pub nodes: Vec<Entry>,
     /// Reference to the loss, `[1]`.
     pub loss: String,
@@ -22,6 +23,7 @@ pub struct Listing {
 /// One node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
+    /// From 0, the place in the list.
     pub id: usize,
     /// `input`, `parameter`, or the operator's name.
     pub operator: String,
@@ -30,6 +32,7 @@ pub struct Entry {
     pub name: Option<String>,
     /// References `%ID`, or `%ID.OUTPUT` to other outputs than the first.
     pub inputs: Vec<String>,
+    /// The operator's options.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "typed")]
     pub attributes: Vec<(&'static str, String)>,
     /// Of the outputs.

@@ -33,10 +33,13 @@ pub struct Change {
 /// Appends one update per parameter: the optimizer is part of the training graph. Where gradients are clipped, their
 /// norm comes first.
 pub struct Updates<'a> {
+    /// Which rule each parameter has, and what is kept of it.
     pub plan: &'a Plan,
     /// The numbers of the step, see [`Plan::write_scalars`].
     pub scalars: &'a Value,
+    /// All parameters, in the network's order.
     pub parameters: &'a [Change],
+    /// Where the results are left, one for each parameter.
     pub states: &'a RefCell<Vec<OptimizerState>>,
 }
 

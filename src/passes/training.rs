@@ -22,9 +22,13 @@ pub enum Purpose {
 /// A network with its loss and, as the purpose asks, its backward pass and updates.
 #[derive(Debug)]
 pub struct StepGraph {
+    /// Holds the graph, its inputs and its parameters.
     pub builder: Builder,
+    /// The images, and the logits.
     pub network: Network,
+    /// `[batch]`, or as [`Loss::labels`] has them.
     pub labels: Value,
+    /// The mean loss of the batch, `[1]`.
     pub loss: Value,
     /// One per parameter; empty when evaluating. Of a moving average, the statistic of the batch that it takes up.
     pub gradients: Vec<Value>,
