@@ -13,8 +13,8 @@ use vitx::{
         activations::ACTIVATIONS,
         expression::Expression,
         ops::{
-            Activation, Attention, AveragePool2d, Conv2d, CrossEntropy, Dropout, HeadProduct, MaxPool2d, Operand,
-            Pool2d, RandomState,
+            Activation, Attention, AveragePool2d, Conv2d, CrossEntropy, Dropout, HeadProduct, MaxPool2d, Movement,
+            Operand, Pool2d, RandomState, Translate,
         },
     },
     model::layers::{Arguments, find},
@@ -265,6 +265,15 @@ fn shapes() {
     check("transpose", &[&[2, 3, 4]], &|b, x| b.transpose(&x[0], &[2, 0, 1]));
     check("transpose of a matrix", &[&[1, 5]], &|b, x| b.transpose(&x[0], &[1, 0]));
     check("transpose in five axes", &[&[1, 2, 3, 1, 2]], &|b, x| b.transpose(&x[0], &[0, 3, 2, 4, 1]));
+    let moves = |axis, by, length, cyclic| Movement { axis, by, length, cyclic };
+    for movements in [
+        vec![moves(1, 2, 4, false)],
+        vec![moves(1, -1, 2, false), moves(2, 2, 5, true)],
+        vec![moves(0, 1, 3, false), moves(2, -4, 3, false)],
+        vec![moves(1, -5, 4, true), moves(2, 1, 9, false), moves(3, -1, 2, true)],
+    ] {
+        check("translate", &[&[2, 4, 5, 2]], &|b, x| b.apply_one(Translate { movements: movements.clone() }, &[&x[0]]));
+    }
     check("mean", &[&[2, 3, 4]], &|b, x| b.mean(&x[0], 1));
     check("mean of one", &[&[3, 1, 5]], &|b, x| b.mean(&x[0], 1));
     check("mean of the last", &[&[2, 7]], &|b, x| b.mean(&x[0], 1));

@@ -5,7 +5,7 @@ use vitx::{
     graph::{
         Builder, Initializer, Network, Operation, StepInput, Value,
         expression::Expression,
-        ops::{Activation, AveragePool2d, Conv2d, MaxPool2d, Operand, Pool2d},
+        ops::{Activation, AveragePool2d, Conv2d, MaxPool2d, Movement, Operand, Pool2d, Translate},
     },
 };
 
@@ -69,7 +69,7 @@ fn same(kernel: [usize; 2], groups: usize) -> Conv2d {
 }
 
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 44] = [
+pub const OPERATORS: [(&str, Apply); 46] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -128,6 +128,25 @@ pub const OPERATORS: [(&str, Apply); 44] = [
         b.slice(&y, 1, 1, y.shape[1] - 2)
     }),
     ("transpose", |b, x| b.transpose(x, &[0, 2, 1])),
+    ("translate", |b, x| {
+        // Zeros enter in front, and stand behind; what leaves an axis in the middle enters again.
+        let tall = b.concat(&[x, x], 1);
+        let movements = vec![
+            Movement { axis: 1, by: -1, length: tall.shape[1] + 1, cyclic: false },
+            Movement { axis: 2, by: 3, length: x.last(), cyclic: true },
+        ];
+        b.apply_one(Translate { movements }, &[&tall])
+    }),
+    ("translate along three axes", |b, x| {
+        let image = image(b, x);
+        let &[_, height, width, channels] = &image.shape[..] else { unreachable!("an image") };
+        let movements = vec![
+            Movement { axis: 1, by: 1, length: height + 3, cyclic: false },
+            Movement { axis: 2, by: -7, length: width, cyclic: true },
+            Movement { axis: 3, by: 1, length: channels + 1, cyclic: false },
+        ];
+        b.apply_one(Translate { movements }, &[&image])
+    }),
     ("mean", |b, x| b.mean(x, 1)),
     ("mean over the last axis", |b, x| b.mean(x, 2)),
     ("spread", |b, x| b.spread(x, 2, 3)),

@@ -7,8 +7,8 @@ use super::{
     BatchMoments, BatchNorm, BatchNormGradient, BatchNormSums, BatchStatistics, ClipFactor, Concat, Conv2d,
     Conv2dInputGradient, Conv2dKernelGradient, CrossEntropy, CrossEntropyGradient, Dense, DenseInputGradient,
     DenseKernelGradient, Direction, Dropout, Expand, HeadProduct, LayerNorm, LayerNormGradient, MaxPool2d,
-    MaxPool2dGradient, Mean, MeanGradient, MovingAverage, Operand, Pad, Pointwise, Pool2d, RandomState, Reshape, Scale,
-    Slice, Softmax, SoftmaxGradient, SumLeading, Total, Transpose, Update,
+    MaxPool2dGradient, Mean, MeanGradient, Movement, MovingAverage, Operand, Pad, Pointwise, Pool2d, RandomState,
+    Reshape, Scale, Slice, Softmax, SoftmaxGradient, SumLeading, Total, Translate, Transpose, Update,
 };
 use crate::graph::{
     Operation,
@@ -221,6 +221,13 @@ pub static ALL: &[Entry] = &[
     entry::<SoftmaxGradient>(GRADIENT, || Example::of(SoftmaxGradient, [&[3, 5, 7], &[3, 5, 7]])),
     entry::<SumLeading>(GRADIENT, || Example::of(SumLeading { shape: vec![7] }, [&[3, 5, 7]])),
     entry::<Total>(STEP, || Example::of(Total { squares: true }, [&[5, 7], &[7], &[1]])),
+    entry::<Translate>(YES, || {
+        let movements = vec![
+            Movement { axis: 1, by: -2, length: 6, cyclic: false },
+            Movement { axis: 2, by: 3, length: 7, cyclic: true },
+        ];
+        Example::of(Translate { movements }, [&[3, 5, 7]])
+    }),
     entry::<Transpose>(YES, || Example::of(Transpose { permutation: vec![0, 2, 1] }, [&[3, 5, 7]])),
     entry::<Update>(STEP, || {
         let update = Update { optimizer: Optimizer::default(), first_scalar: 0 };

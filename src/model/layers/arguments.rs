@@ -23,6 +23,10 @@ pub enum Kind {
     Extent,
     /// Whole numbers, each at least 0; a single one stands for a list of one.
     Indices,
+    /// Whole numbers of either sign; a single one stands for a list of one.
+    Ints,
+    /// Axes, as whole numbers of either sign, or the word `first`.
+    Axes,
     /// At least 0 and less than 1.
     Rate,
     /// A number greater than 0.
@@ -77,6 +81,8 @@ impl Kind {
             Self::Shape => "a list of whole numbers, each at least 1; one may be -1, for what remains".into(),
             Self::Extent => "a whole number, at least 1, or a list of two: [height, width]".into(),
             Self::Indices => "a list of whole numbers, each at least 0".into(),
+            Self::Ints => "a whole number, or a list of them".into(),
+            Self::Axes => "an axis, or a list of axes: whole numbers, negative ones from the last".into(),
             Self::Rate => "a number from 0 up to, but not including, 1".into(),
             Self::Positive => "a number greater than 0".into(),
             Self::Number => "a number".into(),
@@ -92,6 +98,7 @@ impl Kind {
         match self {
             Self::Choice(words) => words,
             Self::Padding => &["same", "valid"],
+            Self::Axes => &["first"],
             _ => &[],
         }
     }
@@ -101,7 +108,7 @@ impl Kind {
         let too_many = |value: &Value| value.whole().is_some_and(|number| number > i64::from(u32::MAX));
         let outside = |number: f64| !(number as f32).is_finite() || number > 0.0 && number as f32 == 0.0;
         match (self, value) {
-            (Self::Sizes | Self::Shape, Value::List(values)) if values.is_empty() => {
+            (Self::Sizes | Self::Shape | Self::Ints | Self::Axes, Value::List(values)) if values.is_empty() => {
                 "a list of one whole number at least".into()
             }
             (Self::Sizes | Self::Shape | Self::Indices, Value::List(values)) if values.iter().any(too_many) => {
@@ -150,6 +157,11 @@ impl Kind {
             (Self::Shape, value) => return int_from(1)(value).map(|only| Value::List(vec![only])),
             (Self::Indices, Value::List(values)) => return list_of(0, values),
             (Self::Indices, value) => return int_from(0)(value).map(|only| Value::List(vec![only])),
+            (Self::Axes, Value::Str(word)) => word == "first",
+            (Self::Ints | Self::Axes, Value::List(values)) => {
+                return list_of(-most, values).filter(|_| !values.is_empty());
+            }
+            (Self::Ints | Self::Axes, value) => return int_from(-most)(value).map(|only| Value::List(vec![only])),
             (Self::Padding, Value::List(values)) => return list_of(0, values).filter(|_| values.len() == 2),
             (Self::Padding, Value::Str(word)) => matches!(word.as_str(), "same" | "valid"),
             (Self::Padding, value) => {
@@ -223,6 +235,11 @@ impl Arguments {
             Value::List(values) => values.iter().filter_map(Value::whole).collect(),
             other => panic!("`{name}` is {other}, not a list: declare it so"),
         }
+    }
+
+    /// The whole numbers of a list; `None` where a word stands for it.
+    pub fn list(&self, name: &str) -> Option<Vec<i64>> {
+        matches!(self.get(name), Value::List(_)).then(|| self.ints(name))
     }
 
     /// Height and width, of one number or two.

@@ -1,4 +1,4 @@
-use super::{Argument, Arguments, Default, Inputs, Kind, Layer, LayerKind, Misfit, show};
+use super::{Argument, Arguments, Default, Inputs, Kind, Layer, LayerKind, Misfit, axes::axis_of, show};
 use crate::graph::{Builder, Value};
 
 /// `concat(a, b, .., axis = -1)`: tensors joined along an axis, which counts without the batch;
@@ -15,13 +15,7 @@ pub const KIND: LayerKind = LayerKind {
 
 fn build(_: &LayerKind, shapes: &[Vec<usize>], arguments: &Arguments) -> Result<Box<dyn Layer>, Misfit> {
     let mut shape = shapes.first().cloned().unwrap_or_default();
-    let axis = arguments.int("axis");
-    let axis = if axis < 0 { axis + shape.len() as i64 } else { axis };
-    let axis = usize::try_from(axis).ok().filter(|axis| *axis < shape.len()).ok_or_else(|| {
-        Misfit::new(format!("shape {shape:?} has no axis {axis}"), "no such axis")
-            .blame("axis")
-            .help(format!("axes run from 0 to {}, without the batch", shape.len().saturating_sub(1)))
-    })?;
+    let axis = axis_of(&shape, arguments.int("axis"))?;
     for other in &shapes[1..] {
         let same = other.len() == shape.len()
             && other.iter().zip(&shape).enumerate().all(|(index, (a, b))| index == axis || a == b);

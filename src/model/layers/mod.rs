@@ -8,6 +8,7 @@ mod affine;
 mod aliases;
 mod arguments;
 mod attention;
+mod axes;
 mod batch_norm;
 mod catalogue;
 mod class_token;
@@ -33,6 +34,7 @@ mod rms_norm;
 mod scale;
 mod sequence_pool;
 mod take;
+mod translate;
 mod transpose;
 mod windows;
 mod zero_padding2d;
@@ -74,6 +76,8 @@ const OWN: &[&LayerKind] = &[
     &scale::KIND,
     &sequence_pool::KIND,
     &take::KIND,
+    &translate::ROLL,
+    &translate::SHIFT,
     &transpose::KIND,
     &zero_padding2d::KIND,
 ];

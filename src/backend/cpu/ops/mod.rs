@@ -14,6 +14,7 @@ mod normalization;
 mod pointwise;
 mod reduction;
 mod softmax;
+mod translate;
 pub mod update;
 
 use std::any::TypeId;
@@ -150,6 +151,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::SoftmaxGradient>(),
     entry::<ops::SumLeading>(),
     entry::<ops::Total>(),
+    entry::<ops::Translate>(),
     entry::<ops::Transpose>(),
     entry::<ops::Update>(),
 ];

@@ -93,6 +93,38 @@ KERNEL __launch_bounds__(256) permute(u32 count, u32 n0, u32 s0, u32 n1, u32 s1,
     }
 }
 
+// An axis, of these sizes in the target and in the source, along which entries move on by so many places: cyclically, or
+// zeros enter.
+struct Moved {
+    int to, from, by;
+    u32 cyclic;
+};
+
+// The axes, the last first. All that moves along the last is in whole vectors.
+KERNEL __launch_bounds__(256) translate(u32 count, int t0, int f0, int b0, u32 c0, int t1, int f1, int b1, u32 c1, int t2,
+                                        int f2, int b2, u32 c2, int t3, int f3, int b3, u32 c3, const FROM* __restrict__ x,
+                                        TO* __restrict__ y) {
+    Moved axes[4] = {{t0, f0, b0, c0}, {t1, f1, b1, c1}, {t2, f2, b2, c2}, {t3, f3, b3, c3}};
+    FOR_EACH_VECTOR(i, count) {
+        int index = (int)i, from = 0, stride = 1;
+        bool inside = true;
+#pragma unroll
+        for (int axis = 0; axis < 4; axis++) {
+            int at = index % axes[axis].to - axes[axis].by;
+            if (at < 0 && axes[axis].cyclic) at += axes[axis].from;
+            inside = inside && at >= 0 && at < axes[axis].from;
+            from += at * stride;
+            index /= axes[axis].to;
+            stride *= axes[axis].from;
+        }
+        float values[VECTOR];
+#pragma unroll
+        for (int j = 0; j < VECTOR; j++) values[j] = 0;
+        if (inside) load_vector<VECTOR>(x + from, values);
+        store_vector<VECTOR>(y + i, values);
+    }
+}
+
 // y[b, c, r] = x[b, r, c]. Blocks: (tiles of 32 c, tiles of 32 r, as many b as there is room for).
 KERNEL __launch_bounds__(256) transpose(u32 batch, int rows, int columns, const FROM* __restrict__ x, TO* __restrict__ y) {
     __shared__ float tile[32][33];

@@ -3,7 +3,10 @@
 //! Input and output may differ in their elements: each copy also converts.
 
 use super::{flat, int, source, vector};
-use crate::backend::cuda::launch::{Arg, Element, Launch, Source};
+use crate::{
+    backend::cuda::launch::{Arg, Element, Launch, Source},
+    graph::ops::Movement,
+};
 
 pub const SOURCE: Source = source!("layout");
 
@@ -179,6 +182,60 @@ pub fn permute<P>(shape: &[usize], axes: &[usize], (from, x): (Element, P), (to,
     }
     args.extend([Arg::Pointer(x), Arg::Pointer(y)]);
     flat(SOURCE, "permute", (defines(from, to, vector), vector), count, args)
+}
+
+/// An axis of a translation: its sizes in y and in x, and by how much entries move, cyclically or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Moved {
+    to: usize,
+    from: usize,
+    by: isize,
+    cyclic: bool,
+}
+
+/// The axes of a translation, the last first. Those that do not move are one with the axis before them.
+fn moved(shape: &[usize], movements: &[Movement]) -> Vec<Moved> {
+    let mut axes: Vec<Moved> = Vec::new();
+    for (axis, &entries) in shape.iter().enumerate() {
+        match (movements.iter().find(|movement| movement.axis == axis), axes.last_mut()) {
+            (Some(&Movement { by, length, cyclic, .. }), _) => {
+                let by = if cyclic { by.rem_euclid(entries.max(1) as isize) } else { by };
+                axes.push(Moved { to: length, from: entries, by, cyclic });
+            }
+            (None, Some(before)) => {
+                before.to *= entries;
+                before.from *= entries;
+                before.by *= entries as isize;
+            }
+            (None, None) => axes.push(Moved { to: entries, from: entries, by: 0, cyclic: false }),
+        }
+    }
+    axes.reverse();
+    axes
+}
+
+/// Entries of x, whose shape is given, at other places along at most 3 axes; zeros are where none comes to.
+pub fn translate<P>(
+    shape: &[usize],
+    movements: &[Movement],
+    (from, x): (Element, P),
+    (to, y): (Element, P),
+) -> Launch<P> {
+    const AXES: usize = 4;
+    let axes = moved(shape, movements);
+    assert!(axes.len() <= AXES, "a translation of {} axes", axes.len());
+    let lengths = axes.first().map_or([1; 3], |last| [last.to, last.from, last.by.unsigned_abs()]);
+    let vector = common_vector(from, to, &lengths);
+    let count = axes.iter().map(|axis| axis.to).product();
+    let mut args = vec![count_arg(count)];
+    for axis in 0..AXES {
+        let Moved { to, from, by, cyclic } =
+            axes.get(axis).copied().unwrap_or(Moved { to: 1, from: 1, by: 0, cyclic: false });
+        let by = i32::try_from(by).unwrap_or(i32::MAX);
+        args.extend([Arg::I32(int(to)), Arg::I32(int(from)), Arg::I32(by), Arg::U32(u32::from(cyclic))]);
+    }
+    args.extend([Arg::Pointer(x), Arg::Pointer(y)]);
+    flat(SOURCE, "translate", (defines(from, to, vector), vector), count, args)
 }
 
 /// x `[batch, rows, columns]` to y `[batch, columns, rows]`, through tiles in shared memory.

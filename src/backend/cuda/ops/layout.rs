@@ -35,6 +35,13 @@ impl Read for ops::Pad {
     }
 }
 
+impl Read for ops::Translate {
+    fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
+        let (shape, movements) = (shapes[0].to_vec(), self.movements.clone());
+        Some(Reading::moving(move |x, y| layout::translate(&shape, &movements, x, y)))
+    }
+}
+
 impl Read for ops::Expand {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let (&Self { count }, elements) = (self, shapes[0].iter().product());

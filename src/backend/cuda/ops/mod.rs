@@ -144,6 +144,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::SoftmaxGradient>(),
     entry::<ops::SumLeading>(),
     entry::<ops::Total>(),
+    entry::<ops::Translate>(),
     entry::<ops::Transpose>(),
     entry::<ops::Update>(),
 ];
