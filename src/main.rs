@@ -1,3 +1,5 @@
+//! The program `vitx`: its subcommands are those of [`vitx::cli`].
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,3 +1,5 @@
+//! Whether a training is long enough for the moving averages of its network.
+
 use crate::{dsl::Problem, model::Architecture};
 
 use super::Train;

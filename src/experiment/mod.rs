@@ -34,14 +34,14 @@
 //! | [`averages`] | whether a training is long enough for moving averages |
 //! | `builtin.rs` | the experiments that the binary carries |
 
-pub mod averages;
+pub(crate) mod averages;
 mod builtin;
 mod definition;
 mod ema;
 mod error;
 mod identity;
 mod loss;
-pub mod needs;
+pub(crate) mod needs;
 mod optimizer;
 mod origins;
 pub mod overrides;

@@ -58,7 +58,7 @@ impl Erasure {
     }
 
     #[cfg(test)]
-    pub fn rectangle(&self) -> [u32; 4] {
+    pub(crate) fn rectangle(&self) -> [u32; 4] {
         self.rectangle
     }
 

@@ -8,7 +8,9 @@ use crate::graph::{
 /// Elementwise functions, and softmax over the last axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Function {
+    /// Of each element alone.
     Elementwise(ops::Activation),
+    /// Of the elements along the last axis together.
     Softmax,
 }
 
@@ -32,6 +34,7 @@ impl Function {
         }
     }
 
+    /// Adds the function to a graph; the result has the shape of `x`.
     pub fn lower(self, builder: &mut Builder, x: &Value) -> Value {
         match self {
             Self::Elementwise(activation) => builder.activation(x, activation),

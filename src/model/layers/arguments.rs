@@ -31,7 +31,9 @@ pub enum Kind {
     Rate,
     /// A number greater than 0.
     Positive,
+    /// Any number.
     Number,
+    /// `true` or `false`.
     Bool,
     /// `same`, `valid`, or how many zeros on each side: a whole number, or two for height and width.
     Padding,
@@ -41,12 +43,18 @@ pub enum Kind {
     Initializer,
 }
 
+/// What stands for an argument that a call leaves out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Default {
+    /// Nothing: the argument must be given.
     Required,
+    /// A whole number.
     Int(i64),
+    /// A number.
     Float(f64),
+    /// A truth value.
     Bool(bool),
+    /// One of the argument's words.
     Word(&'static str),
     /// The value of an earlier argument.
     Same(&'static str),
@@ -55,16 +63,21 @@ pub enum Default {
 /// An argument of a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Argument {
+    /// As calls name it.
     pub name: &'static str,
+    /// What it may be.
     pub kind: Kind,
+    /// What stands for it where a call leaves it out.
     pub default: Default,
 }
 
 impl Argument {
+    /// An argument that every call must give.
     pub const fn required(name: &'static str, kind: Kind) -> Self {
         Self { name, kind, default: Default::Required }
     }
 
+    /// An argument that a call may leave out.
     pub const fn optional(name: &'static str, kind: Kind, default: Default) -> Self {
         Self { name, kind, default }
     }
@@ -189,7 +202,8 @@ pub enum Padding {
 }
 
 /// The arguments of one layer instance, checked against its [`Argument`]s: every one is there and
-/// is of its kind.
+/// is of its kind. Methods panic for a name that the layer does not declare, most also for one of another kind: these are
+/// mistakes in the text of the layer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Arguments(pub BTreeMap<&'static str, Value>);
 
@@ -198,10 +212,12 @@ impl Arguments {
         self.0.get(name).unwrap_or_else(|| panic!("the layer declares no argument `{name}`"))
     }
 
+    /// A [`Kind::Size`] or a [`Kind::Index`].
     pub fn size(&self, name: &str) -> usize {
         self.int(name) as usize
     }
 
+    /// A whole number.
     pub fn int(&self, name: &str) -> i64 {
         match self.get(name) {
             Value::Int(number) => *number,
@@ -220,6 +236,7 @@ impl Arguments {
         }
     }
 
+    /// A list of whole numbers, none of them negative.
     pub fn sizes(&self, name: &str) -> Vec<usize> {
         match self.get(name) {
             Value::List(values) => {
@@ -256,6 +273,7 @@ impl Arguments {
         }
     }
 
+    /// A [`Kind::Padding`]; `valid` is no zeros.
     pub fn padding(&self, name: &str) -> Padding {
         match self.get(name) {
             Value::Str(word) if word == "same" => Padding::Same,
@@ -267,6 +285,7 @@ impl Arguments {
         }
     }
 
+    /// A number, rounded to float32.
     pub fn number(&self, name: &str) -> f32 {
         match self.get(name) {
             Value::Int(number) => *number as f32,
@@ -275,10 +294,12 @@ impl Arguments {
         }
     }
 
+    /// A truth value.
     pub fn flag(&self, name: &str) -> bool {
         *self.get(name) == Value::Bool(true)
     }
 
+    /// A [`Kind::Choice`].
     pub fn word(&self, name: &str) -> &str {
         match self.get(name) {
             Value::Str(word) => word,

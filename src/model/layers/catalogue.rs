@@ -12,21 +12,26 @@ use crate::dsl::{
 /// A layer or standard block, described.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Described {
+    /// As calls name it.
     pub name: String,
     /// `layer` or `block`.
     pub kind: &'static str,
     /// What it does, in one line.
     pub meaning: String,
+    /// What it makes of which shape, without the batch.
     pub shape: String,
+    /// Whose layer it computes the same as.
     pub source: String,
     /// Whether it takes tensors that were named, as `add(x, y)`, and not the current one.
     pub takes_tensors: bool,
+    /// In the order of calls.
     pub arguments: Vec<DescribedArgument>,
 }
 
 /// One argument.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DescribedArgument {
+    /// As calls name it.
     pub name: String,
     /// As it is written; an argument without one must be given.
     pub default: Option<String>,

@@ -16,7 +16,9 @@ const CUT: f64 = 0.879_625_661_034_239_8;
 /// A way to start.
 #[derive(Debug)]
 pub struct Scheme {
+    /// As the argument `kernel` writes it.
     pub name: &'static str,
+    /// The formula, with its source.
     pub about: &'static str,
     /// Its numbers with their defaults.
     pub numbers: &'static [(&'static str, f64)],

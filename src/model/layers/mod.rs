@@ -101,6 +101,7 @@ pub type Build = fn(&LayerKind, &[Vec<usize>], &Arguments) -> Result<Box<dyn Lay
 /// A layer of the language: its name, its arguments, and how an instance is made.
 #[derive(Debug)]
 pub struct LayerKind {
+    /// As the language calls it.
     pub name: &'static str,
     /// What it does, in one line.
     pub meaning: &'static str,
@@ -108,7 +109,9 @@ pub struct LayerKind {
     pub shape: &'static str,
     /// Whose layer it computes the same as.
     pub source: &'static str,
+    /// The current tensor, or named ones.
     pub inputs: Inputs,
+    /// In the order of calls.
     pub arguments: &'static [Argument],
     /// Makes an instance for inputs of these shapes, which holds the shape rule.
     pub build: Build,
@@ -178,6 +181,7 @@ pub struct ParameterSpec {
     pub stored_shape: Vec<usize>,
     /// As the graph computes with it.
     pub shape: Vec<usize>,
+    /// How it starts.
     pub initializer: Initializer,
     /// The momentum of a moving average, which no optimizer changes.
     pub averaged: Option<f32>,
@@ -216,23 +220,28 @@ impl ParameterSpec {
 /// Why a layer cannot take its input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
+    /// What does not fit, in one sentence.
     pub message: String,
     /// What the layer asks for, for the label at the layer.
     pub needs: String,
     /// The argument to blame, if one is.
     pub argument: Option<&'static str>,
+    /// What to do about it.
     pub help: Option<String>,
 }
 
 impl Misfit {
+    /// A message, and what the layer asks for; both are shown.
     pub fn new(message: impl Into<String>, needs: impl Into<String>) -> Self {
         Self { message: message.into(), needs: needs.into(), argument: None, help: None }
     }
 
+    /// Names the argument that is at fault, which the diagnostic points to.
     pub fn blame(self, argument: &'static str) -> Self {
         Self { argument: Some(argument), ..self }
     }
 
+    /// Says what to do about it.
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }

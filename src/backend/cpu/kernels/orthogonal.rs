@@ -72,7 +72,7 @@ pub fn orthogonalize([rows, columns]: [usize; 2], steps: usize, x: &mut [f32], o
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::backend::cpu::kernels::isa::tests::{assert_close, noise, on_each_isa};
 

@@ -97,7 +97,7 @@ fn by_formulas(
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::graph::optimizers;
     use crate::{

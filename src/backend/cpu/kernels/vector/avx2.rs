@@ -68,16 +68,19 @@ pub(super) unsafe fn largest(x: __m256) -> f32 {
 impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe { Self(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller has AVX2 and FMA, and a pointer to sixteen floats.
         unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(HALF))) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller has AVX2 and FMA, and a pointer to sixteen floats.
         unsafe {
             _mm256_storeu_ps(to, self.0);
             _mm256_storeu_ps(to.add(HALF), self.1);
@@ -86,6 +89,7 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller has AVX2 and FMA, and a pointer to sixteen floats that is aligned to 64 bytes.
         unsafe {
             _mm256_stream_ps(to, self.0);
             _mm256_stream_ps(to.add(HALF), self.1);
@@ -94,6 +98,7 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize, fill: f32) -> Self {
+        // SAFETY: the caller has AVX2 and FMA, and a pointer to `count` floats; masked lanes are not touched.
         unsafe {
             let load = |from: *const f32, count: usize| {
                 let mask = first(count);
@@ -106,6 +111,7 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, count: usize) {
+        // SAFETY: the caller has AVX2 and FMA, and a pointer to `count` floats; masked lanes are not touched.
         unsafe {
             _mm256_maskstore_ps(to, first(count), self.0);
             _mm256_maskstore_ps(to.wrapping_add(HALF), first(count.saturating_sub(HALF)), self.1);
@@ -114,31 +120,37 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
     }
 
     #[inline(always)]
     unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe { Self(_mm256_sub_ps(self.0, other.0), _mm256_sub_ps(self.1, other.1)) }
     }
 
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe { Self(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
     }
 
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, term.0), _mm256_fmadd_ps(self.1, factor.1, term.1)) }
     }
 
     #[inline(always)]
     unsafe fn larger(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe { Self(_mm256_max_ps(other.0, self.0), _mm256_max_ps(other.1, self.1)) }
     }
 
     #[inline(always)]
     unsafe fn fraction(self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe {
             let fraction = |x| _mm256_sub_ps(x, _mm256_floor_ps(x));
             Self(fraction(self.0), fraction(self.1))
@@ -147,6 +159,7 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn times_power_of_two(self, exponent: Self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe {
             let times = |x, exponent| {
                 let biased = _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_floor_ps(exponent)), _mm256_set1_epi32(127));
@@ -160,6 +173,7 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn zero_below(self, x: Self, bound: Self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe {
             let keep = |value, x, bound| _mm256_and_ps(value, _mm256_cmp_ps::<_CMP_NLT_UQ>(x, bound));
             Self(keep(self.0, x.0, bound.0), keep(self.1, x.1, bound.1))
@@ -168,11 +182,13 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn keep(self, bits: u16) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe { Self(_mm256_and_ps(self.0, spread(bits)), _mm256_and_ps(self.1, spread(bits >> HALF))) }
     }
 
     #[inline(always)]
     unsafe fn with_sign_of(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe {
             let sign = _mm256_set1_ps(-0.0);
             let join = |x, y| _mm256_or_ps(_mm256_andnot_ps(sign, x), _mm256_and_ps(sign, y));
@@ -182,6 +198,7 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn abs(self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe {
             let sign = _mm256_set1_ps(-0.0);
             Self(_mm256_andnot_ps(sign, self.0), _mm256_andnot_ps(sign, self.1))
@@ -190,6 +207,7 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn reciprocal(self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe {
             let one = _mm256_set1_ps(1.0);
             Self(_mm256_div_ps(one, self.0), _mm256_div_ps(one, self.1))
@@ -198,11 +216,13 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe { sum(_mm256_add_ps(self.0, self.1)) }
     }
 
     #[inline(always)]
     unsafe fn largest(self) -> f32 {
+        // SAFETY: the caller has AVX2 and FMA.
         unsafe { largest(_mm256_max_ps(self.1, self.0)) }
     }
 }

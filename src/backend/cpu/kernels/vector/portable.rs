@@ -37,28 +37,33 @@ impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller has a pointer to sixteen floats.
         unsafe { Self(from.cast::<[f32; LANES]>().read_unaligned()) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller has a pointer to sixteen floats.
         unsafe { to.cast::<[f32; LANES]>().write_unaligned(self.0) }
     }
 
     #[inline(always)]
     unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: as `store`.
         unsafe { self.store(to) }
     }
 
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize, fill: f32) -> Self {
         let mut lanes = [fill; LANES];
+        // SAFETY: the caller has a pointer to `count` floats; `lanes` has sixteen.
         unsafe { std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count.min(LANES)) };
         Self(lanes)
     }
 
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, count: usize) {
+        // SAFETY: the caller has a pointer to `count` floats; a vector has sixteen.
         unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), to, count.min(LANES)) }
     }
 
