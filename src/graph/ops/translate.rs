@@ -6,6 +6,7 @@ use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
 /// How the entries of one axis move: `y[i] = x[i - by]` for `i < length`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Movement {
+    /// Counted from 0, the batch.
     pub axis: usize,
     /// So many places further on; a negative number: back.
     pub by: isize,
@@ -18,8 +19,11 @@ pub struct Movement {
 /// Entries that move together: where the first is in the result and in the input, and how many there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
+    /// The first entry's place in the result.
     pub to: usize,
+    /// The first entry's place in the input.
     pub from: usize,
+    /// How many entries.
     pub length: usize,
 }
 
