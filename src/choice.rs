@@ -24,7 +24,10 @@ mod tests {
     use crate::{
         backend::{Backend, Precision},
         data::Subset,
-        experiment::sweep::{Rule, Strategy},
+        experiment::{
+            export::{ExportFormat, ImageLayout},
+            sweep::{Rule, Strategy},
+        },
         report::{Format, Price, Sort},
     };
 
@@ -47,5 +50,7 @@ mod tests {
         check::<Format>(5);
         check::<Sort>(9);
         check::<Price>(3);
+        check::<ExportFormat>(2);
+        check::<ImageLayout>(2);
     }
 }

@@ -6,6 +6,7 @@
 //! | room | holds |
 //! |---|---|
 //! | [`dsl`] | parser, syntax tree with spans, formatter, diagnostics |
+//! | [`onnx`] | the messages of ONNX, and a graph of it that is being written |
 //! | [`graph`] | the vitx operators on luminal's `Graph`, the builder |
 //! | [`model`] | elaboration to a checked architecture; one file per layer; summary |
 //! | [`passes`] | luminal `Compiler`s: autodiff, optimizer update, decompose; the listing of a graph |
@@ -37,6 +38,7 @@ pub mod graph;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+pub mod onnx;
 pub mod passes;
 pub mod printable;
 pub mod random;

@@ -19,7 +19,7 @@ pub mod luminal_cuda;
 mod memory;
 #[cfg(test)]
 #[path = "../../tests/support/operators.rs"]
-mod operators;
+pub(crate) mod operators;
 mod plan;
 mod program_diagram;
 pub mod reference;

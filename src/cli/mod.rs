@@ -9,6 +9,7 @@ mod console;
 mod data;
 mod engine_args;
 mod eval;
+mod export;
 mod fmt;
 mod graph;
 mod help;
@@ -46,6 +47,7 @@ enum Command {
     Compare(compare::Args),
     Data(data::Args),
     Eval(eval::Args),
+    Export(export::Args),
     Fmt(fmt::Args),
     Graph(graph::Args),
     Layers(layers::Args),
@@ -74,6 +76,7 @@ fn run(command: Command) -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Layers(args) => layers::run(&args),

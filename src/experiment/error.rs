@@ -126,6 +126,10 @@ pub enum ExperimentError {
         /// In what the two differ.
         difference: String,
     },
+    /// A network that cannot be written for other programs.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Export(#[from] crate::passes::OnnxError),
     /// Mistakes in the text of a model.
     #[error(transparent)]
     #[diagnostic(transparent)]

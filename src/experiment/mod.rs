@@ -29,6 +29,7 @@
 //! | [`Setup`] | its data, architecture and input pipeline in memory |
 //! | [`Scored`] | what trained weights are evaluated on |
 //! | [`training`] | training a trial directory |
+//! | [`export`] | a trained network as a file for other programs |
 //! | [`needs`] | how much memory a process will need |
 //! | [`sweep`] | many trials: spaces, plans, executors |
 //! | [`averages`] | whether a training is long enough for moving averages |
@@ -39,6 +40,7 @@ mod builtin;
 mod definition;
 mod ema;
 mod error;
+pub mod export;
 mod identity;
 mod loss;
 pub(crate) mod needs;

@@ -81,6 +81,8 @@ pub struct Builder {
     /// Path of the layer that is being added, and how many dropouts it has so far.
     layer: String,
     dropouts: u32,
+    /// How many nodes there were where each layer began, and its path.
+    layers: Vec<(usize, String)>,
     /// Streams of all dropouts.
     streams: FxHashSet<u32>,
 }
@@ -317,6 +319,13 @@ impl Builder {
     pub fn enter(&mut self, path: &str) {
         path.clone_into(&mut self.layer);
         self.dropouts = 0;
+        self.layers.push((self.graph.graph.node_count(), path.to_owned()));
+    }
+
+    /// The path of the layer that added a node, in a graph of which no node was removed. Empty before the first layer.
+    pub fn layer_of(&self, node: NodeIndex) -> &str {
+        let after = self.layers.partition_point(|(first, _)| *first <= node.index());
+        after.checked_sub(1).map_or("", |layer| &self.layers[layer].1)
     }
 
     /// The next dropout of the layer, whether or not it is active.

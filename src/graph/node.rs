@@ -6,6 +6,7 @@ use luminal::{
 };
 
 use super::{Builder, Value};
+use crate::onnx::{Dim, Tensor as OnnxTensor, Writer};
 
 /// A vitx operator: what it computes is defined by [`Operation::decompose`], in luminal
 /// primitives; backends may run it by one kernel.
@@ -32,6 +33,12 @@ pub trait Operation: Debug + Send + Sync + 'static {
     /// count, as is usual when a network's work is stated.
     fn flops(&self, _inputs: &[&[usize]]) -> u64 {
         0
+    }
+
+    /// Writes nodes of ONNX that compute the first output, of this shape, as inference needs it: other outputs are for
+    /// the backward pass. `None` where ONNX has no form of it: of an operator that only training has.
+    fn onnx(&self, _writer: &mut Writer, _inputs: &[OnnxTensor], _shape: &[Dim]) -> Option<OnnxTensor> {
+        None
     }
 
     /// For backends, which look for the operator's own type.

@@ -55,6 +55,11 @@ impl<'a> Directory<'a> {
         self.folder.join(names::BEST)
     }
 
+    /// The network for other programs, in a format.
+    pub fn exported(self, format: &str) -> PathBuf {
+        self.folder.join(names::EXPORTED).with_extension(format)
+    }
+
     /// When the last checkpoint was written.
     ///
     /// # Errors

@@ -22,6 +22,8 @@ pub(super) const TENSORBOARD: &str = "tensorboard";
 pub(super) const LAST: &str = "last.safetensors";
 /// The weights that are tested.
 pub(super) const BEST: &str = "best.safetensors";
+/// The network for other programs, with the extension of its format.
+pub(super) const EXPORTED: &str = "model";
 /// How it ended.
 pub(super) const RESULT: &str = "result.json";
 /// Why it did not.

@@ -22,6 +22,7 @@ mod identities;
 mod language;
 mod mistakes;
 mod models;
+mod onnx;
 mod operators;
 mod optimizers;
 mod output;

@@ -21,9 +21,10 @@ const ROOMS: &[(&str, &str)] = &[
     ("choice", ""),
     // From text to a network.
     ("dsl", "printable diagram"),
-    ("graph", "random threads"),
+    ("onnx", ""),
+    ("graph", "onnx random threads"),
     ("model", "dsl graph diagram"),
-    ("passes", "graph diagram"),
+    ("passes", "graph onnx diagram"),
     // `model` for the `ImageSpec` that a data set has and a network is checked on, `dsl` for the values that the options of a
     // transform have.
     ("data", "dsl model choice random folders memory threads"),
@@ -32,8 +33,8 @@ const ROOMS: &[(&str, &str)] = &[
     // From a trial to a table.
     ("trial", "dsl model data backend files metrics random"),
     ("train", "data backend trial files metrics"),
-    // `graph` for the lowering that an engine is made of.
-    ("experiment", "dsl graph model data backend trial train files choice memory random threads"),
+    // `graph` for the lowering that an engine is made of, `passes` and `onnx` for the network that is exported.
+    ("experiment", "dsl onnx graph model passes data backend trial train files choice memory random threads"),
     ("report", "dsl data trial experiment files choice printable random"),
     (
         "cli",

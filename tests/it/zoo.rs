@@ -12,7 +12,8 @@ use vitx::{
 
 use crate::keras::floats;
 
-fn network(name: &str, side: usize, classes: usize, with: &[(&str, Value)]) -> Architecture {
+/// A network of the zoo, for images of so many pixels a side.
+pub fn network(name: &str, side: usize, classes: usize, with: &[(&str, Value)]) -> Architecture {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("experiments/zoo/{name}.vitx"));
     let text = std::fs::read_to_string(&path).unwrap();
     let mut values: BTreeMap<String, Value> =

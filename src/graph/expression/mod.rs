@@ -5,6 +5,7 @@ mod compose;
 mod decompose;
 mod differentiate;
 mod formulas;
+mod onnx;
 mod term;
 mod text;
 
@@ -12,6 +13,7 @@ use std::fmt;
 
 pub use decompose::{decompose, decompose_all};
 pub use formulas::Formulas;
+pub use onnx::onnx;
 pub use term::Term;
 pub(crate) use text::literal;
 

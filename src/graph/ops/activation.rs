@@ -1,9 +1,12 @@
 use std::any::Any;
 
-use crate::graph::{
-    Builder, Gradients, Operation, Value,
-    activations::{ACTIVATIONS, Activation as Rule},
-    expression::{Expression, decompose},
+use crate::{
+    graph::{
+        Builder, Gradients, Operation, Value,
+        activations::{ACTIVATIONS, Activation as Rule},
+        expression::{Expression, decompose, onnx},
+    },
+    onnx::{Dim, Tensor, Writer},
 };
 
 /// Most numbers that an activation has.
@@ -73,6 +76,11 @@ impl Operation for Activation {
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         let x = &inputs[0];
         vec![decompose(builder, &self.expression(), &[x.into()], &x.shape)]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        let compute = |writer: &mut Writer, x: &[Tensor], _: &[Dim]| onnx(writer, &self.expression(), x);
+        Some(writer.elementwise(inputs, shape, compute))
     }
 
     fn as_any(&self) -> &dyn Any {

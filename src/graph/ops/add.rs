@@ -1,6 +1,9 @@
 use std::any::Any;
 
-use crate::graph::{Builder, Gradients, Operation, Value, ops::SumLeading, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, ops::SumLeading, primitives::View},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// `a + b`, where `b`'s shape is `a`'s or a suffix of it.
 #[derive(Debug)]
@@ -30,6 +33,10 @@ impl Operation for Add {
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         let b = View::from(&inputs[1]).broadcast(&inputs[0].shape);
         vec![builder.prim_add(&inputs[0], b)]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        Some(writer.elementwise(inputs, shape, |writer, x, _| writer.binary("Add", &x[0], &x[1])))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::{Dropout, flops, softmax::prim_softmax, viewed};
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// Scaled dot-product attention per head (Vaswani et al. 2017; the core of Keras'
 /// `MultiHeadAttention`): `softmax(scale Q K^T)`, dropout on these weights, times V.
@@ -165,6 +168,41 @@ impl Operation for Attention {
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
         let shape = AttentionShape::new(self, inputs[0], inputs[1], inputs[2]);
         shape.product(shape.key_dim).saturating_add(shape.product(shape.value_dim))
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        if self.dropout.rate > 0.0 {
+            return None;
+        }
+        let [query, key, value] = inputs else { return None };
+        let key_dim = query.last()? / self.heads;
+        let heads = |writer: &mut Writer, x: &Tensor, order: &[usize]| {
+            let dim = x.last()? / self.heads;
+            let [leading @ .., rows, _] = &x.shape[..] else { return None };
+            let split = writer.reshape(x, &[Dim::product(leading)?, *rows, self.heads.into(), dim.into()]);
+            Some(writer.transpose(&split, order))
+        };
+        let query = heads(writer, query, &[0, 2, 1, 3])?;
+        let key = if self.shared_keys {
+            let [leading @ .., rows, dim] = &key.shape[..] else { return None };
+            let key = writer.reshape(key, &[Dim::product(leading)?, 1.into(), *rows, *dim]);
+            writer.transpose(&key, &[0, 1, 3, 2])
+        } else {
+            heads(writer, key, &[0, 2, 3, 1])?
+        };
+        let value = heads(writer, value, &[0, 2, 1, 3])?;
+        let (batch, tokens, sources) = (query.shape[0], query.shape[2], key.shape[3]);
+        let scores = writer.matmul(&query, &key, &[batch, self.heads.into(), tokens, sources]);
+        let scale = writer.scalar(self.scale(key_dim));
+        let scores = writer.binary("Mul", &scores, &scale);
+        let weights = writer.softmax(&scores);
+        let y = writer.matmul(&weights, &value, &[batch, self.heads.into(), tokens, value.shape[3]]);
+        if self.summed {
+            let sum = writer.sum(&y, 1);
+            return Some(writer.reshape(&sum, shape));
+        }
+        let merged = writer.transpose(&y, &[0, 2, 1, 3]);
+        Some(writer.reshape(&merged, shape))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::windows::{Pool2d, Windows, inside, nth, padded, spread, sum_over};
-use crate::graph::{Builder, Gradients, Operation, Value};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// The mean over windows of an image (`keras.layers.AveragePooling2D`): x `[batch, height, width, channels]`, y
 /// `[batch, rows, columns, channels]`. What lies beside the image
@@ -57,6 +60,11 @@ impl Operation for AveragePool2d {
         let sums = sums(builder, x, windows, self.0.pool);
         let share = share(builder, &x.shape, windows, self.0.pool);
         vec![builder.prim_mul(&sums, &share)]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        // What lies beside the image counts in no mean, which is ONNX' default.
+        Some(self.0.onnx(writer, "AveragePool", &inputs[0], shape))
     }
 
     fn as_any(&self) -> &dyn Any {

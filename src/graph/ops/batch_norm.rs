@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::{flat, viewed};
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Attribute, Dim, Tensor, Writer},
+};
 
 /// Sums over a batch of which its statistics are made: of x `[.., channels]` and a shift `[channels]` the sums of
 /// `x - shift` and of its square over all axes but the last, `[2, channels]`.
@@ -149,6 +152,18 @@ impl Operation for BatchNorm {
         let scaled = builder.prim_mul(&normal, along(&inputs[1]));
         let y = builder.prim_add(&scaled, along(&inputs[2]));
         vec![viewed(&y, &inputs[0].shape)]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        if self.of_batch {
+            return None;
+        }
+        let epsilon = Attribute::float("epsilon", self.epsilon);
+        let [x, parameters @ ..] = inputs else { return None };
+        Some(writer.channels_second(x, shape, |writer, x, shape| {
+            let inputs: Vec<&Tensor> = std::iter::once(x).chain(parameters).collect();
+            writer.node("BatchNormalization", &inputs, vec![epsilon], shape)
+        }))
     }
 
     fn as_any(&self) -> &dyn Any {

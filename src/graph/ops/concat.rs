@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::{around, viewed};
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// Joins tensors along one axis; all other axes agree.
 #[derive(Debug)]
@@ -55,6 +58,10 @@ impl Operation for Concat {
             });
         }
         sum.iter().map(|sum| viewed(sum, &shape)).collect()
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], _: &[Dim]) -> Option<Tensor> {
+        Some(writer.concat(inputs, self.axis))
     }
 
     fn as_any(&self) -> &dyn Any {

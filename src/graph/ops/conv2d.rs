@@ -2,9 +2,12 @@ use std::any::Any;
 
 use super::{
     SumLeading, flops, viewed,
-    windows::{Windows, add_to, inside, nth, offsets, padded, spread},
+    windows::{Windows, add_to, inside, nth, offsets, padded, sides, spread},
 };
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Attribute, Dim, Tensor, Writer},
+};
 
 /// A convolution (`keras.layers.Conv2D` without its activation): x `[batch, height, width, channels]`, kernel
 /// `[kernel height, kernel width, channels / groups, filters]`, perhaps a bias `[filters]`; y `[batch, rows, columns,
@@ -197,6 +200,24 @@ impl Operation for Conv2d {
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
         let pixels = self.output_shapes(inputs)[0][..3].to_vec();
         flops(pixels.into_iter().chain(inputs[1].iter().copied()))
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        let [x, kernel, bias @ ..] = inputs else { return None };
+        let &[Dim::Fixed(height), Dim::Fixed(width), ..] = &kernel.shape[..] else { return None };
+        // `[height, width, in, out]` to `[out, in, height, width]`.
+        let kernel = writer.transpose(kernel, &[3, 2, 0, 1]);
+        let attributes = vec![
+            Attribute::ints("kernel_shape", [height, width]),
+            Attribute::ints("strides", self.strides),
+            Attribute::ints("pads", sides(self.padding)),
+            Attribute::ints("dilations", self.dilation),
+            Attribute::int("group", self.groups as i64),
+        ];
+        Some(writer.channels_second(x, shape, |writer, x, shape| {
+            let inputs: Vec<&Tensor> = [x, &kernel].into_iter().chain(bias).collect();
+            writer.node("Conv", &inputs, attributes, shape)
+        }))
     }
 
     fn as_any(&self) -> &dyn Any {

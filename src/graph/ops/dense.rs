@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::{SumLeading, flat, flops, viewed};
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Attribute, Dim, Tensor, Writer},
+};
 
 /// `y = x W (+ bias)`, Keras' `Dense` without its activation: x `[.., in]`, W `[in, out]`,
 /// bias `[out]`, y `[.., out]`.
@@ -44,6 +47,26 @@ impl Operation for Dense {
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
         flops(inputs[0].iter().copied().chain([inputs[1][1]]))
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        let [x, kernel, bias @ ..] = inputs else { return None };
+        let (input, output) = (kernel.shape[0], kernel.shape[1]);
+        if writer.has_channels_second(x) {
+            // Among convolutions it is one: of a pixel.
+            let kernel = writer.transpose(kernel, &[1, 0]);
+            let kernel = writer.reshape(&kernel, &[output, input, 1.into(), 1.into()]);
+            return Some(writer.channels_second(x, shape, |writer, x, shape| {
+                let inputs: Vec<&Tensor> = [x, &kernel].into_iter().chain(bias).collect();
+                writer.node("Conv", &inputs, vec![Attribute::ints("kernel_shape", [1, 1])], shape)
+            }));
+        }
+        if x.rank() == 2 {
+            let inputs: Vec<&Tensor> = [x, kernel].into_iter().chain(bias).collect();
+            return Some(writer.node("Gemm", &inputs, Vec::new(), shape));
+        }
+        let product = writer.matmul(x, kernel, shape);
+        Some(bias.iter().fold(product, |product, bias| writer.binary("Add", &product, bias)))
     }
 
     fn as_any(&self) -> &dyn Any {

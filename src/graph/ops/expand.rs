@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::{SumLeading, viewed};
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// Repeats the whole tensor along a new first axis: `[..]` to `[count, ..]`.
 #[derive(Debug)]
@@ -32,6 +35,10 @@ impl Operation for Expand {
         let flat = viewed(&inputs[0], &[inputs[0].len()]);
         let expanded = builder.prim_contiguous(View::from(&flat).expand(0, self.count));
         vec![viewed(&expanded, &self.output_shapes(&[&inputs[0].shape])[0])]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        Some(writer.expand(&inputs[0], shape))
     }
 
     fn as_any(&self) -> &dyn Any {

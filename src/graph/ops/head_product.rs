@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::flops;
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Attribute, Dim, Tensor, Writer},
+};
 
 /// Names of a tensor's three axes.
 pub type Axes = [char; 3];
@@ -107,6 +110,11 @@ impl Operation for HeadProduct {
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
         flops(self.lengths(inputs))
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        let equation = Attribute::text("equation", &self.equation());
+        Some(writer.node("Einsum", &[&inputs[0], &inputs[1]], vec![equation], shape))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::flat;
-use crate::graph::{Builder, Gradients, Operation, Value, ops::viewed, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, ops::viewed, primitives::View},
+    onnx::{Attribute, Dim, Tensor, Writer},
+};
 
 /// Layer normalisation over the last axis (Ba et al. 2016; Keras `LayerNormalization`):
 /// `y = (x - mean) * rstd * gamma + beta`, `rstd = 1 / sqrt(variance + epsilon)`.
@@ -55,6 +58,11 @@ impl Operation for LayerNorm {
         let scaled = builder.prim_mul(&normal, View::from(&inputs[1]).broadcast(&centred.shape));
         let y = builder.prim_add(&scaled, View::from(&inputs[2]).broadcast(&centred.shape));
         vec![viewed(&y, &inputs[0].shape), mean, rstd]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        let attributes = vec![Attribute::int("axis", -1), Attribute::float("epsilon", self.epsilon)];
+        Some(writer.node("LayerNormalization", &inputs.iter().collect::<Vec<_>>(), attributes, shape))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::windows::{Pool2d, Windows, inside, nth, offsets, padded, spread, sum_over};
-use crate::graph::{Builder, Gradients, Operation, Value};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// Less than every number of a tensor that trains: what lies beside an image.
 const BESIDE: f32 = -1e30;
@@ -61,6 +64,10 @@ impl Operation for MaxPool2d {
         let windows = self.0.windows_of(&inputs[0].shape);
         let padded = beside(builder, &inputs[0], windows);
         vec![maximum(builder, &padded, windows, self.0.pool)]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        Some(self.0.onnx(writer, "MaxPool", &inputs[0], shape))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::{around, viewed};
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// Mean over one axis, which disappears: global average pooling over tokens.
 #[derive(Debug)]
@@ -35,6 +38,10 @@ impl Operation for Mean {
         let sum = builder.prim_sum(&viewed(&inputs[0], &[outer, length, inner]), 1);
         let mean = builder.prim_affine(&sum, 1.0 / length as f32, 0.0);
         vec![viewed(&mean, &self.output_shapes(&[&inputs[0].shape])[0])]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], _: &[Dim]) -> Option<Tensor> {
+        Some(writer.mean(&inputs[0], self.axis))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -76,6 +83,15 @@ impl Operation for MeanGradient {
         let spread = View::from(&viewed(&inputs[0], &[outer, inner])).expand(1, length);
         let grad = builder.prim_affine(spread, 1.0 / length as f32, 0.0);
         vec![viewed(&grad, &shape)]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        // A product with equal shares repeats along their axis, without a shape that would depend on the batch.
+        let mut lengths = vec![1; shape.len()];
+        lengths[self.axis] = self.length;
+        let shares = writer.floats(&lengths, vec![1.0 / self.length as f32; self.length]);
+        let x = writer.unsqueeze(&inputs[0], self.axis);
+        Some(writer.binary("Mul", &x, &shares))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,10 +1,13 @@
 use std::any::Any;
 
 use super::{Dropout, Mean, Scale, SumLeading, viewed};
-use crate::graph::{
-    Builder, Gradients, Operation, Value,
-    expression::{Expression, decompose},
-    primitives::View,
+use crate::{
+    graph::{
+        Builder, Gradients, Operation, Value,
+        expression::{Expression, decompose, onnx},
+        primitives::View,
+    },
+    onnx::{Dim, Tensor, Writer},
 };
 
 /// What an element of the result reads of an operand.
@@ -177,6 +180,25 @@ impl Operation for Pointwise {
             .collect();
         let result = decompose(builder, &self.expression, &views, &[len]);
         vec![viewed(&result, &shape)]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        let mut operands = Vec::with_capacity(inputs.len());
+        for (operand, x) in self.operands.iter().zip(inputs) {
+            operands.push(match operand {
+                Operand::Whole | Operand::Shared => x.clone(),
+                Operand::PerImage => {
+                    let between = vec![Dim::Fixed(1); shape.len() - x.rank()];
+                    writer.reshape(x, &[&x.shape[..1], &between, &x.shape[1..]].concat())
+                }
+                Operand::Mask(_) | Operand::ImageMask(_) => return None,
+            });
+        }
+        Some(writer.elementwise(&operands, shape, |writer, x, shape| {
+            let y = onnx(writer, &self.expression, x);
+            // What reads no whole operand is the same for all images.
+            if y.shape == shape { y } else { writer.expand(&y, shape) }
+        }))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::viewed;
-use crate::graph::{Builder, Gradients, Operation, Value};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// The same elements in the same order under another shape. Costs nothing: backends alias it.
 #[derive(Debug)]
@@ -27,6 +30,10 @@ impl Operation for Reshape {
 
     fn decompose(&self, _: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         vec![viewed(&inputs[0], &self.shape)]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        Some(writer.reshape(&inputs[0], shape))
     }
 
     fn as_any(&self) -> &dyn Any {

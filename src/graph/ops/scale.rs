@@ -1,6 +1,9 @@
 use std::any::Any;
 
-use crate::graph::{Builder, Gradients, Operation, Value};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// `factor * x`.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +31,12 @@ impl Operation for Scale {
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         vec![builder.prim_affine(&inputs[0], self.factor, 0.0)]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], shape: &[Dim]) -> Option<Tensor> {
+        let factor = writer.scalar(self.factor);
+        let operands = [inputs[0].clone(), factor];
+        Some(writer.elementwise(&operands, shape, |writer, x, _| writer.binary("Mul", &x[0], &x[1])))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::{around, viewed};
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// `length` entries of one axis from `start` on.
 #[derive(Debug)]
@@ -40,6 +43,10 @@ impl Operation for Slice {
         let merged = viewed(&inputs[0], &around(&inputs[0].shape, self.axis));
         let slice = builder.prim_contiguous(View::from(&merged).slice(1, self.start, self.length));
         vec![viewed(&slice, &self.output_shapes(&[&inputs[0].shape])[0])]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], _: &[Dim]) -> Option<Tensor> {
+        Some(writer.slice(&inputs[0], self.axis, self.start, self.length))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -81,6 +88,10 @@ impl Operation for Pad {
         let merged = viewed(&inputs[0], &around(&inputs[0].shape, self.axis));
         let padded = builder.prim_contiguous(View::from(&merged).pad(1, self.before, self.after));
         vec![viewed(&padded, &self.output_shapes(&[&inputs[0].shape])[0])]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], _: &[Dim]) -> Option<Tensor> {
+        Some(writer.pad(&inputs[0], self.axis, self.before, self.after))
     }
 
     fn as_any(&self) -> &dyn Any {

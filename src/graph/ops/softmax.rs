@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::{flat, viewed};
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// Softmax over the last axis.
 #[derive(Debug)]
@@ -34,6 +37,10 @@ impl Operation for Softmax {
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         let y = prim_softmax(builder, &viewed(&inputs[0], &flat(&inputs[0].shape)));
         vec![viewed(&y, &inputs[0].shape)]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], _: &[Dim]) -> Option<Tensor> {
+        Some(writer.softmax(&inputs[0]))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,7 +1,10 @@
 use std::any::Any;
 
 use super::{around, viewed};
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// How the entries of one axis move: `y[i] = x[i - by]` for `i < length`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +123,20 @@ impl Operation for Translate {
             x = viewed(&moved(builder, &merged, movement), &shape);
         }
         vec![x]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], _: &[Dim]) -> Option<Tensor> {
+        let mut x = inputs[0].clone();
+        for movement in &self.movements {
+            let axis = movement.axis;
+            let runs = movement.runs(x.shape[axis].fixed()?);
+            let parts: Vec<Tensor> = runs.iter().map(|run| writer.slice(&x, axis, run.from, run.length)).collect();
+            x = match runs[..] {
+                [Run { to, length, .. }] => writer.pad(&parts[0], axis, to, movement.length - to - length),
+                _ => writer.concat(&parts, axis),
+            };
+        }
+        Some(x)
     }
 
     fn as_any(&self) -> &dyn Any {

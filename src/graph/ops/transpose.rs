@@ -1,6 +1,9 @@
 use std::any::Any;
 
-use crate::graph::{Builder, Gradients, Operation, Value, primitives::View};
+use crate::{
+    graph::{Builder, Gradients, Operation, Value, primitives::View},
+    onnx::{Dim, Tensor, Writer},
+};
 
 /// Permutes axes: output axis `i` is input axis `permutation[i]`.
 #[derive(Debug)]
@@ -33,6 +36,10 @@ impl Operation for Transpose {
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         vec![builder.prim_contiguous(View::from(&inputs[0]).permute(&self.permutation))]
+    }
+
+    fn onnx(&self, writer: &mut Writer, inputs: &[Tensor], _: &[Dim]) -> Option<Tensor> {
+        Some(writer.transpose(&inputs[0], &self.permutation))
     }
 
     fn as_any(&self) -> &dyn Any {

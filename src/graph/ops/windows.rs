@@ -1,7 +1,10 @@
 //! Windows that move over the axes of an image, and the words in which what happens in them is decomposed.
 
 use super::{around, viewed};
-use crate::graph::{Builder, Value, primitives::View};
+use crate::{
+    graph::{Builder, Value, primitives::View},
+    onnx::{Attribute, Dim, Tensor, Writer},
+};
 
 /// Windows along an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,11 @@ impl Windows {
     }
 }
 
+/// `[[above, below], [left, right]]` as ONNX has `pads`: those before all axes, then those after.
+pub(super) fn sides([[above, below], [left, right]]: [[usize; 2]; 2]) -> [usize; 4] {
+    [above, left, below, right]
+}
+
 /// Windows of a pool over the height and the width of images.
 ///
 /// Without `same` only windows that lie within the image count: `(length - pool) / stride + 1` of them along an axis.
@@ -117,6 +125,18 @@ impl Pool2d {
     pub(crate) fn output_shape(&self, shape: &[usize]) -> Vec<usize> {
         let [rows, columns] = self.windows_of(shape);
         vec![shape[0], rows.count, columns.count, shape[3]]
+    }
+
+    /// As an operator of ONNX that takes a pool's attributes; `shape` is that of the result.
+    pub(super) fn onnx(&self, writer: &mut Writer, operator: &str, x: &Tensor, shape: &[Dim]) -> Tensor {
+        let lengths = [1, 2].map(|axis| x.shape[axis].fixed().unwrap_or_else(|| panic!("{operator}: {:?}", x.shape)));
+        let beside = [0, 1].map(|axis| self.windows(axis, lengths[axis]).beside());
+        let attributes = vec![
+            Attribute::ints("kernel_shape", self.pool),
+            Attribute::ints("strides", self.strides),
+            Attribute::ints("pads", sides(beside)),
+        ];
+        writer.channels_second(x, shape, |writer, x, shape| writer.node(operator, &[x], attributes, shape))
     }
 
     pub(super) fn attributes(&self) -> Vec<(&'static str, String)> {
