@@ -102,7 +102,7 @@ impl Sheet<'_> {
         let options = DataOptions {
             data_dir: self.data_dir.clone(),
             path: self.path.clone(),
-            model_size: self.image_size,
+            model_size: self.image_size.map(|size| [size; 2]),
             skip_broken: self.skip_broken,
             ..DataOptions::default()
         };

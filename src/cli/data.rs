@@ -237,7 +237,7 @@ fn show(args: &ShowArgs) -> miette::Result<()> {
     let options = DataOptions {
         data_dir: args.data_dir.clone(),
         path: args.path.clone(),
-        model_size: Some(size),
+        model_size: Some([size; 2]),
         skip_broken: args.skip_broken,
         ..DataOptions::default()
     };

@@ -161,9 +161,9 @@ pub struct DataOptions {
     /// Side in pixels that the images of `image_folder` are resized to when they are loaded.
     /// Other data sets ignore it: their images have one size, and the pipeline resizes them.
     pub image_size: Option<usize>,
-    /// The size that the model sets itself. Images of `image_folder` that are larger, or of different
+    /// Height and width that the model sets itself. Images of `image_folder` that are larger, or of different
     /// sizes, are resized to it when they are loaded.
-    pub model_size: Option<usize>,
+    pub model_size: Option<[usize; 2]>,
     /// Leaves files of `image_folder` out that cannot be read, instead of refusing them.
     pub skip_broken: bool,
 }

@@ -147,7 +147,7 @@ pub struct Data {
 impl Data {
     /// Where to look for these images; `data_dir` is searched first. `model_size` is the image size that
     /// the model sets itself.
-    pub fn options(&self, data_dir: Option<PathBuf>, model_size: Option<usize>) -> DataOptions {
+    pub fn options(&self, data_dir: Option<PathBuf>, model_size: Option<[usize; 2]>) -> DataOptions {
         let Self { path, image_size, skip_broken, .. } = self;
         DataOptions { data_dir, path: path.clone(), image_size: *image_size, model_size, skip_broken: *skip_broken }
     }

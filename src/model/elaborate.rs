@@ -77,15 +77,15 @@ pub fn elaborate(
     }
 }
 
-/// The image size that a model sets itself, by a parameter of that name; `None` where it takes that of
+/// Height and width of images that a model sets itself, by the parameter `image_size`; `None` where it takes that of
 /// the data set, or where the text or its parameters are wrong, which [`elaborate`] reports.
-pub fn own_image_size(source: &Source, overrides: &BTreeMap<String, Value>) -> Option<usize> {
+pub fn own_image_size(source: &Source, overrides: &BTreeMap<String, Value>) -> Option<[usize; 2]> {
     let (file, _) = parse_tolerant(source).ok()?;
     let model = file.definitions.iter().find(|definition| definition.kind == DefinitionKind::Model)?;
     let mut elaborator = Elaborator::new(&file, HashMap::new(), Vec::new());
     let (scope, _) = elaborator.parameters(model, overrides);
     match scope.get("image_size") {
-        Some(Bound::Value(Value::Int(size), _)) => usize::try_from(*size).ok().filter(|size| *size > 0),
+        Some(Bound::Value(value, _)) => model::extent(value),
         _ => None,
     }
 }

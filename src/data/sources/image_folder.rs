@@ -226,8 +226,8 @@ fn explicit(options: &DataOptions) -> Result<Option<(u32, u32)>, DataError> {
         });
     }
     // What the model would shrink again, without antialiasing, is shrunk once.
-    let size = size.min(options.model_size.unwrap_or(size)) as u32;
-    Ok(Some((size, size)))
+    let [height, width] = options.model_size.unwrap_or([size; 2]).map(|side| size.min(side) as u32);
+    Ok(Some((width, height)))
 }
 
 impl Prepared {
@@ -278,15 +278,15 @@ impl Prepared {
 fn common_size(
     listing: &Listing,
     pictures: &[(&PathBuf, (u32, u32))],
-    model_size: Option<usize>,
+    model_size: Option<[usize; 2]>,
 ) -> Result<(u32, u32), DataError> {
     // The model's own bounds are larger; it is for its check to refuse what is too large to be.
-    let model_size = model_size.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
+    let model_size = model_size.map(|size| size.map(|side| u32::try_from(side).unwrap_or(u32::MAX)));
     let (first, size) = pictures[0];
     match (pictures.iter().find(|(_, other)| *other != size), model_size) {
         (None, None) => Ok(size),
-        (None, Some(side)) if size.0 <= side && size.1 <= side => Ok(size),
-        (_, Some(side)) => Ok((side, side)),
+        (None, Some([height, width])) if size.0 <= width && size.1 <= height => Ok(size),
+        (_, Some([height, width])) => Ok((width, height)),
         (Some((other, other_size)), None) => Err(DataError::Folder {
             path: listing.folder.clone(),
             message: format!(

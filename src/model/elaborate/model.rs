@@ -19,6 +19,21 @@ fn bit(position: usize) -> Causes {
     u32::try_from(position).ok().and_then(|position| 1_u64.checked_shl(position)).unwrap_or(0)
 }
 
+/// The most that the side of an image, its channels and the classes may be.
+const LARGEST_SIDE: i64 = 1 << 20;
+
+/// Height and width, of one number or a list of two.
+pub(super) fn extent(value: &Value) -> Option<[usize; 2]> {
+    let side = |value: &Value| value.whole().filter(|side| (1..=LARGEST_SIDE).contains(side)).map(|side| side as usize);
+    match value {
+        Value::List(sides) => match &sides[..] {
+            [height, width] => Some([side(height)?, side(width)?]),
+            _ => None,
+        },
+        both => side(both).map(|side| [side; 2]),
+    }
+}
+
 impl Elaborator<'_> {
     pub(super) fn model(&mut self, overrides: &BTreeMap<String, Value>, data: &ImageSpec) -> Option<Architecture> {
         let mut models = self.file.definitions.iter().filter(|definition| definition.kind == DefinitionKind::Model);
@@ -36,9 +51,16 @@ impl Elaborator<'_> {
             self.report(problem.label(model.name.span, "the first one"));
         }
         let size = |size: usize| Bound::Value(Value::Int(size as i64), 0);
-        if data.height == data.width {
-            self.globals.insert("image_size", size(data.height));
-        }
+        self.globals.insert(
+            "image_size",
+            match data.height == data.width {
+                true => size(data.height),
+                false => {
+                    let sides = [data.height, data.width].map(|side| Value::Int(side as i64));
+                    Bound::Value(Value::List(sides.to_vec()), 0)
+                }
+            },
+        );
         self.globals.insert("channels", size(data.channels));
         self.globals.insert("num_classes", size(data.num_classes));
         for name in &self.file.unknown {
@@ -72,23 +94,34 @@ impl Elaborator<'_> {
             default.map(|default| default.span).or(parameter.map(|parameter| parameter.span)).unwrap_or(model.name.span)
         };
         let mut number = |name: &str, otherwise: usize| match scope.get(name) {
-            Some(Bound::Value(value, causes)) if value.whole().is_some_and(|value| (1..=1 << 20).contains(&value)) => {
+            Some(Bound::Value(value, causes))
+                if value.whole().is_some_and(|value| (1..=LARGEST_SIDE).contains(&value)) =>
+            {
                 value.whole().map(|value| (value as usize, *causes))
             }
             Some(Bound::Value(value, causes)) => {
-                let message = format!("`{name}` is {value}, not a whole number from 1 to {}", 1 << 20);
-                let label = format!("expected a whole number from 1 to {}", 1 << 20);
+                let message = format!("`{name}` is {value}, not a whole number from 1 to {LARGEST_SIDE}");
+                let label = format!("expected a whole number from 1 to {LARGEST_SIDE}");
                 let problem = Problem::new("vitx::parameter", message).label(place(name, *causes), label);
                 self.problems.push(problem.causes(*causes));
                 None
             }
             _ => Some((otherwise, 0)),
         };
-        let size = match scope.get("image_size").is_some() {
-            true => number("image_size", data.height).map(|(size, causes)| (size, size, causes)),
-            false => Some((data.height, data.width, 0)),
-        };
         let (channels, num_classes) = (number("channels", data.channels), number("num_classes", data.num_classes));
+        let size = match scope.get("image_size") {
+            Some(Bound::Value(value, causes)) => match extent(value) {
+                Some([height, width]) => Some((height, width, *causes)),
+                None => {
+                    let wanted = format!("a whole number from 1 to {LARGEST_SIDE}, or a list of two: [height, width]");
+                    let problem = Problem::new("vitx::parameter", format!("`image_size` is {value}, not {wanted}"))
+                        .label(place("image_size", *causes), format!("expected {wanted}"));
+                    self.problems.push(problem.causes(*causes));
+                    None
+                }
+            },
+            _ => Some((data.height, data.width, 0)),
+        };
         for (name, given, expected) in
             [("channels", channels, data.channels), ("num_classes", num_classes, data.num_classes)]
         {

@@ -223,12 +223,18 @@ fn other_layouts_are_told_what_to_do() {
 fn pictures_are_shrunk_to_the_model_and_enlarged_by_it() {
     let folder = Folder::new();
     let size = |image_size: Option<usize>, model_size: Option<usize>| {
+        let model_size = model_size.map(|size| [size; 2]);
         let options = DataOptions { image_size, model_size, ..folder.options() };
         describe("image_folder", &options).map(|spec| (spec.width, spec.height)).map_err(|error| folder.shown(&error))
     };
     assert_eq!(size(None, None), Ok((8, 8)));
     assert_eq!(size(None, Some(24)), Ok((8, 8)));
     assert_eq!(size(None, Some(4)), Ok((4, 4)));
+    let wide = DataOptions { model_size: Some([3, 6]), ..folder.options() };
+    let found =
+        |options: &DataOptions| describe("image_folder", options).map(|spec| (spec.width, spec.height)).unwrap();
+    assert_eq!(found(&wide), (6, 3));
+    assert_eq!(found(&DataOptions { image_size: Some(5), ..wide }), (5, 3));
     assert_eq!(size(Some(6), None), Ok((6, 6)));
     assert_eq!(size(Some(6), Some(4)), Ok((4, 4)));
     assert_eq!(size(Some(6), Some(24)), Ok((6, 6)));
@@ -241,7 +247,7 @@ fn pictures_are_shrunk_to_the_model_and_enlarged_by_it() {
     // Stripes of one pixel are grey from afar.
     let stripes = RgbImage::from_fn(32, 32, |x, _| Rgb([if x % 2 == 0 { 0 } else { 255 }; 3]));
     stripes.save(folder.path("test/dark/0.png")).unwrap();
-    let set = load("image_folder", &DataOptions { model_size: Some(4), ..folder.options() }).unwrap();
+    let set = load("image_folder", &DataOptions { model_size: Some([4; 2]), ..folder.options() }).unwrap();
     assert!(set.test.pixels[..48].iter().all(|value| (110..=145).contains(value)), "{:?}", &set.test.pixels[..48]);
 }
 
