@@ -9,7 +9,10 @@ use std::{
 use super::{
     combine::combine,
     functions::{FUNCTIONS, NumberFunction, function},
-    layers::{LAYERS, find, initializers::scheme},
+    layers::{
+        LAYERS, find,
+        initializers::{SCHEMES, scheme},
+    },
     reads::{Reads, Symbol},
 };
 use crate::dsl::{
@@ -505,7 +508,7 @@ pub fn check_names(expr: &Expr, scope: &Scope) -> Result<(), Fault> {
         ExprKind::Call { name, arguments } => {
             let known = scope.is_shape(&name.text) || !arguments.is_empty() && scope.function(&name.text).is_some();
             if !known {
-                match (arguments.is_empty(), scope.is_layer(&name.text)) {
+                match (arguments.is_empty(), scope.is_layer(&name.text) || scheme(&name.text).is_some()) {
                     (true, _) => match named(name, scope) {
                         // What it is does not matter.
                         Err(Some(problem)) if problem.code() == "vitx::name" => return Err(Some(problem)),
@@ -521,10 +524,11 @@ pub fn check_names(expr: &Expr, scope: &Scope) -> Result<(), Fault> {
     }
 }
 
-/// Whether an argument of some layer takes the word, as `activation` takes `relu`.
+/// Whether an argument of some layer or initialiser takes the word, as `activation` takes `relu`.
 fn is_choice(word: &str) -> bool {
     let arguments = LAYERS.iter().flat_map(|layer| layer.arguments);
     arguments.into_iter().any(|argument| argument.kind.words().contains(&word))
+        || SCHEMES.iter().flat_map(|scheme| scheme.words).any(|(_, words)| words.contains(&word))
 }
 
 fn exhausted() -> Box<Problem> {

@@ -379,6 +379,9 @@ fn kernels_start_as_they_are_told() {
         b(zeros)
         dense(4, kernel = \"lecun_normal\")
         b(other)
+        dense(4, kernel = variance_scaling(2, fan_out))
+        dense(3, kernel = orthogonal)
+        if false { dense(3, kernel = random_normal(1)) }
         dense(num_classes, kernel = constant(value = 2))
     }";
     assert_eq!(
@@ -388,6 +391,8 @@ fn kernels_start_as_they_are_told() {
             "Zeros",
             "TruncatedNormal { stddev: 0.5684236 }",
             "Uniform { limit: 1.2247449 }",
+            "TruncatedNormal { stddev: 0.8038724 }",
+            "Orthogonal { gain: 1.0, rows: 4, columns: 3 }",
             "Constant { value: 2.0 }"
         ]
     );

@@ -22,20 +22,28 @@ pub struct Scheme {
     pub about: &'static str,
     /// Its numbers with their defaults.
     pub numbers: &'static [(&'static str, f64)],
-    /// For a kernel of these fans.
+    /// What is one of some words, of which the first is the default: behind the numbers.
+    pub words: &'static [(&'static str, &'static [&'static str])],
+    /// For a kernel of these fans. The numbers, then the places of the words in their lists.
     make: fn(&[f64], Fans) -> Initializer,
 }
 
-/// How many values a value of a kernel's output is made of, and how many it is part of.
+/// How many values a value of a kernel's output is made of, and how many it is part of; the kernel as a matrix.
 #[derive(Debug, Clone, Copy)]
 struct Fans {
     input: usize,
     output: usize,
+    /// Of all axes but the last.
+    rows: usize,
+    columns: usize,
 }
 
 macro_rules! scheme {
     ($name:literal, $about:literal, [$($numbers:tt)*], $make:expr) => {
-        Scheme { name: $name, about: $about, numbers: &[$($numbers)*], make: $make }
+        scheme!($name, $about, [$($numbers)*], [], $make)
+    };
+    ($name:literal, $about:literal, [$($numbers:tt)*], [$($words:tt)*], $make:expr) => {
+        Scheme { name: $name, about: $about, numbers: &[$($numbers)*], words: &[$($words)*], make: $make }
     };
 }
 
@@ -57,12 +65,41 @@ pub const SCHEMES: &[Scheme] = &[
         uniform(1.0 / fans.input as f64)
     }),
     scheme!("ones", "all 1", [], |_, _| Initializer::Ones),
+    scheme!(
+        "orthogonal",
+        "orthogonal columns, or rows, of length `gain`: Saxe et al. 2014",
+        [("gain", 1.0)],
+        |x, fans| { Initializer::Orthogonal { gain: x[0] as f32, rows: fans.rows, columns: fans.columns } }
+    ),
+    scheme!("random_normal", "normal around 0", [("stddev", 0.05)], |x, _| Initializer::Normal { stddev: x[0] as f32 }),
     scheme!("random_uniform", "uniform between two bounds", [("minval", -0.05), ("maxval", 0.05)], |x, _| {
         Initializer::Between { low: x[0] as f32, high: x[1] as f32 }
     }),
     scheme!("truncated_normal", "normal around 0, cut off at two deviations", [("stddev", 0.05)], |x, _| {
         Initializer::TruncatedNormal { stddev: x[0] as f32 }
     }),
+    scheme!(
+        "variance_scaling",
+        "variance `scale` over the fan of `mode`: He et al. 2015",
+        [("scale", 1.0)],
+        [
+            ("mode", &["fan_in", "fan_out", "fan_avg"]),
+            ("distribution", &["truncated_normal", "untruncated_normal", "uniform"])
+        ],
+        |x, fans| {
+            let fan = match x[1] as usize {
+                0 => fans.input as f64,
+                1 => fans.output as f64,
+                _ => (fans.input + fans.output) as f64 / 2.0,
+            };
+            let variance = x[0] / fan;
+            match x[2] as usize {
+                0 => normal(variance),
+                1 => Initializer::Normal { stddev: variance.sqrt() as f32 },
+                _ => uniform(variance),
+            }
+        }
+    ),
     scheme!("zeros", "all 0", [], |_, _| Initializer::Zeros),
 ];
 
@@ -100,29 +137,42 @@ impl Start {
         let expected = || format!("one of {}", names());
         let (name, given) = parse_layer(text).ok_or_else(expected)?;
         let scheme = scheme(&name).ok_or_else(expected)?;
-        let mut numbers: Vec<f64> = scheme.numbers.iter().map(|(_, number)| *number).collect();
-        let takes = || match scheme.numbers {
-            [] => format!("`{name}` takes no numbers"),
-            some => {
-                let known: Vec<String> = some.iter().map(|(name, number)| format!("{name} = {number}")).collect();
+        let words = scheme.words.iter().map(|_| 0.0);
+        let mut numbers: Vec<f64> = scheme.numbers.iter().map(|(_, number)| *number).chain(words).collect();
+        let names: Vec<&str> =
+            scheme.numbers.iter().map(|(name, _)| *name).chain(scheme.words.iter().map(|(name, _)| *name)).collect();
+        let takes = || {
+            let numbers = scheme.numbers.iter().map(|(name, number)| format!("{name} = {number}"));
+            let words = scheme.words.iter().map(|(name, words)| format!("{name} = {}", words.join(" | ")));
+            let known: Vec<String> = numbers.chain(words).collect();
+            if known.is_empty() {
+                format!("`{name}` takes no numbers")
+            } else {
                 format!("`{name}({})`", known.join(", "))
             }
         };
         for (index, (key, value)) in given.into_iter().enumerate() {
             let place = match key {
-                Some(key) => scheme.numbers.iter().position(|(own, _)| *own == key),
+                Some(key) => names.iter().position(|own| *own == key),
                 None => Some(index).filter(|index| *index < numbers.len()),
             };
-            let number = match value {
-                Value::Int(number) => Some(number as f64),
-                Value::Float(number) => Some(number),
+            let words =
+                place.and_then(|place| place.checked_sub(scheme.numbers.len())).map(|word| scheme.words[word].1);
+            let number = match (value, words) {
+                (Value::Int(number), None) => Some(number as f64),
+                (Value::Float(number), None) => Some(number),
+                (Value::Str(word), Some(words)) => words.iter().position(|known| *known == word).map(|at| at as f64),
                 _ => None,
             };
             let number = number.filter(|number| (*number as f32).is_finite());
             let (Some(place), Some(number)) = (place, number) else { return Err(takes()) };
             numbers[place] = number;
         }
-        let negative = scheme.name == "truncated_normal" && numbers[0] < 0.0;
+        let negative = match scheme.name {
+            "truncated_normal" | "random_normal" => numbers[0] < 0.0,
+            "variance_scaling" => numbers[0] <= 0.0,
+            _ => false,
+        };
         let crossed = scheme.name == "random_uniform" && numbers[0] > numbers[1];
         if negative || crossed { Err(takes()) } else { Ok(Self { scheme, numbers }) }
     }
@@ -131,7 +181,9 @@ impl Start {
     /// last two count as a receptive field.
     pub fn of_kernel(&self, stored_shape: &[usize]) -> Initializer {
         let (input, output) = super::fans(stored_shape);
-        (self.scheme.make)(&self.numbers, Fans { input: input.max(1), output: output.max(1) })
+        let columns = stored_shape.last().copied().unwrap_or(1);
+        let rows = super::volume(stored_shape) / columns.max(1);
+        (self.scheme.make)(&self.numbers, Fans { input: input.max(1), output: output.max(1), rows, columns })
     }
 }
 
@@ -159,6 +211,13 @@ mod tests {
             ("truncated_normal(0.02)", (0.02 * CUT).powi(2), 0.04),
             ("truncated_normal(stddev = 1)", CUT.powi(2), 2.0),
             ("random_uniform", 0.1_f64.powi(2) / 12.0, 0.05),
+            ("variance_scaling", 1.0 / fan_in, 2.0 / CUT * (1.0 / fan_in).sqrt()),
+            ("variance_scaling(2, \"fan_out\")", 2.0 / fan_out, 2.0 / CUT * (2.0 / fan_out).sqrt()),
+            (
+                "variance_scaling(3, mode = \"fan_avg\", distribution = \"uniform\")",
+                6.0 / (fan_in + fan_out),
+                (18.0 / (fan_in + fan_out)).sqrt(),
+            ),
         ] {
             let values = started(text, &[3, 3, 32, 64]);
             let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
@@ -168,6 +227,19 @@ mod tests {
             let most = values.iter().fold(0.0_f64, |most, v| most.max(f64::from(v.abs())));
             assert!(most <= bound * 1.000_001 && most > bound * 0.97, "{text}: within {most}, not {bound}");
         }
+        for (text, variance) in
+            [("random_normal(0.02)", 0.0004), ("variance_scaling(distribution = \"untruncated_normal\")", 1.0 / fan_in)]
+        {
+            let values = started(text, &[3, 3, 32, 64]);
+            let found = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64;
+            assert!((found / variance - 1.0).abs() < 0.03, "{text}: variance {found}, not {variance}");
+            // Beyond two deviations lie 4.55 % of the values.
+            let beyond = values.iter().filter(|v| f64::from(v.abs()) > 2.0 * variance.sqrt()).count();
+            assert!((beyond as f64 / values.len() as f64 - 0.0455).abs() < 0.005, "{text}: {beyond}");
+        }
+        let columns = started("orthogonal(2)", &[2, 3, 4]);
+        let product = |a: usize, b: usize| (0..6).map(|row| columns[4 * row + a] * columns[4 * row + b]).sum::<f32>();
+        assert!((product(1, 1) - 4.0).abs() < 1e-5 && product(0, 3).abs() < 1e-5, "{columns:?}");
         assert!(started("zeros", &[2, 3]).iter().all(|v| *v == 0.0));
         assert!(started("ones", &[2, 3]).iter().all(|v| *v == 1.0));
         assert!(started("constant(0.5)", &[2, 3]).iter().all(|v| *v == 0.5));
@@ -186,6 +258,11 @@ mod tests {
             ("truncated_normal(-1)", "`truncated_normal(stddev = 0.05)`"),
             ("truncated_normal(1, 2)", "`truncated_normal(stddev = 0.05)`"),
             ("random_uniform(1)", "`random_uniform(minval = -0.05, maxval = 0.05)`"),
+            ("random_normal(-1)", "`random_normal(stddev = 0.05)`"),
+            ("orthogonal(\"fan_in\")", "`orthogonal(gain = 1)`"),
+            ("variance_scaling(0)", "`variance_scaling(scale = 1, mode = fan_in | fan_out | fan_avg, distribution = "),
+            ("variance_scaling(1, mode = \"fan\")", "`variance_scaling(scale = 1, mode = "),
+            ("variance_scaling(mode = 1)", "`variance_scaling(scale = 1, mode = "),
             ("constant(1e300)", "`constant(value = 0)`"),
             ("3", "one of constant, "),
         ] {
