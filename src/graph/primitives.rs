@@ -153,6 +153,10 @@ impl Builder {
         self.unary(op::Sqrt, x)
     }
 
+    pub(crate) fn prim_sin(&mut self, x: &Value) -> Value {
+        self.unary(op::Sin, x)
+    }
+
     pub(crate) fn prim_exp(&mut self, x: &Value) -> Value {
         let scaled = self.prim_affine(x, std::f32::consts::LOG2_E, 0.0);
         self.unary(op::Exp2, &scaled)

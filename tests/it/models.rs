@@ -186,6 +186,21 @@ fn blocks_see_the_models_own_sizes() {
     assert_eq!(scales(&[("image_size", Value::Int(8))]), "factor = 0.125 factor = 3 factor = 200");
 }
 
+/// Height and width of images may differ, whether the model or the data set says what they are.
+#[test]
+fn an_image_size_of_two_sides() {
+    let own =
+        "model m(image_size = [24, 40]) { let [h, w] = image_size patches([h / 4, w / 8]) flatten dense(num_classes) }";
+    assert_eq!(check(own).unwrap().image_shape(), [24, 40, 3]);
+    let overrides = BTreeMap::from([("image_size".to_owned(), Value::List(vec![Value::Int(8), Value::Int(16)]))]);
+    let set = elaborate(&Source::new("m.vitx", own), &overrides, &CIFAR).unwrap();
+    assert_eq!(set.image_shape(), [8, 16, 3]);
+    let data = ImageSpec { height: 12, width: 32, ..CIFAR };
+    let taken = "model m { let [h, w] = image_size require h < w, \"wide\" flatten dense(num_classes) }";
+    let taken = elaborate(&Source::new("m.vitx", taken), &BTreeMap::new(), &data).unwrap();
+    assert_eq!(taken.image_shape(), [12, 32, 3]);
+}
+
 /// A file's own block stands for itself where the file calls it, and for nothing else.
 #[test]
 fn standard_blocks_mean_the_standard_layers() {
@@ -413,8 +428,26 @@ fn diagnostics() {
             "concat",
             "model a { patches(4) let x = { dense(4) } let y = { take(0) } concat(x, y, axis = 1) flatten dense(100) }",
         ),
+        (
+            "shift",
+            "model a {\n let a = shift(32)\n let b = shift([1, -2], axis = [0, -3])\n let c = roll([1, 2, 3, 4])\n let d = roll([1, 2], axis = 3)\n let e = roll([1, 2], axis = [0, 1, 2])\n let f = shift(1, axis = [])\n let g = shift(1, axis = last)\n let h = shift(0.5)\n flatten dense(100)\n}",
+        ),
+        (
+            "slice",
+            "model a {\n let a = slice(32)\n let b = slice(-33)\n let c = slice(1, 32)\n let d = slice([1, 2], [0, -2], axis = [-1, 0])\n let e = pad([1, 2], 1, axis = 0)\n let f = pad(-1)\n let g = pad(1, [1, 2, 3, 4])\n let h = pad(4000000000, axis = 2)\n flatten dense(100)\n}",
+        ),
+        (
+            "reduce",
+            "model a {\n let a = reduce_mean([0, 1, 2])\n let b = reduce_max(3)\n let c = reduce_max([1, -2])\n let d = reduce_mean(axis = max)\n let e = softmax(axis = 3)\n let f = max(axis = 0)\n let g = group_norm(2)\n let h = group_norm(0)\n let x = flatten\n let i = weighted_sum(x, x, normalization = l2)\n let y = patches(4)\n let j = weighted_sum(x, y)\n flatten dense(100)\n}",
+        ),
+        (
+            "positions",
+            "model a {\n let a = { patches([4, 8]) position_embedding(kind = sinusoidal_2d) }\n let b = { patches(4) dense(6) position_embedding(kind = sinusoidal_2d) }\n let c = { patches(4) position_embedding(zeros, sinusoidal) }\n flatten dense(100)\n}",
+        ),
         ("reshape", "model a { reshape([31, 33, 3]) transpose([0, 0]) flatten dense(100) }"),
         ("tokens", "model a { attention(2, 8) flatten class_token dense(100) }"),
+        ("image_size_of_three", "model a(image_size = [8, 8, 3]) { flatten dense(100) }"),
+        ("image_size_of_nothing", "model a(image_size = [8, 0]) { flatten dense(100) }"),
         ("image_size", "model a(image_size = 0) { flatten dense(100) }"),
         ("too_few_classes", "model a(num_classes = 3) { flatten dense(3) }"),
         ("control_characters", "model a { \u{1b}[2J flatten \u{202e} dense(100) }"),

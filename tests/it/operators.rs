@@ -13,8 +13,8 @@ use vitx::{
         activations::ACTIVATIONS,
         expression::Expression,
         ops::{
-            Activation, Attention, AveragePool2d, Conv2d, CrossEntropy, Dropout, HeadProduct, MaxPool2d, Movement,
-            Operand, Pool2d, RandomState, Translate,
+            Activation, AddSinusoid, Attention, AveragePool2d, Conv2d, CrossEntropy, Dropout, HeadProduct, Layout,
+            MaxPool2d, Movement, Operand, Pool2d, RandomState, Translate,
         },
     },
     model::layers::{Arguments, find},
@@ -274,6 +274,9 @@ fn shapes() {
     ] {
         check("translate", &[&[2, 4, 5, 2]], &|b, x| b.apply_one(Translate { movements: movements.clone() }, &[&x[0]]));
     }
+    for (layout, shape) in [(Layout::Line, [2, 3, 5]), (Layout::Grid { columns: 2 }, [1, 6, 8])] {
+        check("add_sinusoid", &[&shape], &|b, x| b.apply_one(AddSinusoid { layout }, &[&x[0]]));
+    }
     check("mean", &[&[2, 3, 4]], &|b, x| b.mean(&x[0], 1));
     check("mean of one", &[&[3, 1, 5]], &|b, x| b.mean(&x[0], 1));
     check("mean of the last", &[&[2, 7]], &|b, x| b.mean(&x[0], 1));
@@ -329,20 +332,46 @@ fn spread() {
 /// Layers that are made of operators, by their gradients.
 #[test]
 fn layers_of_operators() {
-    let layer = |kind: &str, shape: &[usize]| {
-        let kind = find(kind).unwrap();
-        let epsilon = BTreeMap::from([("epsilon", DslValue::Float(0.1))]);
-        (kind.build)(kind, &[shape.to_vec()], &Arguments(epsilon)).unwrap()
+    use DslValue::{Bool, Float, Int, List};
+    let epsilon = || vec![("epsilon", Float(0.1))];
+    let groups = |groups| vec![("epsilon", Float(0.1)), ("groups", Int(groups))];
+    let axes = |axes: &[i64], keepdims| {
+        vec![("axis", List(axes.iter().copied().map(Int).collect())), ("keepdims", Bool(keepdims))]
     };
-    for (kind, shapes) in [
-        ("rms_norm", &[&[2, 3, 5][..], &[5]][..]),
-        ("rms_norm", &[&[3, 1], &[1]]),
-        ("rms_norm", &[&[1, 2, 2, 3], &[3]]),
-        ("affine", &[&[2, 3, 4], &[4], &[4]]),
-        ("sequence_pool", &[&[2, 3, 5], &[5, 1], &[1]]),
-        ("sequence_pool", &[&[3, 1, 4], &[4, 1], &[1]]),
+    for (kind, arguments, shapes) in [
+        ("rms_norm", epsilon(), &[&[2, 3, 5][..], &[5]][..]),
+        ("rms_norm", epsilon(), &[&[3, 1], &[1]]),
+        ("rms_norm", epsilon(), &[&[1, 2, 2, 3], &[3]]),
+        ("affine", vec![], &[&[2, 3, 4], &[4], &[4]]),
+        ("sequence_pool", vec![], &[&[2, 3, 5], &[5, 1], &[1]]),
+        ("sequence_pool", vec![], &[&[3, 1, 4], &[4, 1], &[1]]),
+        ("group_norm", groups(2), &[&[2, 2, 3, 6], &[6], &[6]]),
+        ("group_norm", groups(1), &[&[3, 2, 5], &[5], &[5]]),
+        ("group_norm", groups(-1), &[&[2, 5, 3], &[3], &[3]]),
+        ("group_norm", groups(3), &[&[2, 6], &[6], &[6]]),
+        ("reduce_mean", axes(&[0], false), &[&[2, 3, 4, 2]]),
+        ("reduce_mean", axes(&[-1, 0], true), &[&[2, 3, 2, 4]]),
+        ("reduce_mean", axes(&[2, 1], false), &[&[1, 3, 2, 4]]),
+        ("reduce_max", axes(&[1], false), &[&[2, 2, 5, 3]]),
+        ("reduce_max", axes(&[2, 0], false), &[&[2, 3, 2, 3]]),
+        ("reduce_max", axes(&[0, 1], true), &[&[2, 3, 5]]),
+        ("softmax", vec![("axis", Int(0))], &[&[2, 3, 4]]),
+        ("softmax", vec![("axis", Int(-2))], &[&[1, 2, 5, 3]]),
     ] {
-        let layer = layer(kind, &shapes[0][1..]);
+        let found = find(kind).unwrap();
+        let arguments = Arguments(BTreeMap::from_iter(arguments));
+        let layer = (found.build)(found, &[shapes[0][1..].to_vec()], &arguments).unwrap();
         check(kind, shapes, &|b, x| layer.lower(b, &x[..1], &x[1..]));
+    }
+    for normalization in ["fast", "softmax", "none"] {
+        let kind = find("weighted_sum").unwrap();
+        let arguments = Arguments([("normalization", DslValue::Str(normalization.into()))].into());
+        let layer = (kind.build)(kind, &[vec![3, 4], vec![3, 4], vec![3, 4]], &arguments).unwrap();
+        check(normalization, &[&[2, 3, 4], &[2, 3, 4], &[2, 3, 4], &[3]], &|b, x| {
+            // None of the weights may be near the kink of relu, nor their sum near zero.
+            let far = Expression::new(1, |x| &x[0] * 0.3 + 1.0);
+            let weights = b.pointwise("far", far, &[(&x[3], Operand::Whole)]);
+            layer.lower(b, &x[..3], &[weights])
+        });
     }
 }

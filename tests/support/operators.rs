@@ -5,7 +5,9 @@ use vitx::{
     graph::{
         Builder, Initializer, Network, Operation, StepInput, Value,
         expression::Expression,
-        ops::{Activation, AveragePool2d, Conv2d, MaxPool2d, Movement, Operand, Pool2d, Translate},
+        ops::{
+            Activation, AddSinusoid, AveragePool2d, Conv2d, Layout, MaxPool2d, Movement, Operand, Pool2d, Translate,
+        },
     },
 };
 
@@ -69,7 +71,7 @@ fn same(kernel: [usize; 2], groups: usize) -> Conv2d {
 }
 
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 46] = [
+pub const OPERATORS: [(&str, Apply); 48] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -146,6 +148,15 @@ pub const OPERATORS: [(&str, Apply); 46] = [
             Movement { axis: 3, by: 1, length: channels + 1, cyclic: false },
         ];
         b.apply_one(Translate { movements }, &[&image])
+    }),
+    ("add_sinusoid", |b, x| {
+        let y = b.apply_one(AddSinusoid { layout: Layout::Line }, &[x]);
+        b.add(&y, x)
+    }),
+    ("add_sinusoid of a grid", |b, x| {
+        let tall = b.concat(&[x; 3], 1);
+        let wide = b.concat(&[&tall; 4], 2);
+        b.apply_one(AddSinusoid { layout: Layout::Grid { columns: x.shape[1] } }, &[&wide])
     }),
     ("mean", |b, x| b.mean(x, 1)),
     ("mean over the last axis", |b, x| b.mean(x, 2)),

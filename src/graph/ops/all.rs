@@ -3,12 +3,12 @@
 use std::any::{TypeId, type_name};
 
 use super::{
-    Activation, ActivationGradient, Add, Attention, AttentionGradient, AveragePool2d, AveragePool2dGradient,
-    BatchMoments, BatchNorm, BatchNormGradient, BatchNormSums, BatchStatistics, ClipFactor, Concat, Conv2d,
-    Conv2dInputGradient, Conv2dKernelGradient, CrossEntropy, CrossEntropyGradient, Dense, DenseInputGradient,
-    DenseKernelGradient, Direction, Dropout, Expand, HeadProduct, LayerNorm, LayerNormGradient, MaxPool2d,
-    MaxPool2dGradient, Mean, MeanGradient, Movement, MovingAverage, Operand, Pad, Pointwise, Pool2d, RandomState,
-    Reshape, Scale, Slice, Softmax, SoftmaxGradient, SumLeading, Total, Translate, Transpose, Update,
+    Activation, ActivationGradient, Add, AddSinusoid, Attention, AttentionGradient, AveragePool2d,
+    AveragePool2dGradient, BatchMoments, BatchNorm, BatchNormGradient, BatchNormSums, BatchStatistics, ClipFactor,
+    Concat, Conv2d, Conv2dInputGradient, Conv2dKernelGradient, CrossEntropy, CrossEntropyGradient, Dense,
+    DenseInputGradient, DenseKernelGradient, Direction, Dropout, Expand, HeadProduct, LayerNorm, LayerNormGradient,
+    Layout, MaxPool2d, MaxPool2dGradient, Mean, MeanGradient, Movement, MovingAverage, Operand, Pad, Pointwise, Pool2d,
+    RandomState, Reshape, Scale, Slice, Softmax, SoftmaxGradient, SumLeading, Total, Translate, Transpose, Update,
 };
 use crate::graph::{
     Operation,
@@ -122,6 +122,7 @@ pub static ALL: &[Entry] = &[
     entry::<Activation>(YES, || Example::of(gelu(), [&[3, 5, 7]])),
     entry::<ActivationGradient>(GRADIENT, || Example::of(ActivationGradient(gelu()), [&[3, 5, 7], &[3, 5, 7]])),
     entry::<Add>(YES, || Example::of(Add, [&[3, 5, 7], &[5, 7]])),
+    entry::<AddSinusoid>(YES, || Example::of(AddSinusoid { layout: Layout::Grid { columns: 5 } }, [&[3, 5, 8]])),
     entry::<Attention>(YES, || {
         Example::new(ATTENTION, [numbers(&[3, 5, 8]), numbers(&[3, 7, 8]), numbers(&[3, 7, 6]), Input::Random])
     }),

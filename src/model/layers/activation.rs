@@ -1,8 +1,8 @@
-use super::{Argument, Arguments, Default, Inputs, Kind, Layer, LayerKind, Misfit};
+use super::{Argument, Arguments, Default, Inputs, Kind, Layer, LayerKind, Misfit, axes::axis_of};
 use crate::graph::{
     Builder, Value,
     activations::{ACTIVATIONS, WORDS},
-    ops,
+    ops::{self, around},
 };
 
 /// Elementwise functions, and softmax over the last axis.
@@ -63,6 +63,32 @@ impl Layer for Activation {
     }
 }
 
+/// The axis of softmax.
+const AXIS: &[Argument] = &[Argument::optional("axis", Kind::Int, Default::Int(-1))];
+
+/// Softmax over an axis that is not the last.
+#[derive(Debug)]
+struct SoftmaxAlong {
+    shape: Vec<usize>,
+    axis: usize,
+}
+
+impl Layer for SoftmaxAlong {
+    fn output_shape(&self) -> Vec<usize> {
+        self.shape.clone()
+    }
+
+    fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
+        // With the axis at the end.
+        let [outer, length, inner] = around(&inputs[0].shape[1..], self.axis);
+        let x = builder.reshape(&inputs[0], &[inputs[0].shape[0], outer, length, inner]);
+        let x = builder.transpose(&x, &[0, 1, 3, 2]);
+        let y = builder.softmax(&x);
+        let y = builder.transpose(&y, &[0, 1, 3, 2]);
+        builder.reshape(&y, &inputs[0].shape)
+    }
+}
+
 /// A layer for each activation of `crate::graph::activations`, with its numbers as arguments, and softmax.
 pub fn kinds() -> Vec<LayerKind> {
     let elementwise = ACTIVATIONS.iter().map(|rule| {
@@ -81,11 +107,11 @@ pub fn kinds() -> Vec<LayerKind> {
     });
     let softmax = LayerKind {
         name: "softmax",
-        meaning: "positive, with sum 1 over the last axis",
+        meaning: "positive, with sum 1 over an axis, the last one if nothing is said",
         shape: "any to itself",
         source: "`keras.activations.softmax`",
         inputs: Inputs::Current,
-        arguments: &[],
+        arguments: AXIS,
         build,
     };
     elementwise.chain([softmax]).collect()
@@ -98,7 +124,13 @@ fn build(kind: &LayerKind, shapes: &[Vec<usize>], arguments: &Arguments) -> Resu
             let numbers = kind.arguments.iter().map(|argument| argument.name);
             Function::Elementwise(numbers.fold(activation, |f, name| f.with(name, arguments.number(name))))
         }
-        None => Function::Softmax,
+        None => {
+            let axis = axis_of(&shape, arguments.int("axis"))?;
+            if axis + 1 < shape.len() {
+                return Ok(Box::new(SoftmaxAlong { shape, axis }));
+            }
+            Function::Softmax
+        }
     };
     Ok(Box::new(Activation { function, shape }))
 }

@@ -13,7 +13,7 @@ use Elsewhere::{Here, Nothing};
 
 const CONVOLUTION: &str = "it takes its filters, not the channels of its input: `conv2d(filters, kernel_size)`";
 const NO_CONVOLUTION: &str = "the convolutions are `conv2d` and `depthwise_conv2d`";
-const NO_POOL: &str = "`global_average_pool` takes the mean of all tokens, `max_pool2d` the maximum over windows";
+const NO_POOL: &str = "`reduce_max(axis = [0, 1])` of an image, `reduce_max(axis = 0)` of tokens";
 const NO_RECURRENCE: &str = "there are no recurrent layers; `attention` mixes tokens";
 const NO_MODEL: &str = "the network is the `model` of the file, and what trains it is in the experiment";
 
@@ -50,8 +50,6 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
             "gap",
             "avgpool",
             "meanpool",
-            "mean",
-            "reducemean",
             "globalpool",
         ],
         Here("global_average_pool", ""),
@@ -68,6 +66,8 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
         &["permute", "movedim", "swapaxes", "permutation"],
         Here("transpose", "`transpose([1, 0])`, counted from 0 without the batch"),
     ),
+    (&["narrow", "crop", "cropping", "stridedslice", "dynamicslice"], Here("slice", "`slice(start, size, axis = 1)`")),
+    (&["constantpad", "padding"], Here("pad", "`pad(before, after, axis = [0, 1])`, zeros")),
     (&["swish"], Here("silu", "")),
     (&["hardswish"], Here("hard_silu", "")),
     (&["gelutanh", "quickgelu", "geluapproximate"], Here("gelu", "it is the exact one")),
@@ -80,7 +80,11 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
     (&["sub", "minus", "difference"], Here("subtract", "`x - y`, of tensors that `let` has named")),
     (&["div", "divide", "truediv"], Here("multiply", "`x / y`, of tensors that `let` has named")),
     (&["neg", "negative"], Here("scale", "`-x` of a tensor that `let` has named, or `scale(-1)`")),
-    (&["max"], Here("maximum", "`maximum(x, y)`, of tensors")),
+    (
+        &["mean", "reducemean"],
+        Here("reduce_mean", "`reduce_mean(axis)`; `global_average_pool` is over all axes but the last"),
+    ),
+    (&["max", "amax", "reducemax"], Here("reduce_max", "`reduce_max(axis)`; `maximum(x, y)` is of tensors")),
     (&["min"], Here("minimum", "`minimum(x, y)`, of tensors")),
     (
         &["patchembed", "patchembedding", "patchembeddings", "patchify", "extractpatches", "createpatches"],
@@ -89,6 +93,10 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
     (
         &["embedding", "embeddings", "positionalembedding", "posembed", "positionalencoding", "addpositionembs"],
         Here("position_embedding", "`patch_encoder(dim)` projects each patch first"),
+    ),
+    (
+        &["sinepositionencoding", "sincospositionembedding", "sinusoidalpositionalencoding", "sinusoid"],
+        Here("position_embedding", "`position_embedding(kind = sinusoidal)`"),
     ),
     (
         &["clstoken", "cls", "classtoken", "classembedding", "addclasstoken"],
@@ -141,16 +149,22 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
     (&["zeropadding", "zeropad"], Here("zero_padding2d", "")),
     (&["batchnorm", "batchnormalization", "syncbatchnorm", "lazybatchnorm", "bn"], Here("batch_norm", "")),
     (
-        &["groupnorm", "groupnormalization", "instancenorm", "unitnormalization", "spectralnormalization"],
-        Nothing("the norms are `layer_norm`, `batch_norm` and `rms_norm`"),
+        &["unitnormalization", "spectralnormalization"],
+        Nothing("the norms are `layer_norm`, `batch_norm`, `group_norm` and `rms_norm`"),
     ),
+    (
+        &["groupnorm", "groupnormalization"],
+        Here("group_norm", "it takes its groups, not its channels: `group_norm(groups)`"),
+    ),
+    (&["instancenorm"], Here("group_norm", "`group_norm(groups = -1)`")),
+    (&["scalarmix", "weightedadd", "fastnormalizedfusion"], Here("weighted_sum", "of tensors that `let` has named")),
     (&["shared"], Nothing("it stands before a layer or a block: `let encode = shared dense(64)`")),
     (&["rmsnorm", "rmsnormalization"], Here("rms_norm", "")),
     (&["affine"], Here("affine", "")),
     (&["seqpool", "sequencepool", "sequencepooling"], Here("sequence_pool", "")),
     (&["maxpool", "maxpooling"], Here("max_pool2d", "")),
     (&["averagepooling"], Here("average_pool2d", "")),
-    (&["globalmaxpooling", "globalmaxpool", "adaptivemaxpool"], Nothing(NO_POOL)),
+    (&["globalmaxpooling", "globalmaxpool", "adaptivemaxpool"], Here("reduce_max", NO_POOL)),
     (&["lstm", "gru", "rnn", "simplernn", "bidirectional", "timedistributed"], Nothing(NO_RECURRENCE)),
     (&["stochasticdepth"], Here("drop_path", "at the end of a `residual`")),
     (&["glu", "geglu", "swiglu"], Nothing("a gate is a product: `(dense(units) -> silu) * dense(units)`")),
@@ -328,6 +342,12 @@ mod tests {
             ("nn.BatchNorm1d", "batch_norm"),
             ("AveragePooling2D", "average_pool2d"),
             ("ZeroPadding2D", "zero_padding2d"),
+            ("GroupNormalization", "group_norm"),
+            ("nn.InstanceNorm2d", "group_norm"),
+            ("GlobalMaxPooling2D", "reduce_max"),
+            ("tf.reduce_mean", "reduce_mean"),
+            ("torch.narrow", "slice"),
+            ("SinePositionEncoding", "position_embedding"),
         ] {
             assert!(
                 matches!(elsewhere(theirs), Some(Here(name, _)) if name == ours),
@@ -335,15 +355,7 @@ mod tests {
                 elsewhere(theirs)
             );
         }
-        for theirs in [
-            "nn.ConvTranspose2d",
-            "SeparableConv2D",
-            "GroupNormalization",
-            "GlobalMaxPooling2D",
-            "SwiGLU",
-            "LSTM",
-            "SELU",
-        ] {
+        for theirs in ["nn.ConvTranspose2d", "SeparableConv2D", "UnitNormalization", "SwiGLU", "LSTM", "SELU"] {
             assert!(matches!(elsewhere(theirs), Some(Nothing(_))), "{theirs}: {:?}", elsewhere(theirs));
         }
         assert_eq!(elsewhere("banana"), None);

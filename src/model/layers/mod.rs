@@ -20,6 +20,7 @@ mod drop_path;
 mod dropout;
 mod flatten;
 mod global_average_pool;
+mod group_norm;
 pub mod initializers;
 mod layer_norm;
 mod layer_scale;
@@ -29,6 +30,7 @@ mod patch_encoder;
 mod patches;
 mod pool2d;
 mod position_embedding;
+mod reduce;
 mod reshape;
 mod rms_norm;
 mod scale;
@@ -36,6 +38,7 @@ mod sequence_pool;
 mod take;
 mod translate;
 mod transpose;
+mod weighted_sum;
 mod windows;
 mod zero_padding2d;
 
@@ -63,6 +66,7 @@ const OWN: &[&LayerKind] = &[
     &dropout::KIND,
     &flatten::KIND,
     &global_average_pool::KIND,
+    &group_norm::KIND,
     &layer_norm::KIND,
     &layer_scale::KIND,
     &mlp::KIND,
@@ -71,14 +75,19 @@ const OWN: &[&LayerKind] = &[
     &pool2d::AVERAGE,
     &pool2d::MAX,
     &position_embedding::KIND,
+    &reduce::MAX,
+    &reduce::MEAN,
     &reshape::KIND,
     &rms_norm::KIND,
     &scale::KIND,
     &sequence_pool::KIND,
     &take::KIND,
+    &translate::PAD,
     &translate::ROLL,
     &translate::SHIFT,
+    &translate::SLICE,
     &transpose::KIND,
+    &weighted_sum::KIND,
     &zero_padding2d::KIND,
 ];
 

@@ -1,7 +1,7 @@
-//! Entries of some axes at other places: `shift`, `roll`.
+//! Entries of some axes at other places: `shift`, `roll`, `slice`, `pad`.
 
 use super::{
-    Argument, Arguments, Inputs, Kind, Layer, LayerKind, Misfit,
+    Argument, Arguments, Default, Inputs, Kind, Layer, LayerKind, Misfit,
     axes::{AXES, axes_of, each},
     last_axis,
 };
@@ -30,6 +30,71 @@ pub const ROLL: LayerKind = LayerKind {
     inputs: Inputs::Current,
     arguments: &[Argument::required("shift", Kind::Ints), AXES],
     build,
+};
+
+/// `slice(start, size = -1, axis = first)`: `size` entries of an axis from `start` on. A negative `start` counts from the
+/// end, a `size` of -1 is all that follow.
+pub const SLICE: LayerKind = LayerKind {
+    name: "slice",
+    meaning: "`size` entries of axes from `start` on, by one number each; -1 for all that follow",
+    shape: "any to as many entries",
+    source: "`keras.ops.slice`; `tf.slice`",
+    inputs: Inputs::Current,
+    arguments: &[
+        Argument::required("start", Kind::Ints),
+        Argument::optional("size", Kind::Ints, Default::Int(-1)),
+        AXES,
+    ],
+    build: |_, shapes, arguments| {
+        let (shape, _) = last_axis(SLICE.name, shapes)?;
+        let count = arguments.ints("start").len().max(arguments.ints("size").len());
+        let axes = axes_of(&shape, arguments, count)?;
+        let (starts, sizes) = (each(arguments, "start", axes.len())?, each(arguments, "size", axes.len())?);
+        let mut movements = Vec::new();
+        for (axis, (start, size)) in axes.into_iter().zip(starts.into_iter().zip(sizes)) {
+            let entries = shape[axis] as i64;
+            let from = if start < 0 { entries + start } else { start };
+            if from < 0 || from >= entries {
+                let message = format!("there is no entry {start} among the {entries} of axis {axis} of {shape:?}");
+                return Err(Misfit::new(message, "no such entry").blame("start"));
+            }
+            let left = entries - from;
+            if size != -1 && !(1..=left).contains(&size) {
+                let message = format!("axis {axis} of {shape:?} has {left} entries from {start} on, not {size}");
+                return Err(Misfit::new(message, format!("needs a number from 1 to {left}, or -1")).blame("size"));
+            }
+            let length = if size == -1 { left } else { size } as usize;
+            movements.push(Movement { axis, by: -from as isize, length, cyclic: false });
+        }
+        Ok(Box::new(Translated::new(&shape, movements)))
+    },
+};
+
+/// `pad(before, after = before, axis = first)`: so many zeros before and after the entries of an axis.
+pub const PAD: LayerKind = LayerKind {
+    name: "pad",
+    meaning: "zeros before and after the entries of axes, by one number each",
+    shape: "any to `before` and `after` more entries",
+    source: "`keras.ops.pad`",
+    inputs: Inputs::Current,
+    arguments: &[
+        Argument::required("before", Kind::Indices),
+        Argument::optional("after", Kind::Indices, Default::Same("before")),
+        AXES,
+    ],
+    build: |_, shapes, arguments| {
+        let (shape, _) = last_axis(PAD.name, shapes)?;
+        let count = arguments.ints("before").len().max(arguments.ints("after").len());
+        let axes = axes_of(&shape, arguments, count)?;
+        let (before, after) = (each(arguments, "before", axes.len())?, each(arguments, "after", axes.len())?);
+        let movements = axes.into_iter().zip(before.into_iter().zip(after)).map(|(axis, (before, after))| Movement {
+            axis,
+            by: before as isize,
+            length: shape[axis].saturating_add((before + after) as usize),
+            cyclic: false,
+        });
+        Ok(Box::new(Translated::new(&shape, movements)))
+    },
 };
 
 /// What a layer is for an input of this shape, and its movements. Axes count without the batch.

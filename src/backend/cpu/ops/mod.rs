@@ -13,6 +13,7 @@ mod max_pool2d;
 mod normalization;
 mod pointwise;
 mod reduction;
+mod sinusoid;
 mod softmax;
 mod translate;
 pub mod update;
@@ -112,6 +113,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Activation>(),
     entry::<ops::ActivationGradient>(),
     entry::<ops::Add>(),
+    entry::<ops::AddSinusoid>(),
     entry::<ops::Attention>(),
     entry::<ops::AttentionGradient>(),
     entry::<ops::AveragePool2d>(),

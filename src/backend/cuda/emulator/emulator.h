@@ -12,6 +12,7 @@
 extern "C" {
 int dprintf(int, const char*, ...);
 float sqrtf(float), expf(float), exp2f(float), logf(float), log1pf(float), log2f(float), erff(float), tanhf(float), floorf(float);
+double exp(double), sin(double), cos(double);
 float fmaxf(float, float);
 double sqrt(double), pow(double, double), floor(double);
 void sincosf(float, float*, float*);

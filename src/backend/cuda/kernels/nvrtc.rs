@@ -17,7 +17,7 @@ use crate::{
     backend::cuda::{
         device::BLOCK_MEMORY,
         launch::{Element, Launch, Precision},
-        ops::{average_pool2d, max_pool2d},
+        ops::{average_pool2d, max_pool2d, sinusoid},
     },
     data::{Augmentation, Keys},
     graph::{
@@ -141,6 +141,11 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     let average = ops::AveragePool2d(ops::Pool2d { pool: [3, 3], strides: [2, 2], same: true });
     all.push(average_pool2d::launch("forward", average, &image, 9, act, act));
     all.push(average_pool2d::launch("backward", average, &image, 9, act, act));
+    for layout in [ops::Layout::Line, ops::Layout::Grid { columns: 1 }] {
+        all.push(sinusoid::launch(ops::AddSinusoid { layout }, [batch, tokens, 4 * dim], act, act));
+    }
+    let movement = |axis, cyclic| ops::Movement { axis, by: 1, length: if cyclic { dim } else { tokens }, cyclic };
+    all.push(layout::translate(&[batch, tokens, dim], &[movement(1, false), movement(2, true)], act, act));
     for groups in [1, 2] {
         let conv = ops::Conv2d { strides: [2, 1], padding: [[1, 1]; 2], dilation: [1, 2], groups };
         let windows = conv.windows([tokens, 8], [3, 2]);

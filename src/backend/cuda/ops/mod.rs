@@ -12,6 +12,7 @@ pub mod max_pool2d;
 mod normalization;
 mod pointwise;
 mod reduction;
+pub mod sinusoid;
 mod softmax;
 mod update;
 
@@ -106,6 +107,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Activation>(),
     entry::<ops::ActivationGradient>(),
     entry::<ops::Add>(),
+    entry::<ops::AddSinusoid>(),
     entry::<ops::Attention>(),
     entry::<ops::AttentionGradient>(),
     entry::<ops::AveragePool2d>(),
