@@ -136,7 +136,7 @@ impl ReferenceEngine {
                 let mut outputs = vec![graph.loss, graph.network.logits];
                 match task {
                     Task::Evaluate => {}
-                    Task::Differentiate => outputs.extend(graph.gradients),
+                    Task::Differentiate => outputs.extend(graph.gradients.into_iter().flatten()),
                     Task::Train => outputs.extend(graph.states.into_iter().flat_map(|state| state.updated)),
                 }
                 entry.insert(Compiled::by(self.compile, graph.builder, &outputs))

@@ -39,6 +39,8 @@ pub struct Parameter {
     pub value: Value,
     /// The momentum of a moving average of a statistic of the batches; the optimizer changes all other parameters.
     pub averaged: Option<f32>,
+    /// Whether it stays as it is: no gradient, no update, and nothing that an optimizer keeps of it.
+    pub frozen: bool,
 }
 
 impl Parameter {
@@ -126,7 +128,14 @@ impl Builder {
         let value = self.load(Load::Parameter(name.to_owned()), shape);
         self.graph.no_delete.insert(value.node);
         let (name, shape) = (name.to_owned(), stored_shape.to_vec());
-        self.parameters.push(Parameter { name, shape, initializer, value: value.clone(), averaged: None });
+        self.parameters.push(Parameter {
+            name,
+            shape,
+            initializer,
+            value: value.clone(),
+            averaged: None,
+            frozen: false,
+        });
         value
     }
 
@@ -137,6 +146,13 @@ impl Builder {
             parameter.averaged = Some(momentum);
         }
         value
+    }
+
+    /// Keeps the parameter that was added last as it is, see [`Parameter::frozen`].
+    pub fn freeze_last(&mut self) {
+        if let Some(parameter) = self.parameters.last_mut() {
+            parameter.frozen = true;
+        }
     }
 
     /// The index of the parameter that a node is.
@@ -186,10 +202,14 @@ impl Builder {
     }
 
     /// Batch normalisation over all axes but the last (Ioffe & Szegedy 2015); all parameters are `[last]`. The moving
-    /// averages take up the mean and the biased variance of a batch, as in Keras.
+    /// averages take up the mean and the biased variance of a batch, as in Keras. Where they are frozen, it is by them in
+    /// training, too, as a layer of Keras that is not trainable.
     pub fn batch_norm(&mut self, x: &Value, [gamma, beta]: [&Value; 2], moving: [&Value; 2], epsilon: f32) -> Value {
         let [moving_mean, moving_variance] = moving;
-        if !self.batch_statistics {
+        let frozen = moving
+            .iter()
+            .any(|average| self.parameter_index(average.node).is_some_and(|index| self.parameters[index].frozen));
+        if frozen || !self.batch_statistics {
             let norm = BatchNorm { epsilon, of_batch: false };
             return self.apply_one(norm, &[x, gamma, beta, moving_mean, moving_variance]);
         }

@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use super::layers::{
     Layer, ParameterSpec,
@@ -6,7 +9,7 @@ use super::layers::{
 };
 use crate::{
     dsl,
-    graph::{Builder, Network, StepInput, Value},
+    graph::{Builder, Network, StepInput, Value, optimizers::Pattern},
 };
 
 /// One layer of a checked network.
@@ -62,6 +65,8 @@ pub struct Architecture {
     pub(super) warnings: Vec<dsl::Problem>,
     pub(super) unread: Vec<String>,
     pub(super) notes: BTreeMap<String, String>,
+    /// Names of the parameters that stay as they are.
+    pub(super) frozen: BTreeSet<String>,
 }
 
 impl Architecture {
@@ -100,6 +105,47 @@ impl Architecture {
         &self.unread
     }
 
+    /// Keeps the parameters that patterns mean as they are, see [`Parameter::frozen`](crate::graph::Parameter::frozen);
+    /// `until` means those of all layers before the first whose path begins so.
+    ///
+    /// # Errors
+    /// What a pattern or `until` means no parameter by, or that none is left to be learned.
+    pub fn freeze(&mut self, patterns: &[Pattern], until: Option<&str>) -> Result<(), String> {
+        let of_node = |node: &LayerNode| -> Vec<(String, ParameterSpec)> {
+            let named = |spec: ParameterSpec| (format!("{}/{}", node.path, spec.name), spec);
+            node.parameters().into_iter().map(named).collect()
+        };
+        let mut frozen = BTreeSet::new();
+        for pattern in patterns {
+            let all = self.nodes.iter().flat_map(of_node);
+            let meant: Vec<String> =
+                all.filter(|(name, spec)| pattern.fits(name, &spec.stored_shape)).map(|(name, _)| name).collect();
+            if meant.is_empty() {
+                return Err(format!("`{}` means no parameter", pattern.text()));
+            }
+            frozen.extend(meant);
+        }
+        if let Some(until) = until {
+            let within =
+                |path: &str| path == until || path.strip_prefix(until).is_some_and(|rest| rest.starts_with('/'));
+            let Some(end) = self.nodes.iter().position(|node| within(&node.path)) else {
+                return Err(format!("`{until}` is no layer or block"));
+            };
+            frozen.extend(self.nodes[..end].iter().flat_map(of_node).map(|(name, _)| name));
+        }
+        let mut learned = self.nodes.iter().flat_map(of_node).filter(|(_, spec)| spec.averaged.is_none());
+        if learned.all(|(name, _)| frozen.contains(&name)) {
+            return Err("no parameter is left to be learned".into());
+        }
+        self.frozen = frozen;
+        Ok(())
+    }
+
+    /// The path of the last layer that has parameters: the one that gives the logits.
+    pub fn last_layer(&self) -> &str {
+        self.nodes.iter().rfind(|node| !node.parameters().is_empty()).map_or("", |node| &node.path)
+    }
+
     /// Adds to each warning where the values came from that caused it, as [`dsl::Problem::explain`].
     pub fn explained(mut self, origin: impl Fn(usize) -> Option<dsl::Problem>) -> Self {
         self.warnings.iter_mut().for_each(|warning| warning.explain(&origin));
@@ -124,10 +170,14 @@ impl Architecture {
                 .into_iter()
                 .map(|spec| {
                     let name = format!("{}/{}", node.path, spec.name);
-                    match spec.averaged {
+                    let value = match spec.averaged {
                         Some(momentum) => builder.moving_average(&name, &spec.shape, spec.initializer, momentum),
                         None => builder.parameter(&name, &spec.shape, &spec.stored_shape, spec.initializer),
+                    };
+                    if self.frozen.contains(&name) {
+                        builder.freeze_last();
                     }
+                    value
                 })
                 .collect();
             let parameters = node.weights.map_or(own, |owner| weights[owner].clone());

@@ -26,7 +26,7 @@ pub struct Summary {
     pub rows: Vec<Row>,
     /// Of all layers.
     pub parameters: u64,
-    /// Those that are learned: all but moving averages.
+    /// Those that are learned: all but moving averages, and what is frozen.
     pub learned: u64,
     /// Of all layers; see [`Row::flops`].
     pub flops: u64,
@@ -64,9 +64,11 @@ impl Architecture {
             .collect();
         let parameters = rows.iter().map(|row| row.parameters).sum();
         let flops = rows.iter().map(|row| row.flops).fold(0, u64::saturating_add);
-        let all = self.layers().iter().flat_map(|node| node.parameters());
-        let learned = all.filter(|parameter| parameter.averaged.is_none());
-        let learned = learned.map(|parameter| parameter.len() as u64).sum();
+        let all = self.layers().iter().flat_map(|node| node.parameters().into_iter().map(move |spec| (node, spec)));
+        let learned = all.filter(|(node, spec)| {
+            spec.averaged.is_none() && !self.frozen.contains(&format!("{}/{}", node.path, spec.name))
+        });
+        let learned = learned.map(|(_, spec)| spec.len() as u64).sum();
         Summary { rows, parameters, learned, flops }
     }
 }

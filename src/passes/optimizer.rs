@@ -24,8 +24,8 @@ pub struct OptimizerState {
 #[derive(Debug, Clone)]
 pub struct Change {
     pub parameter: Value,
-    /// Its gradient, or the statistic that a moving average takes up.
-    pub by: Value,
+    /// Its gradient, or the statistic that a moving average takes up; nothing, if it is frozen.
+    pub by: Option<Value>,
     /// The momentum of a moving average.
     pub averaged: Option<f32>,
 }
@@ -48,13 +48,17 @@ impl Compiler for Updates<'_> {
         let states = with_builder(graph, |builder: &mut Builder| {
             let factor = self.plan.clip_norm().map(|clip_norm| {
                 let learned = self.parameters.iter().filter(|change| change.averaged.is_none());
-                let gradients: Vec<Value> = learned.map(|change| change.by.clone()).collect();
+                let gradients: Vec<Value> = learned.filter_map(|change| change.by.clone()).collect();
                 ClipFactor { clip_norm }.of_gradients(builder, &gradients)
             });
             let update = |(index, Change { parameter, by, averaged }): (usize, &Change)| {
                 let input =
                     |(group, slot)| (group, builder.input(Load::Slot { slot, parameter: index }, &parameter.shape));
                 let (groups, slots): (Vec<usize>, Vec<Value>) = self.plan.slots(index).into_iter().map(input).unzip();
+                let Some(by) = by else {
+                    let updated = [parameter].into_iter().chain(&slots).cloned().collect();
+                    return OptimizerState { slots, groups, updated };
+                };
                 if let &Some(momentum) = averaged {
                     let inputs: Vec<&Value> = [parameter, by].into_iter().chain(&slots).collect();
                     let updated = builder.apply(MovingAverage { momentum }, &inputs);

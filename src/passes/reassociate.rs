@@ -241,7 +241,7 @@ mod tests {
             .gradients
             .iter()
             .map(|gradient| {
-                let operation = operation(&graph.builder.graph, gradient.node).unwrap();
+                let operation = operation(&graph.builder.graph, gradient.as_ref().unwrap().node).unwrap();
                 operation.as_any().downcast_ref::<crate::graph::ops::Scale>().is_some_and(|scale| scale.factor == 0.0)
             })
             .collect();

@@ -30,8 +30,9 @@ pub struct StepGraph {
     pub labels: Value,
     /// The mean loss of the batch, `[1]`.
     pub loss: Value,
-    /// One per parameter; empty when evaluating. Of a moving average, the statistic of the batch that it takes up.
-    pub gradients: Vec<Value>,
+    /// One per parameter; empty when evaluating. Of a moving average, the statistic of the batch that it takes up; none of
+    /// what is frozen.
+    pub gradients: Vec<Option<Value>>,
     /// One per parameter; empty unless training.
     pub states: Vec<OptimizerState>,
 }
@@ -94,22 +95,28 @@ impl StepGraph {
         let (mut gradients, mut states) = (Vec::new(), Vec::new());
         if purpose != Purpose::Evaluate {
             let seed = builder.input(StepInput::LossGradient, &[1]);
-            let learned = builder.parameters.iter().filter(|parameter| parameter.averaged.is_none());
+            let learned =
+                builder.parameters.iter().filter(|parameter| !parameter.frozen && parameter.averaged.is_none());
             let wanted: Vec<Value> = learned.map(|parameter| parameter.value.clone()).collect();
             let found = RefCell::default();
             Autodiff { loss: &loss, seed: &seed, wanted: &wanted, gradients: &found }.compile(&mut builder.graph, ());
             let mut found = found.into_inner().into_iter();
             for index in 0..builder.parameters.len() {
+                if builder.parameters[index].frozen {
+                    gradients.push(None);
+                    continue;
+                }
                 if builder.parameters[index].averaged.is_some() {
                     let statistic = builder.averages.iter().find(|(average, _)| *average == index);
-                    gradients.push(statistic.map(|(_, value)| value.clone()).ok_or_else(|| name(&builder, index))?);
+                    let statistic = statistic.map(|(_, value)| value.clone()).ok_or_else(|| name(&builder, index))?;
+                    gradients.push(Some(statistic));
                     continue;
                 }
                 let value = builder.parameters[index].value.clone();
                 let without_effect = without_effect.borrow().contains(&value.node);
                 gradients.push(match found.next().flatten() {
-                    Some(gradient) => gradient,
-                    None if without_effect => builder.scale(&value, 0.0),
+                    Some(gradient) => Some(gradient),
+                    None if without_effect => Some(builder.scale(&value, 0.0)),
                     None => return Err(name(&builder, index)),
                 });
             }
@@ -131,7 +138,8 @@ impl StepGraph {
             }
         }
         if rewrites != Rewrites::None {
-            let kept: Vec<Value> = [&network.logits, &loss].into_iter().chain(&gradients).cloned().collect();
+            let kept: Vec<Value> =
+                [&network.logits, &loss].into_iter().chain(gradients.iter().flatten()).cloned().collect();
             Fuse { kept: &kept, removed: &removed }.compile(&mut builder.graph, ());
             for node in removed.into_inner() {
                 builder.graph.graph.remove_node(node);

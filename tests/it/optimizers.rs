@@ -238,3 +238,70 @@ fn evaluation_takes_the_average() {
         assert_eq!((restored.evaluate(&batch).unwrap(), restored.weights().unwrap()), (loss, average));
     }
 }
+
+/// A network with a convolution and a batch norm in front, of which some parameters are frozen.
+fn frozen(
+    backend: Backend,
+    optimizer: &Optimizer,
+    threads: usize,
+    freeze: &[&str],
+    until: Option<&str>,
+) -> Box<dyn Engine> {
+    const MODEL: &str = "model m { conv2d(4, 3) batch_norm(momentum = 0.5) relu patches(3) dense(8) layer_norm \
+                         attention(num_heads = 2, key_dim = 4) flatten dense(num_classes) }";
+    let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
+    let mut architecture = elaborate(&Source::new("model", MODEL), &BTreeMap::new(), &spec).unwrap();
+    let patterns: Vec<Pattern> = freeze.iter().map(|text| Pattern::new(*text)).collect();
+    architecture.freeze(&patterns, until).unwrap();
+    let optimizer = optimizer.clone();
+    let options = EngineOptions { optimizer, loss: Loss::default(), seed: 3, threads, precision: Precision::F32 };
+    let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+    backend.engine(lowering, options).unwrap()
+}
+
+/// What is frozen is not updated, and nothing is kept of it but its average; all else learns as on the reference backend.
+#[test]
+fn what_is_frozen_stays_as_it_is() {
+    let ema = Some(Ema { decay: 0.75, warmup: false, evaluate: true });
+    let adamw = Optimizer { weight_decay: 0.1, ..Optimizer::default() };
+    let averaged = Optimizer { ema, clip_norm: Some(1e-2), ..adamw.clone() };
+    let muon = Optimizer::of(find("muon").unwrap());
+    let cases: [(&[&str], Option<&str>); 4] = [
+        (&[], Some("dense0")),
+        (&["conv2d/*", "*/query/kernel", "layer_norm/beta"], None),
+        (&["batch_norm/*"], None),
+        (&["dense*", "norm"], Some("batch_norm")),
+    ];
+    for (optimizer, (freeze, until)) in [adamw, averaged, muon].iter().flat_map(|one| cases.map(|case| (one, case))) {
+        let of = |backend, threads| frozen(backend, optimizer, threads, freeze, until);
+        let [mut cpu, mut alone, mut reference] = [(Backend::Cpu, 2), (Backend::Cpu, 1), (Backend::Reference, 1)]
+            .map(|(backend, threads)| of(backend, threads));
+        let start = cpu.state().unwrap();
+        for step in 0..3 {
+            reference.load_state(&cpu.state().unwrap()).unwrap();
+            [&mut cpu, &mut alone, &mut reference].map(|engine| train(engine.as_mut(), step..step + 1));
+            let state = cpu.state().unwrap();
+            assert_near(&format!("{freeze:?} {until:?} {step}"), &state, &reference.state().unwrap());
+            assert_eq!(state, alone.state().unwrap());
+        }
+        let meant = |name: &str| {
+            let before = |layers: &[&str]| layers.iter().any(|layer| name.starts_with(layer));
+            freeze.iter().any(|text| Pattern::new(*text).fits(name, &[0, 0]))
+                || until == Some("dense0") && before(&["conv2d/", "batch_norm/"])
+                || until == Some("batch_norm") && before(&["conv2d/"])
+        };
+        let end = cpu.state().unwrap();
+        for (before, after) in start.iter().zip(&end) {
+            let name = before.name.strip_prefix(AVERAGE).unwrap_or(&before.name);
+            assert!(!(name.starts_with("optimizer/") && meant(name.rsplit_once("/m/").map_or("", |(_, name)| name))));
+            // A bias that a norm takes off again has no gradient to speak of.
+            if name != "attention/key/bias" && name != "conv2d/bias" {
+                assert_eq!(before.data == after.data, meant(name), "{freeze:?} {until:?}: {}", before.name);
+            }
+        }
+        // Evaluation has them, too.
+        let batch = Batch { images: &[0.5; PIXELS], labels: &[1], mixed: None };
+        let [a, b] = [&mut cpu, &mut reference].map(|engine| engine.evaluate(&batch).unwrap());
+        assert!((a - b).abs() < 1e-3 * b, "{a} {b}");
+    }
+}

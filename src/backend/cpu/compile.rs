@@ -206,7 +206,7 @@ impl Drafted {
         let end = draft.regions.len();
         let id_of = |value: &Value| ids[&(value.node, value.output)];
         // Gradients that an update uses are no result.
-        let gradients = if graph.states.is_empty() { &graph.gradients[..] } else { &[] };
+        let gradients = if graph.states.is_empty() { &graph.gradients[..] } else { &[] }.iter().flatten();
         let results: Vec<usize> =
             [&graph.loss, &graph.network.logits].into_iter().chain(gradients).map(id_of).collect();
         let updates = updates(&draft);

@@ -221,7 +221,8 @@ impl Inspect for CpuEngine {
     fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError> {
         self.run(Task::Differentiate, batch, &Step::STILL)?;
         let program = &self.programs[&(Task::Differentiate, batch.labels.len())];
-        let tensors = self.store.parameters().iter().zip(&program.gradients).map(|(parameter, slot)| StateTensor {
+        let learned = self.store.parameters().iter().filter(|parameter| !parameter.frozen);
+        let tensors = learned.zip(&program.gradients).map(|(parameter, slot)| StateTensor {
             name: parameter.name.clone(),
             shape: parameter.shape.clone(),
             data: self.arena[slot.offset..][..slot.len].to_vec(),

@@ -375,7 +375,9 @@ impl<D: Device> Inspect for CudaEngine<D> {
     fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError> {
         self.run(Task::Differentiate, batch, &Step::STILL)?;
         let states = self.layout.states();
-        Ok(self.layout.parameters(&self.read_store(states..states + 1)?, &self.store))
+        let gradients = self.layout.parameters(&self.read_store(states..states + 1)?, &self.store);
+        let learned = gradients.into_iter().zip(self.store.parameters()).filter(|(_, parameter)| !parameter.frozen);
+        Ok(learned.map(|(gradient, _)| gradient).collect())
     }
 
     fn repeat(&mut self, batch: &Batch, step: &Step, train: bool) -> Result<(), BackendError> {

@@ -34,7 +34,7 @@ pub struct Slot {
 pub struct Layout {
     slots: Vec<Slot>,
     len: usize,
-    /// Elements of a group that the optimizer changes; moving averages come after them.
+    /// Elements of a group that the optimizer changes; moving averages and what is frozen come after them.
     learned: usize,
     /// Groups that an update changes: parameters, then slots.
     states: usize,
@@ -73,14 +73,19 @@ impl Layout {
             if members.iter().any(|&index| grouped[index]) {
                 continue;
             }
+            // What is frozen lies apart from what is not.
+            if members.iter().any(|&index| parameters[index].frozen != parameters[members[0]].frozen) {
+                continue;
+            }
             members.iter().for_each(|&index| grouped[index] = true);
             groups.push(group);
         }
         groups.extend((0..parameters.len()).filter(|&index| !grouped[index]).map(|index| Group::Row(vec![index])));
-        let averaged = |group: &Group| {
+        let any = |group: &Group, is: fn(&Parameter) -> bool| {
             let (Group::Row(members) | Group::Columns(members)) = group;
-            members.iter().any(|&index| parameters[index].averaged.is_some())
+            members.iter().any(|&index| is(&parameters[index]))
         };
+        let averaged = |group: &Group| any(group, |parameter| parameter.frozen || parameter.averaged.is_some());
         groups.sort_by_key(averaged);
         let mut learned = None;
         let mut slots = vec![Slot { offset: 0, rows: 0, width: 0, stride: 0 }; parameters.len()];

@@ -279,6 +279,54 @@ fn every_optimizer<D: Device>(device: impl Fn() -> D) {
     }
 }
 
+/// What is frozen is as it was, all else as on the CPU: also where of three kernels that would lie side by side one is.
+fn frozen<D: Device>(device: impl Fn() -> D) {
+    let images: Vec<f32> = (0..4 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2], mixed: None };
+    let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-2 };
+    let ema = Some(Ema { decay: 0.75, warmup: false, evaluate: true });
+    let averaged = Optimizer { ema, clip_norm: Some(1e-2), ..Optimizer::default() };
+    let cases: [(&[&str], Option<&str>); 2] = [
+        (&["*block0/attention/query/kernel", "layer_norm/beta", "*dense1/bias"], None),
+        (&[], Some("transformer_block1")),
+    ];
+    for (optimizer, (freeze, until)) in
+        [Optimizer::default(), averaged].iter().flat_map(|optimizer| cases.map(|case| (optimizer, case)))
+    {
+        let architecture = || {
+            let mut architecture = small();
+            let patterns: Vec<Pattern> = freeze.iter().map(|text| Pattern::new(*text)).collect();
+            architecture.freeze(&patterns, until).unwrap();
+            architecture
+        };
+        let lowering = || {
+            let architecture = architecture();
+            Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch))
+        };
+        let with = |precision| EngineOptions { optimizer: optimizer.clone(), ..options(precision) };
+        let mut cpu = Backend::Cpu.engine(lowering(), with(Precision::F32)).unwrap();
+        let mut cuda = CudaEngine::new(lowering(), with(Precision::F32), device()).unwrap();
+        let start = cpu.state().unwrap();
+        for iteration in 0..2 {
+            cuda.load_state(&cpu.state().unwrap()).unwrap();
+            cpu.train_step(&batch, &step(iteration)).unwrap();
+            cuda.train_step(&batch, &step(iteration)).unwrap();
+            let (ours, theirs) = (cuda.state().unwrap(), cpu.state().unwrap());
+            assert_eq!(ours.len(), theirs.len());
+            for ((ours, theirs), start) in ours.iter().zip(&theirs).zip(&start) {
+                let same = ours.name.ends_with("key/bias") || distance(&ours.data, &theirs.data) < 1e-3;
+                assert!(same && ours.name == theirs.name, "{freeze:?} {until:?} {}", ours.name);
+                let meant = freeze.iter().any(|text| Pattern::new(*text).fits(&start.name, &[0, 0]));
+                assert!(!meant || (&ours.data, &theirs.data) == (&start.data, &start.data), "{}", ours.name);
+            }
+        }
+        let names = |gradients: Vec<StateTensor>| gradients.into_iter().map(|tensor| tensor.name).collect::<Vec<_>>();
+        let [ours, theirs] = [cuda.inspect().gradients(&batch), cpu.inspect().gradients(&batch)]
+            .map(|gradients| names(gradients.unwrap()));
+        assert_eq!(ours, theirs);
+    }
+}
+
 /// Evaluation and the best weights are of the average, in either precision.
 fn evaluates_the_average<D: Device>(device: impl Fn() -> D) {
     let images: Vec<f32> = (0..4 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
@@ -539,6 +587,12 @@ mod on_the_host {
 
     #[test]
     #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+    fn frozen() {
+        super::frozen(Emulated::default);
+    }
+
+    #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn evaluates_the_average() {
         super::evaluates_the_average(Emulated::default);
     }
@@ -648,6 +702,12 @@ mod on_a_device {
     #[ignore = "needs a CUDA device"]
     fn every_optimizer() {
         super::every_optimizer(device);
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn frozen() {
+        super::frozen(device);
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Optimizer {
     pub fn plan(&self, parameters: &[Parameter]) -> Plan {
         let mut groups = vec![Group { rate: 1.0, decays: true, other: false }];
         let group_of = parameters.iter().map(|parameter| {
-            if parameter.averaged.is_some() {
+            if parameter.frozen || parameter.averaged.is_some() {
                 return None;
             }
             let rate = self.rates.iter().find(|(pattern, _)| pattern.has(parameter)).map_or(1.0, |(_, rate)| *rate);

@@ -29,12 +29,17 @@ impl Pattern {
 
     /// Whether it means a parameter.
     pub fn has(&self, parameter: &Parameter) -> bool {
-        let last = parameter.name.rsplit('/').next().unwrap_or_default();
+        self.fits(&parameter.name, &parameter.shape)
+    }
+
+    /// Whether it means a tensor of this name and shape.
+    pub fn fits(&self, name: &str, shape: &[usize]) -> bool {
+        let last = name.rsplit('/').next().unwrap_or_default();
         match self.0.as_str() {
             "bias" => last == "bias",
             "norm" => matches!(last, "gamma" | "beta"),
-            "1d" => parameter.shape.len() <= 1,
-            text => matches(text.as_bytes(), parameter.name.as_bytes()),
+            "1d" => shape.len() <= 1,
+            text => matches(text.as_bytes(), name.as_bytes()),
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct Plan {
     /// The rule of what that leaves, with its learning rate as a multiple of that of the matrices.
     other: Option<(Optimizer, f32)>,
     groups: Vec<Group>,
-    /// By parameter; `None` for moving averages, which are none of an optimizer's.
+    /// By parameter; `None` for moving averages and what is frozen, which are none of an optimizer's.
     group_of: Vec<Option<usize>>,
 }
 
@@ -39,7 +39,7 @@ impl Plan {
         [&self.optimizer].into_iter().chain(self.other.as_ref().map(|(other, _)| other))
     }
 
-    /// Which of the rules a parameter has; none, if it is a moving average.
+    /// Which of the rules a parameter has; none, if it is a moving average or frozen.
     pub fn rule_of(&self, parameter: usize) -> Option<usize> {
         self.group_of[parameter].map(|group| usize::from(self.groups[group].other))
     }
@@ -63,7 +63,8 @@ impl Plan {
     }
 
     /// What is kept of a parameter: in which group of the store, of which the first are the parameters, and its name.
-    /// Averages have a group of their own, the last. A moving average has no optimizer, but a copy among the averages.
+    /// Averages have a group of their own, the last. A moving average has no optimizer, but a copy among the
+    /// averages; so has a parameter that is frozen.
     pub fn slots(&self, parameter: usize) -> Vec<(usize, &'static str)> {
         if !self.updates(parameter) {
             return self.ema_group().map(|group| (group, Ema::SLOT)).into_iter().collect();
@@ -97,7 +98,7 @@ impl Plan {
         self.ema_group().filter(|_| self.optimizer.ema.is_some_and(|ema| ema.evaluate)).unwrap_or(0)
     }
 
-    /// Whether the optimizer changes a parameter, rather than a moving average taking its place.
+    /// Whether the optimizer changes a parameter, rather than a moving average taking its place, or nothing.
     pub fn updates(&self, parameter: usize) -> bool {
         self.group_of[parameter].is_some()
     }

@@ -1,6 +1,6 @@
 //! The model of a file: its parameters bound, its body followed, its output checked.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Elaborator, Naming, Tensor};
 use crate::{
@@ -189,6 +189,7 @@ impl Elaborator<'_> {
             warnings: Vec::new(),
             unread,
             notes: BTreeMap::new(),
+            frozen: BTreeSet::new(),
         })
     }
 

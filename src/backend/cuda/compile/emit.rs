@@ -69,6 +69,7 @@ impl<'a> Emitter<'a> {
     ) -> Self {
         let mut fixed = FxHashMap::default();
         for (index, &gradient) in operations.gradients.iter().enumerate() {
+            let Some(gradient) = gradient else { continue };
             let place = gradient_place(layout, index);
             let slot = layout.slot(index);
             let tensor = &operations.tensors[gradient];
@@ -225,7 +226,7 @@ impl<'a> Emitter<'a> {
             Origin::Parameter(index) => of(index),
             Origin::Columns { stride, .. } => stride,
             _ if self.fixed.contains_key(&id) => {
-                self.operations.gradients.iter().position(|&gradient| gradient == id).map_or(width, of)
+                self.operations.gradients.iter().position(|&gradient| gradient == Some(id)).map_or(width, of)
             }
             _ => width,
         }

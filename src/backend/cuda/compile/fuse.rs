@@ -34,7 +34,7 @@ impl Operations {
     }
 
     fn is_result(&self, id: Id) -> bool {
-        self.loss == id || self.logits == id || self.gradients.contains(&id)
+        self.loss == id || self.logits == id || self.gradients.contains(&Some(id))
     }
 
     fn remove(&mut self, mut indices: Vec<usize>) {

@@ -44,7 +44,7 @@ pub fn split(calls: &mut [Call<Symbol>], operations: &Operations) {
 /// The gradients of parameters, and the tensors that they are columns of.
 fn ends(operations: &Operations) -> FxHashSet<Id> {
     let mut ends = FxHashSet::default();
-    for &gradient in &operations.gradients {
+    for &gradient in operations.gradients.iter().flatten() {
         let mut id = gradient;
         ends.insert(id);
         while let Origin::Columns { of, .. } = operations.tensors[id].origin {

@@ -160,7 +160,7 @@ pub struct Operations {
     pub images: Id,
     pub labels: Id,
     /// One per parameter; empty when evaluating.
-    pub gradients: Vec<Id>,
+    pub gradients: Vec<Option<Id>>,
     /// Whether parameters are updated.
     pub trains: bool,
 }
@@ -228,7 +228,7 @@ impl Operations {
             logits: id(&graph.network.logits),
             images: id(&graph.network.images),
             labels: id(&graph.labels),
-            gradients: graph.gradients.iter().map(id).collect(),
+            gradients: graph.gradients.iter().map(|gradient| gradient.as_ref().map(id)).collect(),
             tensors,
             list,
             trains,
@@ -260,7 +260,12 @@ impl Operations {
     /// How many operations read a tensor; results of the program count as read once more.
     pub fn uses(&self, id: Id) -> usize {
         let results = [self.loss, self.logits];
-        let read = self.list.iter().flat_map(|operation| &operation.inputs).chain(&results).chain(&self.gradients);
+        let read = self
+            .list
+            .iter()
+            .flat_map(|operation| &operation.inputs)
+            .chain(&results)
+            .chain(self.gradients.iter().flatten());
         read.filter(|&&other| other == id).count()
     }
 

@@ -112,7 +112,7 @@ impl Emitter<'_> {
         // Averages of parameters have it as it is.
         let copies = self.layout.ema_group();
         for (index, parameter) in self.parameters.iter().enumerate() {
-            let Some(momentum) = parameter.averaged else { continue };
+            let Some(momentum) = parameter.averaged.filter(|_| !parameter.frozen) else { continue };
             let (count, slot) = (parameter.value.len(), self.layout.slot(index));
             let place = |group: usize| {
                 let offset = self.layout.group_start(group) + size_of::<f32>() * slot.offset;

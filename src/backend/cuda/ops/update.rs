@@ -144,7 +144,8 @@ impl Emitter<'_> {
 
     /// Puts the gradient of a parameter where the update reads it, unless it was made there.
     pub fn settle_gradient(&mut self, index: usize) {
-        let (gradient, place) = (self.operations.gradients[index], gradient_place(self.layout, index));
+        let Some(gradient) = self.operations.gradients[index] else { return };
+        let place = gradient_place(self.layout, index);
         if self.at(gradient) == Symbol::Fixed(place) {
             return;
         }
