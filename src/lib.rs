@@ -12,6 +12,7 @@
 //! | [`passes`] | luminal `Compiler`s: autodiff, optimizer update, decompose; the listing of a graph |
 //! | [`data`] | datasets, augmentation, loader |
 //! | [`backend`] | `reference` (luminal's own CPU compiler), `cpu` and `cuda` (ours) |
+//! | [`weights`] | parameters from files of other libraries: names, layouts |
 //! | [`trial`] | the directory of a trial: its files, their readers and writers, its lock |
 //! | [`train`] | the loop, its schedule, when it saves |
 //! | [`experiment`] | YAML, overrides, definitions, sweeps |
@@ -46,3 +47,4 @@ pub mod report;
 pub mod threads;
 pub mod train;
 pub mod trial;
+pub mod weights;

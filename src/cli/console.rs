@@ -49,6 +49,17 @@ impl Console {
     }
 }
 
+/// A bar for what is fetched, in bytes.
+pub fn bytes_bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} - {bytes_per_sec} - ETA {eta}")
+    {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// Prints what is most likely not meant, and lets the command go on.
 pub fn warn(warnings: &[Problem]) {
     for warning in warnings {

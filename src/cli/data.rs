@@ -1,10 +1,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::miette;
 
-use super::{augmented::Sheet, console::Console, out, output};
+use super::{
+    augmented::Sheet,
+    console::{Console, bytes_bar},
+    out, output,
+};
 use crate::data::{self, Contents, DataError, DataOptions, fetch, locate, names::shown, picture, sources};
 
 /// Fetches data sets, and shows what is in them
@@ -128,12 +131,7 @@ fn run_fetch(args: &FetchArgs) -> miette::Result<()> {
         .into_iter()
         .next()
         .ok_or_else(|| miette!(help = "name one with --data-dir", "there is no folder to put data sets in"))?;
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) =
-        ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} - {bytes_per_sec} - ETA {eta}")
-    {
-        bar.set_style(style);
-    }
+    let bar = bytes_bar();
     fetch::fetch(source.remote(), &root, args.mirror.as_deref(), &mut |name, done, total| {
         if bar.message() != name {
             bar.set_message(name.to_owned());

@@ -13,6 +13,7 @@ mod export;
 mod fmt;
 mod graph;
 mod help;
+mod import;
 mod layers;
 mod live;
 mod model;
@@ -50,6 +51,7 @@ enum Command {
     Export(export::Args),
     Fmt(fmt::Args),
     Graph(graph::Args),
+    Import(import::Args),
     Layers(layers::Args),
     Predict(predict::Args),
     Report(report::Args),
@@ -79,6 +81,7 @@ fn run(command: Command) -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Graph(args) => graph::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Layers(args) => layers::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Report(args) => report::run(&args),

@@ -6,15 +6,16 @@ use std::{
 use miette::miette;
 
 use super::{
-    console::{AFTER_THIS_STEP, Console, handle_interrupts, report, warn},
+    console::{AFTER_THIS_STEP, Console, bytes_bar, handle_interrupts, report, warn},
     engine_args::EngineArgs,
     params,
 };
 use crate::{
-    experiment::{Definition, ExperimentError, Overrides, averages, sweep, training},
+    experiment::{Definition, ExperimentError, Init, Overrides, averages, sweep, training},
     files::make_folder,
     train::Interrupt,
     trial::{Directory, Lock, RunResult},
+    weights::Hub,
 };
 
 /// Trains the model of an experiment, keeps its best weights, and tests them
@@ -37,6 +38,10 @@ pub struct Args {
     /// The folder of `image_folder`, instead of the experiment's `data.path`
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
+    /// Weights to start from, instead of the experiment's `init.weights`: a safetensors file, the directory of a run, or
+    /// `hf://ORG/NAME`
+    #[arg(long, value_name = "WEIGHTS")]
+    init: Option<PathBuf>,
     /// Directory of the trial [default: runs/EXPERIMENT-HASH, by all that defines the trial]
     #[arg(short, long)]
     output: Option<PathBuf>,
@@ -49,8 +54,13 @@ pub struct Args {
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let params = params::read(&args.param)?;
-    let changes = Overrides { params, set: args.set.clone(), seed: args.seed, path: args.path.clone() };
-    let definition = Definition::read(&args.experiment, &changes)?.settled()?.with(&[])?;
+    let changes =
+        Overrides { params, set: args.set.clone(), seed: args.seed, path: args.path.clone(), init: args.init.clone() };
+    let definition = Definition::read(&args.experiment, &changes)?;
+    if let Some(init) = &definition.experiment.init {
+        fetch(init)?;
+    }
+    let definition = definition.settled()?.with(&[])?;
     let prefix = args.experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned()) + "-";
     let runs = Path::new("runs");
     let folder = args.output.clone().unwrap_or_else(|| runs.join(format!("{prefix}{}", definition.identity())));
@@ -87,4 +97,17 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let mut console = Console::new();
     let outcome = training::run(&lock, &options, &mut console)?;
     Ok(report(&console, &folder, &outcome))
+}
+
+/// Brings weights of the hub, if they are not here, and shows how far that is.
+fn fetch(init: &Init) -> Result<(), ExperimentError> {
+    let Some(file) = init.to_be_fetched()? else { return Ok(()) };
+    let bar = bytes_bar();
+    bar.set_message(init.weights.display().to_string());
+    file.fetch(&Hub::of_environment(), &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    Ok(())
 }

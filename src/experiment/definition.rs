@@ -8,7 +8,7 @@ use std::{
 use similar::{DiffTag, TextDiff};
 
 use super::{
-    Experiment, ExperimentError, builtin,
+    Experiment, ExperimentError, Init, builtin,
     identity::{Known, absolute, home, same_but_for_the_place},
     origins::{self, Origins},
     overrides, read,
@@ -35,6 +35,8 @@ pub struct Overrides {
     pub seed: Option<u64>,
     /// The folder of `image_folder`.
     pub path: Option<PathBuf>,
+    /// The weights to start from.
+    pub init: Option<PathBuf>,
 }
 
 /// An experiment with its model's text: all that defines a trial.
@@ -65,7 +67,13 @@ impl Definition {
         let mut experiment = Experiment::of_source(&file, path)?;
         let mut origins = Origins::of_file(&file, &experiment.params);
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        experiment.data.place(&folder);
+        experiment.place(&folder);
+        if let Some(weights) = &changes.init {
+            match &mut experiment.init {
+                Some(init) => (init.weights, init.digest) = (weights.clone(), None),
+                init => *init = Some(Init::of(weights.clone())),
+            }
+        }
         let mut set: Vec<&String> = changes.set.iter().collect();
         set.sort_by_key(|assignment| overrides::rank(assignment.split('=').next().unwrap_or_default()));
         for assignment in set {
@@ -81,7 +89,7 @@ impl Definition {
             experiment.data.replace_path(path)?;
         }
         // What the command says is seen from where it is given.
-        experiment.data.place(Path::new("."));
+        experiment.place(Path::new("."));
         let model = std::mem::replace(&mut experiment.model, MODEL.into());
         let source = Self::model(&model).map_err(|error| error.because(origins::of_model(&file)))?;
         let origin = swept_from(&folder).unwrap_or_else(|| folder.clone());
@@ -133,6 +141,7 @@ impl Definition {
         let mut changed = self.clone();
         changed.experiment.sweep = None;
         let data = (self.experiment.data.name.clone(), self.experiment.data.path.clone());
+        let weights = self.experiment.init.as_ref().map(|init| init.weights.clone());
         let mut assignments: Vec<&(String, Value)> = assignments.iter().collect();
         assignments.sort_by_key(|(key, _)| overrides::rank(key));
         for (key, value) in assignments {
@@ -165,6 +174,10 @@ impl Definition {
             changed.experiment.data.place(&self.origin);
             changed.experiment.data.digest = None;
         }
+        if let Some(init) = changed.experiment.init.as_mut().filter(|init| Some(&init.weights) != weights.as_ref()) {
+            init.place(&self.origin);
+            init.digest = None;
+        }
         changed.settle()?;
         Ok(changed)
     }
@@ -182,9 +195,12 @@ impl Definition {
     pub fn architecture(&self, data: &ImageSpec) -> Result<Architecture, ExperimentError> {
         let params = &self.experiment.params;
         let origin = |position: usize| self.origins.of(params.keys().nth(position)?);
-        let architecture = elaborate(&self.source, params, data)
+        let mut architecture = elaborate(&self.source, params, data)
             .map_err(|diagnostics| diagnostics.explained(origin))?
             .explained(origin);
+        if let Some(init) = &self.experiment.init {
+            init.freeze(&mut architecture)?;
+        }
         let (own, classes) = (architecture.num_classes(), data.num_classes);
         if own > classes && !self.of_trial {
             // Fewer are refused where the model is read. Of these, some would be predicted that have no name, as

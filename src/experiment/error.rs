@@ -138,6 +138,20 @@ pub enum ExperimentError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Data(#[from] Box<crate::data::DataError>),
+    /// What `init` asks for cannot be had.
+    #[error("{message}")]
+    #[diagnostic(code(vitx::experiment::init))]
+    Init {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        #[help]
+        help: Option<String>,
+    },
+    /// Weights that cannot be taken from a file.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Pretrained(#[from] crate::weights::WeightsError),
     /// What the files of a trial do not allow.
     #[error(transparent)]
     #[diagnostic(transparent)]

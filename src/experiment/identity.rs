@@ -10,7 +10,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{Definition, Experiment, ExperimentError};
+use super::{Definition, Experiment, ExperimentError, Init};
 use crate::{
     data::{self, Fingerprint, Subset},
     random::VERSION,
@@ -20,7 +20,11 @@ use crate::{
 /// What lies in folders, each read once in a process: all variants of a sweep have the same data. No part of what a
 /// definition is: all are equal.
 #[derive(Debug, Clone, Default)]
-pub struct Known(Arc<Mutex<HashMap<PathBuf, Fingerprint>>>);
+pub struct Known {
+    folders: Arc<Mutex<HashMap<PathBuf, Fingerprint>>>,
+    /// Digests of weights.
+    weights: Arc<Mutex<HashMap<PathBuf, String>>>,
+}
 
 impl PartialEq for Known {
     fn eq(&self, _: &Self) -> bool {
@@ -30,11 +34,21 @@ impl PartialEq for Known {
 
 impl Known {
     fn get(&self, folder: &Path) -> Option<Fingerprint> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(folder).cloned()
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner).get(folder).cloned()
+    }
+
+    fn weights(&self, init: &Init) -> Result<String, ExperimentError> {
+        let mut weights = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(digest) = weights.get(&init.weights) {
+            return Ok(digest.clone());
+        }
+        let digest = init.digest()?;
+        weights.insert(init.weights.clone(), digest.clone());
+        Ok(digest)
     }
 
     fn insert(&self, folder: PathBuf, fingerprint: &Fingerprint) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(folder, fingerprint.clone());
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(folder, fingerprint.clone());
     }
 }
 
@@ -51,12 +65,23 @@ impl Definition {
     }
 
     pub(super) fn settle(&mut self) -> Result<(), ExperimentError> {
+        self.settle_weights()?;
         let Some(fingerprint) = self.fingerprint()? else { return Ok(()) };
         let asked = self.experiment.data.digest.replace(fingerprint.digest.clone());
         match asked {
             Some(asked) if asked != fingerprint.digest => {
                 Err(ExperimentError::Digest { asked, found: fingerprint.digest })
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes what the weights are that it starts from.
+    fn settle_weights(&mut self) -> Result<(), ExperimentError> {
+        let (Some(known), Some(init)) = (&self.known, &mut self.experiment.init) else { return Ok(()) };
+        let found = known.weights(init)?;
+        match init.digest.replace(found.clone()) {
+            Some(asked) if asked != found => Err(init.other_file(&asked, &found)),
             _ => Ok(()),
         }
     }
@@ -104,6 +129,9 @@ impl Definition {
             // What lies there counts, not where.
             experiment.data.path = None;
         }
+        if let Some(init) = experiment.init.as_mut().filter(|init| init.digest.is_some()) {
+            init.weights = PathBuf::new();
+        }
         let mut hash = Sha256::new();
         // Serialising plain structs to memory cannot fail; an empty text would still be a stable identity.
         let experiment = serde_json::to_string(&experiment).unwrap_or_default();
@@ -121,6 +149,9 @@ pub fn same_but_for_the_place(old: &Experiment, new: &Experiment) -> bool {
     let mut new = new.clone();
     new.model.clone_from(&old.model);
     new.data.path.clone_from(&old.data.path);
+    if let (Some(new), Some(old)) = (&mut new.init, &old.init) {
+        new.weights.clone_from(&old.weights);
+    }
     if old.data.digest.is_none() {
         new.data.digest = None;
     }

@@ -21,6 +21,7 @@
 //! | [`Experiment`] (`schema.rs`) | the keys of an experiment file |
 //! | `read.rs`, `places.rs` | reading one, with diagnostics |
 //! | [`Optimizer`] (`optimizer.rs`) | its key `train.optimizer` |
+//! | [`Init`] (`init.rs`) | its key `init` |
 //! | [`Values`] (`values.rs`) | what a file says of a swept key |
 //! | `origins.rs` | where a model's parameters were set, for the model's diagnostics |
 //! | [`overrides`] | `--set train.epochs=3` |
@@ -42,6 +43,7 @@ mod ema;
 mod error;
 pub mod export;
 mod identity;
+pub mod init;
 mod loss;
 pub(crate) mod needs;
 mod optimizer;
@@ -60,6 +62,7 @@ mod values;
 
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;
+pub use init::Init;
 pub use optimizer::Optimizer;
 pub use schema::{Data, Experiment, Stop, SweepConfig, Train};
 pub use scored::Scored;

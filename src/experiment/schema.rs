@@ -11,6 +11,7 @@ use super::{
     ExperimentError,
     ema::Ema,
     identity::absolute,
+    init::Init,
     optimizer::{LARGEST, Optimizer},
     schedule::ScheduleConfig,
     stop::EarlyStop,
@@ -35,6 +36,9 @@ pub struct Experiment {
     pub params: BTreeMap<String, dsl::Value>,
     /// Which images it trains on.
     pub data: Data,
+    /// What training starts from, instead of random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Init>,
     /// What is done to training images.
     #[serde(default)]
     pub augmentation: Augmentation,
@@ -245,6 +249,14 @@ pub(super) struct Fault {
 }
 
 impl Experiment {
+    /// Makes relative paths absolute, as seen from a folder.
+    pub fn place(&mut self, folder: &Path) {
+        self.data.place(folder);
+        if let Some(init) = &mut self.init {
+            init.place(folder);
+        }
+    }
+
     /// A key whose value is of the right type, but cannot be.
     pub(super) fn out_of_range(&self) -> Option<Fault> {
         let Self { data, train, augmentation, sweep, .. } = self;
@@ -255,6 +267,9 @@ impl Experiment {
         if self.model.as_os_str().is_empty() {
             let help = Some("the file of the model, beside this one: `model: vit.vitx`".into());
             return Some(Fault { key: "model".into(), message: "`model` names no file".into(), help });
+        }
+        if let Some(fault) = self.init.as_ref().and_then(Init::fault) {
+            return Some(fault);
         }
         if let Some(fault) = train.optimizer.fault().or_else(|| train.ema.and_then(|ema| ema.fault())) {
             return Some(fault);

@@ -127,7 +127,13 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
     }
     let Setup { dataset, training, validation, architecture, pipeline, .. } = setup;
     let steps = training.len().div_ceil(train.batch_size) as u64 * u64::from(train.epochs);
+    // What has begun goes on with its own.
+    let init = definition.experiment.init.as_ref().filter(|_| !Directory::new(folder).has_begun());
+    let weights = init.map(|init| init.find(&architecture)).transpose()?;
     let mut engine = of_training(&definition, architecture, options, steps)?;
+    if let (Some(init), Some(weights)) = (init, weights) {
+        init.load(&weights, engine.as_mut())?.iter().for_each(|line| observer.start(line));
+    }
     let fit = Fit {
         train: &training,
         validation: &validation,

@@ -11,8 +11,7 @@ fn identity(experiment: &str, set: &[&str], params: &[(&str, Value)]) -> String 
     let changes = Overrides {
         params: params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         set: set.iter().map(ToString::to_string).collect(),
-        seed: None,
-        path: None,
+        ..Overrides::default()
     };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments").join(experiment);
     Definition::read(&path, &changes).unwrap().with(&[]).unwrap().identity()

@@ -36,6 +36,7 @@ mod sweep_failures;
 mod sweep_kills;
 mod terminal;
 mod uses;
+mod weights;
 mod zoo;
 
 #[test]

@@ -31,15 +31,17 @@ const ROOMS: &[(&str, &str)] = &[
     // `data` for the images that the CUDA engine keeps, and makes the batches of.
     ("backend", "graph passes data metrics choice random folders threads diagram"),
     // From a trial to a table.
+    // `backend` for the tensors that an engine is given.
+    ("weights", "graph backend files"),
     ("trial", "dsl model data backend files metrics random"),
     ("train", "data backend trial files metrics"),
     // `graph` for the lowering that an engine is made of, `passes` and `onnx` for the network that is exported.
-    ("experiment", "dsl onnx graph model passes data backend trial train files choice memory random threads"),
+    ("experiment", "dsl onnx graph model passes data backend weights trial train files choice memory random threads"),
     ("report", "dsl data trial experiment files choice printable random"),
     (
         "cli",
-        "dsl graph model passes data backend trial train experiment report files metrics choice printable random diagram \
-         memory threads",
+        "dsl graph model passes data backend trial train experiment report weights files metrics choice printable random \
+         diagram memory threads",
     ),
 ];
 

@@ -4,10 +4,14 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 
 use safetensors::SafeTensors;
 use vitx::{
-    backend::{Backend, Batch, EngineOptions, Precision, StateTensor},
+    backend::{Backend, Batch, Engine, EngineOptions, Precision},
     dsl::{Source, Value},
-    graph::{losses::Loss, optimizers::Optimizer},
+    graph::{
+        losses::Loss,
+        optimizers::{Optimizer, Pattern},
+    },
     model::{Architecture, ImageSpec, elaborate},
+    weights::{Head, Names, Request, Table},
 };
 
 use crate::keras::floats;
@@ -66,31 +70,41 @@ fn parameters_are_those_of_the_sources() {
     size!("hybrid", 32 px, 100 classes => 5_497_252);
 }
 
-/// timm's names of a separable or inverted block: convolutions, each with its normalization.
-fn block(place: &str, expands: bool) -> Vec<(String, String)> {
-    let parts: &[(&str, &str)] = match expands {
-        true => &[("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")],
-        false => &[("conv_dw", "bn1"), ("conv_pw", "bn2")],
+/// An engine of a network with the weights of a file, all of which find their parameters.
+fn with_weights(architecture: Architecture, path: &Path, unexpected: &[&str]) -> (Box<dyn Engine>, String) {
+    let listing = architecture.listing();
+    let tensors = listing.layers.iter().flat_map(|layer| &layer.tensors);
+    let parameters: Vec<_> = tensors.map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
+    let unexpected: Vec<Pattern> = unexpected.iter().map(|text| Pattern::new(*text)).collect();
+    let request = Request {
+        parameters: &parameters,
+        last_layer: architecture.last_layer(),
+        names: &Names::Auto,
+        head: Head::Keep,
+        missing: &[],
+        unexpected: &unexpected,
+        resizes_positions: false,
     };
-    parts.iter().map(|(conv, norm)| (format!("{place}.{conv}"), format!("{place}.{norm}"))).collect()
+    let matched = request.find(path, &Table::read(path).unwrap()).unwrap();
+    assert_eq!(matched.taken, parameters.len());
+    let options = EngineOptions {
+        optimizer: Optimizer::default(),
+        loss: Loss::default(),
+        seed: 1,
+        threads: 2,
+        precision: Precision::F32,
+    };
+    let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+    let mut engine = Backend::Cpu.engine(lowering, options).unwrap();
+    engine.load_state(&matched.tensors).unwrap();
+    (engine, matched.names)
 }
 
-/// PyTorch's weight in the order of Keras: `[out, in, height, width]` to `[height, width, in, out]`, `[out, in]` to
-/// `[in, out]`; of a depthwise convolution, which has one channel in for each out, out before in.
-fn reordered(shape: &[usize], values: &[f32], depthwise: bool) -> Vec<f32> {
-    let &[out, inputs, ref window @ ..] = shape else { return values.to_vec() };
-    let taps: usize = window.iter().product();
-    let mut reordered = Vec::with_capacity(values.len());
-    for tap in 0..taps {
-        let (rows, columns) = if depthwise { (out, inputs) } else { (inputs, out) };
-        for row in 0..rows {
-            for column in 0..columns {
-                let (o, i) = if depthwise { (row, column) } else { (column, row) };
-                reordered.push(values[(o * inputs + i) * taps + tap]);
-            }
-        }
+fn assert_logits(what: &str, engine: &mut dyn Engine, pixels: &[f32], labels: &[u32], expected: &[f32]) {
+    engine.evaluate(&Batch { images: pixels, labels, mixed: None }).unwrap();
+    for (ours, theirs) in engine.logits().iter().zip(expected) {
+        assert!((ours - theirs).abs() <= 1e-4 * (1.0 + theirs.abs()), "{what}: {ours}, not {theirs}");
     }
-    reordered
 }
 
 /// EfficientNet-Lite0 with timm's weights gives timm's logits. `VITX_PRETRAINED_DIR` has `model.safetensors`, in timm's form,
@@ -101,54 +115,31 @@ fn efficientnet_lite0_as_timm_has_it() {
         eprintln!("skipped: VITX_PRETRAINED_DIR names no folder of pretrained weights");
         return;
     };
-    let read = |name: &str| std::fs::read(Path::new(&folder).join(name)).unwrap();
-    let (weights, reference) = (read("model.safetensors"), read("reference.safetensors"));
-    let weights = SafeTensors::deserialize(&weights).unwrap();
+    let reference = std::fs::read(Path::new(&folder).join("reference.safetensors")).unwrap();
     let reference = SafeTensors::deserialize(&reference).unwrap();
-
-    let mut convolutions = vec![("conv_stem".to_owned(), "bn1".to_owned())];
-    for (stage, count) in [1, 2, 2, 3, 3, 4, 1].into_iter().enumerate() {
-        convolutions.extend((0..count).flat_map(|number| block(&format!("blocks.{stage}.{number}"), stage > 0)));
-    }
-    convolutions.push(("conv_head".to_owned(), "bn2".to_owned()));
-    let norm = ["weight", "bias", "running_mean", "running_var"];
-    let mut names: Vec<String> = Vec::new();
-    for (conv, of_norm) in convolutions {
-        names.push(format!("{conv}.weight"));
-        names.extend(norm.map(|part| format!("{of_norm}.{part}")));
-    }
-    names.extend(["classifier.weight", "classifier.bias"].map(str::to_owned));
-
     for (images, side) in [("photos", 224), ("noise", 96)] {
         let architecture = network("efficientnet_lite0", side, 1000, &[("stem_strides", Value::Int(2))]);
-        let options = EngineOptions {
-            optimizer: Optimizer::default(),
-            loss: Loss::default(),
-            seed: 1,
-            threads: 2,
-            precision: Precision::F32,
-        };
-        let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
-        let mut engine = Backend::Cpu.engine(lowering, options).unwrap();
-        let own = engine.weights().unwrap();
-        assert_eq!(own.len(), names.len());
-        let tensors: Vec<StateTensor> = own
-            .into_iter()
-            .zip(&names)
-            .map(|(tensor, name)| {
-                let theirs = weights.tensor(name).unwrap();
-                let data = reordered(theirs.shape(), &floats(&weights, name), name.contains("conv_dw"));
-                assert_eq!(data.len(), tensor.shape.iter().product::<usize>(), "{} is not {name}", tensor.name);
-                StateTensor { data, ..tensor }
-            })
-            .collect();
-        engine.load_state(&tensors).unwrap();
-        let pixels = floats(&reference, images);
-        engine.evaluate(&Batch { images: &pixels, labels: &[285, 967], mixed: None }).unwrap();
-        let expected = floats(&reference, &format!("{images}_logits"));
-        for (ours, theirs) in engine.logits().iter().zip(&expected) {
-            assert!((ours - theirs).abs() <= 1e-4 * (1.0 + theirs.abs()), "{images}: {ours}, not {theirs}");
-        }
+        let (mut engine, names) = with_weights(architecture, &Path::new(&folder).join("model.safetensors"), &[]);
+        assert_eq!(names, "timm");
+        let logits = floats(&reference, &format!("{images}_logits"));
+        assert_logits(images, engine.as_mut(), &floats(&reference, images), &[285, 967], &logits);
+    }
+}
+
+/// timm's `VisionTransformer` and transformers' `ViTForImageClassification` with random weights; see
+/// `tests/fixtures/weights/make_weights.py`.
+#[test]
+fn vits_as_timm_and_transformers_have_them() {
+    for (file, library) in [("timm_vit", "timm"), ("hf_vit", "hf")] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/weights/{file}.safetensors"));
+        let sizes = [("patch_size", 2), ("dim", 12), ("depth", 2), ("num_heads", 3)];
+        let architecture = network("deit_tiny", 8, 5, &sizes.map(|(name, size)| (name, Value::Int(size))));
+        let (mut engine, names) = with_weights(architecture, &path, &["images", "logits"]);
+        assert_eq!(names, library);
+        let bytes = std::fs::read(&path).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let [images, logits] = ["images", "logits"].map(|name| floats(&tensors, name));
+        assert_logits(file, engine.as_mut(), &images, &[0, 1], &logits);
     }
 }
 

@@ -1,0 +1,203 @@
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::{Rule, import::Config, rule::Name};
+
+/// What a library calls the tensors of a layer, and how it stores them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Ours, which is Keras'.
+    Vitx,
+    /// PyTorch's: `weight [out, in, window..]`.
+    Torch,
+}
+
+impl Dialect {
+    /// The end of a tensor's name, by ours.
+    fn last(self, ours: &str) -> Option<&'static str> {
+        match self {
+            Self::Vitx => None,
+            Self::Torch => Some(match ours {
+                "kernel" | "gamma" => ".weight",
+                "bias" | "beta" => ".bias",
+                "moving_mean" => ".running_mean",
+                "moving_variance" => ".running_var",
+                _ => return None,
+            }),
+        }
+    }
+}
+
+/// Networks whose parameters a library names alike.
+#[derive(Debug, Clone, Copy)]
+pub struct Family {
+    /// The word for its library in `init.names`.
+    pub library: &'static str,
+    /// Which networks.
+    pub about: &'static str,
+    /// How its tensors are stored.
+    pub dialect: Dialect,
+    /// What may stand before all names.
+    pub prefixes: &'static [&'static str],
+    /// Tensors that such files have besides, and no network here takes: patterns.
+    pub besides: &'static [&'static str],
+    /// Lines of [`Rule`].
+    lines: &'static str,
+    /// The name of a network's text in `experiments/zoo` that has these parameters, and the text.
+    pub model: &'static str,
+    /// The text itself.
+    pub text: &'static str,
+    /// Parameters of ours by which a file is known.
+    pub signature: &'static [&'static str],
+    /// The parameters of the text, by what a file has.
+    pub params: fn(&Facts) -> Result<Vec<(&'static str, i64)>, String>,
+}
+
+/// What is known of a file of weights.
+pub struct Facts<'a> {
+    /// The shape of the tensor that is a parameter of ours, as the file has it.
+    pub shape: &'a dyn Fn(&str) -> Option<Vec<usize>>,
+    /// What stands beside it.
+    pub config: &'a Config,
+}
+
+impl Facts<'_> {
+    /// A number of the network's config, by the first of these pointers that is one.
+    fn number(&self, pointers: &[&str]) -> Option<i64> {
+        let network = self.config.network.as_ref()?;
+        pointers.iter().find_map(|pointer| network.pointer(pointer)?.as_i64())
+    }
+
+    /// How often a block is repeated.
+    fn repeats(&self, of: impl Fn(usize) -> String) -> i64 {
+        (0..).take_while(|&index| (self.shape)(&of(index)).is_some()).count() as i64
+    }
+}
+
+/// ViT, by the shapes of its tensors. Heads leave no trace in these: 64 wide, as all that were published, or as the config
+/// says.
+fn vit(facts: &Facts) -> Result<Vec<(&'static str, i64)>, String> {
+    let kernel = (facts.shape)("embed/kernel").filter(|shape| shape.len() == 4).ok_or("its patches are no squares")?;
+    let tokens = (facts.shape)("position_embedding/embeddings").and_then(|shape| shape.iter().rev().nth(1).copied());
+    let (dim, patch_size) = (kernel[0] as i64, kernel[2] as i64);
+    let side = tokens.unwrap_or(1).saturating_sub(1).isqrt();
+    if tokens != Some(side * side + 1) {
+        return Err(format!("its position embeddings are of {tokens:?} tokens, not of a class token and a square"));
+    }
+    let hidden = (facts.shape)("encoder0/dense0/kernel").and_then(|shape| shape.first().copied());
+    if hidden != Some(4 * kernel[0]) {
+        return Err(format!("its feed-forward part is {hidden:?} wide, not four times {dim}"));
+    }
+    let named = facts.config.network.as_ref().and_then(|config| config.get("architecture")).and_then(Value::as_str);
+    let given = facts.number(&["/num_attention_heads", "/model_args/num_heads"]);
+    let published = (dim % 64 == 0 && (named.is_some() || facts.config.network.is_none())).then_some(dim / 64);
+    let heads = given.or(published).filter(|heads| *heads > 0 && dim % heads == 0);
+    let heads =
+        heads.ok_or(format!("nothing tells how many heads {dim} channels are divided into: `config.json` may"))?;
+    let depth = facts.repeats(|index| format!("encoder{index}/layer_norm0/gamma"));
+    let image_size = side as i64 * patch_size;
+    Ok(vec![
+        ("image_size", image_size),
+        ("patch_size", patch_size),
+        ("dim", dim),
+        ("depth", depth),
+        ("num_heads", heads),
+    ])
+}
+
+/// EfficientNet-Lite0, whose sizes are fixed; at the image size of the config.
+fn efficientnet_lite0(facts: &Facts) -> Result<Vec<(&'static str, i64)>, String> {
+    if (facts.shape)("stage6/first/conv2d1/kernel").is_none_or(|shape| shape[0] != 320) {
+        return Err("it is wider or narrower than EfficientNet-Lite0".into());
+    }
+    let image_size = facts.number(&["/pretrained_cfg/input_size/1"]).unwrap_or(224);
+    Ok(vec![("image_size", image_size), ("stem_strides", 2)])
+}
+
+const VIT_SIGNATURE: &[&str] = &["embed/kernel", "class_token/token", "encoder0/layer_norm0/gamma"];
+
+/// All families. A line of this table and a file of names add one.
+pub static FAMILIES: &[Family] = &[
+    Family {
+        library: "timm",
+        about: "ViT and DeiT, as `experiments/zoo/deit_tiny.vitx` has them",
+        dialect: Dialect::Torch,
+        prefixes: &["", "model."],
+        besides: &[],
+        lines: include_str!("families/timm_vit.names"),
+        model: "deit_tiny",
+        text: include_str!("../../experiments/zoo/deit_tiny.vitx"),
+        signature: VIT_SIGNATURE,
+        params: vit,
+    },
+    Family {
+        library: "timm",
+        about: "EfficientNet-Lite, as `experiments/zoo/efficientnet_lite0.vitx` has it",
+        dialect: Dialect::Torch,
+        prefixes: &["", "model."],
+        besides: &["*.num_batches_tracked"],
+        lines: include_str!("families/timm_efficientnet_lite.names"),
+        model: "efficientnet_lite0",
+        text: include_str!("../../experiments/zoo/efficientnet_lite0.vitx"),
+        signature: &["stem/conv2d/kernel", "head/conv2d/kernel", "stage6/first/conv2d1/kernel"],
+        params: efficientnet_lite0,
+    },
+    Family {
+        library: "hf",
+        about: "`ViTForImageClassification`, `ViTModel` and DeiT of Hugging Face's transformers",
+        dialect: Dialect::Torch,
+        prefixes: &["vit.", "deit.", ""],
+        besides: &["*pooler.dense.*", "vit.embeddings.mask_token", "embeddings.mask_token"],
+        lines: include_str!("families/hf_vit.names"),
+        model: "deit_tiny",
+        text: include_str!("../../experiments/zoo/deit_tiny.vitx"),
+        signature: VIT_SIGNATURE,
+        params: vit,
+    },
+];
+
+static RULES: LazyLock<Vec<Vec<Rule>>> = LazyLock::new(|| {
+    // A test holds every line to its form: one that is none is left out here.
+    let rules = |family: &Family| family.lines.lines().filter_map(|line| Rule::of_line(line).ok().flatten()).collect();
+    FAMILIES.iter().map(rules).collect()
+});
+
+impl Family {
+    /// The lines of this family.
+    pub fn rules(&self) -> &'static [Rule] {
+        let index = FAMILIES.iter().position(|family| std::ptr::eq(family.lines, self.lines));
+        index.map_or(&[], |index| &RULES[index])
+    }
+}
+
+/// What a dialect's rules call a parameter of ours; a prefix stands before those that do not say otherwise.
+pub fn name_of(rules: &[Rule], dialect: Dialect, prefix: &str, parameter: &str) -> Option<Name> {
+    let mut names = rules.iter().filter_map(|rule| rule.name(parameter, |last| dialect.last(last)));
+    // `/x` is `x` whatever the prefix is.
+    names.next().map(|name| match name.text.strip_prefix('/') {
+        Some(text) => Name { text: text.to_owned(), ..name },
+        None => Name { text: format!("{prefix}{}", name.text), ..name },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_lines_are_read() {
+        for (family, rules) in FAMILIES.iter().zip(&*RULES) {
+            let lines = family.lines.lines().map(|line| Rule::of_line(line).unwrap()).filter(Option::is_some).count();
+            assert_eq!((lines, rules), (rules.len(), &family.rules().to_vec()), "{}", family.about);
+        }
+    }
+
+    #[test]
+    fn prefixes_stand_before_what_has_none() {
+        let family = FAMILIES.iter().find(|family| family.library == "hf").unwrap();
+        let name = |parameter: &str| name_of(family.rules(), family.dialect, "vit.", parameter).unwrap().text;
+        assert_eq!(name("norm/gamma"), "vit.layernorm.weight");
+        assert_eq!(name("classify/kernel"), "classifier.weight");
+    }
+}

@@ -1,0 +1,145 @@
+//! `init`: trainings that start from the weights of others, as a user runs them.
+
+use std::{fs, path::Path, process::Output};
+
+use safetensors::SafeTensors;
+
+use crate::support::{shown, vitx};
+
+const QUICK: [&str; 8] =
+    ["--set", "train.epochs=1", "--set", "data.train_limit=200", "--set", "data.test_limit=100", "--param", "depth=1"];
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let all = [&["run", "digits_vit.yaml", "--backend", "cpu"][..], &QUICK, arguments].concat();
+    vitx(folder, &all).output().unwrap()
+}
+
+fn succeed(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    assert!(output.status.success(), "{}", shown(&output));
+    shown(&output)
+}
+
+fn refused(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    assert!(!output.status.success(), "{}", shown(&output));
+    let name = folder.canonicalize().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    told.replace(&format!("{}/", name.display()), "").replace(&format!("{}/", folder.display()), "")
+}
+
+/// A tensor of a checkpoint, as bytes.
+fn tensor(trial: &Path, name: &str) -> Vec<u8> {
+    let bytes = fs::read(trial.join("best.safetensors")).unwrap();
+    SafeTensors::deserialize(&bytes).unwrap().tensor(name).unwrap().data().to_vec()
+}
+
+#[test]
+fn a_run_starts_from_another_and_keeps_what_is_frozen() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    succeed(folder, &["-o", "one"]);
+    let freeze = ["--set", "init.freeze={ until: norm }"];
+    let second = [&["--init", "one", "-o", "two", "--seed", "7"][..], &freeze].concat();
+    let told = succeed(folder, &second);
+    assert!(told.contains("tensors, by the names of vitx"), "{told}");
+    let (one, two) = (folder.join("one"), folder.join("two"));
+    for name in ["patch_encoder/projection/kernel", "transformer_block0/mlp/dense0/kernel"] {
+        assert_eq!(tensor(&one, name), tensor(&two, name), "{name}");
+    }
+    assert_ne!(tensor(&one, "classify/kernel"), tensor(&two, "classify/kernel"));
+    let config = fs::read_to_string(two.join("config.yaml")).unwrap();
+    assert!(config.contains("digest: ") && config.contains("until: norm"), "{config}");
+    // What is kept needs the first run no more.
+    fs::remove_dir_all(&one).unwrap();
+    assert!(vitx(folder, &["eval", "two"]).output().unwrap().status.success());
+}
+
+#[test]
+fn a_copy_of_the_weights_is_the_same_run_and_others_are_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    succeed(folder, &["-o", "one"]);
+    succeed(folder, &["-o", "other", "--seed", "5"]);
+    fs::copy(folder.join("one/best.safetensors"), folder.join("copy.safetensors")).unwrap();
+    let runs = || fs::read_dir(folder.join("runs")).map_or(0, Iterator::count);
+    succeed(folder, &["--init", "one"]);
+    assert_eq!(runs(), 1);
+    // Finished before: not trained again.
+    let again = succeed(folder, &["--init", "copy.safetensors"]);
+    assert!(runs() == 1 && !again.contains("epoch 1/1"), "{again}");
+    succeed(folder, &["--init", "other"]);
+    assert_eq!(runs(), 2);
+}
+
+/// A run that was interrupted goes on without the file, to the same bits.
+#[test]
+fn the_file_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    succeed(folder, &["-o", "one"]);
+    let more = ["--set", "train.epochs=3", "--init", "one"];
+    succeed(folder, &[&more[..], &["-o", "whole"]].concat());
+    let stopped = [&more[..], &["-o", "stopped", "--set", "train.stop.max_time=0.001s"]].concat();
+    succeed(folder, &stopped);
+    // As if it had been killed after its first epoch: its checkpoint is that of the whole run's first epoch.
+    let (stopped, whole) = (folder.join("stopped"), folder.join("whole"));
+    fs::remove_file(stopped.join("result.json")).unwrap();
+    fs::copy(whole.join("config.yaml"), stopped.join("config.yaml")).unwrap();
+    fs::rename(folder.join("one"), folder.join("gone")).unwrap();
+    let output = vitx(folder, &["trial", "stopped"]).output().unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_eq!(tensor(&stopped, "classify/kernel"), tensor(&whole, "classify/kernel"));
+}
+
+#[test]
+fn what_cannot_be_is_told_before_any_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    succeed(folder, &["-o", "one"]);
+    fs::write(folder.join("text.safetensors"), "no weights").unwrap();
+    let told = [
+        refused(folder, &["--init", "gone.safetensors", "-o", "a"]),
+        refused(folder, &["--init", "text.safetensors", "-o", "b"]),
+        refused(folder, &["--init", "one", "-o", "c", "-p", "projection_dim=24"]),
+        refused(folder, &["--init", "one", "-o", "d", "--set", "init.freeze=[nothing]"]),
+        refused(folder, &["--init", "one", "-o", "e", "--set", "init.freeze={ until: nowhere }"]),
+        refused(folder, &["--init", "one", "-o", "f", "--set", "init.freeze=[\"*\"]"]),
+        refused(folder, &["--init", "one", "-o", "g", "--set", "init.digest=00"]),
+    ];
+    insta::with_settings!({ filters => vec![("[0-9a-f]{64}", "DIGEST")] }, {
+        insta::assert_snapshot!(told.join("\n"));
+    });
+    for name in ["a", "d", "e", "f", "g"] {
+        assert!(!folder.join(name).exists(), "{name}");
+    }
+}
+
+/// A file of timm's becomes an experiment that trains from it.
+#[test]
+fn an_experiment_is_made_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/timm_vit.safetensors");
+    let bytes = fs::read(&fixture).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    // Without what the fixture is checked by.
+    let tensors = file.iter().filter(|(name, _)| !["images", "logits"].contains(name));
+    fs::write(folder.join("small.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
+    let import = |arguments: &[&str]| vitx(folder, &[&["import"], arguments].concat()).output().unwrap();
+    // Its heads are told nowhere.
+    let told = import(&["small.safetensors"]);
+    assert!(!told.status.success() && shown(&told).contains("config.json"), "{}", shown(&told));
+    let config = r#"{ "architecture": "vit", "model_args": { "num_heads": 3 }, "pretrained_cfg": { "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5] } }"#;
+    fs::write(folder.join("config.json"), config).unwrap();
+    let told = import(&["small.safetensors", "--data", "pictures"]);
+    assert!(!told.status.success(), "{}", shown(&told));
+    let told = import(&["small.safetensors", "--data", "digits"]);
+    assert!(told.status.success(), "{}", shown(&told));
+    insta::assert_snapshot!(fs::read_to_string(folder.join("small/finetune.yaml")).unwrap());
+    // It does not write over what is there.
+    assert!(!import(&["small.safetensors", "--data", "digits"]).status.success());
+    // Digits are grey, and its patches are of three channels.
+    let told = vitx(folder, &["run", "small/finetune.yaml"]).output().unwrap();
+    assert!(!told.status.success() && shown(&told).contains("normalization"), "{}", shown(&told));
+}
