@@ -47,7 +47,7 @@ pub trait Operation: Debug + Send + Sync + 'static {
 
 /// What a gradient rule may look at.
 pub struct Gradients<'a> {
-    /// As [`Operation::output_shapes`] takes them.
+    /// The tensors that the operator takes, in order.
     pub inputs: &'a [Value],
     /// What the operator made of the inputs.
     pub outputs: &'a [Value],
