@@ -48,6 +48,7 @@ fn attention(criterion: &mut Criterion) {
         scale: 0.125,
         shared_keys: false,
         summed: false,
+        diagonal: false,
         mask: Some(mask),
         image: 0,
     };

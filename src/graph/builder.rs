@@ -227,11 +227,24 @@ impl Builder {
     /// keys `[batch, sources, heads * key_dim]` and values `[batch, sources, heads * value_dim]`,
     /// with dropout on the weights when training. Gives `[batch, tokens, heads * value_dim]`.
     pub fn attention(&mut self, query: &Value, key: &Value, value: &Value, heads: usize, dropout: f32) -> Value {
+        self.attention_of([query, key, value], heads, dropout, None, false)
+    }
+
+    /// The same with what scores are multiplied by, where it is not `1 / sqrt(key_dim)`, and whether no token attends to
+    /// itself.
+    pub fn attention_of(
+        &mut self,
+        [query, key, value]: [&Value; 3],
+        heads: usize,
+        dropout: f32,
+        scale: Option<f32>,
+        diagonal: bool,
+    ) -> Value {
         let dropout = self.next_dropout(dropout);
         let mut inputs = vec![query, key, value];
         let random = (dropout.rate > 0.0).then(|| self.random());
         inputs.extend(&random);
-        let operator = Attention { heads, dropout, scale: None, shared_keys: false, summed: false };
+        let operator = Attention { heads, dropout, scale, shared_keys: false, summed: false, diagonal };
         self.apply(operator, &inputs).swap_remove(0)
     }
 

@@ -13,8 +13,8 @@ use vitx::{
         activations::ACTIVATIONS,
         expression::Expression,
         ops::{
-            Activation, AddSinusoid, Attention, AveragePool2d, Conv2d, CrossEntropy, Dropout, HeadProduct, Layout,
-            MaxPool2d, Movement, Operand, Pool2d, RandomState, Translate,
+            Activation, AddSinusoid, Attention, AveragePool2d, Conv2d, CrossEntropy, Dropout, HeadProduct,
+            ImageProduct, Layout, Lookup, MaxPool2d, Movement, Operand, Pool2d, RandomState, Rope, Translate,
         },
     },
     model::layers::{Arguments, find},
@@ -167,12 +167,75 @@ fn attention_with_shared_keys_and_summed_heads() {
             let keys = if shared_keys { 2 } else { 6 };
             check("attention", &[&[2, 3, 6], &[2, 5, keys], &[2, 5, 12]], &|b, x| {
                 let dropout = Dropout::new(rate, 1);
-                let operator = Attention { heads: 3, dropout, scale, shared_keys, summed };
+                let operator = Attention { heads: 3, dropout, scale, shared_keys, summed, diagonal: false };
                 let random = b.input("random", &[RandomState::LEN]);
                 let inputs = [&x[0], &x[1], &x[2], &random];
                 b.apply(operator, &inputs[..if rate > 0.0 { 4 } else { 3 }]).swap_remove(0)
             });
         }
+    }
+}
+
+#[test]
+fn attention_without_the_diagonal_and_of_windows() {
+    for (rate, scale, diagonal) in [(0.0, Some(0.7), true), (0.4, None, true), (0.4, Some(1.0), false)] {
+        for (shape, heads) in [(&[2, 3, 4][..], 2), (&[1, 2, 3], 3), (&[2, 3, 2, 4], 1), (&[1, 2, 2, 3, 2], 2)] {
+            let mut values = shape.to_vec();
+            *values.last_mut().unwrap() += heads;
+            check("attention", &[shape, shape, &values], &|b, x| {
+                b.attention_of([&x[0], &x[1], &x[2]], heads, rate, scale, diagonal)
+            });
+        }
+    }
+}
+
+#[test]
+fn lookup() {
+    for times in [1, 4] {
+        check("repeat_each", &[&[5]], &|b, x| b.apply_one(Lookup::RepeatEach { times }, &[&x[0]]));
+    }
+    for (grid, heads) in [([2, 3], 2), ([3, 1], 1), ([1, 4], 3), ([1, 1], 2)] {
+        let table = [(2 * grid[0] - 1) * (2 * grid[1] - 1), heads];
+        check("relative_positions", &[&table], &|b, x| {
+            b.apply_one(Lookup::RelativePositions { grid, diagonal: true }, &[&x[0]])
+        });
+        if grid != [1, 1] {
+            // What is left out is too much for a sum of products.
+            check("relative_positions without the diagonal", &[&table], &|b, x| {
+                let scores = b.apply_one(Lookup::RelativePositions { grid, diagonal: false }, &[&x[0]]);
+                b.softmax(&scores)
+            });
+        }
+    }
+}
+
+#[test]
+fn rope() {
+    for (shape, heads, grid, skipped) in [
+        (&[2, 7, 8][..], 2, [2, 3], 1),
+        (&[1, 4, 4], 1, [1, 4], 0),
+        (&[1, 2, 5, 12], 1, [3, 1], 2),
+        (&[3, 1, 8], 1, [1, 1], 0),
+    ] {
+        for inverse in [false, true] {
+            let rope = Rope { heads, grid, skipped, base: 10.0, inverse };
+            check("rope", &[shape], &|b, x| b.apply_one(rope, &[&x[0]]));
+        }
+    }
+}
+
+#[test]
+fn image_product() {
+    let axes = |text: &str| <[char; 3]>::try_from(text.chars().collect::<Vec<_>>()).unwrap();
+    for (a, b, c, shapes) in [
+        ("ihk", "jhk", "hij", [&[2, 2, 3, 4][..], &[2, 5, 3, 4]]),
+        ("hij", "jhk", "ihk", [&[1, 2, 3, 2, 2], &[1, 2, 2, 3, 3]]),
+        ("hik", "khj", "jhi", [&[3, 2, 3, 1], &[3, 1, 2, 4]]),
+    ] {
+        let operator = ImageProduct(HeadProduct { a: axes(a), b: axes(b), c: axes(c) });
+        check(&format!("{operator:?}"), &[shapes[0], shapes[1]], &|builder, x| {
+            builder.apply_one(operator, &[&x[0], &x[1]])
+        });
     }
 }
 

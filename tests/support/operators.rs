@@ -6,7 +6,8 @@ use vitx::{
         Builder, Initializer, Network, Operation, StepInput, Value,
         expression::Expression,
         ops::{
-            Activation, AddSinusoid, AveragePool2d, Conv2d, Layout, MaxPool2d, Movement, Operand, Pool2d, Translate,
+            Activation, AddSinusoid, AveragePool2d, Conv2d, HeadProduct, ImageProduct, Layout, Lookup, MaxPool2d,
+            Movement, Operand, Pool2d, Rope, Translate,
         },
     },
 };
@@ -70,8 +71,20 @@ fn same(kernel: [usize; 2], groups: usize) -> Conv2d {
     Conv2d { strides: [1; 2], padding, dilation: [1; 2], groups }
 }
 
+/// Queries, keys and values of several times the tokens, `[batch, rounds * tokens, width]` each.
+fn projected(b: &mut Builder, x: &Value, rounds: usize, widths: [usize; 3]) -> [Value; 3] {
+    let x = b.concat(&vec![x; rounds], 1);
+    let [q, k, v] = [("q", widths[0]), ("k", widths[1]), ("v", widths[2])].map(|(name, width)| {
+        let kernel = parameter(b, name, &[x.last(), width]);
+        b.dense(&x, &kernel, None)
+    });
+    // So that the tokens of a round are not those of another.
+    let places = parameter(b, "places", &q.shape[1..]);
+    [b.add(&q, &places), k, v]
+}
+
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 48] = [
+pub const OPERATORS: [(&str, Apply); 54] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -106,6 +119,51 @@ pub const OPERATORS: [(&str, Apply); 48] = [
         let y = b.attention(&q, &k, &v, 2, 0.0);
         let y = project(b, &y, "output", x.last(), true);
         b.add(x, &y)
+    }),
+    ("attention without the diagonal", |b, x| {
+        let [q, k, v] = projected(b, x, 2, [6, 6, 10]);
+        b.attention_of([&q, &k, &v], 2, 0.0, Some(0.7), true)
+    }),
+    ("attention of windows", |b, x| {
+        let projected = projected(b, x, 3, [6, 6, 6]);
+        let [q, k, v] = projected.map(|y| b.reshape(&y, &[x.shape[0], 3, x.shape[1], y.last()]));
+        b.attention(&q, &k, &v, 3, 0.0)
+    }),
+    ("rope", |b, x| {
+        let [q, k, v] = projected(b, x, 3, [8, 8, 6]);
+        let rope = Rope { heads: 2, grid: [2, x.shape[1]], skipped: x.shape[1], base: 100.0, inverse: false };
+        let [q, k] = [q, k].map(|y| b.apply_one(rope, &[&y]));
+        b.attention(&q, &k, &v, 2, 0.0)
+    }),
+    ("a factor for each head", |b, x| {
+        let [q, k, v] = projected(b, x, 2, [6, 6, 6]);
+        let factors = parameter(b, "factors", &[3]);
+        let factors = b.apply_one(Lookup::RepeatEach { times: 2 }, &[&factors]);
+        let q = b.pointwise(
+            "temperature",
+            Expression::new(2, |x| &x[0] * &x[1]),
+            &[(&q, Operand::Whole), (&factors, Operand::Shared)],
+        );
+        b.attention_of([&q, &k, &v], 3, 0.0, Some(1.0), false)
+    }),
+    ("relative positions", |b, x| {
+        let projected = projected(b, x, 2, [6, 6, 9]);
+        let [q, k, v] = projected.map(|y| b.reshape(&y, &[y.shape[0], y.shape[1], 3, y.last() / 3]));
+        let (q_axes, k_axes, scored) = (['i', 'h', 'd'], ['j', 'h', 'd'], ['h', 'i', 'j']);
+        let scores = b.apply_one(ImageProduct(HeadProduct { a: q_axes, b: k_axes, c: scored }), &[&q, &k]);
+        let table = parameter(b, "table", &[3 * (2 * x.shape[1] - 1), 3]);
+        let lookup = Lookup::RelativePositions { grid: [2, x.shape[1]], diagonal: false };
+        let offsets = b.apply_one(lookup, &[&table]);
+        let scores = b.add(&scores, &offsets);
+        let weights = b.softmax(&scores);
+        b.apply_one(ImageProduct(HeadProduct { a: scored, b: k_axes, c: q_axes }), &[&weights, &v])
+    }),
+    ("products of windows", |b, x| {
+        let projected = projected(b, x, 2, [6, 6, 8]);
+        let [q, k, v] = projected.map(|y| b.reshape(&y, &[x.shape[0], 2, x.shape[1], 2, y.last() / 2]));
+        let (a, c) = (['i', 'h', 'd'], ['j', 'h', 'i']);
+        let scores = b.apply_one(ImageProduct(HeadProduct { a, b: ['j', 'h', 'd'], c }), &[&q, &k]);
+        b.apply_one(ImageProduct(HeadProduct { a: c, b: ['i', 'h', 'd'], c: ['h', 'j', 'd'] }), &[&scores, &v])
     }),
     activation!("gelu"),
     activation!("silu"),

@@ -6,9 +6,10 @@ use super::{
     Activation, ActivationGradient, Add, AddSinusoid, Attention, AttentionGradient, AveragePool2d,
     AveragePool2dGradient, BatchMoments, BatchNorm, BatchNormGradient, BatchNormSums, BatchStatistics, ClipFactor,
     Concat, Conv2d, Conv2dInputGradient, Conv2dKernelGradient, CrossEntropy, CrossEntropyGradient, Dense,
-    DenseInputGradient, DenseKernelGradient, Direction, Dropout, Expand, HeadProduct, LayerNorm, LayerNormGradient,
-    Layout, MaxPool2d, MaxPool2dGradient, Mean, MeanGradient, Movement, MovingAverage, Operand, Pad, Pointwise, Pool2d,
-    RandomState, Reshape, Scale, Slice, Softmax, SoftmaxGradient, SumLeading, Total, Translate, Transpose, Update,
+    DenseInputGradient, DenseKernelGradient, Direction, Dropout, Expand, HeadProduct, ImageProduct, LayerNorm,
+    LayerNormGradient, Layout, Lookup, LookupGradient, MaxPool2d, MaxPool2dGradient, Mean, MeanGradient, Movement,
+    MovingAverage, Operand, Pad, Pointwise, Pool2d, RandomState, Reshape, Rope, Scale, Slice, Softmax, SoftmaxGradient,
+    SumLeading, Total, Translate, Transpose, Update,
 };
 use crate::graph::{
     Operation,
@@ -106,8 +107,14 @@ const STATISTICS: &str = "what is normalised by them has the whole gradient";
 const CONV: Conv2d = Conv2d { strides: [2, 2], padding: [[0, 1], [1, 1]], dilation: [1, 1], groups: 2 };
 
 /// Forms of attention that only passes make are tested beside it.
-const ATTENTION: Attention =
-    Attention { heads: 2, dropout: Dropout { rate: 0.25, stream: 1 }, scale: None, shared_keys: false, summed: false };
+const ATTENTION: Attention = Attention {
+    heads: 2,
+    dropout: Dropout { rate: 0.25, stream: 1 },
+    scale: None,
+    shared_keys: false,
+    summed: false,
+    diagonal: false,
+};
 
 fn gelu() -> Activation {
     Activation::named("gelu").unwrap_or_else(|| unreachable!("gelu is an activation"))
@@ -186,9 +193,18 @@ pub static ALL: &[Entry] = &[
         let (a, b, c) = (['i', 'h', 'k'], ['j', 'h', 'k'], ['i', 'h', 'j']);
         Example::of(HeadProduct { a, b, c }, [&[2, 3, 4], &[5, 3, 4]])
     }),
+    entry::<ImageProduct>(YES, || {
+        let (a, b, c) = (['i', 'h', 'k'], ['j', 'h', 'k'], ['h', 'i', 'j']);
+        Example::of(ImageProduct(HeadProduct { a, b, c }), [&[3, 2, 3, 4], &[3, 5, 3, 4]])
+    }),
     entry::<LayerNorm>(YES, || Example::of(LayerNorm { epsilon: 1e-3 }, [&[3, 5, 7], &[7], &[7]])),
     entry::<LayerNormGradient>(GRADIENT, || {
         Example::of(LayerNormGradient, [&[3, 5, 7], &[3, 5, 7], &[7], &[15], &[15]])
+    }),
+    entry::<Lookup>(YES, || Example::of(Lookup::RelativePositions { grid: [2, 3], diagonal: false }, [&[15, 2]])),
+    entry::<LookupGradient>(GRADIENT, || {
+        let lookup = Lookup::RelativePositions { grid: [2, 3], diagonal: false };
+        Example::of(LookupGradient { lookup, shape: vec![15, 2] }, [&[2, 6, 6]])
     }),
     entry::<MaxPool2d>(YES, || {
         Example::of(MaxPool2d(Pool2d { pool: [2, 3], strides: [2, 2], same: true }), [&[3, 5, 7, 2]])
@@ -216,6 +232,9 @@ pub static ALL: &[Entry] = &[
         Example::new(Pointwise::new("gate", f, operands), inputs)
     }),
     entry::<Reshape>(YES, || Example::of(Reshape { shape: vec![3, 35] }, [&[3, 5, 7]])),
+    entry::<Rope>(YES, || {
+        Example::of(Rope { heads: 2, grid: [2, 3], skipped: 1, base: 100.0, inverse: false }, [&[3, 7, 8]])
+    }),
     entry::<Scale>(YES, || Example::of(Scale { factor: -1.5 }, [&[3, 5, 7]])),
     entry::<Slice>(YES, || Example::of(Slice { axis: 1, start: 1, length: 3 }, [&[3, 5, 7]])),
     entry::<Softmax>(YES, || Example::of(Softmax, [&[3, 5, 7]])),

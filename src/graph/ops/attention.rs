@@ -1,6 +1,11 @@
 use std::any::Any;
 
-use super::{Dropout, flops, softmax::prim_softmax, viewed};
+use super::{
+    Dropout, flops,
+    lookup::{left_out, prim_identity},
+    softmax::prim_softmax,
+    viewed,
+};
 use crate::{
     graph::{Builder, Gradients, Operation, Value, primitives::View},
     onnx::{Dim, Tensor, Writer},
@@ -12,7 +17,8 @@ use crate::{
 /// Inputs query `[batch, tokens, heads * key_dim]`, key `[batch, sources, heads * key_dim]`, value
 /// `[batch, sources, heads * value_dim]`, and the random state when the rate is not zero. Outputs
 /// `[batch, tokens, heads * value_dim]` and the weights before dropout
-/// `[batch, heads, tokens, sources]`.
+/// `[batch, heads, tokens, sources]`. There may be more axes behind the batch: tokens of one window attend to those of the
+/// same.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
     /// How many; each has its own columns of query, key and value.
@@ -25,11 +31,18 @@ pub struct Attention {
     pub shared_keys: bool,
     /// The output is the sum over heads: `[batch, tokens, value_dim]`.
     pub summed: bool,
+    /// No token attends to itself: scores of a query and the key of the same number are left out of the softmax (Lee et
+    /// al. 2021). There are as many keys as queries, and at least two.
+    pub diagonal: bool,
 }
+
+/// What a score that is left out is: its exponential is zero beside that of any other.
+pub(crate) const LEFT_OUT: f32 = -1e30;
 
 /// Sizes of one attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AttentionShape {
+    /// Images, or windows of all images.
     pub batch: usize,
     pub tokens: usize,
     pub sources: usize,
@@ -41,18 +54,26 @@ pub(crate) struct AttentionShape {
 impl AttentionShape {
     pub fn new(operator: &Attention, query: &[usize], key: &[usize], value: &[usize]) -> Self {
         let heads = operator.heads;
-        let (&[batch, tokens, width], &[_, sources, key_width], &[_, value_sources, value_width]) = (query, key, value)
+        let (
+            [leading @ .., tokens, width],
+            [key_leading @ .., sources, key_width],
+            [value_leading @ .., value_sources, value_width],
+        ) = (query, key, value)
         else {
             panic!("attention: {query:?}, {key:?}, {value:?}")
         };
+        assert!(
+            !leading.is_empty() && leading == key_leading && leading == value_leading,
+            "attention: {query:?}, {key:?}, {value:?}"
+        );
+        let [tokens, width, sources, key_width, value_sources, value_width] =
+            [tokens, width, sources, key_width, value_sources, value_width].map(|length| *length);
+        assert!(!operator.diagonal || tokens == sources && tokens > 1, "attention: {query:?}, {key:?}");
+        let batch = leading.iter().product();
         let keys = if operator.shared_keys { heads * key_width } else { key_width };
         assert!(width == keys && sources == value_sources, "attention: {query:?}, {key:?}, {value:?}");
         assert!(width % heads == 0 && value_width % heads == 0, "attention: {heads} heads of {query:?}, {value:?}");
         Self { batch, tokens, sources, heads, key_dim: width / heads, value_dim: value_width / heads }
-    }
-
-    fn weights(&self) -> [usize; 4] {
-        [self.batch, self.heads, self.tokens, self.sources]
     }
 
     fn groups(&self) -> usize {
@@ -63,6 +84,12 @@ impl AttentionShape {
     fn product(&self, dim: usize) -> u64 {
         flops([self.batch, self.heads, self.tokens, self.sources, dim])
     }
+}
+
+/// All axes before the last two as one: `[.., rows, dim]` to `[batch, rows, dim]`.
+fn together(x: &Value) -> Value {
+    let [leading @ .., rows, dim] = x.shape.as_slice() else { panic!("attention: {:?}", x.shape) };
+    viewed(x, &[leading.iter().product(), *rows, *dim])
 }
 
 /// `[batch, tokens, heads * dim]` to `[batch * heads, tokens, dim]`.
@@ -130,13 +157,18 @@ impl Operation for Attention {
         attributes.extend(self.scale.map(|scale| ("scale", scale.to_string())));
         attributes.extend(self.shared_keys.then(|| ("keys", "shared".to_owned())));
         attributes.extend(self.summed.then(|| ("output", "summed".to_owned())));
+        attributes.extend(self.diagonal.then(|| ("mask", "diagonal".to_owned())));
         attributes
     }
 
     fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
         let shape = AttentionShape::new(self, inputs[0], inputs[1], inputs[2]);
-        let width = if self.summed { shape.value_dim } else { inputs[2][2] };
-        vec![vec![shape.batch, shape.tokens, width], shape.weights().to_vec()]
+        let width = shape.value_dim * if self.summed { 1 } else { shape.heads };
+        let leading = &inputs[0][..inputs[0].len() - 2];
+        vec![
+            [leading, &[shape.tokens, width]].concat(),
+            [leading, &[shape.heads, shape.tokens, shape.sources]].concat(),
+        ]
     }
 
     fn gradient(&self, builder: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
@@ -151,18 +183,26 @@ impl Operation for Attention {
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         let shape = AttentionShape::new(self, &inputs[0].shape, &inputs[1].shape, &inputs[2].shape);
-        let query = split_heads(builder, &inputs[0], self.heads);
-        let key = self.keys(builder, &inputs[1]);
-        let value = split_heads(builder, &inputs[2], self.heads);
+        let shapes: Vec<&[usize]> = inputs.iter().map(|input| input.shape.as_slice()).collect();
+        let outputs = self.output_shapes(&shapes);
+        let [query, key, value] = [0, 1, 2].map(|input| together(&inputs[input]));
+        let query = split_heads(builder, &query, self.heads);
+        let key = self.keys(builder, &key);
+        let value = split_heads(builder, &value, self.heads);
         let scores = builder.prim_batched_matmul((&query).into(), View::from(&key).permute(&[0, 2, 1]));
-        let scores = builder.prim_affine(&scores, self.scale(shape.key_dim), 0.0);
+        let mut scores = builder.prim_affine(&scores, self.scale(shape.key_dim), 0.0);
+        if self.diagonal {
+            let diagonal = prim_identity(builder, shape.tokens);
+            let left_out = builder.prim_affine(&diagonal, LEFT_OUT, 0.0);
+            scores = builder.prim_add(&scores, View::from(&left_out).expand(0, shape.groups()));
+        }
         let weights = prim_softmax(builder, &viewed(&scores, &[shape.groups() * shape.tokens, shape.sources]));
         let weights = viewed(&weights, &[shape.groups(), shape.tokens, shape.sources]);
         let dropped = self.dropped(builder, &weights, inputs.get(3));
         let out = builder.prim_batched_matmul((&dropped).into(), (&value).into());
         let out =
             if self.summed { over_heads(builder, &out, self.heads) } else { merge_heads(builder, &out, self.heads) };
-        vec![out, viewed(&weights, &shape.weights())]
+        vec![viewed(&out, &outputs[0]), viewed(&weights, &outputs[1])]
     }
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {
@@ -194,7 +234,12 @@ impl Operation for Attention {
         let (batch, tokens, sources) = (query.shape[0], query.shape[2], key.shape[3]);
         let scores = writer.matmul(&query, &key, &[batch, self.heads.into(), tokens, sources]);
         let scale = writer.scalar(self.scale(key_dim));
-        let scores = writer.binary("Mul", &scores, &scale);
+        let mut scores = writer.binary("Mul", &scores, &scale);
+        if self.diagonal {
+            let tokens = tokens.fixed()?;
+            let left_out = writer.floats(&[tokens, tokens], left_out(tokens));
+            scores = writer.binary("Add", &scores, &left_out);
+        }
         let weights = writer.softmax(&scores);
         let y = writer.matmul(&weights, &value, &[batch, self.heads.into(), tokens, value.shape[3]]);
         if self.summed {
@@ -246,10 +291,10 @@ impl Operation for AttentionGradient {
         let (Attention { heads, shared_keys, summed, .. }, weights) = (self.0, self.weights());
         let shape = AttentionShape::new(&self.0, &inputs[1].shape, &inputs[2].shape, &inputs[3].shape);
         let random = inputs.get(weights + 1);
-        let dy =
-            if summed { for_all_heads(builder, &inputs[0], heads) } else { split_heads(builder, &inputs[0], heads) };
-        let [query, value] = [1, 3].map(|i| split_heads(builder, &inputs[i], heads));
-        let key = self.0.keys(builder, &inputs[2]);
+        let dy = together(&inputs[0]);
+        let dy = if summed { for_all_heads(builder, &dy, heads) } else { split_heads(builder, &dy, heads) };
+        let [query, value] = [1, 3].map(|i| split_heads(builder, &together(&inputs[i]), heads));
+        let key = self.0.keys(builder, &together(&inputs[2]));
         let weights = viewed(&inputs[weights], &[shape.groups(), shape.tokens, shape.sources]);
         let transposed = |value: &Value| View::from(value).permute(&[0, 2, 1]);
 
@@ -265,7 +310,8 @@ impl Operation for AttentionGradient {
         let dquery = builder.prim_batched_matmul((&dscores).into(), (&key).into());
         let dkey = builder.prim_batched_matmul(transposed(&dscores), (&query).into());
         let dkey = if shared_keys { over_heads(builder, &dkey, heads) } else { merge_heads(builder, &dkey, heads) };
-        vec![merge_heads(builder, &dquery, heads), dkey, merge_heads(builder, &dvalue, heads)]
+        let grads = [merge_heads(builder, &dquery, heads), dkey, merge_heads(builder, &dvalue, heads)];
+        grads.iter().zip(&inputs[1..4]).map(|(grad, input)| viewed(grad, &input.shape)).collect()
     }
 
     fn flops(&self, inputs: &[&[usize]]) -> u64 {

@@ -61,6 +61,16 @@ impl HeadProduct {
         [head, row, inner, column].map(|axis| self.length(axis, shapes))
     }
 
+    /// The permutations that bring both operands into the order of heads, rows and columns, and the result out of it.
+    pub(crate) fn permutations(&self) -> [[usize; 3]; 3] {
+        let Roles { head, row, inner, column } = self.roles();
+        [
+            permutation(self.a, [head, row, inner]),
+            permutation(self.b, [head, inner, column]),
+            permutation([head, row, column], self.c),
+        ]
+    }
+
     fn equation(&self) -> String {
         let [a, b, c] = [self.a, self.b, self.c].map(|axes| axes.iter().collect::<String>());
         format!("{a},{b}->{c}")
@@ -100,11 +110,9 @@ impl Operation for HeadProduct {
     }
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
-        let Roles { head, row, inner, column } = self.roles();
-        let a = View::from(&inputs[0]).permute(&permutation(self.a, [head, row, inner]));
-        let b = View::from(&inputs[1]).permute(&permutation(self.b, [head, inner, column]));
+        let [a, b, order] = self.permutations();
+        let (a, b) = (View::from(&inputs[0]).permute(&a), View::from(&inputs[1]).permute(&b));
         let product = builder.prim_batched_matmul(a, b);
-        let order = permutation([head, row, column], self.c);
         vec![builder.prim_contiguous(View::from(&product).permute(&order))]
     }
 

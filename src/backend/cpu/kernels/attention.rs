@@ -40,6 +40,8 @@ pub struct Attention {
     pub shared_keys: bool,
     /// The output is the sum over heads.
     pub summed: bool,
+    /// The score of a row and of the source of the same number is left out.
+    pub diagonal: bool,
     /// Dropout on the weights, whose elements are counted over `[batch, heads, tokens, sources]`.
     pub mask: Option<Mask>,
     /// Index of the image in the batch.
@@ -104,6 +106,15 @@ impl Attention {
         if self.summed { [self.value_dim, 0] } else { [self.heads * self.value_dim, self.value_dim] }
     }
 
+    /// Leaves scores of the diagonal out, of a block of rows from `first` on.
+    fn leave_out(&self, first: usize, scores: &mut [f32]) {
+        if self.diagonal {
+            for (row, scores) in scores.chunks_exact_mut(self.sources).enumerate() {
+                scores[first + row] = f32::NEG_INFINITY;
+            }
+        }
+    }
+
     fn check(&self, q: &[f32], k: &[f32], v: &[f32], out: &[f32], kept: &[f32]) {
         let Self { tokens, sources, heads, key_dim, value_dim, .. } = *self;
         assert_eq!(q.len(), tokens * heads * key_dim, "q");
@@ -149,6 +160,7 @@ impl Attention {
                 let weights = &mut scratch[..rows * sources];
                 let q = Mat::rows(&q[first * queries + head * key_dim..], queries);
                 gemm_packed(rows, sources, key_dim, q, packed_k, weights, sources, &Epilogue::default());
+                self.leave_out(first, weights);
                 weigh(self, self.first_weight(head, first), weights, kept);
                 let product = &mut product[..rows * value_dim];
                 let weights = Mat::rows(weights, sources);
@@ -211,6 +223,7 @@ impl Attention {
                 let (grad, weights) = (&mut grad[part.clone()], &mut weights[part]);
                 let q = Mat::rows(&q[first * queries + head * key_dim..], queries);
                 gemm_packed(rows, sources, key_dim, q, packed_kt, weights, sources, &Epilogue::default());
+                self.leave_out(first, weights);
                 let from = first * outputs + head * next_output;
                 let dout = &dout[from..];
                 let out = if self.summed { &[] } else { &out[from..] };
@@ -461,7 +474,10 @@ mod tests {
                 let kj = |j: usize, d: usize| j * keys + h * next_key + d;
                 let vj = |j: usize, d: usize| (j * heads + h) * value_dim + d;
                 let oi = |d: usize| i * outputs + h * next_output + d;
-                let score = |j| (0..key_dim).map(|d| f64::from(q[qi(d)]) * f64::from(k[kj(j, d)])).sum::<f64>() * scale;
+                let score = |j| match a.diagonal && i == j {
+                    true => f64::NEG_INFINITY,
+                    false => (0..key_dim).map(|d| f64::from(q[qi(d)]) * f64::from(k[kj(j, d)])).sum::<f64>() * scale,
+                };
                 let e: Vec<f64> = (0..sources).map(|j| score(j).exp()).collect();
                 let sum: f64 = e.iter().sum();
                 let p: Vec<f64> = e.iter().map(|e| e / sum).collect();
@@ -499,7 +515,11 @@ mod tests {
             {
                 let forms =
                     [(None, [false; 2]), (Some(mask), [false; 2]), (Some(mask), [true, false]), (None, [true; 2])];
-                for (mask, [shared_keys, summed]) in forms.into_iter().chain([(Some(mask), [false, true])]) {
+                let forms = forms.into_iter().chain([(Some(mask), [false, true])]);
+                let forms = forms.flat_map(|form| [(form, false), (form, true)]);
+                for ((mask, [shared_keys, summed]), diagonal) in
+                    forms.filter(|(_, diagonal)| !diagonal || tokens == sources && tokens > 1)
+                {
                     let scale = if shared_keys { 0.3 } else { 1.0 / (key_dim as f32).sqrt() };
                     let a = Attention {
                         tokens,
@@ -510,6 +530,7 @@ mod tests {
                         scale,
                         shared_keys,
                         summed,
+                        diagonal,
                         mask,
                         image: 3,
                     };

@@ -7,12 +7,15 @@ mod conv2d;
 mod dense;
 mod global_norm;
 mod head_product;
+mod image_product;
 mod layout;
+mod lookup;
 mod loss;
 mod max_pool2d;
 mod normalization;
 mod pointwise;
 mod reduction;
+mod rope;
 mod sinusoid;
 mod softmax;
 mod translate;
@@ -137,8 +140,11 @@ static TABLE: &[Entry] = &[
     entry::<ops::Dropout>(),
     entry::<ops::Expand>(),
     entry::<ops::HeadProduct>(),
+    entry::<ops::ImageProduct>(),
     entry::<ops::LayerNorm>(),
     entry::<ops::LayerNormGradient>(),
+    entry::<ops::Lookup>(),
+    entry::<ops::LookupGradient>(),
     entry::<ops::MaxPool2d>(),
     entry::<ops::MaxPool2dGradient>(),
     entry::<ops::Mean>(),
@@ -147,6 +153,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Pad>(),
     entry::<ops::Pointwise>(),
     entry::<ops::Reshape>(),
+    entry::<ops::Rope>(),
     entry::<ops::Scale>(),
     entry::<ops::Slice>(),
     entry::<ops::Softmax>(),

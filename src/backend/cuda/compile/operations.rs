@@ -98,12 +98,12 @@ pub enum Kind {
     /// query, key, value; outputs the result and statistics of the softmax.
     Attention {
         shape: ops::AttentionShape,
-        dropout: ops::Dropout,
+        operator: ops::Attention,
     },
     /// dy, query, key, value, result, statistics; outputs gradients of the first three.
     AttentionGradient {
         shape: ops::AttentionShape,
-        dropout: ops::Dropout,
+        operator: ops::Attention,
     },
     /// x, then the residual if there is one.
     Pointwise(Pointwise),

@@ -1,6 +1,6 @@
 // Scaled dot-product attention for heads of any width, in float32 arithmetic, forward and backward,
 // without the matrix of weights in memory. Definitions: ACT the activations' type; KEY_DIM, VALUE_DIM;
-// ROWS that a warp does; VECTOR elements moved at once; DROPOUT.
+// ROWS that a warp does; VECTOR elements moved at once; DROPOUT; DIAGONAL if no token meets itself.
 //
 // A warp does ROWS rows of head blockIdx.y of image blockIdx.z, and meets the other side in groups of
 // 32, one for each lane. Tensors are [batch, tokens or sources, row], heads side by side in a row.
@@ -8,6 +8,9 @@
 
 #ifndef DROPOUT
 #define DROPOUT 0
+#endif
+#ifndef DIAGONAL
+#define DIAGONAL 0
 #endif
 
 constexpr int WARPS = 4;
@@ -118,6 +121,7 @@ KERNEL __launch_bounds__(128) forward(int tokens, int sources, float scale, cons
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             float score = source < sources ? weights[r] * scale : NEGATIVE_INFINITY;
+            if (DIAGONAL && source == first + r) score = NEGATIVE_INFINITY;
             float now = fmaxf(largest[r], warp_max(score));
             float factor = exp2f(largest[r] - now);
             largest[r] = now;
@@ -180,6 +184,7 @@ KERNEL __launch_bounds__(128)
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             float weight = exp2f(scores[r] * (scale * 1.44269504f) - row_logsum[r]);
+            if (DIAGONAL && source == first + r) weight = 0;
 #if DROPOUT
             grads[r] *= dropout_factor(mask, keep_scale, head.weight(first + r, source));
 #endif
@@ -221,6 +226,7 @@ KERNEL __launch_bounds__(128)
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             float weight = exp2f(weights[r] * (scale * 1.44269504f) - token_logsum);
+            if (DIAGONAL && token == first + r) weight = 0;
             float factor = 1;
 #if DROPOUT
             factor = dropout_factor(mask, keep_scale, head.weight(token, first + r));

@@ -1,6 +1,6 @@
 // The softmax of rows as they come, and dropout of its weights, for heads in shared memory: what the
 // forward and backward passes of attention share. Definitions: as of mma.cuh; TOKENS, SOURCES, HEADS,
-// SCALE; DROPOUT.
+// SCALE; DROPOUT; DIAGONAL if no token meets itself.
 //
 // Which weights dropout keeps, the forward pass writes down for the backward one: `kept` [batch, heads, S / 16,
 // T], where T and S are TOKENS and SOURCES up to a multiple of 16, has the bits of 16 sources for each token.
@@ -9,6 +9,9 @@
 
 #ifndef DROPOUT
 #define DROPOUT 0
+#endif
+#ifndef DIAGONAL
+#define DIAGONAL 0
 #endif
 
 constexpr int ALL_TOKENS = (TOKENS + 15) / 16 * 16, ALL_SOURCES = (SOURCES + 15) / 16 * 16;
@@ -54,9 +57,19 @@ struct Rows {
         total[0] = total[1] = 0;
     }
 
-    // Scores of the sources from `start` on become exponentials.
-    template <int COUNT> __device__ __forceinline__ void meet(float (&c)[COUNT][4], int start) {
+    // Scores of the sources from `start` on become exponentials; the warp's tokens are those from `row` on.
+    template <int COUNT> __device__ __forceinline__ void meet(float (&c)[COUNT][4], int start, int row) {
         int t = (int)threadIdx.x % 4;
+#if DIAGONAL
+        int g = (int)threadIdx.x % 32 / 4;
+#pragma unroll
+        for (int n = 0; n < COUNT; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                if (start + 8 * n + 2 * t + i % 2 == row + g + i / 2 * 8) c[n][i] = NEGATIVE_INFINITY;
+            }
+        }
+#endif
         if (SOURCES % 16 != 0 || start + 8 * COUNT > SOURCES) {
 #pragma unroll
             for (int n = 0; n < COUNT; n++) {
@@ -135,10 +148,10 @@ __device__ __forceinline__ float row_product(const ACT* __restrict__ out, const 
     return sum + __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
 }
 
-// From a transposed tile, whose rows g and g + 8 are sources and whose columns are tokens: the scores c and the
-// gradients d of the weights become the gradients of the scores, and the weights after dropout.
+// From a transposed tile, whose rows g and g + 8 are sources and whose columns are the tokens from `first` on: the scores
+// c and the gradients d of the weights become the gradients of the scores, and the weights after dropout.
 __device__ __forceinline__ void differentiate(float (&c)[2][4], float (&d)[2][4], const float* logsum, const float* delta,
-                                              const u16* kept, float keep_scale, int source) {
+                                              const u16* kept, float keep_scale, int source, int first) {
     int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int n = 0; n < 2; n++) {
@@ -150,6 +163,7 @@ __device__ __forceinline__ void differentiate(float (&c)[2][4], float (&d)[2][4]
             int token = 8 * n + 2 * t + i % 2;
             float weight = exp2_approximate(c[n][i] * SCALE_LOG2 - logsum[token]);
             if (SOURCES % 16 != 0 && source + g + i / 2 * 8 >= SOURCES) weight = 0;
+            if (DIAGONAL && first + token == source + g + i / 2 * 8) weight = 0;
             float dropped = weight, grad = d[n][i];
 #if DROPOUT
             bool stays = words >> (16 * (i % 2) + i / 2 * 8 + g) & 1;

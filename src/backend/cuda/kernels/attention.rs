@@ -18,7 +18,7 @@ const MMA_DIM: usize = 128;
 const WHOLE_DIM: usize = 64;
 
 /// Extents of one attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Attention {
     pub batch: usize,
     /// Rows of queries.
@@ -28,6 +28,10 @@ pub struct Attention {
     pub heads: usize,
     pub key_dim: usize,
     pub value_dim: usize,
+    /// What scores are multiplied by.
+    pub scale: f32,
+    /// The score of a token and of the source of the same number is left out.
+    pub diagonal: bool,
     pub precision: Precision,
     /// Bytes of shared memory that a block may have.
     pub block_memory: usize,
@@ -191,7 +195,7 @@ impl Attention {
         self.heads * self.value_dim
     }
 
-    /// `out = dropout(softmax(q·kᵀ / sqrt(key_dim)))·v`, head by head; `out` is contiguous `[batch,
+    /// `out = dropout(softmax(scale q·kᵀ))·v`, head by head; `out` is contiguous `[batch,
     /// tokens, heads · value_dim]`. Writes the statistics for [`Attention::backward`].
     pub fn forward<P: Copy>(&self, inputs: Inputs<P>, out: P, statistics: Statistics<P>) -> Launch<P> {
         let path = self.path(Pass::Forward);
@@ -207,7 +211,7 @@ impl Attention {
 
     /// Gradients by q, k and v from that by the output: with D the factors of dropout, P the weights
     /// and `delta` the sums of `out·dout` over rows, `dV = (P·D)ᵀ·dO`, `dS = P·((dO·Vᵀ)·D - delta)`,
-    /// `dQ = dS·K / sqrt(key_dim)`, `dK = dSᵀ·Q / sqrt(key_dim)`. One launch that makes all three, or two,
+    /// `dQ = scale dS·K`, `dK = scale dSᵀ·Q`. One launch that makes all three, or two,
     /// the one after the other, the first of which makes dQ.
     pub fn backward<P: Copy>(&self, inputs: &Inputs<P>, with: &Backward<P>) -> Vec<Launch<P>> {
         let Backward { out, dout, statistics, delta, dq, dk, dv } = *with;
@@ -240,16 +244,12 @@ impl Attention {
     fn inputs<P: Copy>(&self, inputs: &Inputs<P>, path: Path) -> Vec<Arg<P>> {
         let mut args = Vec::new();
         if let Path::Plain { .. } = path {
-            args.extend([Arg::I32(int(self.tokens)), Arg::I32(int(self.sources)), Arg::F32(self.scale())]);
+            args.extend([Arg::I32(int(self.tokens)), Arg::I32(int(self.sources)), Arg::F32(self.scale)]);
         }
         for tensor in [inputs.q, inputs.k, inputs.v] {
             args.extend([Arg::Pointer(tensor.at), row(tensor.row)]);
         }
         args
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / (self.key_dim as f32).sqrt()
     }
 
     /// `rows` are the lengths of all rows that are moved.
@@ -275,6 +275,9 @@ impl Attention {
         if inputs.dropout.is_some() {
             defines.push(dim("DROPOUT", 1));
         }
+        if self.diagonal {
+            defines.push(dim("DIAGONAL", 1));
+        }
         let path = self.path(pass);
         let shared = self.shared_bytes(pass, path);
         if let Path::Whole { warps } | Path::Mma { warps, .. } = path {
@@ -283,7 +286,7 @@ impl Attention {
                 dim("TOKENS", tokens),
                 dim("SOURCES", sources),
                 dim("HEADS", heads),
-                ("SCALE", format!("{:e}f", self.scale())),
+                ("SCALE", format!("{:e}f", self.scale)),
                 dim("WARPS", warps),
             ]);
         }
@@ -341,13 +344,23 @@ mod tests {
 
     /// Of the CPU backend: out, dq, dk, dv.
     fn expected(attention: &Attention, mask: Option<Mask>, [q, k, v, dout]: [&[f32]; 4]) -> [Vec<f32>; 4] {
-        let Attention { batch, tokens, sources, heads, key_dim, value_dim, .. } = *attention;
+        let Attention { batch, tokens, sources, heads, key_dim, value_dim, scale, diagonal, .. } = *attention;
         let mut all: [Vec<f32>; 4] = Default::default();
         for image in 0..batch {
-            let scale = 1.0 / (key_dim as f32).sqrt();
             let (shared_keys, summed) = (false, false);
-            let one =
-                cpu::Attention { tokens, sources, heads, key_dim, value_dim, scale, shared_keys, summed, mask, image };
+            let one = cpu::Attention {
+                tokens,
+                sources,
+                heads,
+                key_dim,
+                value_dim,
+                scale,
+                shared_keys,
+                summed,
+                diagonal,
+                mask,
+                image,
+            };
             let part = |tensor: &'_ [f32]| tensor.len() / batch;
             let of = |tensor: &[f32]| tensor[image * part(tensor)..][..part(tensor)].to_vec();
             let (q, k, v, dout) = (of(q), of(k), of(v), of(dout));
@@ -413,7 +426,8 @@ mod tests {
 
     fn shape(batch: usize, [tokens, sources]: [usize; 2], heads: usize, [key_dim, value_dim]: [usize; 2]) -> Attention {
         let block_memory = crate::backend::cuda::device::BLOCK_MEMORY;
-        Attention { batch, tokens, sources, heads, key_dim, value_dim, precision: Precision::F32, block_memory }
+        let (scale, diagonal, precision) = (1.0 / (key_dim as f32).sqrt(), false, Precision::F32);
+        Attention { batch, tokens, sources, heads, key_dim, value_dim, scale, diagonal, precision, block_memory }
     }
 
     #[test]
@@ -455,6 +469,26 @@ mod tests {
             }
         }
         assert_eq!((whole, tiles), (18, 24));
+    }
+
+    /// Of each kernel, with a scale of its own.
+    #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+    fn without_the_diagonal_as_on_the_cpu() {
+        for (rows, dims, rate) in [
+            (37, [150, 9], Some(0.2)),
+            (2, [5, 3], None),
+            (49, [24, 40], Some(0.2)),
+            (33, [16, 16], None),
+            (17, [8, 8], None),
+        ] {
+            for precision in [Precision::Bf16, Precision::F32] {
+                for memory in [crate::backend::cuda::device::BLOCK_MEMORY, 0] {
+                    let plain = shape(2, [rows, rows], 2, dims);
+                    check(Attention { precision, block_memory: memory, scale: 0.3, diagonal: true, ..plain }, rate);
+                }
+            }
+        }
     }
 
     #[test]

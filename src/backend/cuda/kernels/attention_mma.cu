@@ -51,7 +51,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
         __syncthreads();
         float c[TILE / 8][4] = {};
         times_transposed<KEYS, TILE / 16, HELD>(c, held, warp_q, OWN_KEYS, tile_k, TILE_KEYS);
-        rows.meet(c, start);
+        rows.meet(c, start, row);
 #pragma unroll
         for (int n = 0; n < TILE / 16; n++) {
             // Zeros, if there is no such source at all: nothing is drawn for them.
@@ -133,6 +133,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
                 for (int i = 0; i < 4; i++) {
                     float weight = exp2_approximate(c[n][i] * SCALE_LOG2 - row_logsum[i / 2]);
                     if (SOURCES % 16 != 0 && start + s + 8 * n + 2 * t + i % 2 >= SOURCES) weight = 0;
+                    if (DIAGONAL && start + s + 8 * n + 2 * t + i % 2 == row + g + i / 2 * 8) weight = 0;
                     c[n][i] = weight * (d[n][i] - row_delta[i / 2]);
                 }
             }
@@ -194,7 +195,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
             float c[2][4] = {}, d[2][4] = {};
             times_transposed<KEYS, 1, HELD>(c, held_k, warp_k, OWN_KEYS, tile_q + s * KEY_PITCH, TILE_KEYS);
             times_transposed<VALUES, 1, HELD>(d, held_v, warp_v, OWN_VALUES, tile_dout + s * VALUE_PITCH, TILE_VALUES);
-            differentiate(c, d, tile_logsum + s, tile_delta + s, words + start + s, keep_scale, row);
+            differentiate(c, d, tile_logsum + s, tile_delta + s, words + start + s, keep_scale, row, start + s);
             times<VALUES>(sums_v, d[0], d[1], tile_dout + s * VALUE_PITCH, TILE_VALUES);
             times<KEYS>(sums_k, c[0], c[1], tile_q + s * KEY_PITCH, TILE_KEYS);
         }

@@ -50,7 +50,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     for (int source = 0; source < ALL_SOURCES; source += 16) {
         float c[2][4] = {};
         times_transposed<KEYS, 1, HELD>(c, held, all_q + row * KEY_PITCH, Q_PLANE, all_k + source * KEY_PITCH, K_PLANE);
-        rows.meet(c, source);
+        rows.meet(c, source, row);
         if (source == 0) {
             loads_done<0>();
             __syncthreads();
@@ -117,7 +117,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
             float c[2][4] = {}, d[2][4] = {};
             times_transposed<KEYS, 1, false>(c, none, all_k + row * KEY_PITCH, KEY_PLANE, all_q + s * KEY_PITCH, KEY_PLANE);
             times_transposed<VALUES, 1, true>(d, held, nullptr, 0, all_dout + s * VALUE_PITCH, VALUE_PLANE);
-            differentiate(c, d, all_logsum + s, delta + s, words + s, keep_scale, row);
+            differentiate(c, d, all_logsum + s, delta + s, words + s, keep_scale, row, s);
             times<VALUES>(sums_v, d[0], d[1], all_dout + s * VALUE_PITCH, VALUE_PLANE);
             u32 a[PARTS][4];
             operand(a, c[0], c[1]);

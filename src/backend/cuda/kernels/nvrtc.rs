@@ -17,7 +17,7 @@ use crate::{
     backend::cuda::{
         device::BLOCK_MEMORY,
         launch::{Element, Launch, Precision},
-        ops::{average_pool2d, max_pool2d, sinusoid},
+        ops::{average_pool2d, image_product, lookup, max_pool2d, rope, sinusoid},
     },
     data::{Augmentation, Keys},
     graph::{
@@ -49,6 +49,8 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         heads,
         key_dim: dim,
         value_dim: dim,
+        scale: 1.0 / (dim as f32).sqrt(),
+        diagonal: false,
         precision,
         block_memory: BLOCK_MEMORY,
     };
@@ -183,7 +185,20 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     all.push(pointwise::backward(rows * dim, precision, (), None, dropout(), ()));
     all.extend(attention.backward(&inputs, &with));
     // Any number of tokens, and heads of any width.
+    let rotary = ops::Rope { heads, grid: [1, tokens - 1], skipped: 1, base: 100.0, inverse: false };
+    all.push(rope::launch(rotary, &[batch, tokens, heads * dim], act, act));
+    let (a, c) = (['i', 'h', 'd'], ['h', 'i', 'j']);
+    let product = ops::ImageProduct(ops::HeadProduct { a, b: ['j', 'h', 'd'], c });
+    all.push(image_product::launch(&product, [&[batch, tokens, heads, dim]; 2], [act; 3]));
+    let exact = (Element::F32, ());
+    for table in
+        [ops::Lookup::RepeatEach { times: dim }, ops::Lookup::RelativePositions { grid: [1, tokens], diagonal: false }]
+    {
+        all.push(lookup::launch("forward", table, &[2 * tokens - 1, heads], 9, exact, act));
+        all.push(lookup::launch("backward", table, &[2 * tokens - 1, heads], 9, act, exact));
+    }
     for attention in [
+        attention::Attention { diagonal: true, ..attention },
         attention::Attention { tokens: 4 * tokens, ..attention },
         attention::Attention { key_dim: dim + 128, ..attention },
     ] {

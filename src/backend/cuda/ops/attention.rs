@@ -16,13 +16,13 @@ use crate::{
 
 /// The form that models are written in: a key for each head, and heads side by side.
 fn of_projections(operator: &ops::Attention) -> bool {
-    operator.scale.is_none() && !operator.shared_keys && !operator.summed
+    !operator.shared_keys && !operator.summed
 }
 
 impl Read for ops::Attention {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let shape = AttentionShape::new(self, shapes[0], shapes[1], shapes[2]);
-        let kind = Kind::Attention { shape, dropout: self.dropout };
+        let kind = Kind::Attention { shape, operator: *self };
         let statistics = Stored::Numbers(statistics_len(&shape, &self.dropout));
         of_projections(self).then(|| Reading::storing(kind, &[Stored::Activations, statistics]))
     }
@@ -32,7 +32,7 @@ impl Read for ops::AttentionGradient {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let Self(operator) = self;
         let shape = AttentionShape::new(operator, shapes[1], shapes[2], shapes[3]);
-        let kind = Kind::AttentionGradient { shape, dropout: operator.dropout };
+        let kind = Kind::AttentionGradient { shape, operator: *operator };
         of_projections(operator).then(|| Reading::of(kind))
     }
 }
@@ -51,11 +51,11 @@ fn statistics_len(shape: &ops::AttentionShape, dropout: &ops::Dropout) -> usize 
 }
 
 impl Emitter<'_> {
-    pub fn attention(&mut self, operation: &Operation, shape: AttentionShape, dropout: ops::Dropout) {
+    pub fn attention(&mut self, operation: &Operation, shape: AttentionShape, operator: ops::Attention) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
-        let inputs = self.attention_inputs(&inputs[..3], shape, dropout);
+        let inputs = self.attention_inputs(&inputs[..3], shape, operator.dropout);
         let (out, statistics) = (self.at(outputs[0]), self.statistics(outputs[1], shape));
-        let attention = self.of_shape(shape);
+        let attention = self.of_shape(shape, operator);
         self.pass(attention.forward(inputs, out, statistics), outputs, shape, [1, 1]);
         // The bits of dropout behind them are no numbers.
         if let Some([_, statistics]) = self.calls.last_mut().map(|call| &mut call.outputs[..]) {
@@ -63,10 +63,10 @@ impl Emitter<'_> {
         }
     }
 
-    pub fn attention_gradient(&mut self, operation: &Operation, shape: AttentionShape, dropout: ops::Dropout) {
+    pub fn attention_gradient(&mut self, operation: &Operation, shape: AttentionShape, operator: ops::Attention) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
         let [dout, _, _, _, out, statistics] = inputs[..] else { return };
-        let attention = self.of_shape(shape);
+        let attention = self.of_shape(shape, operator);
         let [dq, dk, dv] = self.attention_columns(&outputs[..3], shape);
         let with = Backward {
             out: self.at(out),
@@ -77,7 +77,7 @@ impl Emitter<'_> {
             dk,
             dv,
         };
-        let inputs = self.attention_inputs(&inputs[1..4], shape, dropout);
+        let inputs = self.attention_inputs(&inputs[1..4], shape, operator.dropout);
         let mut launches = attention.backward(&inputs, &with);
         // Scores and their gradient, S = QK' and dP = dO V', are made once in each pass.
         match launches.pop() {
@@ -104,10 +104,11 @@ impl Emitter<'_> {
         self.push_costing(Work::Launch(launch), outputs, Cost { bytes, flops });
     }
 
-    fn of_shape(&self, shape: AttentionShape) -> Attention {
+    fn of_shape(&self, shape: AttentionShape, operator: ops::Attention) -> Attention {
         let AttentionShape { batch, tokens, sources, heads, key_dim, value_dim } = shape;
         let (precision, block_memory) = (self.precision, self.block_memory);
-        Attention { batch, tokens, sources, heads, key_dim, value_dim, precision, block_memory }
+        let (scale, diagonal) = (operator.scale(key_dim), operator.diagonal);
+        Attention { batch, tokens, sources, heads, key_dim, value_dim, scale, diagonal, precision, block_memory }
     }
 
     fn attention_inputs(&self, ids: &[Id], shape: AttentionShape, dropout: ops::Dropout) -> Inputs<Symbol> {

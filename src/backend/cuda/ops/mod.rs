@@ -6,12 +6,15 @@ pub mod average_pool2d;
 mod batch_norm;
 mod conv2d;
 mod dense;
+pub mod image_product;
 mod layout;
+pub mod lookup;
 mod loss;
 pub mod max_pool2d;
 mod normalization;
 mod pointwise;
 mod reduction;
+pub mod rope;
 pub mod sinusoid;
 mod softmax;
 mod update;
@@ -130,8 +133,11 @@ static TABLE: &[Entry] = &[
     entry::<ops::Direction>(),
     entry::<ops::Dropout>(),
     entry::<ops::Expand>(),
+    entry::<ops::ImageProduct>(),
     entry::<ops::LayerNorm>(),
     entry::<ops::LayerNormGradient>(),
+    entry::<ops::Lookup>(),
+    entry::<ops::LookupGradient>(),
     entry::<ops::MaxPool2d>(),
     entry::<ops::MaxPool2dGradient>(),
     entry::<ops::Mean>(),
@@ -140,6 +146,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Pad>(),
     entry::<ops::Pointwise>(),
     entry::<ops::Reshape>(),
+    entry::<ops::Rope>(),
     entry::<ops::Scale>(),
     entry::<ops::Slice>(),
     entry::<ops::Softmax>(),
@@ -169,8 +176,8 @@ pub fn emit(emitter: &mut Emitter, operation: &Operation) {
             emitter.layer_norm(operation, [rows, width], epsilon, residual);
         }
         &Kind::LayerNormGradient { rows, width, .. } => emitter.layer_norm_gradient(operation, [rows, width]),
-        &Kind::Attention { shape, dropout } => emitter.attention(operation, shape, dropout),
-        &Kind::AttentionGradient { shape, dropout } => emitter.attention_gradient(operation, shape, dropout),
+        &Kind::Attention { shape, operator } => emitter.attention(operation, shape, operator),
+        &Kind::AttentionGradient { shape, operator } => emitter.attention_gradient(operation, shape, operator),
         &Kind::Pointwise(pointwise) => emitter.pointwise(operation, pointwise),
         &Kind::PointwiseGradient(pointwise) => emitter.pointwise_gradient(operation, pointwise),
         &Kind::Add { width, .. } => emitter.sum(operation, width),
