@@ -49,6 +49,29 @@ fn rendered(report: &dyn miette::Diagnostic) -> String {
     out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
+#[test]
+fn options_of_attention_that_do_not_fit() {
+    let texts = [
+        "attention(2, 6, positions = rope)",
+        "attention(2, 8, positions = relative, grid = [3, 5])",
+        "attention(2, 8, positions = rope, grid = [5, 4])",
+        "attention(2, 8, grid = [4, 4])",
+        "class_token attention(2, 8, positions = relative)",
+        "class_token class_token attention(2, 8, positions = rope)",
+        "attention(2, 8, mask = diagonal, talking_heads = true)",
+        "attention(2, 8, mask = causal)",
+        "let x = relu cross_attention(x, num_heads = 2, key_dim = 8)",
+        "let x = relu cross_attention(x, x, x, num_heads = 2, key_dim = 8)",
+        "let x = global_average_pool let y = relu cross_attention(x, y, num_heads = 2, key_dim = 8)",
+        "let x = reshape([2, 8, 12]) let y = relu cross_attention(x, y, num_heads = 2, key_dim = 8)",
+        "reshape([1, 192]) attention(2, 8, mask = diagonal)",
+    ];
+    let texts = texts.map(|body| {
+        format!("model m {{\n    patches(8) dense(12)\n    {body}\n    global_average_pool dense(num_classes)\n}}")
+    });
+    insta::assert_snapshot!(mistakes(&texts.each_ref().map(String::as_str)));
+}
+
 /// The diagnostics of texts, each below its text.
 fn mistakes(texts: &[&str]) -> String {
     let mut out = String::new();

@@ -158,7 +158,7 @@ impl Elaborator<'_> {
     pub(super) fn layer(
         &mut self,
         layer: &'static LayerKind,
-        given: Values,
+        mut given: Values,
         inputs: &[usize],
         naming: Naming,
         span: Span,
@@ -183,6 +183,11 @@ impl Elaborator<'_> {
                 return None;
             }
         };
+        for rare in layer.arguments.iter().filter(|argument| argument.rare) {
+            if !given.origins.contains_key(rare.name) {
+                given.arguments.0.remove(rare.name);
+            }
+        }
         self.place(layer.name, built, given, inputs, naming, span)
     }
 

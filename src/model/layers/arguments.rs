@@ -69,17 +69,24 @@ pub struct Argument {
     pub kind: Kind,
     /// What stands for it where a call leaves it out.
     pub default: Default,
+    /// Where it is not given, it is no part of what is listed of an instance.
+    pub rare: bool,
 }
 
 impl Argument {
     /// An argument that every call must give.
     pub const fn required(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, default: Default::Required }
+        Self { name, kind, default: Default::Required, rare: false }
     }
 
     /// An argument that a call may leave out.
     pub const fn optional(name: &'static str, kind: Kind, default: Default) -> Self {
-        Self { name, kind, default }
+        Self { name, kind, default, rare: false }
+    }
+
+    /// An argument that few calls have.
+    pub const fn rare(name: &'static str, kind: Kind, default: Default) -> Self {
+        Self { name, kind, default, rare: true }
     }
 }
 
@@ -234,6 +241,11 @@ impl Arguments {
             }
             _ => [self.size(name); 2],
         }
+    }
+
+    /// Height and width, unless there is a word in their place.
+    pub fn given_extent(&self, name: &str) -> Option<[usize; 2]> {
+        (!matches!(self.get(name), Value::Str(_))).then(|| self.extent(name))
     }
 
     /// A list of whole numbers, none of them negative.

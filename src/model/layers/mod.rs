@@ -55,6 +55,7 @@ use crate::graph::{Builder, Initializer, Value};
 /// Layers with a file of their own.
 const OWN: &[&LayerKind] = &[
     &affine::KIND,
+    &attention::CROSS,
     &attention::KIND,
     &batch_norm::KIND,
     &class_token::KIND,

@@ -33,15 +33,19 @@ impl Layer for RmsNorm {
     }
 
     fn lower(&self, builder: &mut Builder, inputs: &[Value], parameters: &[Value]) -> Value {
-        let x = &inputs[0];
-        let axis = self.shape.len();
-        let square = builder.pointwise("square", Expression::new(1, |x| &x[0] * &x[0]), &[(x, Operand::Whole)]);
-        let mean = builder.mean(&square, axis);
-        // A share of the mean at each place: as many times it as there are places is the mean.
-        let spread = builder.spread(&mean, axis, self.dim);
-        let (places, epsilon) = (self.dim as f32, self.epsilon);
-        let norm = Expression::new(3, |x| &x[0] * (&x[1] * places + epsilon).sqrt().reciprocal() * &x[2]);
-        let operands = [(x, Operand::Whole), (&spread, Operand::Whole), (&parameters[0], Operand::Shared)];
-        builder.pointwise(KIND.name, norm, &operands)
+        lower(builder, &inputs[0], &parameters[0], self.epsilon)
     }
+}
+
+/// Of the last axis, times a factor `[last]`.
+pub fn lower(builder: &mut Builder, x: &Value, factor: &Value, epsilon: f32) -> Value {
+    let axis = x.shape.len() - 1;
+    let square = builder.pointwise("square", Expression::new(1, |x| &x[0] * &x[0]), &[(x, Operand::Whole)]);
+    let mean = builder.mean(&square, axis);
+    // A share of the mean at each place: as many times it as there are places is the mean.
+    let spread = builder.spread(&mean, axis, x.last());
+    let places = x.last() as f32;
+    let norm = Expression::new(3, |x| &x[0] * (&x[1] * places + epsilon).sqrt().reciprocal() * &x[2]);
+    let operands = [(x, Operand::Whole), (&spread, Operand::Whole), (factor, Operand::Shared)];
+    builder.pointwise(KIND.name, norm, &operands)
 }
