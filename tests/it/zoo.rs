@@ -66,6 +66,11 @@ fn parameters_are_those_of_the_sources() {
     size!("cct_7_3x1", 32 px, 10 classes => 3_758_347);
     // crisostomi/cifar100-speedrun: 2.8 M.
     size!("resnet_speedrun", 32 px, 100 classes => 2_800_704);
+    // timm's cait_xxs24_224 and cait_xxs36_224.
+    size!("cait", 224 px, 1000 classes, patch_size = 16 => 11_956_264);
+    size!("cait", 224 px, 1000 classes, patch_size = 16, depth = 36 => 17_299_720);
+    // aanna0701/SPT_LSA_ViT, its `ViT` with is_SPT and is_LSA, as counted from its text.
+    size!("sl_vit", 32 px, 100 classes => 2_747_248);
     // Counted here.
     size!("hybrid", 32 px, 100 classes => 5_497_252);
 }
