@@ -10,7 +10,7 @@ use crate::{
     choice::Choice,
     data::{Loader, Subset},
     experiment::{Definition, ExperimentError, Scored, needs, training},
-    train::{Interrupt, evaluate},
+    train::{Flips, Interrupt, evaluate, evaluate_flips},
     trial::Directory,
 };
 
@@ -26,6 +26,9 @@ pub struct Args {
     /// Where the folder of `image_folder` lies now, or another one with classes that the trial knows
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
+    /// Evaluates mirror images, too: by the mean of the logits of each image and its mirror image, shown apart
+    #[arg(long)]
+    flips: bool,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -43,8 +46,11 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let batch_size = definition.experiment.train.batch_size;
     let (pipeline, split, workers) = (&scored.pipeline, &scored.split, options.workers());
     let loader = Loader { pipeline, split, augmentation: None, workers };
-    let means = evaluate(engine.as_mut(), &loader, batch_size)
-        .map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
+    let evaluated = match args.flips {
+        true => evaluate_flips(engine.as_mut(), &loader, batch_size).map(|Flips { plain, flips }| (plain, Some(flips))),
+        false => evaluate(engine.as_mut(), &loader, batch_size).map(|plain| (plain, None)),
+    };
+    let (means, flips) = evaluated.map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
     let name = match args.split {
         Subset::Train => "Train",
         Subset::Validation => "Validation",
@@ -53,7 +59,10 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let ema = if definition.experiment.train.evaluates_average() { " (ema)" } else { "" };
     let name = &format!("{name}{ema}");
     let console = Console::new();
-    console.line(&format!("{name} loss: {:.4}", means.loss));
-    print_accuracy(&console, name, means.accuracy, means.top_5_accuracy);
+    let flipped = format!("{name} with flips");
+    for (name, means) in [(name, means)].into_iter().chain(flips.map(|flips| (&flipped, flips))) {
+        console.line(&format!("{name} loss: {:.4}", means.loss));
+        print_accuracy(&console, name, means.accuracy, means.top_5_accuracy);
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -27,7 +27,8 @@ impl Pipeline {
         [self.from, self.to]
     }
 
-    pub(crate) fn channels(&self) -> usize {
+    /// Of an image.
+    pub fn channels(&self) -> usize {
         self.channels
     }
 

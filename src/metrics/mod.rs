@@ -2,12 +2,14 @@
 //! carry it.
 
 mod accuracy;
+mod cross_entropy;
 mod loss;
 mod top_k;
 
 use serde::{Deserialize, Serialize};
 
 pub use accuracy::accuracy;
+pub use cross_entropy::cross_entropy;
 pub use loss::weighted;
 pub use top_k::top_k;
 

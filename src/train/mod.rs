@@ -1,6 +1,7 @@
 //! Training: the loop, its schedule, what it keeps on the way.
 
 mod fit;
+mod flips;
 mod interrupt;
 mod monitor;
 mod observer;
@@ -11,6 +12,7 @@ pub mod schedules;
 mod stop;
 
 pub use fit::{Fit, FitError, Fitted, evaluate};
+pub use flips::{Flips, evaluate_flips};
 pub use interrupt::Interrupt;
 pub use monitor::Monitor;
 pub use observer::Observer;
