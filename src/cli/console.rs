@@ -134,7 +134,9 @@ pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
                     .line(&format!("{} was finished before{when}; remove the folder to train again", folder.display()));
             }
             let time = Duration::from_secs_f64(result.seconds.max(0.0));
-            console.line(&format!("Best epoch: {} of {}, trained in {:.1?}", result.best_epoch, result.epochs, time));
+            // Without validation, none was chosen.
+            let epoch = if result.best_val_accuracy.is_some() { "Best epoch" } else { "Epoch" };
+            console.line(&format!("{epoch}: {} of {}, trained in {time:.1?}", result.best_epoch, result.epochs));
             if let Some(reason) = &result.stopped {
                 console.line(&format!("Stopped after epoch {}: {reason}", result.epochs));
             }

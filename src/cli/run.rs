@@ -9,10 +9,16 @@ use super::{
     console::{AFTER_THIS_STEP, Console, bytes_bar, handle_interrupts, report, warn},
     engine_args::EngineArgs,
     params,
+    sweep::{How, train},
 };
 use crate::{
-    experiment::{Definition, ExperimentError, Init, Overrides, averages, sweep, training},
+    experiment::{
+        Definition, ExperimentError, Init, Overrides, averages,
+        sweep::{self, Given, SpaceArguments, Sweep},
+        training, unvalidated,
+    },
     files::make_folder,
+    report::View,
     train::Interrupt,
     trial::{Directory, Lock, RunResult},
     weights::Hub,
@@ -22,6 +28,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vitx run experiments/digits_vit.yaml --param depth=2
+  vitx run experiments/digits_vit.yaml --seeds 3
   vitx run experiments/cifar100_vit.yaml --set train.epochs=10 --set train.optimizer.learning_rate=3e-4")]
 pub struct Args {
     /// Experiment file (.yaml)
@@ -42,7 +49,11 @@ pub struct Args {
     /// `hf://ORG/NAME`
     #[arg(long, value_name = "WEIGHTS")]
     init: Option<PathBuf>,
-    /// Directory of the trial [default: runs/EXPERIMENT-HASH, by all that defines the trial]
+    /// Trains with so many seeds, from --seed or the experiment's on, as trials in one directory: mean ± sample standard
+    /// deviation. The same command continues
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: Option<u32>,
+    /// Directory of the trial, or of all seeds' [default: runs/EXPERIMENT-HASH, by all that defines the trial]
     #[arg(short, long)]
     output: Option<PathBuf>,
     /// Continues an unfinished run
@@ -61,6 +72,9 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         fetch(init)?;
     }
     let definition = definition.settled()?.with(&[])?;
+    if let Some(seeds) = args.seeds.filter(|seeds| *seeds > 1) {
+        return of_seeds(args, &definition, seeds);
+    }
     let prefix = args.experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned()) + "-";
     let runs = Path::new("runs");
     let folder = args.output.clone().unwrap_or_else(|| runs.join(format!("{prefix}{}", definition.identity())));
@@ -87,7 +101,9 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let architecture = definition.architecture(&described.image())?;
     warn(architecture.warnings());
     let data = &definition.experiment.data;
-    let (images, _) = described.split(data.train_limit, data.validation_split).map_err(ExperimentError::from)?;
+    let (images, validation) =
+        described.split(data.train_limit, data.validation_split).map_err(ExperimentError::from)?;
+    unvalidated::check(&definition.experiment.train, validation)?;
     warn(averages::young(&architecture, images, &definition.experiment.train).as_slice());
     make_folder(&folder).map_err(ExperimentError::from)?;
     // Held until the curves are drawn, too.
@@ -110,4 +126,12 @@ fn fetch(init: &Init) -> Result<(), ExperimentError> {
     })?;
     bar.finish_and_clear();
     Ok(())
+}
+
+/// A sweep over nothing but seeds.
+fn of_seeds(args: &Args, definition: &Definition, seeds: u32) -> miette::Result<ExitCode> {
+    let space = SpaceArguments { seeds: Some(seeds), ..SpaceArguments::default() };
+    let sweep = Sweep::new(definition, &Given { space, ..Given::default() })?;
+    let how = How { view: View::default(), jobs: 1, retries: 0, fail_fast: false, skip_invalid: false, dry_run: false };
+    train(&sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
 }

@@ -1,4 +1,8 @@
-use std::{collections::HashMap, path::PathBuf, process::ExitCode};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use super::{
     choice::words,
@@ -18,7 +22,7 @@ use crate::{
         training::INTERRUPTED,
     },
     printable,
-    report::{Record, View, render},
+    report::{Record, View, render, seeds},
     train::Interrupt,
 };
 
@@ -111,42 +115,74 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         set: args.set.clone(),
     };
     let sweep = Sweep::new(&experiment, &given)?;
+    let how = How {
+        view: args.view.view(),
+        jobs: args.jobs as usize,
+        retries: args.retries,
+        fail_fast: args.fail_fast,
+        skip_invalid: args.skip_invalid,
+        dry_run: args.dry_run,
+    };
+    train(&sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
+}
+
+/// How a sweep runs, and what is shown of it.
+pub(super) struct How {
+    pub view: View,
+    pub jobs: usize,
+    pub retries: u32,
+    pub fail_fast: bool,
+    pub skip_invalid: bool,
+    pub dry_run: bool,
+}
+
+/// Trains what is not finished of a sweep of an experiment's file, and prints its table.
+pub(super) fn train(
+    sweep: &Sweep,
+    experiment: &Path,
+    output: Option<&Path>,
+    how: How,
+    engine: &EngineArgs,
+) -> miette::Result<ExitCode> {
+    let How { view, jobs, retries, fail_fast, skip_invalid, dry_run } = how;
     // A table that cannot be is refused before hours of training, not after.
-    args.view.view().check(&sweep.keys())?;
-    let folder = args.output.clone().unwrap_or_else(|| {
-        let stem = args.experiment.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
+    view.check(&sweep.keys())?;
+    let folder = output.map(Path::to_owned).unwrap_or_else(|| {
+        let stem = experiment.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
         PathBuf::from("runs/sweeps").join(format!("{stem}-{}", sweep.definition.identity()))
     });
     let interrupt = Interrupt::default();
-    let mut options = args.engine.options(interrupt.clone());
-    let jobs = args.jobs as usize;
+    let mut options = engine.options(interrupt.clone());
     options.threads = Some((options.threads() / jobs).max(1));
-    let policy = Policy { jobs, retries: args.retries, fail_fast: args.fail_fast };
-    let running = Running { folder: &folder, options, policy, skip_invalid: args.skip_invalid, dry_run: args.dry_run };
-    if !args.dry_run {
+    let policy = Policy { jobs, retries, fail_fast };
+    let running = Running { folder: &folder, options, policy, skip_invalid, dry_run };
+    if !dry_run {
         handle_interrupts(
             &interrupt,
             "stopping: what is being trained saves and ends; once more to stop now, and leave it",
         )?;
     }
-    let mut local = Local::new(args.engine.arguments(jobs))?;
+    let mut local = Local::new(engine.arguments(jobs))?;
     let mut shown = Shown { live: Live::new(jobs), jobs };
     let ended = sweep.run(&running, &mut local, &mut shown)?;
     let live = shown.live;
     live.clear();
-    if args.dry_run {
+    if dry_run {
         return Ok(ExitCode::SUCCESS);
     }
     let records: Vec<Record> = ended.folders.iter().map(|folder| Record::read_or_damaged(folder)).collect();
     let mut refused = None;
     if !records.is_empty() {
-        match render(&records, &args.view.view()) {
+        match render(&records, &view) {
             Ok(table) => live.line(&table),
             // The baseline is not there, as it may come of a search.
             Err(error) => {
-                live.line(&render(&records, &View { baseline: None, ..args.view.view() })?);
+                live.line(&render(&records, &View { baseline: None, ..view })?);
                 refused = Some(error);
             }
+        }
+        if let Some(summary) = seeds(&records) {
+            live.line(&summary);
         }
         show_predictions(&live, &ended.trials, &records);
         live.line(&format!("Again at any time: vitx report {}", printable::shell(&folder)));

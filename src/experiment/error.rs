@@ -169,6 +169,18 @@ pub enum ExperimentError {
         /// As the backend says it.
         reason: String,
     },
+    /// A key that goes by validation images, without any.
+    #[error("`{key}` goes by validation images, and there are none")]
+    #[diagnostic(
+        code(vitx::experiment::unvalidated),
+        help("`data.validation_split: 0.1` keeps a tenth of the training images for that; {instead}")
+    )]
+    Unvalidated {
+        /// Dotted.
+        key: &'static str,
+        /// What to do without such images.
+        instead: &'static str,
+    },
     /// What would need more memory than can be had.
     #[error("{what} needs {needed} of memory, and {available} can be had: {limit}")]
     #[diagnostic(

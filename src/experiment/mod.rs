@@ -34,6 +34,7 @@
 //! | [`needs`] | how much memory a process will need |
 //! | [`sweep`] | many trials: spaces, plans, executors |
 //! | [`averages`] | whether a training is long enough for moving averages |
+//! | [`unvalidated`] | what cannot be without validation images |
 //! | `builtin.rs` | the experiments that the binary carries |
 
 pub(crate) mod averages;
@@ -58,6 +59,7 @@ mod setup;
 mod stop;
 pub mod sweep;
 pub mod training;
+pub mod unvalidated;
 mod values;
 
 pub use definition::{Definition, Overrides};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Definition, ExperimentError, Setup, needs};
+use super::{Definition, ExperimentError, Setup, needs, unvalidated};
 use crate::{
     backend::{Backend, BackendError, Engine, EngineOptions, Precision},
     choice::Choice,
@@ -106,6 +106,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
     let begins = begun.is_none();
     let setup = Setup::new(&definition, options.data_dir.clone(), begun.map(|input| (folder, input)), &Subset::ALL)?;
     let train = &definition.experiment.train;
+    unvalidated::check(train, setup.validation.len())?;
     Directory::new(folder).write_model_text(&setup.architecture.text())?;
     Network::write(folder, &setup.architecture)?;
     if begins {

@@ -14,6 +14,7 @@ pub mod plots;
 mod record;
 /// Trials by what was changed, with their seeds together.
 pub mod rows;
+mod seeds;
 mod table;
 mod view;
 
@@ -22,5 +23,6 @@ pub use html::{PageModel, page};
 pub use layout::fitted;
 pub use network::network;
 pub use record::Record;
+pub use seeds::seeds;
 pub use table::render;
 pub use view::{Format, Price, Sort, View};

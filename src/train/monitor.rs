@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::trial::Epoch;
 
 /// What is compared first. Among epochs that are equal in it the other one decides, and among those
-/// that are equal in both the first is kept. Without a validation split it is the training figures.
+/// that are equal in both the first is kept. Without validation images nothing is chosen: the last epoch counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Monitor {
@@ -22,11 +22,16 @@ impl Monitor {
         *self == Self::default()
     }
 
-    /// Whether an epoch is better than the best before it.
+    /// Whether an epoch is better than the best before it. One that was not validated is: figures of training say
+    /// nothing of other images.
     pub fn better(self, epoch: &Epoch, best: &Epoch) -> bool {
-        let loss = |epoch: &Epoch| epoch.val_loss.unwrap_or(epoch.loss);
-        let more_accurate = epoch.score().total_cmp(&best.score());
-        let less_lost = loss(best).total_cmp(&loss(epoch));
+        let ((Some(accuracy), Some(loss)), (Some(best_accuracy), Some(best_loss))) =
+            ((epoch.val_accuracy, epoch.val_loss), (best.val_accuracy, best.val_loss))
+        else {
+            return true;
+        };
+        let more_accurate = accuracy.total_cmp(&best_accuracy);
+        let less_lost = best_loss.total_cmp(&loss);
         match self {
             Self::ValAccuracy => more_accurate.then(less_lost).is_gt(),
             Self::ValLoss => less_lost.then(more_accurate).is_gt(),
@@ -52,12 +57,18 @@ mod tests {
 
     #[test]
     fn the_other_figure_decides_among_equals() {
-        for validated in [true, false] {
-            let falling = [(1.0, 0.0737), (1.0, 0.0076), (1.0, 0.0035), (1.0, 0.0023)];
-            assert_eq!(best(Monitor::ValAccuracy, &falling, validated), 4);
-            let figures = [(0.5, 0.9), (0.8, 0.7), (0.8, 0.6), (0.8, 0.6), (0.7, 0.1), (0.6, 0.1)];
-            assert_eq!(best(Monitor::ValAccuracy, &figures, validated), 3);
-            assert_eq!(best(Monitor::ValLoss, &figures, validated), 5);
+        let falling = [(1.0, 0.0737), (1.0, 0.0076), (1.0, 0.0035), (1.0, 0.0023)];
+        assert_eq!(best(Monitor::ValAccuracy, &falling, true), 4);
+        let figures = [(0.5, 0.9), (0.8, 0.7), (0.8, 0.6), (0.8, 0.6), (0.7, 0.1), (0.6, 0.1)];
+        assert_eq!(best(Monitor::ValAccuracy, &figures, true), 3);
+        assert_eq!(best(Monitor::ValLoss, &figures, true), 5);
+    }
+
+    #[test]
+    fn without_validation_the_last_epoch_counts() {
+        let figures = [(0.5, 0.9), (0.8, 0.1), (0.7, 0.6)];
+        for monitor in [Monitor::ValAccuracy, Monitor::ValLoss] {
+            assert_eq!(best(monitor, &figures, false), 3);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::trial::Epoch;
 /// decides as one that was not.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stop {
-    /// So many epochs without a better one end it.
+    /// So many epochs without a better one end it. Never without validation images.
     pub patience: Option<u32>,
     /// Which epoch is better.
     pub monitor: Monitor,
@@ -21,11 +21,9 @@ impl Stop {
         let best = epochs.iter().reduce(|best, epoch| if self.monitor.better(epoch, best) { epoch } else { best })?;
         let since = epochs.last()?.epoch.saturating_sub(best.epoch);
         if let Some(patience) = self.patience.filter(|patience| since >= *patience) {
-            let figure = match (self.monitor, best.val_loss.is_some()) {
-                (Monitor::ValAccuracy, true) => "val_accuracy",
-                (Monitor::ValLoss, true) => "val_loss",
-                (Monitor::ValAccuracy, false) => "accuracy",
-                (Monitor::ValLoss, false) => "loss",
+            let figure = match self.monitor {
+                Monitor::ValAccuracy => "val_accuracy",
+                Monitor::ValLoss => "val_loss",
             };
             let epochs = if patience == 1 { "epoch" } else { "epochs" };
             return Some(format!("{patience} {epochs} without a better {figure} than that of epoch {}", best.epoch));

@@ -66,6 +66,94 @@ fn trains_evaluates_and_predicts() {
     assert!(predicted.status.success() && shown.matches('%').count() == 3, "{shown}{}", text(&predicted.stderr));
 }
 
+/// All training images: no epoch is chosen, and nothing that would choose is taken.
+#[test]
+fn without_validation_the_last_weights_are_tested() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = ["--set", "data.validation_split=0", "--set", "train.ema.decay=0.5"];
+    let train = |more: &[&str]| {
+        let arguments = ["run", "digits_vit.yaml", "--output", "all"];
+        run(folder.path(), &[&arguments[..], &QUICK, &all, more].concat())
+    };
+    for (more, key) in [("train.stop.patience=2", "train.stop.patience"), ("train.monitor=val_loss", "train.monitor")] {
+        let refused = train(&["--set", more]);
+        let shown = text(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && shown.contains(&format!("`{key}` goes by validation")), "{shown}");
+        assert!(!folder.path().join("all").exists());
+    }
+    let output = train(&[]);
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown}{}", text(&output.stderr));
+    assert!(shown.contains(" 400 training, 0 validation") && shown.contains("\nEpoch: 4 of 4, trained in"), "{shown}");
+    let trial = folder.path().join("all");
+    let (.., result) = learnt(&trial);
+    assert_eq!((&result["best_epoch"], &result["best_val_accuracy"]), (&4.into(), &serde_json::Value::Null));
+    // What is tested is the average at the end of the training.
+    let tensors = |file: &str| vitx::trial::checkpoint::load(&trial.join(file)).unwrap().1;
+    let (best, last) = (tensors("best.safetensors"), tensors("last.safetensors"));
+    for tensor in &best {
+        let name = format!("optimizer/ema/{}", tensor.name);
+        assert_eq!(last.iter().find(|other| other.name == name).unwrap().data, tensor.data, "{name}");
+    }
+    let csv = text(&run(folder.path(), &["report", "all", "--format", "csv"]).stdout);
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    let at = rows[0].iter().position(|header| *header == "val top-1").unwrap();
+    assert_eq!(rows[1][at], "", "{csv}");
+}
+
+#[test]
+fn flips_are_shown_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(quick(folder.path(), "one").status.success());
+    let eval = |more: &[&str]| text(&run(folder.path(), &[&["eval", "one"][..], more].concat()).stdout);
+    let plain = eval(&[]);
+    for threads in ["1", "2"] {
+        let flips = eval(&["--flips", "--threads", threads]);
+        let apart = flips.strip_prefix(&plain).unwrap();
+        let names = ["Test with flips loss: ", "Test with flips accuracy: ", "Test with flips top 5 accuracy: "];
+        assert!(apart.lines().zip(names).all(|(line, name)| line.starts_with(name)), "{apart}");
+        assert_eq!((apart.lines().count(), apart), (3, &eval(&["--flips"])[plain.len()..]));
+    }
+}
+
+/// Seeds are trials of one directory, of which only those that are not finished are trained.
+#[test]
+fn seeds_have_a_mean_and_a_deviation() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |threads: &str| {
+        let arguments = ["run", "digits_vit.yaml", "--seeds", "3", "--output", "seeds", "--threads", threads];
+        let output = run(folder.path(), &[&arguments[..], &QUICK].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let summary = |shown: &str| {
+        let lines: Vec<&str> = shown.lines().filter(|line| line.starts_with("Test ")).collect();
+        lines.join("\n")
+    };
+    let first = summary(&train("1"));
+    let numbers = first.split_once("seeds: ").unwrap().1;
+    let numbers: Vec<f64> =
+        numbers.split(['%', '±', '(', ',', ')']).filter_map(|number| number.trim().parse().ok()).collect();
+    let [mean, deviation, each @ ..] = &numbers[..5] else { panic!("{first}") };
+    let expected = each.iter().sum::<f64>() / 3.0;
+    let squares: f64 = each.iter().map(|accuracy| (accuracy - expected).powi(2)).sum();
+    assert!((mean - expected).abs() < 0.011 && (deviation - (squares / 2.0).sqrt()).abs() < 0.011, "{first}");
+    let trials: Vec<PathBuf> =
+        fs::read_dir(folder.path().join("seeds/trials")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(trials.len(), 3);
+    let before: Vec<_> = trials.iter().map(|trial| learnt(trial)).collect();
+    fs::remove_file(trials[1].join("result.json")).unwrap();
+    fs::remove_file(trials[2].join("result.json")).unwrap();
+    fs::remove_file(trials[2].join("last.safetensors")).unwrap();
+    assert_eq!(summary(&train("2")), first);
+    assert_eq!(trials.iter().map(|trial| learnt(trial)).collect::<Vec<_>>(), before);
+    // A sweep over the seeds alone is the same thing.
+    let arguments = ["sweep", "digits_vit.yaml", "--seeds", "3", "--output", "seeds"];
+    let sets = &QUICK[..6];
+    let other = run(folder.path(), &[&arguments[..], sets, &["--set", "params.depth=1"]].concat());
+    assert!(other.status.success(), "{}", text(&other.stderr));
+}
+
 #[test]
 fn stops_early_and_says_why() {
     let folder = tempfile::tempdir().unwrap();

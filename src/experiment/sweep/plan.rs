@@ -13,7 +13,9 @@ use super::{
 use crate::{
     data::{self, Spec},
     dsl::{Problem, Value},
-    experiment::{Definition, ExperimentError, averages, definition::MODEL_KEY, needs::Needs, training::Options},
+    experiment::{
+        Definition, ExperimentError, averages, definition::MODEL_KEY, needs::Needs, training::Options, unvalidated,
+    },
     memory,
     trial::{Directory, Prediction, Variant, variant},
 };
@@ -225,6 +227,7 @@ impl<'a> Planner<'a> {
         let spec = self.describe(&definition)?;
         let data = &definition.experiment.data;
         let (training, validation) = spec.split(data.train_limit, data.validation_split)?;
+        unvalidated::check(&definition.experiment.train, validation)?;
         let key = format!("{:?} {:?}\n{}", spec.image(), definition.experiment.params, definition.source.text);
         let network = match self.networks.get(&key) {
             Some(known) => known.clone(),
