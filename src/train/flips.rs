@@ -10,7 +10,9 @@ use crate::{
 /// Means over a split, by the logits of the images and by the mean of the logits of each image and its mirror image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Flips {
+    /// Of the images as they are.
     pub plain: Means,
+    /// Of each image with its mirror image.
     pub flips: Means,
 }
 
