@@ -49,7 +49,8 @@ static ALLOCATOR: Counting = Counting;
 fn none_in_a_step() {
     let ema = Some(Ema { decay: 0.9, warmup: true, evaluate: true });
     let all = Optimizer { clip_norm: Some(1.0), ema, ..Optimizer::default() };
-    for optimizer in [Optimizer::default(), all] {
+    let accumulated = Optimizer { gradient_accumulation_steps: 2, ..all.clone() };
+    for optimizer in [Optimizer::default(), all, accumulated] {
         assert_eq!(allocations(&optimizer), 0, "{optimizer:?}");
     }
 }

@@ -74,7 +74,11 @@ fn tested() -> FxHashSet<TypeId> {
     for (text, width) in texts.into_iter().zip([6, 9]) {
         let spec = ImageSpec { height: 9, width, channels: 2, num_classes: 5 };
         let model = elaborate(&Source::new("model", text), &BTreeMap::new(), &spec).unwrap();
-        let optimizer = Optimizer { clip_norm: Some(1.0), ..Optimizer::of(optimizers::find("muon").unwrap()) };
+        let optimizer = Optimizer {
+            clip_norm: Some(1.0),
+            gradient_accumulation_steps: 2,
+            ..Optimizer::of(optimizers::find("muon").unwrap())
+        };
         add(&move |builder, batch| model.lower(builder, batch), Purpose::Train(optimizer, Loss::default()));
     }
     tested

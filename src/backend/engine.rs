@@ -1,5 +1,8 @@
 use super::{BackendError, Batch, Inspect, Precision, Resident, Step};
-use crate::graph::{losses::Loss, optimizers::Optimizer};
+use crate::{
+    graph::{losses::Loss, optimizers::Optimizer},
+    passes::Lowering,
+};
 
 /// How an engine is compiled.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +72,14 @@ pub trait Engine {
     /// # Errors
     /// [`BackendError::State`] for an unknown name or a wrong shape. Nothing is changed then.
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError>;
+
+    /// Lets it train and evaluate on images of another size as well, by another lowering with the same parameters: one set
+    /// of parameters, and of what the optimizer keeps of them, for all sizes. Which of them a batch is for is told by
+    /// its number of pixels.
+    ///
+    /// # Errors
+    /// Other parameters, or as many pixels as another size has.
+    fn add_size(&mut self, lowering: Box<Lowering>) -> Result<(), BackendError>;
 
     /// The engine as one that keeps images, and makes the batches of them itself; `None` from an engine that has to be
     /// given batches.

@@ -14,6 +14,7 @@ mod error;
 mod extents;
 mod inspect;
 mod kind;
+mod lowerings;
 #[cfg(feature = "luminal-cuda")]
 pub mod luminal_cuda;
 mod memory;
@@ -34,6 +35,7 @@ pub use engine::{Engine, EngineOptions, StateTensor};
 pub use error::BackendError;
 pub use inspect::{Inspect, OperatorTime};
 pub use kind::Backend;
+pub(crate) use lowerings::Lowerings;
 pub use memory::Workload;
 pub use resident::{Drawing, ImageSet, Part, Resident};
 pub use store::{AVERAGE, Entry, OPTIMIZER, Store};

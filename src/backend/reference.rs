@@ -6,8 +6,8 @@ use luminal::prelude::{CPUCompiler, Compiler, Graph, NodeIndex, Tensor};
 use rustc_hash::FxHashMap;
 
 use super::{
-    BackendError, Batch, Engine, EngineOptions, Inspect, OPTIMIZER, OperatorTime, Resident, StateTensor, Step, Store,
-    Task,
+    BackendError, Batch, Engine, EngineOptions, Inspect, Lowerings, OPTIMIZER, OperatorTime, Resident, StateTensor,
+    Step, Store, Task,
 };
 use crate::{
     graph::{
@@ -83,13 +83,16 @@ pub fn run(builder: Builder, inputs: &FxHashMap<String, Vec<f32>>, outputs: &[Va
 /// The reference backend's [`Engine`].
 pub struct ReferenceEngine {
     compile: CompileGraph,
-    lowering: Box<Lowering>,
+    lowerings: Lowerings,
     seed: u64,
     optimizer: Optimizer,
     loss: Loss,
     plan: Plan,
     store: Store,
-    compiled: FxHashMap<(Task, usize), Compiled>,
+    /// By task, batch size and lowering.
+    compiled: FxHashMap<(Task, usize, usize), Compiled>,
+    /// By task: what a step changes, as the graph gives it: parameters by index, and groups of the store.
+    changed: FxHashMap<Task, Vec<(usize, usize)>>,
     logits: Vec<f32>,
 }
 
@@ -108,18 +111,19 @@ impl ReferenceEngine {
     /// When there is not enough memory.
     pub fn by(compile: CompileGraph, lowering: Box<Lowering>, options: EngineOptions) -> Result<Self, BackendError> {
         let mut builder = Builder::new();
-        lowering(&mut builder, 1);
+        let pixels = lowering(&mut builder, 1).images.len();
         options.optimizer.check(&builder.parameters).map_err(BackendError::Other)?;
         let plan = options.optimizer.plan(&builder.parameters);
         Ok(Self {
             compile,
-            lowering,
+            lowerings: Lowerings::new(lowering, pixels),
             seed: options.seed,
             optimizer: options.optimizer,
             loss: options.loss,
             store: Store::new(builder.parameters, &plan, options.seed)?,
             plan,
             compiled: FxHashMap::default(),
+            changed: FxHashMap::default(),
             logits: Vec::new(),
         })
     }
@@ -128,16 +132,24 @@ impl ReferenceEngine {
     /// after the other).
     fn run(&mut self, task: Task, batch: &Batch, step: &Step) -> Result<Vec<Vec<f32>>, BackendError> {
         let size = batch.labels.len();
-        let compiled = match self.compiled.entry((task, size)) {
+        let lowering = self.lowerings.of(batch.images.len() / size.max(1));
+        let compiled = match self.compiled.entry((task, size, lowering)) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                let graph = StepGraph::build(&self.lowering, size, task.purpose(&self.optimizer, &self.loss))
-                    .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+                let graph =
+                    StepGraph::build(self.lowerings.get(lowering), size, task.purpose(&self.optimizer, &self.loss))
+                        .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
                 let mut outputs = vec![graph.loss, graph.network.logits];
                 match task {
                     Task::Evaluate => {}
                     Task::Differentiate => outputs.extend(graph.gradients.into_iter().flatten()),
-                    Task::Train => outputs.extend(graph.states.into_iter().flat_map(|state| state.updated)),
+                    Task::Train | Task::Accumulate => {
+                        let states = graph.states.iter().enumerate();
+                        let changed =
+                            states.flat_map(|(index, state)| state.changed.iter().map(move |&group| (index, group)));
+                        self.changed.insert(task, changed.collect());
+                        outputs.extend(graph.states.into_iter().flat_map(|state| state.updated));
+                    }
                 }
                 entry.insert(Compiled::by(self.compile, graph.builder, &outputs))
             }
@@ -148,7 +160,7 @@ impl ReferenceEngine {
             Some(store.of(entry).to_vec())
         };
         let averages = task == Task::Evaluate && self.plan.evaluated_group() > 0;
-        let mixed = task == Task::Train && self.loss.mixed;
+        let mixed = task.trains() && self.loss.mixed;
         let labels: Vec<f32> = batch
             .targets(mixed)?
             .flat_map(|(label, other, weight)| {
@@ -183,12 +195,12 @@ impl ReferenceEngine {
 
 impl Engine for ReferenceEngine {
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<f32, BackendError> {
-        let outputs = self.run(Task::Train, batch, step)?;
-        // As the graph gives them: a parameter, its slots, then the next.
-        let mut places: Vec<(usize, usize, usize)> =
-            self.store.entries().iter().map(|entry| (entry.parameter, entry.group, entry.start)).collect();
-        places.sort_unstable();
-        for (updated, (_, _, start)) in outputs[2..].iter().zip(places) {
+        let task = Task::of_step(&self.plan, step.iteration);
+        let outputs = self.run(task, batch, step)?;
+        for (updated, &(parameter, group)) in outputs[2..].iter().zip(&self.changed[&task]) {
+            let mut entries = self.store.entries().iter();
+            let place = entries.find(|entry| (entry.parameter, entry.group) == (parameter, group));
+            let Some(start) = place.map(|entry| entry.start) else { continue };
             self.store.values[start..][..updated.len()].copy_from_slice(updated);
         }
         Ok(outputs[0][0])
@@ -216,6 +228,10 @@ impl Engine for ReferenceEngine {
 
     fn load_state(&mut self, tensors: &[StateTensor]) -> Result<(), BackendError> {
         self.store.load(tensors)
+    }
+
+    fn add_size(&mut self, lowering: Box<Lowering>) -> Result<(), BackendError> {
+        self.lowerings.add(lowering, &self.store)
     }
 
     fn resident(&mut self) -> Option<&mut dyn Resident> {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     experiment::{
-        Definition, ExperimentError, Init, Overrides, averages,
+        Definition, ExperimentError, Init, Overrides, accumulation, averages, image_size,
         sweep::{self, Given, SpaceArguments, Sweep},
         training, unvalidated,
     },
@@ -104,7 +104,9 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let (images, validation) =
         described.split(data.train_limit, data.validation_split).map_err(ExperimentError::from)?;
     unvalidated::check(&definition.experiment.train, validation)?;
+    accumulation::check(&definition.experiment.train, images)?;
     warn(averages::young(&architecture, images, &definition.experiment.train).as_slice());
+    image_size::networks(&definition, &described.image(), &architecture)?;
     make_folder(&folder).map_err(ExperimentError::from)?;
     // Held until the curves are drawn, too.
     let lock = Lock::take(&folder)?;

@@ -8,18 +8,35 @@ use super::{
 };
 
 /// Turns bytes into what a network takes.
+#[derive(Clone)]
 pub struct Pipeline {
     levels: Levels,
     channels: usize,
     from: (usize, usize),
     to: (usize, usize),
     resize: Resize,
+    /// What makes whole batches smaller, after all else.
+    shrink: Option<Resize>,
 }
 
 impl Pipeline {
     /// For images `[height, width, channels]` of one size and an output of another.
     pub fn new(statistics: &Statistics, from: (usize, usize), channels: usize, to: (usize, usize)) -> Self {
-        Self { levels: Levels::new(statistics, channels), channels, from, to, resize: Resize::new(from, to) }
+        Self {
+            levels: Levels::new(statistics, channels),
+            channels,
+            from,
+            to,
+            resize: Resize::new(from, to),
+            shrink: None,
+        }
+    }
+
+    /// The same for a network on images of another size, `(height, width)`: what is done to images is done at their own
+    /// size, and batches are resized at the end, bilinearly and without antialiasing.
+    #[must_use]
+    pub fn shrunk(&self, size: (usize, usize)) -> Self {
+        Self { shrink: (size != self.to).then(|| Resize::new(self.to, size)), ..self.clone() }
     }
 
     /// Height and width before and after, and channels.
@@ -94,6 +111,14 @@ impl Pipeline {
             Some(mix) => mix.apply(images, [to.1, channels], labels, mixed),
             None => mixed.clear(),
         }
+        if let Some(shrink) = &self.shrink {
+            let (height, width) = shrink.size();
+            let mut smaller = vec![0.0; indices.len() * height * width * channels];
+            for (image, smaller) in images.chunks(values).zip(smaller.chunks_mut(height * width * channels)) {
+                shrink.run(image, channels, false, &mut between, smaller);
+            }
+            *images = smaller;
+        }
     }
 }
 
@@ -137,6 +162,31 @@ mod tests {
         pipeline.batch(&split, &[12, 0, 5, 7, 1], 0, Some((&plan, draws)), &mut loaded);
         let bytes: Vec<u8> = loaded.images.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect();
         Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn batches_are_shrunk_after_all_else() {
+        let augmentation: Augmentation = serde_yaml::from_str("[random_crop: 1, random_flip, mixup]").unwrap();
+        let (from, to, size) = ((9, 7), (8, 6), (3, 5));
+        let pixels: Vec<u8> = (0..7 * 63 * 2_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let split = Split::new(pixels, (0..7).collect());
+        let whole = Pipeline::new(&Statistics::of(&split, 2).unwrap(), from, 2, to);
+        let plan = augmentation.plan(whole.size());
+        let draws = Draws { seed: 42, epoch: 3 };
+        let batch = |pipeline: &Pipeline| {
+            let mut loaded = Loaded::default();
+            // Buffers are used again.
+            for number in [1, 0] {
+                pipeline.batch(&split, &[6, 0, 5, 1, 1], number, Some((&plan, draws)), &mut loaded);
+            }
+            loaded
+        };
+        let (expected, shrunk) = (batch(&whole), batch(&whole.shrunk(size)));
+        assert_eq!((expected.labels, expected.mixed), (shrunk.labels, shrunk.mixed));
+        let images = expected.images.chunks(8 * 6 * 2);
+        let images: Vec<f32> = images.flat_map(|image| crate::data::resize::resize(image, to, 2, size)).collect();
+        assert_eq!(images, shrunk.images);
+        assert_eq!(batch(&whole.shrunk(to)).images, expected.images);
     }
 
     /// What an experiment of the first version trains on. These were written before transforms were a list.

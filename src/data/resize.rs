@@ -42,6 +42,11 @@ impl Resize {
         Self { rows: Axis::new(from.0, to.0), columns: Axis::new(from.1, to.1), from, to }
     }
 
+    /// (height, width) of what comes out.
+    pub fn size(&self) -> (usize, usize) {
+        self.to
+    }
+
     /// The blends of rows and of columns.
     pub(crate) fn axes(&self) -> [&Axis; 2] {
         [&self.rows, &self.columns]

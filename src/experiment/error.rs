@@ -181,6 +181,30 @@ pub enum ExperimentError {
         /// What to do without such images.
         instead: &'static str,
     },
+    /// A network that cannot train on images of several sizes.
+    #[error("{message}")]
+    #[diagnostic(code(vitx::experiment::image_size))]
+    ImageSize {
+        /// Which layer, or which size.
+        message: String,
+        /// What to do instead.
+        #[help]
+        help: String,
+    },
+    /// Gradients of more batches than there are make an update.
+    #[error(
+        "`train.gradient_accumulation_steps` is {wanted}, but the training has {steps} steps: nothing would be learnt"
+    )]
+    #[diagnostic(
+        code(vitx::experiment::accumulation),
+        help("an update takes the gradients of so many batches; take fewer, smaller batches or more epochs")
+    )]
+    Accumulation {
+        /// Batches of an update.
+        wanted: u32,
+        /// Batches of the whole training.
+        steps: u64,
+    },
     /// What would need more memory than can be had.
     #[error("{what} needs {needed} of memory, and {available} can be had: {limit}")]
     #[diagnostic(

@@ -26,6 +26,7 @@
 //! | `origins.rs` | where a model's parameters were set, for the model's diagnostics |
 //! | [`overrides`] | `--set train.epochs=3` |
 //! | [`Definition`] | an experiment with its model's text: what defines a trial |
+//! | [`image_size`] | its key `train.image_size`, and the networks on smaller images |
 //! | `identity.rs` | by what one is told from another |
 //! | [`Setup`] | its data, architecture and input pipeline in memory |
 //! | [`Scored`] | what trained weights are evaluated on |
@@ -33,10 +34,12 @@
 //! | [`export`] | a trained network as a file for other programs |
 //! | [`needs`] | how much memory a process will need |
 //! | [`sweep`] | many trials: spaces, plans, executors |
+//! | [`accumulation`] | whether a training is long enough for an update |
 //! | [`averages`] | whether a training is long enough for moving averages |
 //! | [`unvalidated`] | what cannot be without validation images |
 //! | `builtin.rs` | the experiments that the binary carries |
 
+pub(crate) mod accumulation;
 pub(crate) mod averages;
 mod builtin;
 mod definition;
@@ -44,6 +47,7 @@ mod ema;
 mod error;
 pub mod export;
 mod identity;
+pub(crate) mod image_size;
 pub mod init;
 mod loss;
 pub(crate) mod needs;
@@ -59,7 +63,7 @@ mod setup;
 mod stop;
 pub mod sweep;
 pub mod training;
-pub mod unvalidated;
+pub(crate) mod unvalidated;
 mod values;
 
 pub use definition::{Definition, Overrides};

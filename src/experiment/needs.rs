@@ -61,7 +61,7 @@ impl Needs {
             batch,
             batches: BATCHES_PER_WORKER * options.workers() + 1,
             // Parameters and what the optimizer keeps of them, and a copy of all that while it is saved.
-            copies: 2 * definition.experiment.train.rule().states(),
+            copies: 2 * definition.experiment.train.rule().kept(),
             images: (train + validation + test) as u64 * image_bytes(spec),
             // The whole set is read before a part of it is kept, and copied on the way.
             reading: spec.place.as_ref().map_or(0, |_| 2 * spec.train as u64 * image_bytes(spec)),
@@ -90,7 +90,7 @@ impl Needs {
             batch: 1,
             batches: 1,
             // Parameters and room for what the optimizer keeps; a checkpoint's bytes, and its tensors.
-            copies: definition.experiment.train.rule().states() + 2,
+            copies: definition.experiment.train.rule().kept() + 2,
             images: 0,
             reading: 0,
         }
@@ -195,7 +195,7 @@ pub fn check_steps(
     (batch, trains): (usize, bool),
     options: &Options,
 ) -> Result<(), ExperimentError> {
-    let copies = definition.experiment.train.rule().states();
+    let copies = definition.experiment.train.rule().kept();
     let needs = Needs { trains, evaluates: !trains, batch, copies, ..Needs::prediction(definition) };
     needs.check(definition, image, options)
 }

@@ -112,6 +112,7 @@ fn in_words(message: &str) -> String {
         "a string" | "path string" | "string or map" => "a text",
         "a map" => "keys with values",
         "a sequence" => "a list",
+        "a tuple of size 2" => "two values",
         _ if expected.starts_with("variant identifier") || expected.starts_with("enum ") => "a word",
         _ if expected.starts_with("struct ") => "keys with values",
         other => other,

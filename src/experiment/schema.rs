@@ -11,6 +11,7 @@ use super::{
     ExperimentError,
     ema::Ema,
     identity::absolute,
+    image_size::{self, ImageSizes},
     init::Init,
     optimizer::{LARGEST, Optimizer},
     schedule::ScheduleConfig,
@@ -111,6 +112,11 @@ fn one() -> u32 {
     1
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_one(count: &u32) -> bool {
+    *count == 1
+}
+
 fn three() -> u32 {
     3
 }
@@ -187,6 +193,9 @@ pub struct Train {
     pub epochs: u32,
     /// Images of a step; the last batch of an epoch may have fewer.
     pub batch_size: usize,
+    /// So many batches make the mean gradient of one update: `gradient_accumulation_steps` of Keras' optimizers.
+    #[serde(skip_serializing_if = "is_one")]
+    pub gradient_accumulation_steps: u32,
     /// Seeds initialisation, shuffling, augmentation and dropout.
     pub seed: u64,
     /// What changes the weights, by which numbers.
@@ -199,6 +208,9 @@ pub struct Train {
     pub ema: Option<Ema>,
     /// How the learning rate goes up and down.
     pub schedule: ScheduleConfig,
+    /// Smaller images in some epochs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub image_size: ImageSizes,
     /// What ends it before the last epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<EarlyStop>,
@@ -213,11 +225,13 @@ impl Default for Train {
         Self {
             epochs: 10,
             batch_size: 256,
+            gradient_accumulation_steps: 1,
             seed: 42,
             optimizer,
             loss: Loss::default(),
             ema: None,
             schedule,
+            image_size: Vec::new(),
             stop: None,
             monitor,
         }
@@ -227,7 +241,13 @@ impl Default for Train {
 impl Train {
     /// What an engine is made with: the optimizer's rule with all that is asked of it.
     pub fn rule(&self) -> optimizers::Optimizer {
-        optimizers::Optimizer { ema: self.ema.map(Into::into), ..self.optimizer.rule() }
+        let Self { gradient_accumulation_steps, .. } = *self;
+        optimizers::Optimizer { ema: self.ema.map(Into::into), gradient_accumulation_steps, ..self.optimizer.rule() }
+    }
+
+    /// Steps of the whole training on so many images, each of a batch.
+    pub fn steps(&self, images: usize) -> u64 {
+        images.div_ceil(self.batch_size) as u64 * u64::from(self.epochs)
     }
 
     /// Whether validation and test are of the average of the weights.
@@ -328,6 +348,11 @@ impl Experiment {
             ("augmentation.rotation", (0.0..=0.5).contains(&rotation), "from 0 to 0.5 of a turn"),
             ("augmentation.zoom", decay(zoom), below_1),
             ("train.epochs", train.epochs >= 1, at_least_1),
+            (
+                "train.gradient_accumulation_steps",
+                (1..=1 << 16).contains(&train.gradient_accumulation_steps),
+                "from 1 to 65536",
+            ),
             ("train.batch_size", (1..=1 << 20).contains(&train.batch_size), "from 1 to 1048576"),
         ];
         let fault = |(key, _, range): (&'static str, bool, &str)| Fault {
@@ -336,6 +361,9 @@ impl Experiment {
             help: None,
         };
         let found = checks.into_iter().find(|(_, fine, _)| !fine).map(fault);
-        found.or_else(|| train.schedule.fault(train.epochs)).or_else(|| train.stop.and_then(|stop| stop.fault()))
+        found
+            .or_else(|| train.schedule.fault(train.epochs))
+            .or_else(|| image_size::fault(&train.image_size, train.epochs))
+            .or_else(|| train.stop.and_then(|stop| stop.fault()))
     }
 }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::{Definition, ExperimentError};
+use super::{Definition, ExperimentError, image_size};
 use crate::{
     data::{self, Dataset, Fingerprint, Pipeline, Split, Statistics, Subset},
     model::Architecture,
@@ -24,6 +24,14 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// The network on images of the other sizes that it trains on.
+    ///
+    /// # Errors
+    /// As [`image_size::networks`].
+    pub fn smaller(&self, definition: &Definition) -> Result<Vec<Architecture>, ExperimentError> {
+        image_size::networks(definition, &self.input.spec(), &self.architecture)
+    }
+
     /// Loads the data, `data_dir` searched first, and checks the model on it. The data of a run that has begun must be
     /// in `subsets` those that it began with; its statistics are.
     ///

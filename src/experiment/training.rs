@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Definition, ExperimentError, Setup, needs, unvalidated};
+use super::{Definition, ExperimentError, Setup, accumulation, image_size, needs, unvalidated};
 use crate::{
     backend::{Backend, BackendError, Engine, EngineOptions, Precision},
     choice::Choice,
@@ -107,6 +107,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
     let setup = Setup::new(&definition, options.data_dir.clone(), begun.map(|input| (folder, input)), &Subset::ALL)?;
     let train = &definition.experiment.train;
     unvalidated::check(train, setup.validation.len())?;
+    accumulation::check(train, setup.training.len())?;
     Directory::new(folder).write_model_text(&setup.architecture.text())?;
     Network::write(folder, &setup.architecture)?;
     if begins {
@@ -126,14 +127,18 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
     for note in &setup.dataset.notes {
         observer.start(note);
     }
+    let (networks, sizes) = (setup.smaller(&definition)?, image_size::of_epochs(&definition));
     let Setup { dataset, training, validation, architecture, pipeline, .. } = setup;
-    let steps = training.len().div_ceil(train.batch_size) as u64 * u64::from(train.epochs);
+    let updates = train.steps(training.len()) / u64::from(train.gradient_accumulation_steps);
     // What has begun goes on with its own.
     let init = definition.experiment.init.as_ref().filter(|_| !Directory::new(folder).has_begun());
     let weights = init.map(|init| init.find(&architecture)).transpose()?;
-    let mut engine = of_training(&definition, architecture, options, steps)?;
+    let mut engine = of_training(&definition, architecture, options, updates)?;
     if let (Some(init), Some(weights)) = (init, weights) {
         init.load(&weights, engine.as_mut())?.iter().for_each(|line| observer.start(line));
+    }
+    for network in networks {
+        engine.add_size(Box::new(move |builder: &mut Builder, batch| network.lower(builder, batch)))?;
     }
     let fit = Fit {
         train: &training,
@@ -149,6 +154,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         learning_rate: train.optimizer.learning_rate,
         schedule: train.schedule.schedule(),
         monitor: train.monitor,
+        sizes: &sizes,
         evaluates_average: train.evaluates_average(),
         stop: train.stop.map(|stop| stop.stop(train.monitor)),
         folder,
@@ -197,16 +203,16 @@ pub fn engine(
     of_training(definition, architecture, options, 0)
 }
 
-/// As [`engine`], for a training of so many steps.
+/// As [`engine`], for a training of so many updates.
 fn of_training(
     definition: &Definition,
     architecture: Architecture,
     options: &Options,
-    total_steps: u64,
+    updates: u64,
 ) -> Result<Box<dyn Engine>, ExperimentError> {
     let lowering = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
     let mut of_engine = engine_options(definition, options);
-    of_engine.optimizer.total_steps = total_steps;
+    of_engine.optimizer.total_steps = updates;
     Ok(options.backend.engine(lowering, of_engine)?)
 }
 

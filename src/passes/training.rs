@@ -17,6 +17,18 @@ pub enum Purpose {
     Differentiate,
     /// One optimizer step that minimises a loss, dropout on. All else has the plain cross-entropy.
     Train(Optimizer, Loss),
+    /// The same without the step: gradients are added to those of former micro-batches.
+    Accumulate(Optimizer, Loss),
+}
+
+impl Purpose {
+    /// What trains, and what is minimised.
+    pub fn trains(&self) -> Option<(&Optimizer, &Loss)> {
+        match self {
+            Self::Train(optimizer, loss) | Self::Accumulate(optimizer, loss) => Some((optimizer, loss)),
+            Self::Evaluate | Self::Differentiate => None,
+        }
+    }
 }
 
 /// A network with its loss and, as the purpose asks, its backward pass and updates.
@@ -72,7 +84,7 @@ impl StepGraph {
     }
 
     fn with(lowering: &Lowering, batch: usize, purpose: Purpose, rewrites: Rewrites) -> Result<Self, String> {
-        let mut builder = if matches!(purpose, Purpose::Train(..)) { Builder::for_training() } else { Builder::new() };
+        let mut builder = if purpose.trains().is_some() { Builder::for_training() } else { Builder::new() };
         builder.batch_statistics = purpose != Purpose::Evaluate;
         let network = lowering(&mut builder, batch);
         let without_effect = RefCell::default();
@@ -83,14 +95,11 @@ impl StepGraph {
         if rewrites != Rewrites::None {
             Fuse { kept: std::slice::from_ref(&network.logits), removed: &removed }.compile(&mut builder.graph, ());
         }
-        let labels = match &purpose {
-            Purpose::Train(_, loss) => loss.labels(batch),
-            Purpose::Evaluate | Purpose::Differentiate => vec![batch],
-        };
+        let labels = purpose.trains().map_or_else(|| vec![batch], |(_, loss)| loss.labels(batch));
         let labels = builder.input(StepInput::Labels, &labels);
-        let loss = match &purpose {
-            Purpose::Train(_, loss) => loss.apply(&mut builder, &network.logits, &labels),
-            Purpose::Evaluate | Purpose::Differentiate => builder.cross_entropy(&network.logits, &labels),
+        let loss = match purpose.trains() {
+            Some((_, loss)) => loss.apply(&mut builder, &network.logits, &labels),
+            None => builder.cross_entropy(&network.logits, &labels),
         };
         let (mut gradients, mut states) = (Vec::new(), Vec::new());
         if purpose != Purpose::Evaluate {
@@ -120,7 +129,7 @@ impl StepGraph {
                     None => return Err(name(&builder, index)),
                 });
             }
-            if let Purpose::Train(optimizer, _) = &purpose {
+            if let Some((optimizer, _)) = purpose.trains() {
                 let plan = optimizer.plan(&builder.parameters);
                 let scalars = builder.input(StepInput::Scalars, &[plan.scalars()]);
                 let changes = builder.parameters.iter().zip(&gradients);
@@ -132,7 +141,8 @@ impl StepGraph {
                     })
                     .collect();
                 let found = RefCell::default();
-                Updates { plan: &plan, scalars: &scalars, parameters: &changes, states: &found }
+                let ends = matches!(purpose, Purpose::Train(..));
+                Updates { plan: &plan, scalars: &scalars, parameters: &changes, ends, states: &found }
                     .compile(&mut builder.graph, ());
                 states = found.into_inner();
             }

@@ -1,6 +1,6 @@
 //! The loop: epochs of shuffled batches, validation, the best weights, the test.
 
-use std::{path::Path, time::Instant};
+use std::{borrow::Cow, path::Path, time::Instant};
 
 use super::{
     Interrupt, Monitor, Observer, Schedule, Stop,
@@ -52,6 +52,9 @@ pub struct Fit<'a> {
     pub schedule: Schedule,
     /// By what the best weights are chosen.
     pub monitor: Monitor,
+    /// From which epochs on, from 0, training images have another size, `(height, width)`; by their epochs. Validation and
+    /// test have all of it.
+    pub sizes: &'a [(u32, (usize, usize))],
     /// Whether the engine evaluates an average of the weights: the record says so.
     pub evaluates_average: bool,
     /// What ends it before the last epoch.
@@ -192,13 +195,22 @@ impl Fit<'_> {
         let plan = self.augmentation.plan(self.pipeline.size());
         let drawing = Drawing { seed: self.seed, augmentation: &plan, rates: &rates };
         let set = |split, drawing| ImageSet { split, pipeline: self.pipeline, batch_size: self.batch_size, drawing };
-        if self.train.is_empty() {
+        // What keeps images makes batches of one size.
+        if self.train.is_empty() || !self.sizes.is_empty() {
             return Ok(false);
         }
         let Some(engine) = engine.resident() else { return Ok(false) };
         // Validation first, which is smaller: both or none.
         Ok((self.validation.is_empty() || engine.keep_images(Part::Validation, &set(self.validation, None))?)
             && engine.keep_images(Part::Training, &set(self.train, Some(drawing)))?)
+    }
+
+    /// What makes the batches of an epoch.
+    fn pipeline_of(&self, epoch: u32) -> Cow<'_, Pipeline> {
+        match self.sizes.iter().rfind(|(from, _)| *from <= epoch) {
+            Some((_, size)) => Cow::Owned(self.pipeline.shrunk(*size)),
+            None => Cow::Borrowed(self.pipeline),
+        }
     }
 
     fn steps_per_epoch(&self) -> usize {
@@ -227,8 +239,9 @@ impl Fit<'_> {
             let rest = &order[(progress.step as usize * self.batch_size).min(order.len())..];
             let draws = Draws { seed: self.seed, epoch: progress.epoch };
             let plan = self.augmentation.plan(self.pipeline.size());
+            let pipeline = self.pipeline_of(progress.epoch);
             let loader = Loader {
-                pipeline: self.pipeline,
+                pipeline: &pipeline,
                 split: self.train,
                 augmentation: Some((&*plan, draws)),
                 workers: self.workers,

@@ -121,6 +121,10 @@ mod tests {
             unreachable!("nothing is loaded")
         }
 
+        fn add_size(&mut self, _: Box<crate::passes::Lowering>) -> Result<(), BackendError> {
+            unreachable!("there are no images")
+        }
+
         fn resident(&mut self) -> Option<&mut dyn Resident> {
             None
         }

@@ -154,6 +154,42 @@ fn seeds_have_a_mean_and_a_deviation() {
     assert!(other.status.success(), "{}", text(&other.stderr));
 }
 
+/// Sums of gradients that no update has taken yet, and images of several sizes: killed anywhere, on any number of threads.
+#[test]
+fn accumulation_and_image_sizes_are_exact_across_kills() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = "model pooled { conv2d(6, 3, padding = 1) batch_norm(momentum = 0.8) relu dropout(0.2) conv2d(8, 3, strides = 2)
+                 relu global_average_pool dense(num_classes) }";
+    fs::write(folder.path().join("m.vitx"), model).unwrap();
+    let yaml = "model: m.vitx\ndata: { name: digits, train_limit: 420, test_limit: 90 }\n\
+                augmentation: [random_crop: 1, random_flip, mixup]\n\
+                train: { epochs: 4, batch_size: 32, gradient_accumulation_steps: 5, image_size: [[0, 5], [2, 8], [3, 6]] }\n";
+    fs::write(folder.path().join("e.yaml"), yaml).unwrap();
+    let calm = run(folder.path(), &["run", "e.yaml", "--output", "calm", "--threads", "1"]);
+    assert!(calm.status.success(), "{}", text(&calm.stderr));
+    let stormy = folder.path().join("stormy");
+    for milliseconds in [80, 120, 160, 240] {
+        let arguments = ["run", "e.yaml", "--output", "stormy", "--threads", "2", "--resume"];
+        let mut child =
+            vitx(folder.path()).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let last = run(folder.path(), &["run", "e.yaml", "--output", "stormy", "--threads", "2", "--resume"]);
+    assert!(last.status.success(), "{}", text(&last.stderr));
+    assert_eq!(learnt(&folder.path().join("calm")), learnt(&stormy));
+    // Not each of the four epochs of 12 steps ends with an update: sums are part of the last checkpoint.
+    let state = vitx::trial::checkpoint::load(&stormy.join("last.safetensors")).unwrap().1;
+    let sum = state.iter().find(|tensor| tensor.name == "optimizer/gradient_accumulator/dense/kernel").unwrap();
+    assert!(sum.data.iter().any(|value| *value != 0.0));
+    for wrong in ["train.gradient_accumulation_steps=49", "train.image_size=[[0, 9]]"] {
+        let refused = run(folder.path(), &["run", "e.yaml", "--output", "wrong", "--set", wrong]);
+        assert_eq!(refused.status.code(), Some(1), "{wrong}");
+        assert!(!folder.path().join("wrong").exists());
+    }
+}
+
 #[test]
 fn stops_early_and_says_why() {
     let folder = tempfile::tempdir().unwrap();

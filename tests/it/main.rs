@@ -30,6 +30,7 @@ mod own_data;
 mod page;
 mod parity;
 mod rooms;
+mod sizes;
 mod surroundings;
 mod sweep;
 mod sweep_failures;

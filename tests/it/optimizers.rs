@@ -81,6 +81,12 @@ fn optimizers() -> Vec<(String, Optimizer)> {
         all.extend(OPTIMIZERS.iter().map(|rule| (format!("{} {what}", rule.name), averaged(Optimizer::of(rule)))));
     }
     all.extend(OPTIMIZERS.iter().map(|rule| (format!("{} in groups", rule.name), groups(Optimizer::of(rule)))));
+    let ema = Some(Ema { decay: 0.75, warmup: true, evaluate: true });
+    for (what, clip_norm, ema) in [("accumulated", None, None), ("accumulated with all", Some(1e-2), ema)] {
+        let accumulated =
+            |optimizer: Optimizer| Optimizer { gradient_accumulation_steps: 2, clip_norm, ema, ..groups(optimizer) };
+        all.extend(OPTIMIZERS.iter().map(|rule| (format!("{} {what}", rule.name), accumulated(Optimizer::of(rule)))));
+    }
     all
 }
 
@@ -134,9 +140,9 @@ fn convolutions_and_their_moving_averages() {
                  global_average_pool dense(num_classes) }";
     let images: Vec<f32> = (0..4 * PIXELS).map(|index| (index as f32 * 0.71).cos()).collect();
     let batch = Batch { images: &images, labels: &[1, 2, 0, 4], mixed: None };
-    for rule in OPTIMIZERS {
+    for (rule, gradient_accumulation_steps) in OPTIMIZERS.iter().zip([1, 2, 2, 1]) {
         let ema = Some(Ema { decay: 0.5, warmup: false, evaluate: true });
-        let optimizer = Optimizer { ema, clip_norm: Some(0.1), ..Optimizer::of(rule) };
+        let optimizer = Optimizer { ema, clip_norm: Some(0.1), gradient_accumulation_steps, ..Optimizer::of(rule) };
         let of = |backend, threads| engine_of(model, backend, &optimizer, threads).unwrap();
         let (mut cpu, mut single, mut reference) =
             (of(Backend::Cpu, 2), of(Backend::Cpu, 1), of(Backend::Reference, 1));
@@ -313,5 +319,59 @@ fn what_is_frozen_stays_as_it_is() {
         let batch = Batch { images: &[0.5; PIXELS], labels: &[1], mixed: None };
         let [a, b] = [&mut cpu, &mut reference].map(|engine| engine.evaluate(&batch).unwrap());
         assert!((a - b).abs() < 1e-3 * b, "{a} {b}");
+    }
+}
+
+/// One batch of 6 images, or three of 2 whose gradients are added up, come to the same, update by update; until the last of
+/// the three, no parameter changes.
+#[test]
+fn micro_batches_are_one_batch() {
+    let labels = [0, 4, 2, 2, 1, 3, 0, 1, 4, 4, 3, 2];
+    let images: Vec<f32> = (0..labels.len() * PIXELS).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = |from: usize, count: usize| Batch {
+        images: &images[from * PIXELS..(from + count) * PIXELS],
+        labels: &labels[from..from + count],
+        mixed: None,
+    };
+    let step = |iteration: u32, learning_rate: f32| Step {
+        epoch: 0,
+        step: iteration,
+        iteration: iteration.into(),
+        learning_rate,
+    };
+    let ema = Some(Ema { decay: 0.75, warmup: true, evaluate: true });
+    for rule in OPTIMIZERS {
+        for backend in [Backend::Cpu, Backend::Reference] {
+            let of = |gradient_accumulation_steps| {
+                let all = Optimizer { weight_decay: 0.1, clip_norm: Some(0.3), ema, ..Optimizer::of(rule) };
+                engine(backend, &Optimizer { gradient_accumulation_steps, ..all }, 2).unwrap()
+            };
+            let (mut whole, mut parts) = (of(1), of(3));
+            let parameters = |engine: &dyn Engine| -> Vec<StateTensor> {
+                let state = engine.state().unwrap().into_iter();
+                state.filter(|tensor| !tensor.name.starts_with("optimizer/gradient_accumulator/")).collect()
+            };
+            for update in 0..2 {
+                let rate = 1e-2 / (1.0 + update as f32);
+                whole.train_step(&batch(6 * update, 6), &step(update as u32, rate)).unwrap();
+                let before = parameters(parts.as_ref());
+                for part in 0..3 {
+                    assert_eq!(parameters(parts.as_ref()), before, "{}", rule.name);
+                    let iteration = (3 * update + part) as u32;
+                    parts.train_step(&batch(6 * update + 2 * part, 2), &step(iteration, rate)).unwrap();
+                }
+                assert_near(
+                    &format!("{} {backend:?}, update {update}", rule.name),
+                    &parameters(parts.as_ref()),
+                    &parameters(whole.as_ref()),
+                );
+                let sums = parts.state().unwrap().into_iter();
+                let mut sums = sums.filter(|tensor| tensor.name.starts_with("optimizer/gradient_accumulator/"));
+                assert!(sums.all(|sum| sum.data.iter().all(|&value| value == 0.0)), "{}", rule.name);
+                // A sign, or Adam's first steps, may turn on rounding.
+                let state = parameters(whole.as_ref());
+                parts.load_state(&state).unwrap();
+            }
+        }
     }
 }

@@ -145,7 +145,12 @@ impl Drafted {
             }
             let shapes: Vec<&[usize]> = sources.iter().map(|source| source.shape.as_slice()).collect();
             let kernel = sources.get(usize::from(!matches!(role, Role::Update | Role::Direction)));
-            let site = Site { shapes: &shapes, panels: kernel.and_then(panels_of) };
+            let panels = match role {
+                // The sum lies as the parameter does.
+                Role::Accumulate => parameter_kept(graph, sources[0].node).and_then(panels_of),
+                _ => kernel.and_then(panels_of),
+            };
+            let site = Site { shapes: &shapes, panels };
             let kernel = kernels::kernel(operation, &site).ok_or_else(|| operation.name().to_owned())?;
             let batched = role == Role::Repeat || source_ids.iter().any(|&id| draft.tensors[id].per_image);
             let split = if kernel.split == Split::Images && !batched { Split::Once } else { kernel.split };
@@ -170,6 +175,8 @@ impl Drafted {
                 let key = (output_node, output as u8);
                 let id = if role == Role::Update {
                     source_ids[ops::Update::state_input(output)]
+                } else if role == Role::Accumulate && output == 0 {
+                    source_ids[0]
                 } else {
                     let elements: usize = shape.iter().product();
                     let sum = kernel.outputs[output] == Kind::Sum;
@@ -269,7 +276,13 @@ fn update_of(graph: &Graph, node: NodeIndex) -> Option<NodeIndex> {
         return None;
     }
     let user = only_user(graph, node)?;
-    (scheduling(operation(graph, user)?).role == Role::Update).then_some(user)
+    operation(graph, user)?.as_any().is::<ops::Update>().then_some(user)
+}
+
+/// The parameter of which a graph's input is kept.
+fn parameter_kept(graph: &StepGraph, input: NodeIndex) -> Option<&Value> {
+    let index = graph.states.iter().position(|state| state.slots.iter().any(|slot| slot.node == input))?;
+    Some(&graph.builder.parameters[index].value)
 }
 
 /// The sum of two equal shapes that is all that a node's output goes into, and its other operand.

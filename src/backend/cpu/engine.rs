@@ -12,17 +12,20 @@ use super::{
 };
 use crate::{
     backend::{
-        BackendError, Batch, Buffer, Engine, EngineOptions, Inspect, OperatorTime, Resident, StateTensor, Step, Store,
-        Task,
+        BackendError, Batch, Buffer, Engine, EngineOptions, Inspect, Lowerings, OperatorTime, Resident, StateTensor,
+        Step, Store, Task,
     },
     graph::{Parameter, StepInput, ops::RandomState, optimizers::Plan},
     passes::Lowering,
     threads,
 };
 
+/// What a program is for, its batch size, and which of the lowerings it is of.
+type Key = (Task, usize, usize);
+
 /// The CPU backend's [`Engine`]: programs by batch size over one store of parameters.
 pub struct CpuEngine {
-    lowering: Box<Lowering>,
+    lowerings: Lowerings,
     options: EngineOptions,
     plan: Plan,
     store: Store,
@@ -30,10 +33,10 @@ pub struct CpuEngine {
     panels: Vec<Option<Panels>>,
     arena: Buffer,
     workers: Vec<Buffer>,
-    programs: FxHashMap<(Task, usize), Program>,
+    programs: FxHashMap<Key, Program>,
     pool: Arc<ThreadPool>,
     /// Times by program, while profiling.
-    profile: Option<FxHashMap<(Task, usize), Watch>>,
+    profile: Option<FxHashMap<Key, Watch>>,
     labels: Vec<f32>,
     /// The optimizer's numbers of a step.
     scalars: Vec<f32>,
@@ -50,7 +53,7 @@ impl CpuEngine {
         // Perhaps fewer than were asked for.
         let threads = pool.current_num_threads();
         let mut builder = crate::graph::Builder::new();
-        lowering(&mut builder, 1);
+        let pixels = lowering(&mut builder, 1).images.len();
         let panels_of = |parameter: &Parameter| panels(&builder.graph, &parameter.value);
         let panels: Vec<Option<Panels>> = builder.parameters.iter().map(panels_of).collect();
         let fill = |index: usize, parameter: &Parameter, values: &mut [f32]| {
@@ -64,7 +67,7 @@ impl CpuEngine {
         let plan = options.optimizer.plan(&builder.parameters);
         let store = pool.install(|| Store::filled(builder.parameters, &plan, fill))?;
         Ok(Self {
-            lowering,
+            lowerings: Lowerings::new(lowering, pixels),
             options,
             scalars: vec![0.0; plan.scalars()],
             plan,
@@ -80,12 +83,13 @@ impl CpuEngine {
         })
     }
 
-    fn prepare(&mut self, task: Task, batch: usize) -> Result<(), BackendError> {
-        if !self.programs.contains_key(&(task, batch)) {
-            let program = compile(&self.lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))?;
-            self.programs.insert((task, batch), program);
+    fn prepare(&mut self, key: Key) -> Result<(), BackendError> {
+        let (task, batch, lowering) = key;
+        if !self.programs.contains_key(&key) {
+            let purpose = task.purpose(&self.options.optimizer, &self.options.loss);
+            self.programs.insert(key, compile(self.lowerings.get(lowering), batch, purpose)?);
         }
-        let program = &self.programs[&(task, batch)];
+        let program = &self.programs[&key];
         if self.arena.len() < program.arena_len {
             // The old one goes first: there may not be room for both.
             self.arena = Buffer::zeroed(0)?;
@@ -104,16 +108,17 @@ impl CpuEngine {
         if size == 0 || !batch.images.len().is_multiple_of(size) {
             return Err(BackendError::Other(format!("{} pixels do not divide into {size} images", batch.images.len())));
         }
-        self.prepare(task, size)?;
+        let key = (task, size, self.lowerings.of(batch.images.len() / size));
+        self.prepare(key)?;
         self.labels.clear();
-        let mixed = task == Task::Train && self.options.loss.mixed;
+        let mixed = task.trains() && self.options.loss.mixed;
         for (label, other, weight) in batch.targets(mixed)? {
             let target = [label as f32, other as f32, weight];
             self.labels.extend_from_slice(if mixed { &target } else { &target[..1] });
         }
         let random = RandomState::new(self.options.seed, step.iteration).encode();
         self.plan.write_scalars(step.learning_rate, step.iteration, &mut self.scalars);
-        let program = &self.programs[&(task, size)];
+        let program = &self.programs[&key];
         for (input, slot) in &program.loads {
             let data: &[f32] = match input {
                 StepInput::Images => batch.images,
@@ -129,11 +134,11 @@ impl CpuEngine {
             self.arena[slot.offset..][..len].copy_from_slice(data);
         }
         let mut watch =
-            self.profile.as_mut().map(|watches| watches.entry((task, size)).or_insert_with(|| Watch::times(program)));
+            self.profile.as_mut().map(|watches| watches.entry(key).or_insert_with(|| Watch::times(program)));
         // Averages lie in their group as the parameters do in theirs.
         let store_start = match task {
             Task::Evaluate => self.store.start(self.plan.evaluated_group()),
-            Task::Differentiate | Task::Train => 0,
+            Task::Differentiate | Task::Train | Task::Accumulate => 0,
         };
         // Until the loss is known, nothing has changed that a bad one would spoil.
         let forward = 0..program.loss_region + 1;
@@ -176,7 +181,7 @@ impl CpuEngine {
 
 impl Engine for CpuEngine {
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<f32, BackendError> {
-        self.run(Task::Train, batch, step)
+        self.run(Task::of_step(&self.plan, step.iteration), batch, step)
     }
 
     fn evaluate(&mut self, batch: &Batch) -> Result<f32, BackendError> {
@@ -208,6 +213,10 @@ impl Engine for CpuEngine {
         })
     }
 
+    fn add_size(&mut self, lowering: Box<Lowering>) -> Result<(), BackendError> {
+        self.lowerings.add(lowering, &self.store)
+    }
+
     fn resident(&mut self) -> Option<&mut dyn Resident> {
         None
     }
@@ -220,7 +229,8 @@ impl Engine for CpuEngine {
 impl Inspect for CpuEngine {
     fn gradients(&mut self, batch: &Batch) -> Result<Vec<StateTensor>, BackendError> {
         self.run(Task::Differentiate, batch, &Step::STILL)?;
-        let program = &self.programs[&(Task::Differentiate, batch.labels.len())];
+        let size = batch.labels.len();
+        let program = &self.programs[&(Task::Differentiate, size, self.lowerings.of(batch.images.len() / size))];
         let learned = self.store.parameters().iter().filter(|parameter| !parameter.frozen);
         let tensors = learned.zip(&program.gradients).map(|(parameter, slot)| StateTensor {
             name: parameter.name.clone(),

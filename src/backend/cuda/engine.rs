@@ -15,15 +15,16 @@ use super::{
 };
 use crate::{
     backend::{
-        BackendError, Batch, Engine, EngineOptions, Inspect, OperatorTime, Part, Resident, StateTensor, Step, Store,
-        Task, plan,
+        BackendError, Batch, Engine, EngineOptions, Inspect, Lowerings, OperatorTime, Part, Resident, StateTensor,
+        Step, Store, Task, plan,
     },
     graph::optimizers::Plan,
     passes::{Lowering, StepGraph},
 };
 
-/// What a program is for, its batch size, and the images that it takes itself, if it does.
-pub(super) type Key = (Task, usize, Option<Part>);
+/// What a program is for, its batch size, the images that it takes itself, if it does, and which of the lowerings it is
+/// of.
+pub(super) type Key = (Task, usize, Option<Part>, usize);
 
 /// The memory that programs share.
 pub(super) struct Memory<M> {
@@ -37,7 +38,7 @@ pub(super) struct Memory<M> {
 
 /// The CUDA backend's [`Engine`], on the driver's device or an emulated one.
 pub struct CudaEngine<D: Device> {
-    lowering: Box<Lowering>,
+    lowerings: Lowerings,
     pub(super) options: EngineOptions,
     pub(super) plan: Plan,
     /// Initial values, and names; the device has the state.
@@ -97,7 +98,7 @@ impl<D: Device> CudaEngine<D> {
             at = at.plus(size_of_val(&table[..]));
         }
         let mut engine = Self {
-            lowering,
+            lowerings: Lowerings::new(lowering, network.images.len()),
             options,
             plan,
             store,
@@ -129,7 +130,7 @@ impl<D: Device> CudaEngine<D> {
     fn weights_of(&self, task: Task) -> usize {
         match task {
             Task::Evaluate => self.plan.evaluated_group(),
-            Task::Differentiate | Task::Train => 0,
+            Task::Differentiate | Task::Train | Task::Accumulate => 0,
         }
     }
 
@@ -191,18 +192,18 @@ impl<D: Device> CudaEngine<D> {
 
     /// Compiles and prepares a program unless that is done.
     pub(super) fn prepare(&mut self, key: Key) -> Result<(), BackendError> {
-        let (task, batch, part) = key;
+        let (task, batch, part, lowering) = key;
         if !self.programs.contains_key(&key) {
-            let graph =
-                StepGraph::fused(&self.lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))
-                    .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+            let lowering = self.lowerings.get(lowering);
+            let graph = StepGraph::fused(lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))
+                .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
             let (precision, seed) = (self.options.precision, self.options.seed);
             let block_memory = self.device.block_memory();
             let of_graph = |graph: &StepGraph, batch: usize| {
                 compile(graph, &self.layout, batch, precision, seed, block_memory, self.planner)
             };
             let of_batch = |batch: usize| match StepGraph::fused(
-                &self.lowering,
+                lowering,
                 batch,
                 task.purpose(&self.options.optimizer, &self.options.loss),
             ) {
@@ -267,7 +268,7 @@ impl<D: Device> CudaEngine<D> {
         if size == 0 || !batch.images.len().is_multiple_of(size) {
             return Err(BackendError::Other(format!("{} pixels do not divide into {size} images", batch.images.len())));
         }
-        let key = (task, size, None);
+        let key = (task, size, None, self.lowerings.of(batch.images.len() / size));
         self.prepare(key)?;
         let program = &self.programs[&key];
         let (images, labels) = (program.images, program.labels);
@@ -277,7 +278,7 @@ impl<D: Device> CudaEngine<D> {
         }
         let bytes = encode(batch.images, images.element);
         self.device.write(&mut self.memory.arena, images.place.offset, &bytes)?;
-        let mixed = task == Task::Train && self.options.loss.mixed;
+        let mixed = task.trains() && self.options.loss.mixed;
         let mut targets: Vec<u32> = Vec::new();
         for (label, other, weight) in batch.targets(mixed)? {
             let target = [label, other, weight.to_bits()];
@@ -331,7 +332,7 @@ fn decode(bytes: &[u8], element: Element) -> Vec<f32> {
 
 impl<D: Device> Engine for CudaEngine<D> {
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<f32, BackendError> {
-        self.run(Task::Train, batch, step)
+        self.run(Task::of_step(&self.plan, step.iteration), batch, step)
     }
 
     fn evaluate(&mut self, batch: &Batch) -> Result<f32, BackendError> {
@@ -362,6 +363,10 @@ impl<D: Device> Engine for CudaEngine<D> {
         self.upload()
     }
 
+    fn add_size(&mut self, lowering: Box<Lowering>) -> Result<(), BackendError> {
+        self.lowerings.add(lowering, &self.store)
+    }
+
     fn resident(&mut self) -> Option<&mut dyn Resident> {
         Some(self)
     }
@@ -381,7 +386,9 @@ impl<D: Device> Inspect for CudaEngine<D> {
     }
 
     fn repeat(&mut self, batch: &Batch, step: &Step, train: bool) -> Result<(), BackendError> {
-        let key = (if train { Task::Train } else { Task::Evaluate }, batch.labels.len(), None);
+        let size = batch.labels.len();
+        let lowering = self.lowerings.of(batch.images.len() / size.max(1));
+        let key = (if train { Task::Train } else { Task::Evaluate }, size, None, lowering);
         // What the step reads is still there if it was the last.
         if self.last != Some(key) {
             return self.run(key.0, batch, step).map(|_| ());

@@ -136,19 +136,26 @@ impl<D: Device> Resident for CudaEngine<D> {
             self.kept_part(part)?.order_of = Some(from.epoch);
         }
         let steps = from.step as usize..(from.step + steps) as usize;
+        let task = |step: usize| Task::of_step(&self.plan, from.iteration + (step as u64 - u64::from(from.step)));
+        let mut tasks: Vec<Task> = steps.clone().map(task).collect();
+        let by_step = tasks.clone();
+        tasks.sort_unstable();
+        tasks.dedup();
         for step in [0..full, full..full + usize::from(rest > 0)].into_iter().filter(|range| !range.is_empty()) {
             if step.start < steps.end && steps.start < step.end {
                 let size = if step.start == full { rest } else { batch };
-                self.prepare((Task::Train, size, Some(part)))?;
+                for &task in &tasks {
+                    self.prepare((task, size, Some(part), 0))?;
+                }
             }
         }
         // Getting ready may have run some calls on the state.
         self.write_position(from, batch)?;
         self.clear_metrics()?;
         self.shadow_for(Task::Train)?;
-        for step in steps {
+        for (step, task) in steps.zip(by_step) {
             let size = if step < full { batch } else { rest };
-            self.launch((Task::Train, size, Some(part)))?;
+            self.launch((task, size, Some(part), 0))?;
         }
         let (epoch, first) = (from.epoch, from.iteration as u32 - from.step);
         self.metrics(&|iteration| (epoch, iteration - first))
@@ -159,13 +166,13 @@ impl<D: Device> Resident for CudaEngine<D> {
         let (batch, (full, rest)) = (kept.batch_size, kept.batches());
         let sizes = || std::iter::repeat_n(batch, full).chain((rest > 0).then_some(rest));
         for size in sizes() {
-            self.prepare((Task::Evaluate, size, Some(part)))?;
+            self.prepare((Task::Evaluate, size, Some(part), 0))?;
         }
         self.write_position(&Step::STILL, batch)?;
         self.clear_metrics()?;
         self.shadow_for(Task::Evaluate)?;
         for size in sizes() {
-            self.launch((Task::Evaluate, size, Some(part)))?;
+            self.launch((Task::Evaluate, size, Some(part), 0))?;
         }
         self.metrics(&|iteration| (0, iteration))
     }

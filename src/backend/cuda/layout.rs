@@ -141,6 +141,11 @@ impl Layout {
         self.plan.ema_group()
     }
 
+    /// The group of the sums of gradients, if several micro-batches make an update.
+    pub fn accumulator_group(&self) -> Option<usize> {
+        self.plan.accumulator_group()
+    }
+
     /// How many groups an update changes: parameters, then slots. The gradients are the group after them.
     pub fn states(&self) -> usize {
         self.states

@@ -78,7 +78,7 @@ pub fn listing(
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
     let plan = match &purpose {
-        Purpose::Train(optimizer, _) => optimizer.plan(&builder.parameters),
+        Purpose::Train(optimizer, _) | Purpose::Accumulate(optimizer, _) => optimizer.plan(&builder.parameters),
         Purpose::Evaluate | Purpose::Differentiate => Optimizer::default().plan(&builder.parameters),
     };
     let layout = Layout::new(&builder, &network, &plan);

@@ -248,7 +248,8 @@ fn every_optimizer<D: Device>(device: impl Fn() -> D) {
         let clipped = Optimizer { clip_norm: Some(1e-2), ..groups.clone() };
         let ema = Some(Ema { decay: 0.75, warmup: true, evaluate: true });
         let averaged = Optimizer { ema, ..clipped.clone() };
-        for optimizer in [alike, groups, clipped, averaged] {
+        let accumulated = Optimizer { gradient_accumulation_steps: 2, ..averaged.clone() };
+        for optimizer in [alike, groups, clipped, averaged, accumulated] {
             let with = |precision| EngineOptions { optimizer: optimizer.clone(), ..options(precision) };
             let mut cpu = Backend::Cpu.engine(lowering(), with(Precision::F32)).unwrap();
             let mut cuda = CudaEngine::new(lowering(), with(Precision::F32), device()).unwrap();
@@ -324,6 +325,37 @@ fn frozen<D: Device>(device: impl Fn() -> D) {
         let [ours, theirs] = [cuda.inspect().gradients(&batch), cpu.inspect().gradients(&batch)]
             .map(|gradients| names(gradients.unwrap()));
         assert_eq!(ours, theirs);
+    }
+}
+
+/// Images of two sizes train one set of parameters, as on the CPU.
+fn sizes_share_parameters<D: Device>(device: impl Fn() -> D) {
+    let network = |[height, width]: [usize; 2]| {
+        let text = "model m { conv2d(6, 3, padding = 1) batch_norm(momentum = 0.75) relu global_average_pool \
+                    dense(num_classes) }";
+        let spec = ImageSpec { height, width, channels: 2, num_classes: 5 };
+        let architecture = elaborate(&Source::new("m", text), &BTreeMap::new(), &spec).unwrap();
+        Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
+    };
+    let optimizer = Optimizer { gradient_accumulation_steps: 2, ..Optimizer::default() };
+    let options = EngineOptions { optimizer, ..options(Precision::F32) };
+    let mut cpu = Backend::Cpu.engine(network([7, 6]), options.clone()).unwrap();
+    let mut cuda = CudaEngine::new(network([7, 6]), options, device()).unwrap();
+    cpu.add_size(network([5, 4])).unwrap();
+    cuda.add_size(network([5, 4])).unwrap();
+    for iteration in 0..4_u32 {
+        let pixels = 2 * [7 * 6, 5 * 4][iteration as usize / 2 % 2];
+        let images: Vec<f32> = (0..3 * pixels).map(|index| (index as f32 * 0.37).sin()).collect();
+        let batch = Batch { images: &images, labels: &[0, 4, 2], mixed: None };
+        let step = Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-2 };
+        cuda.load_state(&cpu.state().unwrap()).unwrap();
+        let (ours, theirs) = (cuda.train_step(&batch, &step).unwrap(), cpu.train_step(&batch, &step).unwrap());
+        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "step {iteration}: {ours} {theirs}");
+        for (ours, theirs) in cuda.state().unwrap().iter().zip(cpu.state().unwrap()) {
+            assert!(ours.name.contains("bias") || distance(&ours.data, &theirs.data) < 1e-3, "{}", ours.name);
+        }
+        let (ours, theirs) = (cuda.evaluate(&batch).unwrap(), cpu.evaluate(&batch).unwrap());
+        assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "evaluation {iteration}: {ours} {theirs}");
     }
 }
 
@@ -452,6 +484,7 @@ fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine, augmentati
             ..Schedule::of(schedules::find("cosine").unwrap())
         },
         monitor: crate::train::Monitor::default(),
+        sizes: &[],
         evaluates_average: false,
         stop: None,
         folder,
@@ -464,13 +497,21 @@ fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine, augmentati
 /// whose loop makes the batches.
 fn trains_on_kept_images<D: Device>(device: impl Fn() -> D) {
     let list = "[random_crop: 1, mixup, cutmix: { until: 2 }]";
-    for augmentation in [AUGMENTATION, serde_yaml::from_str(list).unwrap()] {
-        trains_on_kept_images_with(&device, &augmentation);
+    // Eight steps in three epochs: sums go on from epoch to epoch.
+    for (augmentation, gradient_accumulation_steps) in
+        [(AUGMENTATION, 1), (serde_yaml::from_str(list).unwrap(), 1), (AUGMENTATION, 2)]
+    {
+        trains_on_kept_images_with(&device, &augmentation, gradient_accumulation_steps);
     }
 }
 
-fn trains_on_kept_images_with<D: Device>(device: impl Fn() -> D, augmentation: &Augmentation) {
-    let options = || options_with(Precision::F32, augmentation);
+fn trains_on_kept_images_with<D: Device>(
+    device: impl Fn() -> D,
+    augmentation: &Augmentation,
+    gradient_accumulation_steps: u32,
+) {
+    let optimizer = Optimizer { gradient_accumulation_steps, ..Optimizer::default() };
+    let options = || EngineOptions { optimizer: optimizer.clone(), ..options_with(Precision::F32, augmentation) };
     let lowering = || {
         let architecture = small();
         Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
@@ -571,6 +612,12 @@ mod on_the_host {
     #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn every_operator() {
         super::every_operator(Emulated::default, &[(1, [1, 1]), (3, [5, 7])]);
+    }
+
+    #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+    fn sizes_share_parameters() {
+        super::sizes_share_parameters(Emulated::default);
     }
 
     #[test]

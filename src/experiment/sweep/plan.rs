@@ -14,7 +14,8 @@ use crate::{
     data::{self, Spec},
     dsl::{Problem, Value},
     experiment::{
-        Definition, ExperimentError, averages, definition::MODEL_KEY, needs::Needs, training::Options, unvalidated,
+        Definition, Experiment, ExperimentError, accumulation, averages, definition::MODEL_KEY, image_size,
+        needs::Needs, training::Options, unvalidated,
     },
     memory,
     trial::{Directory, Prediction, Variant, variant},
@@ -228,7 +229,9 @@ impl<'a> Planner<'a> {
         let data = &definition.experiment.data;
         let (training, validation) = spec.split(data.train_limit, data.validation_split)?;
         unvalidated::check(&definition.experiment.train, validation)?;
-        let key = format!("{:?} {:?}\n{}", spec.image(), definition.experiment.params, definition.source.text);
+        accumulation::check(&definition.experiment.train, training)?;
+        let Experiment { params, train, .. } = &definition.experiment;
+        let key = format!("{:?} {params:?} {:?}\n{}", spec.image(), train.image_size, definition.source.text);
         let network = match self.networks.get(&key) {
             Some(known) => known.clone(),
             None => {
@@ -239,6 +242,7 @@ impl<'a> Planner<'a> {
                 }
                 self.warn(architecture.warnings());
                 self.warn(averages::young(&architecture, training, &definition.experiment.train).as_slice());
+                image_size::networks(&definition, &spec.image(), &architecture)?;
                 let summary = architecture.summary();
                 let (parameters, flops) = (summary.parameters, summary.flops);
                 let network = Rc::new(Network { text: architecture.text(), parameters, flops });

@@ -3,7 +3,7 @@
 use std::any::{TypeId, type_name};
 
 use super::{
-    Activation, ActivationGradient, Add, AddSinusoid, Attention, AttentionGradient, AveragePool2d,
+    Accumulate, Activation, ActivationGradient, Add, AddSinusoid, Attention, AttentionGradient, AveragePool2d,
     AveragePool2dGradient, BatchMoments, BatchNorm, BatchNormGradient, BatchNormSums, BatchStatistics, ClipFactor,
     Concat, Conv2d, Conv2dInputGradient, Conv2dKernelGradient, CrossEntropy, CrossEntropyGradient, Dense,
     DenseInputGradient, DenseKernelGradient, Direction, Dropout, Expand, HeadProduct, ImageProduct, LayerNorm,
@@ -126,6 +126,7 @@ fn muon() -> Optimizer {
 
 /// All operators.
 pub static ALL: &[Entry] = &[
+    entry::<Accumulate>(STEP, || Example::of(Accumulate { ends: Some(4) }, [&[5, 7], &[5, 7]])),
     entry::<Activation>(YES, || Example::of(gelu(), [&[3, 5, 7]])),
     entry::<ActivationGradient>(GRADIENT, || Example::of(ActivationGradient(gelu()), [&[3, 5, 7], &[3, 5, 7]])),
     entry::<Add>(YES, || Example::of(Add, [&[3, 5, 7], &[5, 7]])),

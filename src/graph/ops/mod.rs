@@ -1,5 +1,6 @@
 //! The operators, one file each: shape rule, gradient, decomposition.
 
+mod accumulate;
 mod activation;
 mod add;
 mod all;
@@ -33,6 +34,7 @@ mod transpose;
 mod update;
 mod windows;
 
+pub use accumulate::Accumulate;
 pub use activation::{Activation, ActivationGradient};
 pub use add::Add;
 pub use all::{ALL, Differentiable, Entry, Example, Input};

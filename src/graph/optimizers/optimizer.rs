@@ -50,7 +50,9 @@ pub struct Optimizer {
     pub ema: Option<Ema>,
     /// Of a rule for matrices: what updates all else. None for others.
     pub others: Option<Box<Others>>,
-    /// Steps of the whole training, for numbers that change on the way; 0 where that is not known.
+    /// Micro-batches whose gradients make the mean of one update; at least 1.
+    pub gradient_accumulation_steps: u32,
+    /// Updates of the whole training, for numbers that change on the way; 0 where that is not known.
     pub total_steps: u64,
 }
 
@@ -65,6 +67,7 @@ impl PartialEq for Optimizer {
             && self.clip_norm == other.clip_norm
             && self.ema == other.ema
             && self.others == other.others
+            && self.gradient_accumulation_steps == other.gradient_accumulation_steps
             && self.total_steps == other.total_steps
     }
 }
@@ -94,6 +97,7 @@ impl Optimizer {
             clip_norm: None,
             ema: None,
             others,
+            gradient_accumulation_steps: 1,
             total_steps: 0,
         }
     }
@@ -227,6 +231,11 @@ impl Optimizer {
     /// allocates nothing.
     pub fn states(&self) -> usize {
         1 + self.rule.slots.len() + usize::from(self.ema.is_some())
+    }
+
+    /// As [`Optimizer::states`], with the sum of the gradients of micro-batches.
+    pub fn kept(&self) -> usize {
+        self.states() + usize::from(self.gradient_accumulation_steps > 1)
     }
 
     /// What is kept of each parameter from step to step: the rule's slots, then the average.

@@ -1,4 +1,4 @@
-use super::{Decay, Ema, Optimizer, rule};
+use super::{super::ops::Accumulate, Decay, Ema, Optimizer, rule};
 
 /// Parameters that are updated alike.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,16 +63,18 @@ impl Plan {
     }
 
     /// What is kept of a parameter: in which group of the store, of which the first are the parameters, and its name.
-    /// Averages have a group of their own, the last. A moving average has no optimizer, but a copy among the
-    /// averages; so has a parameter that is frozen.
+    /// Averages have a group of their own, and so have sums of gradients, the last. A moving average has no optimizer, but
+    /// a copy among the averages; so has a parameter that is frozen.
     pub fn slots(&self, parameter: usize) -> Vec<(usize, &'static str)> {
         if !self.updates(parameter) {
             return self.ema_group().map(|group| (group, Ema::SLOT)).into_iter().collect();
         }
-        self.slots_of(self.optimizer(parameter))
+        let mut slots = self.slots_of(self.optimizer(parameter));
+        slots.extend(self.accumulator_group().map(|group| (group, Accumulate::SLOT)));
+        slots
     }
 
-    /// What is kept of a parameter of one of the rules; see [`Plan::slots`].
+    /// What an update changes besides a parameter of one of the rules; see [`Plan::slots`].
     pub fn slots_of(&self, optimizer: &Optimizer) -> Vec<(usize, &'static str)> {
         let of_rule = optimizer.rule.slots.iter().copied().zip(1..).map(|(slot, group)| (group, slot));
         of_rule.chain(self.ema_group().map(|group| (group, Ema::SLOT))).collect()
@@ -85,7 +87,27 @@ impl Plan {
 
     /// How many groups the store has: parameters, then what is kept of them.
     pub fn store_groups(&self) -> usize {
-        1 + self.most_slots() + usize::from(self.optimizer.ema.is_some())
+        1 + self.most_slots() + usize::from(self.optimizer.ema.is_some()) + usize::from(self.accumulates())
+    }
+
+    /// Micro-batches whose gradients make the mean of one update.
+    pub fn gradient_accumulation_steps(&self) -> u32 {
+        self.optimizer.gradient_accumulation_steps
+    }
+
+    /// Whether gradients of several micro-batches make an update.
+    pub fn accumulates(&self) -> bool {
+        self.gradient_accumulation_steps() > 1
+    }
+
+    /// Whether the step that follows so many ends with an update. Those of all epochs are counted, as in Keras.
+    pub fn updates_after(&self, iteration: u64) -> bool {
+        (iteration + 1).is_multiple_of(u64::from(self.gradient_accumulation_steps().max(1)))
+    }
+
+    /// The group of the sums of gradients, if several make an update.
+    pub fn accumulator_group(&self) -> Option<usize> {
+        self.accumulates().then(|| self.store_groups() - 1)
     }
 
     /// The group of the averages of parameters, if they are kept.
@@ -119,12 +141,13 @@ impl Plan {
     }
 
     /// The numbers of one step, for each group: the share of a parameter that decays, then the rule's scalars, then, with
-    /// averages, the share of a parameter in its own. `iteration` counts the steps before it.
+    /// averages, the share of a parameter in its own. `iteration` counts the steps before it, of which an update may take several.
     ///
     /// # Panics
     /// When there is not room for just so many.
     pub fn write_scalars(&self, learning_rate: f32, iteration: u64, mut to: &mut [f32]) {
         assert_eq!(to.len(), self.scalars());
+        let iteration = iteration / u64::from(self.gradient_accumulation_steps().max(1));
         for group in &self.groups {
             let (optimizer, rate) = self.of_group(group);
             let (own, rest) = to.split_at_mut(optimizer.scalars());

@@ -20,6 +20,8 @@ enum Turn {
     Late,
     /// What is made of those.
     Later,
+    /// Sums of gradients of micro-batches.
+    Accumulate,
     /// The norm of all gradients.
     Norm,
     /// The directions of updates.
@@ -47,6 +49,7 @@ impl<'a> Order<'a> {
             let late = of.iter().any(|value| turns.get(&value.node) >= Some(&Turn::Late));
             let turn = match () {
                 () if role == Role::Update => Turn::Update,
+                () if role == Role::Accumulate => Turn::Accumulate,
                 () if role == Role::Norm => Turn::Norm,
                 () if role == Role::Direction => Turn::Direction,
                 // Repeating a parameter for each image is work for a tile.

@@ -15,8 +15,8 @@
 // Register tiles are arrays indexed by constants; iterators over them hide that they unroll.
 #![allow(clippy::needless_range_loop)]
 
+pub mod accumulate;
 pub mod activation;
-
 pub mod ahead;
 pub mod attention;
 pub mod batch_norm;

@@ -1,5 +1,6 @@
 //! The kernels of operators: a file for each family, and the table in which they are found.
 
+mod accumulate;
 mod attention;
 mod average_pool2d;
 mod batch_norm;
@@ -57,6 +58,8 @@ pub enum Role {
     OfParameters,
     /// The gradient of a kernel: of one row per image, its only update makes it piece by piece.
     KernelGradient,
+    /// Adds a gradient to those of former micro-batches: once it is there, and before what follows.
+    Accumulate,
     /// Of the norm of all gradients, which updates read: between the gradients and the updates.
     Norm,
     /// The direction of a matrix' update: after that norm, all together, for each is a task.
@@ -113,6 +116,7 @@ const fn entry<O: Lower>() -> Entry {
 
 /// All operators that have a kernel.
 static TABLE: &[Entry] = &[
+    entry::<ops::Accumulate>(),
     entry::<ops::Activation>(),
     entry::<ops::ActivationGradient>(),
     entry::<ops::Add>(),

@@ -113,8 +113,13 @@ impl<'a> Emitter<'a> {
         for index in 0..self.operations.gradients.len() {
             self.settle_gradient(index);
         }
+        if let Some(accumulates) = self.operations.accumulates {
+            self.accumulate(accumulates);
+        }
         if self.operations.trains {
             self.update();
+        }
+        if self.operations.trains || self.operations.accumulates.is_some() {
             self.averages();
         }
     }

@@ -163,6 +163,8 @@ pub struct Operations {
     pub gradients: Vec<Option<Id>>,
     /// Whether parameters are updated.
     pub trains: bool,
+    /// How gradients are added up, if they are.
+    pub accumulates: Option<ops::Accumulate>,
 }
 
 impl Operations {
@@ -175,7 +177,7 @@ impl Operations {
         let activations = precision.element();
         let mut ids: FxHashMap<(NodeIndex, u8), Id> = FxHashMap::default();
         let mut tensors: Vec<Tensor> = Vec::new();
-        let (mut list, mut trains) = (Vec::new(), false);
+        let (mut list, mut trains, mut accumulates) = (Vec::new(), false, None);
         for node in ordered(luminal) {
             let Some(operation) = operation(luminal, node) else {
                 if let Some(load) = luminal.graph[node].as_any().downcast_ref::<Load>() {
@@ -200,6 +202,14 @@ impl Operations {
                 Reading::OfUpdate => {
                     ids.insert((node, 0), tensors.len());
                     tensors.push(Tensor { elements: 0, element: Element::F32, origin: Origin::Implicit });
+                    continue;
+                }
+                Reading::Accumulate(operator) => {
+                    accumulates = Some(operator);
+                    for output in 0..operation.output_shapes(&shapes).len() {
+                        ids.insert((node, output as u8), tensors.len());
+                        tensors.push(Tensor { elements: 0, element: Element::F32, origin: Origin::Implicit });
+                    }
                     continue;
                 }
                 Reading::Operation { kind, stored } => (kind, stored),
@@ -232,6 +242,7 @@ impl Operations {
             tensors,
             list,
             trains,
+            accumulates,
         };
         operations.keep_logits_exact();
         Ok(operations)

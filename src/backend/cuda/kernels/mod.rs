@@ -9,6 +9,7 @@
 
 use super::launch::{Arg, Launch, Source};
 
+pub mod accumulate;
 pub mod attention;
 pub mod batch_norm;
 pub mod bytes;
@@ -56,6 +57,7 @@ use source;
 /// The sources of all kernels.
 #[cfg(test)]
 pub const SOURCES: &[Source] = &[
+    accumulate::SOURCE,
     batch_norm::SOURCE,
     bytes::SOURCE,
     conv2d::SOURCE,

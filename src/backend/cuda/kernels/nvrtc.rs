@@ -134,6 +134,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     }
     all.extend(orthogonal::normalise([64, 48], 192, (), (), (element, ())));
     all.push(orthogonal::polynomial(48, 1.0, element, (), (), ()));
+    all.extend([None, Some(4)].map(|ends| accumulate::accumulate(4096, ops::Accumulate { ends }, (), (), ())));
     all.extend(global_norm::clip_factor(4096, ClipFactor { clip_norm: 1.0 }, (), (), ()));
     let pool = ops::MaxPool2d(ops::Pool2d { pool: [3, 3], strides: [2, 2], same: true });
     let image = [batch, tokens, 8, dim];

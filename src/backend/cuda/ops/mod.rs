@@ -53,6 +53,8 @@ pub enum Reading {
     Average,
     /// Part of the update, whose calls do it.
     OfUpdate,
+    /// Adds up the gradient of a parameter: one call does all.
+    Accumulate(ops::Accumulate),
     /// Outputs that `stored` does not name are activations.
     Operation { kind: Kind, stored: Vec<Stored> },
 }
@@ -107,6 +109,7 @@ const fn entry<O: Read>() -> Entry {
 
 /// All operators that this backend knows.
 static TABLE: &[Entry] = &[
+    entry::<ops::Accumulate>(),
     entry::<ops::Activation>(),
     entry::<ops::ActivationGradient>(),
     entry::<ops::Add>(),

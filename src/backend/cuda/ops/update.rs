@@ -8,14 +8,14 @@ use crate::{
             operations::Origin,
         },
         gemm::{Epilogue, Gemm, Matrix},
-        kernels::{global_norm, orthogonal, pointwise, update},
+        kernels::{accumulate, global_norm, orthogonal, pointwise, update},
         launch::Element,
-        program::{Base, Cost, Output, Place, Work},
+        program::{Base, Call, Cost, Line, Output, Place, Work},
         state,
     },
     graph::{
         Operation as _,
-        ops::{ClipFactor, Direction, Total, Update, flat},
+        ops::{Accumulate, ClipFactor, Direction, Total, Update, flat},
         optimizers::Optimizer,
     },
 };
@@ -23,6 +23,12 @@ use crate::{
 impl Read for Update {
     fn read(&self, _: &[&[usize]]) -> Option<Reading> {
         Some(Reading::Update)
+    }
+}
+
+impl Read for Accumulate {
+    fn read(&self, _: &[&[usize]]) -> Option<Reading> {
+        Some(Reading::Accumulate(*self))
     }
 }
 
@@ -45,6 +51,27 @@ impl Read for Direction {
 }
 
 impl Emitter<'_> {
+    /// Adds all gradients, which lie in a row, to their sums or, at the end of all micro-batches, puts their means in their
+    /// place.
+    pub fn accumulate(&mut self, operator: Accumulate) {
+        let Some(sums) = self.layout.accumulator_group() else { return };
+        let (group, count) = (self.layout.len(), self.layout.learned());
+        let place = |offset: usize| Symbol::Fixed(Place { base: Base::Store, offset });
+        let gradients = place(size_of::<f32>() * self.layout.states() * group);
+        let sums = place(self.layout.group_start(sums));
+        let launch = accumulate::accumulate(count, operator, Symbol::Fixed(state::STOP), gradients, sums);
+        self.calls.push(Call {
+            name: operator.name().to_owned(),
+            parameters: Vec::new(),
+            work: Work::Launch(launch),
+            outputs: Vec::new(),
+            cost: Cost { bytes: (3 * size_of::<f32>() * count) as u64, flops: 0 },
+            line: Line::Main,
+            // It reads what others make: it runs alone.
+            touched: None,
+        });
+    }
+
     /// The norm of all gradients, which lie in a row, and the factor that the update reads.
     fn clip(&mut self, factor: ClipFactor) {
         // Statistics that moving averages take up lie after the gradients.
