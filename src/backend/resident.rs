@@ -37,6 +37,9 @@ pub struct Drawing<'a> {
     pub augmentation: &'a Arc<Plan>,
     /// Learning rates by iteration; the last holds on.
     pub rates: &'a [f32],
+    /// From which epochs on, from 0, batches are made smaller, `(height, width)`; by their epochs. A lowering for each is
+    /// [added](Engine::add_size) before.
+    pub sizes: &'a [(u32, (usize, usize))],
 }
 
 /// An engine that takes the images once, and makes batches of them where it computes.

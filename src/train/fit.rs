@@ -193,10 +193,9 @@ impl Fit<'_> {
         let rates: Vec<f32> =
             (0..steps as u64 * u64::from(self.epochs)).map(|iteration| self.rate(iteration, steps)).collect();
         let plan = self.augmentation.plan(self.pipeline.size());
-        let drawing = Drawing { seed: self.seed, augmentation: &plan, rates: &rates };
+        let drawing = Drawing { seed: self.seed, augmentation: &plan, rates: &rates, sizes: self.sizes };
         let set = |split, drawing| ImageSet { split, pipeline: self.pipeline, batch_size: self.batch_size, drawing };
-        // What keeps images makes batches of one size.
-        if self.train.is_empty() || !self.sizes.is_empty() {
+        if self.train.is_empty() {
             return Ok(false);
         }
         let Some(engine) = engine.resident() else { return Ok(false) };

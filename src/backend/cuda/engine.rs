@@ -38,7 +38,7 @@ pub(super) struct Memory<M> {
 
 /// The CUDA backend's [`Engine`], on the driver's device or an emulated one.
 pub struct CudaEngine<D: Device> {
-    lowerings: Lowerings,
+    pub(super) lowerings: Lowerings,
     pub(super) options: EngineOptions,
     pub(super) plan: Plan,
     /// Initial values, and names; the device has the state.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     backend::{BackendError, ImageSet, Part, Resident, StateTensor, Step, Task},
-    data::{Draws, transforms::Mix},
+    data::{Draws, resize::Resize, transforms::Mix},
     graph::optimizers::Plan,
     metrics::Totals,
 };
@@ -21,6 +21,8 @@ pub(super) struct Kept<D: Device> {
     pub bytes: usize,
     /// What the kernels make batches of.
     input: images::Input<Place>,
+    /// Sizes of images in some epochs, from which on, with what makes whole batches so small.
+    sizes: Vec<(u32, (usize, usize), Place)>,
     /// The optimizer's numbers by iteration.
     scalars: Place,
     scalars_shape: [usize; 2],
@@ -65,6 +67,8 @@ impl<D: Device> Kept<D> {
             Some(plan) if plan.mixes() => Some(vec![0_u32; Mix::WORDS * count.div_ceil(batch_size)]),
             _ => None,
         };
+        let sizes = drawing.map_or(&[][..], |drawing| drawing.sizes);
+        let blends: Vec<Vec<u32>> = sizes.iter().map(|(_, size)| images::blends(&Resize::new(to, *size))).collect();
         let mut parts = Parts::default();
         let input = images::Input {
             images: parts.push(&split.pixels),
@@ -76,7 +80,11 @@ impl<D: Device> Kept<D> {
             to,
             augmentation: plan.map(|plan| (parts.push(bytemuck::cast_slice(&rows)), plan.clone())),
             mixing: mixes.as_ref().map(|mixes| parts.push(bytemuck::cast_slice(mixes))),
+            shrink: None,
         };
+        let sizes = sizes.iter().zip(&blends);
+        let sizes =
+            sizes.map(|(&(epoch, size), blends)| (epoch, size, parts.push(bytemuck::cast_slice(blends)))).collect();
         let scalars_shape = [rates.len(), optimizer.scalars()];
         let scalars = parts.push(bytemuck::cast_slice(&scalars));
         let mut memory = device.allocate(parts.len, "images")?;
@@ -84,7 +92,7 @@ impl<D: Device> Kept<D> {
             device.write(&mut memory, *offset, bytes)?;
         }
         let (bytes, seed) = (parts.len, drawing.map(|drawing| drawing.seed));
-        Ok(Self { memory, bytes, input, scalars, scalars_shape, count, batch_size, seed, order_of: None })
+        Ok(Self { memory, bytes, input, sizes, scalars, scalars_shape, count, batch_size, seed, order_of: None })
     }
 
     /// Batch sizes of a pass: how many of the usual size, and what is left.
@@ -92,16 +100,27 @@ impl<D: Device> Kept<D> {
         (self.count / self.batch_size, self.count % self.batch_size)
     }
 
-    /// Puts what makes the batch before a program, and what moves the state on after it.
+    /// The size of images in an epoch.
+    fn size_in(&self, epoch: u32) -> (usize, usize) {
+        self.sizes.iter().rfind(|(from, ..)| *from <= epoch).map_or(self.input.to, |(_, size, _)| *size)
+    }
+
+    /// Puts what makes the batch before a program, and what moves the state on after it. Images are made as small as the
+    /// program takes them.
     pub fn surround(&self, program: &mut Program) {
         let batch = program.batch;
+        let pixels = |size: (usize, usize)| size.0 * size.1 * self.input.channels;
+        let elements = program.images.elements / batch;
+        let smaller = self.sizes.iter().find(|(_, size, _)| *size != self.input.to && pixels(*size) == elements);
+        let shrink = smaller.map(|(_, size, blends)| (*blends, *size));
+        let input = &images::Input { shrink, ..self.input.clone() };
         // Scratch behind the plan: it is done with before anything else begins, but so few bytes are no matter.
         let scratch = Place { base: Base::Arena, offset: program.arena_bytes.next_multiple_of(256) };
-        let [first, second] = self.input.workspace(batch).map(|floats| size_of::<f32>() * floats);
+        let [first, second] = input.workspace(batch).map(|floats| size_of::<f32>() * floats);
         program.arena_bytes = scratch.offset + first + second;
         let scratch = [scratch, Place { offset: scratch.offset + first, ..scratch }];
         let to = (program.images.element, program.images.place);
-        let make = images::batch(&self.input, batch, state::STEP, scratch, to, program.labels);
+        let make = images::batch(input, batch, state::STEP, scratch, to, program.labels);
         let advance = step::advance(state::STEP, state::STOP, batch, self.count, self.scalars, self.scalars_shape);
         let mut made: Vec<Call<Place>> = make.into_iter().map(|launch| Call::alone("images", launch)).collect();
         if let Some(last) = made.last_mut() {
@@ -129,12 +148,15 @@ impl<D: Device> Resident for CudaEngine<D> {
         let kept = self.kept_part(part)?;
         let (count, batch, (full, rest)) = (kept.count, kept.batch_size, kept.batches());
         let order = kept.input.order;
+        let (height, width) = kept.size_in(from.epoch);
+        let pixels = height * width * kept.input.channels;
         if let Some(seed) = kept.seed.filter(|_| kept.order_of != Some(from.epoch)) {
             self.write_position(from, batch)?;
             self.run_once("shuffle", step::shuffle(state::STEP, 0, count, seed, order), Some(part))?;
             self.write_draws(part, Draws { seed, epoch: from.epoch })?;
             self.kept_part(part)?.order_of = Some(from.epoch);
         }
+        let lowering = self.lowerings.of(pixels);
         let steps = from.step as usize..(from.step + steps) as usize;
         let task = |step: usize| Task::of_step(&self.plan, from.iteration + (step as u64 - u64::from(from.step)));
         let mut tasks: Vec<Task> = steps.clone().map(task).collect();
@@ -145,7 +167,7 @@ impl<D: Device> Resident for CudaEngine<D> {
             if step.start < steps.end && steps.start < step.end {
                 let size = if step.start == full { rest } else { batch };
                 for &task in &tasks {
-                    self.prepare((task, size, Some(part), 0))?;
+                    self.prepare((task, size, Some(part), lowering))?;
                 }
             }
         }
@@ -155,7 +177,7 @@ impl<D: Device> Resident for CudaEngine<D> {
         self.shadow_for(Task::Train)?;
         for (step, task) in steps.zip(by_step) {
             let size = if step < full { batch } else { rest };
-            self.launch((task, size, Some(part), 0))?;
+            self.launch((task, size, Some(part), lowering))?;
         }
         let (epoch, first) = (from.epoch, from.iteration as u32 - from.step);
         self.metrics(&|iteration| (epoch, iteration - first))

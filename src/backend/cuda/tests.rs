@@ -359,6 +359,40 @@ fn sizes_share_parameters<D: Device>(device: impl Fn() -> D) {
     }
 }
 
+/// Images that the device keeps are made as small there as the loader makes them; after an interruption as well.
+fn kept_images_are_made_smaller<D: Device>(device: impl Fn() -> D) {
+    let network = |[height, width]: [usize; 2]| {
+        let text = "model m { conv2d(6, 3, padding = 1) relu global_average_pool dense(num_classes) }";
+        let spec = ImageSpec { height, width, channels: 2, num_classes: 5 };
+        let architecture = elaborate(&Source::new("m", text), &BTreeMap::new(), &spec).unwrap();
+        Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
+    };
+    let augmentation: Augmentation = serde_yaml::from_str("[random_crop: 1, mixup: { until: 2 }]").unwrap();
+    let sizes = [(0, (5, 4)), (1, (9, 6)), (2, (7, 3))];
+    let optimizer = Optimizer { gradient_accumulation_steps: 2, ..Optimizer::default() };
+    let options = || EngineOptions { optimizer: optimizer.clone(), ..options_with(Precision::F32, &augmentation) };
+    let train = |engine: &mut dyn Engine, until: &[Option<u32>]| {
+        engine.add_size(network([5, 4])).unwrap();
+        engine.add_size(network([7, 3])).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        until.iter().for_each(|until| fit_sizes(folder.path(), *until, engine, &augmentation, &sizes));
+        (history::read(folder.path()).unwrap(), engine.state().unwrap())
+    };
+    let mut cpu = Backend::Cpu.engine(network([9, 6]), options()).unwrap();
+    let (expected, expected_state) = train(cpu.as_mut(), &[None]);
+    let new = || CudaEngine::new(network([9, 6]), options(), device()).unwrap();
+    let (actual, state) = train(&mut new(), &[None]);
+    let (_, interrupted) = train(&mut new(), &[Some(1), Some(2), None]);
+    assert!(state == interrupted && actual.len() == 3);
+    for (actual, expected) in actual.iter().zip(&expected) {
+        assert!((actual.loss - expected.loss).abs() < 1e-4 * expected.loss, "{actual:?} {expected:?}");
+        assert_eq!((actual.accuracy, actual.val_accuracy), (expected.accuracy, expected.val_accuracy));
+    }
+    for (ours, theirs) in state.iter().zip(&expected_state) {
+        assert!(distance(&ours.data, &theirs.data) < 2e-3, "{}: {}", ours.name, distance(&ours.data, &theirs.data));
+    }
+}
+
 /// Evaluation and the best weights are of the average, in either precision.
 fn evaluates_the_average<D: Device>(device: impl Fn() -> D) {
     let images: Vec<f32> = (0..4 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
@@ -464,6 +498,17 @@ fn fit(engine: &mut dyn Engine, augmentation: &Augmentation) -> (Vec<history::Ep
 
 /// Trains the small network in a folder, for three epochs in all, or until so many are done.
 fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine, augmentation: &Augmentation) {
+    fit_sizes(folder, until, engine, augmentation, &[]);
+}
+
+/// The same on images of other sizes in some epochs.
+fn fit_sizes(
+    folder: &Path,
+    until: Option<u32>,
+    engine: &mut dyn Engine,
+    augmentation: &Augmentation,
+    sizes: &[(u32, (usize, usize))],
+) {
     let (train, validation) = (split(11, 1), split(5, 2));
     let statistics = Statistics::of(&train, 2).unwrap();
     let fit = Fit {
@@ -484,7 +529,7 @@ fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine, augmentati
             ..Schedule::of(schedules::find("cosine").unwrap())
         },
         monitor: crate::train::Monitor::default(),
-        sizes: &[],
+        sizes,
         evaluates_average: false,
         stop: None,
         folder,
@@ -622,6 +667,12 @@ mod on_the_host {
 
     #[test]
     #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+    fn kept_images_are_made_smaller() {
+        super::kept_images_are_made_smaller(Emulated::default);
+    }
+
+    #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn training_is_deterministic() {
         super::training_is_deterministic(Emulated::default);
     }
@@ -743,6 +794,12 @@ mod on_a_device {
     #[ignore = "needs a CUDA device"]
     fn best_weights_stay_on_the_device() {
         super::best_weights_stay_on_the_device(device, device);
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn kept_images_are_made_smaller() {
+        super::kept_images_are_made_smaller(device);
     }
 
     #[test]

@@ -280,3 +280,27 @@ KERNEL __launch_bounds__(256)
         }
     }
 }
+
+// Whole images resized by the blends of rows, then of columns.
+KERNEL __launch_bounds__(256)
+    shrink(const float* __restrict__ from, const u32* __restrict__ blends, int height, int width, int new_height,
+           int new_width, TO* __restrict__ to) {
+    Axis rows = {blends, new_height}, columns = {blends + 3 * new_height, new_width};
+    int pixels = new_height * new_width;
+    Plain image = {from + (u64)blockIdx.y * height * width * CHANNELS, width};
+    for (int i = (int)blockIdx.x * THREADS + (int)threadIdx.x; i < pixels; i += (int)gridDim.x * THREADS) {
+        int x = i % new_width, y = i / new_width;
+        float corners[2][2][CHANNELS];
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            image(corners[c / 2][c % 2], c / 2 ? rows.high(y) : rows.low(y), c % 2 ? columns.high(x) : columns.low(x));
+        }
+        TO* target = to + ((u64)blockIdx.y * pixels + i) * CHANNELS;
+#pragma unroll
+        for (int c = 0; c < CHANNELS; c++) {
+            float upper = blend(corners[0][0][c], corners[0][1][c], columns.weight(x));
+            float lower = blend(corners[1][0][c], corners[1][1][c], columns.weight(x));
+            store(target[c], blend(upper, lower, rows.weight(y)));
+        }
+    }
+}

@@ -7,6 +7,7 @@ use crate::{
     backend::cuda::launch::{Arg, Element, Launch, Source},
     data::{
         Pipeline,
+        resize::Resize,
         transforms::{Pass, Plan, quantiles},
     },
 };
@@ -38,6 +39,19 @@ pub struct Input<P> {
     pub augmentation: Option<(P, Arc<Plan>)>,
     /// What has been drawn for each batch of this epoch, `[batches, Mix::WORDS]` u32, where images are mixed.
     pub mixing: Option<P>,
+    /// Where whole batches are made smaller at the end: [`blends`], and height and width.
+    pub shrink: Option<(P, (usize, usize))>,
+}
+
+/// What a resizing computes once: for rows and for columns the lower index, the upper index, and the share of the upper one.
+#[must_use]
+pub fn blends(resize: &Resize) -> Vec<u32> {
+    let mut words = Vec::new();
+    for axis in resize.axes() {
+        words.extend(axis.low.iter().chain(&axis.high).map(|&index| index as u32));
+        words.extend(axis.weight.iter().map(|weight| weight.to_bits()));
+    }
+    words
 }
 
 /// What a pipeline computes once, as the kernels read it: the normal value of each channel's bytes,
@@ -46,10 +60,7 @@ pub struct Input<P> {
 #[must_use]
 pub fn tables(pipeline: &Pipeline) -> Vec<u32> {
     let mut words: Vec<u32> = pipeline.levels().values().iter().map(|value| value.to_bits()).collect();
-    for axis in pipeline.resize().axes() {
-        words.extend(axis.low.iter().chain(&axis.high).map(|&index| index as u32));
-        words.extend(axis.weight.iter().map(|weight| weight.to_bits()));
-    }
+    words.extend(blends(pipeline.resize()));
     words.extend(pipeline.levels().scales().chain(quantiles().iter().copied()).map(f32::to_bits));
     words
 }
@@ -69,7 +80,7 @@ impl<P> Input<P> {
 
     /// How often a batch is written.
     fn stages(&self) -> usize {
-        1 + self.split_passes().1.len() + usize::from(self.mixing.is_some())
+        1 + self.split_passes().1.len() + usize::from(self.mixing.is_some()) + usize::from(self.shrink.is_some())
     }
 
     /// Floats of both workspaces for [`batch`]: of all but the last stage, by turns.
@@ -83,7 +94,8 @@ impl<P> Input<P> {
 /// The next batch: the images `order[position..position + batch]`, augmented by what has been drawn, as
 /// [`Pipeline::batch`] makes them, to the bit. images `[batch, height, width, channels]` of `element`; labels
 /// `[batch]` u32, or, where images are mixed, `[batch, 3]`: the label, the other one, and the share of the first as
-/// float32. One launch for each pass of the plan, and at least one; one more where images are mixed.
+/// float32. One launch for each pass of the plan, and at least one; one more where images are mixed, and one where they are
+/// made smaller.
 pub fn batch<P: Clone>(
     input: &Input<P>,
     batch: usize,
@@ -164,13 +176,23 @@ pub fn batch<P: Clone>(
         });
     }
     if let Some(mixes) = &input.mixing {
-        let (element, to_place) = written(input.stages() - 1);
-        let mut args = [&workspaces[input.stages() % 2], &input.labels, &input.order]
+        let stage = passes.len() + 1;
+        let (element, to_place) = written(stage);
+        let mut args = [&workspaces[(stage + 1) % 2], &input.labels, &input.order]
             .map(|place| Arg::Pointer(place.clone()))
             .to_vec();
         args.extend(size(to));
         args.extend([state, mixes.clone(), to_place, labels].map(Arg::Pointer));
         launches.push(launch("mix", None, element, 0, args));
+    }
+    if let Some((blends, smaller)) = &input.shrink {
+        let stage = input.stages() - 1;
+        let (element, to_place) = written(stage);
+        let mut args: Vec<Arg<P>> =
+            [&workspaces[(stage + 1) % 2], blends].map(|place| Arg::Pointer(place.clone())).into();
+        args.extend(size(to).into_iter().chain(size(*smaller)));
+        args.push(Arg::Pointer(to_place));
+        launches.push(launch("shrink", None, element, 0, args));
     }
     launches
 }
@@ -196,12 +218,19 @@ mod tests {
     /// In float32 every bit is the loader's.
     fn check(from: (usize, usize), channels: usize, to: (usize, usize), augmentation: Option<&str>) {
         for number in [0, 2] {
-            check_batch(from, channels, to, augmentation, number);
+            check_batch(from, channels, to, augmentation, number, to);
         }
     }
 
     /// The batch of that number.
-    fn check_batch(from: (usize, usize), channels: usize, to: (usize, usize), augmentation: Option<&str>, number: u32) {
+    fn check_batch(
+        from: (usize, usize),
+        channels: usize,
+        to: (usize, usize),
+        augmentation: Option<&str>,
+        number: u32,
+        smaller: (usize, usize),
+    ) {
         let (count, position, taken) = (11, 3, 5);
         let bytes = count * from.0 * from.1 * channels;
         let pixels: Vec<u8> = (0..bytes as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -220,8 +249,9 @@ mod tests {
             Memory::of(&[State { epoch: 2, step: number, position: position as u32, ..State::default() }]),
             Memory::of(&rows),
             Memory::of(&plan.as_ref().map_or(vec![], |plan| plan.mix_all(draws, 3))),
+            Memory::of(&blends(&Resize::new(to, smaller))),
         ];
-        let [images, labels, order_at, table, state, drawn, mixes] = memory.each_ref().map(Memory::at);
+        let [images, labels, order_at, table, state, drawn, mixes, blends] = memory.each_ref().map(Memory::at);
         let augmented = plan.clone().map(|plan| (drawn, plan));
         let mixing = plan.as_ref().is_some_and(|plan| plan.mixes()).then_some(mixes);
         let input = Input {
@@ -234,10 +264,12 @@ mod tests {
             to,
             augmentation: augmented,
             mixing,
+            shrink: (smaller != to).then_some((blends, smaller)),
         };
         let mut expected = Loaded::default();
         let augmented = plan.as_deref().map(|plan| (plan, draws));
-        pipeline.batch(&split, &order[position..][..taken], number, augmented, &mut expected);
+        let shrunk = pipeline.shrunk(smaller);
+        shrunk.batch(&split, &order[position..][..taken], number, augmented, &mut expected);
         let targets: Vec<u32> = match expected.mixed() {
             None => expected.labels.clone(),
             Some(others) => {
@@ -270,6 +302,19 @@ mod tests {
         check((7, 7), 3, (12, 9), None);
         // Too large for shared memory.
         check((70, 64), 3, (12, 9), all);
+    }
+
+    #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+    fn made_smaller_as_on_the_host() {
+        for augmentation in
+            [None, Some("[random_crop: 2]"), Some("[mixup]"), Some("[random_flip, cutout: 3, mixup, cutmix]")]
+        {
+            check_batch((9, 7), 3, (8, 6), augmentation, 2, (5, 4));
+            check_batch((9, 7), 1, (9, 7), augmentation, 0, (3, 6));
+            // To more of one side.
+            check_batch((5, 5), 2, (5, 5), augmentation, 1, (4, 9));
+        }
     }
 
     /// Operations on bytes, of images that fit shared memory and of larger ones, on any grid of levels.

@@ -218,12 +218,21 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         to: (72, 72),
         augmentation: Some(((), Augmentation::Keys(Keys { flip: true, rotation: 0.02, zoom: 0.2 }).plan([72, 72]))),
         mixing: None,
+        shrink: None,
     };
     all.extend(images::batch(&input, batch, (), [(); 2], (element, ()), ()));
     let list = "[random_crop, random_erasing, random_rotation, rand_augment, mixup]";
     let plan = serde_yaml::from_str::<Augmentation>(list).expect("a list").plan([72, 72]);
     let input = images::Input { augmentation: Some(((), plan)), ..input };
-    all.extend(images::batch(&images::Input { mixing: Some(()), ..input }, batch, (), [(); 2], (element, ()), ()));
+    let shrink = Some(((), (48, 48)));
+    all.extend(images::batch(
+        &images::Input { mixing: Some(()), shrink, ..input },
+        batch,
+        (),
+        [(); 2],
+        (element, ()),
+        (),
+    ));
     all
 }
 
