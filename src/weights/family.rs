@@ -51,8 +51,11 @@ pub struct Family {
     /// Parameters of ours by which a file is known.
     pub signature: &'static [&'static str],
     /// The parameters of the text, by what a file has.
-    pub params: fn(&Facts) -> Result<Vec<(&'static str, i64)>, String>,
+    pub params: fn(&Facts) -> Result<Params, String>,
 }
+
+/// Values of a network's parameters, by name.
+pub type Params = Vec<(&'static str, i64)>;
 
 /// What is known of a file of weights.
 pub struct Facts<'a> {
