@@ -20,7 +20,7 @@
 //! | [`cli`] | one file per subcommand |
 //!
 //! Below them all: [`files`] that are replaced whole, [`metrics`], [`choice`]s by word.
-//! [`diagram`] draws what several of them list, [`printable`] makes names fit to be shown.
+//! [`download`] brings files, [`diagram`] draws what several of them list, [`printable`] makes names fit to be shown.
 
 // Tests of the library share helpers with those beside it, which know it by name.
 #[cfg(test)]
@@ -31,6 +31,7 @@ pub mod choice;
 pub mod cli;
 pub mod data;
 pub mod diagram;
+pub mod download;
 pub mod dsl;
 pub mod experiment;
 pub mod files;

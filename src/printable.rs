@@ -34,6 +34,16 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| acts(c) && !matches!(c, '\n' | '\t'))
 }
 
+/// The first names of many, and how many more there are.
+pub fn first(names: &[&str]) -> String {
+    const MOST: usize = 6;
+    let shown = names[..names.len().min(MOST)].join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// A path as an argument in a shell, for commands that are printed to be copied.
 pub fn shell(path: &Path) -> String {
     let text = path.to_string_lossy();

@@ -2,7 +2,7 @@
 
 use std::{
     io::IsTerminal,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -20,6 +20,7 @@ use crate::{
     threads,
     train::{Interrupt, Observer},
     trial::{Directory, Epoch, history},
+    weights::{Hub, HubFile, WeightsError},
 };
 
 /// Watches a training from the command line.
@@ -58,6 +59,18 @@ pub fn bytes_bar() -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+/// Where a file of the hub is on this machine. If it has to be fetched, a bar shows how far that is.
+pub fn of_hub(file: &HubFile, hub: &Hub) -> Result<PathBuf, WeightsError> {
+    let bar = bytes_bar();
+    bar.set_message(file.to_string());
+    let path = file.get(hub, &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    path
 }
 
 /// Prints what is most likely not meant, and lets the command go on.

@@ -6,7 +6,7 @@ use std::{
 
 use miette::miette;
 
-use super::{console::bytes_bar, out};
+use super::{console, out};
 use crate::{
     experiment::ExperimentError,
     files::{FileError, make_folder, replace, replace_by},
@@ -72,18 +72,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
 /// The weights of a repository, what stands beside them, and its name.
 fn of_hub(file: &HubFile) -> Result<(PathBuf, Config, String), ExperimentError> {
     let hub = Hub::of_environment();
-    let get = |file: &HubFile| match file.cached(&hub) {
-        Some(path) => Ok(path),
-        None => {
-            let bar = bytes_bar();
-            let path = file.fetch(&hub, &mut |done, all| {
-                bar.set_length(all);
-                bar.set_position(done);
-            });
-            bar.finish_and_clear();
-            path
-        }
-    };
+    let get = |file: &HubFile| console::of_hub(file, &hub);
     let path = get(file)?;
     // Not every repository has both.
     let json = |name: &str| get(&file.beside(name)).ok().and_then(|path| json(&path).ok()).flatten();

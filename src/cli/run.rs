@@ -6,7 +6,7 @@ use std::{
 use miette::miette;
 
 use super::{
-    console::{AFTER_THIS_STEP, Console, bytes_bar, handle_interrupts, report, warn},
+    console::{self, AFTER_THIS_STEP, Console, handle_interrupts, report, warn},
     engine_args::EngineArgs,
     params,
     sweep::{How, train},
@@ -68,8 +68,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let changes =
         Overrides { params, set: args.set.clone(), seed: args.seed, path: args.path.clone(), init: args.init.clone() };
     let definition = Definition::read(&args.experiment, &changes)?;
-    if let Some(init) = &definition.experiment.init {
-        fetch(init)?;
+    if let Some(file) = definition.experiment.init.as_ref().map(Init::of_hub).transpose()?.flatten() {
+        console::of_hub(&file, &Hub::of_environment()).map_err(ExperimentError::from)?;
     }
     let definition = definition.settled()?.with(&[])?;
     if let Some(seeds) = args.seeds.filter(|seeds| *seeds > 1) {
@@ -115,19 +115,6 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let mut console = Console::new();
     let outcome = training::run(&lock, &options, &mut console)?;
     Ok(report(&console, &folder, &outcome))
-}
-
-/// Brings weights of the hub, if they are not here, and shows how far that is.
-fn fetch(init: &Init) -> Result<(), ExperimentError> {
-    let Some(file) = init.to_be_fetched()? else { return Ok(()) };
-    let bar = bytes_bar();
-    bar.set_message(init.weights.display().to_string());
-    file.fetch(&Hub::of_environment(), &mut |done, all| {
-        bar.set_length(all);
-        bar.set_position(done);
-    })?;
-    bar.finish_and_clear();
-    Ok(())
 }
 
 /// A sweep over nothing but seeds.

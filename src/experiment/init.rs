@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -10,14 +11,17 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
+use sha2::Sha256;
 
 use super::{ExperimentError, identity::absolute, schema::Fault};
 use crate::{
     backend::Engine,
+    download::hexadecimal,
+    files::FileError,
     graph::optimizers::Pattern,
     model::Architecture,
     trial::Directory,
-    weights::{self, FAMILIES, Hub, HubFile, Matched, Request, Rule, Table, WeightsError},
+    weights::{self, Head, Hub, HubFile, Matched, Request, Rule, Table, WeightsError},
 };
 
 /// Weights from a file or another run, as an experiment has it.
@@ -34,7 +38,7 @@ pub struct Init {
     #[serde(default, skip_serializing_if = "Names::is_auto")]
     pub names: Names,
     /// What becomes of the last layer.
-    #[serde(default, skip_serializing_if = "Head::is_keep")]
+    #[serde(default, skip_serializing_if = "Head::is_default")]
     pub head: Head,
     /// What becomes of position embeddings of another grid; without it they are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,25 +52,6 @@ pub struct Init {
     /// Tensors of the file that no parameter need take.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unexpected: Vec<String>,
-}
-
-/// What becomes of the last layer; see [`weights::Head`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Head {
-    /// Its parameters are those of the file.
-    #[default]
-    Keep,
-    /// They start as those of a new network.
-    Reset,
-    /// They are zero.
-    Zero,
-}
-
-impl Head {
-    fn is_keep(&self) -> bool {
-        *self == Self::Keep
-    }
 }
 
 /// What becomes of position embeddings of another grid.
@@ -259,24 +244,19 @@ impl Init {
         HubFile::of_text(self.weights.to_str()?)
     }
 
-    /// The file of the hub that has to be fetched first, if there is one.
+    /// The file of the hub that it names, if it does.
     ///
     /// # Errors
     /// A name that is none of the hub's.
-    pub fn to_be_fetched(&self) -> Result<Option<HubFile>, ExperimentError> {
-        let file = self.hub_file().transpose()?;
-        Ok(file.filter(|file| file.cached(&Hub::of_environment()).is_none()))
+    pub fn of_hub(&self) -> Result<Option<HubFile>, ExperimentError> {
+        Ok(self.hub_file().transpose()?)
     }
 
     /// The file on this machine: that of a run's best weights, if a directory is named. One of the hub is fetched if the
     /// cache does not have it.
     fn file(&self) -> Result<PathBuf, ExperimentError> {
-        if let Some(file) = self.hub_file().transpose()? {
-            let hub = Hub::of_environment();
-            return Ok(match file.cached(&hub) {
-                Some(path) => path,
-                None => file.fetch(&hub, &mut |_, _| {})?,
-            });
+        if let Some(file) = self.of_hub()? {
+            return Ok(file.get(&Hub::of_environment(), &mut |_, _| {})?);
         }
         Ok(if self.weights.is_dir() { Directory::new(&self.weights).best() } else { self.weights.clone() })
     }
@@ -286,7 +266,9 @@ impl Init {
     /// # Errors
     /// A file that cannot be read.
     pub fn digest(&self) -> Result<String, ExperimentError> {
-        Ok(weights::hub::digest(&self.file()?)?)
+        let path = self.file()?;
+        let digest = File::open(&path).and_then(hexadecimal::<Sha256>);
+        Ok(digest.map_err(FileError::io("read", &path))?)
     }
 
     /// The error about a file that another has taken the place of.
@@ -318,14 +300,15 @@ impl Init {
     /// # Errors
     /// A file that is not there, is another than `digest` says, or does not fit.
     pub fn find(&self, architecture: &Architecture) -> Result<Matched, ExperimentError> {
+        let path = self.file()?;
+        let bytes = fs::read(&path).map_err(FileError::io("read", &path))?;
         if let Some(asked) = &self.digest {
-            let found = self.digest()?;
+            let found = hexadecimal::<Sha256>(bytes.as_slice()).map_err(FileError::io("read", &path))?;
             if *asked != found {
                 return Err(self.other_file(asked, &found));
             }
         }
-        let path = self.file()?;
-        let table = Table::read(&path)?;
+        let table = Table::of_bytes(&path, &bytes)?;
         let listing = architecture.listing();
         let tensors = listing.layers.iter().flat_map(|layer| &layer.tensors);
         let parameters: Vec<(String, Vec<usize>)> =
@@ -335,11 +318,7 @@ impl Init {
             parameters: &parameters,
             last_layer: architecture.last_layer(),
             names: &self.names.weights()?,
-            head: match self.head {
-                Head::Keep => weights::Head::Keep,
-                Head::Reset => weights::Head::Reset,
-                Head::Zero => weights::Head::Zero,
-            },
+            head: self.head,
             missing: &patterns(&self.missing),
             unexpected: &patterns(&self.unexpected),
             resizes_positions: self.position.is_some(),
@@ -368,11 +347,6 @@ impl Init {
         lines.extend(listed.map(|(kind, names)| format!("  {kind}: {}", names.join(", "))));
         Ok(lines)
     }
-}
-
-/// The libraries whose names are known, for documentation.
-pub fn libraries() -> impl Iterator<Item = (&'static str, &'static str)> {
-    FAMILIES.iter().map(|family| (family.library, family.about))
 }
 
 #[cfg(test)]

@@ -8,14 +8,12 @@ use std::{
 use super::FitError;
 use crate::{
     backend::{AVERAGE, Engine, OPTIMIZER, StateTensor},
+    printable::first,
     trial::{
         TrialError,
         checkpoint::{self, Numbers, Progress},
     },
 };
-
-/// How many tensors of a kind are named.
-const MOST_NAMES: usize = 6;
 
 /// Sets parameters and optimizer to those of a checkpoint, to go on training.
 ///
@@ -56,7 +54,7 @@ pub fn restore_weights(path: &Path, engine: &mut dyn Engine) -> Result<(), FitEr
     let not_finite = tensors.iter().filter(|tensor| tensor.data.iter().any(|value| !value.is_finite()));
     let not_finite: Vec<&str> = not_finite.map(|tensor| tensor.name.as_str()).collect();
     if !not_finite.is_empty() {
-        let problem = format!("has weights that are not finite, in {}", listed(&not_finite));
+        let problem = format!("has weights that are not finite, in {}", first(&not_finite));
         return Err(TrialError::Other { path: path.to_owned(), problem }.into());
     }
     Ok(engine.load_state(&tensors)?)
@@ -93,13 +91,13 @@ fn check(
     let shapes: Vec<String> = shapes.collect();
     let mut problems = Vec::new();
     if !missing.is_empty() {
-        problems.push(format!("lacks {}: {}", counted(missing.len()), listed(&missing)));
+        problems.push(format!("lacks {}: {}", counted(missing.len()), first(&missing)));
     }
     if !unknown.is_empty() {
-        problems.push(format!("has {} that the model does not have: {}", counted(unknown.len()), listed(&unknown)));
+        problems.push(format!("has {} that the model does not have: {}", counted(unknown.len()), first(&unknown)));
     }
     if !shapes.is_empty() {
-        problems.push(format!("has {}", listed(&shapes.iter().map(String::as_str).collect::<Vec<_>>())));
+        problems.push(format!("has {}", first(&shapes.iter().map(String::as_str).collect::<Vec<_>>())));
     }
     match problems.is_empty() {
         true => Ok(()),
@@ -109,15 +107,6 @@ fn check(
 
 fn counted(count: usize) -> String {
     if count == 1 { "1 tensor".into() } else { format!("{count} tensors") }
-}
-
-/// The first names, and how many more there are.
-fn listed(names: &[&str]) -> String {
-    let shown = names[..names.len().min(MOST_NAMES)].join(", ");
-    match names.len().saturating_sub(MOST_NAMES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 #[cfg(test)]

@@ -4,25 +4,22 @@
 //! is `blobs/ETAG.incomplete`, from which the next attempt goes on.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Seek, SeekFrom, Write},
+    fmt, fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use super::WeightsError;
-use crate::files::FileError;
+use crate::{
+    download::{self, Download, DownloadError, TIMEOUT},
+    files::FileError,
+};
 
 /// How a text begins that means a file of the hub.
 pub const SCHEME: &str = "hf://";
 /// The file, where none is named.
 const WEIGHTS: &str = "model.safetensors";
-/// How long a server may be silent.
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// How many connections in a row may bring nothing.
-const ATTEMPTS: usize = 5;
 
 /// A file of a repository of the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +29,12 @@ pub struct HubFile {
     revision: String,
     /// Within the repository.
     file: String,
+}
+
+impl fmt::Display for HubFile {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{SCHEME}{}@{}/{}", self.repository, self.revision, self.file)
+    }
 }
 
 /// Where the hub and its cache are.
@@ -114,6 +117,17 @@ impl HubFile {
         path.exists().then_some(path)
     }
 
+    /// Where it is on this machine: in the cache, into which it is brought if it is not there. See [`HubFile::fetch`].
+    ///
+    /// # Errors
+    /// As [`HubFile::fetch`].
+    pub fn get(&self, hub: &Hub, progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, WeightsError> {
+        match self.cached(hub) {
+            Some(path) => Ok(path),
+            None => self.fetch(hub, progress),
+        }
+    }
+
     /// Brings it into the cache. `progress` gets the bytes so far and all of them.
     ///
     /// # Errors
@@ -128,8 +142,8 @@ impl HubFile {
         );
         let refuse =
             |message: String, help: &str| WeightsError::Fetch { url: url.clone(), message, help: help.to_owned() };
-        let agent = agent();
-        let mut request = agent.get(&url).header("Range", "bytes=0-0");
+        // Where it lies is told, not gone to: what is told with it counts.
+        let mut request = download::agent(TIMEOUT, 0).get(&url).header("Range", "bytes=0-0");
         if let Some(token) = &hub.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
@@ -167,28 +181,24 @@ impl HubFile {
         if !blob.exists() {
             make(&folder.join("blobs"))?;
             let path = folder.join("blobs").join(format!("{tag}.incomplete"));
-            let file = locked(&path, &url)?;
-            let mut failure = String::new();
-            let mut idle = 0;
-            while length(&file, &path)? != size {
-                if idle == ATTEMPTS {
-                    return Err(refuse(failure, AGAIN));
+            let explain = |error| match error {
+                DownloadError::Busy => {
+                    refuse("another process is fetching this file".into(), "wait until it has finished")
                 }
-                let before = length(&file, &path)?;
-                if before > size {
-                    cut(&file, &path, 0)?;
-                }
-                if let Err(error) = receive(&agent, &place, token, &file, &path, size, progress)? {
-                    failure = error;
-                }
-                idle = if length(&file, &path)? > before { 0 } else { idle + 1 };
-            }
-            file.sync_all().map_err(FileError::io("write", &path))?;
+                DownloadError::Broken(message) => refuse(message, AGAIN),
+                DownloadError::OtherFile(_) => refuse("what came is not what the server says it is".into(), AGAIN),
+                DownloadError::Io(action, error) => FileError::io(action, &path)(error).into(),
+            };
+            let file = download::open(&path).map_err(explain)?;
+            let token = token.map(String::as_str);
+            let download = Download { url: &place, token, path: &path, file: &file, size, silence: TIMEOUT };
+            let progress = &mut |done| progress(done, size);
             // Tags of 64 digits are SHA-256.
-            if tag.len() == 64 && digest(&path)? != tag {
-                let _ = fs::remove_file(&path);
-                return Err(refuse("what came is not what the server says it is".into(), AGAIN));
-            }
+            let done = match tag.len() {
+                64 => download.fetch::<Sha256>(&tag, progress),
+                _ => download.complete(progress),
+            };
+            done.map_err(explain)?;
             fs::rename(&path, &blob).map_err(FileError::io("move", &path))?;
         }
         let link = folder.join("snapshots").join(&commit).join(&self.file);
@@ -211,111 +221,8 @@ const TOKEN: &str =
     "a repository that is not open to all needs HF_TOKEN in the environment, and that its terms were accepted";
 const NAMES: &str = "see the repository's files; another than `model.safetensors` is named as `hf://ORG/NAME/FILE`";
 
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .accept_encoding("identity")
-        .timeout_connect(Some(TIMEOUT))
-        .timeout_recv_response(Some(TIMEOUT))
-        .timeout_per_read(Some(TIMEOUT))
-        .build()
-        .into()
-}
-
-/// What one connection brings; the inner error is why it ended too soon, which another may mend.
-fn receive(
-    agent: &ureq::Agent,
-    url: &str,
-    token: Option<&String>,
-    mut file: &File,
-    path: &Path,
-    size: u64,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Result<(), String>, WeightsError> {
-    let have = length(file, path)?;
-    let mut request = agent.get(url).header("Range", format!("bytes={have}-"));
-    if let Some(token) = token {
-        request = request.header("Authorization", format!("Bearer {token}"));
-    }
-    let response = match request.call() {
-        Ok(response) => response,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
-    let start = range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
-    let start = match (response.status().as_u16(), start) {
-        (200, _) => 0,
-        (206, Some(start)) if start <= have => start,
-        (206, None) => have,
-        _ => return Ok(Err(format!("the server answers {}", response.status()))),
-    };
-    cut(file, path, start)?;
-    let mut done = start;
-    let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
-    let mut piece = vec![0; 1 << 16];
-    while done < size {
-        match reader.read(&mut piece) {
-            Ok(0) => return Ok(Err(format!("the connection ended after {done} of {size} bytes"))),
-            Ok(count) => {
-                let count = count.min((size - done) as usize);
-                file.write_all(&piece[..count]).map_err(FileError::io("write", path))?;
-                done += count as u64;
-                progress(done, size);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Ok(Err(error.to_string())),
-        }
-    }
-    Ok(Ok(()))
-}
-
 fn make(folder: &Path) -> Result<(), WeightsError> {
     Ok(fs::create_dir_all(folder).map_err(FileError::io("create", folder))?)
-}
-
-/// Opens what is incomplete: no two processes write it.
-fn locked(path: &Path, url: &str) -> Result<File, WeightsError> {
-    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
-    let file = file.map_err(FileError::io("open", path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(WeightsError::Fetch {
-            url: url.to_owned(),
-            message: "another process is fetching this file".into(),
-            help: "wait until it has finished".into(),
-        }),
-        Err(TryLockError::Error(error)) => Err(FileError::io("lock", path)(error).into()),
-    }
-}
-
-fn length(file: &File, path: &Path) -> Result<u64, WeightsError> {
-    Ok(file.metadata().map_err(FileError::io("read", path))?.len())
-}
-
-/// Keeps the first bytes, and goes on after them.
-fn cut(mut file: &File, path: &Path, length: u64) -> Result<(), WeightsError> {
-    let done = file.set_len(length).and_then(|()| file.seek(SeekFrom::Start(length)));
-    Ok(done.map(drop).map_err(FileError::io("write", path))?)
-}
-
-/// SHA-256 of a file, in hexadecimal.
-///
-/// # Errors
-/// A file that cannot be read.
-pub fn digest(path: &Path) -> Result<String, FileError> {
-    let read = || -> io::Result<String> {
-        let (mut file, mut hash) = (File::open(path)?, Sha256::new());
-        let mut piece = vec![0; 1 << 20];
-        loop {
-            match file.read(&mut piece)? {
-                0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-                count => hash.update(&piece[..count]),
-            }
-        }
-    };
-    read().map_err(FileError::io("read", path))
 }
 
 /// Links a snapshot's file, so many folders below the repository's, to its blob.
@@ -336,11 +243,13 @@ fn link_to(blob: &Path, link: &Path, _: usize) -> Result<(), WeightsError> {
 #[cfg(test)]
 mod tests {
     use std::{
-        io::{BufRead, BufReader},
+        io::{BufRead, BufReader, Write},
         net::TcpListener,
         sync::{Arc, Mutex},
         thread,
     };
+
+    use sha2::Digest;
 
     use super::*;
 

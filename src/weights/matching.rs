@@ -3,6 +3,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Dialect, FAMILIES, Rule, Table, WeightsError,
     family::name_of,
@@ -10,10 +12,7 @@ use super::{
     positions,
     rule::Name,
 };
-use crate::{backend::StateTensor, graph::optimizers::Pattern};
-
-/// How many tensors of a kind are named.
-const MOST_NAMES: usize = 6;
+use crate::{backend::StateTensor, graph::optimizers::Pattern, printable::first};
 
 /// Whose names a file's tensors have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,7 +29,8 @@ pub enum Names {
 }
 
 /// What becomes of the parameters of the last layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Head {
     /// They are taken from the file.
     #[default]
@@ -39,6 +39,13 @@ pub enum Head {
     Reset,
     /// They are zero.
     Zero,
+}
+
+impl Head {
+    /// Left out where an experiment is written.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which weights are wanted of a file.
@@ -121,7 +128,7 @@ impl Request<'_> {
         let Some((reading, 1..)) = best else {
             let theirs: Vec<&str> = table.names().collect();
             let ours: Vec<&str> = self.parameters.iter().map(|(name, _)| name.as_str()).collect();
-            let problem = format!("has {}, where the network has {}", listed(&theirs), listed(&ours));
+            let problem = format!("has {}, where the network has {}", first(&theirs), first(&ours));
             let help = "vitx knows the names of timm and transformers for networks as those of `experiments/zoo`; for \
                         others, `init.names` is a list of layers: `{ \"stem\": \"conv1\", \"block{i}/dense\": \
                         \"blocks.{i}.fc\" }`";
@@ -141,9 +148,7 @@ impl Request<'_> {
         for (name, shape) in self.parameters {
             let theirs = reading.name(name);
             used.extend(theirs.iter().map(|theirs| theirs.text.clone()));
-            let of_head = name.rsplit_once('/').is_some_and(|(layer, _)| {
-                layer == self.last_layer || layer.starts_with(&format!("{}/", self.last_layer))
-            });
+            let of_head = name.strip_prefix(self.last_layer).is_some_and(|rest| rest.starts_with('/'));
             if of_head && self.head != Head::Keep {
                 if self.head == Head::Zero {
                     let data = vec![0.0; shape.iter().product()];
@@ -199,16 +204,16 @@ impl Request<'_> {
         matched.unexpected = allowed.into_iter().map(str::to_owned).collect();
         let mut problems = Vec::new();
         if !missing.is_empty() {
-            problems.push(format!("lacks {} of {}: {}", missing.len(), self.parameters.len(), listed(&missing)));
+            problems.push(format!("lacks {} of {}: {}", missing.len(), self.parameters.len(), first(&missing)));
             advice.insert("`missing: [..]` names parameters that may start anew");
         }
         if !over.is_empty() {
-            problems.push(format!("has {} that no parameter takes: {}", over.len(), listed(&over)));
+            problems.push(format!("has {} that no parameter takes: {}", over.len(), first(&over)));
             advice.insert("`unexpected: [..]` names tensors to leave aside");
         }
         if !shapes.is_empty() {
             let shapes: Vec<&str> = shapes.iter().map(String::as_str).collect();
-            problems.push(format!("has {}", listed(&shapes)));
+            problems.push(format!("has {}", first(&shapes)));
         }
         if problems.is_empty() {
             return Ok(matched);
@@ -280,15 +285,6 @@ fn of_grid(shape: &[usize], values: &[f32], wanted: &[usize]) -> Option<(usize, 
     Some((tokens, positions::resized(values, tokens, dim, to)?))
 }
 
-/// The first names, and how many more there are.
-fn listed(names: &[&str]) -> String {
-    let shown = names[..names.len().min(MOST_NAMES)].join(", ");
-    match names.len().saturating_sub(MOST_NAMES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,21 +325,25 @@ mod tests {
         ]
     }
 
+    /// All that there is, by these names.
+    fn request<'a>(parameters: &'a [(String, Vec<usize>)], names: &'a Names) -> Request<'a> {
+        Request {
+            parameters,
+            last_layer: "classify",
+            names,
+            head: Head::Keep,
+            missing: &[],
+            unexpected: &[],
+            resizes_positions: false,
+        }
+    }
+
     fn find(
         tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
         change: impl Fn(&mut Request),
     ) -> Result<Matched, WeightsError> {
         let parameters = parameters();
-        let names = Names::Auto;
-        let mut request = Request {
-            parameters: &parameters,
-            last_layer: "classify",
-            names: &names,
-            head: Head::Keep,
-            missing: &[],
-            unexpected: &[],
-            resizes_positions: false,
-        };
+        let mut request = request(&parameters, &Names::Auto);
         change(&mut request);
         request.find(Path::new("model.safetensors"), &Table::of(tensors))
     }
@@ -383,16 +383,8 @@ mod tests {
         tensors.retain(|(name, ..)| name != "cls_token");
         tensors.push(("extra.weight".into(), vec![1], vec![1.0]));
         let (missing, unexpected) = ([Pattern::new("class_token/*")], [Pattern::new("extra.*")]);
-        let parameters = parameters();
-        let request = Request {
-            parameters: &parameters,
-            last_layer: "classify",
-            names: &Names::Library("timm".into()),
-            head: Head::Keep,
-            missing: &missing,
-            unexpected: &unexpected,
-            resizes_positions: false,
-        };
+        let (parameters, names) = (parameters(), Names::Library("timm".into()));
+        let request = Request { missing: &missing, unexpected: &unexpected, ..request(&parameters, &names) };
         let matched = request.find(Path::new("a"), &Table::of(tensors)).unwrap();
         assert_eq!(
             (matched.missing, matched.unexpected),
@@ -414,20 +406,11 @@ mod tests {
             ["embed: stem", "encoder{i}/attention/query: b{i}.q"].map(|line| Rule::of_line(line).unwrap().unwrap());
         let parameters = &parameters()[..2];
         let names = Names::Own(lines.to_vec());
-        let request = Request {
-            parameters,
-            last_layer: "classify",
-            names: &names,
-            head: Head::Keep,
-            missing: &[],
-            unexpected: &[],
-            resizes_positions: false,
-        };
         let table = Table::of([
             ("stem.weight".into(), vec![4, 4], (0..16).map(|x| x as f32).collect()),
             ("stem.bias".into(), vec![4], vec![0.0; 4]),
         ]);
-        let matched = request.find(Path::new("a"), &table).unwrap();
+        let matched = request(parameters, &names).find(Path::new("a"), &table).unwrap();
         assert_eq!(matched.tensors[0].data[..3], [0.0, 4.0, 8.0]);
     }
 

@@ -19,11 +19,18 @@ impl Table {
     /// # Errors
     /// A file that cannot be read, that is none of the format, or that has floats of another kind.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        let bytes = fs::read(path).map_err(FileError::io("read", path))?;
+        Self::of_bytes(path, &fs::read(path).map_err(FileError::io("read", path))?)
+    }
+
+    /// As [`Table::read`], of what was read of a file.
+    ///
+    /// # Errors
+    /// As [`Table::read`].
+    pub fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
         let format =
             |problem: String, help: Option<String>| WeightsError::Format { path: path.to_owned(), problem, help };
-        let file = SafeTensors::deserialize(&bytes)
-            .map_err(|error| format(error.to_string(), other_format(&bytes).map(str::to_owned)))?;
+        let file = SafeTensors::deserialize(bytes)
+            .map_err(|error| format(error.to_string(), other_format(bytes).map(str::to_owned)))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.iter() {
             let data = view.data();

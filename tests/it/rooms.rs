@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("random", ""),
     ("folders", ""),
     ("diagram", ""),
+    ("download", ""),
     ("memory", ""),
     ("threads", "memory"),
     ("files", ""),
@@ -27,16 +28,20 @@ const ROOMS: &[(&str, &str)] = &[
     ("passes", "graph onnx diagram"),
     // `model` for the `ImageSpec` that a data set has and a network is checked on, `dsl` for the values that the options of a
     // transform have.
-    ("data", "dsl model choice random folders memory threads"),
+    ("data", "dsl model choice random folders memory threads download"),
     // `data` for the images that the CUDA engine keeps, and makes the batches of.
     ("backend", "graph passes data metrics choice random folders threads diagram"),
     // From a trial to a table.
     // `backend` for the tensors that an engine is given.
-    ("weights", "graph backend files"),
+    ("weights", "graph backend files download printable"),
     ("trial", "dsl model data backend files metrics random"),
-    ("train", "data backend trial files metrics"),
+    ("train", "data backend trial files metrics printable"),
     // `graph` for the lowering that an engine is made of, `passes` and `onnx` for the network that is exported.
-    ("experiment", "dsl onnx graph model passes data backend weights trial train files choice memory random threads"),
+    (
+        "experiment",
+        "dsl onnx graph model passes data backend weights trial train files download choice memory random \
+     threads",
+    ),
     ("report", "dsl data trial experiment files choice printable random"),
     (
         "cli",

@@ -1,10 +1,12 @@
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::TcpListener,
     sync::{Arc, Mutex},
     thread,
     time::Instant,
 };
+
+use md5::Digest;
 
 use super::*;
 
