@@ -1,22 +1,28 @@
 use std::{path::PathBuf, process::ExitCode};
 
+use serde_json::{Map, Value, json};
+
 use super::{
     choice::words,
     console::{Console, print_accuracy},
     engine_args::EngineArgs,
-    out,
+    out, output, scores,
 };
 use crate::{
     choice::Choice,
     data::{Loader, Subset},
     experiment::{Definition, ExperimentError, Scored, needs, training},
-    train::{Flips, Interrupt, evaluate, evaluate_flips},
+    metrics::Confusion,
+    train::{Flips, Interrupt, evaluate_each, evaluate_flips},
     trial::Directory,
 };
 
 /// Evaluates the best weights of a trial
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: vitx eval runs/digits_vit-76d813208cd4 --split validation")]
+#[command(after_help = "Examples:
+  vitx eval runs/digits_vit-76d813208cd4 --split validation
+  vitx eval runs/digits_vit-76d813208cd4 --report --confusion matrix.csv
+  vitx eval runs/digits_vit-76d813208cd4 --report --format json")]
 pub struct Args {
     /// Directory of the trial
     directory: PathBuf,
@@ -29,40 +35,87 @@ pub struct Args {
     /// Evaluates mirror images, too: by the mean of the logits of each image and its mirror image, shown apart
     #[arg(long)]
     flips: bool,
+    /// Shows precision, recall and F1 of each class, and which classes are taken for which; with --flips, by the mean of the
+    /// logits
+    #[arg(long)]
+    report: bool,
+    /// Writes the confusion matrix (CSV): of each class a row, of each prediction a column; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    confusion: Option<PathBuf>,
+    /// How results are shown
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
     #[command(flatten)]
     engine: EngineArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    /// One object, with numbers in full
+    Json,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let definition = Definition::of_trial_at(&args.directory, args.path.as_deref())?;
     let options = args.engine.options(Interrupt::default());
-    needs::check_evaluation(&definition, &definition.input(&args.directory)?.spec(), args.split, &options)?;
+    let input = definition.input(&args.directory)?;
+    needs::check_evaluation(&definition, &input.spec(), args.split, &options)?;
     let scored = Scored::new(&args.directory, &definition, options.data_dir.clone(), args.split)?;
     if let (Some(changes), None) = (&scored.changes, &args.path) {
         out::note(&format!("The images are not those that the run began with: {changes}"));
     }
     let checkpoint = Directory::new(&args.directory).best();
+    let mut confusion = Confusion::new(scored.architecture.num_classes());
     let mut engine = training::trained(&definition, scored.architecture, &checkpoint, &options)?;
     let batch_size = definition.experiment.train.batch_size;
     let (pipeline, split, workers) = (&scored.pipeline, &scored.split, options.workers());
     let loader = Loader { pipeline, split, augmentation: None, workers };
+    let mut each = |logits: &[f32], labels: &[u32]| confusion.add(logits, labels);
     let evaluated = match args.flips {
-        true => evaluate_flips(engine.as_mut(), &loader, batch_size).map(|Flips { plain, flips }| (plain, Some(flips))),
-        false => evaluate(engine.as_mut(), &loader, batch_size).map(|plain| (plain, None)),
+        true => evaluate_flips(engine.as_mut(), &loader, batch_size, &mut each)
+            .map(|Flips { plain, flips }| (plain, Some(flips))),
+        false => evaluate_each(engine.as_mut(), &loader, batch_size, &mut each).map(|plain| (plain, None)),
     };
     let (means, flips) = evaluated.map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
-    let name = match args.split {
-        Subset::Train => "Train",
-        Subset::Validation => "Validation",
-        Subset::Test => "Test",
-    };
-    let ema = if definition.experiment.train.evaluates_average() { " (ema)" } else { "" };
-    let name = &format!("{name}{ema}");
-    let console = Console::new();
-    let flipped = format!("{name} with flips");
-    for (name, means) in [(name, means)].into_iter().chain(flips.map(|flips| (&flipped, flips))) {
-        console.line(&format!("{name} loss: {:.4}", means.loss));
-        print_accuracy(&console, name, means.accuracy, means.top_5_accuracy);
+    let class = |class: usize| input.class_names.get(class).cloned().unwrap_or_else(|| format!("(class {class})"));
+    let ema = definition.experiment.train.evaluates_average();
+    match args.format {
+        Format::Json => {
+            let mut all = Map::new();
+            all.insert("split".into(), args.split.word().into());
+            all.insert("images".into(), split.len().into());
+            all.insert("ema".into(), ema.into());
+            if let Value::Object(means) = scores::means(&means) {
+                all.extend(means);
+            }
+            all.extend(flips.map(|flips| ("flips".into(), scores::means(&flips))));
+            if args.report {
+                all.extend(scores::report_json(&confusion, &class).map(|(key, value)| (key.to_owned(), value)));
+            }
+            out::line(&format!("{:#}", json!(all)));
+        }
+        Format::Text => {
+            let name = match args.split {
+                Subset::Train => "Train",
+                Subset::Validation => "Validation",
+                Subset::Test => "Test",
+            };
+            let name = &format!("{name}{}", if ema { " (ema)" } else { "" });
+            let console = Console::new();
+            let flipped = format!("{name} with flips");
+            for (name, means) in [(name, means)].into_iter().chain(flips.map(|flips| (&flipped, flips))) {
+                console.line(&format!("{name} loss: {:.4}", means.loss));
+                print_accuracy(&console, name, means.accuracy, means.top_5_accuracy);
+            }
+            if args.report {
+                out::line(&scores::report(&confusion, &class));
+            }
+        }
+    }
+    if let Some(file) = &args.confusion {
+        let names: Vec<String> = (0..confusion.classes().count()).map(class).collect();
+        output::write(file, &scores::matrix(&confusion, &names))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,95 +1,128 @@
-use std::{path::PathBuf, process::ExitCode};
-
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-
-use super::{console::Console, engine_args::EngineArgs};
-use crate::{
-    backend::Batch,
-    data::{Broken, DataError, Loaded, Pipeline, Split, decode::Encoded, names::shown},
-    experiment::{Definition, ExperimentError, needs, training},
-    train::Interrupt,
-    trial::Directory,
+use std::{
+    io::BufRead,
+    path::{Path, PathBuf},
+    process::ExitCode,
 };
+
+use miette::miette;
+
+use super::{
+    choice::words,
+    engine_args::EngineArgs,
+    out,
+    predictions::{RowFormat, largest},
+};
+use crate::{
+    choice::Choice,
+    data::{
+        Broken, DataError,
+        walk::{FORMATS, Walk},
+    },
+    experiment::{Classified, Classifier},
+    train::Interrupt,
+};
+
+/// Pictures that are classified at a time: more of them are not faster.
+const BATCH: usize = 16;
 
 /// Classifies pictures with the best weights of a trial
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: vitx predict runs/cifar100_vit-5d0c3f1a cat.jpg dog.png")]
+#[command(after_help = "Examples:
+  vitx predict runs/cifar100_vit-5d0c3f1a cat.jpg dog.png
+  vitx predict runs/cifar100_vit-5d0c3f1a photos --format csv --top 1 > photos.csv
+  find photos -newer last | vitx predict runs/cifar100_vit-5d0c3f1a - --format json")]
 pub struct Args {
     /// Directory of the trial
     directory: PathBuf,
-    /// Pictures (PNG, JPEG, WebP) of any size
+    /// Pictures (PNG, JPEG, WebP, BMP, GIF, TIFF) of any size, folders of them, and folders within; `-` for standard input
+    /// with a path on each line
     #[arg(required = true)]
     images: Vec<PathBuf>,
     /// How many classes to show
-    #[arg(long, default_value_t = 5)]
-    top: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// What is written of each picture, as soon as it is known
+    #[arg(long, value_parser = words::<RowFormat>(), default_value = RowFormat::Table.word())]
+    format: RowFormat,
     #[command(flatten)]
     engine: EngineArgs,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
-    let definition = Definition::of_trial(&args.directory)?;
-    let input = definition.input(&args.directory)?;
-    let architecture = definition.architecture(&input.spec())?;
-    let [height, width, _] = architecture.image_shape();
-    let pipeline = Pipeline::new(&input.statistics, (input.height, input.width), input.channels, (height, width));
     let options = args.engine.options(Interrupt::default());
-    needs::check_prediction(&definition, &input.spec(), &options)?;
-    let checkpoint = Directory::new(&args.directory).best();
-    let mut engine = training::trained(&definition, architecture, &checkpoint, &options)?;
-    let mut loaded = Loaded::default();
-    let console = Console::new();
-    let (size, mut broken) = ((input.width as u32, input.height as u32), Vec::new());
-    for path in &args.images {
-        let pixels = match Encoded::read(path).and_then(|picture| picture.pixels(input.channels, Some(size))) {
-            Ok(pixels) => pixels.bytes,
-            Err(reason) => {
-                broken.push(Broken { name: shown(path.as_os_str()), reason });
-                continue;
-            }
+    let few = args.images.iter().all(|path| path != Path::new("-") && !path.is_dir());
+    let batch = if few { args.images.len().min(BATCH) } else { BATCH };
+    let mut classifier = Classifier::of_trial(&args.directory, batch, &options)?;
+    let top = classifier.classes().min(args.top as usize);
+    if let Some(header) = args.format.header(top) {
+        out::line(&header);
+    }
+    let mut unreadable = None;
+    // Of a second `-` there is nothing left.
+    let mut lines = Some(Lines { unreadable: &mut unreadable });
+    let named = args.images.iter().flat_map(move |path| -> Box<dyn Iterator<Item = PathBuf>> {
+        match path == Path::new("-") {
+            true => Box::new(lines.take().into_iter().flatten()),
+            false => Box::new(std::iter::once(path.clone())),
+        }
+    });
+    let (mut total, mut broken) = (0, Vec::new());
+    classifier.run(Walk::new(named), |classifier, Classified { name, probabilities }| {
+        total += 1;
+        let classes = |probabilities: Vec<f32>| -> Vec<(String, f32)> {
+            largest(&probabilities, top).into_iter().map(|at| (classifier.class(at), probabilities[at])).collect()
         };
-        let split = Split::new(pixels, vec![0]);
-        pipeline.batch(&split, &[0], 0, None, &mut loaded);
-        engine
-            .evaluate(&Batch { images: &loaded.images, labels: &loaded.labels, mixed: None })
-            .map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
-        console.line(&format!("{}\n{}", shown(path.as_os_str()), table(engine.logits(), &input.class_names, args.top)));
+        let found = probabilities.map(classes);
+        out::line(&args.format.row((&name, found.as_deref().map_err(String::as_str)), top));
+        if let Err(reason) = found {
+            broken.push(Broken { name, reason });
+        }
+    })?;
+    if let Some(error) = unreadable {
+        return Err(miette!(help = "each line is the path of a picture or of a folder", "standard input: {error}"));
     }
     if !broken.is_empty() {
-        let help = "PNG, JPEG and WebP files are read; convert, repair or leave these out".into();
-        return Err(DataError::Pictures { folder: None, total: args.images.len(), broken, help }.into());
+        let help = format!("{FORMATS} files are read; convert, repair or leave these out");
+        return Err(DataError::Pictures { folder: None, total, broken, help }.into());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The `top` most probable classes.
-fn table(logits: &[f32], class_names: &[String], top: usize) -> Table {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
-    let sum: f32 = exponentials.iter().sum();
-    let name = |class: usize| class_names.get(class).cloned().unwrap_or_else(|| format!("(class {class})"));
-    let mut classes: Vec<(String, f32)> =
-        exponentials.iter().enumerate().map(|(class, e)| (name(class), e / sum)).collect();
-    classes.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(["class", "probability"]);
-    for (name, probability) in classes.into_iter().take(top) {
-        table.add_row([name, format!("{:.2}%", 100.0 * probability)]);
-    }
-    table
+/// Paths on the lines of standard input, read as they are needed; empty lines are none.
+struct Lines<'a> {
+    /// Why it could not be read to its end.
+    unreadable: &'a mut Option<std::io::Error>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Iterator for Lines<'_> {
+    type Item = PathBuf;
 
-    /// A model may have more classes than the data that it was trained on.
-    #[test]
-    fn all_probabilities_are_shown() {
-        let names = ["blue", "red"].map(str::to_owned);
-        let shown = table(&[0.0, 0.0, 0.0, 2.0_f32.ln()], &names, 5).to_string();
-        let rows = [("(class 3)", "40.00%"), ("blue", "20.00%"), ("red", "20.00%"), ("(class 2)", "20.00%")];
-        let at = rows.map(|(name, share)| shown.lines().position(|l| l.contains(name) && l.contains(share)).unwrap());
-        assert!(at.is_sorted(), "{shown}");
+    fn next(&mut self) -> Option<PathBuf> {
+        loop {
+            let mut line = Vec::new();
+            match std::io::stdin().lock().read_until(b'\n', &mut line) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => {
+                    *self.unreadable = Some(error);
+                    return None;
+                }
+            }
+            let line = line.strip_suffix(b"\n").unwrap_or(&line);
+            if !line.is_empty() {
+                return Some(path(line));
+            }
+        }
     }
+}
+
+#[cfg(unix)]
+fn path(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(bytes).into()
+}
+
+#[cfg(not(unix))]
+fn path(bytes: &[u8]) -> PathBuf {
+    String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes)).into_owned().into()
 }

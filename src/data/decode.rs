@@ -47,7 +47,11 @@ impl Encoded {
         let exif = match format {
             ImageFormat::Png => chunks::png(&bytes)?,
             ImageFormat::WebP => chunks::webp(&bytes)?,
-            _ => jpeg::exif(&bytes)?,
+            ImageFormat::Jpeg => jpeg::exif(&bytes)?,
+            // EXIF data are a TIFF themselves.
+            ImageFormat::Tiff => Some(bytes.as_slice()),
+            // Their decoders tell of a file that ends too soon.
+            _ => None,
         };
         // Some programs write the head of JPEG's segment into the chunks of other formats.
         let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));

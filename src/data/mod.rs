@@ -7,6 +7,7 @@
 //! | [`mod@fingerprint`] | what lies in them, and how that has changed |
 //! | [`decode`] | pictures of files |
 //! | [`names`] | names of files, and which are nobody's pictures |
+//! | [`walk`] | pictures of files and folders, one after the other |
 //! | [`statistics`], [`resize`], [`transforms`] | the steps of the input pipeline |
 //! | [`pipeline`] | those steps on a batch |
 //! | [`loader`] | batches made ahead of the training step |
@@ -30,6 +31,7 @@ pub mod sources;
 pub mod split;
 pub mod statistics;
 pub mod transforms;
+pub mod walk;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -81,7 +81,7 @@ pub fn export(folder: &Path, how: &ExportOptions, options: &Options) -> Result<E
     let definition = Definition::of_trial(folder)?;
     let input = definition.input(folder)?;
     let architecture = definition.architecture(&input.spec())?;
-    needs::check_prediction(&definition, &input.spec(), options)?;
+    needs::check_prediction(&definition, &input.spec(), 1, options)?;
     let about = metadata(folder, &definition, &input, architecture.name(), architecture.image_shape())?;
     let [height, width, channels] = architecture.image_shape();
     let (name, classes) = (architecture.name().to_owned(), architecture.num_classes());

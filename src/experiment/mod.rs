@@ -30,6 +30,7 @@
 //! | `identity.rs` | by what one is told from another |
 //! | [`Setup`] | its data, architecture and input pipeline in memory |
 //! | [`Scored`] | what trained weights are evaluated on |
+//! | [`Classifier`] | pictures of files, classified by trained weights |
 //! | [`training`] | training a trial directory |
 //! | [`export`] | a trained network as a file for other programs |
 //! | [`needs`] | how much memory a process will need |
@@ -42,6 +43,7 @@
 pub(crate) mod accumulation;
 pub(crate) mod averages;
 mod builtin;
+mod classify;
 mod definition;
 mod ema;
 mod error;
@@ -66,6 +68,7 @@ pub mod training;
 pub(crate) mod unvalidated;
 mod values;
 
+pub use classify::{Classified, Classifier};
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;
 pub use init::Init;

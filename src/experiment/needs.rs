@@ -177,12 +177,17 @@ pub fn check_evaluation(
     }
 }
 
-/// As [`check_training`], for single pictures.
+/// As [`check_training`], for so many pictures at a time.
 ///
 /// # Errors
 /// As [`check_training`].
-pub fn check_prediction(definition: &Definition, image: &ImageSpec, options: &Options) -> Result<(), ExperimentError> {
-    Needs::prediction(definition).check(definition, image, options)
+pub fn check_prediction(
+    definition: &Definition,
+    image: &ImageSpec,
+    batch: usize,
+    options: &Options,
+) -> Result<(), ExperimentError> {
+    Needs { batch, ..Needs::prediction(definition) }.check(definition, image, options)
 }
 
 /// As [`check_training`], for steps, or evaluations, of one batch.

@@ -3,10 +3,11 @@ use super::rows;
 /// How many rows of logits `[batch, classes]` are largest at their label. Among equal logits the
 /// first counts as the largest, as in Keras' `sparse_categorical_accuracy` (argmax).
 pub fn accuracy(logits: &[f32], labels: &[u32]) -> u64 {
-    let first_largest = |row: &[f32]| {
-        row.iter().enumerate().fold(0, |best, (class, &logit)| if logit > row[best] { class } else { best })
-    };
     rows(logits, labels).filter(|(row, label)| first_largest(row) == *label).count() as u64
+}
+
+pub(super) fn first_largest(row: &[f32]) -> usize {
+    row.iter().enumerate().fold(0, |best, (class, &logit)| if logit > row[best] { class } else { best })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! carry it.
 
 mod accuracy;
+mod confusion;
 mod cross_entropy;
 mod loss;
 mod top_k;
@@ -9,6 +10,7 @@ mod top_k;
 use serde::{Deserialize, Serialize};
 
 pub use accuracy::accuracy;
+pub use confusion::{ClassCounts, Confused, Confusion};
 pub use cross_entropy::cross_entropy;
 pub use loss::weighted;
 pub use top_k::top_k;

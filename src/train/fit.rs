@@ -370,12 +370,26 @@ fn resident(engine: &mut dyn Engine, kept: bool) -> Option<&mut dyn Resident> {
 /// # Errors
 /// As the engine's.
 pub fn evaluate(engine: &mut dyn Engine, loader: &Loader, batch_size: usize) -> Result<Means, FitError> {
+    evaluate_each(engine, loader, batch_size, &mut |_, _| {})
+}
+
+/// [`evaluate`], with the logits `[batch, classes]` and the labels `[batch]` of each batch, in the order of the split.
+///
+/// # Errors
+/// As the engine's.
+pub fn evaluate_each(
+    engine: &mut dyn Engine,
+    loader: &Loader,
+    batch_size: usize,
+    each: &mut dyn FnMut(&[f32], &[u32]),
+) -> Result<Means, FitError> {
     let indices: Vec<u32> = (0..loader.split.len() as u32).collect();
     loader.run(&indices, batch_size, |batches| {
         let mut totals = Totals::default();
         while let Some(loaded) = batches.next() {
             let loss = engine.evaluate(&Batch { images: &loaded.images, labels: &loaded.labels, mixed: None })?;
             totals.add(loss, engine.logits(), &loaded.labels);
+            each(engine.logits(), &loaded.labels);
             batches.recycle(loaded);
         }
         Ok(totals.means())

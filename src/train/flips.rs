@@ -17,11 +17,17 @@ pub struct Flips {
 }
 
 /// Evaluates a loader's split twice, dropout off: as it is, and mirrored from left to right. The logits of the two are
-/// averaged before the softmax, as in Keller Jordan's `airbench` (`infer_mirror`).
+/// averaged before the softmax, as in Keller Jordan's `airbench` (`infer_mirror`). The averages `[batch, classes]` of each
+/// batch are given to `each`, with its labels.
 ///
 /// # Errors
 /// As the engine's.
-pub fn evaluate_flips(engine: &mut dyn Engine, loader: &Loader, batch_size: usize) -> Result<Flips, FitError> {
+pub fn evaluate_flips(
+    engine: &mut dyn Engine,
+    loader: &Loader,
+    batch_size: usize,
+    each: &mut dyn FnMut(&[f32], &[u32]),
+) -> Result<Flips, FitError> {
     let indices: Vec<u32> = (0..loader.split.len() as u32).collect();
     let (width, channels) = (loader.pipeline.size()[1], loader.pipeline.channels());
     loader.run(&indices, batch_size, |batches| {
@@ -39,6 +45,7 @@ pub fn evaluate_flips(engine: &mut dyn Engine, loader: &Loader, batch_size: usiz
                 *mean = 0.5 * (*mean + mirrored);
             }
             flips.add(cross_entropy(&logits, labels), &logits, labels);
+            each(&logits, labels);
             batches.recycle(loaded);
         }
         Ok(Flips { plain: plain.means(), flips: flips.means() })
@@ -99,7 +106,11 @@ mod tests {
         let pipeline = &Pipeline::new(&statistics, (3, 5), 2, (3, 5));
         let loader = Loader { pipeline, split: &split, augmentation: None, workers: 1 };
         let plain = evaluate(engine.as_mut(), &loader, 4).unwrap();
-        (evaluate_flips(engine.as_mut(), &loader, 4).unwrap(), plain)
+        let mut accuracy = 0;
+        let mut each = |logits: &[f32], labels: &[u32]| accuracy += crate::metrics::accuracy(logits, labels);
+        let flips = evaluate_flips(engine.as_mut(), &loader, 4, &mut each).unwrap();
+        assert_eq!(accuracy as f64 / 9.0, flips.flips.accuracy);
+        (flips, plain)
     }
 
     #[test]

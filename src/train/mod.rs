@@ -11,7 +11,7 @@ mod schedule;
 pub mod schedules;
 mod stop;
 
-pub use fit::{Fit, FitError, Fitted, evaluate};
+pub use fit::{Fit, FitError, Fitted, evaluate, evaluate_each};
 pub use flips::{Flips, evaluate_flips};
 pub use interrupt::Interrupt;
 pub use monitor::Monitor;

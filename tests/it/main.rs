@@ -29,6 +29,7 @@ mod output;
 mod own_data;
 mod page;
 mod parity;
+mod predictions;
 mod rooms;
 mod sizes;
 mod surroundings;

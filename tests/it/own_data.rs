@@ -22,12 +22,12 @@ train: { epochs: 2, batch_size: 4, seed: 1, optimizer: { learning_rate: 0.01 } }
 const COLOURS: [(&str, [u8; 3]); 3] = [("blue", [30, 40, 220]), ("green", [20, 200, 40]), ("red", [220, 30, 30])];
 
 /// A folder with an experiment in `lab`, and its pictures in `lab/d`: of each colour 4 to train and 2 to test.
-struct Lab {
+pub(crate) struct Lab {
     root: tempfile::TempDir,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let lab = Self { root: tempfile::tempdir().unwrap() };
         for (split, count) in [("train", 4), ("test", 2)] {
             for (class, colour) in COLOURS {
@@ -45,11 +45,11 @@ impl Lab {
         lab
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    fn vitx(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn vitx(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vitx"));
         command.current_dir(self.root.path()).env("NO_COLOR", "1").env_remove("VITX_DATA_DIR").args(arguments);
         if !["compare", "report"].contains(&arguments[0]) {
@@ -59,14 +59,14 @@ impl Lab {
     }
 
     /// The output of what succeeds.
-    fn fine(&self, arguments: &[&str]) -> String {
+    pub(crate) fn fine(&self, arguments: &[&str]) -> String {
         let output = self.vitx(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", shown(&output));
         shown(&output)
     }
 
     /// What is refused: one line of words, without the folder's name.
-    fn refused(&self, arguments: &[&str]) -> String {
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
         let output = self.vitx(arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", shown(&output));
         // The drawing breaks lines where it likes, in the middle of long names too.

@@ -6,10 +6,6 @@ use image::ImageFormat;
 
 /// First bytes of formats that are not read, and what to call them.
 const OTHERS: &[(&[u8], &str)] = &[
-    (b"GIF8", "a GIF picture"),
-    (b"BM", "a BMP picture"),
-    (b"II*\0", "a TIFF picture"),
-    (b"MM\0*", "a TIFF picture"),
     (b"8BPS", "a Photoshop file"),
     (b"%PDF", "a PDF file"),
     (b"PK\x03\x04", "a ZIP archive"),
@@ -37,6 +33,15 @@ pub(super) fn format(bytes: &[u8]) -> Result<ImageFormat, String> {
     }
     if bytes.starts_with(b"\xFF\xD8\xFF") {
         return Ok(ImageFormat::Jpeg);
+    }
+    if bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a") {
+        return Ok(ImageFormat::Gif);
+    }
+    if bytes.starts_with(b"BM") && bytes.get(6..10) == Some(&[0; 4]) {
+        return Ok(ImageFormat::Bmp);
+    }
+    if bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*") {
+        return Ok(ImageFormat::Tiff);
     }
     if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
         return Ok(ImageFormat::WebP);

@@ -110,6 +110,45 @@ fn wherever_a_file_is_cut_off_it_is_refused() {
     }
 }
 
+/// Formats without losses, as they were made, also grey ones.
+#[test]
+fn other_formats_are_read_and_refused_where_they_are_cut_off() {
+    for format in [ImageFormat::Bmp, ImageFormat::Gif, ImageFormat::Tiff] {
+        let whole = encoded(&picture(), format);
+        let pixels = read(&whole).unwrap();
+        assert_eq!((pixels.width, pixels.height), (24, 16));
+        // The colours of a GIF are chosen.
+        let far = pixels.bytes.iter().zip(picture().as_raw()).filter(|(a, b)| a.abs_diff(**b) > 8).count();
+        assert_eq!(far, 0, "{format:?}");
+        // Without its last byte, a GIF still has all pixels.
+        for length in (0..whole.len() - 2).step_by(5).chain([whole.len() - 3]) {
+            assert!(read(&whole[..length]).is_err(), "{format:?}: {length} of {}", whole.len());
+        }
+        assert!(read(&[&whole, b"trailing".as_slice()].concat()).is_ok(), "{format:?}");
+    }
+    let mut grey = Cursor::new(Vec::new());
+    image::GrayImage::from_fn(5, 3, |x, y| image::Luma([(x * 40 + y) as u8]))
+        .write_to(&mut grey, ImageFormat::Tiff)
+        .unwrap();
+    assert_eq!(read(grey.get_ref()).unwrap().bytes[..9], [0, 0, 0, 40, 40, 40, 80, 80, 80]);
+}
+
+/// A TIFF has its orientation among its own tags.
+#[test]
+fn a_tiff_is_turned_too() {
+    let mut tiff = encoded(&picture(), ImageFormat::Tiff);
+    let number = |at: usize, bytes: &[u8]| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    // In place of the tag of the resolution's unit, which comes behind the others.
+    let directory = u32::from_le_bytes([tiff[4], tiff[5], tiff[6], tiff[7]]) as usize;
+    let entries = usize::from(number(directory, &tiff));
+    let at = (0..entries).map(|entry| directory + 2 + 12 * entry).find(|at| number(*at, &tiff) == 296).unwrap();
+    tiff[at..at + 2].copy_from_slice(&274_u16.to_le_bytes());
+    tiff[at + 8] = 6;
+    let pixels = read(&tiff).unwrap();
+    assert_eq!((pixels.width, pixels.height), (16, 24));
+    assert_eq!(pixels.bytes[45..48], [0, 255, 0]);
+}
+
 #[test]
 fn a_preview_within_a_jpeg_is_not_its_end() {
     let jpeg = encoded(&picture(), ImageFormat::Jpeg);
@@ -120,12 +159,14 @@ fn a_preview_within_a_jpeg_is_not_its_end() {
 
 #[test]
 fn what_is_no_picture_is_called_by_its_name() {
-    let texts: [&[u8]; 12] = [
+    let texts: [&[u8]; 14] = [
         b"",
         b"x",
         b"GIF89a....",
-        b"BM........",
+        b"BM....\0\0\0\0.......",
         b"MM\0*......",
+        b"BM is a text",
+        b"8BPS\0\x01",
         b"\n <!DOCTYPE html><html>",
         b"version https://git-lfs.github.com/spec/v1\noid",
         b"a text that someone wrote",

@@ -10,19 +10,19 @@ use super::super::super::{
     DataError, DataOptions, Subset,
     error::bounded,
     names::{of_system, shown, shown_in},
+    walk::ENDINGS,
 };
 use super::Files;
 
 const TRAIN: &str = "train";
 const TEST: &str = "test";
 const VALIDATION: &[&str] = &["val", "valid", "validation"];
-const EXTENSIONS: &[&str] = &["png", "jpg", "jpeg", "jpe", "jfif", "webp"];
 
 const LAYOUT: &str = "expected DIR/train/CLASS/*.png and DIR/test/CLASS/*.png; DIR/val/CLASS/*.png (or `valid`, \
                       `validation`) may hold images to validate on";
 /// The kind of what is left out that is no file.
 const FOLDER: &str = "folder";
-const READ: &str = "PNG, JPEG and WebP files that lie directly in their class's folder are read";
+const READ: &str = "PNG, JPEG, WebP, BMP, GIF and TIFF files that lie directly in their class's folder are read";
 
 /// Files and classes. Pictures are in the order of their classes and names.
 pub(super) struct Listing {
@@ -55,7 +55,7 @@ impl Others {
         }
     }
 
-    /// "12 files .bmp, 1 folder"
+    /// "12 files .heic, 1 folder"
     fn text(&self) -> String {
         let one = |(kind, count): (&String, &usize)| match (kind == FOLDER, count) {
             (true, 1) => "1 folder".to_owned(),
@@ -293,7 +293,7 @@ fn held(folder: &Path) -> Result<Held, DataError> {
         let path = entry.path();
         let ending = path.extension().map(|ending| shown(ending).to_lowercase());
         // Also what is no file, but is called as a picture: it is refused when it is looked at.
-        if ending.as_ref().is_some_and(|ending| EXTENSIONS.contains(&ending.as_str())) {
+        if ending.as_ref().is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
             held.pictures.push(path);
             continue;
         }

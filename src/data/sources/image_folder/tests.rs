@@ -129,8 +129,8 @@ fn a_long_report_is_cut() {
 #[test]
 fn a_class_has_a_training_image() {
     let folder = Folder::new();
-    folder.write("train/bitmaps/a.bmp", b"");
-    folder.write("train/bitmaps/b.BMP", b"");
+    folder.write("train/bitmaps/a.heic", b"");
+    folder.write("train/bitmaps/b.HEIC", b"");
     folder.write("train/bitmaps/notes", b"");
     folder.picture("train/nested/inner/a.png", (8, 8), 1);
     fs::create_dir(folder.path("train/empty")).unwrap();
@@ -143,14 +143,15 @@ fn a_class_has_a_training_image() {
     folder.remove("test/bitmaps");
     folder.remove("test/dark/");
     folder.remove("test/light/");
-    folder.write("test/light/a.gif", b"");
+    folder.write("test/light/a.psd", b"");
     insta::assert_snapshot!("no_test_image", folder.refused(&folder.options()));
 }
 
 #[test]
 fn what_is_left_out_is_counted_and_other_programs_are_not() {
     let folder = Folder::new();
-    for name in ["train/dark/a.bmp", "train/light/b.BMP", "test/dark/c.bmp", "test/light/t.txt", "train/dark/README"] {
+    for name in ["train/dark/a.heic", "train/light/b.HEIC", "test/dark/c.heic", "test/light/t.txt", "train/dark/README"]
+    {
         folder.write(name, b"");
     }
     folder.picture("train/dark/deep/a.png", (8, 8), 1);

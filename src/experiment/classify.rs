@@ -1,0 +1,122 @@
+//! Pictures of files, classified by a trained network, some at a time.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::{
+    Definition, ExperimentError, needs,
+    training::{self, Options},
+};
+use crate::{
+    backend::{Batch, Engine},
+    data::{Broken, Loaded, Pipeline, Split, decode::Encoded, names::shown},
+    threads,
+    trial::{Directory, Input},
+};
+
+/// The best weights of a trial, and what a picture becomes for them.
+pub struct Classifier {
+    input: Input,
+    pipeline: Pipeline,
+    engine: Box<dyn Engine>,
+    checkpoint: PathBuf,
+    batch: usize,
+    classes: usize,
+}
+
+/// What a picture was found to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classified {
+    /// Its path, as messages show it.
+    pub name: String,
+    /// `[classes]`: a probability of each class; or why the picture cannot be read.
+    pub probabilities: Result<Vec<f32>, String>,
+}
+
+impl Classifier {
+    /// Loads a trial's best weights, for at most `batch` pictures at a time.
+    ///
+    /// # Errors
+    /// A directory that is no trial's or has no weights yet, and more memory than can be had.
+    pub fn of_trial(directory: &Path, batch: usize, options: &Options) -> Result<Self, ExperimentError> {
+        let definition = Definition::of_trial(directory)?;
+        let input = definition.input(directory)?;
+        let architecture = definition.architecture(&input.spec())?;
+        let [height, width, _] = architecture.image_shape();
+        let pipeline = Pipeline::new(&input.statistics, (input.height, input.width), input.channels, (height, width));
+        needs::check_prediction(&definition, &input.spec(), batch, options)?;
+        let checkpoint = Directory::new(directory).best();
+        let classes = architecture.num_classes();
+        let engine = training::trained(&definition, architecture, &checkpoint, options)?;
+        Ok(Self { input, pipeline, engine, checkpoint, batch, classes })
+    }
+
+    /// How many classes the network has.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The name of a class; a network of a former version may have more than the data have names.
+    pub fn class(&self, class: usize) -> String {
+        self.input.class_names.get(class).cloned().unwrap_or_else(|| format!("(class {class})"))
+    }
+
+    /// Classifies pictures as they come, and gives what each is in their order. No more than a batch of them is in memory.
+    ///
+    /// # Errors
+    /// Weights that give what is no number.
+    pub fn run(
+        &mut self,
+        mut pictures: impl Iterator<Item = Result<PathBuf, Broken>>,
+        mut each: impl FnMut(&Self, Classified),
+    ) -> Result<(), ExperimentError> {
+        let mut loaded = Loaded::default();
+        loop {
+            let some: Vec<Result<PathBuf, Broken>> = pictures.by_ref().take(self.batch).collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            let input = &self.input;
+            let decoded: Vec<(String, Result<Vec<u8>, String>)> =
+                threads::together(|| some.into_par_iter().map(|picture| decode(input, picture)).collect());
+            let fine: Vec<&[u8]> =
+                decoded.iter().filter_map(|(_, pixels)| Some(pixels.as_ref().ok()?.as_slice())).collect();
+            let mut logits = Vec::new();
+            if !fine.is_empty() {
+                let split = Split::new(fine.concat(), vec![0; fine.len()]);
+                let indices: Vec<u32> = (0..fine.len() as u32).collect();
+                self.pipeline.batch(&split, &indices, 0, None, &mut loaded);
+                self.engine
+                    .evaluate(&Batch { images: &loaded.images, labels: &loaded.labels, mixed: None })
+                    .map_err(|error| ExperimentError::of_weights(&self.checkpoint, error))?;
+                logits.extend_from_slice(self.engine.logits());
+            }
+            let mut rows = logits.chunks_exact((logits.len() / fine.len().max(1)).max(1)).map(softmax);
+            for (name, pixels) in decoded {
+                let probabilities = pixels.map(|_| rows.next().unwrap_or_default());
+                each(self, Classified { name, probabilities });
+            }
+        }
+    }
+}
+
+/// The name of a picture, and its pixels at the size of the data set's.
+fn decode(input: &Input, picture: Result<PathBuf, Broken>) -> (String, Result<Vec<u8>, String>) {
+    match picture {
+        Ok(path) => {
+            let size = (input.width as u32, input.height as u32);
+            let pixels = Encoded::read(&path).and_then(|picture| picture.pixels(input.channels, Some(size)));
+            (shown(path.as_os_str()), pixels.map(|pixels| pixels.bytes))
+        }
+        Err(Broken { name, reason }) => (name, Err(reason)),
+    }
+}
+
+/// Probabilities that logits stand for.
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f32 = exponentials.iter().sum();
+    exponentials.into_iter().map(|exponential| exponential / sum).collect()
+}
