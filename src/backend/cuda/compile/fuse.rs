@@ -1,5 +1,6 @@
 //! Fewer operations: what would only pass a tensor on goes into the operation that makes or takes it.
 
+mod batch_norm;
 mod projections;
 
 use super::operations::{Id, Kind, Operation, Operations, Pointwise};
@@ -10,6 +11,7 @@ use crate::backend::cuda::layout::Layout;
 pub fn fuse(operations: &mut Operations, layout: &Layout) {
     loss_gradient(operations);
     projections::merge_all(operations, layout);
+    batch_norm::merge_all(operations);
     pointwise(operations);
     bias_gradients(operations);
     residuals(operations);
@@ -188,7 +190,7 @@ fn begins_norm(operations: &mut Operations, index: usize) -> bool {
     true
 }
 
-/// A normalisation's gradient and the sum with the gradient that came past it.
+/// The gradient of an input and the sum with the gradient that came past it.
 fn added_gradients(operations: &mut Operations) {
     let mut index = 0;
     while index < operations.list.len() {
@@ -197,13 +199,17 @@ fn added_gradients(operations: &mut Operations) {
         let Kind::Add { rows: 1, .. } = add.kind else { continue };
         for (dx, other) in [(add.inputs[1], add.inputs[0]), (add.inputs[0], add.inputs[1])] {
             let Some(maker) = operations.maker(dx) else { continue };
-            let Kind::LayerNormGradient { rows, width, added: false } = operations.list[maker].kind else { continue };
             let earlier = operations.maker(other).is_none_or(|other| other < maker);
             if operations.uses(dx) != 1 || operations.list[maker].outputs[0] != dx || !earlier {
                 continue;
             }
             let operation = &mut operations.list[maker];
-            operation.kind = Kind::LayerNormGradient { rows, width, added: true };
+            match &mut operation.kind {
+                Kind::LayerNormGradient { added, .. } | Kind::DepthwiseInputGradient { added, .. } if !*added => {
+                    *added = true;
+                }
+                _ => continue,
+            }
             operation.inputs.push(other);
             operation.outputs[0] = add.outputs[0];
             operation.name = join(&operation.name, &add.name);

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::emit::Emitter;
 use crate::{
     backend::cuda::{
+        kernels::depthwise::Depthwise,
         launch::{Element, Precision},
         ops::{Reading, Stored, read},
     },
@@ -55,6 +56,22 @@ pub struct Pointwise {
     pub dropout: Option<ops::Dropout>,
 }
 
+/// What happens to normalised numbers before they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct AfterNorm {
+    pub activation: Option<Activation>,
+    pub sum: Option<Sum>,
+}
+
+/// Where a tensor is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sum {
+    /// To what the activation makes.
+    AfterActivation,
+    /// To what the activation takes.
+    BeforeActivation,
+}
+
 /// What an operation does. Extents are `[outer, axis, inner]` around an axis, or `[rows, width]`.
 #[derive(Debug, Clone)]
 pub enum Kind {
@@ -93,6 +110,34 @@ pub enum Kind {
     LayerNormGradient {
         rows: usize,
         width: usize,
+        added: bool,
+    },
+    /// x, gamma, beta, mean, variance, then what is added if something is.
+    BatchNorm {
+        rows: usize,
+        channels: usize,
+        epsilon: f32,
+        then: AfterNorm,
+    },
+    /// dy, x, mean, variance, with an activation gamma and beta; outputs the gradients of gamma and beta.
+    BatchNormSums {
+        rows: usize,
+        channels: usize,
+        epsilon: f32,
+        activation: Option<Activation>,
+    },
+    /// dy, x, gamma, mean, variance, the gradients of gamma and beta, with an activation beta. `share` is one by how many numbers a channel
+    /// has, or 0 for statistics that are not the batch's.
+    BatchNormGradient {
+        rows: usize,
+        channels: usize,
+        epsilon: f32,
+        share: f32,
+        activation: Option<Activation>,
+    },
+    /// dy, the kernel, then what is added to the gradient of the input.
+    DepthwiseInputGradient {
+        shape: Depthwise,
         added: bool,
     },
     /// query, key, value; outputs the result and statistics of the softmax.

@@ -13,7 +13,7 @@ extern "C" {
 int dprintf(int, const char*, ...);
 float sqrtf(float), expf(float), exp2f(float), logf(float), log1pf(float), log2f(float), erff(float), tanhf(float), floorf(float);
 double exp(double), sin(double), cos(double);
-float fmaxf(float, float);
+float fmaxf(float, float), fabsf(float);
 double sqrt(double), pow(double, double), floor(double);
 void sincosf(float, float*, float*);
 }
@@ -287,6 +287,7 @@ static inline float __fmul_rn(float a, float b) { return a * b; }
 static inline float __fdiv_rn(float a, float b) { return a / b; }
 static inline float __fdividef(float a, float b) { return a / b; }
 static inline float exp2_approximate(float x) { return exp2f(x); }
+static inline float reciprocal_approximate(float x) { return 1.0f / x; }
 template <typename T> static T __ldg(const T* from) { return *from; }
 template <typename T> static T min(T a, T b) { return a < b ? a : b; }
 template <typename T> static T max(T a, T b) { return a < b ? b : a; }

@@ -1,5 +1,5 @@
 // Convolutions of images, [batch, height, width, channels]: the patches under the windows as the rows of a matrix, which
-// products take, what is added up where patches came from, and convolutions of each channel by itself.
+// products take, and what is added up where patches came from.
 // Definitions: FROM, TO types of the input and of the result; VECTOR elements that are moved at once.
 #include "common.cuh"
 #include "windows.cuh"
@@ -47,83 +47,5 @@ KERNEL __launch_bounds__(256) spread(u32 count, WINDOWS, int first, int own, con
             }
         }
         store(x[(u64)pixel * channels + first + channel], sum);
-    }
-}
-
-#ifndef BIAS
-#define BIAS 0
-#endif
-
-// A convolution of each channel by itself: kernel [taps, channels], bias [channels].
-KERNEL __launch_bounds__(256) depthwise(u32 count, WINDOWS, const FROM* x, const float* kernel, const float* bias, TO* y) {
-    Windows down = ROWS, across = COLUMNS;
-    for (u32 i = blockIdx.x * THREADS + threadIdx.x; i < count; i += gridDim.x * THREADS) {
-        u32 window = i / channels;
-        int channel = i % channels, column = window % columns, row = window / columns % rows;
-        const FROM* image = x + (u64)(window / columns / rows) * height * width * channels + channel;
-        float sum = BIAS ? bias[channel] : 0.0f;
-        for (int r = 0; r < pool_rows; r++) {
-            int at = down.place(row, r);
-            if (at < 0 || at >= height) continue;
-            for (int c = 0; c < pool_columns; c++) {
-                int beside = across.place(column, c);
-                if (beside < 0 || beside >= width) continue;
-                float value = load(image[(at * width + beside) * channels]);
-                sum += value * kernel[(r * pool_columns + c) * channels + channel];
-            }
-        }
-        store(y[i], sum);
-    }
-}
-
-// The gradient of its input.
-KERNEL __launch_bounds__(256) depthwise_input(u32 count, WINDOWS, const FROM* dy, const float* kernel, TO* dx) {
-    Windows down = ROWS, across = COLUMNS;
-    for (u32 i = blockIdx.x * THREADS + threadIdx.x; i < count; i += gridDim.x * THREADS) {
-        u32 pixel = i / channels, image = pixel / width / height;
-        int channel = i % channels, column = pixel % width, row = pixel / width % height;
-        const FROM* gradient = dy + (u64)image * rows * columns * channels + channel;
-        float sum = 0.0f;
-        for (int r = 0; r < pool_rows; r++) {
-            int window = down.window_of(row, r);
-            if (window < 0) continue;
-            for (int c = 0; c < pool_columns; c++) {
-                int beside = across.window_of(column, c);
-                if (beside < 0) continue;
-                float value = load(gradient[(window * columns + beside) * channels]);
-                sum += value * kernel[(r * pool_columns + c) * channels + channel];
-            }
-        }
-        store(dx[i], sum);
-    }
-}
-
-constexpr int LANES = 32;
-constexpr int GROUPS = THREADS / LANES;
-
-// The gradient of its kernel, of parts of `windows` windows: out [parts, taps, channels]. Blocks: (channel tiles, taps,
-// parts).
-KERNEL __launch_bounds__(256) depthwise_kernel(
-    int windows, int part, WINDOWS, const FROM* x, const TO* dy, float* out) {
-    Windows down = ROWS, across = COLUMNS;
-    int lane = (int)threadIdx.x % LANES, group = (int)threadIdx.x / LANES;
-    int channel = (int)blockIdx.x * LANES + lane, tap = (int)blockIdx.y;
-    int begin = (int)blockIdx.z * part, end = min(windows, begin + part);
-    float sum = 0.0f;
-    if (channel < channels) {
-        for (int window = begin + group; window < end; window += GROUPS) {
-            int column = window % columns, row = window / columns % rows;
-            int at = down.place(row, tap / pool_columns), beside = across.place(column, tap % pool_columns);
-            if (at < 0 || at >= height || beside < 0 || beside >= width) continue;
-            u64 pixel = ((u64)(window / columns / rows) * height + at) * width + beside;
-            sum += load(x[pixel * channels + channel]) * load(dy[(u64)window * channels + channel]);
-        }
-    }
-    __shared__ float shared[GROUPS][LANES];
-    shared[group][lane] = sum;
-    __syncthreads();
-    if (group == 0 && channel < channels) {
-        for (int g = 1; g < GROUPS; g++) sum += shared[g][lane];
-        out[((u64)blockIdx.z * gridDim.y + tap) * channels + channel] = sum;
     }
 }

@@ -1,14 +1,12 @@
-//! The patches of images as matrices, and convolutions of each channel by itself.
+//! The patches of images as matrices.
 
-use super::{flat, int, reduce, source, vector};
+use super::{flat, int, source, vector};
 use crate::{
     backend::cuda::launch::{Arg, Element, Launch, Source},
     graph::ops::Windows,
 };
 
 pub const SOURCE: Source = source!("conv2d");
-
-const LANES: usize = 32;
 
 /// Channels of images, and the windows over their height and width, as the kernels take them.
 pub fn windows<P>(channels: usize, windows: &[Windows; 2]) -> Vec<Arg<P>> {
@@ -70,80 +68,4 @@ impl Patches {
         let count = self.images * self.windows[0].length * self.windows[1].length * self.own;
         flat(SOURCE, "spread", (types(from, to), 1), count, self.args(count, patches, x))
     }
-}
-
-/// A convolution of each channel of images by itself: kernel `[taps, channels]`, bias `[channels]`.
-pub fn depthwise<P>(
-    images: usize,
-    channels: usize,
-    over: &[Windows; 2],
-    (from, x): (Element, P),
-    kernel: P,
-    bias: Option<P>,
-    (to, y): (Element, P),
-) -> Launch<P> {
-    let count = images * over[0].count * over[1].count * channels;
-    let mut defines = types(from, to);
-    defines.push(("BIAS", u8::from(bias.is_some()).to_string()));
-    let mut args = counted(count);
-    args.extend(windows(channels, over));
-    args.extend([Arg::Pointer(x), Arg::Pointer(kernel), bias.map_or(Arg::Null, Arg::Pointer), Arg::Pointer(y)]);
-    flat(SOURCE, "depthwise", (defines, 1), count, args)
-}
-
-/// The gradient of its input.
-pub fn depthwise_input<P>(
-    images: usize,
-    channels: usize,
-    over: &[Windows; 2],
-    (from, dy): (Element, P),
-    kernel: P,
-    (to, dx): (Element, P),
-) -> Launch<P> {
-    let count = images * over[0].length * over[1].length * channels;
-    let mut args = counted(count);
-    args.extend(windows(channels, over));
-    args.extend([Arg::Pointer(dy), Arg::Pointer(kernel), Arg::Pointer(dx)]);
-    flat(SOURCE, "depthwise_input", (types(from, to), 1), count, args)
-}
-
-/// Rows that a block adds: no fewer, or the second stage would have more to do than the first.
-const PART: usize = 256;
-
-/// How many parts so many rows are added in, and how many rows each has.
-pub fn parts(rows: usize) -> [usize; 2] {
-    let part = rows.div_ceil(super::BLOCKS).max(PART);
-    [rows.div_ceil(part).max(1), part]
-}
-
-/// Floats of workspace for [`depthwise_kernel`].
-pub fn depthwise_kernel_workspace(images: usize, channels: usize, over: &[Windows; 2]) -> usize {
-    parts(images * over[0].count * over[1].count)[0] * over[0].pool * over[1].pool * channels
-}
-
-/// The gradient of its kernel, float32 `[taps, channels]`.
-pub fn depthwise_kernel<P: Clone>(
-    images: usize,
-    channels: usize,
-    over: &[Windows; 2],
-    (from, x): (Element, P),
-    (to, dy): (Element, P),
-    workspace: P,
-    out: P,
-) -> [Launch<P>; 2] {
-    let rows = images * over[0].count * over[1].count;
-    let ([parts, part], taps) = (parts(rows), over[0].pool * over[1].pool);
-    let mut args = vec![Arg::I32(int(rows)), Arg::I32(int(part))];
-    args.extend(windows(channels, over));
-    args.extend([Arg::Pointer(x), Arg::Pointer(dy), Arg::Pointer(workspace.clone())]);
-    let by_parts = Launch {
-        source: SOURCE,
-        defines: types(from, to),
-        entry: "depthwise_kernel",
-        grid: [channels.div_ceil(LANES) as u32, taps as u32, parts as u32],
-        block: [256, 1, 1],
-        shared_bytes: 0,
-        args,
-    };
-    [by_parts, reduce::sum_parts(parts, taps * channels, workspace, out)]
 }

@@ -13,8 +13,10 @@ pub mod accumulate;
 pub mod attention;
 pub mod batch_norm;
 pub mod bytes;
+mod channels;
 pub mod conv2d;
 pub mod cross_entropy;
+pub mod depthwise;
 mod dropout;
 pub mod expression;
 pub mod global_norm;
@@ -62,6 +64,7 @@ pub const SOURCES: &[Source] = &[
     bytes::SOURCE,
     conv2d::SOURCE,
     cross_entropy::SOURCE,
+    depthwise::SOURCE,
     expression::SOURCE,
     global_norm::SOURCE,
     layer_norm::SOURCE,

@@ -155,16 +155,23 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         let patches = conv2d::Patches { images: batch, channels: dim, first: 0, own: dim / groups, windows };
         all.extend([patches.gather(act, act), patches.spread(act, act)]);
         let bias = (groups == 1).then_some(());
-        all.push(conv2d::depthwise(batch, dim, &windows, act, (), bias, act));
-        all.push(conv2d::depthwise_input(batch, dim, &windows, act, (), act));
-        all.extend(conv2d::depthwise_kernel(batch, dim, &windows, act, act, (), ()));
+        let depthwise = depthwise::Depthwise { images: batch, channels: dim, windows };
+        all.push(depthwise.forward(act, (), bias, act));
+        all.push(depthwise.input_gradient(act, (), bias, act));
+        all.extend(depthwise.kernel_gradient(act, act, (), ()));
     }
-    all.extend(batch_norm::moments(rows, dim, act, (), (), ()));
+    let norm = batch_norm::BatchNorm { rows, channels: dim, epsilon: 1e-3 };
+    let parameters = batch_norm::Parameters { gamma: (), beta: (), mean: (), variance: () };
+    all.extend(norm.moments(act, (), (), ()));
     all.push(batch_norm::statistics(rows, dim, (), (), (), ()));
-    all.push(batch_norm::normalise(rows * dim, dim, 1e-3, act, [(); 4], act));
-    all.extend(batch_norm::gradient_sums(rows, dim, 1e-3, act, act, [(); 2], (), ()));
-    all.push(batch_norm::gradient(rows * dim, dim, [1e-3, 0.5], act, act, [(); 5], act));
     all.push(batch_norm::moving_average(dim, 0.9, (), (), (), Some(())));
+    for activation in [None, Activation::named("gelu"), Activation::named("relu")] {
+        let residual = batch_norm::Residual { at: (), before_activation: true };
+        all.push(norm.normalise(act, parameters, activation, None, act));
+        all.push(norm.normalise(act, parameters, activation, Some(residual), act));
+        all.extend(norm.gradient_sums(act, act, parameters, activation, (), ()));
+        all.push(norm.gradient(0.5, act, act, parameters, [(); 2], activation, act));
+    }
     let gate = Expression::new(5, |x| &x[0] * &x[1].sigmoid() * &x[3] + &x[2].normal_cdf() * &x[4]);
     let mask = dropout().expect("a mask");
     for suffix in [dim, 7] {

@@ -5,25 +5,23 @@ use crate::{
     backend::cuda::{
         compile::{
             emit::{Emitter, Symbol, gradient_place},
-            operations::Origin,
+            operations::{AfterNorm, Kind, Operation, Origin, Sum},
         },
-        kernels::batch_norm,
+        kernels::batch_norm::{self, BatchNorm, Parameters, Residual},
         launch::Element,
         program::{Base, Call, Cost, Line, Output, Place, Work},
         state,
     },
-    graph::ops::{self, flat},
+    graph::ops::{self, Activation, flat},
 };
 
 impl Read for ops::BatchMoments {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
-        let [rows, channels] = flat(shapes[0]);
+        let norm = of(shapes[0], 0.0);
         let reading = Reading::call(move |emitter, operation| {
             let (x, shift) = (emitter.stored(operation.inputs[0]), emitter.at(operation.inputs[1]));
-            let workspace = emitter.scratch(batch_norm::workspace(rows, channels));
-            let out = emitter.at(operation.outputs[0]);
-            let launches = batch_norm::moments(rows, channels, x, shift, workspace, out);
-            emitter.launches(launches, &operation.outputs);
+            let (workspace, out) = (emitter.scratch(norm.workspace()), emitter.at(operation.outputs[0]));
+            emitter.launches(norm.moments(x, shift, workspace, out), &operation.outputs);
         });
         Some(reading.stored(&[Stored::Exact]))
     }
@@ -45,28 +43,15 @@ impl Read for ops::BatchStatistics {
 impl Read for ops::BatchNorm {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let ([rows, channels], epsilon) = (flat(shapes[0]), self.epsilon);
-        Some(Reading::call(move |emitter, operation| {
-            let (x, y) = (emitter.stored(operation.inputs[0]), emitter.stored(operation.outputs[0]));
-            let parameters = [1, 2, 3, 4].map(|input| emitter.at(operation.inputs[input]));
-            let launch = batch_norm::normalise(rows * channels, channels, epsilon, x, parameters, y);
-            emitter.launch(launch, &operation.outputs);
-        }))
+        Some(Reading::of(Kind::BatchNorm { rows, channels, epsilon, then: AfterNorm::default() }))
     }
 }
 
 impl Read for ops::BatchNormSums {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let ([rows, channels], epsilon) = (flat(shapes[1]), self.epsilon);
-        let reading = Reading::call(move |emitter, operation| {
-            let [dy, x] = [0, 1].map(|input| emitter.stored(operation.inputs[input]));
-            let statistics = [2, 3].map(|input| emitter.at(operation.inputs[input]));
-            let workspace = emitter.scratch(batch_norm::workspace(rows, channels));
-            // Both sums come as one tensor; the layout puts beta behind gamma, so that this is where they belong.
-            let sums = emitter.pair(operation.outputs[0], operation.outputs[1], channels);
-            let launches = batch_norm::gradient_sums(rows, channels, epsilon, dy, x, statistics, workspace, sums);
-            emitter.launches(launches, &operation.outputs);
-        });
-        Some(reading.stored(&[Stored::Exact; 2]))
+        let kind = Kind::BatchNormSums { rows, channels, epsilon, activation: None };
+        Some(Reading::storing(kind, &[Stored::Exact; 2]))
     }
 }
 
@@ -74,14 +59,69 @@ impl Read for ops::BatchNormGradient {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let [rows, channels] = flat(shapes[1]);
         let (epsilon, share) = (self.0.epsilon, if self.0.of_batch { 1.0 / rows as f32 } else { 0.0 });
-        Some(Reading::call(move |emitter, operation| {
-            let [dy, x] = [0, 1].map(|input| emitter.stored(operation.inputs[input]));
-            let parameters = [2, 3, 4, 5, 6].map(|input| emitter.at(operation.inputs[input]));
-            let dx = emitter.stored(operation.outputs[0]);
-            let count = rows * channels;
-            let launch = batch_norm::gradient(count, channels, [epsilon, share], dy, x, parameters, dx);
-            emitter.launch(launch, &operation.outputs);
-        }))
+        Some(Reading::of(Kind::BatchNormGradient { rows, channels, epsilon, share, activation: None }))
+    }
+}
+
+fn of(shape: &[usize], epsilon: f32) -> BatchNorm {
+    let [rows, channels] = flat(shape);
+    BatchNorm { rows, channels, epsilon }
+}
+
+impl Emitter<'_> {
+    pub fn batch_norm(
+        &mut self,
+        operation: &Operation,
+        [rows, channels]: [usize; 2],
+        epsilon: f32,
+        AfterNorm { activation, sum }: AfterNorm,
+    ) {
+        let inputs = &operation.inputs;
+        let (x, y) = (self.stored(inputs[0]), self.stored(operation.outputs[0]));
+        let [gamma, beta, mean, variance] = [1, 2, 3, 4].map(|input| self.at(inputs[input]));
+        let parameters = Parameters { gamma, beta, mean, variance };
+        let residual =
+            sum.map(|sum| Residual { at: self.at(inputs[5]), before_activation: sum == Sum::BeforeActivation });
+        let norm = BatchNorm { rows, channels, epsilon };
+        self.launch(norm.normalise(x, parameters, activation, residual, y), &operation.outputs);
+    }
+
+    pub fn batch_norm_sums(
+        &mut self,
+        operation: &Operation,
+        [rows, channels]: [usize; 2],
+        epsilon: f32,
+        activation: Option<Activation>,
+    ) {
+        let (inputs, outputs) = (&operation.inputs, &operation.outputs);
+        let norm = BatchNorm { rows, channels, epsilon };
+        let [dy, x] = [0, 1].map(|input| self.stored(inputs[input]));
+        let [mean, variance] = [2, 3].map(|input| self.at(inputs[input]));
+        // Without an activation the kernel has no use for gamma and beta.
+        let [gamma, beta] = if activation.is_some() { [4, 5] } else { [2, 2] }.map(|input| self.at(inputs[input]));
+        let parameters = Parameters { gamma, beta, mean, variance };
+        let workspace = self.scratch(norm.workspace());
+        // Both sums come as one tensor; the layout puts beta behind gamma, so that this is where they belong.
+        let sums = self.pair(outputs[0], outputs[1], channels);
+        self.launches(norm.gradient_sums(dy, x, parameters, activation, workspace, sums), outputs);
+    }
+
+    pub fn batch_norm_gradient(
+        &mut self,
+        operation: &Operation,
+        [rows, channels]: [usize; 2],
+        [epsilon, share]: [f32; 2],
+        activation: Option<Activation>,
+    ) {
+        let inputs = &operation.inputs;
+        let [dy, x] = [0, 1].map(|input| self.stored(inputs[input]));
+        let [gamma, mean, variance, dgamma, dbeta] = [2, 3, 4, 5, 6].map(|input| self.at(inputs[input]));
+        let beta = if activation.is_some() { self.at(inputs[7]) } else { gamma };
+        let parameters = Parameters { gamma, beta, mean, variance };
+        let norm = BatchNorm { rows, channels, epsilon };
+        let dx = self.stored(operation.outputs[0]);
+        let launch = norm.gradient(share, dy, x, parameters, [dgamma, dbeta], activation, dx);
+        self.launch(launch, &operation.outputs);
     }
 }
 

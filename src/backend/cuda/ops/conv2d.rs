@@ -1,7 +1,7 @@
-//! Convolutions: products of the images' patches, which are made in memory for some images at a time, with the kernel; and,
-//! where each channel is by itself, sums of taps.
+//! Convolutions: products of the images' patches, which are made in memory for some images at a time, with the kernel. Those of
+//! each channel by itself are made otherwise (`depthwise`).
 
-use super::{Read, Reading, Stored};
+use super::{Read, Reading, Stored, depthwise};
 use crate::{
     backend::cuda::{
         compile::{
@@ -9,10 +9,7 @@ use crate::{
             operations::{Id, Operation, Origin},
         },
         gemm::{Epilogue, Matrix},
-        kernels::{
-            conv2d::{self, Patches},
-            pointwise, reduce,
-        },
+        kernels::{conv2d::Patches, pointwise, reduce},
         launch::{Element, Precision},
     },
     graph::ops::{Conv2d, Conv2dInputGradient, Conv2dKernelGradient, ConvShape},
@@ -83,11 +80,6 @@ impl Emitter<'_> {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);
         let (x, y) = (self.stored(inputs[0]), self.stored(outputs[0]));
         let bias = inputs.get(2).map(|&bias| (self.at(bias), self.activation(bias)));
-        if shape.is_depthwise() {
-            let (kernel, bias) = (self.at(inputs[1]), bias.map(|(bias, _)| bias));
-            let launch = conv2d::depthwise(shape.images, shape.channels, &shape.windows, x, kernel, bias, y);
-            return self.launch(launch, outputs);
-        }
         let room = self.room_for_patches(&shape);
         let ([windows, pixels], all) = (sizes(&shape), shape.all_filters());
         for part in Part::all(&shape) {
@@ -119,11 +111,6 @@ impl Emitter<'_> {
     fn conv2d_input_gradient(&mut self, operation: &Operation, shape: ConvShape) {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);
         let (dy, dx) = (self.stored(inputs[0]), self.stored(outputs[0]));
-        if shape.is_depthwise() {
-            let kernel = self.at(inputs[1]);
-            let launch = conv2d::depthwise_input(shape.images, shape.channels, &shape.windows, dy, kernel, dx);
-            return self.launch(launch, outputs);
-        }
         let room = self.room_for_patches(&shape);
         let ([windows, pixels], all) = (sizes(&shape), shape.all_filters());
         for part in Part::all(&shape) {
@@ -142,13 +129,6 @@ impl Emitter<'_> {
     fn conv2d_kernel_gradient(&mut self, operation: &Operation, shape: ConvShape) {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);
         let ([x, dy], out) = ([0, 1].map(|input| self.stored(inputs[input])), self.at(outputs[0]));
-        if shape.is_depthwise() {
-            let workspace =
-                self.scratch(conv2d::depthwise_kernel_workspace(shape.images, shape.channels, &shape.windows));
-            let launches =
-                conv2d::depthwise_kernel(shape.images, shape.channels, &shape.windows, x, dy, workspace, out);
-            return self.launches(launches, outputs);
-        }
         let room = self.room_for_patches(&shape);
         let ([windows, pixels], all, [_, count]) = (sizes(&shape), shape.all_filters(), parts(&shape));
         let elements = shape.depth() * all;
@@ -177,6 +157,9 @@ impl Emitter<'_> {
 impl Read for Conv2d {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let shape = self.shape(shapes);
+        if shape.is_depthwise() {
+            return Some(depthwise::forward(&shape));
+        }
         Some(Reading::call(move |emitter, operation| emitter.conv2d(operation, shape)))
     }
 }
@@ -184,6 +167,9 @@ impl Read for Conv2d {
 impl Read for Conv2dInputGradient {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let shape = self.shape(shapes);
+        if shape.is_depthwise() {
+            return Some(depthwise::input_gradient(&shape));
+        }
         Some(Reading::call(move |emitter, operation| emitter.conv2d_input_gradient(operation, shape)))
     }
 }
@@ -191,6 +177,9 @@ impl Read for Conv2dInputGradient {
 impl Read for Conv2dKernelGradient {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let shape = self.shape(shapes);
+        if shape.is_depthwise() {
+            return Some(depthwise::kernel_gradient(&shape));
+        }
         let reading = Reading::call(move |emitter, operation| emitter.conv2d_kernel_gradient(operation, shape));
         Some(reading.stored(&[Stored::Exact]))
     }

@@ -6,6 +6,7 @@ pub mod average_pool2d;
 mod batch_norm;
 mod conv2d;
 mod dense;
+mod depthwise;
 pub mod image_product;
 mod layout;
 pub mod lookup;
@@ -179,6 +180,16 @@ pub fn emit(emitter: &mut Emitter, operation: &Operation) {
             emitter.layer_norm(operation, [rows, width], epsilon, residual);
         }
         &Kind::LayerNormGradient { rows, width, .. } => emitter.layer_norm_gradient(operation, [rows, width]),
+        &Kind::BatchNorm { rows, channels, epsilon, then } => {
+            emitter.batch_norm(operation, [rows, channels], epsilon, then);
+        }
+        &Kind::BatchNormSums { rows, channels, epsilon, activation } => {
+            emitter.batch_norm_sums(operation, [rows, channels], epsilon, activation);
+        }
+        &Kind::BatchNormGradient { rows, channels, epsilon, share, activation } => {
+            emitter.batch_norm_gradient(operation, [rows, channels], [epsilon, share], activation);
+        }
+        Kind::DepthwiseInputGradient { shape, .. } => emitter.depthwise_input_gradient(operation, shape),
         &Kind::Attention { shape, operator } => emitter.attention(operation, shape, operator),
         &Kind::AttentionGradient { shape, operator } => emitter.attention_gradient(operation, shape, operator),
         &Kind::Pointwise(pointwise) => emitter.pointwise(operation, pointwise),
