@@ -148,7 +148,7 @@ KERNEL __launch_bounds__(256) normalise(
 }
 
 // The gradients of gamma and of beta.
-KERNEL __launch_bounds__(256) gradient_sums(
+KERNEL __launch_bounds__(256, 2) gradient_sums(
     int rows, int channels, int part, float epsilon, const GRADIENT* dy, const FROM* x, const float* gamma, const float* beta,
     const float* mean, const float* variance, float* out) {
     Place own(rows, part);
@@ -179,7 +179,7 @@ KERNEL __launch_bounds__(256) gradient_sums(
 }
 
 // The gradient of x. `share` is one by how many numbers were summed, or 0 for statistics that are not the batch's.
-KERNEL __launch_bounds__(256) gradient(
+KERNEL __launch_bounds__(256, 2) gradient(
     int rows, int channels, int part, float epsilon, float share, const GRADIENT* dy, const FROM* x, const float* gamma,
     const float* beta, const float* mean, const float* variance, const float* dgamma, const float* dbeta, TO* dx) {
     Place own(rows, part);

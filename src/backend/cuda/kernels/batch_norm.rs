@@ -14,6 +14,10 @@ const MOST: usize = 8;
 /// How often over the blocks of passes that only map fill a large device.
 const WAVES: usize = 8;
 
+/// The same of passes that add up: few enough that the second stage has little to do, and so many that the last blocks
+/// do not run alone for long.
+const SUM_WAVES: usize = 6;
+
 /// What a thread has to know of its channels: `[channels]` each.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameters<P> {
@@ -54,7 +58,7 @@ impl BatchNorm {
 
     /// Floats of workspace for [`Self::moments`] and [`Self::gradient_sums`].
     pub fn workspace(&self) -> usize {
-        self.cut().parts(self.rows, 2)[0] * 2 * self.channels
+        self.cut().parts(self.rows, SUM_WAVES)[0] * 2 * self.channels
     }
 
     /// A launch whose parts are for so many waves, with its arguments from the rows on.
@@ -83,8 +87,8 @@ impl BatchNorm {
         out: P,
     ) -> [Launch<P>; 2] {
         let args = args.into_iter().chain([Arg::Pointer(workspace.clone())]);
-        let parts = self.cut().parts(self.rows, 2)[0];
-        [self.launch(entry, defines, 2, args), reduce::sum_parts(parts, 2 * self.channels, workspace, out)]
+        let parts = self.cut().parts(self.rows, SUM_WAVES)[0];
+        [self.launch(entry, defines, SUM_WAVES, args), reduce::sum_parts(parts, 2 * self.channels, workspace, out)]
     }
 
     /// The sums of `x - shift` and of its square, float32 `[2, channels]`.

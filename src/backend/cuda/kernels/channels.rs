@@ -4,6 +4,11 @@ use super::BLOCKS;
 
 const THREADS: usize = 256;
 
+/// Channels that a thread takes at once where it does not keep them: a power of two up to eight.
+pub fn channels_at_once(channels: usize) -> usize {
+    1 << channels.trailing_zeros().min(3)
+}
+
 /// A cut along the channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Channels {

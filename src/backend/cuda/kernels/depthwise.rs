@@ -33,7 +33,7 @@ impl Depthwise {
         &self,
         entry: &'static str,
         types: [Element; 2],
-        flag: Option<&'static str>,
+        flags: impl IntoIterator<Item = &'static str>,
         parts: usize,
         tensors: Vec<Arg<P>>,
     ) -> Launch<P> {
@@ -50,24 +50,46 @@ impl Depthwise {
         ] {
             defines.push((name, number.to_string()));
         }
-        defines.extend(flag.map(|flag| (flag, "1".to_owned())));
+        defines.extend(flags.into_iter().map(|flag| (flag, "1".to_owned())));
         let mut args = vec![Arg::I32(int(self.images))];
         args.extend(windows(self.channels, &self.windows));
         args.extend(tensors);
         Launch { source: SOURCE, defines, entry, grid: cut.grid(parts), block: [256, 1, 1], shared_bytes: 0, args }
     }
 
-    /// Blocks that share the images.
+    /// Whether windows without gaps are one place apart, and no row or column of windows lies beside the input altogether.
+    fn slides(&self) -> bool {
+        self.windows.iter().all(|along| along.stride == 1 && along.dilation == 1 && along.before < along.pool)
+    }
+
+    /// Blocks that share the images, or the lines of the result.
     fn blocks(&self, waves: usize) -> usize {
-        self.images.clamp(1, (waves * BLOCKS).div_ceil(self.cut().tiles))
+        let cut = self.cut();
+        let lines = (self.images * self.windows[0].count).div_ceil(256 / cut.lanes);
+        let most = (waves * BLOCKS).div_ceil(cut.tiles);
+        if self.slides() { lines } else { self.images }.clamp(1, most)
+    }
+
+    /// Windows over the result, of which each makes an element of the input's gradient, with mirrored taps.
+    fn mirrored(&self) -> Self {
+        let windows = self.windows.map(|along| Windows {
+            length: along.count,
+            count: along.length,
+            before: along.pool - 1 - along.before,
+            ..along
+        });
+        Self { windows, ..*self }
     }
 
     /// Kernel `[taps, channels]`, bias `[channels]`.
     pub fn forward<P>(&self, (from, x): (Element, P), kernel: P, bias: Option<P>, (to, y): (Element, P)) -> Launch<P> {
         let flag = bias.is_some().then_some("BIAS");
-        let tensors =
-            vec![Arg::Pointer(x), Arg::Pointer(kernel), bias.map_or(Arg::Null, Arg::Pointer), Arg::Pointer(y)];
-        self.launch("forward", [from, to], flag, self.blocks(8), tensors)
+        let [x, kernel, y] = [x, kernel, y].map(Arg::Pointer);
+        let bias = bias.map_or(Arg::Null, Arg::Pointer);
+        if self.slides() {
+            return self.launch("slide", [from, to], flag, self.blocks(8), vec![x, kernel, bias, Arg::Null, y]);
+        }
+        self.launch("forward", [from, to], flag, self.blocks(8), vec![x, kernel, bias, y])
     }
 
     /// The gradient of its input, to which a tensor of the same type is added.
@@ -79,9 +101,14 @@ impl Depthwise {
         (to, dx): (Element, P),
     ) -> Launch<P> {
         let flag = added.is_some().then_some("ADDED");
-        let tensors =
-            vec![Arg::Pointer(dy), Arg::Pointer(kernel), added.map_or(Arg::Null, Arg::Pointer), Arg::Pointer(dx)];
-        self.launch("input_gradient", [from, to], flag, self.blocks(8), tensors)
+        let [dy, kernel, dx] = [dy, kernel, dx].map(Arg::Pointer);
+        let added = added.map_or(Arg::Null, Arg::Pointer);
+        if self.slides() {
+            let flags = flag.into_iter().chain(["MIRRORED"]);
+            let (mirrored, tensors) = (self.mirrored(), vec![dy, kernel, Arg::Null, added, dx]);
+            return mirrored.launch("slide", [from, to], flags, mirrored.blocks(8), tensors);
+        }
+        self.launch("input_gradient", [from, to], flag, self.blocks(8), vec![dy, kernel, added, dx])
     }
 
     /// Floats of workspace for [`Self::kernel_gradient`].
@@ -99,7 +126,8 @@ impl Depthwise {
     ) -> [Launch<P>; 2] {
         let parts = self.blocks(3);
         let tensors = vec![Arg::Pointer(x), Arg::Pointer(dy), Arg::Pointer(workspace.clone())];
-        let by_parts = self.launch("kernel_gradient", [from, to], None, parts, tensors);
+        let entry = if self.slides() { "slide_kernel_gradient" } else { "kernel_gradient" };
+        let by_parts = self.launch(entry, [from, to], None, parts, tensors);
         [by_parts, reduce::sum_parts(parts, self.taps() * self.channels, workspace, out)]
     }
 }

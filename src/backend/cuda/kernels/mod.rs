@@ -13,7 +13,7 @@ pub mod accumulate;
 pub mod attention;
 pub mod batch_norm;
 pub mod bytes;
-mod channels;
+pub mod channels;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod depthwise;

@@ -3,7 +3,7 @@
 use super::{Read, Reading};
 use crate::{
     backend::cuda::{
-        kernels::{conv2d, flat, int},
+        kernels::{channels::channels_at_once, conv2d, flat, int},
         launch::{Arg, Element, Launch, Source},
     },
     graph::ops::{AveragePool2d, AveragePool2dGradient},
@@ -11,7 +11,7 @@ use crate::{
 
 const SOURCE: Source = Source { name: "average_pool2d", text: include_str!("../kernels/average_pool2d.cu") };
 
-/// A launch of a thread for each of `count` elements, for an input of the pool of this shape.
+/// A launch that makes `count` elements, for an input of the pool of this shape.
 pub fn launch<P>(
     entry: &'static str,
     operator: AveragePool2d,
@@ -20,11 +20,12 @@ pub fn launch<P>(
     (from, x): (Element, P),
     (to, y): (Element, P),
 ) -> Launch<P> {
-    let mut args = vec![Arg::U32(int(count) as u32)];
+    let vector = channels_at_once(shape[3]);
+    let mut args = vec![Arg::U32(int(count / vector) as u32)];
     args.extend(conv2d::windows(shape[3], &operator.0.windows_of(shape)));
     args.extend([x, y].map(Arg::Pointer));
-    let defines = vec![("FROM", from.name().to_owned()), ("TO", to.name().to_owned())];
-    flat(SOURCE, entry, (defines, 1), count, args)
+    let defines = vec![("FROM", from.name().to_owned()), ("TO", to.name().to_owned()), ("VECTOR", vector.to_string())];
+    flat(SOURCE, entry, (defines, 1), count / vector, args)
 }
 
 impl Read for AveragePool2d {

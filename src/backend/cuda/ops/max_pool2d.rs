@@ -3,7 +3,7 @@
 use super::{Read, Reading};
 use crate::{
     backend::cuda::{
-        kernels::{conv2d, flat, int},
+        kernels::{channels::channels_at_once, conv2d, flat, int},
         launch::{Arg, Element, Launch, Source},
     },
     graph::ops::{MaxPool2d, MaxPool2dGradient},
@@ -11,7 +11,7 @@ use crate::{
 
 const SOURCE: Source = Source { name: "max_pool2d", text: include_str!("../kernels/max_pool2d.cu") };
 
-/// A launch of a thread for each of `count` elements, on tensors and the types that they are stored in.
+/// A launch that makes `count` elements, on tensors and the types that they are stored in.
 pub fn launch<P, const N: usize>(
     entry: &'static str,
     operator: MaxPool2d,
@@ -19,14 +19,15 @@ pub fn launch<P, const N: usize>(
     count: usize,
     tensors: [(&'static str, Element, P); N],
 ) -> Launch<P> {
-    let mut args = vec![Arg::U32(int(count) as u32)];
+    let vector = channels_at_once(shape[3]);
+    let mut args = vec![Arg::U32(int(count / vector) as u32)];
     args.extend(conv2d::windows(shape[3], &operator.0.windows_of(shape)));
-    let mut defines = Vec::new();
+    let mut defines = vec![("VECTOR", vector.to_string())];
     for (name, element, at) in tensors {
         defines.push((name, element.name().to_owned()));
         args.push(Arg::Pointer(at));
     }
-    flat(SOURCE, entry, (defines, 1), count, args)
+    flat(SOURCE, entry, (defines, 1), count / vector, args)
 }
 
 impl Read for MaxPool2d {
