@@ -288,6 +288,7 @@ static inline float __fdiv_rn(float a, float b) { return a / b; }
 static inline float __fdividef(float a, float b) { return a / b; }
 static inline float exp2_approximate(float x) { return exp2f(x); }
 static inline float reciprocal_approximate(float x) { return 1.0f / x; }
+static inline float reciprocal_sqrt_approximate(float x) { return 1.0f / sqrtf(x); }
 template <typename T> static T __ldg(const T* from) { return *from; }
 template <typename T> static T min(T a, T b) { return a < b ? a : b; }
 template <typename T> static T max(T a, T b) { return a < b ? b : a; }

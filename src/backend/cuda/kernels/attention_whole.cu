@@ -106,8 +106,11 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     }
     loads_done<0>();
     __syncthreads();
-    u32 held[VALUES / 16][PARTS][4], none[KEYS / 16][PARTS][4];
+    u32 held[VALUES / 16][PARTS][4], held_k[KEYS / 16][PARTS][4];
     hold<VALUES>(held, all_v + row * VALUE_PITCH, VALUE_PLANE);
+    // Keys stay in registers too where there is room for them, and are not read from shared memory for each 16 tokens.
+    constexpr bool HOLD_KEYS = PARTS == 1 && KEYS + VALUES <= 128;
+    if constexpr (HOLD_KEYS) hold<KEYS>(held_k, all_k + row * KEY_PITCH, KEY_PLANE);
     __syncthreads();
     float sums_k[KEYS / 8][4] = {}, sums_v[VALUES / 8][4] = {};
     if (row < ALL_SOURCES) {
@@ -115,7 +118,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
 #pragma unroll 1
         for (int s = 0; s < ALL_TOKENS; s += 16) {
             float c[2][4] = {}, d[2][4] = {};
-            times_transposed<KEYS, 1, false>(c, none, all_k + row * KEY_PITCH, KEY_PLANE, all_q + s * KEY_PITCH, KEY_PLANE);
+            times_transposed<KEYS, 1, HOLD_KEYS>(c, held_k, all_k + row * KEY_PITCH, KEY_PLANE, all_q + s * KEY_PITCH, KEY_PLANE);
             times_transposed<VALUES, 1, true>(d, held, nullptr, 0, all_dout + s * VALUE_PITCH, VALUE_PLANE);
             differentiate(c, d, all_logsum + s, delta + s, words + s, keep_scale, row, s);
             times<VALUES>(sums_v, d[0], d[1], all_dout + s * VALUE_PITCH, VALUE_PLANE);

@@ -46,6 +46,13 @@ __device__ __forceinline__ float reciprocal_approximate(float x) {
     return y;
 }
 
+// 1 / sqrt(x) within 2 ulp, of normal numbers.
+__device__ __forceinline__ float reciprocal_sqrt_approximate(float x) {
+    float y;
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // d += a b for a [16, 16], b [16, 8] of bf16 and d [16, 8] of float. With g = lane / 4, t = lane % 4:
 // a holds the pairs (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8); b the pairs down column g
 // from rows 2t and 2t + 8; d the elements (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
@@ -93,6 +100,12 @@ template <typename T> __device__ __forceinline__ float rounded(float value) {
     T stored;
     store(stored, value);
     return load(stored);
+}
+
+// 1 / sqrt(x) as good as a division by `sqrtf`, which has two slow paths: a step of Newton's from the approximation.
+__device__ __forceinline__ float reciprocal_sqrt(float x) {
+    float y = reciprocal_sqrt_approximate(x);
+    return y * (1.5f - 0.5f * x * y * y);
 }
 
 // The distribution function of the standard normal distribution, by erf of Abramowitz & Stegun 7.1.26: off by 7.5e-8. `erff`

@@ -85,7 +85,7 @@ KERNEL __launch_bounds__(256) forward(int rows, float epsilon, const ACT* __rest
             for (int i = 0; i < VECTOR; i++) squares += (values[part][i] - m) * (values[part][i] - m);
         }
     }
-    float r = 1.0f / sqrtf(group_sum(squares) * (1.0f / WIDTH) + epsilon);
+    float r = reciprocal_sqrt(group_sum(squares) * (1.0f / WIDTH) + epsilon);
 #pragma unroll
     for (int part = 0; part < PARTS; part++) {
         int at = column(part);
