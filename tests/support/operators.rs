@@ -53,11 +53,24 @@ fn pooled(b: &mut Builder, x: &Value, pool: impl Operation) -> Value {
 /// Two convolutions of tokens as an image, of which the first widens it and the second is tested: as many filters for
 /// each of its groups.
 fn convolved(b: &mut Builder, x: &Value, kernel: [usize; 2], filters: usize, conv: Conv2d, bias: bool) -> Value {
+    convolved_from(b, x, 6, kernel, filters, conv, bias)
+}
+
+/// The same where the first makes so many channels.
+fn convolved_from(
+    b: &mut Builder,
+    x: &Value,
+    channels: usize,
+    kernel: [usize; 2],
+    filters: usize,
+    conv: Conv2d,
+    bias: bool,
+) -> Value {
     let image = image(b, x);
     let widen = Conv2d { strides: [1; 2], padding: [[0; 2]; 2], dilation: [1; 2], groups: 1 };
-    let wide = parameter(b, "wide", &[1, 1, image.last(), 6]);
+    let wide = parameter(b, "wide", &[1, 1, image.last(), channels]);
     let x = b.apply_one(widen, &[&image, &wide]);
-    let kernel = parameter(b, "kernel", &[kernel[0], kernel[1], 6 / conv.groups, filters]);
+    let kernel = parameter(b, "kernel", &[kernel[0], kernel[1], channels / conv.groups, filters]);
     let bias = bias.then(|| parameter(b, "bias", &[filters]));
     let y = b.apply_one(conv, &[&x, &kernel].into_iter().chain(&bias).collect::<Vec<_>>());
     // So that a sum follows, which the kernel may take over.
@@ -84,7 +97,7 @@ fn projected(b: &mut Builder, x: &Value, rounds: usize, widths: [usize; 3]) -> [
 }
 
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 54] = [
+pub const OPERATORS: [(&str, Apply); 56] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -239,6 +252,12 @@ pub const OPERATORS: [(&str, Apply); 54] = [
     ("conv2d of a dilated kernel", |b, x| {
         let conv = Conv2d { strides: [1, 2], padding: [[2, 2], [5, 4]], dilation: [2, 3], groups: 1 };
         convolved(b, x, [3, 2], 33, conv, false)
+    }),
+    // Channels and filters that tensor cores take without patches.
+    ("conv2d of vectors", |b, x| convolved_from(b, x, 8, [3, 3], 24, same([3, 3], 1), true)),
+    ("conv2d of vectors in strides", |b, x| {
+        let conv = Conv2d { strides: [2, 1], padding: [[1, 1], [2, 1]], dilation: [1, 2], groups: 1 };
+        convolved_from(b, x, 24, [3, 2], 8, conv, false)
     }),
     ("depthwise conv2d", |b, x| convolved(b, x, [3, 3], 6, same([3, 3], 6), true)),
     ("depthwise conv2d in strides", |b, x| {

@@ -20,6 +20,7 @@ use super::{
 mod memory;
 mod on_device;
 pub use memory::{Memory, run_all, to_bf16};
+pub use on_device::{seconds, wanted};
 
 const SHIM: &str = include_str!("emulator.h");
 

@@ -25,6 +25,25 @@ pub fn allocate(bytes: usize) -> *mut u8 {
     address.expect("managed memory") as *mut u8
 }
 
+/// Seconds that launches take together, one after the other, without what comes before the first.
+pub fn seconds(launches: &[Launch<*mut u8>]) -> f64 {
+    const TIMES: usize = 10;
+    let call = |launch: &Launch<*mut u8>| Call::alone(launch.entry, launch.clone().map(|pointer| pointer as u64));
+    let calls: Vec<_> = (0..TIMES).flat_map(|_| launches.iter().map(call)).collect();
+    with_driver(|driver| {
+        let prepared = driver.prepare(calls).expect("launches of kernels");
+        let mut least = f64::INFINITY;
+        for _ in 0..4 {
+            driver.synchronize().expect("the device's work");
+            let start = std::time::Instant::now();
+            driver.launch(&prepared).expect("a launch");
+            driver.synchronize().expect("the device's work");
+            least = least.min(start.elapsed().as_secs_f64() / TIMES as f64);
+        }
+        least
+    })
+}
+
 /// Runs a launch and waits for its end.
 pub fn run(launch: Launch<*mut u8>) {
     let call = Call::alone(launch.entry, launch.map(|pointer| pointer as u64));

@@ -15,6 +15,7 @@ pub mod batch_norm;
 pub mod bytes;
 pub mod channels;
 pub mod conv2d;
+pub mod conv2d_mma;
 pub mod cross_entropy;
 pub mod depthwise;
 mod dropout;
@@ -37,8 +38,9 @@ pub use dropout::Dropout;
 pub use step::State;
 
 /// What sources include, by name: each of these includes only ones before it.
-pub const HEADERS: [(&str, &str); 4] = [
+pub const HEADERS: [(&str, &str); 5] = [
     ("common.cuh", include_str!("common.cuh")),
+    ("halo.cuh", include_str!("halo.cuh")),
     ("windows.cuh", include_str!("windows.cuh")),
     ("mma.cuh", include_str!("mma.cuh")),
     ("attention.cuh", include_str!("attention.cuh")),
@@ -63,6 +65,8 @@ pub const SOURCES: &[Source] = &[
     batch_norm::SOURCE,
     bytes::SOURCE,
     conv2d::SOURCE,
+    conv2d_mma::SOURCE,
+    conv2d_mma::KERNEL_SOURCE,
     cross_entropy::SOURCE,
     depthwise::SOURCE,
     expression::SOURCE,

@@ -160,6 +160,24 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         all.push(depthwise.input_gradient(act, (), bias, act));
         all.extend(depthwise.kernel_gradient(act, act, (), ()));
     }
+    if precision == Precision::Bf16 {
+        let conv = |size, [channels, filters]: [usize; 2], stride| {
+            let conv = ops::Conv2d { strides: [stride; 2], padding: [[1, 1]; 2], dilation: [1, 1], groups: 1 };
+            let windows = conv.windows(size, [3, 3]);
+            let shape = ops::ConvShape { images: batch, channels, windows, taps: 9, own: channels, filters, groups: 1 };
+            conv2d_mma::Conv::new(&shape).expect("a convolution for tensor cores")
+        };
+        let convs = if dim == 64 {
+            vec![conv([32, 32], [64, 64], 1), conv([32, 32], [64, 128], 2), conv([8, 8], [256, 256], 1)]
+        } else {
+            vec![conv([7, 5], [40, 72], 2), conv([14, 14], [256, 256], 1)]
+        };
+        for conv in convs {
+            all.extend(conv.forward((), (), Some(()), ()));
+            all.extend(conv.input_gradient(&(), &(), Some(&()), &()).expect("a gradient"));
+            all.extend(conv.kernel_gradient((), (), (), ()).expect("a gradient"));
+        }
+    }
     let norm = batch_norm::BatchNorm { rows, channels: dim, epsilon: 1e-3 };
     let parameters = batch_norm::Parameters { gamma: (), beta: (), mean: (), variance: () };
     all.extend(norm.moments(act, (), (), ()));

@@ -9,10 +9,11 @@ use crate::{
             operations::{Id, Operation, Origin},
         },
         gemm::{Epilogue, Matrix},
-        kernels::{conv2d::Patches, pointwise, reduce},
-        launch::{Element, Precision},
+        kernels::{conv2d::Patches, conv2d_mma::Conv, pointwise, reduce},
+        launch::{Element, Launch, Precision},
+        program::{Cost, Work},
     },
-    graph::ops::{Conv2d, Conv2dInputGradient, Conv2dKernelGradient, ConvShape},
+    graph::ops::{Conv2d, Conv2dInputGradient, Conv2dKernelGradient, ConvShape, Windows, flops},
 };
 
 /// Elements of patches that are in memory at once.
@@ -76,12 +77,63 @@ impl Emitter<'_> {
         self.columns(tensor, group, shape.filters, shape.groups)
     }
 
+    /// Tensors as matrices of pixels if a convolution of one tap is a plain product of them: where its windows are the
+    /// pixels, and all are stored as products read them.
+    fn pixels(&self, shape: &ConvShape, x: (Element, Symbol), y: (Element, Symbol)) -> Option<[Matrix<Symbol>; 2]> {
+        let plain = |windows: &Windows| windows.pool == 1 && windows.count == windows.length && windows.before == 0;
+        let stored = [x.0, y.0].iter().all(|&element| element == self.precision.element());
+        (shape.groups == 1 && stored && shape.windows.iter().all(plain))
+            .then(|| [self.columns(x, 0, shape.channels, 1), self.columns(y, 0, shape.filters, 1)])
+    }
+
+    /// The convolution if it goes by tensor cores without patches: where these tensors of activations and the kernel, if
+    /// it is read, are bfloat16.
+    fn by_tensor_cores(&self, shape: &ConvShape, activations: [Id; 2], kernel: Option<Id>) -> Option<Conv> {
+        let shadowed = |id: Id| matches!(self.operations.tensors[id].origin, Origin::Parameter(_));
+        let stored = self.precision == Precision::Bf16
+            && activations.iter().all(|&id| self.element(id) == Element::Bf16)
+            && kernel.is_none_or(|id| shadowed(id) || self.element(id) == Element::Bf16);
+        Conv::new(shape).filter(|_| stored)
+    }
+
+    /// Adds launches that make a convolution together, unless there are none or a block has too little shared memory.
+    fn convolve(&mut self, launches: Option<Vec<Launch<Symbol>>>, shape: &ConvShape, outputs: &[Id]) -> bool {
+        let fits = |launch: &Launch<Symbol>| launch.shared_bytes as usize <= self.block_memory;
+        let Some(launches) = launches.filter(|launches| launches.iter().all(fits)) else { return false };
+        let all = flops([shape.images, sizes(shape)[0], shape.depth(), shape.filters]);
+        let bytes = self.bytes(self.inputs.iter().chain(outputs));
+        let count = launches.len() as u64;
+        for (number, launch) in (1..).zip(launches) {
+            // Only after the last one all of it is there.
+            let outputs = if number == count { outputs } else { &[] };
+            self.push_costing(Work::Launch(launch), outputs, Cost { bytes: bytes / count, flops: all / count });
+        }
+        true
+    }
+
     fn conv2d(&mut self, operation: &Operation, shape: ConvShape) {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);
         let (x, y) = (self.stored(inputs[0]), self.stored(outputs[0]));
         let bias = inputs.get(2).map(|&bias| (self.at(bias), self.activation(bias)));
-        let room = self.room_for_patches(&shape);
+        if let Some(conv) = self.by_tensor_cores(&shape, [inputs[0], outputs[0]], Some(inputs[1])) {
+            let launch = conv.forward(x.1, self.activation(inputs[1]), bias.map(|(bias, _)| bias), y.1);
+            if self.convolve(launch.map(|launch| vec![launch]), &shape, outputs) {
+                return;
+            }
+        }
         let ([windows, pixels], all) = (sizes(&shape), shape.all_filters());
+        if let Some([a, d]) = self.pixels(&shape, x, y) {
+            let (mut epilogue, mut plain) = (Epilogue::None, Vec::new());
+            if let Some((own, shadow)) = bias {
+                epilogue = Epilogue::Bias(shadow);
+                let bias = pointwise::Epilogue { bias: Some(own), ..pointwise::Epilogue::default() };
+                plain.push(pointwise::forward(shape.images * windows * all, all, self.precision, y.1, bias, y.1));
+            }
+            let b = self.kernel_of(inputs[1], 0, &shape);
+            let sizes = [shape.images * windows, all, shape.channels];
+            return self.gemm(sizes, [a, b, d], epilogue, plain, outputs);
+        }
+        let room = self.room_for_patches(&shape);
         for part in Part::all(&shape) {
             let (from, to) = (part.of(x, pixels * shape.channels), part.of(y, windows * all));
             let plain_bias = |rows: usize, precision: Precision| {
@@ -111,8 +163,19 @@ impl Emitter<'_> {
     fn conv2d_input_gradient(&mut self, operation: &Operation, shape: ConvShape) {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);
         let (dy, dx) = (self.stored(inputs[0]), self.stored(outputs[0]));
-        let room = self.room_for_patches(&shape);
+        if let Some(conv) = self.by_tensor_cores(&shape, [inputs[0], outputs[0]], Some(inputs[1])) {
+            let launches = conv.input_gradient(&dy.1, &self.activation(inputs[1]), None, &dx.1);
+            if self.convolve(launches, &shape, outputs) {
+                return;
+            }
+        }
         let ([windows, pixels], all) = (sizes(&shape), shape.all_filters());
+        if let Some([d, a]) = self.pixels(&shape, dx, dy) {
+            let b = Matrix { transposed: true, ..self.kernel_of(inputs[1], 0, &shape) };
+            let sizes = [shape.images * windows, shape.channels, all];
+            return self.gemm(sizes, [a, b, d], Epilogue::None, Vec::new(), outputs);
+        }
+        let room = self.room_for_patches(&shape);
         for part in Part::all(&shape) {
             let (from, to) = (part.of(dy, windows * all), part.of(dx, pixels * shape.channels));
             for group in 0..shape.groups {
@@ -129,8 +192,23 @@ impl Emitter<'_> {
     fn conv2d_kernel_gradient(&mut self, operation: &Operation, shape: ConvShape) {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);
         let ([x, dy], out) = ([0, 1].map(|input| self.stored(inputs[input])), self.at(outputs[0]));
-        let room = self.room_for_patches(&shape);
+        if let Some(conv) = self.by_tensor_cores(&shape, [inputs[0], inputs[1]], None) {
+            let workspace = self.scratch(conv.kernel_gradient_workspace());
+            let mut launches = conv.kernel_gradient(x.1, dy.1, workspace, out);
+            let sum = launches.as_mut().and_then(|launches| launches.drain(1..).next());
+            if self.convolve(launches, &shape, if sum.is_some() { &[] } else { outputs }) {
+                sum.into_iter().for_each(|launch| self.finish(launch, outputs));
+                return;
+            }
+        }
         let ([windows, pixels], all, [_, count]) = (sizes(&shape), shape.all_filters(), parts(&shape));
+        if let Some([a, b]) = self.pixels(&shape, x, dy) {
+            let a = Matrix { transposed: true, ..a };
+            let d = self.columns((Element::F32, out), 0, all, 1);
+            let sizes = [shape.channels, all, shape.images * windows];
+            return self.gemm(sizes, [a, b, d], Epilogue::None, Vec::new(), outputs);
+        }
+        let room = self.room_for_patches(&shape);
         let elements = shape.depth() * all;
         // The gradient of each part, one after the other, unless there is only one.
         let sums = if count == 1 { out } else { self.scratch(count * elements) };
