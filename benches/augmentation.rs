@@ -1,7 +1,7 @@
 //! Batches of 128 CIFAR-sized images with each transform, on one thread: `cargo bench --bench augmentation`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use vitx::data::{Augmentation, Draws, Loaded, Pipeline, Split, Statistics, transforms::TRANSFORMS};
+use vitx::data::{Augmentation, BatchPlace, Draws, Loaded, Pipeline, Split, Statistics, transforms::TRANSFORMS};
 
 const IMAGES: usize = 128;
 const SIDE: usize = 32;
@@ -26,7 +26,8 @@ fn batches(criterion: &mut Criterion) {
         group.bench_function(list, |bencher| {
             bencher.iter(|| {
                 epoch += 1;
-                pipeline.batch(&split, &indices, 0, Some((&plan, Draws { seed: 1, epoch })), &mut loaded);
+                let draws = Draws { seed: 1, epoch, repeats: 1 };
+                pipeline.batch(&split, &indices, BatchPlace::default(), Some((&plan, draws)), &mut loaded);
             });
         });
     }

@@ -33,6 +33,8 @@ pub struct ImageSet<'a> {
 pub struct Drawing<'a> {
     /// Of the training: with the epoch it addresses the draws.
     pub seed: u64,
+    /// How many times in a row an epoch has an image, see [`crate::data::order::repeated`].
+    pub repeats: u32,
     /// What is drawn for each image.
     pub augmentation: &'a Arc<Plan>,
     /// Learning rates by iteration; the last holds on.

@@ -6,7 +6,10 @@ use miette::miette;
 
 use super::{out, output};
 use crate::{
-    data::{self, Augmentation, DataOptions, Draws, Loaded, Pipeline, Split, Statistics, Subset, picture, sources},
+    data::{
+        self, Augmentation, BatchPlace, DataOptions, Draws, Loaded, Pipeline, Split, Statistics, Subset, picture,
+        sources,
+    },
     experiment::{Definition, Experiment, Overrides, Setup, overrides},
 };
 
@@ -66,8 +69,14 @@ impl Sheet<'_> {
         let batches: Vec<Vec<f32>> = (0..=self.epochs)
             .map(|column| {
                 let mut loaded = Loaded::default();
-                let draws = column.checked_sub(1).map(|epoch| Draws { seed, epoch });
-                pipeline.batch(&images, &indices, 0, draws.map(|draws| (&*plan, draws)), &mut loaded);
+                let draws = column.checked_sub(1).map(|epoch| Draws { seed, epoch, repeats: 1 });
+                pipeline.batch(
+                    &images,
+                    &indices,
+                    BatchPlace::default(),
+                    draws.map(|draws| (&*plan, draws)),
+                    &mut loaded,
+                );
                 shares.extend(loaded.mixed().map(|mixed| format!("{:.2}", mixed[0].weight)));
                 loaded.images
             })

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     experiment::{
-        Definition, ExperimentError, Init, Overrides, accumulation, averages, image_size,
+        Definition, ExperimentError, Init, Overrides, accumulation, averages, class_weights, image_size,
         sweep::{self, Given, SpaceArguments, Sweep},
         training, unvalidated,
     },
@@ -105,6 +105,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         described.split(data.train_limit, data.validation_split).map_err(ExperimentError::from)?;
     unvalidated::check(&definition.experiment.train, validation)?;
     accumulation::check(&definition.experiment.train, images)?;
+    class_weights::check(&definition.experiment.train, &described.class_names)?;
     warn(averages::young(&architecture, images, &definition.experiment.train).as_slice());
     image_size::networks(&definition, &described.image(), &architecture)?;
     make_folder(&folder).map_err(ExperimentError::from)?;

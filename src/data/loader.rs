@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Pipeline, Split,
+    BatchPlace, Pipeline, Split,
     transforms::{Draws, Mixed, Plan},
 };
 use crate::threads;
@@ -118,7 +118,9 @@ impl Loader<'_> {
         let wanted = self.workers.clamp(1, count.max(1));
         let make = |number: usize, loaded: &mut Loaded| {
             let indices = &order[number * batch_size..order.len().min((number + 1) * batch_size)];
-            self.pipeline.batch(self.split, indices, first + number as u32, self.augmentation, loaded);
+            let number = first + number as u32;
+            let place = BatchPlace { number, first: number * batch_size as u32 };
+            self.pipeline.batch(self.split, indices, place, self.augmentation, loaded);
         };
         thread::scope(|scope| {
             let mut workers = Vec::new();
@@ -179,7 +181,7 @@ mod tests {
             let loader = Loader {
                 pipeline: &pipeline,
                 split: &split,
-                augmentation: Some((&plan, Draws { seed: 1, epoch: 4 })),
+                augmentation: Some((&plan, Draws { seed: 1, epoch: 4, repeats: 3 })),
                 workers,
             };
             loader.run(&order, batch_size, |batches| {
@@ -210,7 +212,7 @@ mod tests {
         let pipeline = Pipeline::new(&Statistics::of(&split, 1).unwrap(), (4, 3), 1, (8, 6));
         let list = "[random_flip, random_crop, mixup: { probability: 0.4 }, cutmix]";
         let plan = serde_yaml::from_str::<Augmentation>(list).unwrap().plan(pipeline.size());
-        let augmentation = Some((&*plan, Draws { seed: 1, epoch: 4 }));
+        let augmentation = Some((&*plan, Draws { seed: 1, epoch: 4, repeats: 3 }));
         let loader = Loader { pipeline: &pipeline, split: &split, augmentation, workers: 2 };
         let order: Vec<u32> = (0..23).rev().collect();
         let from = |first: usize| {

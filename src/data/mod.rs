@@ -40,7 +40,7 @@ pub use error::{Broken, DataError};
 pub use fingerprint::{Fingerprint, ImageFile, Subset};
 pub use levels::Levels;
 pub use loader::{Batches, Loaded, Loader};
-pub use pipeline::Pipeline;
+pub use pipeline::{BatchPlace, Pipeline};
 pub use statistics::{Normalization, Statistics};
 pub use transforms::{Augmentation, Draws, Keys, Mixed};
 

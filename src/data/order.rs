@@ -24,9 +24,28 @@ pub fn shuffle_into(order: &mut Vec<u32>, count: usize, seed: u64, epoch: u32) {
     }
 }
 
+/// Each of the first images `repeats` times in a row, as many in all as before: what timm's `RepeatAugSampler` makes of
+/// an epoch's permutation for one process (without its rounding to 256), after Hoffer et al., "Augment Your Batch", 2020. The
+/// others are left to another epoch, whose permutation begins with others.
+pub fn repeated(mut order: Vec<u32>, repeats: u32) -> Vec<u32> {
+    // From the end: an image is read before its place is written to.
+    for at in (0..order.len()).rev() {
+        order[at] = order[at / repeats as usize];
+    }
+    order
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repeated_images_stand_in_a_row() {
+        assert_eq!(repeated(vec![4, 2, 0, 1, 3], 1), [4, 2, 0, 1, 3]);
+        assert_eq!(repeated(vec![4, 2, 0, 1, 3], 2), [4, 4, 2, 2, 0]);
+        assert_eq!(repeated(vec![4, 2, 0, 1, 3], 9), [4; 5]);
+        assert!(repeated(vec![], 3).is_empty());
+    }
 
     #[test]
     fn a_permutation_that_depends_on_seed_and_epoch() {

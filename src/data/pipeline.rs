@@ -7,6 +7,15 @@ use super::{
     transforms::{Draws, Plan, Scratch},
 };
 
+/// Where a batch stands in its epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BatchPlace {
+    /// Of the batch, from 0: what is drawn for it as a whole.
+    pub number: u32,
+    /// Of its first image in the order of the epoch, from 0: which repetition of it this is.
+    pub first: u32,
+}
+
 /// Turns bytes into what a network takes.
 #[derive(Clone)]
 pub struct Pipeline {
@@ -63,7 +72,7 @@ impl Pipeline {
         [self.to.0, self.to.1]
     }
 
-    /// Fills the batch number `number` of an epoch with the images of some indices.
+    /// Fills a batch of an epoch with the images of some indices.
     ///
     /// # Panics
     /// On a plan for images of another size.
@@ -71,7 +80,7 @@ impl Pipeline {
         &self,
         split: &Split,
         indices: &[u32],
-        number: u32,
+        place: BatchPlace,
         augmentation: Option<(&Plan, Draws)>,
         Loaded { images, labels, mixed }: &mut Loaded,
     ) {
@@ -84,14 +93,14 @@ impl Pipeline {
         let (mut normal, mut between) = (vec![0.0; bytes], Vec::new());
         let mut scratch = Scratch::default();
         let mut row = vec![0; augmentation.map_or(0, |(plan, _)| plan.words())];
-        for (&index, image) in indices.iter().zip(images.chunks_mut(values)) {
+        for ((&index, image), position) in indices.iter().zip(images.chunks_mut(values)).zip(place.first..) {
             let pixels = &split.pixels[index as usize * bytes..][..bytes];
             for (position, (value, &byte)) in normal.iter_mut().zip(pixels).enumerate() {
                 *value = self.levels.value(position % channels, byte);
             }
             let mut mirrored = [false; 2];
             if let Some((plan, draws)) = augmentation {
-                plan.draw(draws, index, &mut row);
+                plan.draw(draws, [index, position % draws.repeats], &mut row);
                 mirrored = plan.mirrored(&row);
             }
             let [vertical, horizontal] = mirrored;
@@ -107,7 +116,7 @@ impl Pipeline {
                 plan.apply(&row, &self.levels, image, &mut scratch);
             }
         }
-        match augmentation.and_then(|(plan, draws)| plan.mix(draws, number)) {
+        match augmentation.and_then(|(plan, draws)| plan.mix(draws, place.number)) {
             Some(mix) => mix.apply(images, [to.1, channels], labels, mixed),
             None => mixed.clear(),
         }
@@ -158,8 +167,8 @@ mod tests {
         let pipeline = Pipeline::new(&Statistics::of(&split, channels).unwrap(), from, channels, to);
         let mut loaded = Loaded::default();
         let plan = augmentation.plan(pipeline.size());
-        let draws = Draws { seed: 42, epoch: 3 };
-        pipeline.batch(&split, &[12, 0, 5, 7, 1], 0, Some((&plan, draws)), &mut loaded);
+        let draws = Draws { seed: 42, epoch: 3, repeats: 1 };
+        pipeline.batch(&split, &[12, 0, 5, 7, 1], BatchPlace::default(), Some((&plan, draws)), &mut loaded);
         let bytes: Vec<u8> = loaded.images.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect();
         Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -172,12 +181,13 @@ mod tests {
         let split = Split::new(pixels, (0..7).collect());
         let whole = Pipeline::new(&Statistics::of(&split, 2).unwrap(), from, 2, to);
         let plan = augmentation.plan(whole.size());
-        let draws = Draws { seed: 42, epoch: 3 };
+        let draws = Draws { seed: 42, epoch: 3, repeats: 1 };
         let batch = |pipeline: &Pipeline| {
             let mut loaded = Loaded::default();
             // Buffers are used again.
             for number in [1, 0] {
-                pipeline.batch(&split, &[6, 0, 5, 1, 1], number, Some((&plan, draws)), &mut loaded);
+                let place = BatchPlace { number, first: 5 * number };
+                pipeline.batch(&split, &[6, 0, 5, 1, 1], place, Some((&plan, draws)), &mut loaded);
             }
             loaded
         };

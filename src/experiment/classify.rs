@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     backend::{Batch, Engine},
-    data::{Broken, Loaded, Pipeline, Split, decode::Encoded, names::shown},
+    data::{BatchPlace, Broken, Loaded, Pipeline, Split, decode::Encoded, names::shown},
     threads,
     trial::{Directory, Input},
 };
@@ -86,7 +86,7 @@ impl Classifier {
             if !fine.is_empty() {
                 let split = Split::new(fine.concat(), vec![0; fine.len()]);
                 let indices: Vec<u32> = (0..fine.len() as u32).collect();
-                self.pipeline.batch(&split, &indices, 0, None, &mut loaded);
+                self.pipeline.batch(&split, &indices, BatchPlace::default(), None, &mut loaded);
                 self.engine
                     .evaluate(&Batch { images: &loaded.images, labels: &loaded.labels, mixed: None })
                     .map_err(|error| ExperimentError::of_weights(&self.checkpoint, error))?;

@@ -191,6 +191,16 @@ pub enum ExperimentError {
         #[help]
         help: String,
     },
+    /// Weights of classes that do not fit the data.
+    #[error("{message}")]
+    #[diagnostic(code(vitx::experiment::class_weights))]
+    ClassWeights {
+        /// What does not fit.
+        message: String,
+        /// What to write.
+        #[help]
+        help: String,
+    },
     /// Gradients of more batches than there are make an update.
     #[error(
         "`train.gradient_accumulation_steps` is {wanted}, but the training has {steps} steps: nothing would be learnt"

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use serde::{
-    Deserializer, Serializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{DeserializeSeed, Error, MapAccess, Visitor},
     ser::SerializeMap,
 };
 
-use super::read::HELP;
+use super::{class_weights::ClassWeights, read::HELP};
 use crate::{
     dsl::nearest,
     graph::{
@@ -17,43 +17,71 @@ use crate::{
     },
 };
 
-/// The name with the options that have not their defaults: a new one changes no text.
-pub fn serialize<S: Serializer>(loss: &Loss, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("name", loss.kind.name)?;
-    for option in loss.kind.options {
-        let value = loss.option(option.name);
-        if value != option.default {
-            map.serialize_entry(option.name, &value)?;
-        }
-    }
-    map.end()
+/// What is minimised, as an experiment has it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LossConfig {
+    /// With its options.
+    pub loss: Loss,
+    /// How much the images of each class count; without it, alike.
+    pub class_weights: Option<ClassWeights>,
 }
 
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Loss, D::Error> {
-    deserializer.deserialize_any(Form)
+impl LossConfig {
+    /// Whether it is the one that trains where none is named, with its defaults.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
+
+impl Serialize for LossConfig {
+    /// The name with the options that have not their defaults: a new one changes no text.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { loss, class_weights } = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("name", loss.kind.name)?;
+        for option in loss.kind.options {
+            let value = loss.option(option.name);
+            if value != option.default {
+                map.serialize_entry(option.name, &value)?;
+            }
+        }
+        if let Some(weights) = class_weights {
+            map.serialize_entry(CLASS_WEIGHTS, weights)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for LossConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Form)
+    }
+}
+
+/// The key that every loss has besides its options.
+const CLASS_WEIGHTS: &str = "class_weights";
 
 struct Form;
 
 impl<'de> Visitor<'de> for Form {
-    type Value = Loss;
+    type Value = LossConfig;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("the name of a loss, or `{ name: cross_entropy, label_smoothing: 0.1 }`")
     }
 
-    fn visit_str<E: Error>(self, name: &str) -> Result<Loss, E> {
-        named(name).map(Loss::of)
+    fn visit_str<E: Error>(self, name: &str) -> Result<LossConfig, E> {
+        named(name).map(|kind| LossConfig { loss: Loss::of(kind), class_weights: None })
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Loss, A::Error> {
-        let mut kind = LOSSES[0];
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LossConfig, A::Error> {
+        let (mut kind, mut class_weights) = (LOSSES[0], None);
         let mut given: Vec<(&'static Setting, f32)> = Vec::new();
         while let Some(key) = map.next_key_seed(Key)? {
             match key {
-                None => kind = map.next_value_seed(Name)?,
-                Some(option) => given.push((option, map.next_value_seed(Number(option))?)),
+                Named::Kind => kind = map.next_value_seed(Name)?,
+                Named::ClassWeights => class_weights = map.next_value()?,
+                Named::Option(option) => given.push((option, map.next_value_seed(Number(option))?)),
             }
         }
         let mut loss = Loss::of(kind);
@@ -63,7 +91,7 @@ impl<'de> Visitor<'de> for Form {
             }
             loss = loss.with(option.name, value);
         }
-        Ok(loss)
+        Ok(LossConfig { loss, class_weights })
     }
 }
 
@@ -79,11 +107,18 @@ fn named<E: Error>(name: &str) -> Result<&'static LossKind, E> {
     })
 }
 
-/// `name`, or an option of any loss.
+/// What a key of a loss names.
+enum Named {
+    Kind,
+    ClassWeights,
+    /// Of any loss.
+    Option(&'static Setting),
+}
+
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Option<&'static Setting>;
+    type Value = Named;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
@@ -91,20 +126,23 @@ impl<'de> DeserializeSeed<'de> for Key {
 }
 
 impl Visitor<'_> for Key {
-    type Value = Option<&'static Setting>;
+    type Value = Named;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("`name` or an option of the loss")
+        f.write_str("`name`, `class_weights` or an option of the loss")
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
-        if key == "name" {
-            return Ok(None);
+        match key {
+            "name" => return Ok(Named::Kind),
+            CLASS_WEIGHTS => return Ok(Named::ClassWeights),
+            _ => {}
         }
         let mut options = LOSSES.iter().flat_map(|kind| kind.options);
-        options.find(|option| option.name == key).map(Some).ok_or_else(|| {
+        options.find(|option| option.name == key).map(Named::Option).ok_or_else(|| {
             let names = LOSSES.iter().flat_map(|kind| kind.options).map(|option| option.name);
-            let mut known: Vec<String> = ["name"].into_iter().chain(names).map(|name| format!("`{name}`")).collect();
+            let mut known: Vec<String> =
+                ["name", CLASS_WEIGHTS].into_iter().chain(names).map(|name| format!("`{name}`")).collect();
             known.dedup();
             E::custom(format!("unknown field `{key}`, expected one of {}", known.join(", ")))
         })
@@ -195,7 +233,7 @@ mod tests {
             assert_eq!(written(&experiment(plain).unwrap()), None, "{plain}");
         }
         let smoothed = experiment("{ label_smoothing: 0.1 }").unwrap();
-        assert_eq!(smoothed.train.loss.option("label_smoothing"), 0.1);
+        assert_eq!(smoothed.train.loss.loss.option("label_smoothing"), 0.1);
         assert_eq!(written(&smoothed).unwrap(), r#"{"name":"cross_entropy","label_smoothing":0.1}"#);
         let set = apply(&experiment("cross_entropy").unwrap(), "train.loss.label_smoothing=0.1").unwrap();
         assert_eq!(set, smoothed);

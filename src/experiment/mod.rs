@@ -35,6 +35,8 @@
 //! | [`export`] | a trained network as a file for other programs |
 //! | [`needs`] | how much memory a process will need |
 //! | [`sweep`] | many trials: spaces, plans, executors |
+//! | `repeated.rs` | its key `train.repeated_augmentation` |
+//! | [`class_weights`] | its key `train.loss.class_weights` |
 //! | [`accumulation`] | whether a training is long enough for an update |
 //! | [`averages`] | whether a training is long enough for moving averages |
 //! | [`unvalidated`] | what cannot be without validation images |
@@ -43,6 +45,7 @@
 pub(crate) mod accumulation;
 pub(crate) mod averages;
 mod builtin;
+pub mod class_weights;
 mod classify;
 mod definition;
 mod ema;
@@ -58,6 +61,7 @@ mod origins;
 pub mod overrides;
 mod places;
 mod read;
+mod repeated;
 mod schedule;
 mod schema;
 mod scored;

@@ -130,11 +130,13 @@ impl Optimizer {
         }
     }
 
-    /// All numbers, given or not.
+    /// All numbers, given or not; those of later versions, where they are not their defaults.
     fn numbers(&self) -> Vec<(&'static str, f32)> {
         let own = [(LEARNING_RATE.name, self.learning_rate), (WEIGHT_DECAY.name, self.rule.weight_decay)];
-        let options = self.rule.rule.options.iter().map(|option| (option.name, self.rule.option(option.name)));
-        own.into_iter().chain(options).collect()
+        let rule = self.rule.rule;
+        let options = rule.options.iter().map(|option| (option, self.rule.option(option.name)));
+        let written = options.filter(|(option, value)| !rule.later.contains(&option.name) || *value != option.default);
+        own.into_iter().chain(written.map(|(option, value)| (option.name, value))).collect()
     }
 
     fn has(&self, name: &str) -> bool {

@@ -13,7 +13,9 @@ use super::{
     identity::absolute,
     image_size::{self, ImageSizes},
     init::Init,
+    loss::LossConfig,
     optimizer::{LARGEST, Optimizer},
+    repeated,
     schedule::ScheduleConfig,
     stop::EarlyStop,
     sweep::{Rule, Stopping, Strategy},
@@ -22,7 +24,7 @@ use super::{
 use crate::{
     data::{Augmentation, DataOptions, Keys, Normalization, sources},
     dsl,
-    graph::{losses::Loss, optimizers},
+    graph::optimizers,
     train::Monitor,
 };
 
@@ -196,13 +198,17 @@ pub struct Train {
     /// So many batches make the mean gradient of one update: `gradient_accumulation_steps` of Keras' optimizers.
     #[serde(skip_serializing_if = "is_one")]
     pub gradient_accumulation_steps: u32,
+    /// How many times in a row an epoch has each of its images, with other draws of augmentation each time; it is as long as
+    /// without, and leaves other images out: `RepeatAugSampler` of timm.
+    #[serde(skip_serializing_if = "is_one")]
+    pub repeated_augmentation: u32,
     /// Seeds initialisation, shuffling, augmentation and dropout.
     pub seed: u64,
     /// What changes the weights, by which numbers.
     pub optimizer: Optimizer,
     /// What is minimised.
-    #[serde(with = "super::loss", skip_serializing_if = "Loss::is_default")]
-    pub loss: Loss,
+    #[serde(skip_serializing_if = "LossConfig::is_default")]
+    pub loss: LossConfig,
     /// An average of the weights, which is evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<Ema>,
@@ -226,9 +232,10 @@ impl Default for Train {
             epochs: 10,
             batch_size: 256,
             gradient_accumulation_steps: 1,
+            repeated_augmentation: 1,
             seed: 42,
             optimizer,
-            loss: Loss::default(),
+            loss: LossConfig::default(),
             ema: None,
             schedule,
             image_size: Vec::new(),
@@ -299,6 +306,9 @@ impl Experiment {
             let message =
                 format!("`train.batch_size` is 1, but `{mixing}` mixes the images of a batch with one another");
             return Some(Fault { key, message, help: Some(format!("at least 2, or no `{mixing}`")) });
+        }
+        if let Some(fault) = repeated::fault(train.repeated_augmentation, augmentation) {
+            return Some(fault);
         }
         let published = sources::find(&data.name).ok().and_then(|source| source.published());
         if let Some(given) = &data.normalization {

@@ -1,6 +1,9 @@
 //! Training a trial: one definition, in a directory of its own.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{Definition, ExperimentError, Setup, accumulation, image_size, needs, unvalidated};
 use crate::{
@@ -133,7 +136,9 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
     // What has begun goes on with its own.
     let init = definition.experiment.init.as_ref().filter(|_| !Directory::new(folder).has_begun());
     let weights = init.map(|init| init.find(&architecture)).transpose()?;
-    let mut engine = of_training(&definition, architecture, options, updates)?;
+    let class_weights = train.loss.class_weights.as_ref();
+    let class_weights = class_weights.map(|weights| weights.of(&dataset.class_names, &training.labels)).transpose()?;
+    let mut engine = of_training(&definition, architecture, options, updates, class_weights)?;
     if let (Some(init), Some(weights)) = (init, weights) {
         init.load(&weights, engine.as_mut())?.iter().for_each(|line| observer.start(line));
     }
@@ -150,6 +155,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         epochs: train.epochs,
         until: Until::read(folder)?.map(|until| until.epochs),
         batch_size: train.batch_size,
+        repeats: train.repeated_augmentation,
         seed: train.seed,
         learning_rate: train.optimizer.learning_rate,
         schedule: train.schedule.schedule(),
@@ -200,19 +206,21 @@ pub fn engine(
     architecture: Architecture,
     options: &Options,
 ) -> Result<Box<dyn Engine>, ExperimentError> {
-    of_training(definition, architecture, options, 0)
+    of_training(definition, architecture, options, 0, None)
 }
 
-/// As [`engine`], for a training of so many updates.
+/// As [`engine`], for a training of so many updates, with weights of classes.
 fn of_training(
     definition: &Definition,
     architecture: Architecture,
     options: &Options,
     updates: u64,
+    class_weights: Option<Arc<[f32]>>,
 ) -> Result<Box<dyn Engine>, ExperimentError> {
     let lowering = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
     let mut of_engine = engine_options(definition, options);
     of_engine.optimizer.total_steps = updates;
+    of_engine.loss.class_weights = class_weights;
     Ok(options.backend.engine(lowering, of_engine)?)
 }
 
@@ -221,7 +229,7 @@ pub(super) fn engine_options(definition: &Definition, options: &Options) -> Engi
     let train = &definition.experiment.train;
     EngineOptions {
         optimizer: train.rule(),
-        loss: train.loss.clone().of_mixed(definition.experiment.augmentation.mixing().is_some()),
+        loss: train.loss.loss.clone().of_mixed(definition.experiment.augmentation.mixing().is_some()),
         seed: train.seed,
         threads: options.threads(),
         precision: options.precision,

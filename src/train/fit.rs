@@ -44,6 +44,8 @@ pub struct Fit<'a> {
     pub until: Option<u32>,
     /// Images of a step; the last batch of an epoch may have fewer.
     pub batch_size: usize,
+    /// How many times in a row an epoch has an image, see [`order::repeated`].
+    pub repeats: u32,
     /// Addresses what is drawn to shuffle and to augment.
     pub seed: u64,
     /// The optimizer's, of which the schedule takes a share.
@@ -193,7 +195,8 @@ impl Fit<'_> {
         let rates: Vec<f32> =
             (0..steps as u64 * u64::from(self.epochs)).map(|iteration| self.rate(iteration, steps)).collect();
         let plan = self.augmentation.plan(self.pipeline.size());
-        let drawing = Drawing { seed: self.seed, augmentation: &plan, rates: &rates, sizes: self.sizes };
+        let drawing =
+            Drawing { seed: self.seed, repeats: self.repeats, augmentation: &plan, rates: &rates, sizes: self.sizes };
         let set = |split, drawing| ImageSet { split, pipeline: self.pipeline, batch_size: self.batch_size, drawing };
         if self.train.is_empty() {
             return Ok(false);
@@ -234,9 +237,10 @@ impl Fit<'_> {
             self.kept_steps(engine, progress, saves, observer, steps)?
         } else {
             let order = order::shuffled(self.train.len(), self.seed, progress.epoch);
+            let order = order::repeated(order, self.repeats);
             let first = progress.step;
             let rest = &order[(progress.step as usize * self.batch_size).min(order.len())..];
-            let draws = Draws { seed: self.seed, epoch: progress.epoch };
+            let draws = Draws { seed: self.seed, epoch: progress.epoch, repeats: self.repeats };
             let plan = self.augmentation.plan(self.pipeline.size());
             let pipeline = self.pipeline_of(progress.epoch);
             let loader = Loader {

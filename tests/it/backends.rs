@@ -107,9 +107,11 @@ fn losses_with_options_train_as_on_the_reference() {
     let others = [(3, 0.25), (4, 0.5), (0, 0.0), (1, 1.0), (2, 0.8)];
     let others = others.map(|(label, weight)| Mixed { label, weight });
     let step = |iteration: u64| Step { epoch: 0, step: iteration as u32, iteration, learning_rate: 1e-3 };
-    let kinds = LOSSES.iter().flat_map(|kind| [(0.3, false), (0.0, true), (0.3, true)].map(|options| (kind, options)));
-    for (kind, (smoothing, mixed)) in kinds {
-        let loss = Loss::of(kind).with("label_smoothing", smoothing).of_mixed(mixed);
+    let cases = [(0.3, false, false), (0.0, true, false), (0.3, true, false), (0.0, false, true), (0.3, true, true)];
+    let kinds = LOSSES.iter().flat_map(|kind| cases.map(|case| (kind, case)));
+    for (kind, (smoothing, mixed, weighted)) in kinds {
+        let weights = || weighted.then(|| [0.5, 2.0, 0.0, 1.0, 3.0].into());
+        let loss = Loss::of(kind).with("label_smoothing", smoothing).of_mixed(mixed).of_classes(weights());
         let (mut cpu, mut reference) = (engine(Backend::Cpu, &loss), engine(Backend::Reference, &loss));
         let mut plain = engine(Backend::Cpu, &Loss::default());
         assert_eq!(cpu.evaluate(&batch).unwrap(), plain.evaluate(&batch).unwrap());

@@ -162,8 +162,8 @@ fn accumulation_and_image_sizes_are_exact_across_kills() {
                  relu global_average_pool dense(num_classes) }";
     fs::write(folder.path().join("m.vitx"), model).unwrap();
     let yaml = "model: m.vitx\ndata: { name: digits, train_limit: 420, test_limit: 90 }\n\
-                augmentation: [random_crop: 1, random_flip, mixup]\n\
-                train: { epochs: 4, batch_size: 32, gradient_accumulation_steps: 5, image_size: [[0, 5], [2, 8], [3, 6]] }\n";
+                augmentation: [random_crop: 1, random_flip: { epochs: alternating }, mixup]\n\
+                train: { epochs: 4, batch_size: 32, repeated_augmentation: 3, gradient_accumulation_steps: 5, image_size: [[0, 5], [2, 8], [3, 6]] }\n";
     fs::write(folder.path().join("e.yaml"), yaml).unwrap();
     let calm = run(folder.path(), &["run", "e.yaml", "--output", "calm", "--threads", "1"]);
     assert!(calm.status.success(), "{}", text(&calm.stderr));

@@ -34,3 +34,9 @@ fn identities_are_those_of_version_2() {
     ];
     assert_eq!(found, ["76d813208cd4", "0d930bf0b89f", "8346d1d067ec"]);
 }
+
+/// Of optimizers that have got more options since.
+#[test]
+fn identities_are_those_before_later_options() {
+    assert_eq!(identity("recipes/cifar100_speed.yaml", &[], &[]), "df9ecca5628f");
+}

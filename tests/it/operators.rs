@@ -371,17 +371,24 @@ fn cross_entropy() {
         });
         check("smoothed cross_entropy", &[shape], &|b, x| {
             let labels = b.input("labels", &[3]);
-            b.apply_one(CrossEntropy { label_smoothing: 0.3, per_class: false }, &[&x[0], &labels])
+            b.apply_one(CrossEntropy { label_smoothing: 0.3, ..CrossEntropy::default() }, &[&x[0], &labels])
         });
         for label_smoothing in [0.0, 0.3] {
             check("cross_entropy of mixed targets", &[shape], &|b, x| {
                 let targets = b.input("targets", &[3, 3]);
-                b.apply_one(CrossEntropy { label_smoothing, per_class: false }, &[&x[0], &targets])
+                b.apply_one(CrossEntropy { label_smoothing, ..CrossEntropy::default() }, &[&x[0], &targets])
             });
             check("binary cross_entropy", &[shape], &|b, x| {
                 let targets = b.input("targets", &[3, 3]);
-                b.apply_one(CrossEntropy { label_smoothing, per_class: true }, &[&x[0], &targets])
+                b.apply_one(CrossEntropy { label_smoothing, per_class: true, class_weights: None }, &[&x[0], &targets])
             });
+            for per_class in [false, true] {
+                check("cross_entropy with class weights", &[shape], &|b, x| {
+                    let targets = b.input("targets", &[3, 3]);
+                    let class_weights = Some((0..shape[1]).map(|class| class as f32 / 3.0).collect());
+                    b.apply_one(CrossEntropy { label_smoothing, per_class, class_weights }, &[&x[0], &targets])
+                });
+            }
         }
     }
 }

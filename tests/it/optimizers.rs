@@ -59,6 +59,8 @@ fn optimizers() -> Vec<(String, Optimizer)> {
         OPTIMIZERS.iter().map(|rule| (rule.name.to_owned(), Optimizer::of(rule))).collect();
     let sgd = Optimizer::of(find("sgd").unwrap());
     all.push(("nesterov".into(), sgd.with("momentum", 0.9).with("nesterov", 1.0)));
+    let warming = Optimizer { total_steps: 4, ..sgd_with_momentum() }.with("momentum_warmup", 0.75);
+    all.push(("momentum that warms up".into(), warming.with("nesterov", 1.0)));
     let mut muon = Optimizer::of(find("muon").unwrap()).with("nesterov", 0.0).with("ns_steps", 3.0);
     let parameters = vec![Pattern::new("dense3/kernel")];
     muon.others = Some(Box::new(Others { optimizer: sgd_with_momentum(), rate: 0.5, parameters }));

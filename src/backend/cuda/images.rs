@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     backend::{BackendError, ImageSet, Part, Resident, StateTensor, Step, Task},
-    data::{Draws, resize::Resize, transforms::Mix},
+    data::{Draws, order, resize::Resize, transforms::Mix},
     graph::optimizers::Plan,
     metrics::Totals,
 };
@@ -28,8 +28,8 @@ pub(super) struct Kept<D: Device> {
     scalars_shape: [usize; 2],
     count: usize,
     batch_size: usize,
-    /// Of the order and the draws; `None` where images come in order and as they are.
-    seed: Option<u64>,
+    /// Of the order and the draws, and how often an epoch has an image; `None` where images come in order and as they are.
+    drawn_by: Option<(u64, u32)>,
     /// The epoch whose order and draws are on the device.
     order_of: Option<u32>,
 }
@@ -81,6 +81,7 @@ impl<D: Device> Kept<D> {
             augmentation: plan.map(|plan| (parts.push(bytemuck::cast_slice(&rows)), plan.clone())),
             mixing: mixes.as_ref().map(|mixes| parts.push(bytemuck::cast_slice(mixes))),
             shrink: None,
+            repeats: drawing.map_or(1, |drawing| drawing.repeats),
         };
         let sizes = sizes.iter().zip(&blends);
         let sizes =
@@ -91,8 +92,8 @@ impl<D: Device> Kept<D> {
         for (offset, bytes) in &parts.parts {
             device.write(&mut memory, *offset, bytes)?;
         }
-        let (bytes, seed) = (parts.len, drawing.map(|drawing| drawing.seed));
-        Ok(Self { memory, bytes, input, sizes, scalars, scalars_shape, count, batch_size, seed, order_of: None })
+        let (bytes, drawn_by) = (parts.len, drawing.map(|drawing| (drawing.seed, drawing.repeats)));
+        Ok(Self { memory, bytes, input, sizes, scalars, scalars_shape, count, batch_size, drawn_by, order_of: None })
     }
 
     /// Batch sizes of a pass: how many of the usual size, and what is left.
@@ -150,10 +151,10 @@ impl<D: Device> Resident for CudaEngine<D> {
         let order = kept.input.order;
         let (height, width) = kept.size_in(from.epoch);
         let pixels = height * width * kept.input.channels;
-        if let Some(seed) = kept.seed.filter(|_| kept.order_of != Some(from.epoch)) {
+        if let Some((seed, repeats)) = kept.drawn_by.filter(|_| kept.order_of != Some(from.epoch)) {
             self.write_position(from, batch)?;
             self.run_once("shuffle", step::shuffle(state::STEP, 0, count, seed, order), Some(part))?;
-            self.write_draws(part, Draws { seed, epoch: from.epoch })?;
+            self.write_draws(part, Draws { seed, epoch: from.epoch, repeats })?;
             self.kept_part(part)?.order_of = Some(from.epoch);
         }
         let lowering = self.lowerings.of(pixels);
@@ -230,7 +231,13 @@ impl<D: Device> CudaEngine<D> {
         let threads = self.options.threads;
         let Some(kept) = self.kept.get_mut(&part) else { return Ok(()) };
         let Some((rows, plan)) = &kept.input.augmentation else { return Ok(()) };
-        let drawn = plan.draw_all(draws, kept.count, threads);
+        let drawn = match draws.repeats {
+            1 => plan.draw_all(draws, kept.count, threads),
+            repeats => {
+                let order = order::shuffled(kept.count, draws.seed, draws.epoch);
+                plan.draw_repeated(draws, &order::repeated(order, repeats), threads)
+            }
+        };
         self.device.write(&mut kept.memory, rows.offset, bytemuck::cast_slice(&drawn))?;
         let Some(mixes) = &kept.input.mixing else { return Ok(()) };
         let drawn = plan.mix_all(draws, kept.count.div_ceil(kept.batch_size));

@@ -147,9 +147,11 @@ fn losses_with_options_train_as_the_cpu_backend_does<D: Device>(device: impl Fn(
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
     let others = [(3, 0.25), (4, 0.5), (0, 0.0), (1, 1.0), (2, 0.8)];
     let others = others.map(|(label, weight)| Mixed { label, weight });
-    let kinds = LOSSES.iter().flat_map(|kind| [(0.3, false), (0.0, true), (0.3, true)].map(|options| (kind, options)));
-    for (kind, (smoothing, mixed)) in kinds {
-        let loss = Loss::of(kind).with("label_smoothing", smoothing).of_mixed(mixed);
+    let cases = [(0.3, false, false), (0.0, true, false), (0.3, true, false), (0.0, false, true), (0.3, true, true)];
+    let kinds = LOSSES.iter().flat_map(|kind| cases.map(|case| (kind, case)));
+    for (kind, (smoothing, mixed, weighted)) in kinds {
+        let weights = || weighted.then(|| [0.5, 2.0, 0.0, 1.0, 3.0].into());
+        let loss = Loss::of(kind).with("label_smoothing", smoothing).of_mixed(mixed).of_classes(weights());
         let options = || EngineOptions { loss: loss.clone(), ..options(Precision::F32) };
         let mut cpu = Backend::Cpu.engine(lowering(), options()).unwrap();
         let mut cuda = CudaEngine::new(lowering(), options(), device()).unwrap();
@@ -375,7 +377,7 @@ fn kept_images_are_made_smaller<D: Device>(device: impl Fn() -> D) {
         engine.add_size(network([5, 4])).unwrap();
         engine.add_size(network([7, 3])).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        until.iter().for_each(|until| fit_sizes(folder.path(), *until, engine, &augmentation, &sizes));
+        until.iter().for_each(|until| fit_sizes(folder.path(), *until, engine, (&augmentation, 1), &sizes));
         (history::read(folder.path()).unwrap(), engine.state().unwrap())
     };
     let mut cpu = Backend::Cpu.engine(network([9, 6]), options()).unwrap();
@@ -490,15 +492,15 @@ fn split(count: usize, seed: u32) -> Split {
 }
 
 /// Trains the small network for three epochs: the record of the epochs, and the state at the end.
-fn fit(engine: &mut dyn Engine, augmentation: &Augmentation) -> (Vec<history::Epoch>, Vec<StateTensor>) {
+fn fit(engine: &mut dyn Engine, augmentation: &Augmentation, repeats: u32) -> (Vec<history::Epoch>, Vec<StateTensor>) {
     let folder = tempfile::tempdir().unwrap();
-    fit_in(folder.path(), None, engine, augmentation);
+    fit_sizes(folder.path(), None, engine, (augmentation, repeats), &[]);
     (history::read(folder.path()).unwrap(), engine.state().unwrap())
 }
 
 /// Trains the small network in a folder, for three epochs in all, or until so many are done.
 fn fit_in(folder: &Path, until: Option<u32>, engine: &mut dyn Engine, augmentation: &Augmentation) {
-    fit_sizes(folder, until, engine, augmentation, &[]);
+    fit_sizes(folder, until, engine, (augmentation, 1), &[]);
 }
 
 /// The same on images of other sizes in some epochs.
@@ -506,7 +508,7 @@ fn fit_sizes(
     folder: &Path,
     until: Option<u32>,
     engine: &mut dyn Engine,
-    augmentation: &Augmentation,
+    (augmentation, repeats): (&Augmentation, u32),
     sizes: &[(u32, (usize, usize))],
 ) {
     let (train, validation) = (split(11, 1), split(5, 2));
@@ -521,6 +523,7 @@ fn fit_sizes(
         epochs: 3,
         until,
         batch_size: 4,
+        repeats,
         seed: 9,
         learning_rate: 2e-3,
         schedule: Schedule {
@@ -543,16 +546,18 @@ fn fit_sizes(
 fn trains_on_kept_images<D: Device>(device: impl Fn() -> D) {
     let list = "[random_crop: 1, mixup, cutmix: { until: 2 }]";
     // Eight steps in three epochs: sums go on from epoch to epoch.
-    for (augmentation, gradient_accumulation_steps) in
-        [(AUGMENTATION, 1), (serde_yaml::from_str(list).unwrap(), 1), (AUGMENTATION, 2)]
+    let listed = || serde_yaml::from_str(list).unwrap();
+    for (augmentation, repeats, gradient_accumulation_steps) in
+        [(AUGMENTATION, 1, 1), (listed(), 1, 1), (AUGMENTATION, 1, 2), (AUGMENTATION, 2, 1), (listed(), 3, 1)]
     {
-        trains_on_kept_images_with(&device, &augmentation, gradient_accumulation_steps);
+        trains_on_kept_images_with(&device, &augmentation, repeats, gradient_accumulation_steps);
     }
 }
 
 fn trains_on_kept_images_with<D: Device>(
     device: impl Fn() -> D,
     augmentation: &Augmentation,
+    repeats: u32,
     gradient_accumulation_steps: u32,
 ) {
     let optimizer = Optimizer { gradient_accumulation_steps, ..Optimizer::default() };
@@ -562,9 +567,9 @@ fn trains_on_kept_images_with<D: Device>(
         Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
     };
     let mut cpu = Backend::Cpu.engine(lowering(), options()).unwrap();
-    let (expected, expected_state) = fit(cpu.as_mut(), augmentation);
+    let (expected, expected_state) = fit(cpu.as_mut(), augmentation, repeats);
     let mut cuda = CudaEngine::new(lowering(), options(), device()).unwrap();
-    let (actual, actual_state) = fit(&mut cuda, augmentation);
+    let (actual, actual_state) = fit(&mut cuda, augmentation, repeats);
     assert_eq!(actual.len(), 3);
     for (actual, expected) in actual.iter().zip(&expected) {
         assert!((actual.loss - expected.loss).abs() < 1e-4 * expected.loss, "{actual:?} {expected:?}");
@@ -728,7 +733,7 @@ mod on_the_host {
         let read = |device: Emulated| {
             let mut engine = super::engine(super::small(), Precision::F32, device);
             let before = READ.get();
-            let (epochs, _) = super::fit(&mut engine, &super::AUGMENTATION);
+            let (epochs, _) = super::fit(&mut engine, &super::AUGMENTATION, 1);
             (READ.get() - before, size_of::<f32>() * engine.layout.len(), epochs)
         };
         let ((few, group, epochs), (many, ..)) = (read(Emulated::default()), read(FULL));

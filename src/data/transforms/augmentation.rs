@@ -82,6 +82,14 @@ impl Augmentation {
         }
     }
 
+    /// Whether something is drawn for each image, rather than for batches alone.
+    pub fn changes_images(&self) -> bool {
+        match self {
+            Self::Keys(keys) => *keys != Keys::default(),
+            Self::List(list) => list.iter().any(|listed| listed.mixing().is_none()),
+        }
+    }
+
     /// The first transform that does nothing to images of so many channels, 1 or 3, and why.
     pub fn without_effect(&self, channels: usize) -> Option<(&'static str, String)> {
         let Self::List(list) = self else { return None };

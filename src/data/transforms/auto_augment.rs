@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn arguments_are_those_of_torchvision() {
         let policy = AutoAugment { mover: Mover { bilinear: false, fill: Some(128) } };
-        let mut random = Draw::new(super::super::Draws { seed: 1, epoch: 1 }, 0, 1, 0);
+        let mut random = Draw::new(super::super::Draws { seed: 1, epoch: 1, repeats: 1 }, [0, 0], 1, 0);
         let mut of = |kind, ninths| policy.operation(kind, ninths, &mut random, [32, 64]);
         assert_eq!([0, 4, 7, 9].map(|ninths| of(Posterize, ninths)), [8, 6, 5, 4].map(posterize));
         assert_eq!([0, 2, 9].map(|ninths| of(Solarize, ninths)), [255, 199, 0].map(solarize));

@@ -9,13 +9,24 @@ pub struct Draws {
     pub seed: u64,
     /// From 0.
     pub epoch: u32,
+    /// How many times in a row an epoch has each of its images, with draws of its own each time; at least 1.
+    pub repeats: u32,
 }
 
-/// The random words of one transform for one image: Philox blocks with the counter `(image, block, epoch, stream)`.
+/// Where in the counter's block the number of the repetition stands: no transform draws so many words of one stream.
+const REPETITION: u32 = 24;
+
+/// The most that an epoch can have an image.
+pub const MOST_REPEATS: u32 = 1 << (32 - REPETITION);
+
+/// The random words of one transform for one image: Philox blocks with the counter `(image, block, epoch, stream)`, where the
+/// upper bits of `block` number the repetitions of the image in the epoch, the first of which is 0.
 #[derive(Debug, Clone)]
 pub struct Draw {
     philox: Philox,
     image: u32,
+    /// From 0.
+    repetition: u32,
     epoch: u32,
     stream: u32,
     /// Words that have been taken.
@@ -24,12 +35,20 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The words of a stream, without the first few. What is drawn for a whole batch has the batch's number in the epoch
-    /// for `image`.
-    pub(super) fn new(Draws { seed, epoch }: Draws, image: u32, stream: u32, skipped: u32) -> Self {
+    /// The words of a stream for a repetition of an image, from 0, without the first few. What is drawn for a whole batch has
+    /// the batch's number in the epoch for `image`.
+    pub(super) fn new(draws: Draws, [image, repetition]: [u32; 2], stream: u32, skipped: u32) -> Self {
+        let Draws { seed, epoch, .. } = draws;
         let philox = Philox::new(seed, Stream::Augmentation);
-        let block = philox.block([image, skipped / 4, epoch, stream]);
-        Self { philox, image, epoch, stream, taken: skipped, block }
+        let mut draw = Self { philox, image, repetition, epoch, stream, taken: skipped, block: [0; 4] };
+        draw.fill();
+        draw
+    }
+
+    /// Draws the words that the next is among.
+    fn fill(&mut self) {
+        let block = self.repetition << REPETITION | self.taken / 4;
+        self.block = self.philox.block([self.image, block, self.epoch, self.stream]);
     }
 
     /// From 0.
@@ -37,10 +56,16 @@ impl Draw {
         self.epoch
     }
 
+    /// How often the epoch has had the image before, from 0.
+    pub fn repetition(&self) -> u32 {
+        self.repetition
+    }
+
     /// The words that the first epoch begins with, of the same image and transform.
     pub fn of_first_epoch(&self) -> Self {
-        let block = self.philox.block([self.image, 0, 0, self.stream]);
-        Self { epoch: 0, taken: 0, block, ..self.clone() }
+        let mut first = Self { repetition: 0, epoch: 0, taken: 0, ..self.clone() };
+        first.fill();
+        first
     }
 
     /// The next word.
@@ -48,7 +73,7 @@ impl Draw {
         let word = self.block[(self.taken % 4) as usize];
         self.taken += 1;
         if self.taken.is_multiple_of(4) {
-            self.block = self.philox.block([self.image, self.taken / 4, self.epoch, self.stream]);
+            self.fill();
         }
         word
     }
@@ -142,19 +167,24 @@ mod tests {
 
     #[test]
     fn words_go_on_over_blocks() {
-        let draws = Draws { seed: 5, epoch: 2 };
-        let mut draw = Draw::new(draws, 3, 7, 0);
+        let draws = Draws { seed: 5, epoch: 2, repeats: 1 };
+        let mut draw = Draw::new(draws, [3, 0], 7, 0);
         let words: Vec<u32> = (0..9).map(|_| draw.word()).collect();
         let philox = Philox::new(5, Stream::Augmentation);
         let expected: Vec<u32> = (0..3).flat_map(|block| philox.block([3, block, 2, 7])).collect();
         assert_eq!(words, expected[..9]);
-        let mut late = Draw::new(draws, 3, 7, 6);
+        let mut late = Draw::new(draws, [3, 0], 7, 6);
         assert_eq!([late.word(), late.word(), late.word()], expected[6..9]);
+        // No repetition has a word of another.
+        let mut again = Draw::new(draws, [3, MOST_REPEATS - 1], 7, 2);
+        let expected: Vec<u32> = (0..2).flat_map(|block| philox.block([3, 0xFF00_0000 + block, 2, 7])).collect();
+        assert_eq!((2..8).map(|_| again.word()).collect::<Vec<_>>(), expected[2..]);
+        assert_eq!(again.of_first_epoch().word(), philox.block([3, 0, 0, 7])[0]);
     }
 
     #[test]
     fn draws_fill_their_ranges_evenly() {
-        let mut draw = Draw::new(Draws { seed: 7, epoch: 1 }, 0, 1, 0);
+        let mut draw = Draw::new(Draws { seed: 7, epoch: 1, repeats: 1 }, [0, 0], 1, 0);
         for range in [[-0.3, 0.3], [0.5, 2.0], [-1.0, -0.25]] {
             let values: Vec<f32> = (0..8000).map(|_| draw.within(range)).collect();
             assert!(values.iter().all(|value| (range[0]..=range[1]).contains(value)));

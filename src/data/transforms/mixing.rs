@@ -49,7 +49,7 @@ impl Mixings {
 
     /// How the batch number `batch` of an epoch is mixed, of images `[height, width]`.
     pub fn draw(&self, draws: Draws, batch: u32, size: [usize; 2]) -> Mix {
-        let random = |stream| Draw::new(draws, batch, stream, 0);
+        let random = |stream| Draw::new(draws, [batch, 0], stream, 0);
         let probabilities = probabilities(self.0.iter().map(|(options, ..)| *options));
         let mut at = random(stream("mixing", 0)).unit();
         for ((options, mixing, stream), probability) in self.0.iter().zip(probabilities) {

@@ -41,7 +41,7 @@ use bytes::Applied;
 pub use affine::{Affine, Fill};
 pub use augmentation::{Augmentation, Keys, Listed};
 pub use catalogue::markdown;
-pub use draw::{Draw, Draws};
+pub use draw::{Draw, Draws, MOST_REPEATS};
 pub use erase::{Erasure, NORMAL, Paint, quantiles};
 pub use mix::{Mix, Mixed};
 pub use mixing::MixingOptions;
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::data::{Levels, Statistics};
 
-    const DRAWS: Draws = Draws { seed: 3, epoch: 5 };
+    const DRAWS: Draws = Draws { seed: 3, epoch: 5, repeats: 1 };
 
     /// The plan of a list of one transform, as an experiment's file has it.
     fn plan_of(transform: &str, size: [usize; 2]) -> std::sync::Arc<Plan> {
@@ -194,7 +194,7 @@ mod tests {
     pub fn applied(transform: &str, [height, width, channels]: [usize; 3], image: &[f32]) -> Vec<f32> {
         let plan = plan_of(transform, [height, width]);
         let mut row = vec![0; plan.words()];
-        plan.draw(DRAWS, 0, &mut row);
+        plan.draw(DRAWS, [0, 0], &mut row);
         let mut image = image.to_vec();
         plan.apply(&row, &levels(channels), &mut image, &mut Scratch::default());
         image
@@ -211,7 +211,7 @@ mod tests {
         let plan = plan_of(transform, size);
         (0..).map(move |index| {
             let mut row = vec![7; plan.words()];
-            plan.draw(DRAWS, index, &mut row);
+            plan.draw(DRAWS, [index, 0], &mut row);
             match plan.passes() {
                 [Pass::Operate { at, count }] => {
                     row[*at..].chunks(Applied::WORDS).take(*count).map(Applied::get).collect()
@@ -226,7 +226,7 @@ mod tests {
         let plan = plan_of(transform, size);
         (0..).map(move |index| {
             let mut row = vec![0; plan.words()];
-            plan.draw(DRAWS, index, &mut row);
+            plan.draw(DRAWS, [index, 0], &mut row);
             match plan.passes() {
                 [Pass::Erase { at }] => Erasure::get(&row[*at..]).rectangle(),
                 passes => panic!("{passes:?}"),
@@ -245,7 +245,7 @@ mod tests {
         let plan = plan_of(transform, size);
         (0..).map(move |index| {
             let mut row = vec![0; plan.words()];
-            plan.draw(DRAWS, index, &mut row);
+            plan.draw(DRAWS, [index, 0], &mut row);
             match plan.passes() {
                 [] => affine::mirrored(plan.mirrored(&row), size),
                 [Pass::Sample { at, .. }] => plan::get(&row, *at),

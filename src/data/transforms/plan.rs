@@ -197,8 +197,8 @@ impl Plan {
         self.size
     }
 
-    /// Draws for the image number `index` of the data.
-    pub fn draw(&self, draws: Draws, index: u32, row: &mut [u32]) {
+    /// Draws for a repetition, from 0, of the image of that index in the data.
+    pub fn draw(&self, draws: Draws, [index, repetition]: [u32; 2], row: &mut [u32]) {
         if self.mirrors {
             row[0] = 0;
         }
@@ -208,7 +208,7 @@ impl Plan {
             }
         }
         for (Drawing { transform, stream, skipped, .. }, step) in &self.steps {
-            let mut random = Draw::new(draws, index, *stream, *skipped);
+            let mut random = Draw::new(draws, [index, repetition], *stream, *skipped);
             match (transform, step) {
                 (Transform::Mirror(mirror), Step::Mirror) => {
                     let [vertical, horizontal] = mirror.draw(&mut random);
@@ -240,6 +240,22 @@ impl Plan {
 
     /// Draws for the first `count` images of the data, `[count, words]`, on so many threads.
     pub fn draw_all(&self, draws: Draws, count: usize, threads: usize) -> Vec<u32> {
+        self.draw_rows(draws, count, |at| [at as u32, 0], threads)
+    }
+
+    /// Draws for an epoch in the order of its images, each of which stands there [`Draws::repeats`] times in a row:
+    /// `[order.len(), words]`.
+    pub fn draw_repeated(&self, draws: Draws, order: &[u32], threads: usize) -> Vec<u32> {
+        self.draw_rows(draws, order.len(), |at| [order[at], at as u32 % draws.repeats], threads)
+    }
+
+    fn draw_rows(
+        &self,
+        draws: Draws,
+        count: usize,
+        image: impl Fn(usize) -> [u32; 2] + Sync,
+        threads: usize,
+    ) -> Vec<u32> {
         let mut rows = vec![0; count * self.words];
         if self.words == 0 {
             return rows;
@@ -250,7 +266,7 @@ impl Plan {
             let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
             while let Some((number, rows)) = next() {
                 for (at, row) in rows.chunks_mut(self.words).enumerate() {
-                    self.draw(draws, (number * PART + at) as u32, row);
+                    self.draw(draws, image(number * PART + at), row);
                 }
             }
         };
@@ -316,7 +332,7 @@ mod tests {
     use super::*;
     use crate::data::{Augmentation, transforms::tests::levels};
 
-    const DRAWS: Draws = Draws { seed: 11, epoch: 4 };
+    const DRAWS: Draws = Draws { seed: 11, epoch: 4, repeats: 1 };
 
     fn plan(text: &str) -> std::sync::Arc<Plan> {
         serde_yaml::from_str::<Augmentation>(text).unwrap().plan([6, 9])
@@ -324,7 +340,7 @@ mod tests {
 
     fn row(plan: &Plan, index: u32) -> Vec<u32> {
         let mut row = vec![7; plan.words()];
-        plan.draw(DRAWS, index, &mut row);
+        plan.draw(DRAWS, [index, 0], &mut row);
         row
     }
 
@@ -404,5 +420,10 @@ mod tests {
             assert!(plan.draw_all(DRAWS, count, threads) == expected, "{threads}");
         }
         assert!(super::tests::plan("{}").draw_all(DRAWS, 5, 2).is_empty());
+        let order = [4, 4, 4, 0, 0, 0, 7];
+        let repeated = plan.draw_repeated(Draws { repeats: 3, ..DRAWS }, &order, 2);
+        let drawn: Vec<&[u32]> = repeated.chunks(plan.words()).collect();
+        assert!(drawn[0] == row(&plan, 4) && drawn[3] == row(&plan, 0) && drawn[6] == row(&plan, 7));
+        assert!(drawn[1] != drawn[0] && drawn[1] != drawn[2] && drawn[4] != drawn[1]);
     }
 }

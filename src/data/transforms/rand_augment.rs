@@ -129,7 +129,7 @@ mod tests {
             let policy = policy(magnitude);
             let mut all: Vec<Applied> = Vec::new();
             for index in 0..32 {
-                let mut random = Draw::new(super::super::Draws { seed: 1, epoch: 1 }, index, 1, 0);
+                let mut random = Draw::new(super::super::Draws { seed: 1, epoch: 1, repeats: 1 }, [index, 0], 1, 0);
                 let operation = policy.operation(number, magnitude / LARGEST, &mut random, [32, 16]);
                 if !all.contains(&operation) {
                     all.push(operation);

@@ -16,7 +16,7 @@ pub const KIND: TransformKind = TransformKind {
             "epochs",
             &["independent", "alternating"],
             "independent",
-            "drawn in each epoch, or in the first alone: then each image is turned the other way from epoch to epoch",
+            "drawn in each epoch, or in the first alone: then each image is turned the other way from epoch to epoch, and each time that an epoch repeats it",
         ),
     ],
     build: |options| {
@@ -37,7 +37,7 @@ struct RandomFlip {
 impl Mirror for RandomFlip {
     fn draw(&self, random: &mut Draw) -> [bool; 2] {
         if self.alternating {
-            let turned = random.epoch() % 2 == 1;
+            let turned = (random.epoch() ^ random.repetition()) % 2 == 1;
             let mut first = random.of_first_epoch();
             return self.ways.map(|way| way && (first.coin() ^ turned));
         }
@@ -51,18 +51,22 @@ mod tests {
 
     #[test]
     fn every_other_epoch_is_the_other_way() {
-        let flips = |epoch: u32| {
+        let flips_of = |epoch: u32, repetition: u32| {
             let list = "[random_flip: { mode: horizontal_and_vertical, epochs: alternating }]";
             let plan = serde_yaml::from_str::<Augmentation>(list).unwrap().plan([4, 4]);
             let mut row = vec![0; plan.words()];
             (0..400)
                 .map(|index| {
-                    plan.draw(Draws { seed: 2, epoch }, index, &mut row);
+                    plan.draw(Draws { seed: 2, epoch, repeats: 3 }, [index, repetition], &mut row);
                     row[0]
                 })
                 .collect::<Vec<u32>>()
         };
+        let flips = |epoch: u32| flips_of(epoch, 0);
         let first = flips(0);
+        for (epoch, repetition) in [(0, 1), (3, 2), (1, 1)] {
+            assert_eq!(flips_of(epoch, repetition), flips(epoch + repetition));
+        }
         for epoch in 1..5 {
             let expected: Vec<u32> = first.iter().map(|both| if epoch % 2 == 1 { both ^ 3 } else { *both }).collect();
             assert_eq!(flips(epoch), expected, "{epoch}");

@@ -80,10 +80,10 @@ mod tests {
     #[test]
     fn arguments_are_those_of_torchvision() {
         let policy = TrivialAugment { mover: Mover { bilinear: false, fill: Some(0) } };
-        let draws = Draws { seed: 1, epoch: 1 };
+        let draws = Draws { seed: 1, epoch: 1, repeats: 1 };
         let of = |number, level| {
             let all: Vec<_> = (0..32)
-                .filter_map(|index| policy.operation(number, level, &mut Draw::new(draws, index, 1, 0), [32, 32]))
+                .filter_map(|index| policy.operation(number, level, &mut Draw::new(draws, [index, 0], 1, 0), [32, 32]))
                 .collect();
             let other = all.iter().find(|one| **one != all[0]).copied();
             (all[0], other)

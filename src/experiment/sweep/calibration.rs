@@ -48,7 +48,7 @@ pub fn time(
     let statistics = Statistics::of(&split, data.channels)?;
     let pipeline = Pipeline::new(&statistics, (data.height, data.width), data.channels, (height, width));
     let mut engine = training::engine(definition, architecture, options)?;
-    let draws = Draws { seed: train.seed, epoch: 0 };
+    let draws = Draws { seed: train.seed, epoch: 0, repeats: train.repeated_augmentation };
     let plan = definition.experiment.augmentation.plan(pipeline.size());
     let augmented = Some((&*plan, draws));
     let training = Loader { pipeline: &pipeline, split: &split, augmentation: augmented, workers: options.workers() };

@@ -14,8 +14,8 @@ use crate::{
     data::{self, Spec},
     dsl::{Problem, Value},
     experiment::{
-        Definition, Experiment, ExperimentError, accumulation, averages, definition::MODEL_KEY, image_size,
-        needs::Needs, training::Options, unvalidated,
+        Definition, Experiment, ExperimentError, accumulation, averages, class_weights, definition::MODEL_KEY,
+        image_size, needs::Needs, training::Options, unvalidated,
     },
     memory,
     trial::{Directory, Prediction, Variant, variant},
@@ -230,6 +230,7 @@ impl<'a> Planner<'a> {
         let (training, validation) = spec.split(data.train_limit, data.validation_split)?;
         unvalidated::check(&definition.experiment.train, validation)?;
         accumulation::check(&definition.experiment.train, training)?;
+        class_weights::check(&definition.experiment.train, &spec.class_names)?;
         let Experiment { params, train, .. } = &definition.experiment;
         let key = format!("{:?} {params:?} {:?}\n{}", spec.image(), train.image_size, definition.source.text);
         let network = match self.networks.get(&key) {

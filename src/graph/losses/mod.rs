@@ -6,6 +6,8 @@
 
 mod cross_entropy;
 
+use std::sync::Arc;
+
 use super::{Builder, Value, optimizers::Setting};
 
 /// All losses. The first is the one that trains where none is named.
@@ -31,13 +33,18 @@ pub struct Loss {
     pub kind: &'static LossKind,
     /// Whether targets are mixed of two labels: `[batch, 3]`, the label, the other one, and the share of the first.
     pub mixed: bool,
+    /// What the loss of an image is multiplied by, by its class; none: 1 for all. The mean divides by the number of images.
+    pub class_weights: Option<Arc<[f32]>>,
     /// One for each option of the kind.
     values: Vec<f32>,
 }
 
 impl PartialEq for Loss {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.kind, other.kind) && self.mixed == other.mixed && self.values == other.values
+        std::ptr::eq(self.kind, other.kind)
+            && self.mixed == other.mixed
+            && self.class_weights == other.class_weights
+            && self.values == other.values
     }
 }
 
@@ -50,7 +57,8 @@ impl Default for Loss {
 impl Loss {
     /// A loss with its defaults.
     pub fn of(kind: &'static LossKind) -> Self {
-        Self { kind, mixed: false, values: kind.options.iter().map(|option| option.default).collect() }
+        let values = kind.options.iter().map(|option| option.default).collect();
+        Self { kind, mixed: false, class_weights: None, values }
     }
 
     /// Whether it is the one that trains where none is named, with its defaults.
@@ -73,6 +81,12 @@ impl Loss {
     #[must_use]
     pub fn of_mixed(self, mixed: bool) -> Self {
         Self { mixed, ..self }
+    }
+
+    /// With weights of classes, one for each.
+    #[must_use]
+    pub fn of_classes(self, class_weights: Option<Arc<[f32]>>) -> Self {
+        Self { class_weights, ..self }
     }
 
     /// The value of an option.

@@ -170,14 +170,14 @@ pub static ALL: &[Entry] = &[
     }),
     entry::<CrossEntropy>(YES, || {
         Example::new(
-            CrossEntropy { label_smoothing: 0.25, per_class: false },
+            CrossEntropy { label_smoothing: 0.25, ..CrossEntropy::default() },
             [numbers(&[3, 5]), Input::Labels { batch: 3, classes: 5 }],
         )
     }),
     entry::<CrossEntropyGradient>(GRADIENT, || {
         let labels = Input::Labels { batch: 3, classes: 5 };
         Example::new(
-            CrossEntropyGradient(CrossEntropy { label_smoothing: 0.25, per_class: false }),
+            CrossEntropyGradient(CrossEntropy { label_smoothing: 0.25, ..CrossEntropy::default() }),
             [numbers(&[1]), numbers(&[3, 5]), labels],
         )
     }),

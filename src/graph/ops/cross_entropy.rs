@@ -1,4 +1,4 @@
-use std::any::Any;
+use std::{any::Any, sync::Arc};
 
 use luminal::{
     op::{InputTensor, Operator},
@@ -19,32 +19,76 @@ use crate::graph::{
 ///
 /// Per class, it is the mean over batch and classes of the binary cross-entropy of `sigmoid(logit)` with the same target
 /// (PyTorch `BCEWithLogitsLoss`, timm `BinaryCrossEntropy`): `softplus(logit) - target logit`.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+///
+/// With class weights c, what an image adds to the sum is multiplied by c of its label, and the mean still divides by the
+/// number of images (Keras `class_weight`). A mixed image adds `w c[a]` times its loss with label a and `(1 - w) c[b]` times that
+/// with b.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CrossEntropy {
     /// From 0 to below 1.
     pub label_smoothing: f32,
     /// Whether each class is told from all others by itself.
     pub per_class: bool,
+    /// By class; none: all are 1.
+    pub class_weights: Option<Arc<[f32]>>,
 }
 
 impl CrossEntropy {
-    /// `[batch, classes]`, each row of which sums to 1.
-    fn target(self, builder: &mut Builder, labels: &Value, classes: usize) -> Value {
-        let one_hot = match labels.shape.len() {
+    /// `[batch, classes]`, each row of which sums to 1 or, with class weights, to what comes second, `[batch]`.
+    fn target(&self, builder: &mut Builder, labels: &Value, classes: usize) -> (Value, Option<Value>) {
+        let mut one_hot = match labels.shape.len() {
             1 => one_hot(builder, labels, classes),
             _ => mixed(builder, labels, classes),
         };
+        let batch = labels.shape[0];
+        let weights = self.class_weights.as_ref().map(|weights| {
+            let node = builder.add_node(Table { values: weights.to_vec() }, &[]);
+            let table = Value { node, output: 0, shape: vec![classes] };
+            one_hot = builder.prim_mul(&one_hot, View::from(&table).expand(0, batch));
+            builder.prim_sum(&one_hot, 1)
+        });
         let smoothing = self.label_smoothing;
-        if smoothing == 0.0 {
-            return one_hot;
-        }
-        builder.prim_affine(&one_hot, 1.0 - smoothing, smoothing / classes as f32)
+        let target = match &weights {
+            _ if smoothing == 0.0 => one_hot,
+            None => builder.prim_affine(&one_hot, 1.0 - smoothing, smoothing / classes as f32),
+            Some(weights) => {
+                let own = builder.prim_affine(&one_hot, 1.0 - smoothing, 0.0);
+                let each = builder.prim_affine(weights, smoothing / classes as f32, 0.0);
+                builder.prim_add(&own, View::from(&each).expand(1, classes))
+            }
+        };
+        (target, weights)
     }
 
-    fn attributes(self) -> Vec<(&'static str, String)> {
+    fn attributes(&self) -> Vec<(&'static str, String)> {
         let smoothing = self.label_smoothing;
         let smoothed = (smoothing != 0.0).then(|| ("label_smoothing", smoothing.to_string()));
-        smoothed.into_iter().chain(self.per_class.then(|| ("per_class", "true".to_owned()))).collect()
+        let weighted = self.class_weights.as_ref().map(|weights| {
+            let weights: Vec<String> = weights.iter().map(f32::to_string).collect();
+            ("class_weights", format!("[{}]", weights.join(", ")))
+        });
+        smoothed.into_iter().chain(self.per_class.then(|| ("per_class", "true".to_owned()))).chain(weighted).collect()
+    }
+}
+
+/// `value` `[batch, classes]` with each row multiplied by its weight `[batch]`, where there are any.
+fn weighted(builder: &mut Builder, value: Value, weights: Option<&Value>) -> Value {
+    match weights {
+        Some(weights) if weights.shape == value.shape => builder.prim_mul(&value, weights),
+        Some(weights) => builder.prim_mul(&value, View::from(weights).expand(1, value.shape[1])),
+        None => value,
+    }
+}
+
+/// Numbers by class.
+#[derive(Debug, PartialEq)]
+struct Table {
+    values: Vec<f32>,
+}
+
+impl Operator for Table {
+    fn process(&mut self, _: Vec<(InputTensor, ShapeTracker)>) -> Vec<Tensor> {
+        vec![Tensor::new(self.values.clone())]
     }
 }
 
@@ -102,27 +146,39 @@ impl Operation for CrossEntropy {
     }
 
     fn attributes(&self) -> Vec<(&'static str, String)> {
-        (*self).attributes()
+        self.attributes()
     }
 
     fn output_shapes(&self, inputs: &[&[usize]]) -> Vec<Vec<usize>> {
         assert_eq!(inputs[0][..1], inputs[1][..1], "cross_entropy");
+        if let Some(weights) = &self.class_weights {
+            assert_eq!(weights.len(), inputs[0][1], "class weights");
+        }
         assert!(matches!(inputs[1], [_] | [_, 3]), "cross_entropy of labels {:?}", inputs[1]);
         vec![vec![1]]
     }
 
     fn gradient(&self, builder: &mut Builder, site: &Gradients) -> Vec<Option<Value>> {
         let inputs = [&site.grads[0], &site.inputs[0], &site.inputs[1]];
-        vec![Some(builder.apply_one(CrossEntropyGradient(*self), &inputs)), None]
+        vec![Some(builder.apply_one(CrossEntropyGradient(self.clone()), &inputs)), None]
     }
 
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         let (logits, labels) = (&inputs[0], &inputs[1]);
         let (batch, classes) = (logits.shape[0], logits.shape[1]);
         if self.per_class {
-            let target = self.target(builder, labels, classes);
-            let loss = Expression::new(2, |x| softplus(&x[0]) - &x[0] * &x[1]);
-            let losses = decompose(builder, &loss, &[View::from(logits), View::from(&target)], &logits.shape);
+            let (target, weights) = self.target(builder, labels, classes);
+            let losses = match &weights {
+                None => {
+                    let loss = Expression::new(2, |x| softplus(&x[0]) - &x[0] * &x[1]);
+                    decompose(builder, &loss, &[View::from(logits), View::from(&target)], &logits.shape)
+                }
+                Some(weights) => {
+                    let loss = Expression::new(3, |x| softplus(&x[0]) * &x[2] - &x[0] * &x[1]);
+                    let weights = View::from(weights).expand(1, classes);
+                    decompose(builder, &loss, &[View::from(logits), View::from(&target), weights], &logits.shape)
+                }
+            };
             let sums = builder.prim_sum(&losses, 1);
             let mut total = builder.prim_sum(&sums, 0);
             total.shape = vec![1];
@@ -133,7 +189,8 @@ impl Operation for CrossEntropy {
         let exps = builder.prim_exp(&shifted);
         let sums = builder.prim_sum(&exps, 1);
         let log_sums = builder.prim_ln(&sums);
-        let target = self.target(builder, labels, classes);
+        let (target, weights) = self.target(builder, labels, classes);
+        let log_sums = weighted(builder, log_sums, weights.as_ref());
         let chosen = builder.prim_mul(&shifted, &target);
         let chosen = builder.prim_sum(&chosen, 1);
         let losses = builder.prim_sub(&log_sums, &chosen);
@@ -148,7 +205,7 @@ impl Operation for CrossEntropy {
 }
 
 /// `dlogits = dloss (softmax(logits) - target) / batch`, and per class `dloss (sigmoid(logits) - target) / (batch classes)`. Inputs dloss `[1]`, logits `[batch, classes]`, labels `[batch]`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CrossEntropyGradient(pub CrossEntropy);
 
 impl Operation for CrossEntropyGradient {
@@ -171,13 +228,14 @@ impl Operation for CrossEntropyGradient {
     fn decompose(&self, builder: &mut Builder, inputs: &[Value]) -> Vec<Value> {
         let (dloss, logits, labels) = (&inputs[0], &inputs[1], &inputs[2]);
         let (batch, classes) = (logits.shape[0], logits.shape[1]);
-        let target = self.0.target(builder, labels, classes);
+        let (target, weights) = self.0.target(builder, labels, classes);
         let (probabilities, terms) = if self.0.per_class {
             let sigmoid = Expression::new(1, |x| x[0].sigmoid());
             (decompose(builder, &sigmoid, &[View::from(logits)], &logits.shape), batch * classes)
         } else {
             (prim_softmax(builder, logits), batch)
         };
+        let probabilities = weighted(builder, probabilities, weights.as_ref());
         let difference = builder.prim_sub(&probabilities, &target);
         let mean = builder.prim_affine(&difference, 1.0 / terms as f32, 0.0);
         let scalar = Value { shape: vec![], ..dloss.clone() };

@@ -21,6 +21,7 @@ pub static LION: Rule = Rule {
             about: "how much of the gradients' mean a step keeps",
         },
     ],
+    later: &[],
     slots: &["momentum"],
     scalars: &[("learning_rate", |step| step.learning_rate())],
     direction: None,

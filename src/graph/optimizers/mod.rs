@@ -6,6 +6,7 @@
 mod adamw;
 mod ema;
 mod lion;
+mod momentum;
 mod muon;
 mod optimizer;
 mod pattern;

@@ -2,6 +2,7 @@ use super::{
     Operands,
     Range::{BelowOne, Flag, Steps},
     Rule, Setting,
+    momentum::{MOMENTUM_START, MOMENTUM_WARMUP, warmed_momentum},
 };
 use crate::graph::expression::Term;
 
@@ -28,32 +29,13 @@ pub static MUON: Rule = Rule {
             about: "how much of the gradients' mean a step keeps",
         },
         Setting { name: "nesterov", default: 1.0, range: Flag, about: "looks ahead by the momentum" },
-        Setting {
-            name: "momentum_start",
-            default: 0.85,
-            range: BelowOne,
-            about: "the momentum of the first step, if it warms up",
-        },
-        Setting {
-            name: "momentum_warmup",
-            default: 0.0,
-            range: BelowOne,
-            about: "the share of all steps in which the momentum grows, evenly",
-        },
+        MOMENTUM_START,
+        MOMENTUM_WARMUP,
         Setting { name: "ns_steps", default: 5.0, range: Steps, about: "steps of Newton-Schulz" },
     ],
+    later: &[],
     slots: &["momentum"],
-    scalars: &[
-        ("learning_rate", |step| step.learning_rate()),
-        ("momentum", |step| {
-            let [momentum, start, warmup] =
-                ["momentum", "momentum_start", "momentum_warmup"].map(|name| f64::from(step.option(name)));
-            match step.progress() {
-                progress if progress < warmup => start + (momentum - start) * progress / warmup,
-                _ => momentum,
-            }
-        }),
-    ],
+    scalars: &[("learning_rate", |step| step.learning_rate()), ("momentum", |step| warmed_momentum(step))],
     direction: Some(|x| {
         let mean = mean(x);
         match x.option("nesterov") == 1.0 {

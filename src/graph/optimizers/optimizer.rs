@@ -4,7 +4,8 @@ use super::{
         expression::{Formulas, Term},
         ops::flat,
     },
-    Ema, Group, OPTIMIZERS, Operands, Pattern, Plan, Rule,
+    Ema, Group, OPTIMIZERS, Operands, Pattern, Plan, Rule, Setting,
+    momentum::MOMENTUM_WARMUP,
     rule::Numbers,
 };
 
@@ -102,6 +103,15 @@ impl Optimizer {
         }
     }
 
+    /// Whether a momentum grows in a share of all steps.
+    pub fn warms_momentum_up(&self) -> bool {
+        let warms = |optimizer: &Self| {
+            let named = optimizer.rule.options.iter().any(|option| option.name == MOMENTUM_WARMUP.name);
+            named && optimizer.option(MOMENTUM_WARMUP.name) > 0.0
+        };
+        warms(self) || self.other().is_some_and(|other| warms(&other))
+    }
+
     /// The same with one of the rule's numbers set.
     ///
     /// # Panics
@@ -131,7 +141,9 @@ impl Optimizer {
             small if small != 0.0 && small.abs() < 1e-5 => format!("{small:e}"),
             value => value.to_string(),
         };
-        let options = self.rule.options.iter().zip(&self.values).map(|(option, value)| (option.name, text(*value)));
+        let later = |option: &Setting, value: f32| self.rule.later.contains(&option.name) && value == option.default;
+        let options = self.rule.options.iter().zip(&self.values).filter(|(option, value)| !later(option, **value));
+        let options = options.map(|(option, value)| (option.name, text(*value)));
         let clip_norm = self.clip_norm.map(|norm| ("clip_norm", text(norm)));
         let ema = self.ema.map(|ema| ("ema", text(ema.decay)));
         options.chain([("weight_decay", self.weight_decay.to_string())]).chain(clip_norm).chain(ema).collect()

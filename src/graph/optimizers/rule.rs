@@ -18,6 +18,9 @@ pub struct Rule {
     pub weight_decay: f32,
     /// Its numbers besides these two.
     pub options: &'static [Setting],
+    /// Of these, which an experiment's text has only where they are not their defaults: those of later versions, which leave the
+    /// identities of runs as they were.
+    pub later: &'static [&'static str],
     /// What is kept of each parameter from step to step, in its shape, zero before the first: names in checkpoints.
     pub slots: &'static [&'static str],
     /// Numbers that are computed once a step, on the host in float64, and rounded to float32.

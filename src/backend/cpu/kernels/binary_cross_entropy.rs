@@ -1,6 +1,11 @@
 //! Binary cross-entropy of each class, from logits and class indices.
 
-use super::{cross_entropy::target, exp::exp, isa::multiversion, lanes};
+use super::{
+    cross_entropy::{Target, target},
+    exp::exp,
+    isa::multiversion,
+    lanes,
+};
 
 /// `ln(1 + e^x)` without overflow.
 #[inline(always)]
@@ -15,6 +20,7 @@ fn forward_generic<const FMA: bool>(
     logits: &[f32],
     labels: &[f32],
     smoothing: f32,
+    class_weights: &[f32],
     loss: &mut [f32],
 ) {
     assert!(logits.len() == rows * classes && loss.len() == rows);
@@ -23,16 +29,16 @@ fn forward_generic<const FMA: bool>(
         return;
     }
     for (number, (row, loss)) in logits.chunks_exact(classes).zip(loss).enumerate() {
-        let (label, other, weight) = target(labels, number, rows, classes);
+        let Target { label, other, share, weight } = target(labels, number, rows, classes, class_weights);
         let sum = lanes::sum_by(classes, |i| softplus::<FMA>(row[i]));
         let mut own = row[label];
         if other != label {
-            own = weight * own + (1.0 - weight) * row[other];
+            own = share * own + (1.0 - share) * row[other];
         }
         if smoothing != 0.0 {
             own = (1.0 - smoothing) * own + smoothing * (lanes::sum_by(classes, |i| row[i]) / classes as f32);
         }
-        *loss = (sum - own) / classes as f32;
+        *loss = (sum - own) / classes as f32 * weight;
     }
 }
 
@@ -43,6 +49,7 @@ fn backward_generic<const FMA: bool>(
     logits: &[f32],
     labels: &[f32],
     smoothing: f32,
+    class_weights: &[f32],
     dloss_scale: f32,
     dlogits: &mut [f32],
 ) {
@@ -51,17 +58,18 @@ fn backward_generic<const FMA: bool>(
     if rows == 0 {
         return;
     }
-    let scale = dloss_scale / classes as f32;
-    let (each, share) = (smoothing / classes as f32, scale * (1.0 - smoothing));
+    let each = smoothing / classes as f32;
     for (number, (row, out)) in logits.chunks_exact(classes).zip(dlogits.chunks_exact_mut(classes)).enumerate() {
-        let (label, other, weight) = target(labels, number, rows, classes);
+        let Target { label, other, share, weight } = target(labels, number, rows, classes, class_weights);
+        let scale = dloss_scale / classes as f32 * weight;
+        let rest = scale * (1.0 - smoothing);
         for (out, &x) in out.iter_mut().zip(row) {
             // Of a large negative logit the exponential is cut off: the quotient is next to nothing then.
             let sigmoid = 1.0 / (1.0 + exp::<FMA>((-x).min(87.0)));
             *out = scale * (sigmoid - each);
         }
-        out[label] -= share * weight;
-        out[other] -= share * (1.0 - weight);
+        out[label] -= rest * share;
+        out[other] -= rest * (1.0 - share);
     }
 }
 
@@ -69,12 +77,13 @@ multiversion! {
     /// `loss[r] = Σ (softplus(logits[r, :]) - target[r, :] logits[r, :]) / classes`. Operands as of
     /// [`super::cross_entropy::forward`].
     pub fn forward(
-        rows: usize, classes: usize, logits: &[f32], labels: &[f32], smoothing: f32, loss: &mut [f32],
+        rows: usize, classes: usize, logits: &[f32], labels: &[f32], smoothing: f32, class_weights: &[f32],
+        loss: &mut [f32],
     ) = forward_generic;
     /// `dlogits = (sigmoid(logits) - target) · dloss_scale / classes`. Operands as of [`super::cross_entropy::backward`].
     pub fn backward(
-        rows: usize, classes: usize, logits: &[f32], labels: &[f32], smoothing: f32, dloss_scale: f32,
-        dlogits: &mut [f32],
+        rows: usize, classes: usize, logits: &[f32], labels: &[f32], smoothing: f32, class_weights: &[f32],
+        dloss_scale: f32, dlogits: &mut [f32],
     ) = backward_generic;
 }
 
@@ -94,8 +103,8 @@ mod tests {
                     (0..rows).flat_map(|r| [pair(r)[0] as f32, pair(r)[1] as f32, weights[r]]).collect();
                 for smoothing in [0.0, 0.1, 0.75] {
                     let (mut loss, mut grad) = (vec![0.0; rows], vec![0.0; rows * classes]);
-                    forward(rows, classes, &logits, &labels, smoothing, &mut loss);
-                    backward(rows, classes, &logits, &labels, smoothing, 0.25, &mut grad);
+                    forward(rows, classes, &logits, &labels, smoothing, &[], &mut loss);
+                    backward(rows, classes, &logits, &labels, smoothing, &[], 0.25, &mut grad);
                     let (mut eloss, mut egrad) = (Vec::new(), Vec::new());
                     let smoothing = f64::from(smoothing);
                     for (r, row) in logits.chunks_exact(classes).enumerate() {
@@ -125,8 +134,8 @@ mod tests {
     fn large_logits_are_no_trouble() {
         let (mut loss, mut grad) = ([0.0], [0.0; 3]);
         let logits = [-1e30, 1e4, -1e4];
-        forward(1, 3, &logits, &[1.0], 0.0, &mut loss);
-        backward(1, 3, &logits, &[1.0], 0.0, 1.0, &mut grad);
+        forward(1, 3, &logits, &[1.0], 0.0, &[], &mut loss);
+        backward(1, 3, &logits, &[1.0], 0.0, &[], 1.0, &mut grad);
         assert!(loss[0].abs() < 1e-6 && grad.iter().all(|value| value.abs() < 1e-6), "{loss:?} {grad:?}");
     }
 }

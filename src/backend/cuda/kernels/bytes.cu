@@ -220,7 +220,7 @@ __device__ __forceinline__ void blur(Image& image, int reach, u32 inner, u32 out
 KERNEL __launch_bounds__(256)
     operate(float* __restrict__ from, const u32* __restrict__ order, const u32* __restrict__ tables, int scales, int height,
             int width, const StepState* state, const u32* __restrict__ drawn, TO* __restrict__ to) {
-    const u32* row = drawn + (u64)order[state->position + blockIdx.x] * WORDS + AT;
+    const u32* row = drawn + (u64)row_of(order, state->position + blockIdx.x) * WORDS + AT;
     const float* levels = reinterpret_cast<const float*>(tables);
     const float *means = levels + scales, *deviations = means + CHANNELS;
     auto byte_of = [&](int c, float value) {

@@ -23,6 +23,8 @@ pub struct Drawn<P> {
     pub operations: usize,
     /// Indices of images, u32, from the state's position on.
     pub order: P,
+    /// How many times in a row an epoch has an image; then rows are those of its places.
+    pub repeats: u32,
     pub state: P,
     /// As [`super::images::tables`]; mean and deviation of each channel begin at word `scales`.
     pub tables: P,
@@ -48,6 +50,7 @@ pub fn operate<P>(
         ("COUNT", drawn.operations.to_string()),
         ("STRIDE", if staged { "1" } else { "4" }.to_owned()),
     ];
+    defines.extend(super::images::repeated(drawn.repeats));
     defines.extend(OPERATIONS.iter().enumerate().map(|(place, operation)| (operation.define, place.to_string())));
     Launch {
         source: SOURCE,

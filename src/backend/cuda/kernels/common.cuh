@@ -234,6 +234,18 @@ struct StepState {
     float scalars[32];
 };
 
+#ifndef REPEATS
+#define REPEATS 1
+#endif
+
+// The image at a place of an epoch, which has each REPEATS times in a row.
+__device__ __forceinline__ u32 image_of(const u32* __restrict__ order, u32 place) { return order[place / REPEATS]; }
+
+// What has been drawn for it: for each image of the data or, where they are repeated, for each place.
+__device__ __forceinline__ u32 row_of(const u32* __restrict__ order, u32 place) {
+    return REPEATS > 1 ? place : order[place];
+}
+
 struct Block {
     u32 word[4];
 };

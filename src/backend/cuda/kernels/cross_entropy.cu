@@ -1,6 +1,7 @@
 // Softmax cross-entropy of each row with its label, its gradient, and the counts of right answers.
 // Definitions: LOGITS, GRADIENT the types of logits and of their gradient; SMOOTHED: targets are;
-// MIXED: targets are of two labels; PER_CLASS: binary cross-entropy of each class.
+// MIXED: targets are of two labels; PER_CLASS: binary cross-entropy of each class; CLASS_WEIGHTS: what the loss of a label is
+// multiplied by, as bits of floats.
 #include "common.cuh"
 
 #ifndef SMOOTHED
@@ -11,6 +12,10 @@
 #endif
 #ifndef PER_CLASS
 #define PER_CLASS 0
+#endif
+
+#ifdef CLASS_WEIGHTS
+__device__ const u32 class_weights[] = {CLASS_WEIGHTS};
 #endif
 
 // A warp for each row: loss[r] = log sum exp(logits[r, :]) - sum target[r, :] logits[r, :], and unless null
@@ -37,6 +42,18 @@ KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restri
     float weight = __uint_as_float(labels[3 * row + 2]);
 #else
     int label = (int)labels[row];
+#endif
+#ifdef CLASS_WEIGHTS
+    // The loss is linear in the target: two labels with weights of their own are one weight and another share.
+    float of_row = __uint_as_float(class_weights[label]);
+#if MIXED
+    float first = weight * of_row;
+    of_row = first + (1.0f - weight) * __uint_as_float(class_weights[other]);
+    if (of_row > 0.0f) weight = first / of_row;
+#endif
+    scale *= of_row;
+#else
+    constexpr float of_row = 1.0f;
 #endif
     float own = load(x[label]);
     float largest = NEGATIVE_INFINITY;
@@ -74,9 +91,9 @@ KERNEL __launch_bounds__(128) rows(int rows, int classes, const LOGITS* __restri
 #endif
     if (lane == 0) {
 #if PER_CLASS
-        losses[row] = (sum + away) / classes;
+        losses[row] = (sum + away) / classes * of_row;
 #else
-        losses[row] = logf(sum) + away;
+        losses[row] = (logf(sum) + away) * of_row;
 #endif
         bool finite = (__float_as_uint(own) & 0x7F800000u) != 0x7F800000u;
         places[row] = finite ? min(before, 0xFFFFu) | min(larger, 0xFFFFu) << 16 : 0xFFFFFFFFu;

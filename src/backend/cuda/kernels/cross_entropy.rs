@@ -43,13 +43,15 @@ pub struct Rows<P> {
 ///
 /// Per class, `losses[r] = Σ (softplus(logits[r, :]) - target[r, :] logits[r, :]) / classes`, and the gradient is
 /// `(sigmoid(logits) - target) · scale / classes`.
+///
+/// Class weights multiply the loss of a label, and its gradient: of a mixed row, those of both labels.
 pub fn rows<P>(
     rows: usize,
     classes: usize,
     element: Element,
     logits: P,
     (labels, mixed): (P, bool),
-    loss: CrossEntropy,
+    loss: &CrossEntropy,
     scale: f32,
     gradient: Option<(Element, P)>,
     to: Rows<P>,
@@ -64,6 +66,7 @@ pub fn rows<P>(
             .chain(smoothed.then(|| ("SMOOTHED", "1".to_owned())))
             .chain(mixed.then(|| ("MIXED", "1".to_owned())))
             .chain(loss.per_class.then(|| ("PER_CLASS", "1".to_owned())))
+            .chain(loss.class_weights.as_deref().map(|weights| ("CLASS_WEIGHTS", words(weights))))
             .collect(),
         entry: "rows",
         grid: [rows.div_ceil(4) as u32, 1, 1],
@@ -85,6 +88,11 @@ pub fn rows<P>(
     }
 }
 
+/// The bits of numbers, between commas: an array of constants.
+fn words(numbers: &[f32]) -> String {
+    numbers.iter().map(|number| format!("{:#x}u", number.to_bits())).collect::<Vec<_>>().join(",")
+}
+
 /// After [`rows`]: the mean loss `[1]` float32, and the rows added to the [`Metrics`], with the label
 /// among the `k` first or not. A mean that is not finite is not added: it sets the u32 `stop` to 1,
 /// after which nothing is added any more.
@@ -104,6 +112,8 @@ pub fn finish<P>(rows: usize, k: u32, from: Rows<P>, state: P, loss: P, metrics:
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         backend::{
@@ -120,7 +130,7 @@ mod tests {
     };
 
     fn plain(label_smoothing: f32) -> CrossEntropy {
-        CrossEntropy { label_smoothing, per_class: false }
+        CrossEntropy { label_smoothing, ..CrossEntropy::default() }
     }
 
     #[test]
@@ -148,7 +158,7 @@ mod tests {
                     element,
                     logits.at(),
                     (labels_at.at(), false),
-                    plain(smoothing),
+                    &plain(smoothing),
                     scale,
                     to,
                     at.clone(),
@@ -157,8 +167,8 @@ mod tests {
 
                 let floats: Vec<f32> = labels.iter().map(|&label| label as f32).collect();
                 let (mut expected, mut grad) = (vec![0.0; count], vec![0.0; count * classes]);
-                cpu::forward(count, classes, &values, &floats, smoothing, &mut expected);
-                cpu::backward(count, classes, &values, &floats, smoothing, scale, &mut grad);
+                cpu::forward(count, classes, &values, &floats, smoothing, &[], &mut expected);
+                cpu::backward(count, classes, &values, &floats, smoothing, &[], scale, &mut grad);
                 let what = format!("{element:?} {count}x{classes} {smoothing}");
                 assert_near_floats(&losses.read::<f32>(), &expected, 1e-5, &what);
                 let grad: Vec<f32> = grad.iter().map(|g| g / scale).collect();
@@ -183,8 +193,13 @@ mod tests {
     #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn mixed_targets_as_on_the_cpu() {
         for element in ELEMENTS {
-            for (smoothing, per_class) in [(0.0, false), (0.1, false), (0.0, true), (0.1, true)] {
+            let plain = [(0.0, false, false), (0.1, false, false), (0.0, true, false), (0.1, true, false)];
+            let weighted = [(0.0, false, true), (0.1, true, true), (0.2, false, true)];
+            for (smoothing, per_class, weighted) in plain.into_iter().chain(weighted) {
                 let (count, classes) = (9, 37);
+                // Of one class no image counts.
+                let weights = |class: usize| if class == 3 { 0.0 } else { 0.1 + class as f32 / 7.0 };
+                let weights: Arc<[f32]> = if weighted { (0..classes).map(weights).collect() } else { Arc::new([]) };
                 let values: Vec<f32> = noise(1, count * classes).iter().map(|x| (10.0 * x).round()).collect();
                 let logits = Memory::of_floats(&values, element);
                 // Of the first image both labels are the same.
@@ -205,7 +220,11 @@ mod tests {
                     element,
                     logits.at(),
                     targets,
-                    CrossEntropy { label_smoothing: smoothing, per_class },
+                    &CrossEntropy {
+                        label_smoothing: smoothing,
+                        per_class,
+                        class_weights: weighted.then(|| weights.clone()),
+                    },
                     0.5,
                     gradient_at,
                     to,
@@ -217,9 +236,9 @@ mod tests {
                 let (mut expected, mut grad) = (vec![0.0; count], vec![0.0; count * classes]);
                 let forward = if per_class { binary_cross_entropy::forward } else { cpu::forward };
                 let backward = if per_class { binary_cross_entropy::backward } else { cpu::backward };
-                forward(count, classes, &values, &floats, smoothing, &mut expected);
-                backward(count, classes, &values, &floats, smoothing, 0.5, &mut grad);
-                let what = format!("{element:?} {smoothing} {per_class}");
+                forward(count, classes, &values, &floats, smoothing, &weights, &mut expected);
+                backward(count, classes, &values, &floats, smoothing, &weights, 0.5, &mut grad);
+                let what = format!("{element:?} {smoothing} {per_class} {weighted}");
                 assert_near_floats(&losses.read::<f32>(), &expected, 1e-5, &what);
                 assert_near_floats(&gradient.floats(element), &grad, 5e-3, &what);
             }
@@ -234,7 +253,7 @@ mod tests {
         let at = Rows { losses: losses.at(), places: places.at() };
         let (loss, metrics) = (Memory::of(&[0.0_f32]), Memory::of(&[Metrics::default()]));
         let (state, stop) = (Memory::of(&[State { iteration: 6, ..State::default() }]), Memory::of(&[0_u32]));
-        let by_rows = rows(2, 2, Element::F32, logits.at(), (labels.at(), false), plain(0.0), 0.5, None, at.clone());
+        let by_rows = rows(2, 2, Element::F32, logits.at(), (labels.at(), false), &plain(0.0), 0.5, None, at.clone());
         run_all([by_rows, finish(2, 5, at.clone(), state.at(), loss.at(), metrics.at(), stop.at())]);
         assert_eq!(metrics.read::<Metrics>(), [Metrics { bad: 7, ..Metrics::default() }]);
         assert_eq!(stop.read::<u32>(), [1]);

@@ -54,9 +54,9 @@ __device__ __forceinline__ float position(const float (&row)[3], int x, int y) {
 }
 
 // The matrix of this pass.
-__device__ __forceinline__ Affine matrix_of(const u32* __restrict__ drawn, u32 index) {
+__device__ __forceinline__ Affine matrix_of(const u32* __restrict__ drawn, u32 row) {
     Affine matrix;
-    const u32* words = drawn + (u64)index * WORDS + AT;
+    const u32* words = drawn + (u64)row * WORDS + AT;
 #pragma unroll
     for (int i = 0; i < 3; i++) {
         matrix.x[i] = __uint_as_float(words[i]);
@@ -127,14 +127,14 @@ struct Resized {
     }
 };
 
-// Image blockIdx.y of the batch is number order[position + blockIdx.y] of the data: normalised by the
+// Image blockIdx.y of the batch is number order[(position + blockIdx.y) / REPEATS] of the data: normalised by the
 // table [CHANNELS, 256], resized from [height, width] to [new_height, new_width] by the blends after
 // it, mirrored and sampled as drawn [count, WORDS] has it; and its label.
 KERNEL __launch_bounds__(256)
     prepare(const u8* __restrict__ images, const u32* __restrict__ labels, const u32* __restrict__ order,
             const u32* __restrict__ tables, int height, int width, int new_height, int new_width, const StepState* state,
             const u32* __restrict__ drawn, TO* __restrict__ to, u32* __restrict__ to_labels) {
-    u32 index = order[state->position + blockIdx.y];
+    u32 position = state->position + blockIdx.y, index = image_of(order, position), row = row_of(order, position);
     if (!MIXED && blockIdx.x == 0 && threadIdx.x == 0) to_labels[blockIdx.y] = labels[index];
     int bytes = height * width * CHANNELS;
     Resized image;
@@ -143,7 +143,7 @@ KERNEL __launch_bounds__(256)
     image.rows = Axis{tables + CHANNELS * 256, new_height};
     image.columns = Axis{image.rows.words + 3 * new_height, new_width};
     image.width = width;
-    image.mirrors = MIRRORED ? drawn[(u64)index * WORDS] : 0;
+    image.mirrors = MIRRORED ? drawn[(u64)row * WORDS] : 0;
 #if STAGED
     DYNAMIC_SHARED(memory);
     float* staged = reinterpret_cast<float*>(memory);
@@ -152,7 +152,7 @@ KERNEL __launch_bounds__(256)
     __syncthreads();
 #endif
 #if FILL
-    Affine matrix = matrix_of(drawn, index);
+    Affine matrix = matrix_of(drawn, row);
 #endif
     int pixels = new_height * new_width;
     for (int i = (int)blockIdx.x * THREADS + (int)threadIdx.x; i < pixels; i += (int)gridDim.x * THREADS) {
@@ -182,7 +182,7 @@ struct Plain {
 KERNEL __launch_bounds__(256)
     again(const float* __restrict__ from, const u32* __restrict__ order, const u32* __restrict__ tables, int height,
           int width, const StepState* state, const u32* __restrict__ drawn, TO* __restrict__ to) {
-    Affine matrix = matrix_of(drawn, order[state->position + blockIdx.y]);
+    Affine matrix = matrix_of(drawn, row_of(order, state->position + blockIdx.y));
     const float* normal = reinterpret_cast<const float*>(tables);
     int pixels = height * width;
     Plain image = {from + (u64)blockIdx.y * pixels * CHANNELS, width};
@@ -210,7 +210,7 @@ constexpr int MEAN = 1, COLOUR = 2;
 KERNEL __launch_bounds__(256)
     erase(const float* __restrict__ from, const u32* __restrict__ order, const u32* __restrict__ tables, int height,
           int width, const StepState* state, const u32* __restrict__ drawn, TO* __restrict__ to) {
-    const u32* words = drawn + (u64)order[state->position + blockIdx.y] * WORDS + AT;
+    const u32* words = drawn + (u64)row_of(order, state->position + blockIdx.y) * WORDS + AT;
     const float* quantiles = scales_of(tables, height, width) + SCALES;
     int paint = (int)words[0], top = (int)words[1], left = (int)words[2], bottom = (int)words[3], right = (int)words[4];
     u32 key_low = words[5], key_high = words[6];
@@ -256,7 +256,8 @@ KERNEL __launch_bounds__(256)
     int top = (int)words[1], left = (int)words[2], bottom = (int)words[3], right = (int)words[4];
     if (blockIdx.x == 0 && threadIdx.x == 0) {
         float weight = __uint_as_float(words[5]);
-        u32 own = labels[order[state->position + blockIdx.y]], other = labels[order[state->position + partner]];
+        u32 own = labels[image_of(order, state->position + blockIdx.y)];
+        u32 other = labels[image_of(order, state->position + partner)];
         u32* target = to_labels + 3 * blockIdx.y;
         bool first = weight >= 0.5f;
         target[0] = first ? own : other;

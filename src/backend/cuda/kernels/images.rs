@@ -35,12 +35,15 @@ pub struct Input<P> {
     /// Height and width, before and after.
     pub from: (usize, usize),
     pub to: (usize, usize),
-    /// What has been drawn for each image of the data in this epoch, `[count, words]` u32, and how it is applied.
+    /// What has been drawn in this epoch, `[count, words]` u32, and how it is applied: for each image of the data or, with
+    /// `repeats`, for each place of the epoch.
     pub augmentation: Option<(P, Arc<Plan>)>,
     /// What has been drawn for each batch of this epoch, `[batches, Mix::WORDS]` u32, where images are mixed.
     pub mixing: Option<P>,
     /// Where whole batches are made smaller at the end: [`blends`], and height and width.
     pub shrink: Option<(P, (usize, usize))>,
+    /// How many times in a row an epoch has an image.
+    pub repeats: u32,
 }
 
 /// What a resizing computes once: for rows and for columns the lower index, the upper index, and the share of the upper one.
@@ -63,6 +66,12 @@ pub fn tables(pipeline: &Pipeline) -> Vec<u32> {
     words.extend(blends(pipeline.resize()));
     words.extend(pipeline.levels().scales().chain(quantiles().iter().copied()).map(f32::to_bits));
     words
+}
+
+/// What the kernels are told of repetitions, where there are any.
+#[must_use]
+pub fn repeated(repeats: u32) -> Option<(&'static str, String)> {
+    (repeats > 1).then(|| ("REPEATS", repeats.to_string()))
 }
 
 impl<P> Input<P> {
@@ -91,7 +100,7 @@ impl<P> Input<P> {
     }
 }
 
-/// The next batch: the images `order[position..position + batch]`, augmented by what has been drawn, as
+/// The next batch: the images `order[position / repeats..]`, each so many times, augmented by what has been drawn, as
 /// [`Pipeline::batch`] makes them, to the bit. images `[batch, height, width, channels]` of `element`; labels
 /// `[batch]` u32, or, where images are mixed, `[batch, 3]`: the label, the other one, and the share of the first as
 /// float32. One launch for each pass of the plan, and at least one; one more where images are mixed, and one where they are
@@ -118,18 +127,19 @@ pub fn batch<P: Clone>(
             Some(Pass::Erase { at } | Pass::Operate { at, .. }) => (0, *at),
             None => (0, 0),
         };
+        let defines = repeated(input.repeats).into_iter().chain([
+            ("TO", element.name().to_owned()),
+            ("CHANNELS", channels.to_string()),
+            ("WORDS", words.to_string()),
+            ("MIRRORED", u32::from(mirrored).to_string()),
+            ("FILL", fill.to_string()),
+            ("AT", at.to_string()),
+            ("STAGED", u32::from(staged).to_string()),
+            ("MIXED", u32::from(input.mixing.is_some()).to_string()),
+        ]);
         Launch {
             source: SOURCE,
-            defines: vec![
-                ("TO", element.name().to_owned()),
-                ("CHANNELS", channels.to_string()),
-                ("WORDS", words.to_string()),
-                ("MIRRORED", u32::from(mirrored).to_string()),
-                ("FILL", fill.to_string()),
-                ("AT", at.to_string()),
-                ("STAGED", u32::from(staged).to_string()),
-                ("MIXED", u32::from(input.mixing.is_some()).to_string()),
-            ],
+            defines: defines.collect(),
             entry,
             grid: [(to.0 * to.1).div_ceil(PIXELS) as u32, batch as u32, 1],
             block: [THREADS as u32, 1, 1],
@@ -166,6 +176,7 @@ pub fn batch<P: Clone>(
                     at,
                     operations: count,
                     order: input.order.clone(),
+                    repeats: input.repeats,
                     state: state.clone(),
                     tables: input.tables.clone(),
                     scales: 256 * channels + 3 * (to.0 + to.1),
@@ -209,8 +220,8 @@ mod tests {
             },
         },
         data::{
-            Augmentation, Draws, Loaded, Split, Statistics,
-            order::shuffled,
+            Augmentation, BatchPlace, Draws, Loaded, Split, Statistics,
+            order::{repeated as repeated_order, shuffled},
             transforms::{Range, TRANSFORMS},
         },
     };
@@ -218,17 +229,17 @@ mod tests {
     /// In float32 every bit is the loader's.
     fn check(from: (usize, usize), channels: usize, to: (usize, usize), augmentation: Option<&str>) {
         for number in [0, 2] {
-            check_batch(from, channels, to, augmentation, number, to);
+            check_batch(from, channels, to, augmentation, [number, 1], to);
         }
     }
 
-    /// The batch of that number.
+    /// The batch of that number, where each image is repeated so often.
     fn check_batch(
         from: (usize, usize),
         channels: usize,
         to: (usize, usize),
         augmentation: Option<&str>,
-        number: u32,
+        [number, repeats]: [u32; 2],
         smaller: (usize, usize),
     ) {
         let (count, position, taken) = (11, 3, 5);
@@ -238,9 +249,13 @@ mod tests {
         let statistics = Statistics::of(&split, channels).unwrap();
         let pipeline = Pipeline::new(&statistics, from, channels, to);
         let order = shuffled(count, 7, 2);
-        let draws = Draws { seed: 9, epoch: 2 };
+        let draws = Draws { seed: 9, epoch: 2, repeats };
+        let whole = repeated_order(order.clone(), repeats);
         let plan = augmentation.map(|text| serde_yaml::from_str::<Augmentation>(text).unwrap().plan(pipeline.size()));
-        let rows = plan.as_ref().map_or(vec![0], |plan| plan.draw_all(draws, count, 2));
+        let rows = plan.as_ref().map_or(vec![0], |plan| match repeats {
+            1 => plan.draw_all(draws, count, 2),
+            _ => plan.draw_repeated(draws, &whole, 2),
+        });
         let memory = [
             Memory::of(&pixels),
             Memory::of(&split.labels[..]),
@@ -265,11 +280,13 @@ mod tests {
             augmentation: augmented,
             mixing,
             shrink: (smaller != to).then_some((blends, smaller)),
+            repeats,
         };
         let mut expected = Loaded::default();
         let augmented = plan.as_deref().map(|plan| (plan, draws));
         let shrunk = pipeline.shrunk(smaller);
-        shrunk.batch(&split, &order[position..][..taken], number, augmented, &mut expected);
+        let place = BatchPlace { number, first: position as u32 };
+        shrunk.batch(&split, &whole[position..][..taken], place, augmented, &mut expected);
         let targets: Vec<u32> = match expected.mixed() {
             None => expected.labels.clone(),
             Some(others) => {
@@ -283,7 +300,7 @@ mod tests {
             let labels = Memory::empty(targets.len(), Element::F32);
             let between = workspaces.each_ref().map(Memory::at);
             run_all(batch(&input, taken, state, between, (element, out.at()), labels.at()));
-            let what = format!("{from:?}x{channels} to {to:?} {augmentation:?} {element:?} {number}");
+            let what = format!("{from:?}x{channels} to {to:?} {augmentation:?} {element:?} {number} {repeats}");
             let tolerance = if element == Element::F32 { 0.0 } else { 5e-3 };
             assert_near_floats(&out.floats(element), &expected.images, tolerance, &what);
             assert_eq!(labels.read::<u32>(), targets, "{what}");
@@ -304,16 +321,28 @@ mod tests {
         check((70, 64), 3, (12, 9), all);
     }
 
+    /// Rows are those of places then, for each kernel that reads them.
+    #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+    fn repeated_images_as_on_the_host() {
+        let list = "[random_flip, random_rotation: { factor: 0.3, fill_mode: constant }, trivial_augment, random_zoom, \
+                    random_erasing: { probability: 1 }, mixup]";
+        for number in [0, 1] {
+            check_batch((8, 6), 3, (9, 7), Some(list), [number, 3], (9, 7));
+            check_batch((5, 9), 1, (5, 9), Some("[random_flip]"), [number, 2], (5, 9));
+        }
+    }
+
     #[test]
     #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn made_smaller_as_on_the_host() {
         for augmentation in
             [None, Some("[random_crop: 2]"), Some("[mixup]"), Some("[random_flip, cutout: 3, mixup, cutmix]")]
         {
-            check_batch((9, 7), 3, (8, 6), augmentation, 2, (5, 4));
-            check_batch((9, 7), 1, (9, 7), augmentation, 0, (3, 6));
+            check_batch((9, 7), 3, (8, 6), augmentation, [2, 1], (5, 4));
+            check_batch((9, 7), 1, (9, 7), augmentation, [0, 2], (3, 6));
             // To more of one side.
-            check_batch((5, 5), 2, (5, 5), augmentation, 1, (4, 9));
+            check_batch((5, 5), 2, (5, 5), augmentation, [1, 1], (4, 9));
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
     io::Write,
     ptr,
+    sync::Arc,
 };
 
 use libloading::{Library, Symbol};
@@ -66,7 +67,12 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         dropout: dropout(),
         residual,
     };
-    let smoothed = |per_class| ops::CrossEntropy { label_smoothing: 0.1, per_class };
+    let class_weights: Arc<[f32]> = (0..100).map(|class| class as f32 / 7.0).collect();
+    let smoothed = |per_class| ops::CrossEntropy {
+        label_smoothing: 0.1,
+        per_class,
+        class_weights: per_class.then(|| class_weights.clone()),
+    };
     let losses = cross_entropy::Rows { losses: (), places: () };
     let mut all = vec![
         attention.forward(inputs.clone(), (), statistics),
@@ -81,7 +87,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
             element,
             (),
             ((), false),
-            ops::CrossEntropy::default(),
+            &ops::CrossEntropy::default(),
             1.0,
             Some((element, ())),
             losses.clone(),
@@ -92,7 +98,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
             element,
             (),
             ((), true),
-            smoothed(false),
+            &smoothed(false),
             1.0,
             Some((element, ())),
             losses.clone(),
@@ -103,7 +109,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
             element,
             (),
             ((), true),
-            smoothed(true),
+            &smoothed(true),
             1.0,
             Some((element, ())),
             losses.clone(),
@@ -244,6 +250,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         augmentation: Some(((), Augmentation::Keys(Keys { flip: true, rotation: 0.02, zoom: 0.2 }).plan([72, 72]))),
         mixing: None,
         shrink: None,
+        repeats: 1,
     };
     all.extend(images::batch(&input, batch, (), [(); 2], (element, ()), ()));
     let list = "[random_crop, random_erasing, random_rotation, rand_augment, mixup]";
@@ -251,7 +258,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     let input = images::Input { augmentation: Some(((), plan)), ..input };
     let shrink = Some(((), (48, 48)));
     all.extend(images::batch(
-        &images::Input { mixing: Some(()), shrink, ..input },
+        &images::Input { mixing: Some(()), shrink, repeats: 3, ..input },
         batch,
         (),
         [(); 2],

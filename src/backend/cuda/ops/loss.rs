@@ -20,7 +20,7 @@ impl Read for ops::CrossEntropy {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let [rows, width] = flat(shapes[0]);
         Some(Reading::storing(
-            Kind::CrossEntropy { rows, width, loss: *self, mixed: shapes[1].len() > 1 },
+            Kind::CrossEntropy { rows, width, loss: self.clone(), mixed: shapes[1].len() > 1 },
             &[Stored::Exact],
         ))
     }
@@ -38,7 +38,7 @@ impl Emitter<'_> {
         &mut self,
         operation: &Operation,
         [rows, width]: [usize; 2],
-        loss: ops::CrossEntropy,
+        loss: &ops::CrossEntropy,
         mixed: bool,
     ) {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);

@@ -195,8 +195,8 @@ pub fn emit(emitter: &mut Emitter, operation: &Operation) {
         &Kind::Pointwise(pointwise) => emitter.pointwise(operation, pointwise),
         &Kind::PointwiseGradient(pointwise) => emitter.pointwise_gradient(operation, pointwise),
         &Kind::Add { width, .. } => emitter.sum(operation, width),
-        &Kind::CrossEntropy { rows, width, loss, mixed } => {
-            emitter.cross_entropy(operation, [rows, width], loss, mixed);
+        Kind::CrossEntropy { rows, width, loss, mixed } => {
+            emitter.cross_entropy(operation, [*rows, *width], loss, *mixed);
         }
         // The loss makes it.
         Kind::CrossEntropyGradient => {}
