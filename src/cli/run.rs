@@ -8,12 +8,14 @@ use miette::miette;
 use super::{
     console::{self, AFTER_THIS_STEP, Console, handle_interrupts, report, warn},
     engine_args::EngineArgs,
-    params,
+    out, params,
     sweep::{How, train},
 };
 use crate::{
     experiment::{
-        Definition, ExperimentError, Init, Overrides, accumulation, averages, class_weights, image_size,
+        Definition, ExperimentError, Init, Overrides, accumulation, averages, class_weights,
+        extend::Extension,
+        image_size,
         sweep::{self, Given, SpaceArguments, Sweep},
         training, unvalidated,
     },
@@ -29,6 +31,7 @@ use crate::{
 #[command(after_help = "Examples:
   vitx run experiments/digits_vit.yaml --param depth=2
   vitx run experiments/digits_vit.yaml --seeds 3
+  vitx run experiments/digits_vit.yaml --set train.epochs=80 --extend runs/digits_vit-76d813208cd4
   vitx run experiments/cifar100_vit.yaml --set train.epochs=10 --set train.optimizer.learning_rate=3e-4")]
 pub struct Args {
     /// Experiment file (.yaml)
@@ -59,6 +62,9 @@ pub struct Args {
     /// Continues an unfinished run
     #[arg(long)]
     resume: bool,
+    /// Goes on from the epochs of a finished run, in a directory of its own: `--set train.epochs=200 --extend runs/NAME-HASH`
+    #[arg(long, value_name = "DIR", conflicts_with = "seeds")]
+    extend: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -85,6 +91,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         let difference = "it is the directory of a sweep".into();
         return Err(ExperimentError::Other { folder, difference }.into());
     }
+    let extension = args.extend.as_deref().map(|from| Extension::of(&definition, from)).transpose()?;
     let begun = Directory::new(&folder).has_begun();
     if begun && !args.resume && matches!(RunResult::read(&folder), Ok(None)) {
         let help = "continue it with --resume, or remove the folder";
@@ -112,6 +119,10 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     // Held until the curves are drawn, too.
     let lock = Lock::take(&folder)?;
     definition.write(&folder)?;
+    if let Some(extension) = extension {
+        out::line(&extension.says(&definition.experiment.train));
+        extension.begin(&folder)?;
+    }
     handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();
     let outcome = training::run(&lock, &options, &mut console)?;

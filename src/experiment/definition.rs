@@ -315,6 +315,22 @@ impl Definition {
         Ok(None)
     }
 
+    /// How another definition differs from this one, in their texts; nothing where they are the same but for the place of their
+    /// data.
+    pub(super) fn difference_to(&self, other: &Self) -> Option<String> {
+        if self.source.text != other.source.text {
+            return Some(format!("another {MODEL}"));
+        }
+        if same_but_for_the_place(&self.experiment, &other.experiment) {
+            return None;
+        }
+        let [old, new] = [self, other].map(|definition| {
+            let experiment = Experiment { model: MODEL.into(), sweep: None, ..definition.experiment.clone() };
+            serde_yaml::to_string(&experiment).unwrap_or_default()
+        });
+        differences(&old, &new)
+    }
+
     /// The files of a folder that define a trial, with their texts. The model comes first: a folder with a config is
     /// a whole definition.
     fn files(&self, folder: &Path) -> Result<[(&'static str, String); 2], ExperimentError> {

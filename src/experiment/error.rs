@@ -191,6 +191,16 @@ pub enum ExperimentError {
         #[help]
         help: String,
     },
+    /// A run that cannot be gone on from.
+    #[error("{message}")]
+    #[diagnostic(code(vitx::experiment::extend))]
+    Extend {
+        /// Why not.
+        message: String,
+        /// What can be done.
+        #[help]
+        help: Option<String>,
+    },
     /// Weights of classes that do not fit the data.
     #[error("{message}")]
     #[diagnostic(code(vitx::experiment::class_weights))]

@@ -33,6 +33,7 @@
 //! | [`Classifier`] | pictures of files, classified by trained weights |
 //! | [`training`] | training a trial directory |
 //! | [`export`] | a trained network as a file for other programs |
+//! | [`extend`] | more epochs for a finished run |
 //! | [`needs`] | how much memory a process will need |
 //! | [`sweep`] | many trials: spaces, plans, executors |
 //! | `repeated.rs` | its key `train.repeated_augmentation` |
@@ -51,6 +52,7 @@ mod definition;
 mod ema;
 mod error;
 pub mod export;
+pub mod extend;
 mod identity;
 pub(crate) mod image_size;
 pub mod init;

@@ -30,7 +30,7 @@ impl PartialEq for ScheduleConfig {
 }
 
 /// Keys of every schedule.
-const OWN: [&str; 6] = ["kind", "warmup_epochs", "final_fraction", "warmup_from", "cooldown_epochs", "per"];
+const OWN: [&str; 7] = ["kind", "warmup_epochs", "final_fraction", "warmup_from", "cooldown_epochs", "per", "restarts"];
 
 /// Those and the options of all kinds.
 static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -109,6 +109,19 @@ impl ScheduleConfig {
         if !not_negative(cooldown_epochs) || cooldown_epochs > 0.0 && cooldown_epochs >= epochs as f32 {
             return must("cooldown_epochs", "at least 0, and less than `train.epochs`");
         }
+        let restarts = &self.schedule.restarts;
+        if restarts.first() == Some(&0) || !restarts.windows(2).all(|pair| pair[0] < pair[1]) {
+            return must("restarts", "a list of epochs, each greater than 0 and than the one before");
+        }
+        if restarts.last().is_some_and(|last| *last >= epochs) {
+            let message = "`train.schedule.restarts` has epochs after which nothing is trained".into();
+            return fault("restarts", message, Some(format!("`train.epochs` is {epochs}")));
+        }
+        let ends = restarts.iter().chain([&epochs]);
+        let shortest = ends.zip([0].iter().chain(restarts)).map(|(end, begin)| end - begin).min();
+        if cooldown_epochs > 0.0 && shortest.is_some_and(|shortest| cooldown_epochs >= shortest as f32) {
+            return must("cooldown_epochs", "less than the epochs between `train.schedule.restarts`");
+        }
         None
     }
 }
@@ -130,6 +143,9 @@ impl Serialize for ScheduleConfig {
         }
         if per == Per::Epoch {
             map.serialize_entry("per", "epoch")?;
+        }
+        if !self.schedule.restarts.is_empty() {
+            map.serialize_entry("restarts", &self.schedule.restarts)?;
         }
         for option in kind.options {
             match self.schedule.option(option.name) {
@@ -170,6 +186,7 @@ impl<'de> Visitor<'de> for Keys {
                 "warmup_epochs" => schedule.warmup_epochs = map.next_value()?,
                 "final_fraction" => schedule.final_fraction = map.next_value()?,
                 "warmup_from" => schedule.warmup_from = Some(map.next_value()?),
+                "restarts" => schedule.restarts = map.next_value()?,
                 "cooldown_epochs" => schedule.cooldown_epochs = map.next_value()?,
                 "per" => {
                     schedule.per = match map.next_value_seed(Word(&["step", "epoch"]))? {
@@ -242,6 +259,11 @@ mod tests {
             "{ warmup_epochs: 2, warmup_from: 2 }",
             "{ cooldown_epochs: 20 }",
             "{ per: batch }",
+            "{ restarts: 10 }",
+            "{ restarts: [0, 10] }",
+            "{ restarts: [10, 5] }",
+            "{ restarts: [10, 20] }",
+            "{ restarts: [5, 7], cooldown_epochs: 2 }",
         ];
         let explained = texts.map(|text| format!("{:?}", miette::Report::new(parse(text).unwrap_err())));
         insta::assert_snapshot!(explained.join("\n"));
@@ -257,6 +279,7 @@ mod tests {
         assert!(cycle.ends_with(r#""final_fraction":0.0,"anneal_strategy":"linear"}"#), "{cycle}");
         for schedule in [
             "{ kind: multi_step, milestones: [5, 10], gamma: 0.2, per: epoch }",
+            "{ kind: cosine, restarts: [5, 12] }",
             "{ kind: wsd, tail: sqrt, warmup_epochs: 1, warmup_from: 0.5, cooldown_epochs: 2, final_fraction: 0.1 }",
         ] {
             let parsed = parse(schedule).unwrap().train.schedule;

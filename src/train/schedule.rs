@@ -27,6 +27,8 @@ pub struct Schedule {
     pub cooldown_epochs: f32,
     /// How often it moves.
     pub per: Per,
+    /// Epochs, from 1, after which all of it begins again and lasts until the next of them, or the end.
+    pub restarts: Vec<u32>,
 }
 
 impl PartialEq for Schedule {
@@ -38,6 +40,7 @@ impl PartialEq for Schedule {
             && self.final_fraction == other.final_fraction
             && self.cooldown_epochs == other.cooldown_epochs
             && self.per == other.per
+            && self.restarts == other.restarts
     }
 }
 
@@ -58,6 +61,7 @@ impl Schedule {
             final_fraction: 0.0,
             cooldown_epochs: 0.0,
             per: Per::Step,
+            restarts: Vec::new(),
         }
     }
 
@@ -81,6 +85,14 @@ impl Schedule {
 
     /// The factor at optimizer step `iteration` (from 0) of `epochs` epochs of `steps` steps.
     pub fn factor(&self, iteration: u64, steps: usize, epochs: u32) -> f32 {
+        let before = |restart: &&u32| u64::from(**restart) * steps as u64 <= iteration;
+        let begin = self.restarts.iter().rfind(before).copied().unwrap_or(0);
+        let end = self.restarts.iter().find(|restart| !before(restart)).copied().unwrap_or(epochs);
+        self.factor_of_part(iteration - u64::from(begin) * steps as u64, steps, end.saturating_sub(begin))
+    }
+
+    /// The factor where the schedule has no restarts.
+    fn factor_of_part(&self, iteration: u64, steps: usize, epochs: u32) -> f32 {
         let per_epoch = steps as f64;
         let [warmup, cooldown] = [self.warmup_epochs, self.cooldown_epochs].map(|epochs| f64::from(epochs) * per_epoch);
         let at = match self.per {
@@ -156,6 +168,18 @@ mod tests {
         check(&schedule, 9, &[(0, 0.2), (10, 0.6), (20, 1.0), (40, 0.75), (60, 0.5), (75, 0.5), (89, 0.5)]);
         let stairs = Schedule { per: Per::Epoch, ..schedule };
         check(&stairs, 9, &[(0, 0.2), (9, 0.2), (19, 0.6), (25, 1.0), (49, 0.75), (61, 0.5), (89, 0.5)]);
+    }
+
+    #[test]
+    fn a_restart_begins_all_of_it_again() {
+        let once = Schedule { warmup_epochs: 1.0, cooldown_epochs: 1.0, final_fraction: 0.1, ..named("cosine", &[]) };
+        let again = Schedule { restarts: vec![4, 9], ..once.clone() };
+        for (begin, end) in [(0, 4), (4, 9), (9, 16)] {
+            for iteration in 0..u64::from(end - begin) * 7 {
+                let expected = once.factor(iteration, 7, end - begin);
+                assert_eq!(again.factor(u64::from(begin) * 7 + iteration, 7, 16), expected, "{begin} {iteration}");
+            }
+        }
     }
 
     #[test]

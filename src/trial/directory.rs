@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::names;
-use crate::files::{FileError, kept, replace};
+use crate::files::{FileError, kept, replace, replace_by};
 
 /// The directory of a trial: where its files lie, and what can be told from which of them there are.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +58,20 @@ impl<'a> Directory<'a> {
     /// The network for other programs, in a format.
     pub fn exported(self, format: &str) -> PathBuf {
         self.folder.join(names::EXPORTED).with_extension(format)
+    }
+
+    /// Takes over what another directory has learnt: its data's description, its record of epochs and both checkpoints, the last one
+    /// at the end, so that a directory that has it has all. The other one stays as it is.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written.
+    pub fn take_over(self, other: Directory) -> Result<(), FileError> {
+        for name in [names::INPUT, names::METRICS, names::BEST, names::LAST] {
+            let from = other.folder.join(name);
+            let mut source = fs::File::open(&from).map_err(FileError::io("read", &from))?;
+            replace_by(&self.folder.join(name), |file| io::copy(&mut source, file).map(|_| ()))?;
+        }
+        Ok(())
     }
 
     /// When the last checkpoint was written.
