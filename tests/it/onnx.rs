@@ -32,7 +32,7 @@ fn small(name: &str) -> Vec<(&'static str, Value)> {
     match name {
         "wide_resnet_28_10" => vec![int("depth", 10), int("widen", 1)],
         "resnet20" => vec![int("width", 8)],
-        "resnet_speedrun" => vec![int("width", 16)],
+        "resnet18" | "resnet_speedrun" => vec![int("width", 16)],
         "deit_tiny" | "cct_7_3x1" | "hybrid" | "cait" | "sl_vit" => vec![int("depth", 2), int("dim", 48)],
         "mlp_mixer" => vec![int("depth", 2), int("dim", 24)],
         "gmlp" | "convmixer" => vec![int("depth", 2), int("dim", 24)],

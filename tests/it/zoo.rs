@@ -45,6 +45,8 @@ macro_rules! size {
 fn parameters_are_those_of_the_sources() {
     // He et al. 2016, table 6: 0.27 M.
     size!("resnet20", 32 px, 10 classes => 269_722);
+    // ResNet-18 of kuangliu/pytorch-cifar: 11,173,962 with ten classes.
+    size!("resnet18", 32 px, 10 classes => 11_173_962);
     // WRN-28-10 of 100 classes, as counted from its authors' code.
     size!("wide_resnet_28_10", 32 px, 100 classes => 36_536_884);
     // keras.applications
