@@ -278,6 +278,15 @@ mod tests {
             "[random_erasing: { area: 0.3 }]",
             "[random_resized_crop: { area: [0.5, 0.2] }]",
             "[random_resized_crop: { ratio: [0.5, 2, 3] }]",
+            "[rand_augment: { from_epoch: 5 }]",
+            "[rand_augment: { from_epoch: { 0: 3 } }]",
+            "[rand_augment: { from_epoch: { later: 3 } }]",
+            "[rand_augment: { from_epoch: { 5: { magnitude: 30 } } }]",
+            "[rand_augment: { from_epoch: { 5: { strength: 3 } } }]",
+            "[rand_augment: { from_epoch: { 5: { from_epoch: { 6: 3 } } } }]",
+            "[rand_augment: { from_epoch: { 10: 3 } }]",
+            "[random_crop: { from_epoch: { 5: { fill: reflect } } }]",
+            "[mixup: { probability: 0.2, from_epoch: { 3: { probability: 0.7 } } }, cutmix: { probability: 0.4 }]",
         ];
         let head = "model: m.vitx\ndata: { name: digits }\naugmentation: ";
         let all: Vec<String> = texts.iter().map(|text| shown(&format!("{head}{text}\n"))).collect();
@@ -326,6 +335,10 @@ mod tests {
         assert_eq!(of("[random_zoom: { width_factor: 0.2 }]"), r#"[{"random_zoom":{"width_factor":0.2}}]"#);
         assert_eq!(of("[random_zoom: { width_factor: ~, fill_mode: reflect }]"), r#"["random_zoom"]"#);
         assert_eq!(of("[random_flip: false]"), of("{}"));
+        let staged = "[rand_augment: { from_epoch: { 7: true, 5: false, 3: 4, 2: { layers: 3, deviation: 0.5 } }, magnitude: 2 }]";
+        let written = r#"[{"rand_augment":{"magnitude":2.0,"from_epoch":{"2":{"layers":3},"3":{"magnitude":4.0},"5":false,"7":true}}}]"#;
+        assert_eq!(of(staged), written);
+        assert_eq!(of(written), written);
     }
 
     /// Whatever stands where: no message has a name of Rust's.

@@ -307,6 +307,11 @@ impl Experiment {
                 format!("`train.batch_size` is 1, but `{mixing}` mixes the images of a batch with one another");
             return Some(Fault { key, message, help: Some(format!("at least 2, or no `{mixing}`")) });
         }
+        if let Some((epoch, name)) = augmentation.last_change().filter(|(epoch, _)| *epoch >= train.epochs) {
+            let message = format!("`{name}` has `from_epoch: {{ {epoch}: .. }}`, an epoch that is not trained");
+            let help = Some(format!("epochs count from 0, and `train.epochs` is {}", train.epochs));
+            return Some(Fault { key: "augmentation".into(), message, help });
+        }
         if let Some(fault) = repeated::fault(train.repeated_augmentation, augmentation) {
             return Some(fault);
         }

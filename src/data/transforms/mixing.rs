@@ -1,6 +1,6 @@
 //! Which batches are mixed, and by which transform.
 
-use super::{Draw, Draws, Mix, Mixing, Options, TransformOption, draw::stream};
+use super::{Draw, Draws, Mix, Mixing, Options, TransformOption, augmentation::in_epoch, draw::stream};
 
 /// What all transforms that mix batches may be told.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,11 +36,21 @@ impl MixingOptions {
 
 /// The transforms that mix batches. Each batch is mixed by one of them at most.
 #[derive(Debug, Default)]
-pub(super) struct Mixings(Vec<(MixingOptions, Box<dyn Mixing>, u32)>);
+pub(super) struct Mixings(Vec<Staged>);
+
+/// One of them, and what it is from which epochs on.
+#[derive(Debug)]
+struct Staged {
+    first: OneMixing,
+    later: Vec<(u32, Option<OneMixing>)>,
+    stream: u32,
+}
+
+type OneMixing = (MixingOptions, Box<dyn Mixing>);
 
 impl Mixings {
-    pub fn push(&mut self, options: MixingOptions, mixing: Box<dyn Mixing>, stream: u32) {
-        self.0.push((options, mixing, stream));
+    pub fn push(&mut self, first: OneMixing, later: Vec<(u32, Option<OneMixing>)>, stream: u32) {
+        self.0.push(Staged { first, later, stream });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -50,9 +60,14 @@ impl Mixings {
     /// How the batch number `batch` of an epoch is mixed, of images `[height, width]`.
     pub fn draw(&self, draws: Draws, batch: u32, size: [usize; 2]) -> Mix {
         let random = |stream| Draw::new(draws, [batch, 0], stream, 0);
-        let probabilities = probabilities(self.0.iter().map(|(options, ..)| *options));
+        let all: Vec<(&OneMixing, u32)> = self
+            .0
+            .iter()
+            .filter_map(|staged| Some((in_epoch(&staged.first, &staged.later, draws.epoch)?, staged.stream)))
+            .collect();
+        let probabilities = probabilities(all.iter().map(|((options, _), _)| *options));
         let mut at = random(stream("mixing", 0)).unit();
-        for ((options, mixing, stream), probability) in self.0.iter().zip(probabilities) {
+        for (((options, mixing), stream), probability) in all.iter().zip(probabilities) {
             if at < probability {
                 // An epoch in which it mixes no more is mixed by no other.
                 let mixes = options.until.is_none_or(|until| draws.epoch < until);

@@ -15,6 +15,7 @@ use crate::data::Levels;
 use super::{
     Draws, Erasure, Fill, Mix, Transform,
     affine::{Affine, IDENTITY, compose, mirrored, resample},
+    augmentation::in_epoch,
     bytes::{Applied, Image},
     draw::Draw,
     mixing::Mixings,
@@ -30,6 +31,8 @@ const PART: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Drawing {
     pub transform: Transform,
+    /// From which epochs on it is another one of the same kind, or none.
+    pub later: Vec<(u32, Option<Transform>)>,
     pub stream: u32,
     /// Words of the stream that are others'.
     pub skipped: u32,
@@ -87,6 +90,18 @@ pub enum Pass {
     },
 }
 
+/// Leaves an image as it is, where nothing else of its row says so.
+fn leave(step: Step, row: &mut [u32]) {
+    match step {
+        Step::Mirror | Step::Matrix(_) => {}
+        Step::Rectangle(at) => row[at..][..Erasure::WORDS].copy_from_slice(&Erasure::NONE.words()),
+        Step::Operations(at, most) => {
+            let words = row[at..].chunks_exact_mut(Applied::WORDS).take(most);
+            words.for_each(|words| words.copy_from_slice(&Applied::identity().words()));
+        }
+    }
+}
+
 /// What [`Plan::apply`] needs besides the image.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -101,7 +116,11 @@ impl Plan {
         for mut drawing in drawings {
             drawing.transform = match drawing.transform {
                 Transform::Mixing(options, mixing) => {
-                    plan.mixings.push(options, mixing, drawing.stream);
+                    let later = drawing.later.into_iter().map(|(epoch, later)| match later {
+                        Some(Transform::Mixing(options, mixing)) => (epoch, Some((options, mixing))),
+                        _ => (epoch, None),
+                    });
+                    plan.mixings.push((options, mixing), later.collect(), drawing.stream);
                     continue;
                 }
                 of_an_image => of_an_image,
@@ -124,7 +143,11 @@ impl Plan {
                     Step::Rectangle(at)
                 }
                 Transform::Operating(operating) => {
-                    let most = operating.most();
+                    let later = drawing.later.iter().map(|(_, later)| match later {
+                        Some(Transform::Operating(operating)) => operating.most(),
+                        _ => 0,
+                    });
+                    let most = later.fold(operating.most(), usize::max);
                     let at = plan.place(most * Applied::WORDS);
                     match plan.passes.last_mut() {
                         Some(Pass::Operate { count, .. }) => *count += most,
@@ -207,7 +230,11 @@ impl Plan {
                 put(row, at, &IDENTITY);
             }
         }
-        for (Drawing { transform, stream, skipped, .. }, step) in &self.steps {
+        for (Drawing { transform, later, stream, skipped, .. }, step) in &self.steps {
+            let Some(transform) = in_epoch(transform, later, draws.epoch) else {
+                leave(*step, row);
+                continue;
+            };
             let mut random = Draw::new(draws, [index, repetition], *stream, *skipped);
             match (transform, step) {
                 (Transform::Mirror(mirror), Step::Mirror) => {
@@ -408,6 +435,63 @@ mod tests {
                 let (once, twice) = (once[y * 24 + x], twice[y * 24 + x]);
                 assert!((once - twice).abs() < 0.02, "{y} {x}: {once} {twice}");
             }
+        }
+    }
+
+    #[test]
+    fn transforms_are_others_from_an_epoch_on() {
+        let all = |text: &str, epoch: u32| {
+            let plan = plan(text);
+            let draws = Draws { epoch, ..DRAWS };
+            let image: Vec<f32> = (0..54).map(|value| value as f32 / 27.0 - 1.0).collect();
+            let images = (0..9).map(|index| {
+                let (mut row, mut image) = (vec![7; plan.words()], image.clone());
+                plan.draw(draws, [index, 0], &mut row);
+                let [vertical, horizontal] = plan.mirrored(&row);
+                image
+                    .iter_mut()
+                    .for_each(|value| *value += 10.0 * f32::from(u8::from(vertical)) + f32::from(u8::from(horizontal)));
+                plan.apply(&row, &levels(1), &mut image, &mut Scratch::default());
+                image
+            });
+            (images.collect::<Vec<_>>(), (0..9).map(|batch| plan.mix(draws, batch)).collect::<Vec<_>>())
+        };
+        // From 3 on stronger, from 5 on left out, from 7 on as it was last.
+        for (first, second, stages) in [
+            ("random_flip", "random_flip: vertical", "random_flip: { from_epoch: { 3: vertical"),
+            ("random_rotation: 0.1", "random_rotation: 0.4", "random_rotation: { factor: 0.1, from_epoch: { 3: 0.4"),
+            (
+                "random_erasing: { probability: 1 }",
+                "random_erasing: { probability: 0.5, area: [0.3, 0.4] }",
+                "random_erasing: { probability: 1, from_epoch: { 3: { probability: 0.5, area: [0.3, 0.4] }",
+            ),
+            (
+                "rand_augment: { layers: 1 }",
+                "rand_augment: { layers: 3, magnitude: 5 }",
+                "rand_augment: { layers: 1, from_epoch: { 3: { magnitude: 5, layers: 3 }",
+            ),
+        ] {
+            let staged = format!("[random_crop: 1, {stages}, 5: false, 7: true }} }}, cutout: 2, mixup]");
+            let of = |transform: &str| format!("[random_crop: 1, {transform}, cutout: 2, mixup]");
+            for (epoch, same) in [
+                (0, of(first)),
+                (2, of(first)),
+                (3, of(second)),
+                (4, of(second)),
+                (5, "[random_crop: 1, cutout: 2, mixup]".into()),
+                (6, "[random_crop: 1, cutout: 2, mixup]".into()),
+                (9, of(second)),
+            ] {
+                assert_eq!(all(&staged, epoch), all(&same, epoch), "{staged} in epoch {epoch}");
+            }
+        }
+        let staged = "[mixup: { alpha: 0.2, probability: 0.5, from_epoch: { 3: { probability: 0.1, alpha: 1 }, 5: false } }, cutmix]";
+        for (epoch, same) in [
+            (2, "[mixup: { alpha: 0.2, probability: 0.5 }, cutmix]"),
+            (3, "[mixup: { alpha: 1, probability: 0.1 }, cutmix]"),
+            (6, "[cutmix]"),
+        ] {
+            assert_eq!(all(staged, epoch), all(same, epoch), "{epoch}");
         }
     }
 

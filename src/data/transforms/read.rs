@@ -39,14 +39,55 @@ impl Serialize for Listed {
         struct Set<'a>(&'a Listed);
         impl Serialize for Set<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_map(set(self.0))
+                let mut map = serializer.serialize_map(None)?;
+                for (name, value) in set(self.0) {
+                    map.serialize_entry(name, value)?;
+                }
+                if !self.0.later.is_empty() {
+                    map.serialize_entry(FROM_EPOCH, &Later(self.0))?;
+                }
+                map.end()
             }
         }
-        if set(self).next().is_none() {
+        if set(self).next().is_none() && self.later.is_empty() {
             return serializer.serialize_str(self.kind.name);
         }
         let mut map = serializer.serialize_map(Some(1))?;
         map.serialize_entry(self.kind.name, &Set(self))?;
+        map.end()
+    }
+}
+
+/// The key of a transform's options from an epoch on.
+const FROM_EPOCH: &str = "from_epoch";
+
+/// What its options become, each time those that change; `false` where it is left out, and `true` where it comes back as it was.
+struct Later<'a>(&'a Listed);
+
+impl Serialize for Later<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Changed(Vec<(&'static str, Value)>);
+        impl Serialize for Changed {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+            }
+        }
+        let Self(listed) = self;
+        let (mut map, mut last) = (serializer.serialize_map(None)?, &listed.values);
+        for (epoch, values) in &listed.later {
+            let Some(values) = values else {
+                map.serialize_entry(epoch, &false)?;
+                continue;
+            };
+            let options = listed.kind.options.iter().zip(values.iter().zip(last));
+            let changed = options.filter(|(_, (value, last))| value != last);
+            let changed: Vec<_> = changed.map(|(option, (value, _))| (option.name, *value)).collect();
+            match changed.is_empty() {
+                true => map.serialize_entry(epoch, &true)?,
+                false => map.serialize_entry(epoch, &Changed(changed))?,
+            }
+            last = values;
+        }
         map.end()
     }
 }
@@ -118,7 +159,11 @@ fn fault_of_mixing(list: &[Listed]) -> Option<String> {
         let help = format!("all else is done to an image alone: `{}` stands before `{first}`", last.kind.name);
         return Some(format!("`{}` stands behind `{first}`, which mixes images{HELP}{help}", last.kind.name));
     }
-    let fault = mixing::fault(list.iter().filter_map(Listed::mixing))?;
+    let changes = list.iter().flat_map(|listed| &listed.later).map(|(epoch, _)| *epoch);
+    let fault = [0]
+        .into_iter()
+        .chain(changes)
+        .find_map(|epoch| mixing::fault(list.iter().filter_map(|listed| listed.mixing_in(epoch))))?;
     Some(format!("{fault}{HELP}e.g. `mixup: {{ probability: 0.5 }}` and `cutmix: {{ probability: 0.5 }}`"))
 }
 
@@ -188,7 +233,7 @@ impl<'de> Visitor<'de> for Item<'_> {
             };
             return Err(A::Error::custom(format!("`{name}` stands beside `{}`{HELP}{help}", kind.name)));
         }
-        if let Some(Err(message)) = listed.as_ref().map(Listed::build) {
+        if let Some(Err(message)) = listed.as_ref().map(Listed::build_later) {
             return Err(A::Error::custom(format!("`{}`: {message}", kind.name)));
         }
         Ok(listed)
@@ -279,42 +324,197 @@ impl<'de> Visitor<'de> for OptionsOf {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let Self(kind) = self;
-        let mut listed = Listed::new(kind);
-        while let Some(at) = map.next_key_seed(OptionName(kind))? {
-            listed.values[at] = map.next_value_seed(Of(&kind.options[at]))?;
+        let (mut listed, mut changes) = (Listed::new(kind), Vec::new());
+        while let Some(key) = map.next_key_seed(OptionName(kind))? {
+            match key {
+                Some(at) => listed.values[at] = map.next_value_seed(Of(&kind.options[at]))?,
+                None => changes = map.next_value_seed(Changes(kind))?,
+            }
+        }
+        // Each change is one of what was before it.
+        let mut last = listed.values.clone();
+        for (epoch, change) in changes {
+            let Some(change) = change else {
+                listed.later.push((epoch, None));
+                continue;
+            };
+            change.into_iter().for_each(|(at, value)| last[at] = value);
+            listed.later.push((epoch, Some(last.clone())));
         }
         Ok(Some(listed))
     }
 }
 
-/// The place of an option in its transform's, by its name.
+/// What changes of a transform, and from which epoch on: places of options with their new values, or none at all.
+type Change = (u32, Option<Vec<(usize, Value)>>);
+
+/// What stands with `from_epoch`.
+struct Changes(&'static TransformKind);
+
+impl<'de> DeserializeSeed<'de> for Changes {
+    type Value = Vec<Change>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Changes {
+    type Value = Vec<Change>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.0.options.first() {
+            Some(option) => write!(f, "options by epoch, as `{{ 50: {{ {}: {} }} }}`", option.name, option.default),
+            None => f.write_str("whether it is used by epoch, as `{ 50: false }`"),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut changes: Vec<Change> = Vec::new();
+        while let Some(epoch) = map.next_key_seed(EpochKey)? {
+            changes.push((epoch, map.next_value_seed(ChangeOf(self.0))?));
+        }
+        changes.sort_by_key(|(epoch, _)| *epoch);
+        match changes.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(A::Error::custom(format!("epoch {} stands there twice", pair[0].0))),
+            None => Ok(changes),
+        }
+    }
+}
+
+/// An epoch as a key: a number, or a text of one.
+struct EpochKey;
+
+impl EpochKey {
+    fn of<E: Error>(epoch: Option<u32>, given: &dyn fmt::Display) -> Result<u32, E> {
+        epoch.filter(|epoch| *epoch > 0).ok_or_else(|| {
+            let help = "epoch 0 is what stands with the name itself; `{ 50: .. }` is from the 51st epoch on";
+            E::custom(format!("`{FROM_EPOCH}` has {given}, must be an epoch from 1{HELP}{help}"))
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for EpochKey {
+    type Value = u32;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u32, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for EpochKey {
+    type Value = u32;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an epoch from 1")
+    }
+
+    fn visit_u64<E: Error>(self, epoch: u64) -> Result<u32, E> {
+        Self::of(u32::try_from(epoch).ok(), &epoch)
+    }
+
+    fn visit_i64<E: Error>(self, epoch: i64) -> Result<u32, E> {
+        Self::of(u32::try_from(epoch).ok(), &epoch)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u32, E> {
+        Self::of(text.parse().ok(), &format!("`{text}`"))
+    }
+}
+
+/// What changes in one epoch.
+struct ChangeOf(&'static TransformKind);
+
+impl ChangeOf {
+    /// The first option alone.
+    fn first<'de, D: Deserializer<'de>>(&self, value: D) -> Result<Option<Vec<(usize, Value)>>, D::Error> {
+        match self.0.options.first() {
+            Some(option) => Ok(Some(vec![(0, Of(option).deserialize(value)?)])),
+            None => Err(D::Error::custom(format!("`{}` has no options", self.0.name))),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ChangeOf {
+    type Value = Option<Vec<(usize, Value)>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ChangeOf {
+    type Value = Option<Vec<(usize, Value)>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "options of `{}`, or `false`", self.0.name)
+    }
+
+    fn visit_bool<E: Error>(self, used: bool) -> Result<Self::Value, E> {
+        Ok(used.then(Vec::new))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+        self.first(serde::de::value::I64Deserializer::new(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        self.first(serde::de::value::U64Deserializer::new(value))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        self.first(serde::de::value::F64Deserializer::new(value))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        self.first(serde::de::value::StrDeserializer::new(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        self.first(SeqAccessDeserializer::new(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let Self(kind) = self;
+        let mut change = Vec::new();
+        while let Some(key) = map.next_key_seed(OptionName(kind))? {
+            let Some(at) = key else {
+                let help = "each epoch stands beside the others";
+                return Err(A::Error::custom(format!("`{FROM_EPOCH}` stands in itself{HELP}{help}")));
+            };
+            change.push((at, map.next_value_seed(Of(&kind.options[at]))?));
+        }
+        Ok(Some(change))
+    }
+}
+
+/// The place of an option in its transform's, by its name; none of `from_epoch`.
 struct OptionName(&'static TransformKind);
 
 impl<'de> DeserializeSeed<'de> for OptionName {
-    type Value = usize;
+    type Value = Option<usize>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
 impl Visitor<'_> for OptionName {
-    type Value = usize;
+    type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "the name of an option of `{}`", self.0.name)
     }
 
-    fn visit_str<E: Error>(self, name: &str) -> Result<usize, E> {
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
         let Self(kind) = self;
-        kind.options.iter().position(|option| option.name == name).ok_or_else(|| {
-            let names: Vec<String> = kind.options.iter().map(|option| format!("`{}`", option.name)).collect();
-            let known = match names.as_slice() {
-                [] => "it has no options".to_owned(),
-                [one] => format!("expected {one}"),
-                all => format!("expected one of {}", all.join(", ")),
-            };
-            E::custom(format!("unknown field `{name}`, {known}"))
+        if name == FROM_EPOCH {
+            return Ok(None);
+        }
+        kind.options.iter().position(|option| option.name == name).map(Some).ok_or_else(|| {
+            let names = kind.options.iter().map(|option| option.name).chain([FROM_EPOCH]);
+            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+            E::custom(format!("unknown field `{name}`, expected one of {}", names.join(", ")))
         })
     }
 }
