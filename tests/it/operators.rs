@@ -14,7 +14,8 @@ use vitx::{
         expression::Expression,
         ops::{
             Activation, AddSinusoid, Attention, AveragePool2d, Conv2d, CrossEntropy, Dropout, HeadProduct,
-            ImageProduct, Layout, Lookup, MaxPool2d, Movement, Operand, Pool2d, RandomState, Rope, Translate,
+            ImageProduct, Layout, Lookup, MaskWindows, MaxPool2d, Movement, Operand, Pool2d, RandomState, Rope,
+            Translate,
         },
     },
     model::layers::{Arguments, find},
@@ -336,6 +337,12 @@ fn shapes() {
         vec![moves(1, -5, 4, true), moves(2, 1, 9, false), moves(3, -1, 2, true)],
     ] {
         check("translate", &[&[2, 4, 5, 2]], &|b, x| b.apply_one(Translate { movements: movements.clone() }, &[&x[0]]));
+    }
+    for shape in [[1, 2, 2, 1, 6, 6], [1, 1, 2, 2, 6, 6]] {
+        check("mask_windows", &[&shape], &|b, x| {
+            let masked = b.apply_one(MaskWindows { window: [3, 2], shift: [2, 1] }, &[&x[0]]);
+            b.softmax(&masked)
+        });
     }
     for (layout, shape) in [(Layout::Line, [2, 3, 5]), (Layout::Grid { columns: 2 }, [1, 6, 8])] {
         check("add_sinusoid", &[&shape], &|b, x| b.apply_one(AddSinusoid { layout }, &[&x[0]]));

@@ -6,8 +6,8 @@ use vitx::{
         Builder, Initializer, Network, Operation, StepInput, Value,
         expression::Expression,
         ops::{
-            Activation, AddSinusoid, AveragePool2d, Conv2d, HeadProduct, ImageProduct, Layout, Lookup, MaxPool2d,
-            Movement, Operand, Pool2d, Rope, Translate,
+            Activation, AddSinusoid, AveragePool2d, Conv2d, HeadProduct, ImageProduct, Layout, Lookup, MaskWindows,
+            MaxPool2d, Movement, Operand, Pool2d, Rope, Translate,
         },
     },
 };
@@ -97,7 +97,7 @@ fn projected(b: &mut Builder, x: &Value, rounds: usize, widths: [usize; 3]) -> [
 }
 
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 56] = [
+pub const OPERATORS: [(&str, Apply); 57] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -228,6 +228,13 @@ pub const OPERATORS: [(&str, Apply); 56] = [
         let tall = b.concat(&[x; 3], 1);
         let wide = b.concat(&[&tall; 4], 2);
         b.apply_one(AddSinusoid { layout: Layout::Grid { columns: x.shape[1] } }, &[&wide])
+    }),
+    ("mask_windows", |b, x| {
+        // Sums over what is masked would hide all else.
+        let wide = b.concat(&[x; 36], 1);
+        let scores = b.reshape(&wide, &[x.shape[0], x.shape[1], 1, x.last(), 6, 6]);
+        let scores = b.apply_one(MaskWindows { window: [2, 3], shift: [1, 2] }, &[&scores]);
+        b.softmax(&scores)
     }),
     ("mean", |b, x| b.mean(x, 1)),
     ("mean over the last axis", |b, x| b.mean(x, 2)),

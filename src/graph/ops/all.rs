@@ -7,9 +7,9 @@ use super::{
     AveragePool2dGradient, BatchMoments, BatchNorm, BatchNormGradient, BatchNormSums, BatchStatistics, ClipFactor,
     Concat, Conv2d, Conv2dInputGradient, Conv2dKernelGradient, CrossEntropy, CrossEntropyGradient, Dense,
     DenseInputGradient, DenseKernelGradient, Direction, Dropout, Expand, HeadProduct, ImageProduct, LayerNorm,
-    LayerNormGradient, Layout, Lookup, LookupGradient, MaxPool2d, MaxPool2dGradient, Mean, MeanGradient, Movement,
-    MovingAverage, Operand, Pad, Pointwise, Pool2d, RandomState, Reshape, Rope, Scale, Slice, Softmax, SoftmaxGradient,
-    SumLeading, Total, Translate, Transpose, Update,
+    LayerNormGradient, Layout, Lookup, LookupGradient, MaskWindows, MaxPool2d, MaxPool2dGradient, Mean, MeanGradient,
+    Movement, MovingAverage, Operand, Pad, Pointwise, Pool2d, RandomState, Reshape, Rope, Scale, Slice, Softmax,
+    SoftmaxGradient, SumLeading, Total, Translate, Transpose, Update,
 };
 use crate::graph::{
     Operation,
@@ -207,6 +207,7 @@ pub static ALL: &[Entry] = &[
         let lookup = Lookup::RelativePositions { grid: [2, 3], diagonal: false };
         Example::of(LookupGradient { lookup, shape: vec![15, 2] }, [&[2, 6, 6]])
     }),
+    entry::<MaskWindows>(YES, || Example::of(MaskWindows { window: [2, 3], shift: [1, 2] }, [&[3, 2, 1, 2, 6, 6]])),
     entry::<MaxPool2d>(YES, || {
         Example::of(MaxPool2d(Pool2d { pool: [2, 3], strides: [2, 2], same: true }), [&[3, 5, 7, 2]])
     }),

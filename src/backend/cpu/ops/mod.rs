@@ -12,6 +12,7 @@ mod image_product;
 mod layout;
 mod lookup;
 mod loss;
+mod mask_windows;
 mod max_pool2d;
 mod normalization;
 mod pointwise;
@@ -149,6 +150,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::LayerNormGradient>(),
     entry::<ops::Lookup>(),
     entry::<ops::LookupGradient>(),
+    entry::<ops::MaskWindows>(),
     entry::<ops::MaxPool2d>(),
     entry::<ops::MaxPool2dGradient>(),
     entry::<ops::Mean>(),

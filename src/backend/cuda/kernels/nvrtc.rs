@@ -18,7 +18,7 @@ use crate::{
     backend::cuda::{
         device::BLOCK_MEMORY,
         launch::{Element, Launch, Precision},
-        ops::{average_pool2d, image_product, lookup, max_pool2d, rope, sinusoid},
+        ops::{average_pool2d, image_product, lookup, mask_windows, max_pool2d, rope, sinusoid},
     },
     data::{Augmentation, Keys},
     graph::{
@@ -150,6 +150,8 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     let average = ops::AveragePool2d(ops::Pool2d { pool: [3, 3], strides: [2, 2], same: true });
     all.push(average_pool2d::launch("forward", average, &image, 9, act, act));
     all.push(average_pool2d::launch("backward", average, &image, 9, act, act));
+    let mask = ops::MaskWindows { window: [2, 3], shift: [1, 1] };
+    all.push(mask_windows::launch(mask, &[batch, 2, 2, heads, 6, 6], act, act));
     for layout in [ops::Layout::Line, ops::Layout::Grid { columns: 1 }] {
         all.push(sinusoid::launch(ops::AddSinusoid { layout }, [batch, tokens, 4 * dim], act, act));
     }
