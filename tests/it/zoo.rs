@@ -64,6 +64,7 @@ fn parameters_are_those_of_the_sources() {
         patch_size = 16, dim = 512, tokens_dim = 256, channels_dim = 2048 => 18_528_264
     );
     size!("gmlp", 224 px, 1000 classes, patch_size = 16, dim = 256, depth = 30 => 19_422_656);
+    size!("swin", 224 px, 1000 classes, patch_size = 4, window = 7 => 28_288_354);
     // SHI-Labs/Compact-Transformers: 3.76 M for 10 classes, with a bias more of 256 in each layer: 3,760,139.
     size!("cct_7_3x1", 32 px, 10 classes => 3_758_347);
     // crisostomi/cifar100-speedrun: 2.8 M.

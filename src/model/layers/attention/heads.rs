@@ -80,7 +80,8 @@ impl Heads {
 
     /// Whether the scores of all tokens are in memory: what the fused kernels do not do to them.
     fn keeps_scores(&self) -> bool {
-        self.options.talking_heads || matches!(self.options.positions, Some(Positions::Relative { .. }))
+        let Options { talking_heads, windows, positions, .. } = self.options;
+        talking_heads || windows.is_some() || matches!(positions, Some(Positions::Relative { .. }))
     }
 
     fn windows(&self) -> usize {
@@ -116,6 +117,9 @@ impl Heads {
             let lookup = Lookup::RelativePositions { grid, diagonal: !self.options.diagonal };
             let offsets = builder.apply_one(lookup, &[parameters.next()]);
             scores = builder.add(&scores, &offsets);
+        }
+        if let Some(mask) = self.options.windows {
+            scores = builder.apply_one(mask, &[&scores]);
         }
         if self.options.talking_heads {
             scores = self.mixed(builder, &scores, parameters);

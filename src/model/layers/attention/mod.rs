@@ -39,6 +39,7 @@ pub const KIND: LayerKind = LayerKind {
         QK_NORM,
         Argument::rare("positions", Kind::Choice(options::POSITIONS), Default::Word(options::POSITIONS[0])),
         Argument::rare("grid", Kind::Extent, Default::Word(options::SQUARE)),
+        Argument::rare("shift", Kind::Extent, Default::Word(options::HALF)),
         TALKING_HEADS,
     ],
     build: |kind, shapes, arguments| {
@@ -51,7 +52,7 @@ pub const KIND: LayerKind = LayerKind {
             [tokens, tokens],
             [dim, dim],
             arguments,
-            options::of_itself(arguments, tokens)?,
+            options::of_itself(arguments, leading, tokens)?,
         )))
     },
 };

@@ -1,15 +1,22 @@
 //! What attention may have besides: read from its arguments, and held to its shape.
 
 use super::super::{Arguments, Misfit};
+use crate::graph::ops::MaskWindows;
 
 /// The words of `temperature`, `mask`, `qk_norm` and `positions`: the first is what holds where nothing is said.
 pub const TEMPERATURES: &[&str] = &["fixed", "learned"];
-pub const MASKS: &[&str] = &["none", "diagonal"];
+pub const MASKS: &[&str] = &["none", "diagonal", "shifted_windows"];
 pub const NORMS: &[&str] = &["none", "rms_norm", "layer_norm"];
 pub const POSITIONS: &[&str] = &["none", "relative", "rope"];
 
+/// The word for windows of a rolled image.
+const SHIFTED: &str = MASKS[2];
+
 /// The grid where none is given: as many rows as columns.
 pub const SQUARE: &str = "square";
+
+/// The shift of windows where none is given: half of a window.
+pub const HALF: &str = "half";
 
 /// A normalization of queries and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +41,8 @@ pub struct Options {
     pub temperature: bool,
     /// No token attends to itself.
     pub diagonal: bool,
+    /// Windows are of an image that was rolled: no token attends to one from the other end.
+    pub windows: Option<MaskWindows>,
     pub norm: Option<Norm>,
     pub positions: Option<Positions>,
     pub talking_heads: bool,
@@ -58,7 +67,7 @@ pub fn of_others(arguments: &Arguments) -> Options {
 ///
 /// # Errors
 /// When options do not go together, or not with so many tokens.
-pub fn of_itself(arguments: &Arguments, tokens: usize) -> Result<Options, Misfit> {
+pub fn of_itself(arguments: &Arguments, leading: &[usize], tokens: usize) -> Result<Options, Misfit> {
     let diagonal = arguments.word("mask") == "diagonal";
     let grid = arguments.given_extent("grid");
     let positions = match arguments.word("positions") {
@@ -77,14 +86,15 @@ pub fn of_itself(arguments: &Arguments, tokens: usize) -> Result<Options, Misfit
             let (grid, skipped) = grid_behind_others(grid, tokens)?;
             Some(Positions::Rope { grid, skipped })
         }
-        _ if grid.is_some() => {
+        _ if grid.is_some() && arguments.word("mask") != SHIFTED => {
             return Err(Misfit::new("`grid` is of positions, and there are none", "here")
                 .blame("grid")
                 .help("write `positions = relative` or `positions = rope`, or leave `grid` out"));
         }
         _ => None,
     };
-    let options = Options { diagonal, positions, ..of_others(arguments) };
+    let windows = shifted_windows(arguments, leading, grid, tokens)?;
+    let options = Options { diagonal, windows, positions, ..of_others(arguments) };
     if diagonal && tokens < 2 {
         return Err(
             Misfit::new("`mask = diagonal` leaves nothing that one token could attend to", "here").blame("mask")
@@ -99,6 +109,45 @@ pub fn of_itself(arguments: &Arguments, tokens: usize) -> Result<Options, Misfit
         .help("leave `mask` or `talking_heads` out"));
     }
     Ok(options)
+}
+
+/// The mask of windows that a cyclic shift has made.
+///
+/// # Errors
+/// When there are no windows of a grid, or no such shift.
+fn shifted_windows(
+    arguments: &Arguments,
+    leading: &[usize],
+    grid: Option<[usize; 2]>,
+    tokens: usize,
+) -> Result<Option<MaskWindows>, Misfit> {
+    let given = arguments.given_extent("shift");
+    if arguments.word("mask") != SHIFTED {
+        return match given {
+            None => Ok(None),
+            Some(_) => Err(Misfit::new("`shift` is of windows, and there are none", "here")
+                .blame("shift")
+                .help("write `mask = shifted_windows`, or leave `shift` out")),
+        };
+    }
+    if leading.len() != 2 {
+        let message = format!(
+            "`mask = shifted_windows` is of rows and columns of windows, and before the {tokens} tokens of one is {leading:?}"
+        );
+        return Err(Misfit::new(message, "needs [rows, columns, tokens, dim]").blame("mask"));
+    }
+    let window = whole_grid(grid, tokens)?;
+    let shift = given.unwrap_or(window.map(|length| length / 2));
+    if (0..2).any(|axis| shift[axis] == 0 || shift[axis] >= window[axis]) {
+        let message =
+            format!("windows of {}x{} tokens cannot be shifted by {}x{}", window[0], window[1], shift[0], shift[1]);
+        return Err(Misfit::new(message, "needs less than a window").blame(if given.is_some() {
+            "shift"
+        } else {
+            "mask"
+        }));
+    }
+    Ok(Some(MaskWindows { window, shift }))
 }
 
 /// The rows of a square of so many tokens.
