@@ -1,4 +1,4 @@
-use std::sync::LazyLock;
+use std::{fmt, sync::LazyLock};
 
 use serde_json::Value;
 
@@ -55,7 +55,31 @@ pub struct Family {
 }
 
 /// Values of a network's parameters, by name.
-pub type Params = Vec<(&'static str, i64)>;
+pub type Params = Vec<(&'static str, Param)>;
+
+/// The value of a network's parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Param {
+    /// One number.
+    Number(i64),
+    /// A list of them.
+    List(Vec<i64>),
+}
+
+impl From<i64> for Param {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl fmt::Display for Param {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::List(numbers) => write!(f, "{numbers:?}"),
+        }
+    }
+}
 
 /// What is known of a file of weights.
 pub struct Facts<'a> {
@@ -80,7 +104,7 @@ impl Facts<'_> {
 
 /// ViT, by the shapes of its tensors. Heads leave no trace in these: 64 wide, as all that were published, or as the config
 /// says.
-fn vit(facts: &Facts) -> Result<Vec<(&'static str, i64)>, String> {
+fn vit(facts: &Facts) -> Result<Params, String> {
     let kernel = (facts.shape)("embed/kernel").filter(|shape| shape.len() == 4).ok_or("its patches are no squares")?;
     let tokens = (facts.shape)("position_embedding/embeddings").and_then(|shape| shape.iter().rev().nth(1).copied());
     let (dim, patch_size) = (kernel[0] as i64, kernel[2] as i64);
@@ -100,22 +124,52 @@ fn vit(facts: &Facts) -> Result<Vec<(&'static str, i64)>, String> {
         heads.ok_or(format!("nothing tells how many heads {dim} channels are divided into: `config.json` may"))?;
     let depth = facts.repeats(|index| format!("encoder{index}/layer_norm0/gamma"));
     let image_size = side as i64 * patch_size;
-    Ok(vec![
+    let sizes = [
         ("image_size", image_size),
         ("patch_size", patch_size),
         ("dim", dim),
         ("depth", depth),
         ("num_heads", heads),
-    ])
+    ];
+    Ok(sizes.map(|(name, size)| (name, size.into())).into())
 }
 
 /// EfficientNet-Lite0, whose sizes are fixed; at the image size of the config.
-fn efficientnet_lite0(facts: &Facts) -> Result<Vec<(&'static str, i64)>, String> {
+fn efficientnet_lite0(facts: &Facts) -> Result<Params, String> {
     if (facts.shape)("stage6/first/conv2d1/kernel").is_none_or(|shape| shape[0] != 320) {
         return Err("it is wider or narrower than EfficientNet-Lite0".into());
     }
     let image_size = facts.number(&["/pretrained_cfg/input_size/1"]).unwrap_or(224);
-    Ok(vec![("image_size", image_size), ("stem_strides", 2)])
+    Ok(vec![("image_size", image_size.into()), ("stem_strides", 2.into())])
+}
+
+/// Swin of four stages, by the shapes of its tensors: offsets within a window are a table, whose columns are heads.
+fn swin(facts: &Facts) -> Result<Params, String> {
+    let kernel = (facts.shape)("embed/conv2d/kernel").filter(|shape| shape.len() == 4).ok_or("its patches are no squares")?;
+    let table = |stage: usize| -> Option<[i64; 2]> {
+        let shape = (facts.shape)(&format!("stage{stage}/layer0/attention/relative_positions/embeddings"))?;
+        let &[offsets, heads] = &shape[..] else { return None };
+        // Offsets of a window of n x n tokens are (2n - 1)^2.
+        let side = offsets.isqrt();
+        (side * side == offsets && side % 2 == 1).then_some([side.div_ceil(2) as i64, heads as i64])
+    };
+    let tables: Vec<[i64; 2]> = (0..4).map_while(table).collect();
+    if tables.len() != 4 || (facts.shape)("stage4/layer0/layer_norm0/gamma").is_some() {
+        return Err("it has not four stages of square windows".into());
+    }
+    let hidden = (facts.shape)("stage0/layer0/mlp/dense0/kernel").and_then(|shape| shape.first().copied());
+    if hidden != Some(4 * kernel[0]) {
+        return Err(format!("its feed-forward part is {hidden:?} wide, not four times {}", kernel[0]));
+    }
+    let depth = |stage: usize| facts.repeats(|index| format!("stage{stage}/layer{index}/layer_norm0/gamma"));
+    Ok(vec![
+        ("image_size", facts.number(&["/pretrained_cfg/input_size/1"]).unwrap_or(224).into()),
+        ("patch_size", (kernel[2] as i64).into()),
+        ("window", tables[0][0].into()),
+        ("dim", (kernel[0] as i64).into()),
+        ("depths", Param::List((0..4).map(depth).collect())),
+        ("heads", Param::List(tables.iter().map(|[_, heads]| *heads).collect())),
+    ])
 }
 
 const VIT_SIGNATURE: &[&str] = &["embed/kernel", "class_token/token", "encoder0/layer_norm0/gamma"];
@@ -145,6 +199,19 @@ pub static FAMILIES: &[Family] = &[
         text: include_str!("../../experiments/zoo/efficientnet_lite0.vitx"),
         signature: &["stem/conv2d/kernel", "head/conv2d/kernel", "stage6/first/conv2d1/kernel"],
         params: efficientnet_lite0,
+    },
+    Family {
+        library: "timm",
+        about: "Swin, as `experiments/zoo/swin.vitx` has it",
+        dialect: Dialect::Torch,
+        prefixes: &["", "model."],
+        // Which row of the table is of which offset; masks: older files have them.
+        besides: &["*.relative_position_index", "*.attn_mask"],
+        lines: include_str!("families/timm_swin.names"),
+        model: "swin",
+        text: include_str!("../../experiments/zoo/swin.vitx"),
+        signature: &["embed/conv2d/kernel", "stage0/layer0/attention/relative_positions/embeddings"],
+        params: swin,
     },
     Family {
         library: "hf",

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Family, Table,
-    family::{FAMILIES, Facts, name_of},
+    family::{FAMILIES, Facts, Params, name_of},
 };
 
 /// What stands beside weights: `config.json` of timm or transformers, and transformers' `preprocessor_config.json`.
@@ -26,7 +26,7 @@ pub struct Imported {
     /// The text.
     pub text: &'static str,
     /// Its parameters, in the order of the text.
-    pub params: Vec<(&'static str, i64)>,
+    pub params: Params,
     /// Mean and deviation, one per channel, of pixels from 0 to 1.
     pub normalization: Option<[Vec<f64>; 2]>,
 }
@@ -63,7 +63,7 @@ pub fn import(table: &Table, config: &Config) -> Result<Imported, String> {
     }))
 }
 
-fn imported(family: &Family, params: Vec<(&'static str, i64)>, config: &Config) -> Imported {
+fn imported(family: &Family, params: Params, config: &Config) -> Imported {
     let numbers =
         |value: &Value| value.as_array().map(|all| all.iter().filter_map(Value::as_f64).collect::<Vec<f64>>());
     let of = |value: &Option<Value>, path: &str| value.as_ref().and_then(|value| value.pointer(path)).and_then(numbers);
@@ -104,8 +104,27 @@ mod tests {
         let config = Config { network: Some(network), images: None };
         let imported = import(&timm(), &config).unwrap();
         let params = [("image_size", 8), ("patch_size", 2), ("dim", 12), ("depth", 2), ("num_heads", 3)];
-        assert_eq!((imported.library, imported.params), ("timm", params.to_vec()));
+        let params: Params = params.map(|(name, size)| (name, size.into())).into();
+        assert_eq!((imported.library, imported.params), ("timm", params));
         assert_eq!(imported.normalization.unwrap(), [vec![0.5, 0.4, 0.3], vec![0.5, 0.5, 0.25]]);
+    }
+
+    #[test]
+    fn sizes_of_swin_are_read_from_shapes_alone() {
+        let mut names = vec![
+            ("patch_embed.proj.weight".to_owned(), vec![6, 3, 4, 4]),
+            ("layers.0.blocks.0.mlp.fc1.weight".to_owned(), vec![24, 6]),
+        ];
+        for (stage, (depth, offsets)) in [(1, 169), (2, 169), (3, 169), (1, 25)].into_iter().enumerate() {
+            names.extend((0..depth).map(|layer| (format!("layers.{stage}.blocks.{layer}.norm1.weight"), vec![6])));
+            let table = format!("layers.{stage}.blocks.0.attn.relative_position_bias_table");
+            names.push((table, vec![offsets, stage + 2]));
+        }
+        let names: Vec<(&str, &[usize])> = names.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
+        let imported = import(&zeros(&names), &Config::default()).unwrap();
+        let params: Vec<String> = imported.params.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let expected = "image_size: 224, patch_size: 4, window: 7, dim: 6, depths: [1, 2, 3, 1], heads: [2, 3, 4, 5]";
+        assert_eq!((imported.model, params.join(", ").as_str()), ("swin", expected));
     }
 
     #[test]

@@ -65,6 +65,12 @@ fn options_of_attention_that_do_not_fit() {
         "let x = global_average_pool let y = relu cross_attention(x, y, num_heads = 2, key_dim = 8)",
         "let x = reshape([2, 8, 12]) let y = relu cross_attention(x, y, num_heads = 2, key_dim = 8)",
         "reshape([1, 192]) attention(2, 8, mask = diagonal)",
+        "attention(2, 8, mask = shifted_windows)",
+        "reshape([2, 1, 8, 12]) attention(2, 8, mask = shifted_windows)",
+        "reshape([2, 1, 8, 12]) attention(2, 8, mask = shifted_windows, grid = [3, 3])",
+        "reshape([2, 1, 8, 12]) attention(2, 8, mask = shifted_windows, grid = [4, 2], shift = [4, 1])",
+        "reshape([2, 1, 8, 12]) attention(2, 8, mask = shifted_windows, grid = [8, 1])",
+        "attention(2, 8, shift = 2)",
     ];
     let texts = texts.map(|body| {
         format!("model m {{\n    patches(8) dense(12)\n    {body}\n    global_average_pool dense(num_classes)\n}}")

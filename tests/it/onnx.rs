@@ -37,6 +37,7 @@ fn small(name: &str) -> Vec<(&'static str, Value)> {
         "mlp_mixer" => vec![int("depth", 2), int("dim", 24)],
         "gmlp" | "convmixer" => vec![int("depth", 2), int("dim", 24)],
         "convnext" => vec![int("dim", 12)],
+        "swin" => vec![int("dim", 24)],
         _ => Vec::new(),
     }
 }

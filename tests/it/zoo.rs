@@ -55,6 +55,7 @@ fn parameters_are_those_of_the_sources() {
     assert_eq!(counts(&network("mobilenet_v2", 32, 100, &[])).0, 2_386_084);
     size!("convnext", 224 px, 100 classes, stem_size = 4 => 27_897_028);
     // timm
+    size!("swin", 224 px, 1000 classes, patch_size = 4, window = 7 => 28_288_354);
     size!("deit_tiny", 224 px, 1000 classes, patch_size = 16 => 5_717_416);
     size!("deit_tiny", 224 px, 1000 classes, patch_size = 16, dim = 768, num_heads = 12 => 86_567_656);
     size!("efficientnet_lite0", 224 px, 1000 classes, stem_strides = 2 => 4_652_008);
@@ -64,7 +65,6 @@ fn parameters_are_those_of_the_sources() {
         patch_size = 16, dim = 512, tokens_dim = 256, channels_dim = 2048 => 18_528_264
     );
     size!("gmlp", 224 px, 1000 classes, patch_size = 16, dim = 256, depth = 30 => 19_422_656);
-    size!("swin", 224 px, 1000 classes, patch_size = 4, window = 7 => 28_288_354);
     // SHI-Labs/Compact-Transformers: 3.76 M for 10 classes, with a bias more of 256 in each layer: 3,760,139.
     size!("cct_7_3x1", 32 px, 10 classes => 3_758_347);
     // crisostomi/cifar100-speedrun: 2.8 M.
@@ -134,14 +134,21 @@ fn efficientnet_lite0_as_timm_has_it() {
     }
 }
 
-/// timm's `VisionTransformer` and transformers' `ViTForImageClassification` with random weights; see
+/// timm's `VisionTransformer` and `SwinTransformer` and transformers' `ViTForImageClassification` with random weights; see
 /// `tests/fixtures/weights/make_weights.py`.
 #[test]
-fn vits_as_timm_and_transformers_have_them() {
-    for (file, library) in [("timm_vit", "timm"), ("hf_vit", "hf")] {
+fn transformers_as_timm_and_transformers_have_them() {
+    let int = Value::Int;
+    let list = |sizes: [i64; 4]| Value::List(sizes.map(Value::Int).into());
+    let vit = [("patch_size", int(2)), ("dim", int(12)), ("depth", int(2)), ("num_heads", int(3))];
+    let swin = [("dim", int(4)), ("depths", list([2, 2, 1, 1])), ("heads", list([1, 2, 2, 4]))];
+    for (file, library, model, side, sizes) in [
+        ("timm_vit", "timm", "deit_tiny", 8, &vit[..]),
+        ("hf_vit", "hf", "deit_tiny", 8, &vit[..]),
+        ("timm_swin", "timm", "swin", 32, &swin[..]),
+    ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/weights/{file}.safetensors"));
-        let sizes = [("patch_size", 2), ("dim", 12), ("depth", 2), ("num_heads", 3)];
-        let architecture = network("deit_tiny", 8, 5, &sizes.map(|(name, size)| (name, Value::Int(size))));
+        let architecture = network(model, side, 5, sizes);
         let (mut engine, names) = with_weights(architecture, &path, &["images", "logits"]);
         assert_eq!(names, library);
         let bytes = std::fs::read(&path).unwrap();

@@ -141,7 +141,7 @@ fn shifted_windows(
     if (0..2).any(|axis| shift[axis] == 0 || shift[axis] >= window[axis]) {
         let message =
             format!("windows of {}x{} tokens cannot be shifted by {}x{}", window[0], window[1], shift[0], shift[1]);
-        return Err(Misfit::new(message, "needs less than a window").blame(if given.is_some() {
+        return Err(Misfit::new(message, "needs at least 1, and less than the window").blame(if given.is_some() {
             "shift"
         } else {
             "mask"
