@@ -67,7 +67,8 @@ fn text(architecture: &Architecture, assumed: &Assumed) -> String {
         match line {
             Line::Row(row) => {
                 let shape = format!("{:?}", row.output_shape);
-                let (path, kind) = (row.path.clone(), row.kind.to_owned());
+                let kind = if row.frozen { format!("{}, frozen", row.kind) } else { row.kind.to_owned() };
+                let path = row.path.clone();
                 table.add_row([path, kind, shape, grouped(row.parameters), grouped(row.flops)]);
             }
             Line::More { text, parameters, flops } => {
@@ -94,8 +95,11 @@ fn text(architecture: &Architecture, assumed: &Assumed) -> String {
     lines.push(table.to_string());
     lines.push(format!("Total parameters: {}", grouped(summary.parameters)));
     if summary.learned != summary.parameters {
-        let averages = grouped(summary.parameters - summary.learned);
-        lines.push(format!("Learned: {}; moving averages: {averages}", grouped(summary.learned)));
+        let averages = summary.parameters - summary.learned - summary.frozen;
+        let others =
+            [("moving averages", averages), ("frozen", summary.frozen)].into_iter().filter(|(_, count)| *count > 0);
+        let others: String = others.map(|(what, count)| format!("; {what}: {}", grouped(count))).collect();
+        lines.push(format!("Trainable: {}{others}", grouped(summary.learned)));
     }
     let (flops, macs) = (grouped(summary.flops), grouped(summary.flops / 2));
     lines.push(format!("FLOPs of a forward pass: {flops} per image ({COUNTED}: {macs} MACs)"));

@@ -117,7 +117,9 @@ impl Item for Expr {
             ExprKind::Literal(_) | ExprKind::Invalid => {}
             ExprKind::List(items) if items.is_empty() => {}
             ExprKind::List(_) => spans.push(self.span),
-            ExprKind::Group(inner) | ExprKind::Negate(inner) | ExprKind::Not(inner) => inner.sequences(spans),
+            ExprKind::Group(inner) | ExprKind::Negate(inner) | ExprKind::Not(inner) | ExprKind::Frozen(inner) => {
+                inner.sequences(spans);
+            }
             ExprKind::If { arms, otherwise } => {
                 for (condition, body) in arms {
                     condition.sequences(spans);
@@ -447,6 +449,10 @@ impl Writer<'_> {
                 self.push("residual ");
                 self.body(body);
             }
+            ExprKind::Frozen(inner) => {
+                self.push("frozen ");
+                self.expr(inner, reserved);
+            }
             ExprKind::Branch(body) => self.body(body),
             ExprKind::If { arms, otherwise } => self.conditional(arms, otherwise.as_ref()),
             ExprKind::Repeat { repeated, count, index } => {
@@ -494,6 +500,7 @@ impl Writer<'_> {
             ExprKind::Group(inner) => format!("({})", self.flat(inner)?),
             ExprKind::Negate(inner) => format!("-{}", self.flat(inner)?),
             ExprKind::Not(inner) => format!("not {}", self.flat(inner)?),
+            ExprKind::Frozen(inner) => format!("frozen {}", self.flat(inner)?),
             ExprKind::If { arms, otherwise } => {
                 let body = |body: &Body| match body.only() {
                     Some(only) if !self.comments.any(body.span) => Some(format!("{{ {} }}", self.flat(only)?)),

@@ -147,6 +147,7 @@ impl<'a> TreeBuilder<'a> {
                 | Rule::else_word
                 | Rule::require_word
                 | Rule::residual_word
+                | Rule::frozen_word
                 | Rule::second_bracket
                 | Rule::EOI => {}
                 _ => children.push(child),
@@ -310,6 +311,10 @@ impl<'a> TreeBuilder<'a> {
                 let inner = self.children(pair).next();
                 ExprKind::Residual(self.residual(inner, span))
             }
+            Rule::frozen => {
+                let inner = self.children(pair).next();
+                ExprKind::Frozen(Box::new(self.required(inner, span)))
+            }
             Rule::branch => {
                 let body = self.children(pair).next();
                 ExprKind::Branch(self.body_or_empty(body, span))
@@ -354,7 +359,7 @@ impl<'a> TreeBuilder<'a> {
             let mut name = None;
             for part in self.children(child) {
                 match part.as_rule() {
-                    Rule::name => name = Some(self.name(&part)),
+                    Rule::name | Rule::frozen_name => name = Some(self.name(&part)),
                     Rule::colon => {
                         let named = name.clone().unwrap_or_else(|| Name { text: String::new(), span });
                         self.colon(&part, "an argument is written", &named);

@@ -220,6 +220,8 @@ pub enum ExprKind {
     },
     /// `residual { .. }`, `residual layer`: the body's result plus its input.
     Residual(Body),
+    /// `frozen { .. }`, `frozen layer`: a piece of network whose parameters stay as they are.
+    Frozen(Box<Expr>),
     /// `{ .. }`: a branch of the network.
     Branch(Body),
     /// `if a { .. } else if b { .. } else { .. }`: conditions with what they choose.

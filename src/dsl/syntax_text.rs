@@ -147,6 +147,7 @@ impl Tree {
                 }
             }),
             ExprKind::Residual(body) => self.nest(format_args!("residual"), |tree| tree.body(body)),
+            ExprKind::Frozen(inner) => self.nest(format_args!("frozen"), |tree| tree.expr(inner)),
             ExprKind::Branch(body) => self.body(body),
             ExprKind::Repeat { repeated, count, index } => self.nest(format_args!("repeat"), |tree| {
                 tree.nest(format_args!("count"), |tree| tree.expr(count));

@@ -118,8 +118,12 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
     }
 
     let summary = setup.architecture.summary();
+    let frozen = match summary.frozen {
+        0 => String::new(),
+        frozen => format!(" ({frozen} of them frozen)"),
+    };
     observer.start(&format!(
-        "{}: {} parameters, {} training, {} validation and {} test images; in {}",
+        "{}: {} parameters{frozen}, {} training, {} validation and {} test images; in {}",
         setup.dataset.name,
         summary.parameters,
         setup.training.len(),

@@ -27,6 +27,8 @@ pub struct LayerNode {
     pub inputs: Vec<usize>,
     /// The layer before it whose parameters it uses, by number, where it has none of its own.
     pub weights: Option<usize>,
+    /// It stands in `frozen`.
+    pub frozen: bool,
 }
 
 impl LayerNode {
@@ -46,10 +48,24 @@ impl LayerNode {
         parameters
     }
 
+    /// What a checkpoint calls a parameter of it.
+    pub fn name_of(&self, parameter: &ParameterSpec) -> String {
+        format!("{}/{}", self.path, parameter.name)
+    }
+
     /// The arguments as they are written: `units = 8, use_bias = true`.
     pub fn arguments_text(&self) -> String {
         self.arguments.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Which parameters of a layer are frozen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FrozenParameters {
+    None,
+    /// By their names in the layer.
+    Some(Vec<String>),
+    All,
 }
 
 /// A network whose names are resolved and whose shapes fit.
@@ -65,7 +81,7 @@ pub struct Architecture {
     pub(super) warnings: Vec<dsl::Problem>,
     pub(super) unread: Vec<String>,
     pub(super) notes: BTreeMap<String, String>,
-    /// Names of the parameters that stay as they are.
+    /// Names of the parameters that stay as they are: by the text, or by [`Architecture::freeze`].
     pub(super) frozen: BTreeSet<String>,
 }
 
@@ -106,16 +122,16 @@ impl Architecture {
     }
 
     /// Keeps the parameters that patterns mean as they are, see [`Parameter::frozen`](crate::graph::Parameter::frozen);
-    /// `until` means those of all layers before the first whose path begins so.
+    /// `until` means those of all layers before the first whose path begins so. What the text freezes stays frozen.
     ///
     /// # Errors
     /// What a pattern or `until` means no parameter by, or that none is left to be learned.
     pub fn freeze(&mut self, patterns: &[Pattern], until: Option<&str>) -> Result<(), String> {
         let of_node = |node: &LayerNode| -> Vec<(String, ParameterSpec)> {
-            let named = |spec: ParameterSpec| (format!("{}/{}", node.path, spec.name), spec);
+            let named = |spec: ParameterSpec| (node.name_of(&spec), spec);
             node.parameters().into_iter().map(named).collect()
         };
-        let mut frozen = BTreeSet::new();
+        let mut frozen = self.frozen.clone();
         for pattern in patterns {
             let all = self.nodes.iter().flat_map(of_node);
             let meant: Vec<String> =
@@ -139,6 +155,23 @@ impl Architecture {
         }
         self.frozen = frozen;
         Ok(())
+    }
+
+    /// Whether a parameter stays as it is.
+    pub fn is_frozen(&self, parameter: &str) -> bool {
+        self.frozen.contains(parameter)
+    }
+
+    /// Which parameters of a layer are frozen: all of those it has, or these.
+    pub(super) fn frozen_of(&self, node: &LayerNode) -> FrozenParameters {
+        let parameters = node.parameters();
+        let frozen = parameters.iter().filter(|spec| self.is_frozen(&node.name_of(spec)));
+        let names: Vec<String> = frozen.map(|spec| spec.name.clone()).collect();
+        match names.len() {
+            0 => FrozenParameters::None,
+            all if all == parameters.len() => FrozenParameters::All,
+            _ => FrozenParameters::Some(names),
+        }
     }
 
     /// The path of the last layer that has parameters: the one that gives the logits.
@@ -169,12 +202,12 @@ impl Architecture {
                 .parameters()
                 .into_iter()
                 .map(|spec| {
-                    let name = format!("{}/{}", node.path, spec.name);
+                    let name = node.name_of(&spec);
                     let value = match spec.averaged {
                         Some(momentum) => builder.moving_average(&name, &spec.shape, spec.initializer, momentum),
                         None => builder.parameter(&name, &spec.shape, &spec.stored_shape, spec.initializer),
                     };
-                    if self.frozen.contains(&name) {
+                    if self.is_frozen(&name) {
                         builder.freeze_last();
                     }
                     value
@@ -199,13 +232,18 @@ impl Architecture {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "%{}: {shape:?} = {}({}) {{{}}}  // {}{}",
+                "%{}: {shape:?} = {}({}) {{{}}}  // {}{}{}",
                 index + 1,
                 node.kind,
                 inputs.join(", "),
                 node.arguments_text(),
                 node.path,
-                node.weights.map_or(String::new(), |owner| format!(", weights of {}", self.nodes[owner].path))
+                node.weights.map_or(String::new(), |owner| format!(", weights of {}", self.nodes[owner].path)),
+                match self.frozen_of(node) {
+                    FrozenParameters::None => String::new(),
+                    FrozenParameters::All => ", frozen".to_owned(),
+                    FrozenParameters::Some(names) => format!(", frozen: {}", names.join(", ")),
+                }
             );
         }
         text

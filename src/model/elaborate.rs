@@ -3,6 +3,7 @@
 mod arithmetic;
 mod block;
 mod conditional;
+mod frozen;
 mod layer_call;
 mod layer_value;
 mod logits;
@@ -128,6 +129,8 @@ struct Elaborator<'a> {
     unused: bool,
     /// How many braces around this place are not chosen.
     untaken: usize,
+    /// How many `frozen` are around this place.
+    frozen: usize,
     problems: Vec<Problem>,
     globals: Scope<'static>,
     names: Names,
@@ -228,6 +231,7 @@ impl<'a> Elaborator<'a> {
             named: HashSet::new(),
             unused: false,
             untaken: 0,
+            frozen: 0,
             problems,
             globals: Scope::new(blocks),
             names: Names::default(),
@@ -457,6 +461,7 @@ impl<'a> Elaborator<'a> {
                 self.body(body, current, inner, &mut Scope::within(scope))
             }
             ExprKind::Residual(body) => self.residual(body, expr.span, current, naming, scope),
+            ExprKind::Frozen(inner) => self.frozen(inner, current, naming, scope),
             ExprKind::Repeat { repeated, count, index } => {
                 self.repeat(repeated, count, index.as_ref(), current, naming, scope)
             }

@@ -34,6 +34,8 @@ pub struct ModelListing<'a> {
 pub struct Totals {
     /// Number of learned values, and of those that are kept from step to step.
     pub parameters: u64,
+    /// Of these, those that are trained: all but moving averages, and what is frozen.
+    pub trainable: u64,
     /// Of the matrix products of a forward pass over one image, a multiply-add counting two.
     pub flops: u64,
     /// The multiply-adds of the same.
@@ -75,6 +77,9 @@ pub struct ParameterListing {
     pub name: String,
     /// As checkpoints have it.
     pub shape: Vec<usize>,
+    /// It stays as it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
 }
 
 /// What a layer calls the tensor that no layer makes.
@@ -95,7 +100,8 @@ impl Architecture {
         };
         let listed = |node: &'_ LayerNode| -> Vec<ParameterListing> {
             let named = |spec: ParameterSpec| ParameterListing {
-                name: format!("{}/{}", node.path, spec.name),
+                name: node.name_of(&spec),
+                frozen: self.is_frozen(&node.name_of(&spec)),
                 shape: spec.stored_shape,
             };
             node.parameters().into_iter().map(named).collect()
@@ -129,7 +135,7 @@ impl Architecture {
             notes: self.notes(),
             layers,
             output: name(self.output),
-            totals: Totals { parameters, flops, macs: flops / 2 },
+            totals: Totals { parameters, trainable: self.summary().learned, flops, macs: flops / 2 },
         }
     }
 

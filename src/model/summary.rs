@@ -2,7 +2,7 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::FxHasher;
 
-use super::{Architecture, fold};
+use super::{Architecture, architecture::FrozenParameters, fold};
 
 /// One line of a summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Row {
     pub path: String,
     /// The layer's name in the language.
     pub kind: &'static str,
+    /// All parameters that it has are frozen.
+    pub frozen: bool,
     /// For one image.
     pub output_shape: Vec<usize>,
     /// Number of its values; 0 for a layer that uses another's.
@@ -28,6 +30,8 @@ pub struct Summary {
     pub parameters: u64,
     /// Those that are learned: all but moving averages, and what is frozen.
     pub learned: u64,
+    /// Those that are frozen, moving averages among them.
+    pub frozen: u64,
     /// Of all layers; see [`Row::flops`].
     pub flops: u64,
 }
@@ -57,6 +61,7 @@ impl Architecture {
             .map(|node| Row {
                 path: node.path.clone(),
                 kind: node.kind,
+                frozen: self.frozen_of(node) == FrozenParameters::All,
                 output_shape: node.layer.output_shape(),
                 parameters: node.parameters().iter().map(|parameter| parameter.len() as u64).sum(),
                 flops: node.layer.flops(),
@@ -65,11 +70,15 @@ impl Architecture {
         let parameters = rows.iter().map(|row| row.parameters).sum();
         let flops = rows.iter().map(|row| row.flops).fold(0, u64::saturating_add);
         let all = self.layers().iter().flat_map(|node| node.parameters().into_iter().map(move |spec| (node, spec)));
-        let learned = all.filter(|(node, spec)| {
-            spec.averaged.is_none() && !self.frozen.contains(&format!("{}/{}", node.path, spec.name))
-        });
-        let learned = learned.map(|(_, spec)| spec.len() as u64).sum();
-        Summary { rows, parameters, learned, flops }
+        let (mut learned, mut frozen) = (0, 0);
+        for (node, spec) in all {
+            match self.is_frozen(&node.name_of(&spec)) {
+                true => frozen += spec.len() as u64,
+                false if spec.averaged.is_none() => learned += spec.len() as u64,
+                false => {}
+            }
+        }
+        Summary { rows, parameters, learned, frozen, flops }
     }
 }
 
@@ -91,9 +100,9 @@ fn fold_rows<'a>(rows: &'a [Row], depth: usize, lines: &mut Vec<Line<'a>>) {
         let mut hasher = FxHasher::default();
         stem(item).hash(&mut hasher);
         for row in *item {
-            let Row { path, kind, output_shape, parameters, flops } = row;
+            let Row { path, kind, frozen, output_shape, parameters, flops } = row;
             let rest = path.splitn(depth + 2, '/').nth(depth + 1);
-            (rest, kind, output_shape, parameters, flops).hash(&mut hasher);
+            (rest, kind, frozen, output_shape, parameters, flops).hash(&mut hasher);
         }
         fold::Key { hash: hasher.finish(), lines: item.len() }
     };
@@ -134,11 +143,18 @@ mod tests {
     use super::*;
 
     fn row(path: &str, parameters: u64) -> Row {
-        Row { path: path.into(), kind: "dense", output_shape: vec![3], parameters, flops: 2 * parameters }
+        Row {
+            path: path.into(),
+            kind: "dense",
+            frozen: false,
+            output_shape: vec![3],
+            parameters,
+            flops: 2 * parameters,
+        }
     }
 
     fn shown(rows: Vec<Row>) -> (String, u64) {
-        let summary = Summary { rows, parameters: 0, learned: 0, flops: 0 };
+        let summary = Summary { rows, parameters: 0, learned: 0, frozen: 0, flops: 0 };
         let lines = summary.folded();
         let total = lines.iter().map(|line| match line {
             Line::Row(row) => row.parameters,

@@ -124,13 +124,8 @@ fn vit(facts: &Facts) -> Result<Params, String> {
         heads.ok_or(format!("nothing tells how many heads {dim} channels are divided into: `config.json` may"))?;
     let depth = facts.repeats(|index| format!("encoder{index}/layer_norm0/gamma"));
     let image_size = side as i64 * patch_size;
-    let sizes = [
-        ("image_size", image_size),
-        ("patch_size", patch_size),
-        ("dim", dim),
-        ("depth", depth),
-        ("num_heads", heads),
-    ];
+    let sizes =
+        [("image_size", image_size), ("patch_size", patch_size), ("dim", dim), ("depth", depth), ("num_heads", heads)];
     Ok(sizes.map(|(name, size)| (name, size.into())).into())
 }
 
@@ -145,7 +140,8 @@ fn efficientnet_lite0(facts: &Facts) -> Result<Params, String> {
 
 /// Swin of four stages, by the shapes of its tensors: offsets within a window are a table, whose columns are heads.
 fn swin(facts: &Facts) -> Result<Params, String> {
-    let kernel = (facts.shape)("embed/conv2d/kernel").filter(|shape| shape.len() == 4).ok_or("its patches are no squares")?;
+    let kernel =
+        (facts.shape)("embed/conv2d/kernel").filter(|shape| shape.len() == 4).ok_or("its patches are no squares")?;
     let table = |stage: usize| -> Option<[i64; 2]> {
         let shape = (facts.shape)(&format!("stage{stage}/layer0/attention/relative_positions/embeddings"))?;
         let &[offsets, heads] = &shape[..] else { return None };

@@ -115,7 +115,7 @@ mod tests {
             ("patch_embed.proj.weight".to_owned(), vec![6, 3, 4, 4]),
             ("layers.0.blocks.0.mlp.fc1.weight".to_owned(), vec![24, 6]),
         ];
-        for (stage, (depth, offsets)) in [(1, 169), (2, 169), (3, 169), (1, 25)].into_iter().enumerate() {
+        for (stage, (depth, offsets)) in [(2, 169), (3, 169), (4, 169), (2, 25)].into_iter().enumerate() {
             names.extend((0..depth).map(|layer| (format!("layers.{stage}.blocks.{layer}.norm1.weight"), vec![6])));
             let table = format!("layers.{stage}.blocks.0.attn.relative_position_bias_table");
             names.push((table, vec![offsets, stage + 2]));
@@ -123,7 +123,7 @@ mod tests {
         let names: Vec<(&str, &[usize])> = names.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
         let imported = import(&zeros(&names), &Config::default()).unwrap();
         let params: Vec<String> = imported.params.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        let expected = "image_size: 224, patch_size: 4, window: 7, dim: 6, depths: [1, 2, 3, 1], heads: [2, 3, 4, 5]";
+        let expected = "image_size: 224, patch_size: 4, window: 7, dim: 6, depths: [2, 3, 4, 2], heads: [2, 3, 4, 5]";
         assert_eq!((imported.model, params.join(", ").as_str()), ("swin", expected));
     }
 

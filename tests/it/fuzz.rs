@@ -115,6 +115,8 @@ const PIECES: &[&str] = &[
     "require ",
     "use \"a\" ",
     "let f = shared dense(8) ",
+    "frozen ",
+    "frozen { ",
     "let [h, w, _] = shape ",
     "max(2, 3)",
     "dense(8)",

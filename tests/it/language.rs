@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, HashSet};
 
 use vitx::{
-    backend::{Backend, Batch, EngineOptions, Precision, Step},
+    backend::{AVERAGE, Backend, Batch, EngineOptions, Precision, Step},
     dsl::{Diagnostics, Source, Value, format},
     experiment::{
         Definition, Overrides,
         sweep::{Axis, Domain},
     },
-    graph::{losses::Loss, optimizers::Optimizer},
+    graph::{
+        losses::Loss,
+        optimizers::{Ema, Optimizer, Pattern},
+    },
     model::{Architecture, ImageSpec, elaborate},
 };
 
@@ -523,6 +526,124 @@ fn shared_weights_train_as_on_the_reference() {
     }
     let (ours, theirs) = (cpu.evaluate(&batch).unwrap(), reference.evaluate(&batch).unwrap());
     assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "{ours} {theirs}");
+}
+
+const FROZEN: &str = "block pair(dim, norm = batch_norm) { dense(dim) norm dropout(0.5) }
+model m(tune = false) {
+    stem: dense(6)
+    frozen {
+        embed: conv2d(4, 3, strides = 4) -> batch_norm(momentum = 0.5) -> relu
+        repeat ×2 { dense(4) layer_norm }
+    }
+    side: frozen residual { pair(4) }
+    let mix = shared dense(5)
+    let [h, w, _] = shape
+    if tune { pair(4, norm = layer_norm) } else { frozen pair(4, norm = layer_norm) }
+    reshape([h * w, 4])
+    frozen repeat attention(2, 3) ×2
+    frozen (mix -> dense(4) -> mix)
+    flatten
+    last: frozen dense(12, activation = relu)
+    dense(num_classes)
+}";
+
+#[test]
+fn layers_are_frozen() {
+    let model = with(FROZEN, &[]).unwrap_or_else(|error| panic!("{error:?}"));
+    insta::assert_snapshot!(model.text());
+    // But for the word, the network is the one without it.
+    let plain = with(&FROZEN.replace("frozen ", ""), &[]).unwrap();
+    let names = |model: &Architecture| {
+        let tensors = model.listing().layers.into_iter().flat_map(|layer| layer.tensors);
+        tensors.map(|tensor| (tensor.name, tensor.shape)).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&model), names(&plain));
+    let (summary, of_plain) = (model.summary(), plain.summary());
+    assert_eq!((summary.parameters, of_plain.frozen), (of_plain.parameters, 0));
+    let trained = (3 * 6 + 6) + (12 * 100 + 100);
+    let tuned = (4 * 4 + 4) + 8;
+    assert_eq!((summary.learned, summary.learned + summary.frozen), (trained, summary.parameters));
+    let summary = with(FROZEN, &[("tune", Value::Bool(true))]).unwrap().summary();
+    assert_eq!(summary.learned, trained + tuned);
+    // What an experiment freezes is added.
+    let mut more = with(FROZEN, &[]).unwrap();
+    more.freeze(&[Pattern::new("stem/*")], None).unwrap();
+    assert_eq!(more.summary().learned, 12 * 100 + 100);
+    assert!(more.freeze(&[], Some("nowhere")).is_err() && more.freeze(&[Pattern::new("dense3/*")], None).is_err());
+    assert_standard(
+        "    frozen {\n        dense(8)\n    }\n    let x = frozen dense(4, activation = relu)\n    frozen repeat dense(8) ×2\n    \
+         head: frozen dense(8) -> gelu\n    residual {\n        frozen (dense(8) -> gelu)\n    }\n    frozen x",
+    );
+    insta::assert_snapshot!(
+        "layers_are_frozen_mistakes",
+        mistakes(&[
+            "model m { frozen { flatten dense(num_classes) } }",
+            "model m { flatten let x = dense(3) frozen x dense(num_classes) }",
+            "model m { flatten let f = shared dense(3072) f frozen f dense(num_classes) }",
+            "model m { flatten let f = shared dense(3072) frozen { f } f dense(num_classes) }",
+            "model m(frozen = true) { flatten dense(num_classes) }",
+            "model m { flatten frozen 3 dense(num_classes) }",
+            "model m(n = 3) { flatten frozen n dense(num_classes) }",
+            "model m { flatten dense(8, trainable = false) dense(num_classes) }",
+            "model m { flatten dense(8, frozen = true) dense(num_classes) }",
+            "model m { flatten freeze(dense(8)) dense(num_classes) }",
+            "model m { flatten dense(num_classes) frozen }",
+        ])
+    );
+}
+
+/// Frozen layers stay to the bit while all others move, on every backend; the optimizer has nothing of them, and an average
+/// of the weights has them as they are.
+#[test]
+fn frozen_layers_stay_as_they_are() {
+    let spec = ImageSpec { height: 8, width: 12, channels: 3, num_classes: 5 };
+    let optimizer = Optimizer {
+        weight_decay: 0.1,
+        clip_norm: Some(0.5),
+        ema: Some(Ema { decay: 0.5, warmup: false, evaluate: true }),
+        ..Optimizer::default()
+    };
+    let engine = |backend: Backend, threads, gradient_accumulation_steps| {
+        let architecture = elaborate(&Source::new("model", FROZEN), &BTreeMap::new(), &spec).unwrap();
+        let options = EngineOptions {
+            optimizer: Optimizer { gradient_accumulation_steps, ..optimizer.clone() },
+            loss: Loss::default(),
+            seed: 3,
+            threads,
+            precision: Precision::F32,
+        };
+        backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
+    };
+    let pixels = 8 * 12 * 3;
+    let images: Vec<f32> = (0..8 * pixels).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1, 3, 0, 1], mixed: None };
+    let trained = |name: &str| ["stem/", "dense3/"].iter().any(|layer| name.starts_with(layer));
+    for accumulated in [1, 2] {
+        let mut engines = [(Backend::Cpu, 2), (Backend::Cpu, 1), (Backend::Reference, 1)]
+            .map(|(backend, threads)| engine(backend, threads, accumulated));
+        let start = engines[0].state().unwrap();
+        for iteration in 0..4 {
+            let step = Step { epoch: 0, step: iteration as u32, iteration, learning_rate: 1e-2 };
+            let losses = engines.each_mut().map(|engine| engine.train_step(&batch, &step).unwrap());
+            assert!((losses[0] - losses[2]).abs() <= 1e-4 * losses[2].abs(), "{accumulated}, {iteration}: {losses:?}");
+        }
+        for (index, engine) in engines.iter_mut().enumerate() {
+            let end = engine.state().unwrap();
+            assert_eq!(start.len(), end.len());
+            for (before, after) in start.iter().zip(&end) {
+                let name = before.name.strip_prefix(AVERAGE).unwrap_or(&before.name);
+                if let Some(state) = name.strip_prefix("optimizer/") {
+                    let parameter = state.split_once('/').unwrap().1;
+                    assert!(trained(parameter), "{name}");
+                } else {
+                    assert_eq!(before.data == after.data, !trained(name), "{accumulated}, engine {index}: {name}");
+                }
+            }
+        }
+        assert_eq!(engines[0].state().unwrap(), engines[1].state().unwrap());
+        let [loss, _, reference] = engines.each_mut().map(|engine| engine.evaluate(&batch).unwrap());
+        assert!((loss - reference).abs() <= 1e-4 * reference.abs(), "{loss} {reference}");
+    }
 }
 
 #[test]

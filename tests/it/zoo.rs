@@ -141,7 +141,7 @@ fn transformers_as_timm_and_transformers_have_them() {
     let int = Value::Int;
     let list = |sizes: [i64; 4]| Value::List(sizes.map(Value::Int).into());
     let vit = [("patch_size", int(2)), ("dim", int(12)), ("depth", int(2)), ("num_heads", int(3))];
-    let swin = [("dim", int(4)), ("depths", list([2, 2, 1, 1])), ("heads", list([1, 2, 2, 4]))];
+    let swin = [("dim", int(4)), ("depths", list([2; 4])), ("heads", list([1, 2, 2, 4]))];
     for (file, library, model, side, sizes) in [
         ("timm_vit", "timm", "deit_tiny", 8, &vit[..]),
         ("hf_vit", "hf", "deit_tiny", 8, &vit[..]),

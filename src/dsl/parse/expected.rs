@@ -52,7 +52,7 @@ fn describe(rule: Rule, meant: Rule) -> &'static [&'static str] {
         Rule::if_word => &["`if`"],
         Rule::else_word => &["`else`"],
         Rule::index | Rule::as_word => &["`as`"],
-        Rule::name | Rule::label_name | Rule::reference | Rule::dotted => &["a name"],
+        Rule::name | Rule::frozen_name | Rule::label_name | Rule::reference | Rule::dotted => &["a name"],
         Rule::parameter | Rule::only_parameter | Rule::bad_parameter => &["a parameter"],
         Rule::parameters => &["`(`"],
         Rule::arguments | Rule::open_paren => &["`(`"],
@@ -84,7 +84,7 @@ fn describe(rule: Rule, meant: Rule) -> &'static [&'static str] {
         Rule::argument => &["an argument"],
         Rule::count => &["a count"],
         Rule::times => &["`×` and a count"],
-        Rule::repeat | Rule::residual | Rule::conditional | Rule::branch | Rule::call => &["a layer"],
+        Rule::repeat | Rule::residual | Rule::frozen | Rule::conditional | Rule::branch | Rule::call => &["a layer"],
         Rule::sum_operator
         | Rule::product_operator
         | Rule::minus

@@ -82,7 +82,7 @@ fn reserved(word: &str, after: &str, before: &str) -> Option<Hint> {
         "in" => "layers are repeated by `repeat layer ×count`; `let name = ..` names a value or a branch",
         "def" | "class" => "a layer of your own is a `block name(parameters) { layers }`",
         "lambda" => "a layer of your own is a `block name(parameters) { layers }`",
-        "model" | "block" | "let" | "repeat" | "residual" | "true" | "false" => {
+        "model" | "block" | "let" | "repeat" | "residual" | "frozen" | "true" | "false" => {
             return Some(Hint::help("this word has a meaning of its own in the language"));
         }
         _ => return None,

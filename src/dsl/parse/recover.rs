@@ -44,7 +44,8 @@ impl<'a> TreeBuilder<'a> {
         let text = pair.as_str();
         let chained = matches!(words(text).first(), Some((0, "else" | "elif")));
         // These begin a statement, whatever stands before them on the line.
-        let begins = matches!(words(text).first(), Some((0, "if" | "let" | "require" | "repeat" | "residual")));
+        let begins =
+            matches!(words(text).first(), Some((0, "if" | "let" | "require" | "repeat" | "residual" | "frozen")));
         let after_another = matches!(statements.last(), Some(Statement { kind: StatementKind::Invalid, .. }));
         let mut names = Vec::new();
         let mut goes_on = false;

@@ -42,7 +42,7 @@ fn shown(text: &str) -> String {
 fn ends_value(text: &str, token: &Token) -> bool {
     match token.kind {
         Kind::Number | Kind::Text => true,
-        Kind::Word => !matches!(token.text(text), "let" | "repeat" | "residual" | "model" | "block" | "x"),
+        Kind::Word => !matches!(token.text(text), "let" | "repeat" | "residual" | "frozen" | "model" | "block" | "x"),
         Kind::Symbol => token.is(text, ")") || token.is(text, "]"),
         _ => false,
     }

@@ -105,7 +105,11 @@ impl Elaborator<'_> {
     /// Whether an expression is, or has in it, a piece of network: a tensor, a layer, a block.
     pub(super) fn is_network(&self, expr: &Expr, scope: &Scope) -> bool {
         match &expr.kind {
-            ExprKind::Flow(_) | ExprKind::Residual(_) | ExprKind::Branch(_) | ExprKind::Repeat { .. } => true,
+            ExprKind::Flow(_)
+            | ExprKind::Residual(_)
+            | ExprKind::Frozen(_)
+            | ExprKind::Branch(_)
+            | ExprKind::Repeat { .. } => true,
             ExprKind::If { .. } => !self.is_value(expr, scope),
             ExprKind::Group(inner) | ExprKind::Negate(inner) => self.is_network(inner, scope),
             ExprKind::Chain { first, rest } => {

@@ -10,7 +10,7 @@ use crate::{
     },
     model::{
         evaluate::{Bound, Scope},
-        layers::{Elsewhere, LAYERS, argument_alias, elsewhere, find},
+        layers::{Elsewhere, LAYERS, argument_alias, elsewhere, find, says_trained},
         names::Style,
         reads::NOBODY,
     },
@@ -307,6 +307,9 @@ impl<'a> Elaborator<'a> {
                     let message = format!("`{callee}` has no argument `{}`", name.text);
                     let problem = self.problem("vitx::argument", message, name.span, "not known");
                     let problem = match argument_alias(&name.text, parameters) {
+                        None if says_trained(&name.text) => {
+                            problem.help("`frozen` stands before a layer that is not trained: `frozen dense(64)`")
+                        }
                         Some(own) => problem.help(format!("that is `{own}` here")),
                         None => scope.suggest(problem, &name.text, parameters.iter().copied()),
                     };

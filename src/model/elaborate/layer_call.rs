@@ -233,6 +233,7 @@ impl Elaborator<'_> {
             layer: built,
             inputs: inputs.to_vec(),
             weights: None,
+            frozen: self.frozen > 0,
         };
         // A layer's own arguments explain its shape better than what came before it.
         let causes = match given.causes() {

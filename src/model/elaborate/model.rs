@@ -166,6 +166,7 @@ impl Elaborator<'_> {
         self.check_used(output);
         self.check_logits(output);
         self.check_tokens();
+        self.check_trained();
         let unread = self.warn_of_unused();
         let paths = self.names.paths();
         let nodes: Vec<LayerNode> = std::mem::take(&mut self.nodes)
@@ -179,6 +180,10 @@ impl Elaborator<'_> {
             let problem = self.problem("vitx::size", message, model.name.span, "this model");
             self.report(problem);
         }
+        let mut frozen = BTreeSet::new();
+        for node in nodes.iter().filter(|node| node.frozen) {
+            frozen.extend(node.parameters().into_iter().map(|spec| node.name_of(&spec)));
+        }
         Some(Architecture {
             name: model.name.text.clone(),
             image_shape,
@@ -189,7 +194,7 @@ impl Elaborator<'_> {
             warnings: Vec::new(),
             unread,
             notes: BTreeMap::new(),
-            frozen: BTreeSet::new(),
+            frozen,
         })
     }
 

@@ -110,6 +110,7 @@ impl Elaborator<'_> {
             }
             let owner = self.nodes[owner].node.weights.unwrap_or(owner);
             if !of_user.is_empty() {
+                self.trained_alike(name, [owner, user], [place, span])?;
                 self.nodes[user].node.weights = Some(owner);
             }
         }

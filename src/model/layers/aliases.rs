@@ -159,6 +159,10 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
     (&["instancenorm"], Here("group_norm", "`group_norm(groups = -1)`")),
     (&["scalarmix", "weightedadd", "fastnormalizedfusion"], Here("weighted_sum", "of tensors that `let` has named")),
     (&["shared"], Nothing("it stands before a layer or a block: `let encode = shared dense(64)`")),
+    (
+        &["freeze", "stopgradient", "detach", "requiresgrad", "trainable", "nograd"],
+        Nothing("what is not trained stands in `frozen { .. }`, or `frozen` before a layer"),
+    ),
     (&["rmsnorm", "rmsnormalization"], Here("rms_norm", "")),
     (&["affine"], Here("affine", "")),
     (&["seqpool", "sequencepool", "sequencepooling"], Here("sequence_pool", "")),
@@ -270,6 +274,11 @@ pub fn elsewhere(name: &str) -> Option<Elsewhere> {
     let find = |name: &str| NAMES.iter().find(|(names, _)| names.contains(&name)).map(|(_, meaning)| *meaning);
     let short = name.trim_end_matches("1d").trim_end_matches("2d").trim_end_matches("3d").trim_end_matches("layer");
     find(&name).or_else(|| find(short))
+}
+
+/// Whether an argument of another library says if a layer is trained: `trainable`, `requires_grad`.
+pub fn says_trained(name: &str) -> bool {
+    ["frozen", "trainable", "requiresgrad", "freeze"].contains(&folded(name).as_str())
 }
 
 /// Most arguments that are compared with names of other libraries.

@@ -45,7 +45,7 @@ mod zero_padding2d;
 use std::{fmt::Debug, sync::LazyLock};
 
 pub use activation::Function;
-pub use aliases::{Elsewhere, argument_alias, elsewhere};
+pub use aliases::{Elsewhere, argument_alias, elsewhere, says_trained};
 pub use arguments::{Argument, Arguments, Default, Kind, Padding};
 pub use catalogue::{Described, DescribedArgument, catalogue, markdown, signature};
 pub use merge::{Arithmetic, stretched};

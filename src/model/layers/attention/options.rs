@@ -131,9 +131,7 @@ fn shifted_windows(
         };
     }
     if leading.len() != 2 {
-        let message = format!(
-            "`mask = shifted_windows` is of rows and columns of windows, and before the {tokens} tokens of one is {leading:?}"
-        );
+        let message = "`mask = shifted_windows` is of an image that is cut into rows and columns of windows";
         return Err(Misfit::new(message, "needs [rows, columns, tokens, dim]").blame("mask"));
     }
     let window = whole_grid(grid, tokens)?;
