@@ -56,12 +56,11 @@ fn rendered(report: &dyn miette::Diagnostic) -> String {
 fn options_of_attention_that_do_not_fit() {
     let texts = [
         "attention(2, 6, positions = rope)",
-        "attention(2, 8, positions = relative, grid = [3, 5])",
+        "attention(2, 8, positions = relative, grid = [3, 7])",
         "attention(2, 8, positions = rope, grid = [5, 4])",
         "attention(2, 8, grid = [4, 4])",
-        "class_token attention(2, 8, positions = relative)",
         "class_token class_token attention(2, 8, positions = rope)",
-        "attention(2, 8, mask = diagonal, talking_heads = true)",
+        "class_token class_token attention(2, 8, positions = relative)",
         "attention(2, 8, mask = causal)",
         "let x = relu cross_attention(x, num_heads = 2, key_dim = 8)",
         "let x = relu cross_attention(x, x, x, num_heads = 2, key_dim = 8)",

@@ -14,7 +14,7 @@ use vitx::{
         expression::Expression,
         ops::{
             Activation, AddSinusoid, Attention, AveragePool2d, Conv2d, CrossEntropy, Dropout, HeadProduct,
-            ImageProduct, Layout, Lookup, MaskWindows, MaxPool2d, Movement, Operand, Pool2d, RandomState, Rope,
+            ImageProduct, Layout, Lookup, MaskScores, MaxPool2d, Movement, Operand, Pool2d, RandomState, Rope,
             Translate,
         },
     },
@@ -195,15 +195,18 @@ fn lookup() {
     for times in [1, 4] {
         check("repeat_each", &[&[5]], &|b, x| b.apply_one(Lookup::RepeatEach { times }, &[&x[0]]));
     }
-    for (grid, heads) in [([2, 3], 2), ([3, 1], 1), ([1, 4], 3), ([1, 1], 2)] {
-        let table = [(2 * grid[0] - 1) * (2 * grid[1] - 1), heads];
+    for (grid, skipped, heads) in
+        [([2, 3], 0, 2), ([3, 1], 0, 1), ([1, 4], 0, 3), ([1, 1], 0, 2), ([2, 2], 1, 2), ([1, 2], 3, 1), ([1, 1], 1, 2)]
+    {
+        let of_front = if skipped > 0 { 3 } else { 0 };
+        let table = [(2 * grid[0] - 1) * (2 * grid[1] - 1) + of_front, heads];
         check("relative_positions", &[&table], &|b, x| {
-            b.apply_one(Lookup::RelativePositions { grid, diagonal: true }, &[&x[0]])
+            b.apply_one(Lookup::RelativePositions { grid, skipped, diagonal: true }, &[&x[0]])
         });
-        if grid != [1, 1] {
+        if grid != [1, 1] || skipped > 0 {
             // What is left out is too much for a sum of products.
             check("relative_positions without the diagonal", &[&table], &|b, x| {
-                let scores = b.apply_one(Lookup::RelativePositions { grid, diagonal: false }, &[&x[0]]);
+                let scores = b.apply_one(Lookup::RelativePositions { grid, skipped, diagonal: false }, &[&x[0]]);
                 b.softmax(&scores)
             });
         }
@@ -340,7 +343,13 @@ fn shapes() {
     }
     for shape in [[1, 2, 2, 1, 6, 6], [1, 1, 2, 2, 6, 6]] {
         check("mask_windows", &[&shape], &|b, x| {
-            let masked = b.apply_one(MaskWindows { window: [3, 2], shift: [2, 1] }, &[&x[0]]);
+            let masked = b.apply_one(MaskScores::Windows { window: [3, 2], shift: [2, 1] }, &[&x[0]]);
+            b.softmax(&masked)
+        });
+    }
+    for shape in [&[2, 3, 3][..], &[1, 2, 1, 4, 4], &[2, 2, 2]] {
+        check("mask_diagonal", &[shape], &|b, x| {
+            let masked = b.apply_one(MaskScores::Diagonal, &[&x[0]]);
             b.softmax(&masked)
         });
     }

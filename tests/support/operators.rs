@@ -6,7 +6,7 @@ use vitx::{
         Builder, Initializer, Network, Operation, StepInput, Value,
         expression::Expression,
         ops::{
-            Activation, AddSinusoid, AveragePool2d, Conv2d, HeadProduct, ImageProduct, Layout, Lookup, MaskWindows,
+            Activation, AddSinusoid, AveragePool2d, Conv2d, HeadProduct, ImageProduct, Layout, Lookup, MaskScores,
             MaxPool2d, Movement, Operand, Pool2d, Rope, Translate,
         },
     },
@@ -97,7 +97,7 @@ fn projected(b: &mut Builder, x: &Value, rounds: usize, widths: [usize; 3]) -> [
 }
 
 /// Every operator that has a kernel.
-pub const OPERATORS: [(&str, Apply); 57] = [
+pub const OPERATORS: [(&str, Apply); 59] = [
     ("dense", |b, x| {
         let (kernel, bias) = (parameter(b, "kernel", &[x.last(), 7]), parameter(b, "bias", &[7]));
         b.dense(x, &kernel, Some(&bias))
@@ -165,11 +165,23 @@ pub const OPERATORS: [(&str, Apply); 57] = [
         let (q_axes, k_axes, scored) = (['i', 'h', 'd'], ['j', 'h', 'd'], ['h', 'i', 'j']);
         let scores = b.apply_one(ImageProduct(HeadProduct { a: q_axes, b: k_axes, c: scored }), &[&q, &k]);
         let table = parameter(b, "table", &[3 * (2 * x.shape[1] - 1), 3]);
-        let lookup = Lookup::RelativePositions { grid: [2, x.shape[1]], diagonal: false };
+        let lookup = Lookup::RelativePositions { grid: [2, x.shape[1]], skipped: 0, diagonal: false };
         let offsets = b.apply_one(lookup, &[&table]);
         let scores = b.add(&scores, &offsets);
         let weights = b.softmax(&scores);
         b.apply_one(ImageProduct(HeadProduct { a: scored, b: k_axes, c: q_axes }), &[&weights, &v])
+    }),
+    ("relative positions behind a class token", |b, x| {
+        let table = parameter(b, "table", &[3 * (2 * x.shape[1] - 1) + 3, 2]);
+        let lookup = Lookup::RelativePositions { grid: [2, x.shape[1]], skipped: 2, diagonal: false };
+        let offsets = b.apply_one(lookup, &[&table]);
+        let tokens = 2 * x.shape[1] + 2;
+        let kernel = parameter(b, "kernel", &[x.last(), 2 * tokens * tokens]);
+        let mean = b.mean(x, 1);
+        let scores = b.dense(&mean, &kernel, None);
+        let scores = b.reshape(&scores, &[x.shape[0], 2, tokens, tokens]);
+        let scores = b.add(&scores, &offsets);
+        b.softmax(&scores)
     }),
     ("products of windows", |b, x| {
         let projected = projected(b, x, 2, [6, 6, 8]);
@@ -233,7 +245,13 @@ pub const OPERATORS: [(&str, Apply); 57] = [
         // Sums over what is masked would hide all else.
         let wide = b.concat(&[x; 36], 1);
         let scores = b.reshape(&wide, &[x.shape[0], x.shape[1], 1, x.last(), 6, 6]);
-        let scores = b.apply_one(MaskWindows { window: [2, 3], shift: [1, 2] }, &[&scores]);
+        let scores = b.apply_one(MaskScores::Windows { window: [2, 3], shift: [1, 2] }, &[&scores]);
+        b.softmax(&scores)
+    }),
+    ("mask_diagonal", |b, x| {
+        let wide = b.concat(&[x; 9], 1);
+        let scores = b.reshape(&wide, &[x.shape[0], x.shape[1] * x.last(), 3, 3]);
+        let scores = b.apply_one(MaskScores::Diagonal, &[&scores]);
         b.softmax(&scores)
     }),
     ("mean", |b, x| b.mean(x, 1)),

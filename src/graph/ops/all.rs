@@ -7,7 +7,7 @@ use super::{
     AveragePool2dGradient, BatchMoments, BatchNorm, BatchNormGradient, BatchNormSums, BatchStatistics, ClipFactor,
     Concat, Conv2d, Conv2dInputGradient, Conv2dKernelGradient, CrossEntropy, CrossEntropyGradient, Dense,
     DenseInputGradient, DenseKernelGradient, Direction, Dropout, Expand, HeadProduct, ImageProduct, LayerNorm,
-    LayerNormGradient, Layout, Lookup, LookupGradient, MaskWindows, MaxPool2d, MaxPool2dGradient, Mean, MeanGradient,
+    LayerNormGradient, Layout, Lookup, LookupGradient, MaskScores, MaxPool2d, MaxPool2dGradient, Mean, MeanGradient,
     Movement, MovingAverage, Operand, Pad, Pointwise, Pool2d, RandomState, Reshape, Rope, Scale, Slice, Softmax,
     SoftmaxGradient, SumLeading, Total, Translate, Transpose, Update,
 };
@@ -202,12 +202,16 @@ pub static ALL: &[Entry] = &[
     entry::<LayerNormGradient>(GRADIENT, || {
         Example::of(LayerNormGradient, [&[3, 5, 7], &[3, 5, 7], &[7], &[15], &[15]])
     }),
-    entry::<Lookup>(YES, || Example::of(Lookup::RelativePositions { grid: [2, 3], diagonal: false }, [&[15, 2]])),
-    entry::<LookupGradient>(GRADIENT, || {
-        let lookup = Lookup::RelativePositions { grid: [2, 3], diagonal: false };
-        Example::of(LookupGradient { lookup, shape: vec![15, 2] }, [&[2, 6, 6]])
+    entry::<Lookup>(YES, || {
+        Example::of(Lookup::RelativePositions { grid: [2, 3], skipped: 1, diagonal: false }, [&[18, 2]])
     }),
-    entry::<MaskWindows>(YES, || Example::of(MaskWindows { window: [2, 3], shift: [1, 2] }, [&[3, 2, 1, 2, 6, 6]])),
+    entry::<LookupGradient>(GRADIENT, || {
+        let lookup = Lookup::RelativePositions { grid: [2, 3], skipped: 1, diagonal: false };
+        Example::of(LookupGradient { lookup, shape: vec![18, 2] }, [&[2, 7, 7]])
+    }),
+    entry::<MaskScores>(YES, || {
+        Example::of(MaskScores::Windows { window: [2, 3], shift: [1, 2] }, [&[3, 2, 1, 2, 6, 6]])
+    }),
     entry::<MaxPool2d>(YES, || {
         Example::of(MaxPool2d(Pool2d { pool: [2, 3], strides: [2, 2], same: true }), [&[3, 5, 7, 2]])
     }),

@@ -12,7 +12,7 @@ mod image_product;
 mod layout;
 mod lookup;
 mod loss;
-mod mask_windows;
+mod mask_scores;
 mod max_pool2d;
 mod normalization;
 mod pointwise;
@@ -150,7 +150,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::LayerNormGradient>(),
     entry::<ops::Lookup>(),
     entry::<ops::LookupGradient>(),
-    entry::<ops::MaskWindows>(),
+    entry::<ops::MaskScores>(),
     entry::<ops::MaxPool2d>(),
     entry::<ops::MaxPool2dGradient>(),
     entry::<ops::Mean>(),

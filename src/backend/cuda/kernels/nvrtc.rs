@@ -18,7 +18,7 @@ use crate::{
     backend::cuda::{
         device::BLOCK_MEMORY,
         launch::{Element, Launch, Precision},
-        ops::{average_pool2d, image_product, lookup, mask_windows, max_pool2d, rope, sinusoid},
+        ops::{average_pool2d, image_product, lookup, mask_scores, max_pool2d, rope, sinusoid},
     },
     data::{Augmentation, Keys},
     graph::{
@@ -150,8 +150,9 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     let average = ops::AveragePool2d(ops::Pool2d { pool: [3, 3], strides: [2, 2], same: true });
     all.push(average_pool2d::launch("forward", average, &image, 9, act, act));
     all.push(average_pool2d::launch("backward", average, &image, 9, act, act));
-    let mask = ops::MaskWindows { window: [2, 3], shift: [1, 1] };
-    all.push(mask_windows::launch(mask, &[batch, 2, 2, heads, 6, 6], act, act));
+    let windows = ops::MaskScores::Windows { window: [2, 3], shift: [1, 1] };
+    all.push(mask_scores::launch(windows, &[batch, 2, 2, heads, 6, 6], act, act));
+    all.push(mask_scores::launch(ops::MaskScores::Diagonal, &[batch, heads, tokens, tokens], act, act));
     for layout in [ops::Layout::Line, ops::Layout::Grid { columns: 1 }] {
         all.push(sinusoid::launch(ops::AddSinusoid { layout }, [batch, tokens, 4 * dim], act, act));
     }
@@ -225,11 +226,13 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     let product = ops::ImageProduct(ops::HeadProduct { a, b: ['j', 'h', 'd'], c });
     all.push(image_product::launch(&product, [&[batch, tokens, heads, dim]; 2], [act; 3]));
     let exact = (Element::F32, ());
-    for table in
-        [ops::Lookup::RepeatEach { times: dim }, ops::Lookup::RelativePositions { grid: [1, tokens], diagonal: false }]
-    {
-        all.push(lookup::launch("forward", table, &[2 * tokens - 1, heads], 9, exact, act));
-        all.push(lookup::launch("backward", table, &[2 * tokens - 1, heads], 9, act, exact));
+    for (table, rows) in [
+        (ops::Lookup::RepeatEach { times: dim }, 2 * tokens - 1),
+        (ops::Lookup::RelativePositions { grid: [1, tokens], skipped: 0, diagonal: false }, 2 * tokens - 1),
+        (ops::Lookup::RelativePositions { grid: [1, tokens - 1], skipped: 1, diagonal: true }, 2 * tokens),
+    ] {
+        all.push(lookup::launch("forward", table, &[rows, heads], 9, exact, act));
+        all.push(lookup::launch("backward", table, &[rows, heads], 9, act, exact));
     }
     for attention in [
         attention::Attention { diagonal: true, ..attention },

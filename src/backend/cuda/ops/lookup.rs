@@ -26,9 +26,10 @@ pub fn launch<P>(
     let mut defines = vec![("FROM", from.name().to_owned()), ("TO", to.name().to_owned())];
     match lookup {
         Lookup::RepeatEach { times } => defines.push(("TIMES", times.to_string())),
-        Lookup::RelativePositions { grid: [rows, columns], diagonal } => defines.extend([
+        Lookup::RelativePositions { grid: [rows, columns], skipped, diagonal } => defines.extend([
             ("GRID_ROWS", rows.to_string()),
             ("GRID_COLUMNS", columns.to_string()),
+            ("SKIPPED", skipped.to_string()),
             ("HEADS", table[1].to_string()),
             ("DIAGONAL", u8::from(!diagonal).to_string()),
             ("LEFT_OUT", format!("{:e}f", Lookup::LEFT_OUT)),

@@ -11,7 +11,7 @@ pub mod image_product;
 mod layout;
 pub mod lookup;
 mod loss;
-pub mod mask_windows;
+pub mod mask_scores;
 pub mod max_pool2d;
 mod normalization;
 mod pointwise;
@@ -143,7 +143,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::LayerNormGradient>(),
     entry::<ops::Lookup>(),
     entry::<ops::LookupGradient>(),
-    entry::<ops::MaskWindows>(),
+    entry::<ops::MaskScores>(),
     entry::<ops::MaxPool2d>(),
     entry::<ops::MaxPool2dGradient>(),
     entry::<ops::Mean>(),

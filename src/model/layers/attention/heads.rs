@@ -7,7 +7,7 @@ use super::{
 use crate::graph::{
     Builder, Initializer, Value,
     expression::Expression,
-    ops::{HeadProduct, ImageProduct, Lookup, Operand, Rope},
+    ops::{HeadProduct, ImageProduct, Lookup, MaskScores, Operand, Rope},
 };
 
 /// Of norms of queries and keys: that of the layers of their names.
@@ -113,19 +113,22 @@ impl Heads {
         let v = by_head(builder, v, self.sources, self.value_dim);
         let (of_q, of_k, scored) = (['i', 'h', 'd'], ['j', 'h', 'd'], ['h', 'i', 'j']);
         let mut scores = builder.apply_one(ImageProduct(HeadProduct { a: of_q, b: of_k, c: scored }), &[&q, &k]);
-        if let Some(Positions::Relative { grid }) = self.options.positions {
-            let lookup = Lookup::RelativePositions { grid, diagonal: !self.options.diagonal };
+        // Talking heads would mix what is left out: there the mask comes behind them.
+        let Options { diagonal, talking_heads, .. } = self.options;
+        if let Some(Positions::Relative { grid, skipped }) = self.options.positions {
+            let lookup = Lookup::RelativePositions { grid, skipped, diagonal: !diagonal || talking_heads };
             let offsets = builder.apply_one(lookup, &[parameters.next()]);
             scores = builder.add(&scores, &offsets);
         }
-        if let Some(mask) = self.options.windows {
-            scores = builder.apply_one(mask, &[&scores]);
-        }
-        if self.options.talking_heads {
+        if talking_heads {
             scores = self.mixed(builder, &scores, parameters);
         }
+        let masks = [self.options.windows, (diagonal && talking_heads).then_some(MaskScores::Diagonal)];
+        for mask in masks.into_iter().flatten() {
+            scores = builder.apply_one(mask, &[&scores]);
+        }
         let mut weights = builder.softmax(&scores);
-        if self.options.talking_heads {
+        if talking_heads {
             weights = self.mixed(builder, &weights, parameters);
         }
         let weights = builder.dropout(&weights, self.dropout);
@@ -181,10 +184,9 @@ impl Layer for Heads {
             let start = Initializer::Constant { value: 1.0 / (key_dim as f32).sqrt() };
             parameters.push(ParameterSpec::plain("temperature", &[heads], start));
         }
-        if let Some(Positions::Relative { grid }) = options.positions {
-            let [down, across] = grid.map(|length| length.saturating_mul(2).saturating_sub(1));
+        if let Some(Positions::Relative { grid, skipped }) = options.positions {
             let start = Initializer::TruncatedNormal { stddev: POSITIONS_STDDEV };
-            let shape = [down.saturating_mul(across), heads];
+            let shape = [Lookup::offsets(grid, skipped), heads];
             parameters.push(ParameterSpec::plain("relative_positions/embeddings", &shape, start));
         }
         if options.talking_heads {

@@ -1,7 +1,7 @@
 //! What attention may have besides: read from its arguments, and held to its shape.
 
 use super::super::{Arguments, Misfit};
-use crate::graph::ops::MaskWindows;
+use crate::graph::ops::MaskScores;
 
 /// The words of `temperature`, `mask`, `qk_norm` and `positions`: the first is what holds where nothing is said.
 pub const TEMPERATURES: &[&str] = &["fixed", "learned"];
@@ -28,8 +28,8 @@ pub enum Norm {
 /// What a score knows of where its tokens are: on a grid of rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Positions {
-    /// A learned number for each offset and head is added to it.
-    Relative { grid: [usize; 2] },
+    /// A learned number for each offset and head is added to it; so many tokens in front of the grid have some of their own.
+    Relative { grid: [usize; 2], skipped: usize },
     /// Queries and keys are turned by their places; so many tokens in front of the grid are not.
     Rope { grid: [usize; 2], skipped: usize },
 }
@@ -42,7 +42,7 @@ pub struct Options {
     /// No token attends to itself.
     pub diagonal: bool,
     /// Windows are of an image that was rolled: no token attends to one from the other end.
-    pub windows: Option<MaskWindows>,
+    pub windows: Option<MaskScores>,
     pub norm: Option<Norm>,
     pub positions: Option<Positions>,
     pub talking_heads: bool,
@@ -71,7 +71,10 @@ pub fn of_itself(arguments: &Arguments, leading: &[usize], tokens: usize) -> Res
     let diagonal = arguments.word("mask") == "diagonal";
     let grid = arguments.given_extent("grid");
     let positions = match arguments.word("positions") {
-        "relative" => Some(Positions::Relative { grid: whole_grid(grid, tokens)? }),
+        "relative" => {
+            let (grid, skipped) = grid_behind_others(grid, tokens)?;
+            Some(Positions::Relative { grid, skipped })
+        }
         "rope" => {
             let key_dim = arguments.size("key_dim");
             if !key_dim.is_multiple_of(4) {
@@ -100,14 +103,6 @@ pub fn of_itself(arguments: &Arguments, leading: &[usize], tokens: usize) -> Res
             Misfit::new("`mask = diagonal` leaves nothing that one token could attend to", "here").blame("mask")
         );
     }
-    if diagonal && options.talking_heads {
-        return Err(Misfit::new(
-            "`mask = diagonal` does not go with `talking_heads`, which mix what it leaves out",
-            "here",
-        )
-        .blame("mask")
-        .help("leave `mask` or `talking_heads` out"));
-    }
     Ok(options)
 }
 
@@ -120,7 +115,7 @@ fn shifted_windows(
     leading: &[usize],
     grid: Option<[usize; 2]>,
     tokens: usize,
-) -> Result<Option<MaskWindows>, Misfit> {
+) -> Result<Option<MaskScores>, Misfit> {
     let given = arguments.given_extent("shift");
     if arguments.word("mask") != SHIFTED {
         return match given {
@@ -145,7 +140,7 @@ fn shifted_windows(
             "mask"
         }));
     }
-    Ok(Some(MaskWindows { window, shift }))
+    Ok(Some(MaskScores::Windows { window, shift }))
 }
 
 /// The rows of a square of so many tokens.
@@ -159,14 +154,8 @@ fn whole_grid(given: Option<[usize; 2]>, tokens: usize) -> Result<[usize; 2], Mi
         Some([rows, columns]) if rows.saturating_mul(columns) == tokens => Ok([rows, columns]),
         Some(grid) => Err(not_of(grid, tokens)),
         None => square(tokens).map(|side| [side; 2]).ok_or_else(|| {
-            let misfit = Misfit::new(format!("{tokens} tokens are no square"), "positions of a grid").blame("positions");
-            misfit.help(match square(tokens - 1) {
-                Some(_) => {
-                    "relative positions have no place for a class token: without `class_token`, `global_average_pool` takes the \
-                     mean of all tokens"
-                }
-                None => "write the rows and columns of tokens, `grid = [8, 4]`",
-            })
+            let misfit = Misfit::new(format!("{tokens} tokens are no square"), "windows of a grid").blame("mask");
+            misfit.help("write the rows and columns of tokens, `grid = [8, 4]`")
         }),
     }
 }
