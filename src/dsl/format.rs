@@ -251,7 +251,7 @@ impl Writer<'_> {
                 let mut text = parameter.name.text.clone();
                 if let Some(default) = &parameter.default {
                     text += " = ";
-                    text += &writer.flat(default)?;
+                    text += &writer.flat_argument(default)?;
                 }
                 Some(text)
             });
@@ -265,7 +265,7 @@ impl Writer<'_> {
                     writer.push(&parameter.name.text);
                     if let Some(default) = &parameter.default {
                         writer.push(" = ");
-                        writer.expr(default, 1);
+                        writer.argument(default);
                     }
                 },
             );
@@ -434,14 +434,18 @@ impl Writer<'_> {
             }
             ExprKind::Call { name, arguments } => {
                 self.push(&name.text);
-                if !arguments.is_empty() {
-                    let span = Span::new(name.span.end, expr.span.end);
+                let span = Span::new(name.span.end, expr.span.end);
+                if let Some((others, body)) = self.braces_at_the_end(arguments, span) {
+                    self.push(&format!("({others}"));
+                    self.body(body);
+                    self.push(")");
+                } else if !arguments.is_empty() {
                     self.sequence(('(', ')'), span, arguments, None, reserved, |writer, argument| {
                         if let Some(name) = &argument.name {
                             writer.push(&name.text);
                             writer.push(" = ");
                         }
-                        writer.expr(&argument.value, 1);
+                        writer.argument(&argument.value);
                     });
                 }
             }
@@ -475,6 +479,31 @@ impl Writer<'_> {
         }
     }
 
+    fn argument(&mut self, expr: &Expr) {
+        match self.flat_argument(expr).filter(|flat| self.column + flat.chars().count() < WIDTH) {
+            Some(flat) => self.push(&flat),
+            None => self.expr(expr, 1),
+        }
+    }
+
+    /// What stands before braces that are the last argument of a call, where it fits on this line: `64, body = `.
+    fn braces_at_the_end<'e>(&self, arguments: &'e [Argument], span: Span) -> Option<(String, &'e Body)> {
+        let (last, others) = arguments.split_last()?;
+        let ExprKind::Branch(body) = &last.value.kind else { return None };
+        let outside = [Span::new(span.start, body.span.start), Span::new(body.span.end, self.comments.end(span))];
+        if outside.iter().any(|span| self.comments.any(*span)) || self.comments.slice(outside[1]).contains(',') {
+            return None;
+        }
+        let mut text = String::new();
+        for argument in others {
+            let value = self.flat_argument(&argument.value)?;
+            text += &argument.name.as_ref().map_or(String::new(), |name| format!("{} = ", name.text));
+            text += &format!("{value}, ");
+        }
+        text += &last.name.as_ref().map_or(String::new(), |name| format!("{} = ", name.text));
+        (self.column + text.chars().count() + 2 <= WIDTH).then_some((text, body))
+    }
+
     fn conditional(&mut self, arms: &[(Expr, Body)], otherwise: Option<&Body>) {
         for (index, (condition, body)) in arms.iter().enumerate() {
             self.push(if index == 0 { "if " } else { " else if " });
@@ -502,16 +531,12 @@ impl Writer<'_> {
             ExprKind::Not(inner) => format!("not {}", self.flat(inner)?),
             ExprKind::Frozen(inner) => format!("frozen {}", self.flat(inner)?),
             ExprKind::If { arms, otherwise } => {
-                let body = |body: &Body| match body.only() {
-                    Some(only) if !self.comments.any(body.span) => Some(format!("{{ {} }}", self.flat(only)?)),
-                    _ => None,
-                };
                 let mut parts = Vec::new();
                 for (condition, chosen) in arms {
-                    parts.push(format!("if {} {}", self.flat(condition)?, body(chosen)?));
+                    parts.push(format!("if {} {}", self.flat(condition)?, self.flat_body(chosen)?));
                 }
                 if let Some(otherwise) = otherwise {
-                    parts.push(body(otherwise)?);
+                    parts.push(self.flat_body(otherwise)?);
                 }
                 parts.join(" else ")
             }
@@ -527,7 +552,7 @@ impl Writer<'_> {
             ExprKind::Call { name, arguments } => {
                 let span = Span::new(name.span.end, expr.span.end);
                 let arguments = self.flat_items(arguments, span, |writer, argument| {
-                    let value = writer.flat(&argument.value)?;
+                    let value = writer.flat_argument(&argument.value)?;
                     Some(argument.name.as_ref().map_or(value.clone(), |name| format!("{} = {value}", name.text)))
                 })?;
                 format!("{}({arguments})", name.text)
@@ -539,6 +564,20 @@ impl Writer<'_> {
             }
         };
         (text.chars().count() <= WIDTH).then_some(text)
+    }
+
+    /// As [`Self::flat`], of an argument or a default: braces around one layer stay on its line.
+    fn flat_argument(&self, expr: &Expr) -> Option<String> {
+        match &expr.kind {
+            ExprKind::Branch(body) => self.flat_body(body),
+            _ => self.flat(expr),
+        }
+    }
+
+    /// `{ layer }`
+    fn flat_body(&self, body: &Body) -> Option<String> {
+        let only = body.only().filter(|_| !self.comments.any(body.span))?;
+        Some(format!("{{ {} }}", self.flat(only)?))
     }
 
     fn flat_items<T: Item>(

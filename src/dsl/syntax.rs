@@ -148,11 +148,11 @@ pub enum StatementKind {
         /// What it names.
         value: Expr,
     },
-    /// `let name = shared layer(arguments)`: a layer whose weights are the same wherever the name stands.
+    /// `let name = shared layer(arguments)`, `shared { .. }`: a layer whose weights are the same wherever the name stands.
     LetShared {
         /// Stands for the layer from here to the end of the body.
         name: Name,
-        /// A call of a layer or a block.
+        /// A call of a layer or a block, or braces.
         value: Expr,
     },
     /// `let [a, b] = list`: names the items.

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod block;
+mod braces;
 mod conditional;
 mod frozen;
 mod layer_call;
@@ -18,6 +19,7 @@ use std::{
     rc::Rc,
 };
 
+use braces::Braces;
 use shared::Shared;
 use unused::Declared;
 use way::Way;
@@ -123,6 +125,9 @@ struct Elaborator<'a> {
     declared: Vec<Declared>,
     declared_symbols: HashSet<Symbol>,
     shared: Vec<Shared>,
+    /// Braces that are arguments, and whether each was called.
+    braces: Vec<Rc<Braces<'a>>>,
+    called_braces: Vec<bool>,
     /// Tensors that `let`s name.
     named: HashSet<usize>,
     /// A block that nothing calls is being checked.
@@ -138,6 +143,8 @@ struct Elaborator<'a> {
     tensors: Vec<Tensor>,
     /// Blocks being expanded, outermost first, and whether they are standard ones.
     blocks: Vec<(&'a str, bool)>,
+    /// How many blocks and braces that are arguments are being expanded.
+    depth: usize,
     /// In a standard block: the call in the user's text, where problems are shown.
     site: Option<Span>,
     /// How the expansion came to where it is.
@@ -228,6 +235,8 @@ impl<'a> Elaborator<'a> {
             declared: Vec::new(),
             declared_symbols: HashSet::new(),
             shared: Vec::new(),
+            braces: Vec::new(),
+            called_braces: Vec::new(),
             named: HashSet::new(),
             unused: false,
             untaken: 0,
@@ -238,6 +247,7 @@ impl<'a> Elaborator<'a> {
             nodes: Vec::new(),
             tensors: Vec::new(),
             blocks: Vec::new(),
+            depth: 0,
             site: None,
             way: None,
             steps: 0,

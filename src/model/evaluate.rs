@@ -51,6 +51,8 @@ pub enum Bound {
     Tensor(Option<usize>),
     /// A layer whose weights are shared, by number.
     Shared(usize),
+    /// Braces that are an argument, by number.
+    Braces(usize),
     /// A value that cannot be had, which was reported or is of no matter.
     Unknown,
 }
@@ -114,6 +116,30 @@ impl<'o> Scope<'o> {
 
     pub fn within(outer: &'o Scope<'o>) -> Self {
         Self { outer: Some(outer), names: HashMap::new(), left: outer.left.clone() }
+    }
+
+    /// All that is seen here, to be kept.
+    ///
+    /// # Errors
+    /// When the text has asked for too much.
+    pub fn captured(&self) -> Result<Scope<'static>, Box<Problem>> {
+        let mut names = HashMap::new();
+        let mut scope = Some(self);
+        while let Some(Scope { outer, names: own, .. }) = scope {
+            for (name, entry) in own.iter().filter(|(name, _)| !names.contains_key(*name)).collect::<Vec<_>>() {
+                let units = match &entry.bound {
+                    Bound::Value(value @ Value::List(_), _) => BINDING + value.items(),
+                    Bound::Value(Value::Str(text), _) => BINDING + text.len() / 16,
+                    _ => BINDING,
+                };
+                if !take(&self.left.work, units) {
+                    return Err(exhausted());
+                }
+                names.insert(name.clone(), entry.clone());
+            }
+            scope = *outer;
+        }
+        Ok(Scope { outer: None, names, left: self.left.clone() })
     }
 
     pub fn get(&self, name: &str) -> Option<&Bound> {
@@ -282,7 +308,8 @@ pub fn value(expr: &Expr, scope: &Scope) -> Result<(Value, Causes), Fault> {
         },
         ExprKind::Invalid => Err(None),
         _ => {
-            let help = "`let x = ..` names what layers make, and a block takes such a name, or that of a layer";
+            let help =
+                "`let x = ..` names what layers make, and a block takes such a name, or that of a layer, or braces";
             Err(Some(Box::new(problem("a layer is not a value".into(), "expected a value").help(help))))
         }
     }
@@ -312,6 +339,10 @@ fn named(name: &Name, scope: &Scope) -> Result<(Value, Causes), Fault> {
         }
         Some(Bound::Shared(_)) => {
             let problem = Problem::new("vitx::value", format!("`{}` is a layer, not a value", name.text));
+            Err(Some(Box::new(problem.label(name.span, "expected a value"))))
+        }
+        Some(Bound::Braces(_)) => {
+            let problem = Problem::new("vitx::value", format!("`{}` is braces, not a value", name.text));
             Err(Some(Box::new(problem.label(name.span, "expected a value"))))
         }
         Some(Bound::Tensor(None) | Bound::Unknown) => Err(None),

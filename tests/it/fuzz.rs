@@ -117,6 +117,7 @@ const PIECES: &[&str] = &[
     "let f = shared dense(8) ",
     "frozen ",
     "frozen { ",
+    "body = { ",
     "let [h, w, _] = shape ",
     "max(2, 3)",
     "dense(8)",

@@ -329,7 +329,7 @@ fn layers_are_values() {
             mistakes(&[
                 "block b(norm) { norm(3) } model m { patches(4) b(layer_norm(1e-3)) flatten dense(num_classes) }",
                 "block b(norm) { norm } model m { patches(4) b(3) flatten dense(num_classes) }",
-                "block b(norm) { norm } model m { patches(4) b({ gelu }) flatten dense(num_classes) }",
+                "block b(norm) { norm } model m { patches(4) b(gelu -> relu) flatten dense(num_classes) }",
                 "block b(norm) { norm } model m { patches(4) b(layernorm) flatten dense(num_classes) }",
                 "model m(act = gelu) { patches(4) dense(act) }",
             ]),
@@ -369,6 +369,83 @@ model m {
 }
 
 /// What a model is made of tells its trials apart, and whatever makes the same text the same.
+/// A residual whose inside is the caller's, once or several times, with names of both sides.
+const BRACES: &str = "block encoder(dim, body, after = { layer_norm }, rate = 0.1) {
+    let hidden = 2 * dim
+    residual {
+        after
+        repeat body ×2
+        dense(hidden) -> dense(dim)
+        drop_path(rate)
+    }
+}
+block twice(body) { encoder(12, body = body) body }
+model m(width = 12, act = gelu) {
+    patches(8) dense(width)
+    let hidden = 3
+    let side = dense(width)
+    encoder(width, {
+        dense(hidden * width, activation = act)
+        dense(width)
+    })
+    encoder(width, body = { encoder(12, { x: dense(12) + side }, rate = 0.2) }, after = { act })
+    twice({ frozen affine })
+    named: twice(body = { body: relu })
+    global_average_pool
+    dense(num_classes)
+}";
+
+#[test]
+fn braces_are_arguments_of_blocks() {
+    let model = with(BRACES, &[]).unwrap_or_else(|error| panic!("{error:?}"));
+    assert!(model.warnings().is_empty(), "{:?}", model.warnings());
+    insta::assert_snapshot!(model.text());
+    assert_standard(
+        "    let x = encoder(64, body = { dense(8) -> gelu })\n    encoder({\n        // here\n        gelu\n    })\n    \
+         encoder(\n        {\n            gelu\n            relu\n        },\n        { gelu },\n        64,\n    )\n    encoder({ gelu }, y = {\n        gelu\n        relu\n    })",
+    );
+    // Braces that nothing calls are looked at as those that no condition chooses.
+    let unused = "block b(x, body = { gelu }) { if x > 2 { body } else { relu } } model m { flatten b(1, { dense(8) }) dense(num_classes) }";
+    assert!(with(unused, &[]).unwrap().warnings().is_empty());
+    let deep = |depth: usize| {
+        let calls = (0..depth).fold("gelu".to_owned(), |inner, _| format!("b({{ {inner} }})"));
+        with(&format!("block b(body) {{ body }} model m {{ flatten {calls} dense(num_classes) }}"), &[])
+    };
+    assert!(deep(15).is_ok());
+    insta::assert_snapshot!(
+        "braces_are_arguments_of_blocks_mistakes",
+        mistakes(&[
+            "block b(body) { body } model m { flatten b({ dense(8) dens(3) }) dense(num_classes) }",
+            "block b(body) { body(3) } model m { flatten b({ dense(8) }) dense(num_classes) }",
+            "block b(body) { dense(body) } model m { flatten b({ dense(8) }) dense(num_classes) }",
+            "block b(body) { let inner = 3 body } model m { flatten b({ dense(inner) }) dense(num_classes) }",
+            "block b(n, body) { if n > 1 { body } } model m { flatten b(1, { dens(3) }) dense(num_classes) }",
+            "block b(body) { body } model m { flatten dense(b({ gelu }), { 3 }) dense(num_classes) }",
+            "block b(body) { residual { body } } model m { flatten b({ dense(8) }) dense(num_classes) }",
+            "block b(body) { c({ body }) } block c(body) { b({ body }) } model m { flatten b({ gelu }) dense(num_classes) }",
+            "block b(body = { dens(3) }) { body } model m { flatten dense(num_classes) }",
+            "model m(body = { gelu }) { flatten body dense(num_classes) }",
+        ])
+    );
+    assert!(format!("{:?}", deep(40).unwrap_err()).contains("nested more than"));
+}
+
+/// What is wrong in the arguments of a layer is told there, also behind another layer on the line.
+#[test]
+fn lines_of_several_layers() {
+    let many = format!("model m {{ flatten let x = gelu concat({}) dense(num_classes) }}", ["x"; 300].join(", "));
+    let told = rendered(&with(&many, &[]).unwrap_err());
+    assert!(told.contains("`concat` takes at most 255 tensors, not 300"), "{told}");
+    insta::assert_snapshot!(mistakes(&[
+        "model m { flatten dense(2 ** 3) dense(num_classes) }",
+        "model m { flatten dense(3, activation = if true { gelu }) dense(num_classes) x = 3 }",
+        "model m { flatten dense(3) (gelu -> relu) dense(num_classes) }",
+        "model m { flatten dense(3)(4) dense(num_classes) }",
+        "model m { flatten dense(units: [3) dense(num_classes) }",
+        "model m { flatten let x = dense(3) x = gelu(x) dense(num_classes) }",
+    ]));
+}
+
 #[test]
 fn structure_is_an_axis_of_a_sweep() {
     let folder = tempfile::tempdir().unwrap();
@@ -475,10 +552,21 @@ fn weights_are_shared() {
     let text =
         "block twice(f) { f f } model m { flatten let f = shared dense(7) dense(7) twice(f) f dense(num_classes) }";
     assert_eq!(with(text, &[]).unwrap().summary().parameters, (3072 * 7 + 7) + (7 * 7 + 7) + (7 * 100 + 100));
+    // Braces have their weights on levels of the name.
+    let text = "model m(n = 7) { flatten dense(n) let f = shared { dense(2 * n, activation = gelu) out: dense(n) } f let x = dense(n) f(x) dense(num_classes) }";
+    let model = with(text, &[]).unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(
+        model.summary().parameters,
+        (3072 * 7 + 7) + (7 * 14 + 14) + (14 * 7 + 7) + (7 * 7 + 7) + (7 * 100 + 100)
+    );
+    let paths: Vec<&str> = model.layers().iter().map(|layer| layer.path.as_str()).collect();
+    assert_eq!(paths[2..7], ["f/dense", "f/out", "x", "f_again0/dense", "f_again0/out"]);
     // Where the first is called does not matter to what the logits need.
     let text = "model m { flatten let f = shared dense(7) let a = f let b = { f } add(a, b) dense(num_classes) }";
     assert_eq!(with(text, &[]).unwrap().summary().parameters, (3072 * 7 + 7) + (7 * 100 + 100));
-    assert_standard("    let a = shared dense(64, activation = gelu)\n    let shared = 3\n    let b = shared");
+    assert_standard(
+        "    let a = shared dense(64, activation = gelu)\n    let c = shared {\n        dense(8)\n    }\n    let shared = 3\n    let b = shared",
+    );
     insta::assert_snapshot!(
         "weights_are_shared_mistakes",
         mistakes(&[
@@ -488,6 +576,10 @@ fn weights_are_shared() {
             "block b { dense(7) batch_norm } model m { flatten let f = shared b dense(7) f f dense(num_classes) }",
             "model m { flatten let f = shared dens(3) f dense(num_classes) }",
             "model m { flatten let f = shared dense(3) f dense(f) }",
+            "model m { flatten let f = shared { dense(3072) batch_norm } f f dense(num_classes) }",
+            "model m { flatten let f = shared { dense(7) } f f dense(num_classes) }",
+            "model m { flatten let f = shared { dens(3) } dense(num_classes) }",
+            "model m { flatten repeat shared dense(3072) ×3 dense(num_classes) }",
         ])
     );
     assert_eq!(

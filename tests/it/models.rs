@@ -634,7 +634,7 @@ proptest! {
     fn random_words_never_panic(words in prop::collection::vec(prop::sample::select(vec![
         "model", "block", "a", "b", "{", "}", "(", ")", "[", "]", "dense", "patches", "repeat", "×", "x", "3", "-", "/", "0",
         "residual", "let", "=", ",", "flatten", "transformer_block", "\"", "//", "\n", ":", "->", "1e9", "attention", "concat",
-        "as", "i", "if", "else", "and", "not", "==", "<", "require", "shape", "max", "true", "norm", "shared", "frozen",
+        "as", "i", "if", "else", "and", "not", "==", "<", "require", "shape", "max", "true", "norm", "shared", "frozen", "b({", "})",
     ]), 0..60)) {
         let _ = check(&words.join(" "));
         let _ = check(&format!("block a(b, i) {{ b i }} model m(norm = dense(3)) {{ patches(4) {} }}", words.join(" ")));

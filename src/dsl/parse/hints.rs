@@ -35,7 +35,11 @@ pub fn hint(text: &str, at: usize, rules: &[Rule], meant: Rule) -> Option<Hint> 
         return Some(hint);
     }
     symbol(text, rest, at, before, meant).or_else(|| {
-        if rules.contains(&Rule::times) {
+        if before.ends_with("shared") {
+            Some(Hint::help(
+                "`let encode = shared layer` shares the weights of a layer, which `repeat encode ×8` then calls",
+            ))
+        } else if rules.contains(&Rule::times) {
             Some(Hint::help(
                 "a repeat reads `repeat layer ×8` or `repeat ×8 { .. }`, and with the number of its round `×8 as i`",
             ))

@@ -43,9 +43,10 @@ impl<'a> TreeBuilder<'a> {
         let start = pair.as_span().start();
         let text = pair.as_str();
         let chained = matches!(words(text).first(), Some((0, "else" | "elif")));
-        // These begin a statement, whatever stands before them on the line.
-        let begins =
-            matches!(words(text).first(), Some((0, "if" | "let" | "require" | "repeat" | "residual" | "frozen")));
+        // These begin a statement, whatever stands before them on the line; so does a layer in whose arguments the mistake is.
+        let word = words(text).first().copied();
+        let begins = matches!(word, Some((0, "if" | "let" | "require" | "repeat" | "residual" | "frozen")))
+            || wrong_in_arguments(text);
         let after_another = matches!(statements.last(), Some(Statement { kind: StatementKind::Invalid, .. }));
         let mut names = Vec::new();
         let mut goes_on = false;
@@ -210,6 +211,15 @@ impl<'a> TreeBuilder<'a> {
     fn unexpected(&mut self, at: usize, rules: &[Rule], meant: Rule) {
         self.problems.push(expected::problem(self.text, at, rules, meant));
     }
+}
+
+/// Whether a piece is a layer whose brackets are open where it can be read no further.
+fn wrong_in_arguments(text: &str) -> bool {
+    let Some((0, name)) = words(text).first().copied() else { return false };
+    let Some(arguments) = text[name.len()..].trim_start_matches([' ', '\t']).strip_prefix('(') else { return false };
+    let Err(error) = Grammar::parse(Rule::only_statement, text) else { return false };
+    let (InputLocation::Pos(at) | InputLocation::Span((at, _))) = error.location;
+    at > text.len() - arguments.len()
 }
 
 /// The words of a piece and where they stand; none in strings or comments.

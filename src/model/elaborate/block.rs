@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Current, Elaborator, Given, MAX_DEPTH, Naming, layer_value::LayerValue};
+use super::{Current, Elaborator, Given, Naming, braces::braces, layer_value::LayerValue};
 use crate::{
     dsl::{
         Value,
@@ -78,8 +78,13 @@ impl<'a> Elaborator<'a> {
         let outer = scope.reads().enter(NOBODY);
         self.unused = true;
         for parameter in &block.parameters {
-            if let Some(default) = &parameter.default {
-                self.value(default, &scope);
+            match parameter.default.as_ref().map(|default| (default, braces(default))) {
+                Some((_, Some(body))) => {
+                    let hidden = self.hidden();
+                    self.body(body, None, hidden, &mut Scope::within(&scope));
+                }
+                Some((default, None)) => drop(self.value(default, &scope)),
+                None => {}
             }
             scope.insert(parameter.name.text.as_str(), Bound::Unknown);
         }
@@ -110,6 +115,9 @@ impl<'a> Elaborator<'a> {
         }
         if let Some(Bound::Shared(shared)) = scope.get(&name.text) {
             return self.call_shared(*shared, arguments, span, current, naming, scope);
+        }
+        if let Some(Bound::Braces(braces)) = scope.get(&name.text) {
+            return self.call_braces(*braces, name, arguments, span, current, naming, scope);
         }
         if let Some(Bound::Unknown) = scope.get(&name.text) {
             return None;
@@ -151,12 +159,13 @@ impl<'a> Elaborator<'a> {
         None
     }
 
-    /// The tensor, or the layer of shared weights, that an argument of a block names.
-    fn handed_over(&self, argument: &Expr, scope: &Scope) -> Option<Bound> {
+    /// The tensor, the layer of shared weights or the braces that an argument of a block is, or names.
+    fn handed_over(&mut self, argument: &Expr, scope: &Scope) -> Option<Bound> {
         match &argument.kind {
+            ExprKind::Branch(body) => Some(self.hand_over(body, self.site, scope)),
             ExprKind::Group(inner) => self.handed_over(inner, scope),
             ExprKind::Call { name, arguments } if arguments.is_empty() => match scope.get(&name.text) {
-                Some(bound @ (Bound::Tensor(_) | Bound::Shared(_))) => {
+                Some(bound @ (Bound::Tensor(_) | Bound::Shared(_) | Bound::Braces(_))) => {
                     scope.read(&name.text);
                     Some(bound.clone())
                 }
@@ -195,11 +204,7 @@ impl<'a> Elaborator<'a> {
             self.report(problem);
             return None;
         }
-        if self.blocks.len() >= MAX_DEPTH {
-            self.full = true;
-            let message = format!("blocks are nested more than {MAX_DEPTH} deep");
-            let problem = self.problem("vitx::size", message, span, "one block too many");
-            self.report(problem);
+        if !self.goes_deeper(span) {
             return None;
         }
         if let Err(problem) = scope.charge(block.parameters.len(), 0) {
@@ -226,7 +231,10 @@ impl<'a> Elaborator<'a> {
                     if standard && site.is_none() {
                         self.site = Some(span);
                     }
-                    let value = self.bound(default, &inner);
+                    let value = match braces(default) {
+                        Some(body) => self.hand_over(body, self.site, &inner),
+                        None => self.bound(default, &inner),
+                    };
                     self.site = site;
                     value
                 }
@@ -255,7 +263,9 @@ impl<'a> Elaborator<'a> {
             self.site = Some(span);
         }
         self.blocks.push((name, standard));
+        self.depth += 1;
         let result = self.body(&block.body, current, Naming::plain(Some(instance)), &mut inner);
+        self.depth -= 1;
         self.blocks.pop();
         self.site = site;
         self.way = back;

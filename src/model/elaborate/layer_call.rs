@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// Most tensors that one layer takes: luminal counts the inputs of an operator in a byte.
+const MAX_INPUTS: usize = 255;
+
 /// The arguments of a layer, and where those that were given come from.
 #[derive(Debug, Default)]
 pub(super) struct Values {
@@ -67,6 +70,12 @@ impl Elaborator<'_> {
             let problem =
                 self.problem("vitx::argument", format!("`{}` takes two tensors at least", layer.name), span, "here");
             self.report(problem);
+            return None;
+        }
+        if inputs.len() > MAX_INPUTS {
+            let message = format!("`{}` takes at most {MAX_INPUTS} tensors, not {}", layer.name, inputs.len());
+            let problem = self.problem("vitx::argument", message, span, "here");
+            self.report(problem.help("merge some of them first"));
             return None;
         }
         let names: Vec<&str> = layer.arguments.iter().map(|argument| argument.name).collect();

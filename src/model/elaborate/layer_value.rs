@@ -26,7 +26,7 @@ impl<'a> Elaborator<'a> {
         let ExprKind::Call { name, .. } = &expr.kind else { return false };
         let text = match scope.get(&name.text) {
             Some(Bound::Value(Value::Str(text), _)) => text,
-            Some(Bound::Shared(_)) => return true,
+            Some(Bound::Shared(_) | Bound::Braces(_)) => return true,
             _ => return false,
         };
         let layer = text.split('(').next().unwrap_or_default().trim();

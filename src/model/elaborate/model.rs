@@ -143,6 +143,7 @@ impl Elaborator<'_> {
             self.tensors.push(image);
         }
         let output = self.body(&model.body, start, Naming::plain(None), &mut scope);
+        self.check_braces();
         self.check_definitions();
         let ((height, width, _), (channels, _), (num_classes, _)) = (size?, channels?, num_classes?);
         let output = output?;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Current, Elaborator, Given, Naming, layer_value::LayerValue};
+use super::{Current, Elaborator, Given, Naming, braces::braces, layer_value::LayerValue};
 use crate::{
     dsl::{
         Problem, Value,
@@ -14,13 +14,19 @@ use crate::{
     },
 };
 
+#[derive(Debug, Clone)]
+enum What {
+    /// The layer with its arguments.
+    Layer(String, Causes),
+    /// By number.
+    Braces(usize),
+}
+
 /// One that a `let` names.
 #[derive(Debug)]
 pub(super) struct Shared {
     name: Name,
-    /// The layer with its arguments.
-    text: String,
-    causes: Causes,
+    what: What,
     /// The layers that its first call made, and where that stands: theirs are the weights.
     first: Option<(Range<usize>, Span)>,
 }
@@ -28,6 +34,10 @@ pub(super) struct Shared {
 impl Elaborator<'_> {
     /// What `let name = shared value` binds.
     pub(super) fn shared(&mut self, name: &Name, value: &Expr, scope: &Scope) -> Bound {
+        if let Some(body) = braces(value) {
+            let Bound::Braces(number) = self.hand_over(body, self.site, scope) else { return Bound::Unknown };
+            return self.add_shared(name, What::Braces(number));
+        }
         let Some((layer, causes)) = self.value(value, scope) else { return Bound::Unknown };
         let Value::Str(text) = layer else {
             let message = format!("`shared` stands before a layer or a block, not {}", layer.kind());
@@ -35,7 +45,11 @@ impl Elaborator<'_> {
             self.report(problem.causes(causes).help("`let encode = shared dense(64)`"));
             return Bound::Unknown;
         };
-        self.shared.push(Shared { name: name.clone(), text, causes, first: None });
+        self.add_shared(name, What::Layer(text, causes))
+    }
+
+    fn add_shared(&mut self, name: &Name, what: What) -> Bound {
+        self.shared.push(Shared { name: name.clone(), what, first: None });
         Bound::Shared(self.shared.len() - 1)
     }
 
@@ -49,8 +63,8 @@ impl Elaborator<'_> {
         naming: Naming,
         scope: &Scope,
     ) -> Current {
-        let Shared { name, text, causes, first } = &self.shared[shared];
-        let (name, text, causes, first) = (name.clone(), text.clone(), *causes, first.clone());
+        let Shared { name, what, first } = &self.shared[shared];
+        let (name, what, first) = (name.clone(), what.clone(), first.clone());
         // The weights are called after the `let`, however often it is called.
         let again = Name { text: format!("{}_again", name.text), span: name.span };
         let naming = match (naming.given, &first) {
@@ -59,8 +73,13 @@ impl Elaborator<'_> {
             (None, Some(_)) => Naming { given: Some((Given::Let, &again)), numbered: true, repeated: false, ..naming },
         };
         let start = self.nodes.len();
-        let value = LayerValue { name: &name, text: &text, causes };
-        let result = self.layer_value(&value, arguments, span, current, naming, scope)?;
+        let result = match &what {
+            What::Layer(text, causes) => {
+                let value = LayerValue { name: &name, text, causes: *causes };
+                self.layer_value(&value, arguments, span, current, naming, scope)?
+            }
+            What::Braces(number) => self.call_braces(*number, &name, arguments, span, current, naming, scope)?,
+        };
         let made = start..self.nodes.len();
         match first {
             None => self.shared[shared].first = Some((made, span)),

@@ -145,7 +145,7 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
     (&["conv", "convolution", "lazyconv"], Here("conv2d", CONVOLUTION)),
     (&["depthwiseconv", "depthwise"], Here("depthwise_conv2d", "")),
     (&["separableconv"], Nothing("it is two layers: `depthwise_conv2d(kernel_size)`, then `conv2d(filters, 1)`")),
-    (&["convtranspose", "deconv", "upsampling", "upsample"], Nothing(NO_CONVOLUTION)),
+    (&["convtranspose", "conv2dtranspose", "deconv", "upsampling", "upsample"], Nothing(NO_CONVOLUTION)),
     (&["zeropadding", "zeropad"], Here("zero_padding2d", "")),
     (&["batchnorm", "batchnormalization", "syncbatchnorm", "lazybatchnorm", "bn"], Here("batch_norm", "")),
     (
@@ -158,7 +158,10 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
     ),
     (&["instancenorm"], Here("group_norm", "`group_norm(groups = -1)`")),
     (&["scalarmix", "weightedadd", "fastnormalizedfusion"], Here("weighted_sum", "of tensors that `let` has named")),
-    (&["shared"], Nothing("it stands before a layer or a block: `let encode = shared dense(64)`")),
+    (
+        &["shared"],
+        Nothing("it stands behind a `let`, before a layer, a block or braces: `let encode = shared dense(64)`"),
+    ),
     (
         &["freeze", "stopgradient", "detach", "requiresgrad", "trainable", "nograd"],
         Nothing("what is not trained stands in `frozen { .. }`, or `frozen` before a layer"),
