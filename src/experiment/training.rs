@@ -131,6 +131,9 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         setup.dataset.test.len(),
         folder.display()
     ));
+    if summary.frozen > 0 && definition.experiment.init.is_none() {
+        observer.start("what is frozen stays as a new network starts: no `init` names weights for it");
+    }
     for note in &setup.dataset.notes {
         observer.start(note);
     }

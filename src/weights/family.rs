@@ -159,7 +159,7 @@ fn swin(facts: &Facts) -> Result<Params, String> {
     }
     let depth = |stage: usize| facts.repeats(|index| format!("stage{stage}/layer{index}/layer_norm0/gamma"));
     Ok(vec![
-        ("image_size", facts.number(&["/pretrained_cfg/input_size/1"]).unwrap_or(224).into()),
+        ("image_size", facts.number(&["/pretrained_cfg/input_size/1", "/image_size"]).unwrap_or(224).into()),
         ("patch_size", (kernel[2] as i64).into()),
         ("window", tables[0][0].into()),
         ("dim", (kernel[0] as i64).into()),
@@ -169,6 +169,8 @@ fn swin(facts: &Facts) -> Result<Params, String> {
 }
 
 const VIT_SIGNATURE: &[&str] = &["embed/kernel", "class_token/token", "encoder0/layer_norm0/gamma"];
+
+const SWIN_SIGNATURE: &[&str] = &["embed/conv2d/kernel", "stage0/layer0/attention/relative_positions/embeddings"];
 
 /// All families. A line of this table and a file of names add one.
 pub static FAMILIES: &[Family] = &[
@@ -206,7 +208,19 @@ pub static FAMILIES: &[Family] = &[
         lines: include_str!("families/timm_swin.names"),
         model: "swin",
         text: include_str!("../../experiments/zoo/swin.vitx"),
-        signature: &["embed/conv2d/kernel", "stage0/layer0/attention/relative_positions/embeddings"],
+        signature: SWIN_SIGNATURE,
+        params: swin,
+    },
+    Family {
+        library: "hf",
+        about: "`SwinForImageClassification` and `SwinModel`, as `experiments/zoo/swin.vitx` has them",
+        dialect: Dialect::Torch,
+        prefixes: &["swin.", ""],
+        besides: &["*.relative_position_index"],
+        lines: include_str!("families/hf_swin.names"),
+        model: "swin",
+        text: include_str!("../../experiments/zoo/swin.vitx"),
+        signature: SWIN_SIGNATURE,
         params: swin,
     },
     Family {

@@ -55,6 +55,40 @@ fn a_run_starts_from_another_and_keeps_what_is_frozen() {
     assert!(vitx(folder, &["eval", "two"]).output().unwrap().status.success());
 }
 
+/// What stands in `frozen` of a text stays as another run left it; without one, the run says how it starts.
+#[test]
+fn layers_that_the_text_freezes() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let text = "model m { patches(2) embed: dense(8) -> batch_norm flatten classify: dense(num_classes) }";
+    fs::write(folder.join("plain.vitx"), text).unwrap();
+    fs::write(folder.join("frozen.vitx"), text.replace("embed: ", "embed: frozen ").replace("-> ", "-> frozen "))
+        .unwrap();
+    let experiment =
+        "data: { name: digits, train_limit: 200, test_limit: 100 }\ntrain: { epochs: 1, batch_size: 32, seed: 3 }\n";
+    for name in ["plain", "frozen"] {
+        fs::write(folder.join(format!("{name}.yaml")), format!("model: {name}.vitx\n{experiment}")).unwrap();
+    }
+    let run = |arguments: &[&str]| {
+        let output = vitx(folder, &[&["run", "--backend", "cpu"], arguments].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", shown(&output));
+        shown(&output)
+    };
+    let note = "no `init` names weights for it";
+    assert!(!run(&["plain.yaml", "-o", "one"]).contains(note));
+    let told = run(&["frozen.yaml", "-o", "new"]);
+    assert!(told.contains(note) && told.contains("(72 of them frozen)"), "{told}");
+    let told = run(&["frozen.yaml", "-o", "two", "--init", "one"]);
+    assert!(!told.contains(note) && told.contains("(72 of them frozen)"), "{told}");
+    let [one, new, two] = ["one", "new", "two"].map(|name| folder.join(name));
+    for name in ["embed/dense/kernel", "embed/dense/bias", "embed/batch_norm/gamma", "embed/batch_norm/moving_mean"] {
+        assert_eq!(tensor(&one, name), tensor(&two, name), "{name}");
+    }
+    assert_ne!(tensor(&one, "embed/dense/kernel"), tensor(&new, "embed/dense/kernel"));
+    assert_ne!(tensor(&one, "classify/kernel"), tensor(&two, "classify/kernel"));
+    assert!(fs::read_to_string(two.join("model.txt")).unwrap().contains("// embed/dense, frozen"));
+}
+
 #[test]
 fn a_copy_of_the_weights_is_the_same_run_and_others_are_another() {
     let folder = tempfile::tempdir().unwrap();

@@ -134,8 +134,7 @@ fn efficientnet_lite0_as_timm_has_it() {
     }
 }
 
-/// timm's `VisionTransformer` and `SwinTransformer` and transformers' `ViTForImageClassification` with random weights; see
-/// `tests/fixtures/weights/make_weights.py`.
+/// timm's and transformers' ViT and Swin with random weights; see `tests/fixtures/weights/make_weights.py`.
 #[test]
 fn transformers_as_timm_and_transformers_have_them() {
     let int = Value::Int;
@@ -146,6 +145,7 @@ fn transformers_as_timm_and_transformers_have_them() {
         ("timm_vit", "timm", "deit_tiny", 8, &vit[..]),
         ("hf_vit", "hf", "deit_tiny", 8, &vit[..]),
         ("timm_swin", "timm", "swin", 32, &swin[..]),
+        ("hf_swin", "hf", "swin", 32, &[&swin[..], &[("window", int(2))]].concat()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/weights/{file}.safetensors"));
         let architecture = network(model, side, 5, sizes);

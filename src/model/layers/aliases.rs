@@ -163,9 +163,11 @@ const NAMES: &[(&[&str], Elsewhere)] = &[
         Nothing("it stands behind a `let`, before a layer, a block or braces: `let encode = shared dense(64)`"),
     ),
     (
-        &["freeze", "stopgradient", "detach", "requiresgrad", "trainable", "nograd"],
+        &["frozen", "freeze", "stopgradient", "detach", "requiresgrad", "trainable", "nograd"],
         Nothing("what is not trained stands in `frozen { .. }`, or `frozen` before a layer"),
     ),
+    (&["residual", "skip", "skipconnection"], Nothing("`residual { .. }` adds what stands in it to its input")),
+    (&["repeat"], Nothing("layers are repeated by `repeat layer ×8` or `repeat ×8 { .. }`")),
     (&["rmsnorm", "rmsnormalization"], Here("rms_norm", "")),
     (&["affine"], Here("affine", "")),
     (&["seqpool", "sequencepool", "sequencepooling"], Here("sequence_pool", "")),
