@@ -150,7 +150,9 @@ pub fn save(path: &Path, progress: &Progress, tensors: &[StateTensor]) -> Result
         let length = header.len().next_multiple_of(8);
         let mut file = BufWriter::with_capacity(1 << 20, file);
         file.write_all(&(length as u64).to_le_bytes())?;
-        file.write_all(format!("{header:length$}").as_bytes())?;
+        // Not by a width of `format!`, which ends at 65,535: a network of many layers has a longer header.
+        file.write_all(header.as_bytes())?;
+        file.write_all(&b" ".repeat(length - header.len()))?;
         for tensor in tensors {
             file.write_all(bytemuck::cast_slice(&tensor.data))?;
         }
@@ -259,6 +261,20 @@ mod tests {
         assert_eq!(state, tensors());
         assert_eq!(state[0].data[1].to_bits(), (-0.0_f32).to_bits());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
+    }
+
+    #[test]
+    fn a_network_of_many_layers_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let name = |index: usize| format!("stage0/layer{index:05}/attention/query/kernel");
+        let tensors: Vec<_> = (0..2000)
+            .map(|index| StateTensor { name: name(index), shape: vec![1], data: vec![index as f32] })
+            .collect();
+        save(&path, &Progress::default(), &tensors).unwrap();
+        assert!(fs::metadata(&path).unwrap().len() > 100_000);
+        assert_eq!(load(&path).unwrap().1, tensors);
+        assert_eq!(super::progress(&path).unwrap(), Some(Progress::default()));
     }
 
     #[test]
