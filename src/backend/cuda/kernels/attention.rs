@@ -160,7 +160,12 @@ impl Attention {
     fn blocks(&self, pass: Pass, path: Path) -> usize {
         let Path::Whole { warps } = path else { return 0 };
         let by_memory = self.block_memory / (self.shared_bytes(pass, path) + RESERVED);
-        let registers = if pass == Pass::Forward { 96 } else { 160 };
+        let narrow = self.parts() == 1 && pitch(self.key_dim) + pitch(self.value_dim) <= 2 * pitch(48);
+        let registers = match pass {
+            Pass::Forward => 96,
+            _ if narrow => 128,
+            _ => 160,
+        };
         // Warps belong to a quarter of the multiprocessor, in turns.
         let warps_of_quarter = REGISTERS / 4 / (32 * registers);
         (0..=MOST_BLOCKS.min(by_memory)).rfind(|blocks| (blocks * warps).div_ceil(4) <= warps_of_quarter).unwrap_or(0)

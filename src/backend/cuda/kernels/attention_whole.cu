@@ -109,7 +109,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     u32 held[VALUES / 16][PARTS][4], held_k[KEYS / 16][PARTS][4];
     hold<VALUES>(held, all_v + row * VALUE_PITCH, VALUE_PLANE);
     // Keys stay in registers too where there is room for them, and are not read from shared memory for each 16 tokens.
-    constexpr bool HOLD_KEYS = PARTS == 1 && KEYS + VALUES <= 128;
+    constexpr bool HOLD_KEYS = PARTS == 1 && KEYS + VALUES <= 128 && !(DROPOUT && WARPS > 12);
     if constexpr (HOLD_KEYS) hold<KEYS>(held_k, all_k + row * KEY_PITCH, KEY_PLANE);
     __syncthreads();
     float sums_k[KEYS / 8][4] = {}, sums_v[VALUES / 8][4] = {};

@@ -46,55 +46,101 @@ __device__ __forceinline__ void taps(const float* kernel, int channels, int chan
 
 #define EACH for (int i = 0; i < VECTOR; i++)
 
-// The rows of the input under one row of the result.
-struct Strip {
-    const FROM* from[POOL_ROWS];
-    bool inside[POOL_ROWS];
-    int width, channels;
+// VECTOR elements as they lie in memory: those that are under way take the fewest registers.
+template <typename T> struct Raw {
+    static constexpr int BYTES = VECTOR * (int)sizeof(T), WORDS = (BYTES + 3) / 4;
+    u32 word[WORDS];
 
-    __device__ __forceinline__ Strip(const FROM* image, int first, int height, int width, int channels)
-        : width(width), channels(channels) {
+    __device__ __forceinline__ void load(const T* from, bool wanted) {
 #pragma unroll
-        for (int r = 0; r < POOL_ROWS; r++) {
-            inside[r] = first + r >= 0 && first + r < height;
-            from[r] = image + (inside[r] ? (first + r) * width * channels : 0);
+        for (int i = 0; i < WORDS; i++) word[i] = 0;
+        if (!wanted) return;
+        if constexpr (BYTES == 16) {
+            Words words = *reinterpret_cast<const Words*>(from);
+#pragma unroll
+            for (int i = 0; i < 4; i++) word[i] = words.word[i];
+        } else if constexpr (BYTES == 8) {
+            Pair pair = *reinterpret_cast<const Pair*>(from);
+            word[0] = pair.word[0], word[1] = pair.word[1];
+        } else if constexpr (BYTES == 4) {
+            word[0] = *reinterpret_cast<const u32*>(from);
+        } else {
+            word[0] = *reinterpret_cast<const u16*>(from);
         }
     }
 
-    __device__ __forceinline__ void load(int r, int column, float (&to)[VECTOR]) const {
+    __device__ __forceinline__ void unpack_to(float (&to)[VECTOR]) const {
 #pragma unroll
-        EACH to[i] = 0.0f;
-        if (inside[r] && column >= 0 && column < width) load_vector<VECTOR>(from[r] + column * channels, to);
+        EACH {
+            if constexpr (sizeof(T) == 4) to[i] = __uint_as_float(word[i]);
+            else to[i] = __uint_as_float(i % 2 ? word[i / 2] & 0xFFFF0000u : word[i / 2] << 16);
+        }
     }
 };
 
-// Calls visit(column, step, held) for each column of the result: held[r][(step + c) % POOL_COLUMNS] is the input under tap (r, c).
-template <typename Visit>
-__device__ __forceinline__ void slide_along(const Strip& strip, int columns, int before, Visit visit) {
-    float held[POOL_ROWS][POOL_COLUMNS][VECTOR];
+using Held = float[POOL_ROWS][POOL_COLUMNS][VECTOR];
+
+// The rows of the input under one row of the result, from column to column.
+struct Strip {
+    const FROM* next[POOL_ROWS];
+    bool inside[POOL_ROWS];
+    int column, width, channels;
+
+    __device__ __forceinline__ Strip(const FROM* image, int row, int column, int height, int width, int channels)
+        : column(column), width(width), channels(channels) {
+#pragma unroll
+        for (int r = 0; r < POOL_ROWS; r++) {
+            inside[r] = row + r >= 0 && row + r < height;
+            next[r] = image + ((row + r) * width + column) * channels;
+        }
+    }
+
+    // Sends for the next column.
+    __device__ __forceinline__ void fetch(Raw<FROM> (&to)[POOL_ROWS]) {
+        bool there = (u32)column < (u32)width;
+#pragma unroll
+        for (int r = 0; r < POOL_ROWS; r++) {
+            to[r].load(next[r], there && inside[r]);
+            next[r] += channels;
+        }
+        column++;
+    }
+};
+
+// Calls visit(column, step, held, beside) for each column of the result: held[r][(step + c) % POOL_COLUMNS] is the input under tap
+// (r, c), and `beside` what a row of a tensor like the result has there; nothing without BESIDE.
+template <bool BESIDE, typename Visit>
+__device__ __forceinline__ void slide_along(Strip strip, int columns, const TO* row, Visit visit) {
+    Held held;
 #pragma unroll
     for (int c = 0; c < POOL_COLUMNS - 1; c++) {
+        Raw<FROM> raw[POOL_ROWS];
+        strip.fetch(raw);
 #pragma unroll
-        for (int r = 0; r < POOL_ROWS; r++) strip.load(r, c - before, held[r][c]);
+        for (int r = 0; r < POOL_ROWS; r++) raw[r].unpack_to(held[r][c]);
     }
-    for (int start = 0; start < columns; start += POOL_COLUMNS) {
-        // All loads first: they are under way together.
-        float fresh[POOL_ROWS][POOL_COLUMNS][VECTOR];
-#pragma unroll
-        for (int step = 0; step < POOL_COLUMNS; step++) {
-#pragma unroll
-            for (int r = 0; r < POOL_ROWS; r++) {
-                strip.load(r, start + step + POOL_COLUMNS - 1 - before, fresh[r][step]);
-            }
+    // So many columns ahead are under way while one is worked on.
+    Raw<FROM> fresh[POOL_COLUMNS][POOL_ROWS];
+    Raw<TO> beside[POOL_COLUMNS];
+    auto fetch = [&](int column, int step) {
+        strip.fetch(fresh[step]);
+        if constexpr (BESIDE) {
+            beside[step].load(row, column < columns);
+            row += strip.channels;
         }
+    };
+#pragma unroll
+    for (int step = 0; step < POOL_COLUMNS; step++) fetch(step, step);
+#pragma unroll 1
+    for (int start = 0; start < columns; start += POOL_COLUMNS) {
 #pragma unroll
         for (int step = 0; step < POOL_COLUMNS; step++) {
+            float others[VECTOR];
 #pragma unroll
-            for (int r = 0; r < POOL_ROWS; r++) {
-#pragma unroll
-                EACH held[r][(step + POOL_COLUMNS - 1) % POOL_COLUMNS][i] = fresh[r][step][i];
-            }
-            if (start + step < columns) visit(start + step, step, held);
+            for (int r = 0; r < POOL_ROWS; r++) fresh[step][r].unpack_to(held[r][(step + POOL_COLUMNS - 1) % POOL_COLUMNS]);
+            if constexpr (BESIDE) beside[step].unpack_to(others);
+            fetch(start + step + POOL_COLUMNS, step);
+            if (start + step < columns) visit(step, held, others);
         }
     }
 }
@@ -113,18 +159,19 @@ KERNEL __launch_bounds__(256, 2) slide(
     for (int line = (int)blockIdx.y * GROUPS + own.group; line < images * rows; line += (int)gridDim.y * GROUPS) {
         const FROM* image = x + (u64)(line / rows) * height * width * channels + own.channel;
         u64 at = (u64)line * columns * channels + own.channel;
-        Strip strip(image, line % rows - before_rows, height, width, channels);
-        slide_along(strip, columns, before_columns, [&](int column, int step, const float (&held)[POOL_ROWS][POOL_COLUMNS][VECTOR]) {
+        TO* to = y + at;
+        Strip strip(image, line % rows - before_rows, -before_columns, height, width, channels);
+        slide_along<ADDED>(strip, columns, other + at, [&](int step, const Held& held, const float (&added)[VECTOR]) {
             float sums[VECTOR];
 #pragma unroll
-            EACH sums[i] = offset[i];
-            if constexpr (ADDED) load_vector<VECTOR>(other + at + column * channels, sums);
+            EACH sums[i] = ADDED ? added[i] : offset[i];
 #pragma unroll
             for (int tap = 0; tap < TAPS; tap++) {
 #pragma unroll
                 EACH sums[i] += held[tap / POOL_COLUMNS][(step + tap) % POOL_COLUMNS][i] * weights[tap][i];
             }
-            store_vector<VECTOR>(y + at + column * channels, sums);
+            store_vector<VECTOR>(to, sums);
+            to += channels;
         });
     }
 }
@@ -199,6 +246,7 @@ __device__ __forceinline__ void write_taps(const Place& own, int channels, const
 #pragma unroll
         EACH shared[own.group][(int)threadIdx.x % LANES * VECTOR + i] = sums[tap][i];
         __syncthreads();
+#pragma unroll 1
         for (int i = threadIdx.x; i < LANES * VECTOR; i += THREADS) {
             int channel = (int)blockIdx.x * (LANES * VECTOR) + i;
             float sum = 0.0f;
@@ -223,10 +271,8 @@ KERNEL __launch_bounds__(256, 2) slide_kernel_gradient(int images, WINDOWS, cons
     for (int line = (int)blockIdx.y * GROUPS + own.group; line < lines; line += (int)gridDim.y * GROUPS) {
         const FROM* image = x + (u64)(line / rows) * height * width * channels + own.channel;
         const TO* gradient = dy + (u64)line * columns * channels + own.channel;
-        Strip strip(image, line % rows - before_rows, height, width, channels);
-        slide_along(strip, columns, before_columns, [&](int column, int step, const float (&held)[POOL_ROWS][POOL_COLUMNS][VECTOR]) {
-            float slope[VECTOR];
-            load_vector<VECTOR>(gradient + column * channels, slope);
+        Strip strip(image, line % rows - before_rows, -before_columns, height, width, channels);
+        slide_along<true>(strip, columns, gradient, [&](int step, const Held& held, const float (&slope)[VECTOR]) {
 #pragma unroll
             for (int tap = 0; tap < TAPS; tap++) {
 #pragma unroll
