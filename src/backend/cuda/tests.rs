@@ -1,6 +1,7 @@
 //! Whole programs on the emulated device: the very kernels and the very plan, against Keras' fixtures and the CPU
 //! backend.
 
+mod convolutions;
 mod lines;
 pub mod reference_model;
 

@@ -211,7 +211,7 @@ impl Product {
         let bytes = 2 * loop_elements.max(rows * (width + 8));
         let threads = 32 * warps[0] * warps[1];
         // At 128 registers a thread for 64 x 32 sums of a warp, at 256 for more, or where ends are to be looked for.
-        let ragged = !self.geometry.depth.is_multiple_of(chunk) || !self.result.is_multiple_of(width);
+        let ragged = chunk > 16 && !self.geometry.depth.is_multiple_of(chunk) || !self.result.is_multiple_of(width);
         let by_registers = if ragged { 1 } else { (65536 / (threads * 4 * columns)).max(1) };
         let blocks = (MEMORY / (bytes + RESERVED)).min(by_registers);
         (bytes <= BLOCK_MEMORY).then_some(Tile { chunk, warps, columns, stages, halos, lines, bytes, blocks })
@@ -319,11 +319,11 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// Of convolutions of all channels to all filters those whose rows of channels and filters are whole 16-byte vectors.
-    /// With a single tap there is nothing to share: the explicit product does as well.
+    /// Of convolutions of all channels to all filters those whose rows of filters are whole 16-byte vectors. With a single
+    /// tap there is nothing to share: the explicit product does as well.
     pub fn new(shape: &ConvShape) -> Option<Self> {
         let ConvShape { images, channels, windows, taps, filters, groups, .. } = *shape;
-        let fits = groups == 1 && channels.is_multiple_of(8) && filters.is_multiple_of(8) && taps > 1;
+        let fits = groups == 1 && filters.is_multiple_of(8) && taps > 1;
         fits.then_some(Self { images, channels, filters, windows })
     }
 
@@ -339,6 +339,9 @@ impl Conv {
 
     /// One for each class of the input's places that meet the same taps.
     fn input_products(&self) -> Option<Vec<Product>> {
+        if !self.channels.is_multiple_of(8) {
+            return None;
+        }
         let [down, across] = &self.windows;
         let (rows, columns) = (Axis::gradients(down)?, Axis::gradients(across)?);
         let product = |axes| Product {
@@ -359,7 +362,8 @@ impl Conv {
     }
 
     /// The gradient of the input, plus another tensor like it if there is one: launches that each make some of its
-    /// pixels. `None` where some pixels meet no tap, or windows touch too many pixels at a time.
+    /// pixels. `None` where channels are no whole vectors, some pixels meet no tap, or windows touch too many pixels at
+    /// a time.
     pub fn input_gradient<P: Clone>(&self, dy: &P, kernel: &P, other: Option<&P>, dx: &P) -> Option<Vec<Launch<P>>> {
         let launch = |product: Product| {
             let tile = product.tile()?;
@@ -540,8 +544,11 @@ mod tests {
 
         let of_input = Memory::empty(pixels * channels, element);
         let launches = conv.input_gradient(&dy.at(), &weights.at(), Some(&other.at()), &of_input.at());
-        run_all(launches.expect("a gradient of the input"));
-        assert_near(&of_input.floats(element), &dx, 1e-2, &format!("{case:?}: gradient of the input"));
+        assert_eq!(launches.is_some(), channels.is_multiple_of(8));
+        if let Some(launches) = launches {
+            run_all(launches);
+            assert_near(&of_input.floats(element), &dx, 1e-2, &format!("{case:?}: gradient of the input"));
+        }
 
         let workspace = Memory::empty(conv.kernel_gradient_workspace(), Element::F32);
         let of_kernel = Memory::empty(dk.len(), Element::F32);
@@ -554,6 +561,36 @@ mod tests {
     #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn few_channels_of_odd_images() {
         check(Case::new(5, [7, 5], [8, 8]));
+    }
+
+    #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+    fn channels_that_are_no_vectors() {
+        check(Case::new(2, [16, 16], [3, 64]));
+        check(Case { kernel: [2, 3], ..Case::new(3, [7, 5], [21, 24]) });
+    }
+
+    /// Ways to cut the convolutions of a ResNet, as chosen.
+    #[test]
+    fn cuts() {
+        let strided = Conv2d { strides: [2, 2], ..PLAIN };
+        let of = |case: Case| {
+            let conv = case.of();
+            let (tile, cut) = (conv.product().tile().unwrap(), conv.cut().unwrap());
+            let (warps, halos) = (tile.warps, tile.halos);
+            (
+                [warps[0], warps[1], tile.chunk, tile.stages, halos, tile.blocks],
+                [cut.chunk, cut.span, cut.tiles, cut.parts],
+            )
+        };
+        let plain = |size: usize, width: usize| of(Case::new(1024, [size; 2], [width; 2]));
+        assert_eq!(plain(32, 64), ([4, 2, 64, 3, 1, 2], [64, 64, 1, 132]));
+        assert_eq!(plain(16, 128), ([2, 4, 64, 3, 2, 2], [64, 64, 4, 33]));
+        assert_eq!(plain(8, 256), ([2, 4, 64, 3, 2, 2], [64, 64, 16, 8]));
+        let down =
+            |size: usize, width: usize| of(Case { conv: strided, ..Case::new(1024, [size; 2], [width, 2 * width]) });
+        assert_eq!(down(32, 64).0, [2, 4, 64, 4, 1, 1]);
+        assert_eq!(down(16, 128).0, [2, 4, 64, 3, 2, 1]);
     }
 
     #[test]
@@ -593,6 +630,7 @@ mod tests {
         assert!(emulator::wanted(), "VITX_KERNEL_TESTS=device");
         let strided = Conv2d { strides: [2, 2], ..PLAIN };
         for case in [
+            Case::new(1024, [32, 32], [3, 64]),
             Case::new(1024, [32, 32], [64, 64]),
             Case::new(1024, [16, 16], [128, 128]),
             Case::new(1024, [8, 8], [256, 256]),
@@ -635,8 +673,9 @@ mod tests {
                     report(&what, &[forward(&tile)]);
                 }
             }
-            let launches = conv.input_gradient(&dy.at(), &kernel.at(), None, &dx.at()).unwrap();
-            report("gradient of the input", &launches);
+            if let Some(launches) = conv.input_gradient(&dy.at(), &kernel.at(), None, &dx.at()) {
+                report("gradient of the input", &launches);
+            }
             let launches = conv.kernel_gradient(x.at(), dy.at(), workspace.at(), out.at()).unwrap();
             report(&format!("gradient of the kernel, {:?}", conv.cut().unwrap()), &launches);
         }

@@ -43,7 +43,7 @@ __device__ __forceinline__ int shift_of(int tap) {
 }
 
 // Sends a chunk of channels of the lines from `first_line` on to a halo: what thread number `thread` of these does.
-// UNROLL copies are begun together.
+// UNROLL copies are begun together. They are there after `loads_done` and a barrier.
 template <int THREADS, int UNROLL>
 __device__ __forceinline__ void load_halo(bf16* to, const bf16* __restrict__ from, int images, int first_line, int chunk,
                                           int thread) {
@@ -55,8 +55,21 @@ __device__ __forceinline__ void load_halo(bf16* to, const bf16* __restrict__ fro
         int image = line / PADDED_ROWS, row = line % PADDED_ROWS + (FIRST_ROWS);
         int column = place / PHASE + place % PHASE * STRIDE_COLUMNS + (FIRST_COLUMNS);
         bool there = image < images && row >= 0 && row < HEIGHT && column >= 0 && column < WIDTH;
-        if (DEPTH % CHUNK != 0) there = there && chunk * CHUNK + channel < DEPTH;
         u64 pixel = ((u64)image * HEIGHT + row) * WIDTH + column;
-        copy_async(to + slot * PITCH + channel, from + (there ? pixel * DEPTH + chunk * CHUNK + channel : 0), there);
+        int first = chunk * CHUNK + channel;
+        if constexpr (DEPTH % 8 == 0) {
+            if (DEPTH % CHUNK != 0) there = there && first < DEPTH;
+            copy_async(to + slot * PITCH + channel, from + (there ? pixel * DEPTH + first : 0), there);
+        } else {
+            // Pixels are no whole vectors.
+            Words words;
+#pragma unroll
+            for (int k = 0; k < 4; k++) {
+                u32 low = there && first + 2 * k < DEPTH ? from[pixel * DEPTH + first + 2 * k].bits : 0;
+                u32 high = there && first + 2 * k + 1 < DEPTH ? from[pixel * DEPTH + first + 2 * k + 1].bits : 0;
+                words.word[k] = high << 16 | low;
+            }
+            *reinterpret_cast<Words*>(to + slot * PITCH + channel) = words;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The program of the reference model's training step.
+//! The programs of training steps: of the reference model's, and of others.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +19,17 @@ use crate::{
 /// At batch 256, with tensors placed by a planner.
 pub fn program(precision: Precision, planner: Planner) -> Program {
     let text = Source::new("cifar100_vit.vitx", include_str!("../../../../experiments/cifar100_vit.vitx"));
+    program_of(&text, 256, precision, planner)
+}
+
+/// The same of any model of CIFAR-100.
+pub fn program_of(text: &Source, batch: usize, precision: Precision, planner: Planner) -> Program {
     let data = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
-    let architecture = elaborate(&text, &BTreeMap::new(), &data).unwrap();
+    let architecture = elaborate(text, &BTreeMap::new(), &data).unwrap();
     let lowering = move |builder: &mut Builder, batch| architecture.lower(builder, batch);
-    let graph = StepGraph::build(&lowering, 256, Purpose::Train(Optimizer::default(), Loss::default())).unwrap();
+    let graph = StepGraph::build(&lowering, batch, Purpose::Train(Optimizer::default(), Loss::default())).unwrap();
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
     let layout = Layout::new(&builder, &network, &Optimizer::default().plan(&builder.parameters));
-    compile(&graph, &layout, 256, precision, 1, BLOCK_MEMORY, planner).unwrap()
+    compile(&graph, &layout, batch, precision, 1, BLOCK_MEMORY, planner).unwrap()
 }
