@@ -446,6 +446,80 @@ fn lines_of_several_layers() {
     ]));
 }
 
+/// ConvNeXt V2's response normalization, CBAM's attention over places, and vectors of rows and columns.
+const STRETCHED: &str = "block grn {
+    let x = {}
+    let g = { x * x -> reduce_mean([0, 1], keepdims = true) }
+    x * (g / (reduce_mean(g, 2, keepdims = true) + 1e-6)) + x
+}
+model m {
+    conv2d(6, 3, strides = 2)
+    grn
+    let x = {}
+    let mask = { conv2d(1, 3) sigmoid }
+    let rows = { reduce_mean(1, keepdims = true) dense(1) }
+    let columns = { reduce_mean([0, 2], keepdims = true) }
+    multiply(x * mask + rows, rows * columns, mask)
+    let y = {}
+    add(columns, y, rows)
+    global_average_pool
+    dense(5) * { dense(1) tanh }
+    dense(num_classes)
+}";
+
+#[test]
+fn axes_of_one_entry_are_stretched() {
+    let model = with(STRETCHED, &[]).unwrap_or_else(|error| panic!("{error:?}"));
+    let shapes = model.layers().iter().map(|layer| format!("{}: {:?}", layer.path, layer.layer.output_shape()));
+    insta::assert_snapshot!(shapes.collect::<Vec<_>>().join("\n"));
+    let spec = ImageSpec { height: 8, width: 10, channels: 3, num_classes: 5 };
+    let engine = |backend: Backend| {
+        let architecture = elaborate(&Source::new("model", STRETCHED), &BTreeMap::new(), &spec).unwrap();
+        let options = EngineOptions {
+            optimizer: Optimizer::default(),
+            loss: Loss::default(),
+            seed: 3,
+            threads: 2,
+            precision: Precision::F32,
+        };
+        backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
+    };
+    let (mut cpu, mut reference) = (engine(Backend::Cpu), engine(Backend::Reference));
+    let images: Vec<f32> = (0..5 * 8 * 10 * 3).map(|index| (index as f32 * 0.37).sin()).collect();
+    let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
+    compare_gradients("stretched axes", cpu.as_mut(), reference.as_mut(), &batch, 2e-3);
+    let (ours, theirs) = (cpu.evaluate(&batch).unwrap(), reference.evaluate(&batch).unwrap());
+    assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "{ours} {theirs}");
+    // By hand: a tensor of ones, over which one entry is stretched.
+    let loss = |text: &str| {
+        let architecture = elaborate(&Source::new("model", text), &BTreeMap::new(), &spec).unwrap();
+        let options = EngineOptions {
+            optimizer: Optimizer::default(),
+            loss: Loss::default(),
+            seed: 3,
+            threads: 1,
+            precision: Precision::F32,
+        };
+        let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+        Backend::Cpu.engine(lowering, options).unwrap().evaluate(&batch).unwrap()
+    };
+    let of = |product: &str| {
+        loss(&format!(
+            "model m {{ let x = {{}} let g = {{ reduce_mean(2, keepdims = true) }} {product} conv2d(4, 3) flatten last: dense(num_classes) }}"
+        ))
+    };
+    let (stretched, joined) = (of("x * g"), of("let wide = concat(g, g, g) x * wide"));
+    assert!((stretched - joined).abs() < 1e-5 * joined, "{stretched} {joined}");
+    insta::assert_snapshot!(
+        "axes_of_one_entry_mistakes",
+        mistakes(&[
+            "model m { let x = { conv2d(1, 3) } let y = { reduce_mean(2) } x + y flatten dense(num_classes) }",
+            "model m { let x = { conv2d(2, 3) } let y = conv2d(6, 3) x * y flatten dense(num_classes) }",
+            "model m { let x = { conv2d(2, 3) } let y = conv2d(6, 3) maximum(x, y) flatten dense(num_classes) }",
+        ])
+    );
+}
+
 #[test]
 fn structure_is_an_axis_of_a_sweep() {
     let folder = tempfile::tempdir().unwrap();

@@ -236,7 +236,7 @@ impl Elaborator<'_> {
             return None;
         }
         let shape = match (&a.shape, &b.shape) {
-            (Some(a), Some(b)) => stretched(a, b).map(<[usize]>::to_vec),
+            (Some(a), Some(b)) => stretched(a, b),
             (shape, None) | (None, shape) => shape.clone(),
         };
         if let (None, Some(of_a), Some(of_b)) = (&shape, &a.shape, &b.shape) {
@@ -245,7 +245,10 @@ impl Elaborator<'_> {
                 .label(self.at(a.span), format!("this gives {of_a:?}"))
                 .label(self.at(b.span), format!("this gives {of_b:?}"));
             self.report(
-                problem.help("both have one shape, or one has the last axes of the other: `[dim]` and `[tokens, dim]`"),
+                problem.help(
+                    "both have one shape, or one has the last axes of the other, `[dim]` and `[tokens, dim]`, or axes of one \
+                     entry, `[h, w, 1]`",
+                ),
             );
             return None;
         }

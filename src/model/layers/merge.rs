@@ -12,7 +12,7 @@ macro_rules! kind {
         LayerKind {
             name: $name,
             meaning: $meaning,
-            shape: "`[.., n]`, each of the others that or its last axes, to the largest",
+            shape: "`[.., n]`, each of the others that, its last axes, or with axes of 1, to the largest",
             source: $source,
             inputs: Inputs::Listed,
             arguments: &[],
@@ -41,7 +41,7 @@ fn build(kind: &LayerKind, shapes: &[Vec<usize>], _: &Arguments) -> Result<Box<d
         let other = shapes.iter().find(|other| stretched(&first, other).is_none()).cloned();
         let shown = [Some(first), other].into_iter().flatten().collect::<Vec<_>>();
         let message = format!("`{}` cannot merge shapes {}", kind.name, show(&shown));
-        return Err(Misfit::new(message, "needs tensors of one shape, or of its last axes"));
+        return Err(Misfit::new(message, "needs tensors of one shape, of its last axes, or with axes of 1"));
     };
     let operator: fn(&Term, &Term) -> Term = match kind.name {
         "subtract" => |a, b| a - b,
@@ -50,7 +50,8 @@ fn build(kind: &LayerKind, shapes: &[Vec<usize>], _: &Arguments) -> Result<Box<d
         "minimum" => Term::min,
         _ => |a, b| a + b,
     };
-    Ok(Box::new(Merge { name: kind.name, operator, shape: shape.to_vec(), count: shapes.len() }))
+    let keeps_last_axis = shapes.iter().all(|of| of.last() == shape.last());
+    Ok(Box::new(Merge { name: kind.name, operator, shape, count: shapes.len(), keeps_last_axis }))
 }
 
 /// Two or more tensors, one after the other.
@@ -60,12 +61,13 @@ struct Merge {
     operator: fn(&Term, &Term) -> Term,
     shape: Vec<usize>,
     count: usize,
+    /// Of all tensors.
+    keeps_last_axis: bool,
 }
 
 impl Merge {
-    /// The operands of a step: the larger tensor has all of the result.
-    fn operand(value: &Value, shape: &[usize]) -> Operand {
-        if value.shape == shape { Operand::Whole } else { Operand::PerImage }
+    fn adds(&self) -> bool {
+        matches!(self.name, "add" | "average")
     }
 }
 
@@ -75,36 +77,86 @@ impl Layer for Merge {
     }
 
     fn keeps_last_axis(&self) -> bool {
-        matches!(self.name, "add" | "average")
+        self.keeps_last_axis && self.adds()
     }
 
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
         let merged = inputs[1..].iter().fold(inputs[0].clone(), |a, b| {
             // Backends know sums: they are the epilogues of products.
-            if a.shape == b.shape && self.keeps_last_axis() {
+            if a.shape == b.shape && self.adds() {
                 return builder.add(&a, b);
             }
-            let shape = if a.shape.len() < b.shape.len() { &b.shape } else { &a.shape };
-            let operands = [(&a, Self::operand(&a, shape)), (b, Self::operand(b, shape))];
-            builder.pointwise(self.name, Expression::new(2, |x| (self.operator)(&x[0], &x[1])), &operands)
+            let shape = stretched(&a.shape[1..], &b.shape[1..])
+                .unwrap_or_else(|| panic!("`{}` of {:?} and {:?}", self.name, a.shape, b.shape));
+            let expression = Expression::new(2, |x| (self.operator)(&x[0], &x[1]));
+            pointwise(builder, self.name, expression, &[&a, b], &shape)
         });
         if self.name == "average" { builder.scale(&merged, 1.0 / self.count as f32) } else { merged }
     }
 }
 
-/// The shape of what is made of two tensors element by element: the larger one, where the other has its last axes.
-pub fn stretched<'s>(a: &'s [usize], b: &'s [usize]) -> Option<&'s [usize]> {
+/// The shape of what is made of two tensors element by element: the larger one, where the other has its last axes, or as many
+/// axes, of which those of one entry are stretched. (A tensor of fewer axes is held to the last ones, so that `[n, 1]` and
+/// `[n]`, which are one to people, do not become `[n, n]`.)
+pub fn stretched(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     match (a.ends_with(b), b.ends_with(a)) {
-        (true, _) => Some(a),
-        (_, true) => Some(b),
+        (true, _) => Some(a.to_vec()),
+        (_, true) => Some(b.to_vec()),
+        _ if a.len() == b.len() => {
+            let longer = |(a, b): (&usize, &usize)| match (*a, *b) {
+                (a, b) if a == b || b == 1 => Some(a),
+                (1, b) => Some(b),
+                _ => None,
+            };
+            a.iter().zip(b).map(longer).collect()
+        }
         _ => None,
     }
 }
 
+/// A scalar function of tensors that are stretched to a shape, that of one image.
+fn pointwise(
+    builder: &mut Builder,
+    name: &'static str,
+    expression: Expression,
+    inputs: &[&Value],
+    shape: &[usize],
+) -> Value {
+    let fitted: Vec<(Value, Operand)> = inputs.iter().map(|input| fitted(builder, input, shape)).collect();
+    let operands: Vec<(&Value, Operand)> = fitted.iter().map(|(value, operand)| (value, *operand)).collect();
+    builder.pointwise(name, expression, &operands)
+}
+
+/// A tensor as an operand of what has this shape for one image.
+fn fitted(builder: &mut Builder, x: &Value, shape: &[usize]) -> (Value, Operand) {
+    let (batch, own) = (x.shape[0], &x.shape[1..]);
+    if own == shape {
+        return (x.clone(), Operand::Whole);
+    }
+    // Axes of one entry in front of all others, which the last axes of the shape go on with.
+    let ones = own.iter().take_while(|length| **length == 1).count();
+    let last = &own[ones..];
+    if shape.ends_with(own) {
+        return (x.clone(), Operand::PerImage);
+    }
+    if !last.is_empty() && shape.ends_with(last) {
+        return (builder.reshape(x, &[&[batch], last].concat()), Operand::PerImage);
+    }
+    let mut x = x.clone();
+    for axis in (0..shape.len()).filter(|axis| own[*axis] != shape[*axis]) {
+        let mut without = x.shape.clone();
+        without.remove(axis + 1);
+        let flat = builder.reshape(&x, &without);
+        let spread = builder.spread(&flat, axis + 1, shape[axis]);
+        x = builder.scale(&spread, shape[axis] as f32);
+    }
+    (x, Operand::Whole)
+}
+
 /// The shape of what is made of several tensors element by element.
-fn together(shapes: &[Vec<usize>]) -> Option<&[usize]> {
+fn together(shapes: &[Vec<usize>]) -> Option<Vec<usize>> {
     let (first, others) = shapes.split_first()?;
-    others.iter().try_fold(first.as_slice(), |shape, other| stretched(shape, other))
+    others.iter().try_fold(first.clone(), |shape, other| stretched(&shape, other))
 }
 
 /// A scalar function of tensors, element by element, as it is written.
@@ -112,17 +164,17 @@ fn together(shapes: &[Vec<usize>]) -> Option<&[usize]> {
 pub struct Arithmetic {
     name: &'static str,
     expression: Expression,
-    operands: Vec<Operand>,
     shape: Vec<usize>,
+    /// Of all tensors.
+    keeps_last_axis: bool,
 }
 
 impl Arithmetic {
     /// Of tensors of these shapes; `None` where they cannot be stretched to one.
     pub fn new(name: &'static str, expression: Expression, shapes: &[Vec<usize>]) -> Option<Self> {
-        let shape = together(shapes)?.to_vec();
-        let operand = |of: &Vec<usize>| if *of == shape { Operand::Whole } else { Operand::PerImage };
-        let operands = shapes.iter().map(operand).collect();
-        Some(Self { name, expression, operands, shape })
+        let shape = together(shapes)?;
+        let keeps_last_axis = shapes.iter().all(|of| of.last() == shape.last());
+        Some(Self { name, expression, shape, keeps_last_axis })
     }
 
     /// What is computed, with inputs as `x0`, `x1`, ..
@@ -142,17 +194,16 @@ impl Layer for Arithmetic {
     }
 
     fn keeps_last_axis(&self) -> bool {
-        self.adds()
+        self.keeps_last_axis && self.adds()
     }
 
     fn lower(&self, builder: &mut Builder, inputs: &[Value], _: &[Value]) -> Value {
-        let whole = self.operands.iter().all(|operand| *operand == Operand::Whole);
         // Backends know sums: they are the epilogues of products.
         match inputs {
-            [a, b] if whole && self.adds() => builder.add(a, b),
+            [a, b] if a.shape == b.shape && self.adds() => builder.add(a, b),
             _ => {
-                let inputs: Vec<(&Value, Operand)> = inputs.iter().zip(self.operands.iter().copied()).collect();
-                builder.pointwise(self.name, self.expression.clone(), &inputs)
+                let inputs: Vec<&Value> = inputs.iter().collect();
+                pointwise(builder, self.name, self.expression.clone(), &inputs, &self.shape)
             }
         }
     }
