@@ -458,6 +458,9 @@ mod tests {
             (shape(2, [1, 37], 1, [32, 32]), Some(0.2)),
             (shape(1, [100, 37], 1, [32, 32]), None),
             (shape(1, [19, 33], 1, [128, 96]), Some(0.2)),
+            // As many warps as a block has.
+            (shape(1, [256, 250], 1, [48, 48]), Some(0.2)),
+            (shape(1, [241, 256], 1, [40, 48]), None),
         ];
         let (mut whole, mut tiles) = (0, 0);
         for (shape, rate) in shapes {
@@ -473,7 +476,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((whole, tiles), (18, 24));
+        assert_eq!((whole, tiles), (20, 34));
     }
 
     /// Of each kernel, with a scale of its own.
