@@ -1,4 +1,5 @@
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -22,7 +23,7 @@ use crate::{
     files::make_folder,
     report::View,
     train::Interrupt,
-    trial::{Directory, Lock, RunResult},
+    trial::{CONFIG, Directory, Lock, RunResult},
     weights::Hub,
 };
 
@@ -31,7 +32,7 @@ use crate::{
 #[command(after_help = "Examples:
   vitx run experiments/digits_vit.yaml --param depth=2
   vitx run experiments/digits_vit.yaml --seeds 3
-  vitx run experiments/digits_vit.yaml --set train.epochs=80 --extend runs/digits_vit-76d813208cd4
+  vitx run runs/digits_vit-76d813208cd4/config.yaml --set train.epochs=80 --extend runs/digits_vit-76d813208cd4
   vitx run experiments/cifar100_vit.yaml --set train.epochs=10 --set train.optimizer.learning_rate=3e-4")]
 pub struct Args {
     /// Experiment file (.yaml)
@@ -81,7 +82,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     if let Some(seeds) = args.seeds.filter(|seeds| *seeds > 1) {
         return of_seeds(args, &definition, seeds);
     }
-    let prefix = args.experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned()) + "-";
+    let prefix = name_of(&args.experiment) + "-";
     let runs = Path::new("runs");
     let folder = args.output.clone().unwrap_or_else(|| runs.join(format!("{prefix}{}", definition.identity())));
     if args.resume && !folder.exists() && args.output.is_none() {
@@ -129,10 +130,42 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     Ok(report(&console, &folder, &outcome))
 }
 
+/// What runs of an experiment's file are called: as the file or, where that is the config of a run, as that run without its hash.
+fn name_of(experiment: &Path) -> String {
+    let text = |name: Option<&OsStr>| name.map_or("run".into(), |name| name.to_string_lossy().into_owned());
+    let run = experiment.parent().and_then(Path::file_name);
+    if experiment.file_name() != Some(OsStr::new(CONFIG)) || run.is_none() {
+        return text(experiment.file_stem());
+    }
+    let run = text(run);
+    let hashed = |hash: &&str| hash.len() == 12 && hash.chars().all(|digit| digit.is_ascii_hexdigit());
+    match run.rsplit_once('-').filter(|(_, hash)| hashed(hash)) {
+        Some((name, _)) => name.to_owned(),
+        None => run,
+    }
+}
+
 /// A sweep over nothing but seeds.
 fn of_seeds(args: &Args, definition: &Definition, seeds: u32) -> miette::Result<ExitCode> {
     let space = SpaceArguments { seeds: Some(seeds), ..SpaceArguments::default() };
     let sweep = Sweep::new(definition, &Given { space, ..Given::default() })?;
     let how = How { view: View::default(), jobs: 1, retries: 0, fail_fast: false, skip_invalid: false, dry_run: false };
     train(&sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_called_as_their_experiment() {
+        for (file, name) in [
+            ("experiments/digits_vit.yaml", "digits_vit"),
+            ("runs/digits_vit-76d813208cd4/config.yaml", "digits_vit"),
+            ("runs/my-run/config.yaml", "my-run"),
+            ("config.yaml", "config"),
+        ] {
+            assert_eq!(name_of(Path::new(file)), name);
+        }
+    }
 }
