@@ -6,7 +6,7 @@ use super::{
     },
     Ema, Group, OPTIMIZERS, Operands, Pattern, Plan, Rule, Setting,
     momentum::MOMENTUM_WARMUP,
-    rule::Numbers,
+    rule::{Numbers, Scalar},
 };
 
 /// How weight decay goes with the learning rate.
@@ -258,7 +258,15 @@ impl Optimizer {
     /// How many numbers of a step a parameter's update reads: the share that decays, then the rule's scalars, then the
     /// share of the parameter in its average.
     pub fn scalars(&self) -> usize {
-        1 + self.rule.scalars.len() + usize::from(self.ema.is_some())
+        1 + self.rule_scalars().len() + usize::from(self.ema.is_some())
+    }
+
+    /// The rule's numbers of a step, as it is set.
+    pub(super) fn rule_scalars(&self) -> &'static [Scalar] {
+        let Rule { scalars, later, later_scalars, .. } = self.rule;
+        let mut options = self.rule.options.iter().zip(&self.values);
+        let as_before = options.all(|(option, value)| !later.contains(&option.name) || *value == option.default);
+        if as_before { &scalars[..scalars.len() - later_scalars] } else { scalars }
     }
 
     /// How each parameter of a network is updated.
