@@ -75,8 +75,11 @@ fn of_hub(file: &HubFile) -> Result<(PathBuf, Config, String), ExperimentError> 
     let get = |file: &HubFile| console::of_hub(file, &hub);
     let path = get(file)?;
     // Not every repository has both.
-    let json = |name: &str| get(&file.beside(name)).ok().and_then(|path| json(&path).ok()).flatten();
-    let config = Config { network: json("config.json"), images: json("preprocessor_config.json") };
+    let beside = |name: &str| match file.beside(name).find(&hub, &mut |_, _| {})? {
+        Some(path) => json(&path),
+        None => Ok(None),
+    };
+    let config = Config { network: beside("config.json")?, images: beside("preprocessor_config.json")? };
     Ok((path, config, file.name().to_owned()))
 }
 
@@ -94,11 +97,7 @@ fn json(path: &Path) -> Result<Option<serde_json::Value>, ExperimentError> {
         return Ok(None);
     }
     let text = fs::read_to_string(path).map_err(FileError::io("read", path))?;
-    let problem = |error: serde_json::Error| WeightsError::Format {
-        path: path.to_owned(),
-        problem: error.to_string(),
-        help: None,
-    };
+    let problem = |error: serde_json::Error| WeightsError::Config { path: path.to_owned(), problem: error.to_string() };
     Ok(Some(serde_json::from_str(&text).map_err(problem)?))
 }
 

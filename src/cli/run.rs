@@ -1,5 +1,4 @@
 use std::{
-    ffi::OsStr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -23,7 +22,7 @@ use crate::{
     files::make_folder,
     report::View,
     train::Interrupt,
-    trial::{CONFIG, Directory, Lock, RunResult},
+    trial::{Directory, Lock, RunResult},
     weights::Hub,
 };
 
@@ -32,7 +31,7 @@ use crate::{
 #[command(after_help = "Examples:
   vitx run experiments/digits_vit.yaml --param depth=2
   vitx run experiments/digits_vit.yaml --seeds 3
-  vitx run runs/digits_vit-76d813208cd4/config.yaml --set train.epochs=80 --extend runs/digits_vit-76d813208cd4
+  vitx run experiments/digits_vit.yaml --set train.epochs=80 --extend runs/digits_vit-76d813208cd4
   vitx run experiments/cifar100_vit.yaml --set train.epochs=10 --set train.optimizer.learning_rate=3e-4")]
 pub struct Args {
     /// Experiment file (.yaml)
@@ -82,7 +81,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     if let Some(seeds) = args.seeds.filter(|seeds| *seeds > 1) {
         return of_seeds(args, &definition, seeds);
     }
-    let prefix = name_of(&args.experiment) + "-";
+    let prefix = args.experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned()) + "-";
     let runs = Path::new("runs");
     let folder = args.output.clone().unwrap_or_else(|| runs.join(format!("{prefix}{}", definition.identity())));
     if args.resume && !folder.exists() && args.output.is_none() {
@@ -116,6 +115,9 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     class_weights::check(&definition.experiment.train, &described.class_names)?;
     warn(averages::young(&architecture, images, &definition.experiment.train).as_slice());
     image_size::networks(&definition, &described.image(), &architecture)?;
+    if let Some(init) = definition.experiment.init.as_ref().filter(|_| !begun) {
+        init.find(&architecture)?;
+    }
     make_folder(&folder).map_err(ExperimentError::from)?;
     // Held until the curves are drawn, too.
     let lock = Lock::take(&folder)?;
@@ -130,42 +132,10 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     Ok(report(&console, &folder, &outcome))
 }
 
-/// What runs of an experiment's file are called: as the file or, where that is the config of a run, as that run without its hash.
-fn name_of(experiment: &Path) -> String {
-    let text = |name: Option<&OsStr>| name.map_or("run".into(), |name| name.to_string_lossy().into_owned());
-    let run = experiment.parent().and_then(Path::file_name);
-    if experiment.file_name() != Some(OsStr::new(CONFIG)) || run.is_none() {
-        return text(experiment.file_stem());
-    }
-    let run = text(run);
-    let hashed = |hash: &&str| hash.len() == 12 && hash.chars().all(|digit| digit.is_ascii_hexdigit());
-    match run.rsplit_once('-').filter(|(_, hash)| hashed(hash)) {
-        Some((name, _)) => name.to_owned(),
-        None => run,
-    }
-}
-
 /// A sweep over nothing but seeds.
 fn of_seeds(args: &Args, definition: &Definition, seeds: u32) -> miette::Result<ExitCode> {
     let space = SpaceArguments { seeds: Some(seeds), ..SpaceArguments::default() };
     let sweep = Sweep::new(definition, &Given { space, ..Given::default() })?;
     let how = How { view: View::default(), jobs: 1, retries: 0, fail_fast: false, skip_invalid: false, dry_run: false };
     train(&sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_are_called_as_their_experiment() {
-        for (file, name) in [
-            ("experiments/digits_vit.yaml", "digits_vit"),
-            ("runs/digits_vit-76d813208cd4/config.yaml", "digits_vit"),
-            ("runs/my-run/config.yaml", "my-run"),
-            ("config.yaml", "config"),
-        ] {
-            assert_eq!(name_of(Path::new(file)), name);
-        }
-    }
 }

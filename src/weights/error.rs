@@ -20,6 +20,18 @@ pub enum WeightsError {
         #[help]
         help: Option<String>,
     },
+    /// What stands beside weights is no JSON.
+    #[error("`{}` cannot be read: {problem}", path.display())]
+    #[diagnostic(
+        code(vitx::weights::config),
+        help("repair it, or fetch it again; without it, what the shapes of the weights do not tell is not known")
+    )]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A file of the hub that does not come.
     #[error("cannot fetch {url}: {message}")]
     #[diagnostic(code(vitx::weights::fetch), help("{help}"))]
@@ -28,6 +40,15 @@ pub enum WeightsError {
         url: String,
         /// Why it did not come.
         message: String,
+        /// What to do.
+        help: String,
+    },
+    /// A file that the hub does not have.
+    #[error("cannot fetch {url}: there is no such file")]
+    #[diagnostic(code(vitx::weights::fetch), help("{help}"))]
+    Absent {
+        /// Where it was looked for.
+        url: String,
         /// What to do.
         help: String,
     },

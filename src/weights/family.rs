@@ -168,12 +168,77 @@ fn swin(facts: &Facts) -> Result<Params, String> {
     ])
 }
 
+/// ResNet, by the shapes of its tensors; at the image size of the config.
+fn resnet(facts: &Facts) -> Result<Params, String> {
+    let first = |stage: usize, tensor: &str| (facts.shape)(&format!("stage{stage}/first/body/{tensor}/kernel"));
+    let width = first(1, "conv1").map_or(0, |shape| shape[0]);
+    let expansion = first(1, "conv3").map_or(1, |_| 4);
+    if first(1, "conv3").is_some_and(|shape| shape[0] != 4 * width) {
+        return Err("its bottlenecks are not a quarter as wide as what they add to, as in a Wide ResNet".into());
+    }
+    if first(1, "conv2").is_none_or(|shape| shape[..2] != [width, width]) {
+        return Err("its convolutions are in groups, as in a ResNeXt".into());
+    }
+    if first(4, "conv1").is_none_or(|shape| shape[0] != 8 * width) {
+        return Err(format!("its last stage is not {} wide", 8 * width));
+    }
+    let depth = |stage: usize| 1 + facts.repeats(|unit| format!("stage{stage}/unit{unit}/body/conv1/kernel"));
+    let image_size = facts.number(&["/pretrained_cfg/input_size/1"]).unwrap_or(224);
+    Ok(vec![
+        ("image_size", image_size.into()),
+        ("width", (width as i64).into()),
+        ("depth1", depth(1).into()),
+        ("depth2", depth(2).into()),
+        ("depth3", depth(3).into()),
+        ("depth4", depth(4).into()),
+        ("expansion", expansion.into()),
+    ])
+}
+
 const VIT_SIGNATURE: &[&str] = &["embed/kernel", "class_token/token", "encoder0/layer_norm0/gamma"];
+const SCALED_SIGNATURE: &[&str] = &["embed/kernel", "class_token/token", "encoder0/layer_scale0/gamma"];
 
 const SWIN_SIGNATURE: &[&str] = &["embed/conv2d/kernel", "stage0/layer0/attention/relative_positions/embeddings"];
 
 /// All families. A line of this table and a file of names add one.
 pub static FAMILIES: &[Family] = &[
+    // Before the other ViTs, whose tensors it has too.
+    Family {
+        library: "timm",
+        about: "DINOv2 and other ViTs with layer scale, as `experiments/zoo/dinov2.vitx` has them",
+        dialect: Dialect::Torch,
+        prefixes: &["", "model."],
+        besides: &["mask_token"],
+        lines: include_str!("families/timm_vit.names"),
+        model: "dinov2",
+        text: include_str!("../../experiments/zoo/dinov2.vitx"),
+        signature: SCALED_SIGNATURE,
+        params: vit,
+    },
+    Family {
+        library: "hf",
+        about: "`Dinov2Model` and `Dinov2ForImageClassification` of transformers",
+        dialect: Dialect::Torch,
+        prefixes: &["dinov2.", ""],
+        besides: &["*embeddings.mask_token"],
+        lines: include_str!("families/hf_dinov2.names"),
+        model: "dinov2",
+        text: include_str!("../../experiments/zoo/dinov2.vitx"),
+        signature: SCALED_SIGNATURE,
+        params: vit,
+    },
+    Family {
+        library: "timm",
+        about: "ResNet, as `experiments/zoo/resnet50.vitx` has it (torchvision's have the same names)",
+        dialect: Dialect::Torch,
+        prefixes: &["", "model."],
+        besides: &["*.num_batches_tracked"],
+        lines: include_str!("families/timm_resnet.names"),
+        model: "resnet50",
+        text: include_str!("../../experiments/zoo/resnet50.vitx"),
+        signature: &["stem/kernel", "stage1/first/body/conv1/kernel", "stage4/first/body/norm1/batch_norm/gamma"],
+        params: resnet,
+    },
     Family {
         library: "timm",
         about: "ViT and DeiT, as `experiments/zoo/deit_tiny.vitx` has them",
@@ -275,7 +340,7 @@ mod tests {
 
     #[test]
     fn prefixes_stand_before_what_has_none() {
-        let family = FAMILIES.iter().find(|family| family.library == "hf").unwrap();
+        let family = FAMILIES.iter().find(|family| family.library == "hf" && family.model == "deit_tiny").unwrap();
         let name = |parameter: &str| name_of(family.rules(), family.dialect, "vit.", parameter).unwrap().text;
         assert_eq!(name("norm/gamma"), "vit.layernorm.weight");
         assert_eq!(name("classify/kernel"), "classifier.weight");

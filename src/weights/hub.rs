@@ -128,6 +128,17 @@ impl HubFile {
         }
     }
 
+    /// As [`HubFile::get`]; `None` where the repository has no such file.
+    ///
+    /// # Errors
+    /// As [`HubFile::fetch`].
+    pub fn find(&self, hub: &Hub, progress: &mut dyn FnMut(u64, u64)) -> Result<Option<PathBuf>, WeightsError> {
+        match self.get(hub, progress) {
+            Err(WeightsError::Absent { .. }) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     /// Brings it into the cache. `progress` gets the bytes so far and all of them.
     ///
     /// # Errors
@@ -153,7 +164,7 @@ impl HubFile {
         match status {
             200 | 206 | 300..=399 => {}
             401 | 403 => return Err(refuse(format!("the server answers {}", answer.status()), TOKEN)),
-            404 => return Err(refuse("there is no such file".into(), NAMES)),
+            404 => return Err(WeightsError::Absent { url, help: NAMES.to_owned() }),
             _ => return Err(refuse(format!("the server answers {}", answer.status()), AGAIN)),
         }
         let odd = |what: &str| refuse(format!("the server does not tell {what}"), AGAIN);
@@ -351,6 +362,9 @@ mod tests {
             all.push(format!("{:?}", miette::Report::new(error)));
         }
         insta::assert_snapshot!(all.join("\n"));
+        // A file that is not there is none; one that may not be had is an error.
+        assert_eq!(file("hf://org/none/x.safetensors").find(&hub, &mut |_, _| {}).unwrap(), None);
+        assert!(file("hf://org/secret").find(&hub, &mut |_, _| {}).is_err());
         assert!(HubFile::of_text("model.safetensors").is_none());
     }
 

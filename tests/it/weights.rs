@@ -144,7 +144,7 @@ fn what_cannot_be_is_told_before_any_step() {
     insta::with_settings!({ filters => vec![("[0-9a-f]{64}", "DIGEST")] }, {
         insta::assert_snapshot!(told.join("\n"));
     });
-    for name in ["a", "d", "e", "f", "g"] {
+    for name in ["a", "b", "c", "d", "e", "f", "g"] {
         assert!(!folder.join(name).exists(), "{name}");
     }
 }
@@ -164,6 +164,13 @@ fn an_experiment_is_made_of_a_file() {
     // Its heads are told nowhere.
     let told = import(&["small.safetensors"]);
     assert!(!told.status.success() && shown(&told).contains("config.json"), "{}", shown(&told));
+    fs::write(folder.join("config.json"), "<html>").unwrap();
+    let told = import(&["small.safetensors"]);
+    let text = shown(&told);
+    assert!(
+        !told.status.success() && text.contains("config.json` cannot be read") && !folder.join("small").exists(),
+        "{text}"
+    );
     let config = r#"{ "architecture": "vit", "model_args": { "num_heads": 3 }, "pretrained_cfg": { "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5] } }"#;
     fs::write(folder.join("config.json"), config).unwrap();
     let told = import(&["small.safetensors", "--data", "pictures"]);

@@ -58,6 +58,10 @@ fn parameters_are_those_of_the_sources() {
     size!("swin", 224 px, 1000 classes, patch_size = 4, window = 7 => 28_288_354);
     size!("deit_tiny", 224 px, 1000 classes, patch_size = 16 => 5_717_416);
     size!("deit_tiny", 224 px, 1000 classes, patch_size = 16, dim = 768, num_heads = 12 => 86_567_656);
+    size!("resnet50", 224 px, 1000 classes => 25_557_032);
+    size!("resnet50", 224 px, 1000 classes, depth1 = 2, depth2 = 2, depth3 = 2, depth4 = 2, expansion = 1 => 11_689_512);
+    // transformers' `Dinov2Model` of dinov2-small, without its mask token, and a head of 768 channels.
+    size!("dinov2", 518 px, 100 classes => 22_133_092);
     size!("efficientnet_lite0", 224 px, 1000 classes, stem_strides = 2 => 4_652_008);
     size!("convmixer", 224 px, 1000 classes, dim = 768, depth = 32, kernel_size = 7, patch_size = 7 => 21_110_248);
     size!(
@@ -155,6 +159,53 @@ fn transformers_as_timm_and_transformers_have_them() {
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let [images, logits] = ["images", "logits"].map(|name| floats(&tensors, name));
         assert_logits(file, engine.as_mut(), &images, &[0, 1], &logits);
+    }
+}
+
+/// transformers' `Dinov2ForImageClassification` and timm's `ResNet` with random weights, also of few units in a stage.
+#[test]
+fn dinov2_and_resnets_as_their_libraries_have_them() {
+    let of =
+        |sizes: &[(&'static str, i64)]| sizes.iter().map(|(name, size)| (*name, Value::Int(*size))).collect::<Vec<_>>();
+    let dinov2 = of(&[("patch_size", 2), ("dim", 12), ("depth", 2), ("num_heads", 3)]);
+    let resnet = |depths: [i64; 4], expansion| {
+        let [one, two, three, four] = depths;
+        of(&[
+            ("width", 4),
+            ("depth1", one),
+            ("depth2", two),
+            ("depth3", three),
+            ("depth4", four),
+            ("expansion", expansion),
+        ])
+    };
+    for (file, library, model, side, params) in [
+        ("hf_dinov2", "hf", "dinov2", 8, dinov2),
+        ("timm_resnet", "timm", "resnet50", 37, resnet([2, 1, 3, 1], 4)),
+        ("timm_basic_resnet", "timm", "resnet50", 37, resnet([1, 2, 1, 1], 1)),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/weights/{file}.safetensors"));
+        let bytes = std::fs::read(&path).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let (mut engine, names) = with_weights(network(model, side, 5, &params), &path, &["images", "logits"]);
+        assert_eq!(names, library);
+        let [images, logits] = ["images", "logits"].map(|name| floats(&tensors, name));
+        let best = |row: &[f32]| (0..5_u32).max_by(|a, b| row[*a as usize].total_cmp(&row[*b as usize])).unwrap();
+        let classes = [best(&logits[..5]), best(&logits[5..])];
+        assert_logits(file, engine.as_mut(), &images, &classes, &logits);
+        // What the file is of is found by its names and shapes.
+        let config = vitx::weights::import::Config {
+            network: Some(
+                serde_json::json!({ "num_attention_heads": 3, "pretrained_cfg": { "input_size": [3, side, side] } }),
+            ),
+            images: None,
+        };
+        let table = vitx::weights::Table::read(&path).unwrap();
+        let imported = vitx::weights::import::import(&table, &config).unwrap();
+        let found: Vec<(&str, String)> =
+            imported.params.iter().skip(1).map(|(name, value)| (*name, value.to_string())).collect();
+        let params: Vec<(&str, String)> = params.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        assert_eq!((imported.library, imported.model, found), (library, model, params), "{file}");
     }
 }
 
