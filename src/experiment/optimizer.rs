@@ -22,7 +22,7 @@ const WEIGHT_DECAY: Setting = Setting {
 };
 
 /// Keys that every rule has besides.
-const OTHERS: [&str; 6] = ["name", "decay", "no_decay", "rates", "clip_norm", "others"];
+const OTHERS: [&str; 7] = ["name", "decay", "no_decay", "rates", "layer_decay", "clip_norm", "others"];
 
 /// All keys that some rule has, for the message about another.
 static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -181,6 +181,9 @@ impl Optimizer {
             let help = "leave it out to clip nothing".to_owned();
             return fault("clip_norm", "`train.optimizer.clip_norm` must be greater than 0".into(), Some(help));
         }
+        if self.rule.layer_decay.is_some_and(|decay| !(decay > 0.0 && decay <= 1.0)) {
+            return fault("layer_decay", "`train.optimizer.layer_decay` must be above 0 and at most 1".into(), None);
+        }
         if let Some(others) = &self.others {
             if rule.direction.is_none() {
                 let message = format!("`{}` has no `others`: it updates every parameter", rule.name);
@@ -214,7 +217,7 @@ impl Optimizer {
         numbers: Vec<(&'static str, f32)>,
         others: Option<Written>,
     ) -> Result<S::Ok, S::Error> {
-        let optimizers::Optimizer { rule, decay, no_decay, rates, clip_norm, .. } = &self.rule;
+        let optimizers::Optimizer { rule, decay, no_decay, rates, layer_decay, clip_norm, .. } = &self.rule;
         let mut map = serializer.serialize_map(None)?;
         if named {
             map.serialize_entry("name", rule.name)?;
@@ -233,6 +236,9 @@ impl Optimizer {
         }
         if !rates.is_empty() {
             map.serialize_entry("rates", &Rates(rates))?;
+        }
+        if let Some(layer_decay) = layer_decay {
+            map.serialize_entry("layer_decay", layer_decay)?;
         }
         if let Some(clip_norm) = clip_norm {
             map.serialize_entry("clip_norm", clip_norm)?;
@@ -360,13 +366,15 @@ impl<'de> Visitor<'de> for Keys {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Optimizer, A::Error> {
         let (mut rule, mut numbers, mut others) = (None, Vec::new(), None);
-        let (mut decay, mut no_decay, mut rates, mut clip_norm) = (Decay::Scaled, Vec::new(), Vec::new(), None);
+        let (mut decay, mut no_decay, mut rates) = (Decay::Scaled, Vec::new(), Vec::new());
+        let (mut layer_decay, mut clip_norm) = (None, None);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "name" => rule = Some(map.next_value_seed(Name { names: &NAMES })?),
                 "decay" => decay = map.next_value_seed(DecayWord)?,
                 "no_decay" => no_decay = map.next_value::<Vec<String>>()?.into_iter().map(Pattern::new).collect(),
                 "rates" => rates = map.next_value_seed(RatesOf)?,
+                "layer_decay" => layer_decay = Some(map.next_value_seed(Float32)?),
                 "clip_norm" => clip_norm = Some(map.next_value_seed(Float32)?),
                 "others" => others = Some(map.next_value()?),
                 key => numbers.push(number(key, &mut map, &KEYS)?),
@@ -374,7 +382,7 @@ impl<'de> Visitor<'de> for Keys {
         }
         let mut optimizer = Optimizer::of(rule.unwrap_or(OPTIMIZERS[0]), rule.is_some());
         numbers.into_iter().for_each(|(name, value)| optimizer.set(name, value));
-        optimizer.rule = optimizers::Optimizer { decay, no_decay, rates, clip_norm, ..optimizer.rule };
+        optimizer.rule = optimizers::Optimizer { decay, no_decay, rates, layer_decay, clip_norm, ..optimizer.rule };
         optimizer.others = others;
         Ok(optimizer)
     }
@@ -505,6 +513,7 @@ mod tests {
             "{ weight_decay: -1 }",
             "{ weight_decay: 1e39 }",
             "{ decay: none }",
+            "{ layer_decay: 1.5 }",
             "{ no_decay: bias }",
             "{ rates: { 'head/*': -1 } }",
             "{ rates: [10] }",
@@ -534,12 +543,12 @@ mod tests {
         };
         same("{}", "{ name: adamw, learning_rate: 0.001, beta_1: 0.9, decay: scaled, no_decay: [] }");
         same("{ name: sgd }", "{ nesterov: false, learning_rate: 0.01, name: sgd, weight_decay: 0 }");
-        let whole = "{ name: sgd, momentum: 0.9, nesterov: true, decay: plain, no_decay: [bias, 'a/*'], rates: { z: 2, a: 3 }, clip_norm: 1 }";
+        let whole = "{ name: sgd, momentum: 0.9, nesterov: true, decay: plain, no_decay: [bias, 'a/*'], rates: { z: 2, a: 3 }, layer_decay: 0.75, clip_norm: 1 }";
         let optimizer = parse(whole).unwrap().train.optimizer;
         let text = serde_json::to_string(&optimizer).unwrap();
         assert_eq!(
             text,
-            r#"{"name":"sgd","learning_rate":0.01,"weight_decay":0.0,"momentum":0.9,"nesterov":true,"decay":"plain","no_decay":["bias","a/*"],"rates":{"z":2.0,"a":3.0},"clip_norm":1.0}"#
+            r#"{"name":"sgd","learning_rate":0.01,"weight_decay":0.0,"momentum":0.9,"nesterov":true,"decay":"plain","no_decay":["bias","a/*"],"rates":{"z":2.0,"a":3.0},"layer_decay":0.75,"clip_norm":1.0}"#
         );
         assert_eq!(parse(&text).unwrap().train.optimizer, optimizer);
         let muon = "{ name: muon, learning_rate: 0.05, others: { name: sgd, momentum: 0.9, parameters: ['head/*'] } }";

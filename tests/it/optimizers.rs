@@ -102,6 +102,38 @@ fn assert_near(what: &str, actual: &[StateTensor], expected: &[StateTensor]) {
     }
 }
 
+/// Rates by layer are those that are written down one by one, also of batches where they meet others.
+#[test]
+fn rates_by_layer_are_rates_by_name() {
+    let model = "model m { patches(3) embed: dense(8) repeat ×3 { encoder: encoder } norm: layer_norm flatten \
+                 classify: dense(num_classes) }\nblock encoder { residual { layer_norm -> dense(8, activation = gelu) } }";
+    let rule = Optimizer::of(find("adamw").unwrap());
+    let rates = |all: &[(&str, f32)]| all.iter().map(|(name, rate)| (Pattern::new(*name), *rate)).collect::<Vec<_>>();
+    let own = rates(&[("*/layer_norm/gamma", 3.0)]);
+    let layered = Optimizer { layer_decay: Some(0.5), rates: own, ..rule.clone() };
+    let by_name = rates(&[
+        ("encoder2/layer_norm/gamma", 1.5),
+        ("encoder1/layer_norm/gamma", 0.75),
+        ("encoder0/layer_norm/gamma", 0.375),
+        ("encoder2/*", 0.5),
+        ("encoder1/*", 0.25),
+        ("encoder0/*", 0.125),
+        ("norm/*", 1.0),
+        ("classify/*", 1.0),
+        ("*", 0.0625),
+    ]);
+    let named = Optimizer { rates: by_name, ..rule.clone() };
+    let [layered, named, plain] = [&layered, &named, &rule].map(|optimizer| {
+        let mut engine = engine_of(model, Backend::Cpu, optimizer, 2).unwrap();
+        train(engine.as_mut(), 0..3);
+        engine.state().unwrap()
+    });
+    assert_eq!(layered, named);
+    assert_ne!(layered, plain);
+    let wrong = engine(Backend::Cpu, &Optimizer { layer_decay: Some(0.5), ..rule }, 1).err().unwrap();
+    assert!(wrong.contains("no repeated blocks"), "{wrong}");
+}
+
 #[test]
 fn the_cpu_is_the_decomposition() {
     for (name, optimizer) in optimizers() {

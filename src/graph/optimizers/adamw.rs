@@ -32,7 +32,6 @@ pub static ADAMW: Rule = Rule {
         Setting { name: "epsilon", default: 1e-7, range: Positive, about: "added to the root of that mean" },
     ],
     later: &[],
-    later_scalars: 0,
     slots: &["m", "v"],
     scalars: &[("alpha", |step| {
         let t = (step.iteration + 1) as f64;

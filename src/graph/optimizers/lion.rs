@@ -22,7 +22,6 @@ pub static LION: Rule = Rule {
         },
     ],
     later: &[],
-    later_scalars: 0,
     slots: &["momentum"],
     scalars: &[("learning_rate", |step| step.learning_rate())],
     direction: None,

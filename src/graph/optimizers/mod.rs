@@ -5,6 +5,7 @@
 
 mod adamw;
 mod ema;
+mod layer_decay;
 mod lion;
 mod momentum;
 mod muon;
@@ -44,6 +45,7 @@ mod tests {
                 "decay",
                 "no_decay",
                 "rates",
+                "layer_decay",
                 "clip_norm",
                 "others",
             ]);

@@ -34,7 +34,6 @@ pub static MUON: Rule = Rule {
         Setting { name: "ns_steps", default: 5.0, range: Steps, about: "steps of Newton-Schulz" },
     ],
     later: &[],
-    later_scalars: 0,
     slots: &["momentum"],
     scalars: &[("learning_rate", |step| step.learning_rate()), ("momentum", |step| warmed_momentum(step))],
     direction: Some(|x| {

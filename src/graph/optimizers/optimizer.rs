@@ -5,8 +5,9 @@ use super::{
         ops::flat,
     },
     Ema, Group, OPTIMIZERS, Operands, Pattern, Plan, Rule, Setting,
+    layer_decay::distances,
     momentum::MOMENTUM_WARMUP,
-    rule::{Numbers, Scalar},
+    rule::Numbers,
 };
 
 /// How weight decay goes with the learning rate.
@@ -45,6 +46,9 @@ pub struct Optimizer {
     pub no_decay: Vec<Pattern>,
     /// What the learning rate is multiplied by; of patterns that have a parameter, the first counts.
     pub rates: Vec<(Pattern, f32)>,
+    /// What the learning rate is multiplied by for each block between a parameter and the last layers; see
+    /// [`distances`].
+    pub layer_decay: Option<f32>,
     /// The largest norm of all gradients together; see [`ClipFactor`](crate::graph::ops::ClipFactor).
     pub clip_norm: Option<f32>,
     /// The average of the parameters that is kept.
@@ -65,6 +69,7 @@ impl PartialEq for Optimizer {
             && self.decay == other.decay
             && self.no_decay == other.no_decay
             && self.rates == other.rates
+            && self.layer_decay == other.layer_decay
             && self.clip_norm == other.clip_norm
             && self.ema == other.ema
             && self.others == other.others
@@ -95,6 +100,7 @@ impl Optimizer {
             decay: Decay::default(),
             no_decay: Vec::new(),
             rates: Vec::new(),
+            layer_decay: None,
             clip_norm: None,
             ema: None,
             others,
@@ -258,25 +264,20 @@ impl Optimizer {
     /// How many numbers of a step a parameter's update reads: the share that decays, then the rule's scalars, then the
     /// share of the parameter in its average.
     pub fn scalars(&self) -> usize {
-        1 + self.rule_scalars().len() + usize::from(self.ema.is_some())
-    }
-
-    /// The rule's numbers of a step, as it is set.
-    pub(super) fn rule_scalars(&self) -> &'static [Scalar] {
-        let Rule { scalars, later, later_scalars, .. } = self.rule;
-        let mut options = self.rule.options.iter().zip(&self.values);
-        let as_before = options.all(|(option, value)| !later.contains(&option.name) || *value == option.default);
-        if as_before { &scalars[..scalars.len() - later_scalars] } else { scalars }
+        1 + self.rule.scalars.len() + usize::from(self.ema.is_some())
     }
 
     /// How each parameter of a network is updated.
     pub fn plan(&self, parameters: &[Parameter]) -> Plan {
         let mut groups = vec![Group { rate: 1.0, decays: true, other: false }];
-        let group_of = parameters.iter().map(|parameter| {
+        let distances = self.layer_decay.and_then(|_| distances(parameters));
+        let group_of = parameters.iter().enumerate().map(|(at, parameter)| {
             if parameter.frozen || parameter.averaged.is_some() {
                 return None;
             }
             let rate = self.rates.iter().find(|(pattern, _)| pattern.has(parameter)).map_or(1.0, |(_, rate)| *rate);
+            let distance = distances.as_ref().map_or(0, |distances| distances[at]);
+            let rate = rate * self.layer_decay.unwrap_or(1.0).powi(distance);
             let decays = !self.no_decay.iter().any(|pattern| pattern.has(parameter));
             let group = Group { rate, decays, other: !self.takes(parameter) };
             Some(groups.iter().position(|known| *known == group).unwrap_or_else(|| {
@@ -301,6 +302,13 @@ impl Optimizer {
         let patterns = no_decay.chain(rates).chain(others);
         let mut idle = patterns
             .filter(|(_, pattern)| !pattern.is_word() && !parameters.iter().any(|parameter| pattern.has(parameter)));
+        if self.layer_decay.is_some() && distances(parameters).is_none() {
+            return Err(
+                "train.optimizer.layer_decay: the model has no repeated blocks of layers, `NAME0/..`, `NAME1/..`; \
+                        `rates` gives layers rates by name"
+                    .into(),
+            );
+        }
         let Some((key, pattern)) = idle.next() else { return Ok(()) };
         let names: Vec<&str> = parameters.iter().take(MOST).map(|parameter| parameter.name.as_str()).collect();
         let more = match parameters.len().saturating_sub(MOST) {

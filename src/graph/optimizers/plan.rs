@@ -163,7 +163,7 @@ impl Plan {
                 iteration,
                 total: self.optimizer.total_steps,
             };
-            for ((_, scalar), to) in optimizer.rule_scalars().iter().zip(&mut own[1..]) {
+            for ((_, scalar), to) in optimizer.rule.scalars.iter().zip(&mut own[1..]) {
                 *to = scalar(&step) as f32;
             }
             if let (Some(ema), Some(to)) = (optimizer.ema, own.last_mut()) {

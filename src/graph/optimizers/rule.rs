@@ -21,8 +21,6 @@ pub struct Rule {
     /// Of these, which an experiment's text has only where they are not their defaults: those of later versions, which leave the
     /// identities of runs as they were.
     pub later: &'static [&'static str],
-    /// How many of its `scalars`, the last ones, are read only where one of `later` is not its default.
-    pub later_scalars: usize,
     /// What is kept of each parameter from step to step, in its shape, zero before the first: names in checkpoints.
     pub slots: &'static [&'static str],
     /// Numbers that are computed once a step, on the host in float64, and rounded to float32.

@@ -27,7 +27,6 @@ pub static SGD: Rule = Rule {
         MOMENTUM_WARMUP,
     ],
     later: &["momentum_start", "momentum_warmup"],
-    later_scalars: 1,
     slots: &["momentum"],
     scalars: &[("learning_rate", |step| step.learning_rate()), ("momentum", |step| warmed_momentum(step))],
     direction: None,
@@ -57,7 +56,6 @@ mod tests {
             sgd.plan(&[]).step_scalars(0.1, iteration)[2]
         };
         assert_eq!([0, 5, 10, 39].map(|iteration| momentum(0.25, iteration)), [0.75, 0.8125, 0.875, 0.875]);
-        // Otherwise it is no number of a step.
-        assert_eq!(sgd(0.0).plan(&[]).step_scalars(0.1, 0).len(), 2);
+        assert_eq!([0, 5, 39].map(|iteration| momentum(0.0, iteration)), [0.875; 3]);
     }
 }
