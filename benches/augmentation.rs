@@ -27,7 +27,7 @@ fn batches(criterion: &mut Criterion) {
             bencher.iter(|| {
                 epoch += 1;
                 let draws = Draws { seed: 1, epoch, repeats: 1 };
-                pipeline.batch(&split, &indices, BatchPlace::default(), Some((&plan, draws)), &mut loaded);
+                pipeline.batch(&split, &indices, BatchPlace::default(), Some((&plan, draws)), &mut loaded).unwrap();
             });
         });
     }

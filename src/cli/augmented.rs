@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use miette::miette;
 
-use super::{out, output};
+use super::{folder_args::FolderArgs, out, output};
 use crate::{
     data::{
-        self, Augmentation, BatchPlace, DataOptions, Draws, Loaded, Pipeline, Split, Statistics, Subset, picture,
-        sources,
+        self, Augmentation, BatchPlace, DataError, DataOptions, Draws, Loaded, Pipeline, Split, Statistics, Subset,
+        picture, sources,
     },
     experiment::{Definition, Experiment, Overrides, Setup, overrides},
 };
@@ -29,8 +29,8 @@ pub struct Sheet<'a> {
     /// Of the images of a data set that no experiment's model resizes.
     pub image_size: Option<usize>,
     pub data_dir: Option<PathBuf>,
-    pub path: Option<PathBuf>,
-    pub skip_broken: bool,
+    /// Of what the user says of `image_folder` and `npz`.
+    pub folder: &'a FolderArgs,
     pub output: &'a Path,
 }
 
@@ -66,7 +66,7 @@ impl Sheet<'_> {
             ));
         }
         let mut shares = Vec::new();
-        let batches: Vec<Vec<f32>> = (0..=self.epochs)
+        let batches: Result<Vec<Vec<f32>>, DataError> = (0..=self.epochs)
             .map(|column| {
                 let mut loaded = Loaded::default();
                 let draws = column.checked_sub(1).map(|epoch| Draws { seed, epoch, repeats: 1 });
@@ -76,11 +76,12 @@ impl Sheet<'_> {
                     BatchPlace::default(),
                     draws.map(|draws| (&*plan, draws)),
                     &mut loaded,
-                );
+                )?;
                 shares.extend(loaded.mixed().map(|mixed| format!("{:.2}", mixed[0].weight)));
-                loaded.images
+                Ok(loaded.images)
             })
             .collect();
+        let batches = batches?;
         output::write(self.output, &output::png(&picture::sheet(&batches, pipeline.levels(), pipeline.size()))?)?;
         // Where the picture itself goes to standard output, nothing else does.
         let say = if output::is_standard(self.output) { out::note } else { out::line };
@@ -95,7 +96,7 @@ impl Sheet<'_> {
     fn input(&self) -> miette::Result<Input> {
         let file = Path::new(self.name);
         if file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
-            let changes = Overrides { set: self.set.to_vec(), path: self.path.clone(), ..Overrides::default() };
+            let changes = Overrides { set: self.set.to_vec(), path: self.folder.path.clone(), ..Overrides::default() };
             let definition = Definition::read(file, &changes)?.settled()?;
             let Setup { dataset, training, pipeline, .. } =
                 Setup::new(&definition, self.data_dir.clone(), None, &Subset::ALL)?;
@@ -105,16 +106,11 @@ impl Sheet<'_> {
         let source = sources::find(self.name)?;
         // The keys of an experiment on it, whatever its model.
         let text = format!("model: model.vitx\ndata: {{ name: {}, path: . }}\n", source.name());
-        let text = if sources::is_folder(source) { text } else { text.replace(", path: .", "") };
+        let text = if source.is_own() { text } else { text.replace(", path: .", "") };
         let begin = Experiment::parse("experiment", &text)?;
         let experiment = self.set.iter().try_fold(begin, |experiment, set| overrides::apply(&experiment, set))?;
-        let options = DataOptions {
-            data_dir: self.data_dir.clone(),
-            path: self.path.clone(),
-            model_size: self.image_size.map(|size| [size; 2]),
-            skip_broken: self.skip_broken,
-            ..DataOptions::default()
-        };
+        let model_size = self.image_size.map(|size| [size; 2]);
+        let options = DataOptions { model_size, ..self.folder.options(self.data_dir.clone()) };
         let set = data::load(source.name(), &options)?;
         let own = (set.height, set.width);
         let size = self.image_size.map_or(own, |size| (size, size));

@@ -6,9 +6,13 @@ use miette::miette;
 use super::{
     augmented::Sheet,
     console::{Console, bytes_bar},
+    folder_args::FolderArgs,
     out, output,
 };
-use crate::data::{self, Contents, DataError, DataOptions, fetch, locate, names::shown, picture, sources};
+use crate::data::{
+    self, BatchPlace, Contents, DataError, DataOptions, Loaded, Pipeline, Statistics, fetch, locate, names::shown,
+    picture, sources,
+};
 
 /// Fetches data sets, and shows what is in them
 #[derive(Debug, clap::Args)]
@@ -16,6 +20,8 @@ use crate::data::{self, Contents, DataError, DataOptions, fetch, locate, names::
   vitx data fetch cifar100
   vitx data info
   vitx data info image_folder --path photos
+  vitx data info image_folder --path photos --test-split 0.2
+  vitx data show image_folder --path photos --classes 8 -o sheet.png
   vitx data show digits --image-size 24 --patches 6 -o patches.png
   vitx data show experiments/cifar100_vit.yaml --augmented 8 -o augmented.png
   vitx data show cifar100 --augmented 8 --set 'augmentation=[random_flip, rand_augment]' -o augmented.png")]
@@ -52,15 +58,11 @@ struct InfoArgs {
     /// Folder of data sets, searched first
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// The folder of `image_folder`
-    #[arg(long)]
-    path: Option<PathBuf>,
     /// Height and width that the images of `image_folder` are to be resized to
     #[arg(long)]
     image_size: Option<usize>,
-    /// Leaves out pictures that cannot be read, as `data.skip_broken` does
-    #[arg(long)]
-    skip_broken: bool,
+    #[command(flatten)]
+    folder: FolderArgs,
 }
 
 /// Draws an image beside its patches, or images as training sees them
@@ -77,10 +79,13 @@ struct ShowArgs {
     /// Draws eight images as they are, and as training sees them in so many epochs
     #[arg(long, value_name = "EPOCHS", conflicts_with = "patches", value_parser = clap::value_parser!(u32).range(1..=64))]
     augmented: Option<u32>,
+    /// Draws so many training images of each class, a column for each, of twenty classes from --index on
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["patches", "augmented"], value_parser = clap::value_parser!(u32).range(1..=64))]
+    classes: Option<u32>,
     /// Sets a key of the experiment, e.g. `--set 'augmentation=[random_flip, rand_augment]'`
     #[arg(long, value_name = "KEY=VALUE", requires = "augmented")]
     set: Vec<String>,
-    /// Which image of the training split
+    /// Which image of the training split, or which class
     #[arg(long, default_value_t = 0)]
     index: usize,
     /// The picture to write (PNG); `-` for standard output
@@ -89,12 +94,8 @@ struct ShowArgs {
     /// Folder of data sets, searched first
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// The folder of `image_folder`
-    #[arg(long)]
-    path: Option<PathBuf>,
-    /// Leaves out pictures that cannot be read, as `data.skip_broken` does
-    #[arg(long)]
-    skip_broken: bool,
+    #[command(flatten)]
+    folder: FolderArgs,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
@@ -154,13 +155,7 @@ fn run_fetch(args: &FetchArgs) -> miette::Result<()> {
 
 fn info(args: &InfoArgs) -> miette::Result<()> {
     let console = Console::new();
-    let options = DataOptions {
-        data_dir: args.data_dir.clone(),
-        path: args.path.clone(),
-        image_size: args.image_size,
-        skip_broken: args.skip_broken,
-        ..DataOptions::default()
-    };
+    let options = DataOptions { image_size: args.image_size, ..args.folder.options(args.data_dir.clone()) };
     let Some(name) = &args.name else {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED).set_header(["data set", "about", "place"]);
@@ -177,11 +172,15 @@ fn info(args: &InfoArgs) -> miette::Result<()> {
         return Ok(());
     };
     let source = sources::find(name)?;
-    let Contents { place, images, classes, validates, notes, broken } = source.contents(&options)?;
+    let Contents { place, images, formats, classes, validates, notes, broken } = source.contents(&options)?;
     let place = place.map_or("built in".to_owned(), |place| shown(place.as_os_str()));
     console.line(&format!("{}: {}", source.name(), source.about()));
     console.line(&format!("place: {place}"));
     console.line(&format!("images: {images}"));
+    if !formats.is_empty() {
+        let formats: Vec<String> = formats.iter().map(|(format, count)| format!("{count} {format}")).collect();
+        console.line(&format!("formats: {}", formats.join(", ")));
+    }
     let splits: &[(usize, &str)] =
         if validates { &[(0, "training"), (1, "validation"), (2, "test")] } else { &[(0, "training"), (2, "test")] };
     let sum = |split: usize| classes.iter().map(|(_, counts)| counts[split]).sum::<usize>();
@@ -207,6 +206,48 @@ fn info(args: &InfoArgs) -> miette::Result<()> {
 /// Height and width that an image is resized to where it is drawn beside its patches.
 const IMAGE_SIZE: u32 = 72;
 
+/// The same of a contact sheet, of pictures that are larger or of several sizes.
+const CONTACT_SIZE: u32 = 96;
+
+/// Classes of a contact sheet, side by side.
+const CLASSES: usize = 20;
+
+/// Draws some training images of each class.
+fn contact_sheet(args: &ShowArgs, count: usize) -> miette::Result<()> {
+    // Photographs of many sizes are drawn at one; what has one size is drawn at it, if it is small.
+    let size = args.image_size.unwrap_or(CONTACT_SIZE) as usize;
+    let options = DataOptions { model_size: Some([size; 2]), ..args.folder.options(args.data_dir.clone()) };
+    let set = data::load(&args.name, &options)?;
+    let own = (set.height, set.width);
+    let to = if args.image_size.is_some() { (size, size) } else { own };
+    // Bytes become bytes again: any mean and variance will do.
+    let statistics = Statistics { mean: vec![127.5; set.channels], variance: vec![64.0 * 64.0; set.channels] };
+    let pipeline = Pipeline::new(&statistics, own, set.channels, to);
+    let names = set.class_names.iter().skip(args.index).take(CLASSES);
+    let shown: Vec<&String> = names.collect();
+    if shown.is_empty() {
+        let help = format!("the first is 0, the last {}", set.class_names.len() - 1);
+        return Err(miette!(help = help, "there is no class {}", args.index));
+    }
+    let mut columns = Vec::new();
+    for class in args.index..args.index + shown.len() {
+        let of_class = set.train.labels.iter().zip(0_u32..).filter(|(label, _)| **label as usize == class);
+        let indices: Vec<u32> = of_class.map(|(_, index)| index).take(count).collect();
+        let mut loaded = Loaded::default();
+        pipeline.batch(&set.train, &indices, BatchPlace::default(), None, &mut loaded)?;
+        columns.push(loaded.images);
+    }
+    output::write(&args.output, &output::png(&picture::sheet(&columns, pipeline.levels(), pipeline.size()))?)?;
+    let say = if output::is_standard(&args.output) { out::note } else { out::line };
+    say(&format!("Training images of {}, from left to right:", set.name));
+    shown.iter().for_each(|name| say(&format!("  {name}")));
+    match set.class_names.len() - args.index - shown.len() {
+        0 => {}
+        more => say(&format!("and {more} more classes: --index {}", args.index + shown.len())),
+    }
+    Ok(())
+}
+
 fn show(args: &ShowArgs) -> miette::Result<()> {
     if let Some(epochs) = args.augmented {
         let sheet = Sheet {
@@ -216,11 +257,13 @@ fn show(args: &ShowArgs) -> miette::Result<()> {
             index: args.index,
             image_size: args.image_size.map(|size| size as usize),
             data_dir: args.data_dir.clone(),
-            path: args.path.clone(),
-            skip_broken: args.skip_broken,
+            folder: &args.folder,
             output: &args.output,
         };
         return sheet.draw();
+    }
+    if let Some(count) = args.classes {
+        return contact_sheet(args, count as usize);
     }
     let (size, patch_size) = (args.image_size.unwrap_or(IMAGE_SIZE) as usize, args.patches as usize);
     if !size.is_multiple_of(patch_size) {
@@ -232,13 +275,7 @@ fn show(args: &ShowArgs) -> miette::Result<()> {
         ));
     }
     // As a model of that size has it.
-    let options = DataOptions {
-        data_dir: args.data_dir.clone(),
-        path: args.path.clone(),
-        model_size: Some([size; 2]),
-        skip_broken: args.skip_broken,
-        ..DataOptions::default()
-    };
+    let options = DataOptions { model_size: Some([size; 2]), ..args.folder.options(args.data_dir.clone()) };
     let set = data::load(&args.name, &options)?;
     let count = set.train.len();
     if args.index >= count {
@@ -249,7 +286,8 @@ fn show(args: &ShowArgs) -> miette::Result<()> {
         ));
     }
     let image = set.height * set.width * set.channels;
-    let pixels = &set.train.pixels[args.index * image..][..image];
+    let mut decoded = Vec::new();
+    let pixels = set.train.image(args.index, image, &mut decoded)?;
     let picture = picture::patches(pixels, (set.height, set.width), set.channels, size, patch_size);
     output::write(&args.output, &output::png(&picture)?)?;
     let class = &set.class_names[set.train.labels[args.index] as usize];

@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let mut confusion = Confusion::new(scored.architecture.num_classes());
     let mut engine = training::trained(&definition, scored.architecture, &checkpoint, &options)?;
     let batch_size = definition.experiment.train.batch_size;
-    let (pipeline, split, workers) = (&scored.pipeline, &scored.split, options.workers());
+    let (pipeline, split, workers) = (&scored.pipeline, &scored.split, options.workers_for(&scored.split));
     let loader = Loader { pipeline, split, augmentation: None, workers };
     let mut each = |logits: &[f32], labels: &[u32]| confusion.add(logits, labels);
     let evaluated = match args.flips {

@@ -11,6 +11,7 @@ mod engine_args;
 mod eval;
 mod export;
 mod fmt;
+mod folder_args;
 mod graph;
 mod help;
 mod import;

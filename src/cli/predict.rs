@@ -9,16 +9,18 @@ use miette::miette;
 use super::{
     choice::words,
     engine_args::EngineArgs,
-    out,
+    out, output,
     predictions::{RowFormat, largest},
 };
 use crate::{
     choice::Choice,
     data::{
         Broken, DataError,
+        names::shown,
+        picture,
         walk::{FORMATS, Walk},
     },
-    experiment::{Classified, Classifier},
+    experiment::{Classified, Classifier, Occlusion},
     train::Interrupt,
 };
 
@@ -44,11 +46,21 @@ pub struct Args {
     /// What is written of each picture, as soon as it is known
     #[arg(long, value_parser = words::<RowFormat>(), default_value = RowFormat::Table.word())]
     format: RowFormat,
+    /// Draws which parts of one picture its most probable class is told by: the picture, and beside it, in red, where
+    /// covering it makes the class less probable (PNG); `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    explain: Option<PathBuf>,
+    /// Squares in a row, and in a column, that are covered one after the other
+    #[arg(long, value_name = "COUNT", default_value_t = 14, requires = "explain", value_parser = clap::value_parser!(u32).range(2..=64))]
+    grid: u32,
     #[command(flatten)]
     engine: EngineArgs,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
+    if let Some(file) = &args.explain {
+        return explain(args, file);
+    }
     let options = args.engine.options(Interrupt::default());
     let few = args.images.iter().all(|path| path != Path::new("-") && !path.is_dir());
     let batch = if few { args.images.len().min(BATCH) } else { BATCH };
@@ -85,6 +97,31 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         let help = format!("{FORMATS} files are read; convert, repair or leave these out");
         return Err(DataError::Pictures { folder: None, total, broken, help }.into());
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Draws what one picture is known by.
+fn explain(args: &Args, file: &Path) -> miette::Result<ExitCode> {
+    let [path] = args.images.as_slice() else {
+        return Err(miette!(
+            help = "name one picture",
+            "--explain draws one picture, and {} are named",
+            args.images.len()
+        ));
+    };
+    let options = args.engine.options(Interrupt::default());
+    let mut classifier = Classifier::of_trial(&args.directory, BATCH, &options)?;
+    let found = classifier.occlusion(path, args.grid as usize)?;
+    let Occlusion { class, probability, pixels, size, grid, falls } = &found;
+    output::write(file, &output::png(&picture::falls(pixels, *size, falls, *grid))?)?;
+    let largest = falls.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let say = if output::is_standard(file) { out::note } else { out::line };
+    let percent = |share: f32| format!("{:.2}%", 100.0 * share);
+    say(&format!("{}: {}, {}", shown(path.as_os_str()), classifier.class(*class), percent(*probability)));
+    say(&match largest > 0.0 {
+        true => format!("at most {} less where a part is covered; that is red", percent(largest)),
+        false => "no part makes it less probable when it is covered".to_owned(),
+    });
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,7 +12,11 @@ use std::path::Path;
 
 use image::imageops::{self, FilterType};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{DynamicImage, GenericImageView, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Pixel};
+
+use serde::{Deserialize, Serialize};
+
+use crate::choice::Choice;
 
 /// The largest picture that is decoded: 100 megapixels.
 const MOST_PIXELS: u64 = 100 << 20;
@@ -34,6 +38,24 @@ pub struct Pixels {
     pub height: u32,
     /// `[height, width, channels]`, of 1 or 3 channels.
     pub bytes: Vec<u8>,
+}
+
+/// What becomes of a picture's aspect ratio where a picture gets another size.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// It is that of the new size: the picture is squashed.
+    #[default]
+    Squash,
+    /// It stays, and what is too much at two sides is cut off: Keras' `crop_to_aspect_ratio`.
+    Crop,
+    /// It stays, and what is wanting at two sides is black: Keras' `pad_to_aspect_ratio` with its `fill_value` of 0.
+    Pad,
+}
+
+impl Choice for Fit {
+    const CHOICES: &[(Self, &str, &str)] =
+        &[(Self::Squash, "squash", ""), (Self::Crop, "crop", ""), (Self::Pad, "pad", "")];
 }
 
 impl Encoded {
@@ -93,23 +115,72 @@ impl Encoded {
         })
     }
 
+    /// "JPEG", "PNG".
+    pub fn format(&self) -> &'static str {
+        match self.format {
+            ImageFormat::Png => "PNG",
+            ImageFormat::Jpeg => "JPEG",
+            ImageFormat::WebP => "WebP",
+            ImageFormat::Bmp => "BMP",
+            ImageFormat::Gif => "GIF",
+            _ => "TIFF",
+        }
+    }
+
     /// The picture with 1 or 3 channels, an alpha channel dropped, resized if need be with a triangle
     /// filter, which is antialiased where it shrinks.
     ///
     /// # Errors
     /// A file that is broken.
-    pub fn pixels(&self, channels: usize, size: Option<(u32, u32)>) -> Result<Pixels, String> {
+    pub fn pixels(&self, channels: usize, size: Option<(u32, u32)>, fit: Fit) -> Result<Pixels, String> {
         let mut picture = DynamicImage::from_decoder(self.decoder()?).map_err(|error| damaged(&error))?;
         picture.apply_orientation(self.orientation);
         let (width, height) = size.unwrap_or((picture.width(), picture.height()));
-        let same = (picture.width(), picture.height()) == (width, height);
-        let bytes = match (channels, same) {
-            (1, true) => picture.into_luma8().into_raw(),
-            (1, false) => imageops::resize(&picture.into_luma8(), width, height, FilterType::Triangle).into_raw(),
-            (_, true) => picture.into_rgb8().into_raw(),
-            (_, false) => imageops::resize(&picture.into_rgb8(), width, height, FilterType::Triangle).into_raw(),
+        let bytes = match channels {
+            1 => fitted(picture.into_luma8(), (width, height), fit),
+            _ => fitted(picture.into_rgb8(), (width, height), fit),
         };
         Ok(Pixels { width, height, bytes })
+    }
+}
+
+/// The bytes of a picture in another size.
+fn fitted<P: Pixel<Subpixel = u8> + 'static>(
+    picture: ImageBuffer<P, Vec<u8>>,
+    (width, height): (u32, u32),
+    fit: Fit,
+) -> Vec<u8> {
+    let own = picture.dimensions();
+    if own == (width, height) {
+        return picture.into_raw();
+    }
+    let resized = |width, height| imageops::resize(&picture, width, height, FilterType::Triangle);
+    match fit {
+        Fit::Squash => resized(width, height).into_raw(),
+        Fit::Crop => {
+            let (wide, high) = inside(own, (width, height));
+            let part = picture.view((own.0 - wide) / 2, (own.1 - high) / 2, wide, high);
+            imageops::resize(&part.to_image(), width, height, FilterType::Triangle).into_raw()
+        }
+        Fit::Pad => {
+            let (wide, high) = inside((width, height), own);
+            let mut whole = ImageBuffer::new(width, height);
+            let at = (i64::from((width - wide) / 2), i64::from((height - high) / 2));
+            imageops::replace(&mut whole, &resized(wide, high), at.0, at.1);
+            whole.into_raw()
+        }
+    }
+}
+
+/// The largest size of an aspect ratio that fits inside of another size.
+fn inside((width, height): (u32, u32), ratio: (u32, u32)) -> (u32, u32) {
+    let side = |other: u32, part: u32, whole: u32| {
+        (f64::from(other) * f64::from(part) / f64::from(whole)).round().max(1.0) as u32
+    };
+    let wide = side(height, ratio.0, ratio.1);
+    match wide <= width {
+        true => (wide, height),
+        false => (width, side(width, ratio.1, ratio.0).min(height)),
     }
 }
 

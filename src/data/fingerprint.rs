@@ -60,6 +60,8 @@ pub struct ImageFile {
     pub subset: Subset,
     /// The name of the folder that it lies in.
     pub class: String,
+    /// Within the class: what counts, wherever the folder lies.
+    pub name: OsString,
     /// Of the file.
     pub path: PathBuf,
 }
@@ -104,9 +106,7 @@ impl Fingerprint {
                 .iter()
                 .zip(&digests)
                 .filter(|(file, _)| file.subset == subset)
-                .map(|(file, digest)| {
-                    (file.class.as_str(), file.path.file_name().unwrap_or_default().to_owned(), *digest)
-                })
+                .map(|(file, digest)| (file.class.as_str(), file.name.clone(), *digest))
                 .collect();
             own.sort();
             let chunks = own.chunk_by(|a, b| a.0 == b.0);
@@ -125,21 +125,25 @@ impl Fingerprint {
     }
 
     /// Of a data set that is in memory, whole. Its classes go by number: their names are no part of the digest.
-    pub fn of_loaded(set: &Dataset) -> Self {
+    ///
+    /// # Errors
+    /// As [`Split::image`].
+    pub fn of_loaded(set: &Dataset) -> Result<Self, DataError> {
         let image = set.image_bytes();
-        let classes = |split: &Split| -> Vec<Class> {
+        let classes = |split: &Split| -> Result<Vec<Class>, DataError> {
             let class = |(number, name): (usize, &String)| {
-                let (mut hash, mut images) = (Sha256::new(), 0);
+                let (mut hash, mut images, mut decoded) = (Sha256::new(), 0, Vec::new());
                 for (index, _) in split.labels.iter().enumerate().filter(|(_, label)| **label as usize == number) {
                     part(&mut hash, &index.to_le_bytes());
-                    part(&mut hash, &split.pixels[index * image..][..image]);
+                    part(&mut hash, split.image(index, image, &mut decoded)?);
                     images += 1;
                 }
-                Class { name: name.clone(), images, digest: hexadecimal(hash) }
+                Ok(Class { name: name.clone(), images, digest: hexadecimal(hash) })
             };
             threads::together(|| set.class_names.par_iter().enumerate().map(class).collect())
         };
-        Self::new(&set.name, [classes(&set.train), Vec::new(), classes(&set.test)], |_| String::new())
+        let validation = set.validation.as_ref().map(classes).transpose()?.unwrap_or_default();
+        Ok(Self::new(&set.name, [classes(&set.train)?, validation, classes(&set.test)?], |_| String::new()))
     }
 
     fn new(set: &str, subsets: [Vec<Class>; 3], name: impl Fn(&Class) -> String) -> Self {
@@ -259,7 +263,7 @@ mod tests {
                 let folder = root.join(subset.adjective()).join(class);
                 fs::create_dir_all(&folder).unwrap();
                 fs::write(folder.join(name), text).unwrap();
-                ImageFile { subset: *subset, class: (*class).to_owned(), path: folder.join(name) }
+                ImageFile { subset: *subset, class: (*class).to_owned(), name: name.into(), path: folder.join(name) }
             })
             .collect();
         Fingerprint::of_files("image_folder", &list).unwrap()
@@ -296,27 +300,28 @@ mod tests {
     #[test]
     fn what_is_loaded_has_a_digest_too() {
         let digits = load("digits", &DataOptions::default()).unwrap();
-        let fingerprint = Fingerprint::of_loaded(&digits);
+        let fingerprint = Fingerprint::of_loaded(&digits).unwrap();
         assert_eq!(fingerprint.train.iter().map(|class| class.images).sum::<usize>(), 1438);
         let mut relabelled = digits.clone();
         let mut labels = relabelled.test.labels.to_vec();
         labels.swap(0, 1);
         relabelled.test.labels = labels.into();
-        let now = Fingerprint::of_loaded(&relabelled);
+        let now = Fingerprint::of_loaded(&relabelled).unwrap();
         assert!(
             fingerprint.changes(&now, &Subset::ALL).unwrap().starts_with("test: `4` has other pictures"),
             "{now:?}"
         );
         let mut renamed = digits;
         renamed.class_names[3] = "three".into();
-        assert_eq!(Fingerprint::of_loaded(&renamed).digest, fingerprint.digest);
+        assert_eq!(Fingerprint::of_loaded(&renamed).unwrap().digest, fingerprint.digest);
     }
 
     #[cfg(unix)]
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let files = [ImageFile { subset: Subset::Train, class: "a".into(), path: folder.path().to_owned() }];
+        let (class, name, path) = ("a".into(), "b".into(), folder.path().to_owned());
+        let files = [ImageFile { subset: Subset::Train, class, name, path }];
         let error = Fingerprint::of_files("image_folder", &files).unwrap_err().to_string();
         assert!(error.starts_with("cannot read /") && error.ends_with("this is no file"), "{error}");
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    BatchPlace, Pipeline, Split,
+    BatchPlace, DataError, Pipeline, Split,
     transforms::{Draws, Mixed, Plan},
 };
 use crate::threads;
@@ -55,20 +55,21 @@ pub struct Batches<'a> {
 }
 
 /// Fills a numbered batch.
-type Make<'a> = Box<dyn Fn(usize, &mut Loaded) + 'a>;
+type Make<'a> = Box<dyn Fn(usize, &mut Loaded) -> Result<(), DataError> + 'a>;
 
 /// Who makes batches.
 enum Source<'a> {
     /// Threads, each of which makes one in so many, and gets its buffers back.
-    Workers(Vec<(Receiver<Loaded>, Sender<Loaded>)>),
+    Workers(Vec<(Receiver<Result<Loaded, DataError>>, Sender<Loaded>)>),
     /// Whoever takes them, where no thread can be started: the maker of a numbered batch, and its buffers.
     Taker(Make<'a>, Loaded),
 }
 
 impl Iterator for Batches<'_> {
-    type Item = Loaded;
+    /// An error where a picture cannot be read any more, see [`Pipeline::batch`].
+    type Item = Result<Loaded, DataError>;
 
-    fn next(&mut self) -> Option<Loaded> {
+    fn next(&mut self) -> Option<Self::Item> {
         if self.next == self.count {
             return None;
         }
@@ -77,8 +78,7 @@ impl Iterator for Batches<'_> {
             Source::Workers(workers) => workers[self.next % workers.len()].0.recv().ok()?,
             Source::Taker(make, buffers) => {
                 let mut loaded = std::mem::take(buffers);
-                make(self.next, &mut loaded);
-                loaded
+                make(self.next, &mut loaded).map(|()| loaded)
             }
         };
         self.waited += start.elapsed();
@@ -120,13 +120,13 @@ impl Loader<'_> {
             let indices = &order[number * batch_size..order.len().min((number + 1) * batch_size)];
             let number = first + number as u32;
             let place = BatchPlace { number, first: number * batch_size as u32 };
-            self.pipeline.batch(self.split, indices, place, self.augmentation, loaded);
+            self.pipeline.batch(self.split, indices, place, self.augmentation, loaded)
         };
         thread::scope(|scope| {
             let mut workers = Vec::new();
             let mut begins = Vec::new();
             while workers.len() < wanted {
-                let (finished, finished_here): (SyncSender<Loaded>, _) = sync_channel(AHEAD);
+                let (finished, finished_here): (SyncSender<Result<Loaded, DataError>>, _) = sync_channel(AHEAD);
                 let (used, used_there) = channel::<Loaded>();
                 let (begin, begin_there) = channel::<(usize, usize)>();
                 let work = move || {
@@ -134,8 +134,8 @@ impl Loader<'_> {
                     let Ok((worker, workers)) = begin_there.recv() else { return };
                     for number in (worker..count).step_by(workers) {
                         let mut loaded = used_there.try_recv().unwrap_or_default();
-                        make(number, &mut loaded);
-                        if finished.send(loaded).is_err() {
+                        let made = make(number, &mut loaded);
+                        if finished.send(made.map(|()| loaded)).is_err() {
                             break;
                         }
                     }
@@ -186,7 +186,7 @@ mod tests {
             };
             loader.run(&order, batch_size, |batches| {
                 let (mut images, mut labels) = (Vec::new(), Vec::new());
-                while let Some(loaded) = batches.next() {
+                while let Some(loaded) = batches.next().map(Result::unwrap) {
                     images.extend_from_slice(&loaded.images);
                     labels.extend_from_slice(&loaded.labels);
                     batches.recycle(loaded);
@@ -201,7 +201,7 @@ mod tests {
             assert!(all(workers, batch_size) == expected, "{workers} workers, batches of {batch_size}");
         }
         let loader = Loader { pipeline: &pipeline, split: &split, augmentation: None, workers: 3 };
-        assert_eq!(loader.run(&order, 5, |batches| batches.next().unwrap().labels), [49, 48, 47, 46, 45]);
+        assert_eq!(loader.run(&order, 5, |batches| batches.next().unwrap().unwrap().labels), [49, 48, 47, 46, 45]);
         assert!(loader.run(&[], 5, |batches| batches.next().is_none()));
     }
 
@@ -217,7 +217,10 @@ mod tests {
         let order: Vec<u32> = (0..23).rev().collect();
         let from = |first: usize| {
             loader.run_from(first as u32, &order[first * 4..], 4, |batches| {
-                batches.map(|loaded| (loaded.images, loaded.labels, loaded.mixed)).collect::<Vec<_>>()
+                batches
+                    .map(Result::unwrap)
+                    .map(|loaded| (loaded.images, loaded.labels, loaded.mixed))
+                    .collect::<Vec<_>>()
             })
         };
         let whole = from(0);

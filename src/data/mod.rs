@@ -6,6 +6,7 @@
 //! | [`locate`], [`fetch`] | where they lie, how they get there |
 //! | [`mod@fingerprint`] | what lies in them, and how that has changed |
 //! | [`decode`] | pictures of files |
+//! | [`Split`] (`images.rs`) | images with their labels, in memory or in files |
 //! | [`names`] | names of files, and which are nobody's pictures |
 //! | [`walk`] | pictures of files and folders, one after the other |
 //! | [`statistics`], [`resize`], [`transforms`] | the steps of the input pipeline |
@@ -19,6 +20,7 @@ mod error;
 pub mod fetch;
 mod file;
 pub mod fingerprint;
+mod images;
 pub mod levels;
 mod loader;
 pub mod locate;
@@ -34,45 +36,22 @@ pub mod transforms;
 pub mod walk;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
+pub use decode::Fit;
 pub use error::{Broken, DataError};
 pub use fingerprint::{Fingerprint, ImageFile, Subset};
+pub use images::{Decoding, Images, Split};
 pub use levels::Levels;
 pub use loader::{Batches, Loaded, Loader};
 pub use pipeline::{BatchPlace, Pipeline};
 pub use statistics::{Normalization, Statistics};
 pub use transforms::{Augmentation, Draws, Keys, Mixed};
 
-use crate::model::ImageSpec;
+use serde::{Deserialize, Serialize};
 
-/// Images of one split, all of one size, as bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
-    /// `[count, height, width, channels]`, row-major; shared, never copied by the loader.
-    pub pixels: Arc<Vec<u8>>,
-    /// `[count]`, class indices.
-    pub labels: Arc<Vec<u32>>,
-}
+use crate::{choice::Choice, model::ImageSpec};
 
-impl Split {
-    /// A split of `pixels` `[count, height, width, channels]` and `labels` `[count]`.
-    pub fn new(pixels: Vec<u8>, labels: Vec<u32>) -> Self {
-        Self { pixels: Arc::new(pixels), labels: Arc::new(labels) }
-    }
-
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// True when the split holds no image.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-}
-
-/// A labelled data set in memory.
+/// A labelled data set, in memory or to be decoded when it is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     /// As an experiment calls it.
@@ -118,6 +97,8 @@ pub struct Spec {
     pub test: usize,
     /// The folder it was found in; `None` for what is built in.
     pub place: Option<PathBuf>,
+    /// Whether images are decoded when they are needed: together they take too much memory.
+    pub streams: bool,
     /// What a user has to know, a line each: what was left out.
     pub notes: Vec<String>,
 }
@@ -129,6 +110,8 @@ pub struct Contents {
     pub place: Option<PathBuf>,
     /// Sizes of the images.
     pub images: String,
+    /// Formats of files, and how many have each.
+    pub formats: Vec<(&'static str, usize)>,
     /// Numbers of training, validation and test images by class.
     pub classes: Vec<(String, [usize; 3])>,
     /// Whether the set has images to validate on.
@@ -153,13 +136,23 @@ impl Spec {
     }
 }
 
-/// Where to look for a data set, and what to make of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Where to look for a data set, and what to make of it. All but the first two are for `image_folder` alone.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DataOptions {
     /// Searched before `VITX_DATA_DIR` and the user's cache.
     pub data_dir: Option<PathBuf>,
-    /// The folder of `image_folder`.
+    /// The folder of `image_folder`, the file of `npz`.
     pub path: Option<PathBuf>,
+    /// A table of pictures, their labels and parts, instead of folders of classes.
+    pub csv: Option<PathBuf>,
+    /// The share of the training images that tests, where there are none to test on.
+    pub test_split: Option<f64>,
+    /// What pictures in folders within that of a class are; otherwise they are left out.
+    pub nested: Option<Nested>,
+    /// 1 for grey, 3 for red, green and blue, which is the default.
+    pub channels: Option<usize>,
+    /// What becomes of a picture's aspect ratio.
+    pub fit: Fit,
     /// Side in pixels that the images of `image_folder` are resized to when they are loaded.
     /// Other data sets ignore it: their images have one size, and the pipeline resizes them.
     pub image_size: Option<usize>,
@@ -168,6 +161,22 @@ pub struct DataOptions {
     pub model_size: Option<[usize; 2]>,
     /// Leaves files of `image_folder` out that cannot be read, instead of refusing them.
     pub skip_broken: bool,
+    /// Whether images are decoded before they are needed. By default they are where they take little of the memory.
+    pub in_memory: Option<bool>,
+}
+
+/// What pictures in folders within the folder of a class are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nested {
+    /// Pictures of that class.
+    Class,
+    /// Pictures of a class of their own, which is called by its path: `animals/cat`.
+    Path,
+}
+
+impl Choice for Nested {
+    const CHOICES: &[(Self, &str, &str)] = &[(Self::Class, "class", ""), (Self::Path, "path", "")];
 }
 
 /// Loads a data set by name.
@@ -179,15 +188,13 @@ pub fn load(name: &str, options: &DataOptions) -> Result<Dataset, DataError> {
     sources::find(name)?.load(options)
 }
 
-/// What lies in parts of a data set that is a folder of the user's; `None` for sets that are always the same, and are
+/// What lies in parts of a data set that is the user's own; `None` for sets that are always the same, and are
 /// known once they are loaded.
 ///
 /// # Errors
 /// As [`load`].
 pub fn fingerprint(name: &str, options: &DataOptions, subsets: &[Subset]) -> Result<Option<Fingerprint>, DataError> {
-    let source = sources::find(name)?;
-    let files = source.files(options, subsets)?;
-    files.map(|files| Fingerprint::of_files(source.name(), &files)).transpose()
+    sources::find(name)?.fingerprint(options, subsets)
 }
 
 /// The images of one part of a user's folder alone, at a height and width, labelled by their places in `classes`;

@@ -34,6 +34,33 @@ pub fn patches(pixels: &[u8], from: (usize, usize), channels: usize, size: usize
     picture
 }
 
+/// Draws an image `[height, width, channels]`, and beside it the same in grey with red where a value of `[grid, grid]` is
+/// high: full at the highest, none at 0 and below.
+pub fn falls(pixels: &[u8], (height, width): (usize, usize), falls: &[f32], grid: usize) -> RgbImage {
+    let channels = pixels.len() / (height * width);
+    let zoom = LEAST_EXPLAINED.div_ceil(height.max(width)).max(1);
+    let largest = falls.iter().copied().fold(0.0, f32::max);
+    let side = |count: usize, size: usize| (count * (size * zoom + GAP) + GAP) as u32;
+    let mut picture = RgbImage::from_pixel(side(2, width), side(1, height), Rgb([255; 3]));
+    for y in 0..height * zoom {
+        for x in 0..width * zoom {
+            let pixel = &pixels[(y / zoom * width + x / zoom) * channels..][..channels];
+            let colour = [0, 1, 2].map(|channel: usize| pixel[channel.min(channels - 1)]);
+            picture.put_pixel((GAP + x) as u32, (GAP + y) as u32, Rgb(colour));
+            let fall = falls[y * grid / (height * zoom) * grid + x * grid / (width * zoom)].max(0.0);
+            let share = if largest > 0.0 { fall / largest } else { 0.0 };
+            let grey = colour.iter().map(|&byte| f32::from(byte)).sum::<f32>() / 3.0;
+            let with = |full: f32| (grey + (full - grey) * 0.75 * share).round() as u8;
+            let place = (2 * GAP + width * zoom + x, GAP + y);
+            picture.put_pixel(place.0 as u32, place.1 as u32, Rgb([with(255.0), with(0.0), with(0.0)]));
+        }
+    }
+    picture
+}
+
+/// Least side of an image whose parts are explained, in pixels of the picture.
+const LEAST_EXPLAINED: usize = 224;
+
 /// Least side of an image of a sheet, in pixels of the picture.
 const LEAST: usize = 96;
 
@@ -67,6 +94,19 @@ pub fn sheet(batches: &[Vec<f32>], levels: &Levels, [height, width]: [usize; 2])
 mod tests {
     use super::*;
     use crate::data::Statistics;
+
+    #[test]
+    fn what_falls_most_is_red() {
+        // Two pixels, and a grid of one row of two and a second like it.
+        let picture = falls(&[100, 40], (1, 2), &[0.5, -1.0, 0.25, 0.0], 2);
+        let (zoom, gap) = (112, GAP as u32);
+        assert_eq!(picture.dimensions(), (2 * 2 * zoom + 3 * gap, zoom + 2 * gap));
+        let right = 2 * gap + 2 * zoom;
+        let at = |x: u32, y: u32| picture.get_pixel(x, gap + y).0;
+        assert_eq!([at(gap, 0), at(gap + zoom, 0)], [[100; 3], [40; 3]]);
+        assert_eq!([at(right, 0), at(right + zoom, 0)], [[216, 25, 25], [40; 3]]);
+        assert_eq!([at(right, zoom - 1), at(right + zoom, zoom - 1)], [[158, 63, 63], [40; 3]]);
+    }
 
     #[test]
     fn batches_are_columns() {

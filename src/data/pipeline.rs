@@ -2,7 +2,7 @@
 //! augment.
 
 use super::{
-    Levels, Loaded, Split, Statistics,
+    DataError, Levels, Loaded, Split, Statistics,
     resize::Resize,
     transforms::{Draws, Plan, Scratch},
 };
@@ -74,6 +74,9 @@ impl Pipeline {
 
     /// Fills a batch of an epoch with the images of some indices.
     ///
+    /// # Errors
+    /// A picture that is decoded when it is needed, and cannot be read any more.
+    ///
     /// # Panics
     /// On a plan for images of another size.
     pub fn batch(
@@ -83,18 +86,18 @@ impl Pipeline {
         place: BatchPlace,
         augmentation: Option<(&Plan, Draws)>,
         Loaded { images, labels, mixed }: &mut Loaded,
-    ) {
+    ) -> Result<(), DataError> {
         let Self { channels, from, to, .. } = *self;
         let (bytes, values) = (from.0 * from.1 * channels, to.0 * to.1 * channels);
         labels.clear();
         labels.extend(indices.iter().map(|&index| split.labels[index as usize]));
         images.resize(indices.len() * values, 0.0);
         assert!(augmentation.is_none_or(|(plan, _)| plan.size() == self.size()), "a plan for other images");
-        let (mut normal, mut between) = (vec![0.0; bytes], Vec::new());
+        let (mut normal, mut between, mut decoded) = (vec![0.0; bytes], Vec::new(), Vec::new());
         let mut scratch = Scratch::default();
         let mut row = vec![0; augmentation.map_or(0, |(plan, _)| plan.words())];
         for ((&index, image), position) in indices.iter().zip(images.chunks_mut(values)).zip(place.first..) {
-            let pixels = &split.pixels[index as usize * bytes..][..bytes];
+            let pixels = split.image(index as usize, bytes, &mut decoded)?;
             for (position, (value, &byte)) in normal.iter_mut().zip(pixels).enumerate() {
                 *value = self.levels.value(position % channels, byte);
             }
@@ -128,6 +131,7 @@ impl Pipeline {
             }
             *images = smaller;
         }
+        Ok(())
     }
 }
 
@@ -168,7 +172,7 @@ mod tests {
         let mut loaded = Loaded::default();
         let plan = augmentation.plan(pipeline.size());
         let draws = Draws { seed: 42, epoch: 3, repeats: 1 };
-        pipeline.batch(&split, &[12, 0, 5, 7, 1], BatchPlace::default(), Some((&plan, draws)), &mut loaded);
+        pipeline.batch(&split, &[12, 0, 5, 7, 1], BatchPlace::default(), Some((&plan, draws)), &mut loaded).unwrap();
         let bytes: Vec<u8> = loaded.images.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect();
         Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -187,7 +191,7 @@ mod tests {
             // Buffers are used again.
             for number in [1, 0] {
                 let place = BatchPlace { number, first: 5 * number };
-                pipeline.batch(&split, &[6, 0, 5, 1, 1], place, Some((&plan, draws)), &mut loaded);
+                pipeline.batch(&split, &[6, 0, 5, 1, 1], place, Some((&plan, draws)), &mut loaded).unwrap();
             }
             loaded
         };

@@ -1,26 +1,6 @@
 //! Taking parts of a data set: fewer images for quick runs, and the validation split.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use super::{DataError, Dataset, Spec, Split};
-
-impl Split {
-    /// At most so many of the first images.
-    pub fn first(&self, limit: Option<usize>) -> Self {
-        self.part(0..limit.unwrap_or(usize::MAX).min(self.len()))
-    }
-
-    /// Images of `range`, copied unless that is all of them.
-    fn part(&self, range: Range<usize>) -> Self {
-        if range == (0..self.len()) {
-            return self.clone();
-        }
-        let image = self.pixels.len() / self.len().max(1);
-        let pixels = self.pixels[range.start * image..range.end * image].to_vec();
-        Self { pixels: Arc::new(pixels), labels: Arc::new(self.labels[range].to_vec()) }
-    }
-}
 
 impl Spec {
     /// Numbers of images to train and to validate on, as [`Dataset::limit`] and
@@ -109,7 +89,7 @@ mod tests {
         // floor(15 * 0.9) = 13
         assert_eq!((train.len(), validation.len(), set.test.len()), (13, 2, 3));
         assert_eq!(validation.labels[..], set.train.labels[13..]);
-        assert_eq!(validation.pixels[..], set.train.pixels[13 * 64..]);
+        assert_eq!(validation.in_memory().unwrap(), &set.train.in_memory().unwrap()[13 * 64..]);
         assert_eq!(set.split_validation(0.0).unwrap().1.len(), 0);
         for bad in [-0.1, 1.0, f64::NAN, 0.99] {
             assert!(set.split_validation(bad).is_err(), "{bad}");

@@ -1,8 +1,12 @@
 //! Mean and variance of each channel: what Keras' `Normalization` layer adapts to.
 
+use std::path::PathBuf;
+
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, Split};
+use super::{Broken, DataError, Decoding, Images, Split, names::shown};
+use crate::threads;
 
 /// Per-channel statistics of byte pixels, in units of 0 to 255. Variance is the population's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,22 +64,18 @@ impl Statistics {
     /// the result is exact but for the last division, whatever the order.
     ///
     /// # Errors
-    /// An empty split has none.
+    /// An empty split has none, and pictures that cannot be read.
     pub fn of(split: &Split, channels: usize) -> Result<Self, DataError> {
-        if split.pixels.is_empty() || channels == 0 {
+        if split.is_empty() || channels == 0 {
             return Err(DataError::Invalid {
                 message: "no images to take mean and variance of".into(),
                 help: "the training split is empty: raise its limit".into(),
             });
         }
-        let (mut sums, mut squares) = (vec![0u64; channels], vec![0u64; channels]);
-        for pixel in split.pixels.chunks_exact(channels) {
-            for ((sum, square), &value) in sums.iter_mut().zip(&mut squares).zip(pixel) {
-                *sum += u64::from(value);
-                *square += u64::from(value) * u64::from(value);
-            }
-        }
-        let count = (split.pixels.len() / channels) as u64;
+        let Sums { sums, squares, count } = match &split.images {
+            Images::Memory(pixels) => Sums::of(pixels, channels),
+            Images::Files(paths, decoding) => Sums::of_files(paths, *decoding)?,
+        };
         let mean = sums.iter().map(|&sum| sum as f64 / count as f64).collect();
         let variance = sums
             .iter()
@@ -110,6 +110,56 @@ impl Statistics {
     /// Standard deviation by which channel `channel` is divided: at least Keras' epsilon 1e-7.
     pub fn deviation(&self, channel: usize) -> f64 {
         self.variance[channel].sqrt().max(1e-7)
+    }
+}
+
+/// Sums over pixels, of each channel.
+struct Sums {
+    sums: Vec<u64>,
+    squares: Vec<u64>,
+    /// Pixels.
+    count: u64,
+}
+
+impl Sums {
+    fn of(pixels: &[u8], channels: usize) -> Self {
+        let (mut sums, mut squares) = (vec![0u64; channels], vec![0u64; channels]);
+        for pixel in pixels.chunks_exact(channels) {
+            for ((sum, square), &value) in sums.iter_mut().zip(&mut squares).zip(pixel) {
+                *sum += u64::from(value);
+                *square += u64::from(value) * u64::from(value);
+            }
+        }
+        Self { sums, squares, count: (pixels.len() / channels) as u64 }
+    }
+
+    /// Decodes all pictures, on all threads.
+    fn of_files(paths: &[PathBuf], decoding: Decoding) -> Result<Self, DataError> {
+        let one = |path: &PathBuf| match decoding.read(path) {
+            Ok(pixels) => Ok(Self::of(&pixels, decoding.channels)),
+            Err(reason) => Err(vec![Broken { name: shown(path.as_os_str()), reason }]),
+        };
+        let none = || Ok(Self::of(&[], decoding.channels));
+        let both = |a: Result<Self, Vec<Broken>>, b: Result<Self, Vec<Broken>>| match (a, b) {
+            (Ok(a), Ok(b)) => Ok(a.and(&b)),
+            (Err(a), Err(b)) => Err([a, b].concat()),
+            (Err(broken), Ok(_)) | (Ok(_), Err(broken)) => Err(broken),
+        };
+        let found = threads::together(|| paths.par_iter().map(one).reduce(none, both));
+        found.map_err(|broken| DataError::Pictures {
+            folder: None,
+            total: paths.len(),
+            broken,
+            help: "repair, convert or remove these files, or set `data.skip_broken: true` to leave them out".into(),
+        })
+    }
+
+    fn and(mut self, other: &Self) -> Self {
+        let add = |own: &mut Vec<u64>, other: &[u64]| own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+        add(&mut self.sums, &other.sums);
+        add(&mut self.squares, &other.squares);
+        self.count += other.count;
+        self
     }
 }
 

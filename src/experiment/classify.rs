@@ -10,18 +10,19 @@ use super::{
 };
 use crate::{
     backend::{Batch, Engine},
-    data::{BatchPlace, Broken, Loaded, Pipeline, Split, decode::Encoded, names::shown},
+    data::{BatchPlace, Broken, Decoding, Loaded, Pipeline, Split, names::shown},
     threads,
     trial::{Directory, Input},
 };
 
 /// The best weights of a trial, and what a picture becomes for them.
 pub struct Classifier {
-    input: Input,
+    pub(super) input: Input,
+    pub(super) decoding: Decoding,
     pipeline: Pipeline,
     engine: Box<dyn Engine>,
     checkpoint: PathBuf,
-    batch: usize,
+    pub(super) batch: usize,
     classes: usize,
 }
 
@@ -42,6 +43,8 @@ impl Classifier {
     pub fn of_trial(directory: &Path, batch: usize, options: &Options) -> Result<Self, ExperimentError> {
         let definition = Definition::of_trial(directory)?;
         let input = definition.input(directory)?;
+        let size = (input.width as u32, input.height as u32);
+        let decoding = Decoding { channels: input.channels, size, fit: definition.experiment.data.fit };
         let architecture = definition.architecture(&input.spec())?;
         let [height, width, _] = architecture.image_shape();
         let pipeline = Pipeline::new(&input.statistics, (input.height, input.width), input.channels, (height, width));
@@ -49,7 +52,7 @@ impl Classifier {
         let checkpoint = Directory::new(directory).best();
         let classes = architecture.num_classes();
         let engine = training::trained(&definition, architecture, &checkpoint, options)?;
-        Ok(Self { input, pipeline, engine, checkpoint, batch, classes })
+        Ok(Self { input, decoding, pipeline, engine, checkpoint, batch, classes })
     }
 
     /// How many classes the network has.
@@ -71,28 +74,17 @@ impl Classifier {
         mut pictures: impl Iterator<Item = Result<PathBuf, Broken>>,
         mut each: impl FnMut(&Self, Classified),
     ) -> Result<(), ExperimentError> {
-        let mut loaded = Loaded::default();
         loop {
             let some: Vec<Result<PathBuf, Broken>> = pictures.by_ref().take(self.batch).collect();
             if some.is_empty() {
                 return Ok(());
             }
-            let input = &self.input;
+            let decoding = self.decoding;
             let decoded: Vec<(String, Result<Vec<u8>, String>)> =
-                threads::together(|| some.into_par_iter().map(|picture| decode(input, picture)).collect());
+                threads::together(|| some.into_par_iter().map(|picture| decode(decoding, picture)).collect());
             let fine: Vec<&[u8]> =
                 decoded.iter().filter_map(|(_, pixels)| Some(pixels.as_ref().ok()?.as_slice())).collect();
-            let mut logits = Vec::new();
-            if !fine.is_empty() {
-                let split = Split::new(fine.concat(), vec![0; fine.len()]);
-                let indices: Vec<u32> = (0..fine.len() as u32).collect();
-                self.pipeline.batch(&split, &indices, BatchPlace::default(), None, &mut loaded);
-                self.engine
-                    .evaluate(&Batch { images: &loaded.images, labels: &loaded.labels, mixed: None })
-                    .map_err(|error| ExperimentError::of_weights(&self.checkpoint, error))?;
-                logits.extend_from_slice(self.engine.logits());
-            }
-            let mut rows = logits.chunks_exact((logits.len() / fine.len().max(1)).max(1)).map(softmax);
+            let mut rows = self.probabilities(&fine)?.into_iter();
             for (name, pixels) in decoded {
                 let probabilities = pixels.map(|_| rows.next().unwrap_or_default());
                 each(self, Classified { name, probabilities });
@@ -101,14 +93,28 @@ impl Classifier {
     }
 }
 
-/// The name of a picture, and its pixels at the size of the data set's.
-fn decode(input: &Input, picture: Result<PathBuf, Broken>) -> (String, Result<Vec<u8>, String>) {
-    match picture {
-        Ok(path) => {
-            let size = (input.width as u32, input.height as u32);
-            let pixels = Encoded::read(&path).and_then(|picture| picture.pixels(input.channels, Some(size)));
-            (shown(path.as_os_str()), pixels.map(|pixels| pixels.bytes))
+impl Classifier {
+    /// Of pictures `[height, width, channels]`, as many as there are.
+    pub(super) fn probabilities(&mut self, pictures: &[&[u8]]) -> Result<Vec<Vec<f32>>, ExperimentError> {
+        if pictures.is_empty() {
+            return Ok(Vec::new());
         }
+        let split = Split::new(pictures.concat(), vec![0; pictures.len()]);
+        let indices: Vec<u32> = (0..pictures.len() as u32).collect();
+        let mut loaded = Loaded::default();
+        self.pipeline.batch(&split, &indices, BatchPlace::default(), None, &mut loaded)?;
+        self.engine
+            .evaluate(&Batch { images: &loaded.images, labels: &loaded.labels, mixed: None })
+            .map_err(|error| ExperimentError::of_weights(&self.checkpoint, error))?;
+        let logits = self.engine.logits();
+        Ok(logits.chunks_exact((logits.len() / pictures.len()).max(1)).map(softmax).collect())
+    }
+}
+
+/// The name of a picture, and its pixels at the size of the data set's.
+fn decode(decoding: Decoding, picture: Result<PathBuf, Broken>) -> (String, Result<Vec<u8>, String>) {
+    match picture {
+        Ok(path) => (shown(path.as_os_str()), decoding.read(&path)),
         Err(Broken { name, reason }) => (name, Err(reason)),
     }
 }

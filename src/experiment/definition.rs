@@ -140,7 +140,7 @@ impl Definition {
     pub fn with(&self, assignments: &[(String, Value)]) -> Result<Self, ExperimentError> {
         let mut changed = self.clone();
         changed.experiment.sweep = None;
-        let data = (self.experiment.data.name.clone(), self.experiment.data.path.clone());
+        let data = (self.experiment.data.name.clone(), self.experiment.data.own());
         let weights = self.experiment.init.as_ref().map(|init| init.weights.clone());
         let mut assignments: Vec<&(String, Value)> = assignments.iter().collect();
         assignments.sort_by_key(|(key, _)| overrides::rank(key));
@@ -169,7 +169,7 @@ impl Definition {
                 changed.experiment.params.insert(key.clone(), value.clone());
             }
         }
-        if data != (changed.experiment.data.name.clone(), changed.experiment.data.path.clone()) {
+        if data != (changed.experiment.data.name.clone(), changed.experiment.data.own()) {
             // Other data have another digest.
             changed.experiment.data.place(&self.origin);
             changed.experiment.data.digest = None;

@@ -108,7 +108,7 @@ pub enum ExperimentError {
         found: String,
     },
     /// `--path` for a data set that is no folder of the user's.
-    #[error("`--path` is the folder of `image_folder`; the data set here is `{name}`")]
+    #[error("`--path` is the folder of `image_folder`, or the file of `npz`; the data set here is `{name}`")]
     #[diagnostic(code(vitx::experiment::path), help("--data-dir is the folder of data sets"))]
     NoFolder {
         /// The data set's.

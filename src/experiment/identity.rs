@@ -10,7 +10,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{Definition, Experiment, ExperimentError, Init};
+use super::{Definition, Experiment, ExperimentError, Init, schema::Own};
 use crate::{
     data::{self, Fingerprint, Subset},
     random::VERSION,
@@ -21,7 +21,7 @@ use crate::{
 /// definition is: all are equal.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
-    folders: Arc<Mutex<HashMap<PathBuf, Fingerprint>>>,
+    folders: Arc<Mutex<HashMap<Own, Fingerprint>>>,
     /// Digests of weights.
     weights: Arc<Mutex<HashMap<PathBuf, String>>>,
 }
@@ -33,8 +33,8 @@ impl PartialEq for Known {
 }
 
 impl Known {
-    fn get(&self, folder: &Path) -> Option<Fingerprint> {
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner).get(folder).cloned()
+    fn get(&self, own: &Own) -> Option<Fingerprint> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner).get(own).cloned()
     }
 
     fn weights(&self, init: &Init) -> Result<String, ExperimentError> {
@@ -47,8 +47,8 @@ impl Known {
         Ok(digest)
     }
 
-    fn insert(&self, folder: PathBuf, fingerprint: &Fingerprint) {
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(folder, fingerprint.clone());
+    fn insert(&self, own: Own, fingerprint: &Fingerprint) {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(own, fingerprint.clone());
     }
 }
 
@@ -89,13 +89,13 @@ impl Definition {
     /// What lies in its folder, if it is settled and has one. A sweep's experiment may have none yet.
     pub(super) fn fingerprint(&self) -> Result<Option<Fingerprint>, ExperimentError> {
         let data = &self.experiment.data;
-        let (Some(known), Some(path)) = (&self.known, &data.path) else { return Ok(None) };
-        if let Some(fingerprint) = known.get(path).filter(|fingerprint| fingerprint.set == data.set_name()) {
+        let (Some(known), Some(own)) = (&self.known, data.own()) else { return Ok(None) };
+        if let Some(fingerprint) = known.get(&own) {
             return Ok(Some(fingerprint));
         }
         let fingerprint = data::fingerprint(&data.name, &data.options(None, None), &Subset::ALL)?;
         if let Some(fingerprint) = &fingerprint {
-            known.insert(path.clone(), fingerprint);
+            known.insert(own, fingerprint);
         }
         Ok(fingerprint)
     }
@@ -127,8 +127,9 @@ impl Definition {
         let mut experiment = self.experiment.clone();
         if experiment.data.digest.is_some() {
             // What lies there counts, not where.
-            experiment.data.path = None;
+            (experiment.data.path, experiment.data.csv) = (None, None);
         }
+        experiment.data.in_memory = None;
         if let Some(init) = experiment.init.as_mut().filter(|init| init.digest.is_some()) {
             init.weights = PathBuf::new();
         }
@@ -149,6 +150,8 @@ pub fn same_but_for_the_place(old: &Experiment, new: &Experiment) -> bool {
     let mut new = new.clone();
     new.model.clone_from(&old.model);
     new.data.path.clone_from(&old.data.path);
+    new.data.csv.clone_from(&old.data.csv);
+    new.data.in_memory = old.data.in_memory;
     if let (Some(new), Some(old)) = (&mut new.init, &old.init) {
         new.weights.clone_from(&old.weights);
     }

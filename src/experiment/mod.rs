@@ -31,6 +31,7 @@
 //! | [`Setup`] | its data, architecture and input pipeline in memory |
 //! | [`Scored`] | what trained weights are evaluated on |
 //! | [`Classifier`] | pictures of files, classified by trained weights |
+//! | [`Occlusion`] | which parts of a picture a class is told by |
 //! | [`training`] | training a trial directory |
 //! | [`export`] | a trained network as a file for other programs |
 //! | [`extend`] | more epochs for a finished run |
@@ -58,6 +59,7 @@ pub(crate) mod image_size;
 pub mod init;
 mod loss;
 pub(crate) mod needs;
+mod occlusion;
 mod optimizer;
 mod origins;
 pub mod overrides;
@@ -78,6 +80,7 @@ pub use classify::{Classified, Classifier};
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;
 pub use init::Init;
+pub use occlusion::Occlusion;
 pub use optimizer::Optimizer;
 pub use schema::{Data, Experiment, Stop, SweepConfig, Train};
 pub use scored::Scored;

@@ -22,7 +22,10 @@ use super::{
     values::{self, OneOrMany, Values},
 };
 use crate::{
-    data::{Augmentation, DataOptions, Keys, Normalization, sources},
+    data::{
+        Augmentation, DataOptions, Fit, Keys, Nested, Normalization,
+        sources::{self, Source},
+    },
     dsl,
     graph::optimizers,
     train::Monitor,
@@ -129,9 +132,25 @@ fn three() -> u32 {
 pub struct Data {
     /// Name of a data set.
     pub name: String,
-    /// The folder of `image_folder`, relative to the experiment's file. In a trial's directory it is absolute.
+    /// The folder of `image_folder` or the file of `npz`, relative to the experiment's file. In a trial's directory it is absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// A table of pictures with the columns `path`, `label` and `split`, instead of folders of classes; relative to the
+    /// experiment's file. In a trial's directory it is absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csv: Option<PathBuf>,
+    /// The share of each class that tests, where the data have no images to test on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_split: Option<f64>,
+    /// What pictures in folders within that of a class are; otherwise they are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nested: Option<Nested>,
+    /// 1 for grey images; by default 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    /// What becomes of a picture's aspect ratio.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fit: Fit,
     /// Of what lies there: other data are refused. Every trial's directory has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -154,14 +173,67 @@ pub struct Data {
     /// Mean and deviation by which images are normalised, instead of those of the training images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalization: Option<Normalization>,
+    /// Whether the images of `image_folder` are decoded before training, or whenever they are needed; by default by the
+    /// memory that they take. Results do not depend on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_memory: Option<bool>,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// By what data of the user's are told from others: data set, places, share that tests, folders within.
+pub type Own = (String, Option<PathBuf>, Option<PathBuf>, Option<u64>, Option<Nested>);
+
 impl Data {
+    /// A key that the data set does not know, and what is wrong with it.
+    fn fault(&self) -> Option<Fault> {
+        let folder = sources::find(&self.name).is_ok_and(sources::is_folder);
+        let own = [
+            ("csv", self.csv.is_some()),
+            ("test_split", self.test_split.is_some()),
+            ("nested", self.nested.is_some()),
+            ("channels", self.channels.is_some()),
+            ("fit", !is_default(&self.fit)),
+        ];
+        if let Some((key, _)) = own.into_iter().find(|(_, given)| *given && !folder) {
+            let message = format!("`data.{key}` is for `image_folder`; the data set here is `{}`", self.name);
+            return Some(Fault { key: format!("data.{key}").into(), message, help: None });
+        }
+        if self.csv.is_some() && self.nested.is_some() {
+            let message = "`data.nested` is of folders of classes, and `data.csv` names each picture".to_owned();
+            return Some(Fault { key: "data.nested".into(), message, help: Some("leave one of them out".into()) });
+        }
+        None
+    }
+
     /// Where to look for these images; `data_dir` is searched first. `model_size` is the image size that
     /// the model sets itself.
     pub fn options(&self, data_dir: Option<PathBuf>, model_size: Option<[usize; 2]>) -> DataOptions {
-        let Self { path, image_size, skip_broken, .. } = self;
-        DataOptions { data_dir, path: path.clone(), image_size: *image_size, model_size, skip_broken: *skip_broken }
+        let Self { image_size, skip_broken, test_split, nested, channels, fit, in_memory, .. } = *self;
+        let (path, csv) = (self.path.clone(), self.csv.clone());
+        DataOptions {
+            data_dir,
+            path,
+            csv,
+            test_split,
+            nested,
+            channels,
+            fit,
+            image_size,
+            model_size,
+            skip_broken,
+            in_memory,
+        }
+    }
+
+    /// What has a digest: other pictures, or the same as other parts of the data, have another. `None` for a data set that
+    /// is always the same.
+    pub fn own(&self) -> Option<Own> {
+        let share = self.test_split.map(f64::to_bits);
+        let own = (self.set_name().to_owned(), self.path.clone(), self.csv.clone(), share, self.nested);
+        (self.path.is_some() || self.csv.is_some()).then_some(own)
     }
 
     /// The name of the data set, as the data room writes it.
@@ -172,6 +244,7 @@ impl Data {
     /// Makes a relative path absolute, as seen from a folder.
     pub fn place(&mut self, folder: &Path) {
         self.path = self.path.take().map(|path| absolute(folder, &path));
+        self.csv = self.csv.take().map(|path| absolute(folder, &path));
     }
 
     /// Looks for the images elsewhere, as `--path` says, seen from the working directory.
@@ -179,7 +252,7 @@ impl Data {
     /// # Errors
     /// Where the data set is no folder of the user's.
     pub fn replace_path(&mut self, path: &Path) -> Result<(), ExperimentError> {
-        if !sources::find(&self.name).is_ok_and(sources::is_folder) {
+        if !sources::find(&self.name).is_ok_and(Source::is_own) {
             return Err(ExperimentError::NoFolder { name: self.name.clone() });
         }
         self.path = Some(absolute(Path::new("."), path));
@@ -291,6 +364,9 @@ impl Experiment {
             let help = error.help().map(|help| help.to_string());
             return Some(Fault { key: "data.name".into(), message: error.to_string(), help });
         }
+        if let Some(fault) = data.fault() {
+            return Some(fault);
+        }
         if self.model.as_os_str().is_empty() {
             let help = Some("the file of the model, beside this one: `model: vit.vitx`".into());
             return Some(Fault { key: "model".into(), message: "`model` names no file".into(), help });
@@ -357,6 +433,12 @@ impl Experiment {
             ("sweep.stop.min_epochs", stop.is_none_or(|stop| stop.min_epochs >= 1), at_least_1),
             ("sweep.stop.factor", stop.is_none_or(|stop| (2..=100).contains(&stop.factor)), "from 2 to 100"),
             ("data.validation_split", (0.0..1.0).contains(&data.validation_split), below_1),
+            ("data.test_split", data.test_split.is_none_or(|share| share > 0.0 && share < 1.0), "above 0 and below 1"),
+            (
+                "data.channels",
+                data.channels.is_none_or(|channels| [1, 3].contains(&channels)),
+                "1 (grey) or 3 (colours)",
+            ),
             ("data.train_limit", some(data.train_limit), at_least_1),
             ("data.test_limit", some(data.test_limit), at_least_1),
             ("data.image_size", data.image_size.is_none_or(|size| (1..=4096).contains(&size)), "from 1 to 4096"),

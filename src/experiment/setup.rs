@@ -58,7 +58,7 @@ impl Setup {
         let fingerprint = match fingerprint {
             Some(fingerprint) => fingerprint,
             None => {
-                let fingerprint = Fingerprint::of_loaded(&dataset);
+                let fingerprint = Fingerprint::of_loaded(&dataset)?;
                 hold_to(definition, begun, &fingerprint, subsets)?;
                 fingerprint
             }
@@ -76,9 +76,13 @@ impl Setup {
             height: dataset.height,
             width: dataset.width,
             channels: dataset.channels,
-            statistics: match &data.normalization {
-                Some(given) => given.statistics(),
-                None => Statistics::of(&training, dataset.channels)?,
+            statistics: match (&data.normalization, begun) {
+                (Some(given), _) => given.statistics(),
+                // All of them would be decoded for it; their files are those that the run began with.
+                (None, Some((_, then))) if training.in_memory().is_none() && then.fingerprint.is_some() => {
+                    then.statistics.clone()
+                }
+                (None, _) => Statistics::of(&training, dataset.channels)?,
             },
             class_names: dataset.class_names.clone(),
             fingerprint: Some(fingerprint),

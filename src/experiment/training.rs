@@ -9,7 +9,7 @@ use super::{Definition, ExperimentError, Setup, accumulation, image_size, needs,
 use crate::{
     backend::{Backend, BackendError, Engine, EngineOptions, Precision},
     choice::Choice,
-    data::Subset,
+    data::{Split, Subset},
     graph::Builder,
     memory,
     model::Architecture,
@@ -55,6 +55,11 @@ impl Options {
     /// Threads that make batches: a few, for the step needs far more time than its images.
     pub fn workers(&self) -> usize {
         self.threads().clamp(1, 4)
+    }
+
+    /// Threads that make batches of a split: as many as there are, where they decode pictures, too.
+    pub fn workers_for(&self, split: &Split) -> usize {
+        split.in_memory().map_or(self.threads(), |_| self.workers())
     }
 }
 
@@ -158,7 +163,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         test: &dataset.test,
         pipeline: &pipeline,
         augmentation: &definition.experiment.augmentation,
-        workers: options.workers(),
+        workers: options.workers_for(&training),
         epochs: train.epochs,
         until: Until::read(folder)?.map(|until| until.epochs),
         batch_size: train.batch_size,
@@ -264,6 +269,7 @@ impl From<FitError> for ExperimentError {
             FitError::Files(error) => Self::Files(error),
             FitError::Backend(error @ BackendError::NonFinite { .. }) => Self::NotFinite { reason: error.to_string() },
             FitError::Backend(error) => Self::Backend(error),
+            FitError::Data(error) => error.into(),
         }
     }
 }

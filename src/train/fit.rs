@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     backend::{BackendError, Batch, Drawing, Engine, ImageSet, Part, Resident, Step},
-    data::{Augmentation, Batches, Draws, Loader, Pipeline, Split, order},
+    data::{Augmentation, Batches, DataError, Draws, Loader, Pipeline, Split, order},
     files::FileError,
     metrics::{Means, Totals},
     trial::{
@@ -90,6 +90,9 @@ pub enum FitError {
     /// The engine has met numbers that are not finite, or does not work.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// A picture that is decoded when it is needed cannot be read any more.
+    #[error(transparent)]
+    Data(#[from] DataError),
 }
 
 impl From<FileError> for FitError {
@@ -198,7 +201,7 @@ impl Fit<'_> {
         let drawing =
             Drawing { seed: self.seed, repeats: self.repeats, augmentation: &plan, rates: &rates, sizes: self.sizes };
         let set = |split, drawing| ImageSet { split, pipeline: self.pipeline, batch_size: self.batch_size, drawing };
-        if self.train.is_empty() {
+        if self.train.is_empty() || [self.train, self.validation].iter().any(|split| split.in_memory().is_none()) {
             return Ok(false);
         }
         let Some(engine) = engine.resident() else { return Ok(false) };
@@ -331,6 +334,7 @@ impl Fit<'_> {
         let mut clock = Instant::now();
         let waited_before = progress.loader_wait_seconds;
         while let Some(loaded) = batches.next() {
+            let loaded = loaded?;
             let Progress { epoch, step, iteration, .. } = *progress;
             let batch = Batch { images: &loaded.images, labels: &loaded.labels, mixed: loaded.mixed() };
             let learning_rate = self.rate(iteration, steps);
@@ -391,6 +395,7 @@ pub fn evaluate_each(
     loader.run(&indices, batch_size, |batches| {
         let mut totals = Totals::default();
         while let Some(loaded) = batches.next() {
+            let loaded = loaded?;
             let loss = engine.evaluate(&Batch { images: &loaded.images, labels: &loaded.labels, mixed: None })?;
             totals.add(loss, engine.logits(), &loaded.labels);
             each(engine.logits(), &loaded.labels);

@@ -33,7 +33,8 @@ pub fn evaluate_flips(
     loader.run(&indices, batch_size, |batches| {
         let (mut plain, mut flips) = (Totals::default(), Totals::default());
         let mut logits = Vec::new();
-        while let Some(mut loaded) = batches.next() {
+        while let Some(loaded) = batches.next() {
+            let mut loaded = loaded?;
             let labels = &loaded.labels;
             let loss = engine.evaluate(&Batch { images: &loaded.images, labels, mixed: None })?;
             plain.add(loss, engine.logits(), labels);

@@ -77,10 +77,6 @@ fn a_longer_run_is_the_one_from_scratch_to_the_bit() {
         let again = train(folder, name, &[more, &["--extend", short]].concat());
         assert!(!again.contains("epoch 4/"), "{again}");
     }
-    // By the run's own experiment, in the directory that the longer run would have anyway.
-    let own = ["run", "short/config.yaml", "--threads", "1", "--set", "train.epochs=6", "--extend", "short"];
-    let said = succeed(vitx(folder, &own));
-    assert!(said.contains("; in runs/short-"), "{said}");
     assert!(learnt(&folder.join("short")) == before, "the run that was gone on from is as it was");
 }
 

@@ -30,6 +30,7 @@ mod output;
 mod own_data;
 mod page;
 mod parity;
+mod pictures;
 mod predictions;
 mod rooms;
 mod sizes;

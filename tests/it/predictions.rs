@@ -90,6 +90,29 @@ fn paths_come_from_standard_input() {
     assert!(first[3].starts_with("d/nothing.png,cannot be read: "), "{text}");
 }
 
+/// A red square in a grey picture is what it is known by.
+#[test]
+fn a_class_is_explained_by_the_part_that_tells_it() {
+    let lab = trained();
+    let pixel = |x, y| if (20..28).contains(&x) && y < 8 { image::Rgb([255, 0, 0]) } else { image::Rgb([110; 3]) };
+    image::RgbImage::from_fn(32, 32, pixel).save(lab.path("red.png")).unwrap();
+    let text = lab.fine(&["predict", "r", "red.png", "--explain", "why.png", "--grid", "4"]);
+    assert!(text.starts_with("red.png: red, ") && text.contains("less where a part is covered"), "{text}");
+    let picture = image::open(lab.path("why.png")).unwrap().into_rgb8();
+    // The second of the two images, of 224 pixels and more; redness in each quarter.
+    let side = (picture.width() - 18) / 2;
+    let redness = |column: u32, row: u32| {
+        let [red, green, _] =
+            picture.get_pixel(12 + side + side * (2 * column + 1) / 8, 6 + side * (2 * row + 1) / 8).0;
+        i32::from(red) - i32::from(green)
+    };
+    let all: Vec<(i32, u32, u32)> = (0..16).map(|at| (redness(at % 4, at / 4), at % 4, at / 4)).collect();
+    let most = all.iter().max().unwrap();
+    assert!(most.0 > 100 && most.2 <= 1 && most.1 >= 2, "{all:?}");
+    let refused = lab.refused(&["predict", "r", "red.png", "red.png", "--explain", "why.png"]);
+    assert!(refused.contains("--explain draws one picture, and 2 are named"), "{refused}");
+}
+
 #[test]
 fn a_report_is_of_classes_and_pairs() {
     let lab = trained();

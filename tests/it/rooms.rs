@@ -63,7 +63,6 @@ const SHARED: &[(&str, &str, &str)] = &[
     ("backend/cpu", "Call", "one is a step of a draft, the other what a kernel is given"),
     ("backend/cpu", "Program", "one is of a single expression"),
     ("backend/cuda", "Epilogue", "one is of a product, the other of a pointwise kernel"),
-    ("backend/cuda", "Residual", "one is normalised with what it is added to, the other added to what is normalised"),
     ("backend/cuda", "Tensor", "one is of the program, the other of the table of the update"),
     ("graph", "Step", "one is of an expression, the other what a rule knows of the training's step"),
     ("graph", "Activation", "one is a row of the table, the other the operator"),

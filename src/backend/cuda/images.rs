@@ -71,7 +71,7 @@ impl<D: Device> Kept<D> {
         let blends: Vec<Vec<u32>> = sizes.iter().map(|(_, size)| images::blends(&Resize::new(to, *size))).collect();
         let mut parts = Parts::default();
         let input = images::Input {
-            images: parts.push(&split.pixels),
+            images: parts.push(split.in_memory().unwrap_or_default()),
             labels: parts.push(bytemuck::cast_slice(&split.labels)),
             order: parts.push(bytemuck::cast_slice(&order)),
             tables: parts.push(bytemuck::cast_slice(&tables)),
@@ -137,6 +137,9 @@ impl<D: Device> Resident for CudaEngine<D> {
     fn keep_images(&mut self, part: Part, set: &ImageSet) -> Result<bool, BackendError> {
         self.forget(part);
         self.kept.remove(&part);
+        if set.split.in_memory().is_none() {
+            return Ok(false);
+        }
         Ok(match Kept::new(&mut self.device, set, &self.plan) {
             Ok(kept) => self.kept.insert(part, kept).is_none(),
             // Then batches come from the host: slower, but they come.

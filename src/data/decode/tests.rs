@@ -55,7 +55,7 @@ fn read(bytes: &[u8]) -> Result<Pixels, String> {
     let path = folder.path().join("picture");
     std::fs::write(&path, bytes).unwrap();
     let encoded = Encoded::read(&path)?;
-    let (size, pixels) = (encoded.size()?, encoded.pixels(3, None)?);
+    let (size, pixels) = (encoded.size()?, encoded.pixels(3, None, Fit::Squash)?);
     assert_eq!(size, (pixels.width, pixels.height));
     Ok(pixels)
 }
@@ -226,7 +226,7 @@ fn shrinking_takes_the_mean_and_not_a_sample() {
     let path = folder.path().join("a.png");
     stripes.save(&path).unwrap();
     for channels in [1, 3] {
-        let shrunk = Encoded::read(&path).unwrap().pixels(channels, Some((8, 8))).unwrap();
+        let shrunk = Encoded::read(&path).unwrap().pixels(channels, Some((8, 8)), Fit::Squash).unwrap();
         assert_eq!(shrunk.bytes.len(), 64 * channels);
         assert!(shrunk.bytes.iter().all(|&value| (110..=145).contains(&value)), "{:?}", shrunk.bytes);
     }

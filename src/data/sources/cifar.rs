@@ -109,6 +109,7 @@ impl CifarLayout {
             test,
             place: Some(folder.clone()),
             validation: None,
+            streams: false,
             notes: Vec::new(),
         })
     }

@@ -48,6 +48,7 @@ impl Source for Digits {
             test: TEST,
             place: None,
             validation: None,
+            streams: false,
             notes: Vec::new(),
         })
     }
@@ -81,8 +82,8 @@ mod tests {
     fn every_record_is_used_once_and_scaled() {
         let set = Digits.load(&DataOptions::default()).unwrap();
         assert_eq!((set.train.len(), set.test.len()), (1438, 359));
-        assert_eq!(set.train.pixels.len(), 1438 * 64);
-        assert_eq!(set.train.pixels.iter().max(), Some(&255));
+        assert_eq!(set.train.in_memory().unwrap().len(), 1438 * 64);
+        assert_eq!(set.train.in_memory().unwrap().iter().max(), Some(&255));
         assert_eq!(set.train.labels[..5], [0, 1, 2, 3, 5]);
         for digit in 0..10 {
             assert!(set.test.labels.iter().filter(|&&label| label == digit).count() >= 20);

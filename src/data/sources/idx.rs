@@ -62,6 +62,7 @@ impl IdxLayout {
             test: test.len(),
             place: Some(folder),
             validation: None,
+            streams: false,
             notes: Vec::new(),
         };
         Ok((spec, train, test))

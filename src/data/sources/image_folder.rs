@@ -1,12 +1,16 @@
 //! `image_folder`: `DIR/train/CLASS/*.png`, `DIR/test/CLASS/*.png`, and `DIR/val/CLASS/*.png` where
-//! the user has images to validate on; `docs/DATA.md` has the rules.
+//! the user has images to validate on, or a table of them; `docs/DATA.md` has the rules.
 //!
-//! Images become RGB, turned as a viewer shows them. Where they are larger than the model takes, or of
+//! Images become RGB, or grey, turned as a viewer shows them. Where they are larger than the model takes, or of
 //! different sizes, they are resized when they are loaded, by an antialiased filter: photographs
 //! shrink a lot. Training images are put into a fixed shuffled order, so that "the last tenth
 //! validates" does not mean "the last classes in the alphabet validate".
+//!
+//! What would take too much of the memory is not loaded: then each picture is decoded when a batch is made of it.
 
+mod layout;
 mod listing;
+mod manifest;
 mod survey;
 
 use std::path::{Path, PathBuf};
@@ -16,28 +20,30 @@ use rayon::prelude::*;
 use crate::threads;
 
 use super::super::{
-    Broken, Contents, DataError, DataOptions, Dataset, ImageFile, Spec, Split, Subset,
-    decode::Encoded,
-    names::{shown, shown_in},
-    order::shuffled,
+    Broken, Contents, DataError, DataOptions, Dataset, Decoding, Fingerprint, Fit, ImageFile, Spec, Split, Subset,
+    decode::Encoded, names::shown_in, order::shuffled,
 };
 use super::Source;
 use crate::memory;
-use listing::Listing;
-use survey::{Depth, survey};
+use listing::{Listing, Part, Pictures};
+use survey::{Depth, Seen, survey};
 
-/// Pictures and their labels.
-type Files = Vec<(PathBuf, u32)>;
-
+/// Of an image, unless the user says otherwise.
 const CHANNELS: usize = 3;
 const LARGEST_SIDE: usize = 4096;
 
+/// Images that take more of the memory that can be had are decoded when they are needed: one part in so many. Others need
+/// memory too, and images are copied where a part of them validates.
+const SHARE: u64 = 4;
+
 pub struct ImageFolder;
 
-/// A listing without broken files, and the size that its images get: width and height.
+/// A listing without broken files, and what its images become.
 struct Prepared {
     listing: Listing,
-    size: (u32, u32),
+    decoding: Decoding,
+    /// Whether images are decoded when they are needed.
+    streams: bool,
 }
 
 impl Source for ImageFolder {
@@ -46,7 +52,11 @@ impl Source for ImageFolder {
     }
 
     fn about(&self) -> &'static str {
-        "your own images: DIR/train/CLASS/*.png|jpg|webp and DIR/test/CLASS/..."
+        "your own images: DIR/train/CLASS/*.png|jpg|webp|bmp|gif|tif and DIR/test/CLASS/..., or a table of them"
+    }
+
+    fn is_own(&self) -> bool {
+        true
     }
 
     fn describe(&self, options: &DataOptions) -> Result<Spec, DataError> {
@@ -55,15 +65,27 @@ impl Source for ImageFolder {
 
     fn load(&self, options: &DataOptions) -> Result<Dataset, DataError> {
         let prepared = Prepared::new(options)?;
-        let (spec, mut listing, size) = (prepared.spec(), prepared.listing, prepared.size);
-        let image = spec.height * spec.width * spec.channels;
-        check_memory(&listing, image, size)?;
+        let spec = prepared.spec();
+        let Prepared { mut listing, decoding, streams } = prepared;
         let order = shuffled(listing.train.len(), 0, 0);
         listing.train = order.into_iter().map(|index| listing.train[index as usize].clone()).collect();
         let mut broken = Vec::new();
-        let mut split = |files: &Files| decode(files, size, &mut broken);
+        let mut split = |pictures: &Pictures| match streams {
+            true => of_files(pictures, decoding),
+            false => decode(pictures, decoding, &mut broken),
+        };
         let (train, test) = (split(&listing.train), split(&listing.test));
         let validation = listing.validation.as_ref().map(&mut split);
+        if streams {
+            // The training images tell when their mean is taken, or in the first epoch; these would only later.
+            let late: Vec<&Path> = [listing.validation.as_ref(), Some(&listing.test)]
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|picture| picture.path.as_path())
+                .collect();
+            broken = survey::broken(&survey(&late, Depth::Pixels));
+        }
         if !broken.is_empty() {
             return Err(refusal(&listing.folder, listing.files().len(), broken));
         }
@@ -77,14 +99,24 @@ impl Source for ImageFolder {
         if options.skip_broken {
             listing.leave_out(&broken)?;
         }
-        let mut sizes: Vec<(u32, u32)> = looked.into_iter().filter_map(|(_, look)| look.ok()).collect();
+        let channels = channels(options)?;
+        let seen: Vec<Seen> = looked.into_iter().filter_map(|(_, look)| look.ok()).collect();
+        let mut formats: Vec<(&str, usize)> = Vec::new();
+        for Seen { format, .. } in &seen {
+            match formats.iter_mut().find(|(known, _)| known == format) {
+                Some((_, count)) => *count += 1,
+                None => formats.push((format, 1)),
+            }
+        }
+        formats.sort_by_key(|&(format, count)| (std::cmp::Reverse(count), format));
+        let mut sizes: Vec<(u32, u32)> = seen.iter().map(|seen| seen.size).collect();
         sizes.sort_unstable_by_key(|&(width, height)| (u64::from(width) * u64::from(height), width));
         sizes.dedup();
         let of = |(width, height): &(u32, u32)| format!("{height} x {width}");
         let images = match (&sizes[..], explicit(options)?) {
-            (_, Some((width, height))) => format!("{height} x {width} x {CHANNELS}, resized"),
+            (_, Some((width, height))) => format!("{height} x {width} x {channels}, resized"),
             ([], None) => "none that can be read".to_owned(),
-            ([one], None) => format!("{} x {CHANNELS}", of(one)),
+            ([one], None) => format!("{} x {channels}", of(one)),
             ([first, .., last], None) => format!(
                 "{} sizes, from {} to {}; they are resized to the model's `image_size`, or to `data.image_size`",
                 sizes.len(),
@@ -93,13 +125,13 @@ impl Source for ImageFolder {
             ),
         };
         let mut classes: Vec<(String, [usize; 3])> =
-            listing.classes.iter().map(|class| (shown(class), [0; 3])).collect();
-        let none = Files::new();
-        for (split, files) in
+            listing.classes.iter().map(|class| (class.clone(), [0; 3])).collect();
+        let none = Pictures::new();
+        for (split, pictures) in
             [&listing.train, listing.validation.as_ref().unwrap_or(&none), &listing.test].into_iter().enumerate()
         {
-            for &(_, label) in files {
-                classes[label as usize].1[split] += 1;
+            for picture in pictures {
+                classes[picture.label as usize].1[split] += 1;
             }
         }
         let broken = (!options.skip_broken && !broken.is_empty())
@@ -107,6 +139,7 @@ impl Source for ImageFolder {
         Ok(Contents {
             place: Some(listing.folder.clone()),
             images,
+            formats,
             classes,
             validates: listing.validation.is_some(),
             notes: listing.notes,
@@ -114,16 +147,16 @@ impl Source for ImageFolder {
         })
     }
 
-    fn files(&self, options: &DataOptions, subsets: &[Subset]) -> Result<Option<Vec<ImageFile>>, DataError> {
+    fn fingerprint(&self, options: &DataOptions, subsets: &[Subset]) -> Result<Option<Fingerprint>, DataError> {
         let root = listing::root(options)?;
         let mut all = Vec::new();
         for &subset in subsets {
-            let Some(folder) = listing::of_subset(&root, subset)? else { continue };
-            let (classes, files) = listing::files_of(&folder)?;
-            all.extend(files.into_iter().map(|(path, label)| ImageFile {
+            let Some(Part { classes, pictures, .. }) = listing::part(options, subset)? else { continue };
+            all.extend(pictures.into_iter().map(|picture| ImageFile {
                 subset,
-                class: shown(&classes[label as usize]),
-                path,
+                class: classes[picture.label as usize].clone(),
+                name: picture.name,
+                path: picture.path,
             }));
         }
         // What cannot be opened has no contents to speak of; a pipe would be waited for without end.
@@ -134,7 +167,7 @@ impl Source for ImageFolder {
             let paths: Vec<&Path> = all.iter().map(|file| file.path.as_path()).collect();
             return Err(refusal(&root, paths.len(), survey::broken(&survey(&paths, Depth::Pixels))));
         }
-        Ok(Some(all))
+        Fingerprint::of_files(self.name(), &all).map(Some)
     }
 
     fn load_subset(
@@ -142,23 +175,21 @@ impl Source for ImageFolder {
         options: &DataOptions,
         subset: Subset,
         classes: &[String],
-        size: (usize, usize),
+        (height, width): (usize, usize),
     ) -> Result<Option<Split>, DataError> {
         let root = listing::root(options)?;
-        let Some(folder) = listing::of_subset(&root, subset)? else {
+        let Some(Part { classes: own, mut pictures, place }) = listing::part(options, subset)? else {
             return Err(DataError::Folder {
                 path: root,
                 message: format!("has no folder of {} images", subset.adjective()),
                 help: "expected DIR/test/CLASS/*.png (`val` may stand for `test`)".into(),
             });
         };
-        let (own, mut files) = listing::files_of(&folder)?;
-        let own: Vec<String> = own.iter().map(|name| shown(name)).collect();
         let mut labels = Vec::new();
         for name in &own {
             let Some(label) = classes.iter().position(|class| class == name) else {
                 return Err(DataError::Folder {
-                    path: folder.join(name),
+                    path: place.join(name),
                     message: format!("the run knows no class `{name}`"),
                     help: format!("classes of the run: {}; of the folder: {}", classes.join(", "), own.join(", ")),
                 });
@@ -166,21 +197,26 @@ impl Source for ImageFolder {
             labels.push(label as u32);
         }
         // In the order of the run's classes, as the run itself has them.
-        files.iter_mut().for_each(|(_, label)| *label = labels[*label as usize]);
-        files.sort_by_key(|&(_, label)| label);
-        let total = files.len();
+        pictures.iter_mut().for_each(|picture| picture.label = labels[picture.label as usize]);
+        pictures.sort_by_key(|picture| picture.label);
+        let total = pictures.len();
         if options.skip_broken {
-            let paths: Vec<&Path> = files.iter().map(|(path, _)| path.as_path()).collect();
+            let paths: Vec<&Path> = pictures.iter().map(|picture| picture.path.as_path()).collect();
             let looked = survey(&paths, Depth::Pixels);
             let fine: Vec<bool> = looked.iter().map(|(_, look)| look.is_ok()).collect();
             let mut fine = fine.into_iter();
-            files.retain(|_| fine.next() == Some(true));
+            pictures.retain(|_| fine.next() == Some(true));
         }
-        if files.is_empty() {
-            return Err(listing::no_image(&folder, String::new()));
+        if pictures.is_empty() {
+            return Err(layout::no_image(&place, String::new()));
+        }
+        let size = (width as u32, height as u32);
+        let decoding = Decoding { channels: channels(options)?, size, fit: options.fit };
+        if streams(pictures.len(), decoding, options) {
+            return Ok(Some(of_files(&pictures, decoding)));
         }
         let mut broken = Vec::new();
-        let split = decode(&files, (size.1 as u32, size.0 as u32), &mut broken);
+        let split = decode(&pictures, decoding, &mut broken);
         if !broken.is_empty() {
             return Err(refusal(&root, total, broken));
         }
@@ -188,21 +224,27 @@ impl Source for ImageFolder {
     }
 }
 
-/// Decodes files to one size, width and height. Those that cannot be are added to `broken`.
-fn decode(files: &Files, size: (u32, u32), broken: &mut Vec<(PathBuf, String)>) -> Split {
-    let image = size.0 as usize * size.1 as usize * CHANNELS;
-    let mut pixels = vec![0; files.len() * image];
-    let one = |((path, _), target): (&(PathBuf, u32), &mut [u8])| {
-        match Encoded::read(path).and_then(|picture| picture.pixels(CHANNELS, Some(size))) {
-            Ok(decoded) => target.copy_from_slice(&decoded.bytes),
-            Err(reason) => return Some((path.clone(), reason)),
+/// Pictures that are decoded when they are needed.
+fn of_files(pictures: &Pictures, decoding: Decoding) -> Split {
+    let paths = pictures.iter().map(|picture| picture.path.clone()).collect();
+    Split::of_files(paths, pictures.iter().map(|picture| picture.label).collect(), decoding)
+}
+
+/// Decodes files. Those that cannot be are added to `broken`.
+fn decode(pictures: &Pictures, decoding: Decoding, broken: &mut Vec<(PathBuf, String)>) -> Split {
+    let image = decoding.bytes();
+    let mut pixels = vec![0; pictures.len() * image];
+    let one = |(picture, target): (&listing::Picture, &mut [u8])| {
+        match decoding.read(&picture.path) {
+            Ok(decoded) => target.copy_from_slice(&decoded),
+            Err(reason) => return Some((picture.path.clone(), reason)),
         }
         None
     };
     let found: Vec<_> =
-        threads::together(|| files.par_iter().zip(pixels.par_chunks_mut(image)).filter_map(one).collect());
+        threads::together(|| pictures.par_iter().zip(pixels.par_chunks_mut(image)).filter_map(one).collect());
     broken.extend(found);
-    Split::new(pixels, files.iter().map(|&(_, label)| label).collect())
+    Split::new(pixels, pictures.iter().map(|picture| picture.label).collect())
 }
 
 /// An error that names all broken files of a folder, of which `total` were looked at.
@@ -213,6 +255,17 @@ fn refusal(folder: &Path, total: usize, broken: Vec<(PathBuf, String)>) -> DataE
         total,
         broken: broken.collect(),
         help: "repair, convert or remove these files, or set `data.skip_broken: true` to leave them out".into(),
+    }
+}
+
+/// Of an image.
+fn channels(options: &DataOptions) -> Result<usize, DataError> {
+    match options.channels.unwrap_or(CHANNELS) {
+        channels @ (1 | 3) => Ok(channels),
+        other => Err(DataError::Invalid {
+            message: format!("images of {other} channels are none of `image_folder`"),
+            help: "1 for grey, 3 for red, green and blue".into(),
+        }),
     }
 }
 
@@ -233,11 +286,16 @@ fn explicit(options: &DataOptions) -> Result<Option<(u32, u32)>, DataError> {
 impl Prepared {
     fn new(options: &DataOptions) -> Result<Self, DataError> {
         let mut listing = Listing::new(options)?;
-        let explicit = explicit(options)?;
+        let (explicit, channels) = (explicit(options)?, channels(options)?);
+        let with = |listing: Listing, size: (u32, u32)| {
+            let decoding = Decoding { channels, size, fit: options.fit };
+            let streams = streams(listing.files().len(), decoding, options);
+            Self { listing, decoding, streams }
+        };
         let depth = match (options.skip_broken, explicit) {
             (true, _) => Depth::Pixels,
             (false, None) => Depth::Structure,
-            (false, Some(size)) => return Ok(Self { listing, size }),
+            (false, Some(size)) => return Ok(with(listing, size)),
         };
         let looked = survey(&listing.files(), depth);
         let found = survey::broken(&looked);
@@ -248,44 +306,47 @@ impl Prepared {
             let files = listing.files();
             return Err(refusal(&listing.folder, files.len(), survey::broken(&survey(&files, Depth::Pixels))));
         }
-        let whole = looked.iter().filter_map(|(path, look)| Some((path, *look.as_ref().ok()?))).collect::<Vec<_>>();
+        let whole = looked.iter().filter_map(|(path, look)| Some((path, look.as_ref().ok()?.size))).collect::<Vec<_>>();
         let size = match explicit {
             Some(size) => size,
-            None => common_size(&listing, &whole, options.model_size)?,
+            None => common_size(&listing, &whole, options)?,
         };
-        Ok(Self { listing, size })
+        Ok(with(listing, size))
     }
 
     fn spec(&self) -> Spec {
-        let Self { listing, size: (width, height) } = self;
+        let Self { listing, decoding: Decoding { channels, size: (width, height), .. }, streams } = self;
         Spec {
             name: ImageFolder.name().into(),
             height: *height as usize,
             width: *width as usize,
-            channels: CHANNELS,
+            channels: *channels,
             num_classes: listing.classes.len(),
-            class_names: listing.classes.iter().map(|class| shown(class)).collect(),
+            class_names: listing.classes.clone(),
             train: listing.train.len(),
             validation: listing.validation.as_ref().map(Vec::len),
             test: listing.test.len(),
             place: Some(listing.folder.clone()),
+            streams: *streams,
             notes: listing.notes.clone(),
         }
     }
 }
 
-/// The size that all images have where the model takes that or enlarges it, and the model's otherwise.
+/// The size that all images have where the model takes that or enlarges it, and the model's otherwise. The model's own
+/// resizing squashes.
 fn common_size(
     listing: &Listing,
     pictures: &[(&PathBuf, (u32, u32))],
-    model_size: Option<[usize; 2]>,
+    options: &DataOptions,
 ) -> Result<(u32, u32), DataError> {
     // The model's own bounds are larger; it is for its check to refuse what is too large to be.
-    let model_size = model_size.map(|size| size.map(|side| u32::try_from(side).unwrap_or(u32::MAX)));
+    let model_size = options.model_size.map(|size| size.map(|side| u32::try_from(side).unwrap_or(u32::MAX)));
+    let squashes = options.fit == Fit::Squash;
     let (first, size) = pictures[0];
     match (pictures.iter().find(|(_, other)| *other != size), model_size) {
         (None, None) => Ok(size),
-        (None, Some([height, width])) if size.0 <= width && size.1 <= height => Ok(size),
+        (None, Some([height, width])) if squashes && size.0 <= width && size.1 <= height => Ok(size),
         (_, Some([height, width])) => Ok((width, height)),
         (Some((other, other_size)), None) => Err(DataError::Folder {
             path: listing.folder.clone(),
@@ -306,22 +367,11 @@ fn common_size(
     }
 }
 
-/// Refuses what cannot lie in memory, before anything is decoded.
-fn check_memory(listing: &Listing, image: usize, (width, height): (u32, u32)) -> Result<(), DataError> {
-    let count = listing.files().len();
-    let bytes = count as u64 * image as u64;
-    match memory::available_bytes() {
-        Some(available) if bytes > available => Err(DataError::Folder {
-            path: listing.folder.clone(),
-            message: format!(
-                "{count} images of {width}x{height} take {} MiB of memory, and {} MiB are available",
-                bytes >> 20,
-                available >> 20
-            ),
-            help: "set a smaller `data.image_size`, or give the model a parameter `image_size`".into(),
-        }),
-        _ => Ok(()),
-    }
+/// Whether so many images are decoded when they are needed, instead of before: they would take much of the memory.
+fn streams(count: usize, decoding: Decoding, options: &DataOptions) -> bool {
+    let bytes = count as u64 * decoding.bytes() as u64;
+    let much = || memory::available_bytes().is_some_and(|available| bytes > available / SHARE);
+    options.in_memory.map_or_else(much, |in_memory| !in_memory)
 }
 
 #[cfg(test)]

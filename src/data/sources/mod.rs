@@ -8,9 +8,10 @@ mod fashion_mnist;
 mod idx;
 mod image_folder;
 mod mnist;
+mod npz;
 mod pickle;
 
-use super::{Contents, DataError, DataOptions, Dataset, ImageFile, Spec, Split, Subset, fetch::Remote};
+use super::{Contents, DataError, DataOptions, Dataset, Fingerprint, Spec, Split, Subset, fetch::Remote};
 use crate::model::ImageSpec;
 
 /// Every data set, in the order in which they are listed.
@@ -21,6 +22,7 @@ static SOURCES: &[&dyn Source] = &[
     &mnist::Mnist,
     &fashion_mnist::FashionMnist,
     &image_folder::ImageFolder,
+    &npz::Npz,
 ];
 
 /// One data set: how to describe it, load it and, where it can be downloaded, from where.
@@ -45,15 +47,20 @@ pub trait Source: Sync {
     /// Shape and classes, without loading pixels where the format allows that.
     fn describe(&self, options: &DataOptions) -> Result<Spec, DataError>;
 
-    /// The pictures of parts of a set that is the user's own folder; `None` for one that is always the same.
+    /// Whether the set is the user's own, and has to be told its `path`.
+    fn is_own(&self) -> bool {
+        false
+    }
+
+    /// What lies in parts of a set that is the user's own; `None` for one that is always the same.
     ///
     /// # Errors
     /// As [`Source::load`].
-    fn files(&self, _: &DataOptions, _: &[Subset]) -> Result<Option<Vec<ImageFile>>, DataError> {
+    fn fingerprint(&self, _: &DataOptions, _: &[Subset]) -> Result<Option<Fingerprint>, DataError> {
         Ok(None)
     }
 
-    /// One part of a set that is the user's own folder, whatever the others hold: images of height and width `size`,
+    /// One part of a set that is the user's own, whatever the others hold: images of height and width `size`,
     /// labelled by their places in `classes`.
     ///
     /// # Errors
@@ -76,13 +83,15 @@ pub trait Source: Sync {
         let place = self.describe(options)?.place;
         let set = self.load(options)?;
         let mut classes: Vec<(String, [usize; 3])> = set.class_names.into_iter().map(|name| (name, [0; 3])).collect();
-        for (split, of) in [(&set.train, 0), (&set.test, 2)] {
+        let validates = set.validation.is_some();
+        let parts = [Some((&set.train, 0)), set.validation.as_ref().map(|split| (split, 1)), Some((&set.test, 2))];
+        for (split, of) in parts.into_iter().flatten() {
             for &label in split.labels.iter() {
                 classes[label as usize].1[of] += 1;
             }
         }
         let images = format!("{} x {} x {}", set.height, set.width, set.channels);
-        Ok(Contents { place, images, classes, validates: false, notes: set.notes, broken: None })
+        Ok(Contents { place, images, formats: Vec::new(), classes, validates, notes: set.notes, broken: None })
     }
 }
 
@@ -91,7 +100,7 @@ pub fn all() -> impl Iterator<Item = &'static dyn Source> {
     SOURCES.iter().copied()
 }
 
-/// Whether a data set is a folder of the user's.
+/// Whether a data set is made of the user's pictures, for which most options are.
 pub fn is_folder(source: &dyn Source) -> bool {
     source.name() == "image_folder"
 }

@@ -136,6 +136,7 @@ impl Pass<'_> {
         self.loader.run(&order, batch_size, |batches: &mut Batches| -> Result<(), ExperimentError> {
             let mut iteration = 0;
             while let Some(loaded) = batches.next() {
+                let loaded = loaded?;
                 let batch = Batch { images: &loaded.images, labels: &loaded.labels, mixed: loaded.mixed() };
                 if training {
                     let step = Step { epoch: 0, step: iteration, iteration: u64::from(iteration), learning_rate: 0.0 };

@@ -286,7 +286,7 @@ mod tests {
         let augmented = plan.as_deref().map(|plan| (plan, draws));
         let shrunk = pipeline.shrunk(smaller);
         let place = BatchPlace { number, first: position as u32 };
-        shrunk.batch(&split, &whole[position..][..taken], place, augmented, &mut expected);
+        shrunk.batch(&split, &whole[position..][..taken], place, augmented, &mut expected).unwrap();
         let targets: Vec<u32> = match expected.mixed() {
             None => expected.labels.clone(),
             Some(others) => {

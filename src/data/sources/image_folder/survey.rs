@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::threads;
 
-use super::super::super::decode::Encoded;
+use super::super::super::decode::{Encoded, Fit};
 use super::CHANNELS;
 
 /// How close the look is.
@@ -22,8 +22,17 @@ pub(super) enum Depth {
     Pixels,
 }
 
-/// Width and height as shown, or what is wrong.
-type Look = Result<(u32, u32), String>;
+/// A picture that can be read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// Width and height as shown.
+    pub size: (u32, u32),
+    /// "JPEG".
+    pub format: &'static str,
+}
+
+/// What it is, or what is wrong.
+type Look = Result<Seen, String>;
 pub(super) type Looked = (PathBuf, Look);
 
 /// What one file was found to be. A run looks several times at the same files: when it is checked,
@@ -68,8 +77,9 @@ fn all() -> std::sync::MutexGuard<'static, HashMap<PathBuf, Known>> {
 
 fn look_anew(path: &Path, depth: Depth) -> Look {
     let picture = Encoded::read(path)?;
-    match depth {
+    let size = match depth {
         Depth::Structure => picture.size(),
-        Depth::Pixels => picture.pixels(CHANNELS, None).map(|pixels| (pixels.width, pixels.height)),
-    }
+        Depth::Pixels => picture.pixels(CHANNELS, None, Fit::Squash).map(|pixels| (pixels.width, pixels.height)),
+    };
+    size.map(|size| Seen { size, format: picture.format() })
 }

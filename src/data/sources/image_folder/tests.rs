@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf};
 use image::{Rgb, RgbImage};
 use miette::Diagnostic;
 
-use super::super::super::{DataError, DataOptions, Subset, contents, describe, load, load_subset};
+use super::super::super::{DataError, DataOptions, Subset, contents, describe, fingerprint, load, load_subset};
 
 /// A folder of pictures.
 struct Folder(tempfile::TempDir);
@@ -182,7 +182,7 @@ fn each_split_is_used_for_what_it_is_called() {
         let spec = describe("image_folder", &folder.options()).unwrap();
         let (train, validation) = set.split_validation(0.25).unwrap();
         assert_eq!((train.len(), validation.len(), set.test.len()), (4, 1, 2));
-        assert_eq!((validation.labels[0], validation.pixels[0]), (0, 99));
+        assert_eq!((validation.labels[0], validation.in_memory().unwrap()[0]), (0, 99));
         assert_eq!(spec.split(None, 0.25).unwrap(), (4, 1));
         assert_eq!(spec.split(Some(3), 0.25).unwrap(), (3, 1));
         set.limit(Some(3), None);
@@ -249,7 +249,8 @@ fn pictures_are_shrunk_to_the_model_and_enlarged_by_it() {
     let stripes = RgbImage::from_fn(32, 32, |x, _| Rgb([if x % 2 == 0 { 0 } else { 255 }; 3]));
     stripes.save(folder.path("test/dark/0.png")).unwrap();
     let set = load("image_folder", &DataOptions { model_size: Some([4; 2]), ..folder.options() }).unwrap();
-    assert!(set.test.pixels[..48].iter().all(|value| (110..=145).contains(value)), "{:?}", &set.test.pixels[..48]);
+    let pixels = &set.test.in_memory().unwrap()[..48];
+    assert!(pixels.iter().all(|value| (110..=145).contains(value)), "{pixels:?}");
 }
 
 #[cfg(target_os = "linux")]
@@ -280,8 +281,223 @@ fn labels_of_a_part_are_those_of_the_run() {
         load_subset("image_folder", &folder.options(), Subset::Test, classes, (8, 8)).map(Option::unwrap)
     };
     let split = part(&folder, &classes).unwrap();
-    assert_eq!((split.labels.to_vec(), split.pixels[0]), (vec![0, 1], 240));
+    assert_eq!((split.labels.to_vec(), split.in_memory().unwrap()[0]), (vec![0, 1], 240));
     folder.picture("test/new/0.png", (8, 8), 1);
     let error = folder.shown(&part(&folder, &classes).unwrap_err());
     assert!(error.starts_with("DIR/test/new: the run knows no class `new`"), "{error}");
+}
+
+/// What a share of each class tests, whether the classes lie in `train` or in the folder itself.
+#[test]
+fn a_share_of_each_class_tests() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    for (class, count) in [("many", 11), ("two", 2), ("one", 1)] {
+        for index in 0..count {
+            folder.picture(&format!("{class}/{index:02}.png"), (4, 4), index);
+        }
+    }
+    let options = DataOptions { test_split: Some(0.25), ..folder.options() };
+    let spec = describe("image_folder", &options).unwrap();
+    assert_eq!((spec.class_names.join(" "), spec.train, spec.test), ("many one two".into(), 10, 4));
+    assert_eq!(spec.notes, ["test: 4 images, a share of 0.25 of each class; the others are to train on"]);
+    let set = load("image_folder", &options).unwrap();
+    // 11 / 4 is nearest to 3; one of two; none of one.
+    assert_eq!(set.test.labels[..], [0, 0, 0, 2]);
+    let values = |split: &super::super::super::Split| -> Vec<(u32, u8)> {
+        let pixels = split.in_memory().unwrap();
+        let mut values: Vec<(u32, u8)> =
+            split.labels.iter().enumerate().map(|(at, label)| (*label, pixels[at * 48])).collect();
+        values.sort_unstable();
+        values
+    };
+    let mut all = [values(&set.train), values(&set.test)].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..11).map(|at| (0, at)).chain([(1, 0), (2, 0), (2, 1)]).collect::<Vec<_>>());
+    // The same wherever it is asked for, and whatever else is there.
+    let part = load_subset("image_folder", &options, Subset::Test, &set.class_names, (4, 4)).unwrap().unwrap();
+    assert_eq!(part, set.test);
+    let inner = Folder(tempfile::tempdir().unwrap());
+    fs::rename(folder.0.path(), inner.path("train")).unwrap();
+    let mut other = DataOptions { test_split: Some(0.25), ..inner.options() };
+    assert_eq!(load("image_folder", &other).unwrap().test, set.test);
+    let digest = |options: &DataOptions| fingerprint("image_folder", options, &Subset::ALL).unwrap().unwrap();
+    let then = digest(&other);
+    other.test_split = Some(0.5);
+    assert_ne!(digest(&other).digest, then.digest);
+    inner.picture("val/many/0.png", (4, 4), 99);
+    let set = load("image_folder", &other).unwrap();
+    assert_eq!((set.validation.unwrap().len(), set.test.len(), set.train.len()), (1, 7, 7));
+    inner.picture("test/many/0.png", (4, 4), 99);
+    let both = inner.refused(&other);
+    inner.remove("test");
+    inner.remove("val");
+    inner.remove("train/many");
+    inner.remove("train/two");
+    insta::assert_snapshot!("shares", [both, inner.refused(&other)].join("\n\n"));
+}
+
+#[test]
+fn folders_within_belong_to_the_class_or_are_classes() {
+    use super::super::super::Nested;
+    let folder = Folder::new();
+    for (name, value) in [("train/dark/a/deep/0.png", 1), ("train/dark/a/1.png", 2), ("test/dark/a/1.png", 3)] {
+        folder.picture(name, (8, 8), value);
+    }
+    folder.write("train/dark/a/notes.txt", b"");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(folder.path("train/dark"), folder.path("train/dark/a/circle")).unwrap();
+    let with = |nested: Option<Nested>| DataOptions { nested, ..folder.options() };
+    let spec = describe("image_folder", &with(None)).unwrap();
+    assert_eq!((spec.train, spec.test, spec.notes.join("; ")), (4, 2, "left out: 2 folders".into()));
+    let class = load("image_folder", &with(Some(Nested::Class))).unwrap();
+    assert_eq!((class.class_names.join(" "), class.train.len(), class.test.len()), ("dark light".into(), 6, 3));
+    assert_eq!(class.notes, ["left out: 1 file .txt"]);
+    let path = load("image_folder", &with(Some(Nested::Path))).unwrap();
+    assert_eq!(path.class_names, ["dark", "dark/a", "dark/a/deep", "light"]);
+    assert_eq!((path.train.len(), path.test.labels.to_vec()), (6, vec![0, 1, 3]));
+    let digests = [None, Some(Nested::Class), Some(Nested::Path)]
+        .map(|nested| fingerprint("image_folder", &with(nested), &Subset::ALL).unwrap().unwrap().digest);
+    assert!(digests[0] != digests[1] && digests[1] != digests[2]);
+    folder.remove("train/dark");
+    folder.picture("train/dark/a/b/0.png", (8, 8), 1);
+    insta::assert_snapshot!("nested", folder.refused(&with(None)));
+    assert!(folder.refused(&with(Some(Nested::Path))).contains("these classes have no training folder"));
+}
+
+#[test]
+fn a_table_names_pictures() {
+    let folder = Folder::new();
+    let table = |text: &str| {
+        folder.write("labels.csv", text.as_bytes());
+        DataOptions { csv: Some(folder.path("labels.csv")), path: None, ..folder.options() }
+    };
+    let rows = "\u{feff}Label, note, PATH, split
+night,\"a, b\", train/dark/0.png, train
+day,, train/light/1.png, Train
+night,, train/dark/1.png, test
+day,, test/light/0.png, valid
+";
+    let options = table(rows);
+    let set = load("image_folder", &options).unwrap();
+    assert_eq!((set.class_names.join(" "), set.train.len()), ("day night".into(), 2));
+    assert_eq!((set.test.labels.to_vec(), set.test.in_memory().unwrap()[0]), (vec![1], 11));
+    let validation = set.validation.as_ref().unwrap();
+    assert_eq!((validation.labels.to_vec(), validation.in_memory().unwrap()[0]), (vec![0], 240));
+    let part = load_subset("image_folder", &options, Subset::Test, &set.class_names, (8, 8)).unwrap().unwrap();
+    assert_eq!(part, set.test);
+    let digest = |options: &DataOptions| fingerprint("image_folder", options, &Subset::ALL).unwrap().unwrap();
+    let then = digest(&options);
+    let now = digest(&table(&rows.replace("night,, train/dark/1.png", "day,, train/dark/1.png")));
+    assert!(then.changes(&now, &Subset::ALL).unwrap().starts_with("test: `night`"));
+    // Without a test, validation is one; without splits, a share is.
+    let set = load("image_folder", &table(&rows.replace("test\n", "train\n"))).unwrap();
+    assert_eq!((set.train.len(), set.validation.is_none(), set.test.labels.to_vec()), (3, true, vec![0]));
+    let plain = "path,label\n0.png,a\n1.png,a\n";
+    let options = DataOptions { path: Some(folder.path("train/dark")), ..table(plain) };
+    let share = DataOptions { test_split: Some(0.5), ..options.clone() };
+    assert_eq!(load("image_folder", &share).unwrap().test.len(), 1);
+
+    let mut refused = vec![folder.refused(&options)];
+    for text in [
+        "",
+        "path,class\na,b\n",
+        "path,label,split\n",
+        "path,label,split\na.png,x,train\na.png,y,test\n,y,dev\nb.png,,train\nc.png,x\n",
+        "path,label,split\ntrain/dark/0.png,x,test\n",
+        "path,label,split\ntrain/dark/0.png,x,train\ntrain/dark/1.png,y,test\n",
+        "path,label,split\ntrain/dark/0.png,x,train\n",
+        "path,label,split\ntrain/dark/0.png,x,train\ngone.png,x,test\n",
+    ] {
+        refused.push(folder.refused(&table(text)));
+    }
+    insta::assert_snapshot!("tables", refused.join("\n\n"));
+}
+
+#[test]
+fn grey_and_other_aspect_ratios() {
+    use super::super::super::Fit;
+    let folder = Folder(tempfile::tempdir().unwrap());
+    for split in ["train", "test"] {
+        // Dark at both ends, light in the middle.
+        let picture =
+            RgbImage::from_fn(24, 8, |x, _| if (8..16).contains(&x) { Rgb([250, 200, 100]) } else { Rgb([10; 3]) });
+        picture.save(folder.path(&format!("{split}/a/0.png"))).unwrap();
+    }
+    let pixels = |channels, fit, size| {
+        let options = DataOptions { channels: Some(channels), fit, model_size: Some(size), ..folder.options() };
+        let set = load("image_folder", &options).unwrap();
+        assert_eq!((set.channels, [set.height, set.width]), (channels, size));
+        let part = load_subset("image_folder", &options, Subset::Test, &set.class_names, (set.height, set.width));
+        assert_eq!(part.unwrap().unwrap(), set.test);
+        set.test.in_memory().unwrap().to_vec()
+    };
+    // The middle, whole.
+    assert_eq!(pixels(3, Fit::Crop, [8, 8]), [250, 200, 100].repeat(64));
+    assert_eq!(pixels(3, Fit::Crop, [16, 16]), [250, 200, 100].repeat(256));
+    // All of it, with black above and below.
+    let padded = pixels(1, Fit::Pad, [12, 12]);
+    let row = |at: usize| &padded[at * 12..][..12];
+    assert_eq!([row(0), row(3), row(8), row(11)], [[0; 12]; 4]);
+    assert!(row(5)[0] == 10 && row(5)[5] > 190 && row(5)[11] == 10, "{:?}", row(5));
+    // Squashed, its ends are there too.
+    let squashed = pixels(1, Fit::Squash, [8, 8]);
+    assert!(squashed[0] == 10 && squashed[4] > 190 && squashed[7] == 10, "{squashed:?}");
+    let odd = DataOptions { channels: Some(2), ..folder.options() };
+    insta::assert_snapshot!("channels", folder.refused(&odd));
+}
+
+/// What does not lie in memory is the same: images, mean and variance, and the batches of them.
+#[test]
+fn pictures_are_decoded_when_they_are_needed() {
+    use super::super::super::{Augmentation, Draws, Fit, Loader, Pipeline, Statistics};
+    let folder = Folder::new();
+    for index in 0..9_u8 {
+        let picture =
+            RgbImage::from_fn(9 + u32::from(index % 3), 7, |x, y| Rgb([x as u8 * 20, y as u8 * 30, index * 25]));
+        picture
+            .save(folder.path(&format!("train/{}/x{index}.jpg", ["dark", "light"][usize::from(index % 2)])))
+            .unwrap();
+    }
+    let with = |in_memory| DataOptions {
+        in_memory: Some(in_memory),
+        model_size: Some([6, 5]),
+        fit: Fit::Pad,
+        ..folder.options()
+    };
+    let (mut memory, mut files) =
+        (load("image_folder", &with(true)).unwrap(), load("image_folder", &with(false)).unwrap());
+    assert!(files.train.in_memory().is_none() && files.test.in_memory().is_none());
+    assert!(describe("image_folder", &with(false)).unwrap().streams);
+    let part = load_subset("image_folder", &with(false), Subset::Test, &files.class_names, (6, 5)).unwrap().unwrap();
+    assert_eq!(part, files.test);
+    [&mut memory, &mut files].iter_mut().for_each(|set| set.limit(Some(12), None));
+    let splits = [memory, files].map(|set| set.split_validation(0.3).unwrap());
+    let statistics = splits.each_ref().map(|(train, _)| Statistics::of(train, 3).unwrap());
+    assert_eq!(statistics[0], statistics[1]);
+    let pipeline = Pipeline::new(&statistics[0], (6, 5), 3, (8, 6));
+    let plan =
+        serde_yaml::from_str::<Augmentation>("[random_flip, random_crop: 1, mixup]").unwrap().plan(pipeline.size());
+    let batches = splits.each_ref().map(|(train, validation)| {
+        assert_eq!((train.len(), validation.len()), (8, 4));
+        [train, validation].map(|split| {
+            let augmentation = Some((&*plan, Draws { seed: 5, epoch: 2, repeats: 1 }));
+            let loader = Loader { pipeline: &pipeline, split, augmentation, workers: 3 };
+            loader.run(&[3, 1, 0, 2], 3, |batches| {
+                batches.map(Result::unwrap).map(|batch| (batch.images, batch.labels, batch.mixed)).collect::<Vec<_>>()
+            })
+        })
+    });
+    assert!(batches[0] == batches[1]);
+    // One that is gone ends the batches with its name.
+    let (train, _) = &splits[1];
+    fs::write(folder.path("train/dark/x0.jpg"), b"").unwrap();
+    fs::write(folder.path("train/dark/x2.jpg"), b"").unwrap();
+    let loader = Loader { pipeline: &pipeline, split: train, augmentation: None, workers: 2 };
+    let order: Vec<u32> = (0..train.len() as u32).collect();
+    let error = loader.run(&order, 1, |batches| batches.find_map(Result::err).unwrap());
+    insta::assert_snapshot!("gone", folder.shown(&error).replace("x2.jpg", "x0.jpg"));
+    assert!(Statistics::of(train, 3).unwrap_err().to_string().contains(" of 8 pictures cannot be read"));
+    // Images that are tested last are looked at first.
+    folder.write("test/dark/late.png", &cut_png());
+    assert!(folder.shown(&load("image_folder", &with(false)).unwrap_err()).contains("test/dark/late.png is cut off"));
 }
