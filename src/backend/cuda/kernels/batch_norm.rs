@@ -37,7 +37,7 @@ pub struct BatchNorm {
 
 /// A tensor that is added to the normalised numbers.
 #[derive(Debug, Clone, Copy)]
-pub struct Residual<P> {
+pub struct Addend<P> {
     pub at: P,
     /// To what the activation takes, or else to what it makes.
     pub before_activation: bool,
@@ -104,7 +104,7 @@ impl BatchNorm {
         (from, x): (Element, P),
         parameters: Parameters<P>,
         activation: Option<Activation>,
-        residual: Option<Residual<P>>,
+        residual: Option<Addend<P>>,
         (to, y): (Element, P),
     ) -> Launch<P> {
         let mut defines = types(&[("FROM", from), ("TO", to)]);
@@ -217,7 +217,7 @@ mod tests {
                 run_all(norm.moments(of(&x), mean.at(), workspace.at(), moments.at()));
                 run_all([norm.normalise(of(&x), at, activation, None, of(&y))]);
                 for (to, before_activation) in [(&after, false), (&before, true)] {
-                    let residual = Some(Residual { at: other.at(), before_activation });
+                    let residual = Some(Addend { at: other.at(), before_activation });
                     run_all([norm.normalise(of(&x), at, activation, residual, of(to))]);
                 }
                 run_all(norm.gradient_sums(of(&dy), of(&x), at, activation, workspace.at(), sums.at()));

@@ -198,7 +198,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     all.push(batch_norm::statistics(rows, dim, (), (), (), ()));
     all.push(batch_norm::moving_average(dim, 0.9, (), (), (), Some(())));
     for activation in [None, Activation::named("gelu"), Activation::named("relu")] {
-        let residual = batch_norm::Residual { at: (), before_activation: true };
+        let residual = batch_norm::Addend { at: (), before_activation: true };
         all.push(norm.normalise(act, parameters, activation, None, act));
         all.push(norm.normalise(act, parameters, activation, Some(residual), act));
         all.extend(norm.gradient_sums(act, act, parameters, activation, (), ()));

@@ -7,7 +7,7 @@ use crate::{
             emit::{Emitter, Symbol, gradient_place},
             operations::{AfterNorm, Kind, Operation, Origin, Sum},
         },
-        kernels::batch_norm::{self, BatchNorm, Parameters, Residual},
+        kernels::batch_norm::{self, Addend, BatchNorm, Parameters},
         launch::Element,
         program::{Base, Call, Cost, Line, Output, Place, Work},
         state,
@@ -81,7 +81,7 @@ impl Emitter<'_> {
         let [gamma, beta, mean, variance] = [1, 2, 3, 4].map(|input| self.at(inputs[input]));
         let parameters = Parameters { gamma, beta, mean, variance };
         let residual =
-            sum.map(|sum| Residual { at: self.at(inputs[5]), before_activation: sum == Sum::BeforeActivation });
+            sum.map(|sum| Addend { at: self.at(inputs[5]), before_activation: sum == Sum::BeforeActivation });
         let norm = BatchNorm { rows, channels, epsilon };
         self.launch(norm.normalise(x, parameters, activation, residual, y), &operation.outputs);
     }
