@@ -52,6 +52,13 @@ pub trait Resident: Engine {
     /// When a device does not work.
     fn keep_images(&mut self, part: Part, images: &ImageSet) -> Result<bool, BackendError>;
 
+    /// Makes all ready that so many steps of an epoch need, from one on: kernels compiled, algorithms of products chosen.
+    /// [`Resident::train_kept`] does so too, in time that then counts as training.
+    ///
+    /// # Errors
+    /// As [`Resident::train_kept`].
+    fn ready_for(&mut self, from: &Step, steps: u32) -> Result<(), BackendError>;
+
     /// Trains `steps` steps of an epoch on the training images that it keeps, from one on: the sums over their
     /// images. The learning rate of `from` is not read: rates are kept too.
     ///

@@ -290,6 +290,9 @@ impl Fit<'_> {
         observer: &mut dyn Observer,
         steps: usize,
     ) -> Result<bool, FitError> {
+        let Progress { epoch, step, iteration, .. } = *progress;
+        let from = Step { epoch, step, iteration, learning_rate: self.rate(iteration, steps) };
+        engine.ready_for(&from, steps as u32 - step)?;
         let mut clock = Instant::now();
         while (progress.step as usize) < steps {
             let Progress { epoch, step, iteration, .. } = *progress;

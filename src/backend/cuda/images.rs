@@ -147,6 +147,29 @@ impl<D: Device> Resident for CudaEngine<D> {
         })
     }
 
+    fn ready_for(&mut self, from: &Step, steps: u32) -> Result<(), BackendError> {
+        let part = Part::Training;
+        let kept = self.kept_part(part)?;
+        let (batch, (full, rest)) = (kept.batch_size, kept.batches());
+        let (height, width) = kept.size_in(from.epoch);
+        let pixels = height * width * kept.input.channels;
+        let lowering = self.lowerings.of(pixels);
+        let steps = from.step as usize..(from.step + steps) as usize;
+        let task = |step: usize| Task::of_step(&self.plan, from.iteration + (step as u64 - u64::from(from.step)));
+        let mut tasks: Vec<Task> = steps.clone().map(task).collect();
+        tasks.sort_unstable();
+        tasks.dedup();
+        for step in [0..full, full..full + usize::from(rest > 0)].into_iter().filter(|range| !range.is_empty()) {
+            if step.start < steps.end && steps.start < step.end {
+                let size = if step.start == full { rest } else { batch };
+                for &task in &tasks {
+                    self.prepare((task, size, Some(part), lowering))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn train_kept(&mut self, from: &Step, steps: u32) -> Result<Totals, BackendError> {
         let part = Part::Training;
         let kept = self.kept_part(part)?;
@@ -161,20 +184,10 @@ impl<D: Device> Resident for CudaEngine<D> {
             self.kept_part(part)?.order_of = Some(from.epoch);
         }
         let lowering = self.lowerings.of(pixels);
-        let steps = from.step as usize..(from.step + steps) as usize;
+        self.ready_for(from, steps)?;
         let task = |step: usize| Task::of_step(&self.plan, from.iteration + (step as u64 - u64::from(from.step)));
-        let mut tasks: Vec<Task> = steps.clone().map(task).collect();
-        let by_step = tasks.clone();
-        tasks.sort_unstable();
-        tasks.dedup();
-        for step in [0..full, full..full + usize::from(rest > 0)].into_iter().filter(|range| !range.is_empty()) {
-            if step.start < steps.end && steps.start < step.end {
-                let size = if step.start == full { rest } else { batch };
-                for &task in &tasks {
-                    self.prepare((task, size, Some(part), lowering))?;
-                }
-            }
-        }
+        let steps = from.step as usize..(from.step + steps) as usize;
+        let by_step: Vec<Task> = steps.clone().map(task).collect();
         // Getting ready may have run some calls on the state.
         self.write_position(from, batch)?;
         self.clear_metrics()?;
