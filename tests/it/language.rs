@@ -635,6 +635,8 @@ fn weights_are_shared() {
     );
     let paths: Vec<&str> = model.layers().iter().map(|layer| layer.path.as_str()).collect();
     assert_eq!(paths[2..7], ["f/dense", "f/out", "x", "f_again0/dense", "f_again0/out"]);
+    let text = "block twice(body) { let f = shared body f f } model m { flatten dense(7) twice({ dense(7) }) dense(num_classes) }";
+    assert_eq!(with(text, &[]).unwrap().summary().parameters, (3072 * 7 + 7) + (7 * 7 + 7) + (7 * 100 + 100));
     // Where the first is called does not matter to what the logits need.
     let text = "model m { flatten let f = shared dense(7) let a = f let b = { f } add(a, b) dense(num_classes) }";
     assert_eq!(with(text, &[]).unwrap().summary().parameters, (3072 * 7 + 7) + (7 * 100 + 100));

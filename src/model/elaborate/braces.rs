@@ -46,6 +46,7 @@ impl Elaborator<'_> {
     }
 
     /// Follows braces where the name stands that they are bound to: a level of that name.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn call_braces(
         &mut self,
         number: usize,

@@ -6,7 +6,7 @@ use super::{Current, Elaborator, Given, Naming, braces::braces, layer_value::Lay
 use crate::{
     dsl::{
         Problem, Value,
-        syntax::{Argument, Expr, Name, Span},
+        syntax::{Argument, Expr, ExprKind, Name, Span},
     },
     model::{
         evaluate::{Bound, Causes, Scope},
@@ -37,6 +37,12 @@ impl Elaborator<'_> {
         if let Some(body) = braces(value) {
             let Bound::Braces(number) = self.hand_over(body, self.site, scope) else { return Bound::Unknown };
             return self.add_shared(name, What::Braces(number));
+        }
+        if let ExprKind::Call { name: given, arguments } = &value.kind
+            && arguments.is_empty()
+            && let Some(Bound::Braces(number)) = scope.read(&given.text)
+        {
+            return self.add_shared(name, What::Braces(*number));
         }
         let Some((layer, causes)) = self.value(value, scope) else { return Bound::Unknown };
         let Value::Str(text) = layer else {
