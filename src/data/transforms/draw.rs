@@ -47,7 +47,7 @@ impl Draw {
 
     /// Draws the words that the next is among.
     fn fill(&mut self) {
-        let block = self.repetition << REPETITION | self.taken / 4;
+        let block = (self.repetition << REPETITION) | (self.taken / 4);
         self.block = self.philox.block([self.image, block, self.epoch, self.stream]);
     }
 
