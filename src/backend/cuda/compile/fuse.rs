@@ -205,7 +205,11 @@ fn added_gradients(operations: &mut Operations) {
             }
             let operation = &mut operations.list[maker];
             match &mut operation.kind {
-                Kind::LayerNormGradient { added, .. } | Kind::DepthwiseInputGradient { added, .. } if !*added => {
+                Kind::LayerNormGradient { added, .. }
+                | Kind::Conv2dInputGradient { added, .. }
+                | Kind::DepthwiseInputGradient { added, .. }
+                    if !*added =>
+                {
                     *added = true;
                 }
                 _ => continue,

@@ -14,7 +14,7 @@ use crate::{
     },
     graph::{
         Load, StepInput, Value, operation,
-        ops::{self, Activation},
+        ops::{self, Activation, ConvShape},
     },
     passes::{StepGraph, inputs, ordered},
 };
@@ -136,6 +136,11 @@ pub enum Kind {
         activation: Option<Activation>,
     },
     /// dy, the kernel, then what is added to the gradient of the input.
+    Conv2dInputGradient {
+        shape: ConvShape,
+        added: bool,
+    },
+    /// The same, of a convolution of each channel by itself.
     DepthwiseInputGradient {
         shape: Depthwise,
         added: bool,

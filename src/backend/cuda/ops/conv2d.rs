@@ -6,7 +6,7 @@ use crate::{
     backend::cuda::{
         compile::{
             emit::{Emitter, Symbol},
-            operations::{Id, Operation, Origin},
+            operations::{Id, Kind, Operation, Origin},
         },
         gemm::{Epilogue, Matrix},
         kernels::{conv2d::Patches, conv2d_mma::Conv, pointwise, reduce},
@@ -160,15 +160,27 @@ impl Emitter<'_> {
         }
     }
 
-    fn conv2d_input_gradient(&mut self, operation: &Operation, shape: ConvShape) {
+    /// With a third input, that is added to the gradient.
+    pub fn conv2d_input_gradient(&mut self, operation: &Operation, shape: ConvShape) {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);
         let (dy, dx) = (self.stored(inputs[0]), self.stored(outputs[0]));
+        let added = inputs.get(2).map(|&id| self.activation(id));
         if let Some(conv) = self.by_tensor_cores(&shape, [inputs[0], outputs[0]], Some(inputs[1])) {
-            let launches = conv.input_gradient(&dy.1, &self.activation(inputs[1]), None, &dx.1);
+            let launches = conv.input_gradient(&dy.1, &self.activation(inputs[1]), added.as_ref(), &dx.1);
             if self.convolve(launches, &shape, outputs) {
                 return;
             }
         }
+        self.input_gradient_by_products(operation, shape);
+        if let Some(added) = added {
+            let (element, count) = (dx.0, self.elements(outputs[0]));
+            self.launch(pointwise::add(count, element, dx.1, count, element, added, dx.1), outputs);
+        }
+    }
+
+    fn input_gradient_by_products(&mut self, operation: &Operation, shape: ConvShape) {
+        let (inputs, outputs) = (&operation.inputs, &operation.outputs);
+        let (dy, dx) = (self.stored(inputs[0]), self.stored(outputs[0]));
         let ([windows, pixels], all) = (sizes(&shape), shape.all_filters());
         if let Some([d, a]) = self.pixels(&shape, dx, dy) {
             let b = Matrix { transposed: true, ..self.kernel_of(inputs[1], 0, &shape) };
@@ -248,7 +260,7 @@ impl Read for Conv2dInputGradient {
         if shape.is_depthwise() {
             return Some(depthwise::input_gradient(&shape));
         }
-        Some(Reading::call(move |emitter, operation| emitter.conv2d_input_gradient(operation, shape)))
+        Some(Reading::of(Kind::Conv2dInputGradient { shape, added: false }))
     }
 }
 

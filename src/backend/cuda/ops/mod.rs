@@ -191,6 +191,7 @@ pub fn emit(emitter: &mut Emitter, operation: &Operation) {
         &Kind::BatchNormGradient { rows, channels, epsilon, share, activation } => {
             emitter.batch_norm_gradient(operation, [rows, channels], [epsilon, share], activation);
         }
+        &Kind::Conv2dInputGradient { shape, .. } => emitter.conv2d_input_gradient(operation, shape),
         Kind::DepthwiseInputGradient { shape, .. } => emitter.depthwise_input_gradient(operation, shape),
         &Kind::Attention { shape, operator } => emitter.attention(operation, shape, operator),
         &Kind::AttentionGradient { shape, operator } => emitter.attention_gradient(operation, shape, operator),
