@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check and measurement that needs a CUDA device, in about nine minutes, of which a peer that tunes itself
+# Every check and measurement that needs a CUDA device, in about twelve minutes, of which a peer that tunes itself
 # may take five: the tests on the device, the sanitizer, the step against a peer, the roofline, and 100 epochs of the
 # reference model's recipe.
 #
@@ -78,8 +78,8 @@ nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=c
 
 # Tests: Keras' fixtures, every operator at f32 and bf16 on odd shapes, determinism, bad losses, kept images.
 if [ -n "$tests" ]; then
-    check 'tests on the device' 90 "$tests" backend::cuda::tests::on_a_device --ignored --test-threads 1
-    check 'kernels on the device' 90 env VITX_KERNEL_TESTS=device "$tests" backend::cuda::kernels --test-threads 1
+    check 'tests on the device' 180 "$tests" backend::cuda::tests::on_a_device --ignored --test-threads 1
+    check 'kernels on the device' 180 env VITX_KERNEL_TESTS=device "$tests" backend::cuda::kernels --test-threads 1
 else
     echo 'no test binary: give --tests'
     failed=1
@@ -123,6 +123,13 @@ measure 'step bf16 again' 20 "$vitx" "${step[@]}" --precision bf16 --json
 measure 'step tf32' 20 "$vitx" "${step[@]}" --precision tf32
 measure 'step f32' 20 "$vitx" "${step[@]}" --precision f32
 measure 'step profile' 20 "$vitx" "${step[@]}" --precision bf16 --profile
+# Networks with convolutions, and where their time goes.
+for recipe in 'hybrid_100 512' 'speed 1024' 'cct_300 256'; do
+    set -- $recipe
+    step=(bench step "experiments/recipes/cifar100_$1.yaml" --backend cuda --batch "$2" --steps 20 --precision bf16)
+    measure "step $1" 30 "$vitx" "${step[@]}"
+    measure "step $1 profile" 30 "$vitx" "${step[@]}" --profile
+done
 
 # The roofline: for every call the larger of its bytes by the bandwidth and its operations by the peak.
 say 'roofline'
@@ -130,9 +137,12 @@ say 'roofline'
     >"$output/program.json"
 python3 scripts/roofline.py "$output/program.json" | tee "$output/roofline.log" || echo 'no roofline'
 
-# The reference model's recipe: about 95 s on an H200.
+# 70% in seven epochs, and the reference model's recipe: about 10 and 95 s on an H200.
 if [ -n "$data" ]; then
-    rest=$((SECONDS < 400 ? 530 - SECONDS : 130))
+    rm -rf "$output/speed"
+    check 'seven epochs' 60 "$vitx" run experiments/recipes/cifar100_speed.yaml --backend cuda --data-dir "$data" \
+        --output "$output/speed"
+    rest=$((SECONDS < 580 ? 710 - SECONDS : 130))
     rm -rf "$output/cifar100"
     check '100 epochs' "$rest" "$vitx" run experiments/cifar100_vit.yaml --backend cuda --data-dir "$data" \
         --output "$output/cifar100"
