@@ -594,7 +594,7 @@ fn fit_sizes(
 /// Epochs on images that the device keeps: the order, the augmentation and the masks are those of the CPU backend,
 /// whose loop makes the batches.
 fn trains_on_kept_images<D: Device>(device: impl Fn() -> D) {
-    let list = "[random_crop: 1, mixup, cutmix: { until: 2 }]";
+    let list = "[random_crop: { padding: 1, from_epoch: { 1: 2, 2: false } }, mixup, cutmix: { until: 2 }]";
     // Eight steps in three epochs: sums go on from epoch to epoch.
     let listed = || serde_yaml::from_str(list).unwrap();
     for (augmentation, repeats, gradient_accumulation_steps) in
