@@ -4,7 +4,8 @@ use super::{Draw, Mix, Mixing, MixingOptions, Transform, TransformKind, Transfor
 pub const KIND: TransformKind = TransformKind {
     name: "cutmix",
     meaning: "puts a rectangle of another image into every image of a batch, all at one place, and mixes labels by area",
-    source: "`timm.data.Mixup(cutmix_alpha)` in its mode `batch`",
+    source: "`timm.data.Mixup(cutmix_alpha)` in its mode `batch` (a side of an odd number of pixels is one shorter, as in its \
+             authors' code; timm 1.0.31 has all of it)",
     options: &[
         TransformOption::number("alpha", [0.01, 100.0], 1.0, "the area that stays is drawn from Beta(alpha, alpha)"),
         MixingOptions::PROBABILITY,
