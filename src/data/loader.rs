@@ -57,10 +57,13 @@ pub struct Batches<'a> {
 /// Fills a numbered batch.
 type Make<'a> = Box<dyn Fn(usize, &mut Loaded) -> Result<(), DataError> + 'a>;
 
+/// What a thread sends, ready batches, and what it takes, used ones.
+type Worker = (Receiver<Result<Loaded, DataError>>, Sender<Loaded>);
+
 /// Who makes batches.
 enum Source<'a> {
     /// Threads, each of which makes one in so many, and gets its buffers back.
-    Workers(Vec<(Receiver<Result<Loaded, DataError>>, Sender<Loaded>)>),
+    Workers(Vec<Worker>),
     /// Whoever takes them, where no thread can be started: the maker of a numbered batch, and its buffers.
     Taker(Make<'a>, Loaded),
 }
