@@ -24,7 +24,7 @@ pub struct Args {
     /// Changes nothing; exit code 1 where something would change
     #[arg(long)]
     check: bool,
-    /// Prints what changes
+    /// Prints what would change, and changes nothing
     #[arg(long)]
     diff: bool,
 }
@@ -64,7 +64,7 @@ fn one(path: &Path, args: &Args, console: &Console) -> miette::Result<bool> {
     show_difference(&source, &formatted, args, console);
     if args.check {
         console.line(&format!("{} is not in the standard form", path.display()));
-    } else {
+    } else if !args.diff {
         // What is read once and gone, as a pipe is, has no place to be written to.
         if !path.is_file() {
             let help = "format standard input: vitx fmt - < FILE";

@@ -156,6 +156,11 @@ fn the_command() {
     insta::assert_snapshot!("check_and_diff", out(&checked));
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
 
+    // A difference alone is no change either.
+    let shown = vitx(&["fmt", "--diff", "m.vitx"]);
+    assert!(shown.status.success() && out(&shown).contains("+    flatten"), "{}", out(&shown));
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+
     // A file with mistakes is named and stays; the others are formatted.
     let all = vitx(&["fmt", "."]);
     assert_eq!(all.status.code(), Some(1));
