@@ -6,9 +6,8 @@ mod chunks;
 mod jpeg;
 mod kind;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Cursor, Read};
-use std::path::Path;
 
 use image::imageops::{self, FilterType};
 use image::metadata::Orientation;
@@ -16,6 +15,7 @@ use image::{DynamicImage, GenericImageView, ImageBuffer, ImageDecoder, ImageForm
 
 use serde::{Deserialize, Serialize};
 
+use super::Place;
 use crate::choice::Choice;
 
 /// The largest picture that is decoded: 100 megapixels.
@@ -63,8 +63,8 @@ impl Encoded {
     ///
     /// # Errors
     /// Why it is no picture that can be read, or that it is cut off.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let bytes = contents(path)?;
+    pub fn read(place: &Place) -> Result<Self, String> {
+        let bytes = contents(place)?;
         let format = kind::format(&bytes)?;
         let exif = match format {
             ImageFormat::Png => chunks::png(&bytes)?,
@@ -85,8 +85,8 @@ impl Encoded {
     ///
     /// # Errors
     /// Why not.
-    pub fn check(path: &Path) -> Result<(), String> {
-        open(path).map(drop)
+    pub fn check(place: &Place) -> Result<(), String> {
+        open(place).map(drop)
     }
 
     fn decoder(&self) -> Result<impl ImageDecoder + '_, String> {
@@ -189,20 +189,20 @@ fn unreadable(error: std::io::Error) -> String {
 }
 
 /// Opens what is a file. A FIFO would be waited for without end.
-fn open(path: &Path) -> Result<File, String> {
-    let data = fs::metadata(path).map_err(|error| match fs::read_link(path) {
+fn open(place: &Place) -> Result<impl Read + use<>, String> {
+    let data = place.metadata().map_err(|error| match fs::read_link(&place.path) {
         Ok(target) => format!("is a link to `{}`, which leads nowhere: {error}", target.display()),
         Err(_) => unreadable(error),
     })?;
     if !data.is_file() {
         return Err(format!("is {}, not a picture", kind::of_file(data.file_type())));
     }
-    File::open(path).map_err(unreadable)
+    place.open().map_err(unreadable)
 }
 
-fn contents(path: &Path) -> Result<Vec<u8>, String> {
+fn contents(place: &Place) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    open(place)?.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     match bytes.len() as u64 {
         0 => Err("is empty".into()),
         1..=MOST_BYTES => Ok(bytes),

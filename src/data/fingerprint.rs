@@ -4,9 +4,7 @@
 use std::{
     ffi::OsString,
     fmt::Write,
-    fs::{self, File},
     io::{self, Read},
-    path::{Path, PathBuf},
 };
 
 use rayon::prelude::*;
@@ -15,7 +13,7 @@ use crate::{choice::Choice, threads};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{DataError, Dataset, Split};
+use super::{DataError, Dataset, Place, Split};
 
 /// Bytes of a digest that are kept.
 const DIGEST: usize = 16;
@@ -63,7 +61,7 @@ pub struct ImageFile {
     /// Within the class: what counts, wherever the folder lies.
     pub name: OsString,
     /// Of the file.
-    pub path: PathBuf,
+    pub place: Place,
 }
 
 /// All images of a data set, before any limit.
@@ -100,7 +98,7 @@ impl Fingerprint {
     /// [`DataError::Io`] for a file that cannot be read.
     pub fn of_files(set: &str, files: &[ImageFile]) -> Result<Self, DataError> {
         let digests: Vec<[u8; 32]> =
-            threads::together(|| files.par_iter().map(|file| of_file(&file.path)).collect::<Result<_, _>>())?;
+            threads::together(|| files.par_iter().map(|file| of_file(&file.place)).collect::<Result<_, _>>())?;
         let classes = |subset: Subset| {
             let mut own: Vec<(&str, OsString, [u8; 32])> = files
                 .iter()
@@ -229,13 +227,13 @@ fn hexadecimal(hash: Sha256) -> String {
     })
 }
 
-fn of_file(path: &Path) -> Result<[u8; 32], DataError> {
+fn of_file(place: &Place) -> Result<[u8; 32], DataError> {
     let read = || -> io::Result<[u8; 32]> {
         // A pipe would be waited for without end.
-        if !fs::metadata(path)?.is_file() {
+        if !place.metadata()?.is_file() {
             return Err(io::Error::other("this is no file"));
         }
-        let mut file = File::open(path)?;
+        let mut file = place.open()?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -247,11 +245,13 @@ fn of_file(path: &Path) -> Result<[u8; 32], DataError> {
             }
         }
     };
-    read().map_err(|error| DataError::io("read", path, error))
+    read().map_err(|error| DataError::io("read", &place.path, error))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
     use crate::data::{DataOptions, load};
 
@@ -263,7 +263,12 @@ mod tests {
                 let folder = root.join(subset.adjective()).join(class);
                 fs::create_dir_all(&folder).unwrap();
                 fs::write(folder.join(name), text).unwrap();
-                ImageFile { subset: *subset, class: (*class).to_owned(), name: name.into(), path: folder.join(name) }
+                ImageFile {
+                    subset: *subset,
+                    class: (*class).to_owned(),
+                    name: name.into(),
+                    place: folder.join(name).into(),
+                }
             })
             .collect();
         Fingerprint::of_files("image_folder", &list).unwrap()
@@ -320,8 +325,8 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let (class, name, path) = ("a".into(), "b".into(), folder.path().to_owned());
-        let files = [ImageFile { subset: Subset::Train, class, name, path }];
+        let (class, name, place) = ("a".into(), "b".into(), folder.path().to_owned().into());
+        let files = [ImageFile { subset: Subset::Train, class, name, place }];
         let error = Fingerprint::of_files("image_folder", &files).unwrap_err().to_string();
         assert!(error.starts_with("cannot read /") && error.ends_with("this is no file"), "{error}");
     }

@@ -1,14 +1,11 @@
 //! Images with their labels: in memory, or in files that are decoded when they are needed.
 
-use std::{
-    ops::Range,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{ops::Range, sync::Arc};
 
 use super::{
-    DataError,
+    DataError, Place,
     decode::{Encoded, Fit},
+    names::shown,
 };
 
 /// Images of one split, all of one size, as bytes.
@@ -25,8 +22,8 @@ pub struct Split {
 pub enum Images {
     /// `[count, height, width, channels]`, row-major.
     Memory(Arc<Vec<u8>>),
-    /// In files, one for each.
-    Files(Arc<Vec<PathBuf>>, Decoding),
+    /// In files, or parts of files, one for each.
+    Files(Arc<Vec<Place>>, Decoding),
 }
 
 /// What becomes of a picture that is decoded.
@@ -49,9 +46,9 @@ impl Decoding {
     /// The bytes of a picture, `[height, width, channels]`.
     ///
     /// # Errors
-    /// Why it cannot be read, in words that follow its path.
-    pub fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
-        let pixels = Encoded::read(path)?.pixels(self.channels, Some(self.size), self.fit)?;
+    /// Why it cannot be read, in words that follow its place.
+    pub fn read(&self, place: &Place) -> Result<Vec<u8>, String> {
+        let pixels = Encoded::read(place)?.pixels(self.channels, Some(self.size), self.fit)?;
         Ok(pixels.bytes)
     }
 }
@@ -63,8 +60,8 @@ impl Split {
     }
 
     /// A split of pictures and `labels` `[count]`, which are decoded when they are needed.
-    pub fn of_files(paths: Vec<PathBuf>, labels: Vec<u32>, decoding: Decoding) -> Self {
-        Self { images: Images::Files(Arc::new(paths), decoding), labels: Arc::new(labels) }
+    pub fn of_files(places: Vec<Place>, labels: Vec<u32>, decoding: Decoding) -> Self {
+        Self { images: Images::Files(Arc::new(places), decoding), labels: Arc::new(labels) }
     }
 
     /// Number of images.
@@ -95,8 +92,8 @@ impl Split {
     pub fn image<'a>(&'a self, index: usize, bytes: usize, decoded: &'a mut Vec<u8>) -> Result<&'a [u8], DataError> {
         match &self.images {
             Images::Memory(pixels) => Ok(&pixels[index * bytes..][..bytes]),
-            Images::Files(paths, decoding) => {
-                *decoded = decoding.read(&paths[index]).map_err(|reason| unreadable(&paths[index], reason))?;
+            Images::Files(places, decoding) => {
+                *decoded = decoding.read(&places[index]).map_err(|reason| unreadable(&places[index], reason))?;
                 Ok(decoded)
             }
         }
@@ -124,10 +121,14 @@ impl Split {
 }
 
 /// The error of a picture that was there when the training began.
-fn unreadable(path: &Path, reason: String) -> DataError {
+fn unreadable(place: &Place, reason: String) -> DataError {
+    let message = match &place.part {
+        Some(part) => format!("`{}` {reason}", shown(part.name.as_ref())),
+        None => reason,
+    };
     DataError::Folder {
-        path: path.to_owned(),
-        message: reason,
+        path: place.path.clone(),
+        message,
         help:
             "pictures are decoded when they are needed (`data.in_memory`): once this one is as it was, the run can be \
                continued"

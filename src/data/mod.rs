@@ -8,6 +8,7 @@
 //! | [`decode`] | pictures of files |
 //! | [`Split`] (`images.rs`) | images with their labels, in memory or in files |
 //! | [`names`] | names of files, and which are nobody's pictures |
+//! | [`place`] | where the file of a picture lies: by itself, or in an archive |
 //! | [`walk`] | pictures of files and folders, one after the other |
 //! | [`statistics`], [`resize`], [`transforms`] | the steps of the input pipeline |
 //! | [`pipeline`] | those steps on a batch |
@@ -28,6 +29,7 @@ pub mod names;
 pub mod order;
 pub mod picture;
 pub mod pipeline;
+pub mod place;
 pub mod resize;
 pub mod sources;
 pub mod split;
@@ -44,6 +46,7 @@ pub use images::{Decoding, Images, Split};
 pub use levels::Levels;
 pub use loader::{Batches, Loaded, Loader};
 pub use pipeline::{BatchPlace, Pipeline};
+pub use place::Place;
 pub use statistics::{Normalization, Statistics};
 pub use transforms::{Augmentation, Draws, Keys, Mixed};
 

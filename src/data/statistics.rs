@@ -1,11 +1,9 @@
 //! Mean and variance of each channel: what Keras' `Normalization` layer adapts to.
 
-use std::path::PathBuf;
-
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Broken, DataError, Decoding, Images, Split, names::shown};
+use super::{Broken, DataError, Decoding, Images, Place, Split};
 use crate::threads;
 
 /// Per-channel statistics of byte pixels, in units of 0 to 255. Variance is the population's.
@@ -134,10 +132,10 @@ impl Sums {
     }
 
     /// Decodes all pictures, on all threads.
-    fn of_files(paths: &[PathBuf], decoding: Decoding) -> Result<Self, DataError> {
-        let one = |path: &PathBuf| match decoding.read(path) {
+    fn of_files(paths: &[Place], decoding: Decoding) -> Result<Self, DataError> {
+        let one = |place: &Place| match decoding.read(place) {
             Ok(pixels) => Ok(Self::of(&pixels, decoding.channels)),
-            Err(reason) => Err(vec![Broken { name: shown(path.as_os_str()), reason }]),
+            Err(reason) => Err(vec![Broken { name: place.to_string(), reason }]),
         };
         let none = || Ok(Self::of(&[], decoding.channels));
         let both = |a: Result<Self, Vec<Broken>>, b: Result<Self, Vec<Broken>>| match (a, b) {

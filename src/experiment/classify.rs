@@ -114,7 +114,7 @@ impl Classifier {
 /// The name of a picture, and its pixels at the size of the data set's.
 fn decode(decoding: Decoding, picture: Result<PathBuf, Broken>) -> (String, Result<Vec<u8>, String>) {
     match picture {
-        Ok(path) => (shown(path.as_os_str()), decoding.read(&path)),
+        Ok(path) => (shown(path.as_os_str()), decoding.read(&path.into())),
         Err(Broken { name, reason }) => (name, Err(reason)),
     }
 }

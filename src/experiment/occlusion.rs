@@ -31,7 +31,7 @@ impl Classifier {
     /// # Errors
     /// A picture that cannot be read, and weights that give what is no number.
     pub fn occlusion(&mut self, path: &Path, grid: usize) -> Result<Occlusion, ExperimentError> {
-        let pixels = self.decoding.read(path).map_err(|reason| DataError::Pictures {
+        let pixels = self.decoding.read(&path.to_owned().into()).map_err(|reason| DataError::Pictures {
             folder: None,
             total: 1,
             broken: vec![Broken { name: shown(path.as_os_str()), reason }],

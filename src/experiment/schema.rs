@@ -189,15 +189,16 @@ pub type Own = (String, Option<PathBuf>, Option<PathBuf>, Option<u64>, Option<Ne
 impl Data {
     /// A key that the data set does not know, and what is wrong with it.
     fn fault(&self) -> Option<Fault> {
-        let folder = sources::find(&self.name).is_ok_and(sources::is_folder);
+        let is = |of: fn(&dyn Source) -> bool| sources::find(&self.name).is_ok_and(of);
+        let (folder, pictures) = (is(sources::is_folder), is(sources::of_pictures));
         let own = [
-            ("csv", self.csv.is_some()),
-            ("test_split", self.test_split.is_some()),
-            ("nested", self.nested.is_some()),
-            ("channels", self.channels.is_some()),
-            ("fit", !is_default(&self.fit)),
+            ("csv", self.csv.is_some(), folder),
+            ("test_split", self.test_split.is_some(), pictures),
+            ("nested", self.nested.is_some(), folder),
+            ("channels", self.channels.is_some(), pictures),
+            ("fit", !is_default(&self.fit), pictures),
         ];
-        if let Some((key, _)) = own.into_iter().find(|(_, given)| *given && !folder) {
+        if let Some((key, ..)) = own.into_iter().find(|(_, given, known)| *given && !known) {
             let message = format!("`data.{key}` is for `image_folder`; the data set here is `{}`", self.name);
             return Some(Fault { key: format!("data.{key}").into(), message, help: None });
         }

@@ -54,7 +54,7 @@ fn read(bytes: &[u8]) -> Result<Pixels, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("picture");
     std::fs::write(&path, bytes).unwrap();
-    let encoded = Encoded::read(&path)?;
+    let encoded = Encoded::read(&Place::from(path.clone()))?;
     let (size, pixels) = (encoded.size()?, encoded.pixels(3, None, Fit::Squash)?);
     assert_eq!(size, (pixels.width, pixels.height));
     Ok(pixels)
@@ -180,7 +180,7 @@ fn what_is_no_picture_is_called_by_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jpg");
     std::fs::write(&path, encoded(&picture(), ImageFormat::Png)).unwrap();
-    assert!(Encoded::read(&path).is_ok());
+    assert!(Encoded::read(&Place::from(path.clone())).is_ok());
 }
 
 #[test]
@@ -226,7 +226,8 @@ fn shrinking_takes_the_mean_and_not_a_sample() {
     let path = folder.path().join("a.png");
     stripes.save(&path).unwrap();
     for channels in [1, 3] {
-        let shrunk = Encoded::read(&path).unwrap().pixels(channels, Some((8, 8)), Fit::Squash).unwrap();
+        let shrunk =
+            Encoded::read(&Place::from(path.clone())).unwrap().pixels(channels, Some((8, 8)), Fit::Squash).unwrap();
         assert_eq!(shrunk.bytes.len(), 64 * channels);
         assert!(shrunk.bytes.iter().all(|&value| (110..=145).contains(&value)), "{:?}", shrunk.bytes);
     }

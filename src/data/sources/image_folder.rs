@@ -11,17 +11,19 @@
 mod layout;
 mod listing;
 mod manifest;
+mod rows;
+mod shards;
 mod survey;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use crate::threads;
 
 use super::super::{
-    Broken, Contents, DataError, DataOptions, Dataset, Decoding, Fingerprint, Fit, ImageFile, Spec, Split, Subset,
-    decode::Encoded, names::shown_in, order::shuffled,
+    Broken, Contents, DataError, DataOptions, Dataset, Decoding, Fingerprint, Fit, ImageFile, Place, Spec, Split,
+    Subset, decode::Encoded, order::shuffled,
 };
 use super::Source;
 use crate::memory;
@@ -36,23 +38,65 @@ const LARGEST_SIDE: usize = 4096;
 /// memory too, and images are copied where a part of them validates.
 const SHARE: u64 = 4;
 
-pub struct ImageFolder;
+/// Pictures of a user's, in one form or another.
+pub struct PictureSet {
+    name: &'static str,
+    about: &'static str,
+    /// Whether they lie in archives.
+    shards: bool,
+}
+
+/// Folders of classes, or a table.
+pub static IMAGE_FOLDER: PictureSet = PictureSet {
+    name: "image_folder",
+    about: "your own images: DIR/train/CLASS/*.png|jpg|webp|bmp|gif|tif and DIR/test/CLASS/..., or a table of them",
+    shards: false,
+};
+
+/// Shards of WebDataset.
+pub static WEBDATASET: PictureSet = PictureSet {
+    name: "webdataset",
+    about: "your own images in tar archives: DIR/train-*.tar and DIR/test-*.tar of KEY.jpg and KEY.cls",
+    shards: true,
+};
+
+impl PictureSet {
+    fn listing(&self, options: &DataOptions) -> Result<Listing, DataError> {
+        let rows = match &options.csv {
+            _ if self.shards => shards::read(options)?,
+            Some(csv) => manifest::read(csv, options)?,
+            None => return layout::listing(options),
+        };
+        rows.listing(&listing::root(options)?, options.test_split)
+    }
+
+    /// One part, whatever the others are; `None` where there is none.
+    fn part(&self, options: &DataOptions, subset: Subset) -> Result<Option<Part>, DataError> {
+        let rows = match &options.csv {
+            _ if self.shards => shards::read(options)?,
+            Some(csv) => manifest::read(csv, options)?,
+            None => return layout::part(options, subset),
+        };
+        Ok(rows.part(options.test_split, subset))
+    }
+}
 
 /// A listing without broken files, and what its images become.
 struct Prepared {
+    name: &'static str,
     listing: Listing,
     decoding: Decoding,
     /// Whether images are decoded when they are needed.
     streams: bool,
 }
 
-impl Source for ImageFolder {
+impl Source for PictureSet {
     fn name(&self) -> &'static str {
-        "image_folder"
+        self.name
     }
 
     fn about(&self) -> &'static str {
-        "your own images: DIR/train/CLASS/*.png|jpg|webp|bmp|gif|tif and DIR/test/CLASS/..., or a table of them"
+        self.about
     }
 
     fn is_own(&self) -> bool {
@@ -60,13 +104,13 @@ impl Source for ImageFolder {
     }
 
     fn describe(&self, options: &DataOptions) -> Result<Spec, DataError> {
-        Ok(Prepared::new(options)?.spec())
+        Ok(Prepared::new(self, options)?.spec())
     }
 
     fn load(&self, options: &DataOptions) -> Result<Dataset, DataError> {
-        let prepared = Prepared::new(options)?;
+        let prepared = Prepared::new(self, options)?;
         let spec = prepared.spec();
-        let Prepared { mut listing, decoding, streams } = prepared;
+        let Prepared { mut listing, decoding, streams, .. } = prepared;
         let order = shuffled(listing.train.len(), 0, 0);
         listing.train = order.into_iter().map(|index| listing.train[index as usize].clone()).collect();
         let mut broken = Vec::new();
@@ -78,11 +122,11 @@ impl Source for ImageFolder {
         let validation = listing.validation.as_ref().map(&mut split);
         if streams {
             // The training images tell when their mean is taken, or in the first epoch; these would only later.
-            let late: Vec<&Path> = [listing.validation.as_ref(), Some(&listing.test)]
+            let late: Vec<&Place> = [listing.validation.as_ref(), Some(&listing.test)]
                 .into_iter()
                 .flatten()
                 .flatten()
-                .map(|picture| picture.path.as_path())
+                .map(|picture| &picture.place)
                 .collect();
             broken = survey::broken(&survey(&late, Depth::Pixels));
         }
@@ -93,7 +137,7 @@ impl Source for ImageFolder {
     }
 
     fn contents(&self, options: &DataOptions) -> Result<Contents, DataError> {
-        let mut listing = Listing::new(options)?;
+        let mut listing = self.listing(options)?;
         let looked = survey(&listing.files(), Depth::Pixels);
         let broken = survey::broken(&looked);
         if options.skip_broken {
@@ -151,20 +195,20 @@ impl Source for ImageFolder {
         let root = listing::root(options)?;
         let mut all = Vec::new();
         for &subset in subsets {
-            let Some(Part { classes, pictures, .. }) = listing::part(options, subset)? else { continue };
+            let Some(Part { classes, pictures, .. }) = self.part(options, subset)? else { continue };
             all.extend(pictures.into_iter().map(|picture| ImageFile {
                 subset,
                 class: classes[picture.label as usize].clone(),
                 name: picture.name,
-                path: picture.path,
+                place: picture.place,
             }));
         }
         // What cannot be opened has no contents to speak of; a pipe would be waited for without end.
-        let unreadable = |file: &ImageFile| Encoded::check(&file.path).is_err();
+        let unreadable = |file: &ImageFile| Encoded::check(&file.place).is_err();
         if options.skip_broken {
             all.retain(|file| !unreadable(file));
         } else if all.iter().any(unreadable) {
-            let paths: Vec<&Path> = all.iter().map(|file| file.path.as_path()).collect();
+            let paths: Vec<&Place> = all.iter().map(|file| &file.place).collect();
             return Err(refusal(&root, paths.len(), survey::broken(&survey(&paths, Depth::Pixels))));
         }
         Fingerprint::of_files(self.name(), &all).map(Some)
@@ -178,7 +222,7 @@ impl Source for ImageFolder {
         (height, width): (usize, usize),
     ) -> Result<Option<Split>, DataError> {
         let root = listing::root(options)?;
-        let Some(Part { classes: own, mut pictures, place }) = listing::part(options, subset)? else {
+        let Some(Part { classes: own, mut pictures, place }) = self.part(options, subset)? else {
             return Err(DataError::Folder {
                 path: root,
                 message: format!("has no folder of {} images", subset.adjective()),
@@ -201,7 +245,7 @@ impl Source for ImageFolder {
         pictures.sort_by_key(|picture| picture.label);
         let total = pictures.len();
         if options.skip_broken {
-            let paths: Vec<&Path> = pictures.iter().map(|picture| picture.path.as_path()).collect();
+            let paths: Vec<&Place> = pictures.iter().map(|picture| &picture.place).collect();
             let looked = survey(&paths, Depth::Pixels);
             let fine: Vec<bool> = looked.iter().map(|(_, look)| look.is_ok()).collect();
             let mut fine = fine.into_iter();
@@ -226,18 +270,18 @@ impl Source for ImageFolder {
 
 /// Pictures that are decoded when they are needed.
 fn of_files(pictures: &Pictures, decoding: Decoding) -> Split {
-    let paths = pictures.iter().map(|picture| picture.path.clone()).collect();
+    let paths = pictures.iter().map(|picture| picture.place.clone()).collect();
     Split::of_files(paths, pictures.iter().map(|picture| picture.label).collect(), decoding)
 }
 
 /// Decodes files. Those that cannot be are added to `broken`.
-fn decode(pictures: &Pictures, decoding: Decoding, broken: &mut Vec<(PathBuf, String)>) -> Split {
+fn decode(pictures: &Pictures, decoding: Decoding, broken: &mut Vec<(Place, String)>) -> Split {
     let image = decoding.bytes();
     let mut pixels = vec![0; pictures.len() * image];
     let one = |(picture, target): (&listing::Picture, &mut [u8])| {
-        match decoding.read(&picture.path) {
+        match decoding.read(&picture.place) {
             Ok(decoded) => target.copy_from_slice(&decoded),
-            Err(reason) => return Some((picture.path.clone(), reason)),
+            Err(reason) => return Some((picture.place.clone(), reason)),
         }
         None
     };
@@ -248,8 +292,8 @@ fn decode(pictures: &Pictures, decoding: Decoding, broken: &mut Vec<(PathBuf, St
 }
 
 /// An error that names all broken files of a folder, of which `total` were looked at.
-fn refusal(folder: &Path, total: usize, broken: Vec<(PathBuf, String)>) -> DataError {
-    let broken = broken.into_iter().map(|(path, reason)| Broken { name: shown_in(folder, &path), reason });
+fn refusal(folder: &Path, total: usize, broken: Vec<(Place, String)>) -> DataError {
+    let broken = broken.into_iter().map(|(place, reason)| Broken { name: place.shown_in(folder), reason });
     DataError::Pictures {
         folder: Some(folder.to_owned()),
         total,
@@ -284,13 +328,13 @@ fn explicit(options: &DataOptions) -> Result<Option<(u32, u32)>, DataError> {
 }
 
 impl Prepared {
-    fn new(options: &DataOptions) -> Result<Self, DataError> {
-        let mut listing = Listing::new(options)?;
+    fn new(set: &PictureSet, options: &DataOptions) -> Result<Self, DataError> {
+        let mut listing = set.listing(options)?;
         let (explicit, channels) = (explicit(options)?, channels(options)?);
         let with = |listing: Listing, size: (u32, u32)| {
             let decoding = Decoding { channels, size, fit: options.fit };
             let streams = streams(listing.files().len(), decoding, options);
-            Self { listing, decoding, streams }
+            Self { name: set.name, listing, decoding, streams }
         };
         let depth = match (options.skip_broken, explicit) {
             (true, _) => Depth::Pixels,
@@ -315,9 +359,9 @@ impl Prepared {
     }
 
     fn spec(&self) -> Spec {
-        let Self { listing, decoding: Decoding { channels, size: (width, height), .. }, streams } = self;
+        let Self { name, listing, decoding: Decoding { channels, size: (width, height), .. }, streams } = self;
         Spec {
-            name: ImageFolder.name().into(),
+            name: (*name).to_owned(),
             height: *height as usize,
             width: *width as usize,
             channels: *channels,
@@ -337,7 +381,7 @@ impl Prepared {
 /// resizing squashes.
 fn common_size(
     listing: &Listing,
-    pictures: &[(&PathBuf, (u32, u32))],
+    pictures: &[(&Place, (u32, u32))],
     options: &DataOptions,
 ) -> Result<(u32, u32), DataError> {
     // The model's own bounds are larger; it is for its check to refuse what is too large to be.
@@ -352,10 +396,10 @@ fn common_size(
             path: listing.folder.clone(),
             message: format!(
                 "images differ in size: {} is {}x{}, {} is {}x{}",
-                shown_in(&listing.folder, first),
+                first.shown_in(&listing.folder),
                 size.0,
                 size.1,
-                shown_in(&listing.folder, other),
+                other.shown_in(&listing.folder),
                 other_size.0,
                 other_size.1
             ),

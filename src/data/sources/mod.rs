@@ -21,7 +21,8 @@ static SOURCES: &[&dyn Source] = &[
     &cifar100::Cifar100,
     &mnist::Mnist,
     &fashion_mnist::FashionMnist,
-    &image_folder::ImageFolder,
+    &image_folder::IMAGE_FOLDER,
+    &image_folder::WEBDATASET,
     &npz::Npz,
 ];
 
@@ -101,6 +102,11 @@ pub fn all() -> impl Iterator<Item = &'static dyn Source> {
 }
 
 /// Whether a data set is made of the user's pictures, for which most options are.
+pub fn of_pictures(source: &dyn Source) -> bool {
+    ["image_folder", "webdataset"].contains(&source.name())
+}
+
+/// Whether these lie in folders of classes, or are in a table.
 pub fn is_folder(source: &dyn Source) -> bool {
     source.name() == "image_folder"
 }

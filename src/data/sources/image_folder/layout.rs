@@ -351,7 +351,7 @@ impl Reading<'_> {
             }
             pictures.extend(held.pictures.into_iter().map(|file| {
                 let name = file.strip_prefix(&path).unwrap_or(&file).as_os_str().to_owned();
-                Picture { path: file, name, label: label as u32 }
+                Picture { place: file.into(), name, label: label as u32 }
             }));
         }
         let beside = held(folder, false)?;

@@ -1,5 +1,5 @@
 //! Which classes and pictures a user's data hold, and what else, before any picture is read: of folders
-//! ([`super::layout`]) or of a table ([`super::manifest`]).
+//! ([`super::layout`]), of a table ([`super::manifest`]) or of archives ([`super::shards`]).
 
 use std::{
     collections::HashSet,
@@ -7,20 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    super::super::{
-        DataError, DataOptions, Subset,
-        error::bounded,
-        names::{shown, shown_in},
-        order::shuffled,
-    },
-    layout, manifest,
-};
+use super::super::super::{DataError, DataOptions, Place, error::bounded, names::shown, order::shuffled};
 
 /// A picture's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Picture {
-    pub path: PathBuf,
+    pub place: Place,
     /// Within its class: what tells one from another, wherever the data lie.
     pub name: OsString,
     /// The place of its class.
@@ -53,31 +45,24 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    pub fn new(options: &DataOptions) -> Result<Self, DataError> {
-        match &options.csv {
-            Some(csv) => manifest::listing(csv, options),
-            None => layout::listing(options),
-        }
-    }
-
     /// All pictures.
-    pub fn files(&self) -> Vec<&Path> {
+    pub fn files(&self) -> Vec<&Place> {
         let all = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
-        all.into_iter().flatten().flatten().map(|picture| picture.path.as_path()).collect()
+        all.into_iter().flatten().flatten().map(|picture| &picture.place).collect()
     }
 
     /// Leaves broken files out, and says so.
     ///
     /// # Errors
     /// When that leaves a class, or a split, without an image.
-    pub fn leave_out(&mut self, broken: &[(PathBuf, String)]) -> Result<(), DataError> {
+    pub fn leave_out(&mut self, broken: &[(Place, String)]) -> Result<(), DataError> {
         if broken.is_empty() {
             return Ok(());
         }
         let total = self.files().len();
-        let gone: HashSet<&PathBuf> = broken.iter().map(|(path, _)| path).collect();
+        let gone: HashSet<&Place> = broken.iter().map(|(place, _)| place).collect();
         for files in [Some(&mut self.train), self.validation.as_mut(), Some(&mut self.test)].into_iter().flatten() {
-            files.retain(|picture| !gone.contains(&picture.path));
+            files.retain(|picture| !gone.contains(&picture.place));
         }
         let mut with_images = vec![false; self.classes.len()];
         self.train.iter().for_each(|picture| with_images[picture.label as usize] = true);
@@ -99,7 +84,7 @@ impl Listing {
                 help: "repair some of them; without `data.skip_broken` they are listed".into(),
             });
         }
-        let named = broken.iter().take(3).map(|(path, reason)| format!("{} {reason}", shown_in(&self.folder, path)));
+        let named = broken.iter().take(3).map(|(place, reason)| format!("{} {reason}", place.shown_in(&self.folder)));
         let more = if broken.len() > 3 { ", ..." } else { "" };
         let named = named.collect::<Vec<_>>().join(", ");
         self.notes.push(format!("left out: {} broken of {total} pictures: {named}{more}", broken.len()));
@@ -125,14 +110,6 @@ pub(super) fn root(options: &DataOptions) -> Result<PathBuf, DataError> {
         });
     }
     Ok(folder)
-}
-
-/// One part, whatever the others are; `None` where there is none.
-pub(super) fn part(options: &DataOptions, subset: Subset) -> Result<Option<Part>, DataError> {
-    match &options.csv {
-        Some(csv) => manifest::part(csv, options, subset),
-        None => layout::part(options, subset),
-    }
 }
 
 /// Takes the share of each class that tests: in a shuffled order that is always the same, rounded, at least one of a class

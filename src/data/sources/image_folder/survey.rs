@@ -1,8 +1,6 @@
 //! A look at every picture of a folder.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -10,7 +8,10 @@ use rayon::prelude::*;
 
 use crate::threads;
 
-use super::super::super::decode::{Encoded, Fit};
+use super::super::super::{
+    Place,
+    decode::{Encoded, Fit},
+};
 use super::CHANNELS;
 
 /// How close the look is.
@@ -33,7 +34,7 @@ pub(super) struct Seen {
 
 /// What it is, or what is wrong.
 type Look = Result<Seen, String>;
-pub(super) type Looked = (PathBuf, Look);
+pub(super) type Looked = (Place, Look);
 
 /// What one file was found to be. A run looks several times at the same files: when it is checked,
 /// described and loaded, and a sweep for each of its variants.
@@ -44,39 +45,39 @@ struct Known {
     look: Look,
 }
 
-static KNOWN: LazyLock<Mutex<HashMap<PathBuf, Known>>> = LazyLock::new(Mutex::default);
+static KNOWN: LazyLock<Mutex<HashMap<Place, Known>>> = LazyLock::new(Mutex::default);
 
 /// Looks at files, on all threads.
-pub(super) fn survey(files: &[&Path], depth: Depth) -> Vec<Looked> {
-    threads::together(|| files.par_iter().map(|path| (path.to_path_buf(), look(path, depth))).collect())
+pub(super) fn survey(files: &[&Place], depth: Depth) -> Vec<Looked> {
+    threads::together(|| files.par_iter().map(|place| ((*place).clone(), look(place, depth))).collect())
 }
 
 /// Those that are broken.
-pub(super) fn broken(looked: &[Looked]) -> Vec<(PathBuf, String)> {
-    looked.iter().filter_map(|(path, look)| Some((path.clone(), look.clone().err()?))).collect()
+pub(super) fn broken(looked: &[Looked]) -> Vec<(Place, String)> {
+    looked.iter().filter_map(|(place, look)| Some((place.clone(), look.clone().err()?))).collect()
 }
 
-fn look(path: &Path, depth: Depth) -> Look {
-    let data = fs::metadata(path).ok();
+fn look(place: &Place, depth: Depth) -> Look {
+    let data = place.metadata().ok();
     let (length, changed) = data.map_or((0, None), |data| (data.len(), data.modified().ok()));
     let known = |known: &Known| known.length == length && known.changed == changed && known.depth >= depth;
     // Without its time a file is looked at anew.
     if changed.is_some()
-        && let Some(known) = all().get(path).filter(|entry| known(entry))
+        && let Some(known) = all().get(place).filter(|entry| known(entry))
     {
         return known.look.clone();
     }
-    let look = look_anew(path, depth);
-    all().insert(path.to_owned(), Known { length, changed, depth, look: look.clone() });
+    let look = look_anew(place, depth);
+    all().insert(place.clone(), Known { length, changed, depth, look: look.clone() });
     look
 }
 
-fn all() -> std::sync::MutexGuard<'static, HashMap<PathBuf, Known>> {
+fn all() -> std::sync::MutexGuard<'static, HashMap<Place, Known>> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn look_anew(path: &Path, depth: Depth) -> Look {
-    let picture = Encoded::read(path)?;
+fn look_anew(place: &Place, depth: Depth) -> Look {
+    let picture = Encoded::read(place)?;
     let size = match depth {
         Depth::Structure => picture.size(),
         Depth::Pixels => picture.pixels(CHANNELS, None, Fit::Squash).map(|pixels| (pixels.width, pixels.height)),

@@ -501,3 +501,89 @@ fn pictures_are_decoded_when_they_are_needed() {
     folder.write("test/dark/late.png", &cut_png());
     assert!(folder.shown(&load("image_folder", &with(false)).unwrap_err()).contains("test/dark/late.png is cut off"));
 }
+
+fn encoded(value: u8, format: image::ImageFormat) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    RgbImage::from_pixel(8, 8, Rgb([value; 3])).write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// Writes an archive of files with their contents.
+fn shard(folder: &Folder, name: &str, files: &[(&str, Vec<u8>)]) {
+    let mut archive = tar::Builder::new(fs::File::create(folder.path(name)).unwrap());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
+    archive.finish().unwrap();
+}
+
+#[test]
+fn shards_hold_pictures_and_their_labels() {
+    use image::ImageFormat::{Jpeg, Png};
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let long = format!("{}/0004", "deep".repeat(40));
+    let text = |label: &str| label.as_bytes().to_vec();
+    shard(
+        &folder,
+        "photos-train-0.tar",
+        &[
+            ("0001.png", encoded(10, Png)),
+            ("0001.cls", text("10\n")),
+            ("a.b/0002.seg.png", encoded(0, Png)),
+            ("a.b/0002.cls", text("9")),
+            ("a.b/0002.jpg", encoded(90, Jpeg)),
+            ("0003.json", text("{}")),
+        ],
+    );
+    shard(
+        &folder,
+        "photos-train-1.tar",
+        &[(&format!("{long}.cls"), text("9")), (&format!("{long}.png"), encoded(40, Png))],
+    );
+    shard(&folder, "test/0.tar", &[("1.cls", text("9")), ("1.png", encoded(7, Png))]);
+    shard(&folder, "others.tar", &[("1.cls", text("77")), ("1.png", encoded(7, Png))]);
+    let set = load("webdataset", &folder.options()).unwrap();
+    assert_eq!((set.name.as_str(), set.class_names.join(" ")), ("webdataset", "9 10".into()));
+    let mut train: Vec<(u32, u8)> =
+        set.train.labels.iter().copied().zip(set.train.in_memory().unwrap().iter().copied().step_by(192)).collect();
+    train.sort_unstable();
+    assert_eq!(train, [(0, 40), (0, 90), (1, 10)]);
+    assert_eq!((set.test.labels.to_vec(), set.test.in_memory().unwrap()[0]), (vec![0], 7));
+    // The same when they are decoded one by one, and as a part.
+    let files = load("webdataset", &DataOptions { in_memory: Some(false), ..folder.options() }).unwrap();
+    let mut decoded = Vec::new();
+    for index in 0..3 {
+        let own = files.train.image(index, 192, &mut decoded).unwrap().to_vec();
+        assert_eq!(own, set.train.in_memory().unwrap()[index * 192..][..192]);
+    }
+    let part = load_subset("webdataset", &folder.options(), Subset::Test, &set.class_names, (8, 8)).unwrap().unwrap();
+    assert_eq!(part, set.test);
+    let digest = || fingerprint("webdataset", &folder.options(), &Subset::ALL).unwrap().unwrap();
+    let then = digest();
+    assert_eq!(then, digest());
+    shard(&folder, "test/0.tar", &[("1.cls", text("9")), ("1.png", encoded(8, Png))]);
+    assert_eq!(
+        then.changes(&digest(), &Subset::ALL).unwrap(),
+        "test: `9` has other pictures or names of files, 1 image as before"
+    );
+    let names: Vec<&str> = "a b c d e f g h i red blue".split(' ').collect();
+    folder.write("classnames.txt", names.join("\n").as_bytes());
+    assert_eq!(load("webdataset", &folder.options()).unwrap().class_names, ["blue", "red"]);
+    folder.write("classnames.txt", b"a\nb");
+
+    let refused = |folder: &Folder| folder.shown(&load("webdataset", &folder.options()).unwrap_err());
+    let mut all = vec![refused(&folder)];
+    fs::remove_file(folder.path("classnames.txt")).unwrap();
+    shard(&folder, "test/0.tar", &[("1.png", encoded(8, Png)), ("2.png", cut_png()), ("2.cls", text(""))]);
+    all.push(refused(&folder));
+    shard(&folder, "test/0.tar", &[("1.png", cut_png()), ("1.cls", text("9"))]);
+    all.push(refused(&folder));
+    folder
+        .write("test/0.tar", b"no archive, and longer than one of its heads, which has five hundred and twelve bytes");
+    all.push(refused(&folder));
+    all.push(refused(&Folder(tempfile::tempdir().unwrap())));
+    insta::assert_snapshot!("shards", all.join("\n\n"));
+}
