@@ -38,6 +38,7 @@ fn small(name: &str) -> Vec<(&'static str, Value)> {
         "gmlp" | "convmixer" => vec![int("depth", 2), int("dim", 24)],
         "convnext" => vec![int("dim", 12)],
         "swin" => vec![int("dim", 24)],
+        "dinov2" => vec![int("patch_size", 8), int("dim", 48), int("depth", 2)],
         _ => Vec::new(),
     }
 }

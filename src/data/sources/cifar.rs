@@ -34,19 +34,19 @@ pub struct CifarLayout {
 }
 
 /// A set that was found.
-pub enum Place {
+pub enum Found {
     Binary(PathBuf),
     Pickle(PathBuf),
 }
 
 impl CifarLayout {
     /// Recognises the set in `folder` by its first training file.
-    pub fn probe(&self, folder: &Path) -> Option<Place> {
+    pub fn probe(&self, folder: &Path) -> Option<Found> {
         let has = |names: &[&str]| names.iter().any(|name| folder.join(name).is_file());
         if has(self.binary_train) {
-            Some(Place::Binary(folder.to_path_buf()))
+            Some(Found::Binary(folder.to_path_buf()))
         } else if has(self.pickle_train) && folder.join(self.pickle_meta).is_file() {
-            Some(Place::Pickle(folder.to_path_buf()))
+            Some(Found::Pickle(folder.to_path_buf()))
         } else {
             None
         }
@@ -54,49 +54,49 @@ impl CifarLayout {
 
     /// Counts and names. The binary layout is described by the lengths of its files; a pickle must
     /// be parsed, its pixels are not copied.
-    pub fn describe(&self, place: &Place) -> Result<Spec, DataError> {
+    pub fn describe(&self, place: &Found) -> Result<Spec, DataError> {
         let count = |names: &[&str]| -> Result<usize, DataError> {
             names.iter().try_fold(0, |sum, name| {
                 Ok(sum
                     + match place {
-                        Place::Binary(folder) => {
+                        Found::Binary(folder) => {
                             let path = folder.join(name);
                             self.records(&path, file::length(&path)? as usize)?
                         }
-                        Place::Pickle(folder) => self.read_pickle(&folder.join(name), &mut Vec::new())?.len(),
+                        Found::Pickle(folder) => self.read_pickle(&folder.join(name), &mut Vec::new())?.len(),
                     })
             })
         };
         let (train, test) = match place {
-            Place::Binary(_) => (count(self.binary_train)?, count(self.binary_test)?),
-            Place::Pickle(_) => (count(self.pickle_train)?, count(self.pickle_test)?),
+            Found::Binary(_) => (count(self.binary_train)?, count(self.binary_test)?),
+            Found::Pickle(_) => (count(self.pickle_train)?, count(self.pickle_test)?),
         };
         self.spec(place, train, test)
     }
 
     /// The whole set, planes turned into `[height, width, channel]`.
-    pub fn load(&self, place: &Place) -> Result<Dataset, DataError> {
+    pub fn load(&self, place: &Found) -> Result<Dataset, DataError> {
         let split = |names: &[&str]| -> Result<Split, DataError> {
             let (mut pixels, mut labels) = (Vec::new(), Vec::new());
             for name in names {
                 match place {
-                    Place::Binary(folder) => self.read_binary(&folder.join(name), &mut pixels, &mut labels)?,
-                    Place::Pickle(folder) => labels.extend(self.read_pickle(&folder.join(name), &mut pixels)?),
+                    Found::Binary(folder) => self.read_binary(&folder.join(name), &mut pixels, &mut labels)?,
+                    Found::Pickle(folder) => labels.extend(self.read_pickle(&folder.join(name), &mut pixels)?),
                 }
             }
             Ok(Split::new(pixels, labels))
         };
         let (train, test) = match place {
-            Place::Binary(_) => (split(self.binary_train)?, split(self.binary_test)?),
-            Place::Pickle(_) => (split(self.pickle_train)?, split(self.pickle_test)?),
+            Found::Binary(_) => (split(self.binary_train)?, split(self.binary_test)?),
+            Found::Pickle(_) => (split(self.pickle_train)?, split(self.pickle_test)?),
         };
         Ok(self.spec(place, train.len(), test.len())?.with(train, test))
     }
 
-    fn spec(&self, place: &Place, train: usize, test: usize) -> Result<Spec, DataError> {
+    fn spec(&self, place: &Found, train: usize, test: usize) -> Result<Spec, DataError> {
         let (folder, class_names) = match place {
-            Place::Binary(folder) => (folder, self.binary_class_names(&folder.join(self.binary_names))?),
-            Place::Pickle(folder) => (folder, self.pickle_class_names(&folder.join(self.pickle_meta))?),
+            Found::Binary(folder) => (folder, self.binary_class_names(&folder.join(self.binary_names))?),
+            Found::Pickle(folder) => (folder, self.pickle_class_names(&folder.join(self.pickle_meta))?),
         };
         Ok(Spec {
             name: self.name.into(),

@@ -2,7 +2,7 @@
 
 use super::super::{DataError, DataOptions, Dataset, Spec, fetch::Remote, locate};
 use super::Source;
-use super::cifar::{CifarLayout, Place};
+use super::cifar::{CifarLayout, Found};
 use crate::model::ImageSpec;
 
 const FOLDERS: &[&str] = &["cifar-10-batches-bin", "cifar-10-batches-py", "cifar10", "cifar-10", ""];
@@ -32,7 +32,7 @@ const REMOTE: &[Remote] = &[Remote {
 pub struct Cifar10;
 
 impl Cifar10 {
-    fn place(&self, options: &DataOptions) -> Result<Place, DataError> {
+    fn place(&self, options: &DataOptions) -> Result<Found, DataError> {
         locate::find(LAYOUT.name, options, FOLDERS, |folder| LAYOUT.probe(folder))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::{DataError, DataOptions, Dataset, Spec, fetch::Remote, locate};
 use super::Source;
-use super::cifar::{CifarLayout, Place};
+use super::cifar::{CifarLayout, Found};
 use crate::model::ImageSpec;
 
 const FOLDERS: &[&str] = &["cifar-100-binary", "cifar-100-python", "cifar100", "cifar-100", ""];
@@ -33,7 +33,7 @@ const REMOTE: &[Remote] = &[Remote {
 pub struct Cifar100;
 
 impl Cifar100 {
-    fn place(&self, options: &DataOptions) -> Result<Place, DataError> {
+    fn place(&self, options: &DataOptions) -> Result<Found, DataError> {
         locate::find(LAYOUT.name, options, FOLDERS, |folder| LAYOUT.probe(folder))
     }
 }
