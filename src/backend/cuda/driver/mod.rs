@@ -110,8 +110,8 @@ impl Driver {
         })
     }
 
-    fn compile_all(&mut self, calls: &[Call<u64>]) -> Result<(), BackendError> {
-        self.modules.compile_all(calls.iter().flat_map(|call| match &call.work {
+    fn load_all(&mut self, calls: &[Call<u64>]) -> Result<(), BackendError> {
+        self.modules.load_all(calls.iter().flat_map(|call| match &call.work {
             Work::Launch(launch) => std::slice::from_ref(launch),
             Work::Gemm(_, plain) => plain,
         }))
@@ -204,7 +204,7 @@ impl Device for Driver {
     }
 
     fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError> {
-        self.compile_all(&calls)?;
+        self.load_all(&calls)?;
         let waits = lines::waits(&calls);
         let mut placed = Vec::new();
         for (call, wait) in calls.into_iter().zip(waits) {
@@ -230,7 +230,7 @@ impl Device for Driver {
     }
 
     fn time(&mut self, calls: Vec<Call<u64>>) -> Result<Vec<Duration>, BackendError> {
-        self.compile_all(&calls)?;
+        self.load_all(&calls)?;
         let calls: Vec<Vec<Step>> =
             calls.into_iter().map(|call| self.steps(call)).collect::<Result<_, BackendError>>()?;
         self.synchronize()?;

@@ -66,7 +66,8 @@ impl Modules {
         {
             return Ok(function.clone());
         }
-        let module = self.module(launch.source, options)?;
+        self.load_all(std::iter::once(launch))?;
+        let module = &self.loaded[&(launch.source, options)];
         let function = module.load_function(launch.entry).map_err(failed(&format!("find kernel {}", launch.entry)))?;
         if launch.shared_bytes > SHARED_WITHOUT_ASKING {
             function
@@ -77,21 +78,23 @@ impl Modules {
         Ok(function)
     }
 
-    /// Compiles what these launches need and no file has, by all processors at once: one module after the other, the first
-    /// start of a network with many kernels took ten seconds.
+    /// Loads what these launches need, each module from its file. What no file has is compiled, by all processors at once:
+    /// one module after the other, the first start of a network with many kernels took ten seconds.
     ///
     /// # Errors
     /// A kernel that does not compile.
-    pub fn compile_all<'a, P: 'a>(
-        &mut self,
-        launches: impl Iterator<Item = &'a Launch<P>>,
-    ) -> Result<(), BackendError> {
-        let modules: FxHashSet<Module> =
+    pub fn load_all<'a, P: 'a>(&mut self, launches: impl Iterator<Item = &'a Launch<P>>) -> Result<(), BackendError> {
+        let mut modules: FxHashSet<Module> =
             launches.map(|launch| (launch.source, launch.compiler_options(&self.architecture))).collect();
-        let missing: Vec<Module> = modules
-            .into_iter()
-            .filter(|module| !self.loaded.contains_key(module) && self.kept(module).is_none())
-            .collect();
+        modules.retain(|module| !self.loaded.contains_key(module));
+        let mut missing: Vec<Module> = Vec::new();
+        for module in modules {
+            // A file that the driver does not take is made anew.
+            match self.kept(&module).map(|cubin| self.load(cubin)) {
+                Some(Ok(loaded)) => drop(self.loaded.insert(module, loaded)),
+                _ => missing.push(module),
+            }
+        }
         let compiled: Result<Vec<(Module, Vec<u8>)>, BackendError> = missing
             .into_par_iter()
             .map(|module| {
@@ -100,31 +103,11 @@ impl Modules {
             })
             .collect();
         for (module, cubin) in compiled? {
-            self.keep(module, cubin)?;
+            self.identified(&module, |identity| self.cache.put(identity, &cubin));
+            let loaded = self.load(cubin).map_err(failed(&format!("load {}", module.0.name)))?;
+            self.loaded.insert(module, loaded);
         }
         Ok(())
-    }
-
-    fn module(&mut self, source: Source, options: Vec<String>) -> Result<Arc<CudaModule>, BackendError> {
-        let key = (source, options);
-        if let Some(module) = self.loaded.get(&key) {
-            return Ok(module.clone());
-        }
-        // A file that the driver does not take is made anew.
-        if let Some(Ok(module)) = self.kept(&key).map(|cubin| self.load(cubin)) {
-            self.loaded.insert(key, module.clone());
-            return Ok(module);
-        }
-        let cubin = nvrtc::compile(source, &key.1)?;
-        self.keep(key, cubin)
-    }
-
-    /// Loads a compiled module, and keeps its file.
-    fn keep(&mut self, key: Module, cubin: Vec<u8>) -> Result<Arc<CudaModule>, BackendError> {
-        self.identified(&key, |identity| self.cache.put(identity, &cubin));
-        let module = self.load(cubin).map_err(failed(&format!("load {}", key.0.name)))?;
-        self.loaded.insert(key, module.clone());
-        Ok(module)
     }
 
     /// The file of a module, if there is one.
