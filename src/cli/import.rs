@@ -22,7 +22,8 @@ use crate::{
   vitx import hf://timm/vit_tiny_patch16_224.augreg_in21k
   vitx import model.safetensors -o flowers")]
 pub struct Args {
-    /// A safetensors file of timm or transformers, with its `config.json` beside it, or `hf://ORG/NAME`
+    /// A safetensors file of timm or transformers, with its `config.json` beside it, a `.npz` of the ViT's authors, or
+    /// `hf://ORG/NAME`
     weights: String,
     /// The folder that is made [default: the name of the repository, or of the file]
     #[arg(short, long, value_name = "DIR")]
@@ -34,6 +35,8 @@ pub struct Args {
 
 /// What the files of the new folder are called.
 const FILES: [&str; 3] = ["model.safetensors", "network.vitx", "finetune.yaml"];
+/// The first of them, where the weights are an archive of NumPy.
+const ARCHIVE: &str = "model.npz";
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     crate::data::sources::find(&args.data)?;
@@ -48,15 +51,17 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         WeightsError::Format { path: path.clone(), problem, help }
     })?;
     let folder = args.output.clone().unwrap_or_else(|| PathBuf::from(name));
-    if let Some(there) = FILES.iter().map(|file| folder.join(file)).find(|file| file.exists()) {
+    let archive = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"));
+    let files = if archive { [ARCHIVE, FILES[1], FILES[2]] } else { FILES };
+    if let Some(there) = files.iter().map(|file| folder.join(file)).find(|file| file.exists()) {
         let help = "give another folder with --output, or remove it";
         return Err(miette!(help = help, "`{}` is there already", there.display()));
     }
     make_folder(&folder).map_err(ExperimentError::from)?;
-    let [weights, model, experiment] = FILES.map(|file| folder.join(file));
+    let [weights, model, experiment] = files.map(|file| folder.join(file));
     copy(&path, &weights).map_err(ExperimentError::from)?;
     replace(&model, imported.text.as_bytes()).map_err(ExperimentError::from)?;
-    replace(&experiment, text(args, &imported).as_bytes()).map_err(ExperimentError::from)?;
+    replace(&experiment, text(args, &imported, files[0]).as_bytes()).map_err(ExperimentError::from)?;
     let params: Vec<String> = imported.params.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     out::line(&format!(
         "{}: {} by the names of {}, with {}",
@@ -108,7 +113,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
 }
 
 /// The experiment, to be changed by its reader.
-fn text(args: &Args, imported: &Imported) -> String {
+fn text(args: &Args, imported: &Imported, file: &str) -> String {
     let params: Vec<String> = imported.params.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     let numbers = |numbers: &[f64]| numbers.iter().map(|number| format!("{number:?}")).collect::<Vec<_>>().join(", ");
     let normalization = imported.normalization.as_ref().map_or_else(
@@ -123,7 +128,7 @@ fn text(args: &Args, imported: &Imported) -> String {
          params: {{ {} }}\n\
          data:\n  name: {}\n{normalization}\
          # A last layer of zeros, for other classes. `freeze: {{ until: classify }}` would train it alone.\n\
-         init: {{ weights: model.safetensors, names: {}, head: zero }}\n\
+         init: {{ weights: {file}, names: {}, head: zero }}\n\
          augmentation: [random_flip]\n\
          train:\n  epochs: 10\n  batch_size: 64\n  \
          optimizer: {{ name: sgd, learning_rate: 0.01, momentum: 0.9, clip_norm: 1 }}\n  \

@@ -130,6 +130,18 @@ pub enum ExperimentError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Export(#[from] crate::passes::OnnxError),
+    /// A network that another library does not have.
+    #[error("the network is none that {library} makes: {reason}")]
+    #[diagnostic(
+        code(vitx::export::library),
+        help("docs/EXPORT.md has the networks; --format onnx writes any, --format safetensors the weights alone")
+    )]
+    Foreign {
+        /// Its word.
+        library: String,
+        /// Why it is none.
+        reason: String,
+    },
     /// Mistakes in the text of a model.
     #[error(transparent)]
     #[diagnostic(transparent)]

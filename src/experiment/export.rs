@@ -7,7 +7,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value as Json, json};
 
 use super::{
-    Definition, ExperimentError, needs,
+    Definition, ExperimentError, foreign, needs,
     training::{self, Options},
 };
 use crate::{
@@ -25,12 +25,28 @@ pub enum ExportFormat {
     Onnx,
     /// The weights.
     Safetensors,
+    /// A folder that timm loads.
+    Timm,
+    /// A folder that transformers loads.
+    Hf,
+}
+
+impl ExportFormat {
+    /// The library whose folder it is, by its word in [`FAMILIES`](crate::weights::FAMILIES).
+    pub fn library(self) -> Option<&'static str> {
+        match self {
+            Self::Onnx | Self::Safetensors => None,
+            Self::Timm | Self::Hf => Some(self.word()),
+        }
+    }
 }
 
 impl Choice for ExportFormat {
     const CHOICES: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Onnx, "onnx", "the network with its weights, from pixels to logits"),
         (Self::Safetensors, "safetensors", "the weights alone, by their names"),
+        (Self::Timm, "timm", "a folder for timm: the weights by its names, and config.json"),
+        (Self::Hf, "hf", "a folder for transformers: the weights by its names, and config.json"),
     ];
 }
 
@@ -68,6 +84,8 @@ pub struct ExportOptions {
 pub struct Exported {
     /// Of the file.
     pub bytes: Vec<u8>,
+    /// Names and contents of the files beside it, where the format is a folder.
+    pub beside: Vec<(&'static str, Vec<u8>)>,
     /// In a line.
     pub about: String,
 }
@@ -99,7 +117,11 @@ pub fn export(folder: &Path, how: &ExportOptions, options: &Options) -> Result<E
             // One entry, for a map has no order: the same weights are the same bytes.
             let about = Json::Object(about.into_iter().collect()).to_string();
             let bytes = safetensors::serialize(views, Some([("vitx".to_owned(), about)].into())).map_err(invalid)?;
-            Ok(Exported { bytes, about: format!("{} tensors", weights.len()) })
+            Ok(Exported { bytes, beside: Vec::new(), about: format!("{} tensors", weights.len()) })
+        }
+        ExportFormat::Timm | ExportFormat::Hf => {
+            let architecture = definition.architecture(&input.spec())?;
+            foreign::export(how.format.word(), architecture, &weights, &input, about)
         }
         ExportFormat::Onnx => {
             let architecture = definition.architecture(&input.spec())?;
@@ -140,12 +162,12 @@ pub fn export(folder: &Path, how: &ExportOptions, options: &Options) -> Result<E
             let batch = how.batch.map_or_else(|| "batch".to_owned(), |batch| batch.to_string());
             let [a, b, c] = given;
             let about = format!("images [{batch}, {a}, {b}, {c}] of 0 to 255 to logits [{batch}, {classes}]");
-            Ok(Exported { bytes, about })
+            Ok(Exported { bytes, beside: Vec::new(), about })
         }
     }
 }
 
-fn invalid(error: safetensors::SafeTensorError) -> ExperimentError {
+pub(super) fn invalid(error: safetensors::SafeTensorError) -> ExperimentError {
     ExperimentError::Backend(crate::backend::BackendError::Other(format!("safetensors: {error}")))
 }
 

@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Init {
-    /// A safetensors file, the directory of a run, whose best weights are meant, or `hf://ORG/NAME`; relative to the experiment's file. In a
+    /// A safetensors file, a `.npz` of JAX, the directory of a run, whose best weights are meant, or `hf://ORG/NAME`; relative to the experiment's file. In a
     /// trial's directory it is absolute.
     pub weights: PathBuf,
     /// SHA-256 of the file: other weights are refused. Every trial's directory has it.
@@ -65,7 +65,7 @@ pub enum Position {
 /// Whose names a file's tensors have: a word, or layers of ours with theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Names {
-    /// `auto`, `vitx`, `timm` or `hf`.
+    /// `auto`, `vitx`, `timm`, `hf` or `jax`.
     Word(&'static str),
     /// Layers or tensors of the model by path, with their names in the file.
     Lines(BTreeMap<String, String>),
@@ -74,7 +74,7 @@ pub enum Names {
 /// The word for names that are found out, and that for our own.
 const AUTO: &str = "auto";
 const VITX: &str = "vitx";
-const WORDS: &[&str] = &[AUTO, VITX, "timm", "hf"];
+const WORDS: &[&str] = &[AUTO, VITX, "timm", "hf", "jax"];
 
 impl Default for Names {
     fn default() -> Self {
@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for Names {
             type Value = Names;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("`auto`, `vitx`, `timm`, `hf`, or paths of layers with their names in the file")
+                f.write_str("`auto`, `vitx`, `timm`, `hf`, `jax`, or paths of layers with their names in the file")
             }
 
             fn visit_str<E: de::Error>(self, word: &str) -> Result<Names, E> {

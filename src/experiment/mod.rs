@@ -54,6 +54,7 @@ mod ema;
 mod error;
 pub mod export;
 pub mod extend;
+mod foreign;
 mod identity;
 pub(crate) mod image_size;
 pub mod init;

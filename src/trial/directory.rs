@@ -60,6 +60,11 @@ impl<'a> Directory<'a> {
         self.folder.join(names::EXPORTED).with_extension(format)
     }
 
+    /// The folder for another library, by its word.
+    pub fn exported_folder(self, library: &str) -> PathBuf {
+        self.folder.join(library)
+    }
+
     /// Takes over what another directory has learnt: its data's description, its record of epochs and both checkpoints, the last one
     /// at the end, so that a directory that has it has all. The other one stays as it is.
     ///

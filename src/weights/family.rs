@@ -1,8 +1,15 @@
 use std::{fmt, sync::LazyLock};
 
-use serde_json::Value;
+use serde_json::Value as Json;
 
-use super::{Rule, import::Config, rule::Name};
+use super::{
+    Rule,
+    export::Described,
+    import::Config,
+    library,
+    rule::Name,
+    sizes::{efficientnet_lite0, flax_vit, resnet, swin, vit},
+};
 
 /// What a library calls the tensors of a layer, and how it stores them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +18,8 @@ pub enum Dialect {
     Vitx,
     /// PyTorch's: `weight [out, in, window..]`.
     Torch,
+    /// Flax': the order of axes is ours, and a name's parts are divided by `/`.
+    Flax,
 }
 
 impl Dialect {
@@ -23,6 +32,12 @@ impl Dialect {
                 "bias" | "beta" => ".bias",
                 "moving_mean" => ".running_mean",
                 "moving_variance" => ".running_var",
+                _ => return None,
+            }),
+            Self::Flax => Some(match ours {
+                "kernel" => "/kernel",
+                "bias" | "beta" => "/bias",
+                "gamma" => "/scale",
                 _ => return None,
             }),
         }
@@ -52,6 +67,8 @@ pub struct Family {
     pub signature: &'static [&'static str],
     /// The parameters of the text, by what a file has.
     pub params: fn(&Facts) -> Result<Params, String>,
+    /// The files by which its library makes the network, or why it cannot.
+    pub described: Result<fn(&Described) -> Vec<(&'static str, Json)>, &'static str>,
 }
 
 /// Values of a network's parameters, by name.
@@ -91,114 +108,23 @@ pub struct Facts<'a> {
 
 impl Facts<'_> {
     /// A number of the network's config, by the first of these pointers that is one.
-    fn number(&self, pointers: &[&str]) -> Option<i64> {
+    pub fn number(&self, pointers: &[&str]) -> Option<i64> {
         let network = self.config.network.as_ref()?;
         pointers.iter().find_map(|pointer| network.pointer(pointer)?.as_i64())
     }
 
     /// How often a block is repeated.
-    fn repeats(&self, of: impl Fn(usize) -> String) -> i64 {
+    pub fn repeats(&self, of: impl Fn(usize) -> String) -> i64 {
         (0..).take_while(|&index| (self.shape)(&of(index)).is_some()).count() as i64
     }
-}
-
-/// ViT, by the shapes of its tensors. Heads leave no trace in these: 64 wide, as all that were published, or as the config
-/// says.
-fn vit(facts: &Facts) -> Result<Params, String> {
-    let kernel = (facts.shape)("embed/kernel").filter(|shape| shape.len() == 4).ok_or("its patches are no squares")?;
-    let tokens = (facts.shape)("position_embedding/embeddings").and_then(|shape| shape.iter().rev().nth(1).copied());
-    let (dim, patch_size) = (kernel[0] as i64, kernel[2] as i64);
-    let side = tokens.unwrap_or(1).saturating_sub(1).isqrt();
-    if tokens != Some(side * side + 1) {
-        return Err(format!("its position embeddings are of {tokens:?} tokens, not of a class token and a square"));
-    }
-    let hidden = (facts.shape)("encoder0/dense0/kernel").and_then(|shape| shape.first().copied());
-    if hidden != Some(4 * kernel[0]) {
-        return Err(format!("its feed-forward part is {hidden:?} wide, not four times {dim}"));
-    }
-    let named = facts.config.network.as_ref().and_then(|config| config.get("architecture")).and_then(Value::as_str);
-    let given = facts.number(&["/num_attention_heads", "/model_args/num_heads"]);
-    let published = (dim % 64 == 0 && (named.is_some() || facts.config.network.is_none())).then_some(dim / 64);
-    let heads = given.or(published).filter(|heads| *heads > 0 && dim % heads == 0);
-    let heads =
-        heads.ok_or(format!("nothing tells how many heads {dim} channels are divided into: `config.json` may"))?;
-    let depth = facts.repeats(|index| format!("encoder{index}/layer_norm0/gamma"));
-    let image_size = side as i64 * patch_size;
-    let sizes =
-        [("image_size", image_size), ("patch_size", patch_size), ("dim", dim), ("depth", depth), ("num_heads", heads)];
-    Ok(sizes.map(|(name, size)| (name, size.into())).into())
-}
-
-/// EfficientNet-Lite0, whose sizes are fixed; at the image size of the config.
-fn efficientnet_lite0(facts: &Facts) -> Result<Params, String> {
-    if (facts.shape)("stage6/first/conv2d1/kernel").is_none_or(|shape| shape[0] != 320) {
-        return Err("it is wider or narrower than EfficientNet-Lite0".into());
-    }
-    let image_size = facts.number(&["/pretrained_cfg/input_size/1"]).unwrap_or(224);
-    Ok(vec![("image_size", image_size.into()), ("stem_strides", 2.into())])
-}
-
-/// Swin of four stages, by the shapes of its tensors: offsets within a window are a table, whose columns are heads.
-fn swin(facts: &Facts) -> Result<Params, String> {
-    let kernel =
-        (facts.shape)("embed/conv2d/kernel").filter(|shape| shape.len() == 4).ok_or("its patches are no squares")?;
-    let table = |stage: usize| -> Option<[i64; 2]> {
-        let shape = (facts.shape)(&format!("stage{stage}/layer0/attention/relative_positions/embeddings"))?;
-        let &[offsets, heads] = &shape[..] else { return None };
-        // Offsets of a window of n x n tokens are (2n - 1)^2.
-        let side = offsets.isqrt();
-        (side * side == offsets && side % 2 == 1).then_some([side.div_ceil(2) as i64, heads as i64])
-    };
-    let tables: Vec<[i64; 2]> = (0..4).map_while(table).collect();
-    if tables.len() != 4 || (facts.shape)("stage4/layer0/layer_norm0/gamma").is_some() {
-        return Err("it has not four stages of square windows".into());
-    }
-    let hidden = (facts.shape)("stage0/layer0/mlp/dense0/kernel").and_then(|shape| shape.first().copied());
-    if hidden != Some(4 * kernel[0]) {
-        return Err(format!("its feed-forward part is {hidden:?} wide, not four times {}", kernel[0]));
-    }
-    let depth = |stage: usize| facts.repeats(|index| format!("stage{stage}/layer{index}/layer_norm0/gamma"));
-    Ok(vec![
-        ("image_size", facts.number(&["/pretrained_cfg/input_size/1", "/image_size"]).unwrap_or(224).into()),
-        ("patch_size", (kernel[2] as i64).into()),
-        ("window", tables[0][0].into()),
-        ("dim", (kernel[0] as i64).into()),
-        ("depths", Param::List((0..4).map(depth).collect())),
-        ("heads", Param::List(tables.iter().map(|[_, heads]| *heads).collect())),
-    ])
-}
-
-/// ResNet, by the shapes of its tensors; at the image size of the config.
-fn resnet(facts: &Facts) -> Result<Params, String> {
-    let first = |stage: usize, tensor: &str| (facts.shape)(&format!("stage{stage}/first/body/{tensor}/kernel"));
-    let width = first(1, "conv1").map_or(0, |shape| shape[0]);
-    let expansion = first(1, "conv3").map_or(1, |_| 4);
-    if first(1, "conv3").is_some_and(|shape| shape[0] != 4 * width) {
-        return Err("its bottlenecks are not a quarter as wide as what they add to, as in a Wide ResNet".into());
-    }
-    if first(1, "conv2").is_none_or(|shape| shape[..2] != [width, width]) {
-        return Err("its convolutions are in groups, as in a ResNeXt".into());
-    }
-    if first(4, "conv1").is_none_or(|shape| shape[0] != 8 * width) {
-        return Err(format!("its last stage is not {} wide", 8 * width));
-    }
-    let depth = |stage: usize| 1 + facts.repeats(|unit| format!("stage{stage}/unit{unit}/body/conv1/kernel"));
-    let image_size = facts.number(&["/pretrained_cfg/input_size/1"]).unwrap_or(224);
-    Ok(vec![
-        ("image_size", image_size.into()),
-        ("width", (width as i64).into()),
-        ("depth1", depth(1).into()),
-        ("depth2", depth(2).into()),
-        ("depth3", depth(3).into()),
-        ("depth4", depth(4).into()),
-        ("expansion", expansion.into()),
-    ])
 }
 
 const VIT_SIGNATURE: &[&str] = &["embed/kernel", "class_token/token", "encoder0/layer_norm0/gamma"];
 const SCALED_SIGNATURE: &[&str] = &["embed/kernel", "class_token/token", "encoder0/layer_scale0/gamma"];
 
 const SWIN_SIGNATURE: &[&str] = &["embed/conv2d/kernel", "stage0/layer0/attention/relative_positions/embeddings"];
+
+const FLAX: &str = "the programs of the authors are written for their own files: --format timm is read by more";
 
 /// All families. A line of this table and a file of names add one.
 pub static FAMILIES: &[Family] = &[
@@ -214,6 +140,9 @@ pub static FAMILIES: &[Family] = &[
         text: include_str!("../../experiments/zoo/dinov2.vitx"),
         signature: SCALED_SIGNATURE,
         params: vit,
+        described: Err(
+            "timm's DINOv2 has no last layer on the class token and the mean of the others: --format hf writes it",
+        ),
     },
     Family {
         library: "hf",
@@ -226,6 +155,7 @@ pub static FAMILIES: &[Family] = &[
         text: include_str!("../../experiments/zoo/dinov2.vitx"),
         signature: SCALED_SIGNATURE,
         params: vit,
+        described: Ok(library::hf_dinov2),
     },
     Family {
         library: "timm",
@@ -238,6 +168,7 @@ pub static FAMILIES: &[Family] = &[
         text: include_str!("../../experiments/zoo/resnet50.vitx"),
         signature: &["stem/kernel", "stage1/first/body/conv1/kernel", "stage4/first/body/norm1/batch_norm/gamma"],
         params: resnet,
+        described: Ok(library::timm_resnet),
     },
     Family {
         library: "timm",
@@ -250,6 +181,7 @@ pub static FAMILIES: &[Family] = &[
         text: include_str!("../../experiments/zoo/deit_tiny.vitx"),
         signature: VIT_SIGNATURE,
         params: vit,
+        described: Ok(library::timm_vit),
     },
     Family {
         library: "timm",
@@ -262,6 +194,7 @@ pub static FAMILIES: &[Family] = &[
         text: include_str!("../../experiments/zoo/efficientnet_lite0.vitx"),
         signature: &["stem/conv2d/kernel", "head/conv2d/kernel", "stage6/first/conv2d1/kernel"],
         params: efficientnet_lite0,
+        described: Ok(library::timm_efficientnet_lite0),
     },
     Family {
         library: "timm",
@@ -275,6 +208,7 @@ pub static FAMILIES: &[Family] = &[
         text: include_str!("../../experiments/zoo/swin.vitx"),
         signature: SWIN_SIGNATURE,
         params: swin,
+        described: Ok(library::timm_swin),
     },
     Family {
         library: "hf",
@@ -287,6 +221,7 @@ pub static FAMILIES: &[Family] = &[
         text: include_str!("../../experiments/zoo/swin.vitx"),
         signature: SWIN_SIGNATURE,
         params: swin,
+        described: Err("--format timm writes Swin"),
     },
     Family {
         library: "hf",
@@ -299,6 +234,34 @@ pub static FAMILIES: &[Family] = &[
         text: include_str!("../../experiments/zoo/deit_tiny.vitx"),
         signature: VIT_SIGNATURE,
         params: vit,
+        described: Ok(library::hf_vit),
+    },
+    Family {
+        library: "jax",
+        about: "`.npz` files of the authors of the ViT (google-research/vision_transformer)",
+        dialect: Dialect::Flax,
+        prefixes: &["", "opt/target/"],
+        // The layer in front of the last one, which the published networks for ImageNet are without.
+        besides: &["pre_logits/*", "opt/target/pre_logits/*", "opt/state/*"],
+        lines: include_str!("families/jax_vit.names"),
+        model: "deit_tiny",
+        text: include_str!("../../experiments/zoo/deit_tiny.vitx"),
+        signature: VIT_SIGNATURE,
+        params: flax_vit,
+        described: Err(FLAX),
+    },
+    Family {
+        library: "jax",
+        about: "`.npz` files of big_vision, of a ViT with a class token",
+        dialect: Dialect::Flax,
+        prefixes: &["params/", ""],
+        besides: &[],
+        lines: include_str!("families/jax_big_vision.names"),
+        model: "deit_tiny",
+        text: include_str!("../../experiments/zoo/deit_tiny.vitx"),
+        signature: VIT_SIGNATURE,
+        params: flax_vit,
+        described: Err(FLAX),
     },
 ];
 

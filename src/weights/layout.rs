@@ -17,6 +17,20 @@ pub fn of_torch(shape: &[usize], values: &[f32]) -> (Vec<usize>, Vec<f32>) {
     (shape, reordered)
 }
 
+/// A kernel `[window.., in, out]`, as Keras has it, in PyTorch's order, `[out, in, window..]`: [`of_torch`], the other way.
+pub fn to_torch(shape: &[usize], values: &[f32]) -> (Vec<usize>, Vec<f32>) {
+    let &[ref window @ .., inputs, out] = shape else { return (shape.to_vec(), values.to_vec()) };
+    let taps: usize = window.iter().product();
+    let mut reordered = Vec::with_capacity(values.len());
+    for out_channel in 0..out {
+        for input in 0..inputs {
+            reordered.extend((0..taps).map(|tap| values[(tap * inputs + input) * out + out_channel]));
+        }
+    }
+    let shape = [out, inputs].into_iter().chain(window.iter().copied()).collect();
+    (shape, reordered)
+}
+
 /// Whether values of one shape are those of another, with neighbouring axes joined or split alone: `[a, b c]` for
 /// `[a, b, c]`, but not `[b, a c]`, which has as many.
 pub fn same_but_for_joined_axes(a: &[usize], b: &[usize]) -> bool {
@@ -46,6 +60,15 @@ mod tests {
         // Kernel [out = 2, in = 2, 1, 2]: at (0, w, i, o) there is 4 o + 2 i + w.
         let (shape, values) = of_torch(&[2, 2, 1, 2], &count(&[2, 2, 1, 2]));
         assert_eq!((shape, values), (vec![1, 2, 2, 2], vec![0.0, 4.0, 2.0, 6.0, 1.0, 5.0, 3.0, 7.0]));
+    }
+
+    #[test]
+    fn and_comes_back() {
+        for shape in [&[5][..], &[2, 3], &[3, 2, 4, 5]] {
+            let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|x| x as f32).collect();
+            let (keras, reordered) = of_torch(shape, &values);
+            assert_eq!(to_torch(&keras, &reordered), (shape.to_vec(), values));
+        }
     }
 
     #[test]

@@ -258,7 +258,7 @@ fn tensor(dialect: Dialect, name: &Name, shape: &[usize], values: &[f32], wanted
     let (shape, values) = part(name.slice, shape, values)?;
     let (shape, values) = match dialect {
         Dialect::Torch if name.text.ends_with(".weight") => of_torch(&shape, values),
-        Dialect::Torch | Dialect::Vitx => (shape, values.to_vec()),
+        Dialect::Torch | Dialect::Vitx | Dialect::Flax => (shape, values.to_vec()),
     };
     same_but_for_joined_axes(&shape, wanted).then_some(values)
 }

@@ -3,10 +3,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
-use super::WeightsError;
+use super::{WeightsError, npz};
 use crate::files::FileError;
 
-/// The tensors of a safetensors file, by name: shape and values, row-major.
+/// The tensors of a safetensors file, or of an archive of NumPy, by name: shape and values, row-major.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
@@ -29,6 +29,13 @@ impl Table {
     pub fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
         let format =
             |problem: String, help: Option<String>| WeightsError::Format { path: path.to_owned(), problem, help };
+        if npz::is_npz(bytes) {
+            let tensors = npz::tensors(bytes).map_err(|problem| format(problem, None))?;
+            return match tensors.is_empty() {
+                true => Err(format("it has no tensors".into(), None)),
+                false => Ok(Self::of(tensors)),
+            };
+        }
         let file = SafeTensors::deserialize(bytes)
             .map_err(|error| format(error.to_string(), other_format(bytes).map(str::to_owned)))?;
         let mut tensors = BTreeMap::new();
@@ -81,7 +88,7 @@ impl Table {
 
 /// What to do with a file of another format, by its first bytes.
 fn other_format(bytes: &[u8]) -> Option<&'static str> {
-    const PYTORCH: &str = "this is PyTorch's or NumPy's archive, which may hold any program: convert it, with \
+    const PYTORCH: &str = "this is PyTorch's archive, which may hold any program: convert it, with \
                            `safetensors.torch.save_file(torch.load(FILE, weights_only=True), \"model.safetensors\")`";
     const HDF5: &str = "this is HDF5, as Keras writes it: convert it, with `safetensors.numpy.save_file({w.path: w.numpy() \
                         for w in model.weights}, \"model.safetensors\")`";

@@ -21,6 +21,7 @@ mod fuzz;
 mod graphs;
 mod identities;
 mod language;
+mod libraries;
 mod mistakes;
 mod models;
 mod onnx;

@@ -162,6 +162,30 @@ fn transformers_as_timm_and_transformers_have_them() {
     }
 }
 
+/// Weights by the names of the ViT's authors, whose logits are timm's, which reads their files too.
+#[test]
+fn archives_of_jax_as_timm_reads_them() {
+    let int = Value::Int;
+    let vit = [("patch_size", int(2)), ("dim", int(12)), ("depth", int(2)), ("num_heads", int(3))];
+    for file in ["jax_vit", "jax_big_vision"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights");
+        let path = folder.join(format!("{file}.npz"));
+        let (mut engine, names) = with_weights(network("deit_tiny", 8, 5, &vit), &path, &[]);
+        assert_eq!(names, "jax");
+        let bytes = std::fs::read(folder.join(format!("{file}_logits.safetensors"))).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let [images, logits] = ["images", "logits"].map(|name| floats(&tensors, name));
+        assert_logits(file, engine.as_mut(), &images, &[0, 1], &logits);
+        // Heads and all sizes are told by the shapes alone.
+        let table = vitx::weights::Table::read(&path).unwrap();
+        let imported = vitx::weights::import::import(&table, &Default::default()).unwrap();
+        let found: Vec<(&str, String)> =
+            imported.params.iter().skip(1).map(|(name, value)| (*name, value.to_string())).collect();
+        let params: Vec<(&str, String)> = vit.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        assert_eq!((imported.library, imported.model, found), ("jax", "deit_tiny", params), "{file}");
+    }
+}
+
 /// transformers' `Dinov2ForImageClassification` and timm's `ResNet` with random weights, also of few units in a stage.
 #[test]
 fn dinov2_and_resnets_as_their_libraries_have_them() {
