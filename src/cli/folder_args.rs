@@ -6,7 +6,7 @@ use crate::data::{DataOptions, Fit, Nested};
 /// What `data.KEY` of an experiment says of the user's own pictures.
 #[derive(Debug, Clone, clap::Args)]
 pub struct FolderArgs {
-    /// The folder of `image_folder`, the file of `npz`
+    /// The folder of `image_folder`, the file of `npz`, the folder or the file of `parquet`
     #[arg(long)]
     pub path: Option<PathBuf>,
     /// A table of pictures with the columns path, label and split, instead of folders of classes
@@ -18,6 +18,12 @@ pub struct FolderArgs {
     /// Whether pictures in folders within that of a class belong to the class, or are classes of their own
     #[arg(long, value_parser = words::<Nested>())]
     nested: Option<Nested>,
+    /// The column of pictures of `parquet`, where there are several
+    #[arg(long, value_name = "NAME")]
+    image_column: Option<String>,
+    /// The column of labels of `parquet`, where there are several
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
     /// 1 for grey images
     #[arg(long)]
     channels: Option<usize>,
@@ -32,8 +38,21 @@ pub struct FolderArgs {
 impl FolderArgs {
     /// The same, as an experiment has it; `data_dir` is searched first.
     pub fn options(&self, data_dir: Option<PathBuf>) -> DataOptions {
-        let Self { path, csv, test_split, nested, channels, fit, skip_broken } = self.clone();
+        let Self { path, csv, test_split, nested, image_column, label_column, channels, fit, skip_broken } =
+            self.clone();
         let fit = fit.unwrap_or_default();
-        DataOptions { data_dir, path, csv, test_split, nested, channels, fit, skip_broken, ..DataOptions::default() }
+        DataOptions {
+            data_dir,
+            path,
+            csv,
+            test_split,
+            nested,
+            image_column,
+            label_column,
+            channels,
+            fit,
+            skip_broken,
+            ..DataOptions::default()
+        }
     }
 }

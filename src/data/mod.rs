@@ -144,7 +144,7 @@ impl Spec {
 pub struct DataOptions {
     /// Searched before `VITX_DATA_DIR` and the user's cache.
     pub data_dir: Option<PathBuf>,
-    /// The folder of `image_folder`, the file of `npz`.
+    /// The folder of `image_folder`, the file of `npz`, the folder or the file of `parquet`.
     pub path: Option<PathBuf>,
     /// A table of pictures, their labels and parts, instead of folders of classes.
     pub csv: Option<PathBuf>,
@@ -152,6 +152,10 @@ pub struct DataOptions {
     pub test_split: Option<f64>,
     /// What pictures in folders within that of a class are; otherwise they are left out.
     pub nested: Option<Nested>,
+    /// The column of pictures of `parquet`, where it is not known.
+    pub image_column: Option<String>,
+    /// The column of labels of `parquet`, where it is not known.
+    pub label_column: Option<String>,
     /// 1 for grey, 3 for red, green and blue, which is the default.
     pub channels: Option<usize>,
     /// What becomes of a picture's aspect ratio.

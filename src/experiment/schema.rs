@@ -145,6 +145,12 @@ pub struct Data {
     /// What pictures in folders within that of a class are; otherwise they are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nested: Option<Nested>,
+    /// The column of pictures of `parquet`, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_column: Option<String>,
+    /// The column of labels of `parquet`, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
     /// 1 for grey images; by default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
@@ -183,23 +189,27 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// By what data of the user's are told from others: data set, places, share that tests, folders within.
-pub type Own = (String, Option<PathBuf>, Option<PathBuf>, Option<u64>, Option<Nested>);
+/// By what data of the user's are told from others: data set, places, share that tests, folders within, columns.
+pub type Own = (String, Option<PathBuf>, Option<PathBuf>, Option<u64>, Option<Nested>, [Option<String>; 2]);
 
 impl Data {
     /// A key that the data set does not know, and what is wrong with it.
     fn fault(&self) -> Option<Fault> {
         let is = |of: fn(&dyn Source) -> bool| sources::find(&self.name).is_ok_and(of);
         let (folder, pictures) = (is(sources::is_folder), is(sources::of_pictures));
+        let parquet = is(|source| source.name() == "parquet");
         let own = [
             ("csv", self.csv.is_some(), folder),
             ("test_split", self.test_split.is_some(), pictures),
             ("nested", self.nested.is_some(), folder),
+            ("image_column", self.image_column.is_some(), parquet),
+            ("label_column", self.label_column.is_some(), parquet),
             ("channels", self.channels.is_some(), pictures),
             ("fit", !is_default(&self.fit), pictures),
         ];
         if let Some((key, ..)) = own.into_iter().find(|(_, given, known)| *given && !known) {
-            let message = format!("`data.{key}` is for `image_folder`; the data set here is `{}`", self.name);
+            let of = if key.ends_with("_column") { "parquet" } else { "image_folder" };
+            let message = format!("`data.{key}` is for `{of}`; the data set here is `{}`", self.name);
             return Some(Fault { key: format!("data.{key}").into(), message, help: None });
         }
         if self.csv.is_some() && self.nested.is_some() {
@@ -214,12 +224,15 @@ impl Data {
     pub fn options(&self, data_dir: Option<PathBuf>, model_size: Option<[usize; 2]>) -> DataOptions {
         let Self { image_size, skip_broken, test_split, nested, channels, fit, in_memory, .. } = *self;
         let (path, csv) = (self.path.clone(), self.csv.clone());
+        let (image_column, label_column) = (self.image_column.clone(), self.label_column.clone());
         DataOptions {
             data_dir,
             path,
             csv,
             test_split,
             nested,
+            image_column,
+            label_column,
             channels,
             fit,
             image_size,
@@ -233,7 +246,8 @@ impl Data {
     /// is always the same.
     pub fn own(&self) -> Option<Own> {
         let share = self.test_split.map(f64::to_bits);
-        let own = (self.set_name().to_owned(), self.path.clone(), self.csv.clone(), share, self.nested);
+        let columns = [self.image_column.clone(), self.label_column.clone()];
+        let own = (self.set_name().to_owned(), self.path.clone(), self.csv.clone(), share, self.nested, columns);
         (self.path.is_some() || self.csv.is_some()).then_some(own)
     }
 

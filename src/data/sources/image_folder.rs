@@ -11,11 +11,12 @@
 mod layout;
 mod listing;
 mod manifest;
+mod parquet;
 mod rows;
 mod shards;
 mod survey;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -28,6 +29,7 @@ use super::super::{
 use super::Source;
 use crate::memory;
 use listing::{Listing, Part, Pictures};
+use rows::Rows;
 use survey::{Depth, Seen, survey};
 
 /// Of an image, unless the user says otherwise.
@@ -42,42 +44,71 @@ const SHARE: u64 = 4;
 pub struct PictureSet {
     name: &'static str,
     about: &'static str,
-    /// Whether they lie in archives.
-    shards: bool,
+    form: Form,
+}
+
+/// How pictures lie there.
+enum Form {
+    /// Folders of classes, or a table of files.
+    Files,
+    /// Tar archives.
+    Shards,
+    Parquet,
 }
 
 /// Folders of classes, or a table.
 pub static IMAGE_FOLDER: PictureSet = PictureSet {
     name: "image_folder",
     about: "your own images: DIR/train/CLASS/*.png|jpg|webp|bmp|gif|tif and DIR/test/CLASS/..., or a table of them",
-    shards: false,
+    form: Form::Files,
 };
 
 /// Shards of WebDataset.
 pub static WEBDATASET: PictureSet = PictureSet {
     name: "webdataset",
     about: "your own images in tar archives: DIR/train-*.tar and DIR/test-*.tar of KEY.jpg and KEY.cls",
-    shards: true,
+    form: Form::Shards,
+};
+
+/// Data sets of the Hugging Face hub.
+pub static PARQUET: PictureSet = PictureSet {
+    name: "parquet",
+    about: "your own images in Parquet files, as Hugging Face has them: DIR/train-*.parquet and DIR/test-*.parquet",
+    form: Form::Parquet,
 };
 
 impl PictureSet {
     fn listing(&self, options: &DataOptions) -> Result<Listing, DataError> {
-        let rows = match &options.csv {
-            _ if self.shards => shards::read(options)?,
-            Some(csv) => manifest::read(csv, options)?,
-            None => return layout::listing(options),
-        };
-        rows.listing(&listing::root(options)?, options.test_split)
+        match self.rows(options)? {
+            Some(rows) => rows.listing(&self.root(options)?, options.test_split),
+            None => layout::listing(options),
+        }
+    }
+
+    /// Where pictures are named one by one, all of them.
+    fn rows(&self, options: &DataOptions) -> Result<Option<Rows>, DataError> {
+        match (&self.form, &options.csv) {
+            (Form::Shards, _) => shards::read(options).map(Some),
+            (Form::Parquet, _) => parquet::read(options).map(Some),
+            (Form::Files, Some(csv)) => manifest::read(csv, options).map(Some),
+            (Form::Files, None) => Ok(None),
+        }
+    }
+
+    /// The folder in which all lie.
+    fn root(&self, options: &DataOptions) -> Result<PathBuf, DataError> {
+        match self.form {
+            Form::Parquet => parquet::root(options),
+            Form::Files | Form::Shards => listing::root(options),
+        }
     }
 
     /// One part, whatever the others are; `None` where there is none.
     fn part(&self, options: &DataOptions, subset: Subset) -> Result<Option<Part>, DataError> {
-        let rows = match &options.csv {
-            _ if self.shards => shards::read(options)?,
-            Some(csv) => manifest::read(csv, options)?,
-            None => return layout::part(options, subset),
-        };
-        Ok(rows.part(options.test_split, subset))
+        match self.rows(options)? {
+            Some(rows) => Ok(rows.part(options.test_split, subset)),
+            None => layout::part(options, subset),
+        }
     }
 }
 
@@ -192,7 +223,7 @@ impl Source for PictureSet {
     }
 
     fn fingerprint(&self, options: &DataOptions, subsets: &[Subset]) -> Result<Option<Fingerprint>, DataError> {
-        let root = listing::root(options)?;
+        let root = self.root(options)?;
         let mut all = Vec::new();
         for &subset in subsets {
             let Some(Part { classes, pictures, .. }) = self.part(options, subset)? else { continue };
@@ -221,7 +252,7 @@ impl Source for PictureSet {
         classes: &[String],
         (height, width): (usize, usize),
     ) -> Result<Option<Split>, DataError> {
-        let root = listing::root(options)?;
+        let root = self.root(options)?;
         let Some(Part { classes: own, mut pictures, place }) = self.part(options, subset)? else {
             return Err(DataError::Folder {
                 path: root,

@@ -23,6 +23,7 @@ static SOURCES: &[&dyn Source] = &[
     &fashion_mnist::FashionMnist,
     &image_folder::IMAGE_FOLDER,
     &image_folder::WEBDATASET,
+    &image_folder::PARQUET,
     &npz::Npz,
 ];
 
@@ -103,7 +104,7 @@ pub fn all() -> impl Iterator<Item = &'static dyn Source> {
 
 /// Whether a data set is made of the user's pictures, for which most options are.
 pub fn of_pictures(source: &dyn Source) -> bool {
-    ["image_folder", "webdataset"].contains(&source.name())
+    ["image_folder", "webdataset", "parquet"].contains(&source.name())
 }
 
 /// Whether these lie in folders of classes, or are in a table.

@@ -14,7 +14,7 @@ const HELP: &str = "the first line names the columns: `path` and `label`, and `s
 /// The lines of a table.
 pub(super) fn read(csv: &Path, options: &DataOptions) -> Result<Rows, DataError> {
     let folder = root(options)?;
-    let mut all = Rows { source: csv.to_owned(), help: HELP, without_splits: None, rows: Vec::new() };
+    let mut all = Rows { source: csv.to_owned(), help: HELP, without_splits: None, rows: Vec::new(), order: None };
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_path(csv)

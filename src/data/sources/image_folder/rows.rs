@@ -20,6 +20,8 @@ pub(super) struct Rows {
     /// What follows "has no", where nothing says which part a picture is of.
     pub without_splits: Option<&'static str>,
     pub rows: Vec<Row>,
+    /// Labels in the order of their classes, where that is known.
+    pub order: Option<Vec<String>>,
 }
 
 pub(super) struct Row {
@@ -38,6 +40,10 @@ impl Rows {
     fn classes(&self, of: impl Fn(&Row) -> bool) -> Vec<String> {
         let labels: BTreeSet<&String> = self.rows.iter().filter(|row| of(row)).map(|row| &row.label).collect();
         let mut labels: Vec<String> = labels.into_iter().cloned().collect();
+        if let Some(order) = &self.order {
+            labels.sort_by_key(|label| order.iter().position(|known| known == label));
+            return labels;
+        }
         // Numbers go by what they are.
         let number = |label: &String| label.parse::<u32>().ok();
         if labels.iter().all(|label| number(label).is_some()) {

@@ -46,8 +46,8 @@ const WORDS: &[(&str, Subset)] = &[
 /// All samples of a folder's shards.
 pub(super) fn read(options: &DataOptions) -> Result<Rows, DataError> {
     let folder = root(options)?;
-    let mut all = Rows { source: folder.clone(), help: HELP, without_splits: None, rows: Vec::new() };
-    let shards = shards(&folder)?;
+    let mut all = Rows { source: folder.clone(), help: HELP, without_splits: None, rows: Vec::new(), order: None };
+    let shards = shards(&folder, "tar")?;
     if shards.is_empty() {
         return Err(all.refuse("holds no shard, `train-*.tar` or `train/*.tar`".into()));
     }
@@ -82,7 +82,7 @@ fn part_of(name: &Path) -> Option<Subset> {
 }
 
 /// Shards by name, with their parts. Others are not read.
-fn shards(folder: &Path) -> Result<Vec<(PathBuf, Subset)>, DataError> {
+pub(super) fn shards(folder: &Path, ending: &str) -> Result<Vec<(PathBuf, Subset)>, DataError> {
     let list = |folder: &Path| -> Result<Vec<PathBuf>, DataError> {
         let read = || -> std::io::Result<Vec<fs::DirEntry>> { fs::read_dir(folder)?.collect() };
         let entries = read().map_err(|cause| DataError::io("list", folder, cause))?;
@@ -91,7 +91,7 @@ fn shards(folder: &Path) -> Result<Vec<(PathBuf, Subset)>, DataError> {
         paths.sort();
         Ok(paths)
     };
-    let is_shard = |path: &Path| path.extension().is_some_and(|ending| ending == "tar");
+    let is_shard = |path: &Path| path.extension().is_some_and(|own| own == ending);
     let mut found = Vec::new();
     for path in list(folder)? {
         let Some(subset) = part_of(&path) else { continue };

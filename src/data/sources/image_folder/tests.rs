@@ -587,3 +587,66 @@ fn shards_hold_pictures_and_their_labels() {
     all.push(refused(&Folder(tempfile::tempdir().unwrap())));
     insta::assert_snapshot!("shards", all.join("\n\n"));
 }
+
+/// Files that pyarrow wrote: `tests/fixtures/parquet/make_parquet.py`.
+#[test]
+fn parquet_files_of_the_hub() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parquet");
+    let at = |name: &str| DataOptions {
+        data_dir: Some(folder.path("cache/x").parent().unwrap().to_owned()),
+        path: Some(fixtures.join(name)),
+        ..DataOptions::default()
+    };
+    let of = |label: &str| DataOptions { label_column: Some(label.into()), ..at("hub") };
+    let fine = load("parquet", &of("fine_label")).unwrap();
+    // In the order of the metadata.
+    assert_eq!(fine.class_names, ["willow", "apple", "bee"]);
+    let values = |split: &crate::data::Split| -> Vec<(u32, u8)> {
+        let pixels = split.in_memory().unwrap().iter().copied().step_by(192);
+        let mut all: Vec<(u32, u8)> = split.labels.iter().copied().zip(pixels).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(values(&fine.train), [(0, 10), (0, 50), (1, 20), (1, 40), (2, 30), (2, 60)]);
+    assert_eq!(values(&fine.test), [(1, 70), (2, 80)]);
+    // From what was unpacked, by other labels, one by one, and as a part.
+    let unpacked = || fs::read_dir(folder.path("cache/parquet/x").parent().unwrap()).unwrap().count();
+    assert_eq!(unpacked(), 4);
+    let coarse = load("parquet", &of("coarse_label")).unwrap();
+    assert_eq!((coarse.class_names.join(" "), unpacked()), ("plants insects".into(), 4));
+    let files = load("parquet", &DataOptions { in_memory: Some(false), ..of("fine_label") }).unwrap();
+    let mut decoded = Vec::new();
+    for index in 0..6 {
+        let own = files.train.image(index, 192, &mut decoded).unwrap().to_vec();
+        assert_eq!(own, fine.train.in_memory().unwrap()[index * 192..][..192]);
+    }
+    let part = load_subset("parquet", &of("fine_label"), Subset::Test, &fine.class_names, (8, 8)).unwrap().unwrap();
+    assert_eq!(part, fine.test);
+    let digest = |label: &str| fingerprint("parquet", &of(label), &Subset::ALL).unwrap().unwrap();
+    assert_eq!(digest("fine_label"), digest("fine_label"));
+    assert!(digest("fine_label").changes(&digest("coarse_label"), &Subset::ALL).is_some());
+    // One file, of words, whose pictures are plain bytes.
+    let plain = load("parquet", &DataOptions { test_split: Some(0.5), ..at("plain.parquet") }).unwrap();
+    assert_eq!((plain.class_names.join(" "), plain.train.len(), plain.test.len()), ("cat dog".into(), 2, 2));
+    // A file that is cut off while it is unpacked leaves nothing that would be taken for it.
+    fs::write(folder.path("cut/train.parquet"), &fs::read(fixtures.join("plain.parquet")).unwrap()[..300]).unwrap();
+
+    let refused = |options: &DataOptions| {
+        folder.shown(&load("parquet", options).unwrap_err()).replace(&fixtures.display().to_string(), "FIXTURES")
+    };
+    let told = [
+        refused(&at("hub")),
+        refused(&of("label")),
+        refused(&DataOptions { image_column: Some("picture".into()), ..of("fine_label") }),
+        refused(&at("zstd.parquet")),
+        refused(&at("absent.parquet")),
+        refused(&at("labels.parquet")),
+        refused(&at("none.parquet")),
+        refused(&at("plain.parquet")),
+        refused(&DataOptions { path: Some(folder.path("cut/x").parent().unwrap().to_owned()), ..at("") }),
+        refused(&DataOptions { path: Some(folder.path("empty/x").parent().unwrap().to_owned()), ..at("") }),
+        refused(&at("gone")),
+    ];
+    insta::assert_snapshot!("parquet", told.join("\n\n"));
+}
