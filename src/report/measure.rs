@@ -9,8 +9,30 @@ pub struct Measure {
     pub of: fn(&Record) -> Option<f64>,
     /// How a number is written, with its unit.
     pub show: fn(f64) -> String,
+    /// By what a page writes it in the same way.
+    pub unit: Unit,
     /// Whether the largest or the smallest is the best; `None` marks nothing.
     pub best: Option<fn(f64, f64) -> bool>,
+}
+
+/// What a number counts, in the words of the page of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// From 0 to 1, written in percent.
+    Share,
+    /// Of many things.
+    Count,
+    /// Of wall time.
+    Seconds,
+    /// Of memory.
+    Bytes,
+    /// Of few things.
+    Whole,
+    /// A mean loss.
+    Loss,
+    /// Anything else.
+    Number,
 }
 
 /// `55.01%`
@@ -56,15 +78,17 @@ const LESS: Option<fn(f64, f64) -> bool> = Some(|a, b| a < b);
 /// Parameters of the model, known before its first step.
 pub const PARAMETERS: Measure = Measure {
     header: "params",
-    of: |r| result(r, |r| r.parameters as f64).or(Some(r.prediction?.parameters as f64)),
+    of: |r| result(r, |r| r.parameters as f64).or_else(|| Some(r.prediction?.parameters as f64)),
     show: short,
+    unit: Unit::Count,
     best: None,
 };
 /// Of a forward pass over one image.
 pub const FLOPS: Measure = Measure {
     header: "FLOPs",
-    of: |r| result(r, |r| r.flops as f64).or(Some(r.prediction?.flops as f64)),
+    of: |r| result(r, |r| r.flops as f64).or_else(|| Some(r.prediction?.flops as f64)),
     show: short,
+    unit: Unit::Count,
     best: None,
 };
 /// Of the weights that were tested, or the best of the epochs of a trial that did not finish.
@@ -75,34 +99,58 @@ pub const VAL_ACCURACY: Measure = Measure {
         tested.or_else(|| r.epochs.iter().filter_map(|epoch| epoch.val_accuracy).reduce(f64::max))
     },
     show: percent,
+    unit: Unit::Share,
     best: MORE,
 };
 /// Of the best weights on the test split.
-pub const ACCURACY: Measure =
-    Measure { header: "test top-1", of: |r| result(r, |r| r.test_accuracy), show: percent, best: MORE };
+pub const ACCURACY: Measure = Measure {
+    header: "test top-1",
+    of: |r| result(r, |r| r.test_accuracy),
+    show: percent,
+    unit: Unit::Share,
+    best: MORE,
+};
 /// Of the best weights on the test split: the label is among the five largest logits.
-pub const TOP_5_ACCURACY: Measure =
-    Measure { header: "test top-5", of: |r| result(r, |r| r.test_top_5_accuracy), show: percent, best: MORE };
+pub const TOP_5_ACCURACY: Measure = Measure {
+    header: "test top-5",
+    of: |r| result(r, |r| r.test_top_5_accuracy),
+    show: percent,
+    unit: Unit::Share,
+    best: MORE,
+};
 /// Of the best weights on the test split, the mean of an image.
-pub const LOSS: Measure =
-    Measure { header: "test loss", of: |r| result(r, |r| r.test_loss), show: |v| format!("{v:.4}"), best: LESS };
+pub const LOSS: Measure = Measure {
+    header: "test loss",
+    of: |r| result(r, |r| r.test_loss),
+    show: |v| format!("{v:.4}"),
+    unit: Unit::Loss,
+    best: LESS,
+};
 /// Wall time of all epochs.
-pub const TIME: Measure = Measure { header: "time", of: |r| result(r, |r| r.seconds), show: seconds, best: LESS };
+pub const TIME: Measure =
+    Measure { header: "time", of: |r| result(r, |r| r.seconds), show: seconds, unit: Unit::Seconds, best: LESS };
 /// The time that was predicted before the first step.
 pub const PREDICTED_TIME: Measure = Measure {
     header: "predicted time",
     of: |r| r.prediction?.seconds(r.result.as_ref()?.epochs),
     show: seconds,
+    unit: Unit::Seconds,
     best: None,
 };
 /// Training images a second.
-pub const SPEED: Measure =
-    Measure { header: "img/s", of: |r| result(r, |r| r.images_per_second), show: |v| format!("{v:.0}"), best: None };
+pub const SPEED: Measure = Measure {
+    header: "img/s",
+    of: |r| result(r, |r| r.images_per_second),
+    show: |v| format!("{v:.0}"),
+    unit: Unit::Whole,
+    best: None,
+};
 /// The most memory that the trial's process had resident at once.
 pub const MEMORY: Measure = Measure {
     header: "memory",
     of: |r| r.result.as_ref()?.peak_memory_bytes.map(|bytes| bytes as f64),
     show: mebibytes,
+    unit: Unit::Bytes,
     best: LESS,
 };
 /// The memory that was predicted before the first step.
@@ -110,6 +158,7 @@ pub const PREDICTED_MEMORY: Measure = Measure {
     header: "predicted memory",
     of: |r| Some(r.prediction?.memory_bytes as f64),
     show: mebibytes,
+    unit: Unit::Bytes,
     best: None,
 };
 

@@ -1,6 +1,8 @@
 //! Sweeps of tiny trials, as a user runs them.
 #![allow(dead_code, reason = "not every system runs the tests that use all of it")]
 
+pub mod browser;
+
 use std::{
     io::Write,
     path::Path,
