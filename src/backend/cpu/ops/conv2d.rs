@@ -36,10 +36,11 @@ impl Lower for Conv2d {
         let ConvShape { groups, filters, .. } = shape;
         let patches = patches(&shape);
         if shape.is_depthwise() {
-            return Some(Kernel::per_image(move |call| {
-                let bias = (operands == 3).then(|| call.inputs[2]);
-                depthwise::forward(&patches.windows, groups, call.inputs[0], call.inputs[1], bias, call.outputs[0]);
-            }));
+            let kernel = Kernel::per_image(move |call| {
+                let (x, kernel, bias) = (call.inputs[0], call.inputs[1], (operands == 3).then(|| call.inputs[2]));
+                depthwise::forward(&patches.windows, groups, x, kernel, bias, call.outputs[0], call.scratch);
+            });
+            return Some(kernel.scratch(move |_| depthwise::scratch_len(&patches.windows)));
         }
         let (all, k) = (shape.all_filters(), shape.depth());
         let of_group = gemm::packed_len(k, filters);
@@ -71,10 +72,10 @@ impl Lower for Conv2dInputGradient {
         if shape.is_depthwise() {
             let kernel = Kernel::per_image(move |call| {
                 let (dy, kernel, residual) = (call.inputs[0], call.inputs[1], call.inputs.get(operands).copied());
-                let (turned, dx) = (&mut call.scratch[..kernel.len()], &mut *call.outputs[0]);
-                depthwise::input_gradient(&patches.windows, groups, dy, kernel, residual, turned, dx);
+                let (dx, scratch) = (&mut *call.outputs[0], &mut *call.scratch);
+                depthwise::input_gradient(&patches.windows, groups, dy, kernel, residual, dx, scratch);
             });
-            return Some(kernel.adds().scratch(move |_| taps * groups));
+            return Some(kernel.adds().scratch(move |_| depthwise::scratch_len(&patches.windows)));
         }
         let all = shape.channels;
         if let Some(turned) = turned(&shape) {
@@ -127,8 +128,9 @@ impl Lower for Conv2dKernelGradient {
         if shape.is_depthwise() {
             let kernel = Kernel::per_image(move |call| {
                 let [x, dy] = [call.inputs[0], call.inputs[1]];
-                depthwise::kernel_gradient(&patches.windows, groups, x, dy, call.outputs[0]);
+                depthwise::kernel_gradient(&patches.windows, groups, x, dy, call.outputs[0], call.scratch);
             });
+            let kernel = kernel.scratch(move |_| depthwise::scratch_len(&patches.windows));
             return Some(kernel.outputs(&[Kind::Sum]));
         }
         let (height, all) = (shape.depth(), shape.all_filters());
