@@ -27,6 +27,7 @@ mod predictions;
 mod report;
 mod run;
 mod scores;
+mod search_args;
 mod summary;
 mod sweep;
 mod trial;

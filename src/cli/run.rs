@@ -135,7 +135,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
 /// A sweep over nothing but seeds.
 fn of_seeds(args: &Args, definition: &Definition, seeds: u32) -> miette::Result<ExitCode> {
     let space = SpaceArguments { seeds: Some(seeds), ..SpaceArguments::default() };
-    let sweep = Sweep::new(definition, &Given { space, ..Given::default() })?;
+    let mut sweep = Sweep::new(definition, &Given { space, ..Given::default() })?;
     let how = How { view: View::default(), jobs: 1, retries: 0, fail_fast: false, skip_invalid: false, dry_run: false };
-    train(&sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
+    train(&mut sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
 }

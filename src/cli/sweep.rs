@@ -10,6 +10,7 @@ use super::{
     engine_args::EngineArgs,
     live::{Live, name},
     plan::show,
+    search_args::SearchArgs,
     view::ViewArgs,
 };
 use crate::{
@@ -58,6 +59,8 @@ pub struct Args {
     /// Seeds the search [default: 0]
     #[arg(long)]
     search_seed: Option<u64>,
+    #[command(flatten)]
+    search: SearchArgs,
     /// Ends bad trials early
     #[arg(long, value_parser = words::<Rule>())]
     stop: Option<Rule>,
@@ -111,10 +114,13 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         strategy: args.strategy,
         trials: args.trials,
         search_seed: args.search_seed,
+        round: args.search.round.map(|round| round as usize),
+        jobs: args.jobs as usize,
+        enqueue: args.search.enqueue.clone(),
         stopping: args.stop.map(from_arguments),
         set: args.set.clone(),
     };
-    let sweep = Sweep::new(&experiment, &given)?;
+    let mut sweep = Sweep::new(&experiment, &given)?;
     let how = How {
         view: args.view.view(),
         jobs: args.jobs as usize,
@@ -123,7 +129,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         skip_invalid: args.skip_invalid,
         dry_run: args.dry_run,
     };
-    train(&sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
+    train(&mut sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
 }
 
 /// How a sweep runs, and what is shown of it.
@@ -138,7 +144,7 @@ pub(super) struct How {
 
 /// Trains what is not finished of a sweep of an experiment's file, and prints its table.
 pub(super) fn train(
-    sweep: &Sweep,
+    sweep: &mut Sweep,
     experiment: &Path,
     output: Option<&Path>,
     how: How,
@@ -147,10 +153,9 @@ pub(super) fn train(
     let How { view, jobs, retries, fail_fast, skip_invalid, dry_run } = how;
     // A table that cannot be is refused before hours of training, not after.
     view.check(&sweep.keys())?;
-    let folder = output.map(Path::to_owned).unwrap_or_else(|| {
-        let stem = experiment.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
-        PathBuf::from("runs/sweeps").join(format!("{stem}-{}", sweep.definition.identity()))
-    });
+    let stem = experiment.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
+    let named = |identity: &str| PathBuf::from("runs/sweeps").join(format!("{stem}-{identity}"));
+    let (folder, begun) = sweep.settle(output, named)?;
     let interrupt = Interrupt::default();
     let mut options = engine.options(interrupt.clone());
     options.threads = Some((options.threads() / jobs).max(1));
@@ -164,6 +169,7 @@ pub(super) fn train(
     }
     let mut local = Local::new(engine.arguments(jobs))?;
     let mut shown = Shown { live: Live::new(jobs), jobs };
+    begun.iter().for_each(|note| shown.live.line(note));
     let ended = sweep.run(&running, &mut local, &mut shown)?;
     let live = shown.live;
     live.clear();

@@ -18,7 +18,7 @@ use super::{
     repeated,
     schedule::ScheduleConfig,
     stop::EarlyStop,
-    sweep::{Rule, Stopping, Strategy},
+    sweep::{MOST_ROUND, Rule, Stopping, Strategy},
     values::{self, OneOrMany, Values},
 };
 use crate::{
@@ -77,6 +77,13 @@ pub struct SweepConfig {
     pub trials: Option<usize>,
     /// Seeds the search.
     pub search_seed: u64,
+    /// Points that a search by results proposes before it looks at results again; 4 where it is not said, or as many as there
+    /// are trials at once, if they are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round: Option<usize>,
+    /// Points that are tried before all others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub enqueue: Vec<BTreeMap<String, dsl::Value>>,
     /// Ends bad trials early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
@@ -445,6 +452,11 @@ impl Experiment {
         let checks = [
             ("sweep.seeds", sweep.as_ref().is_none_or(|sweep| sweep.seeds != Some(0)), at_least_1),
             ("sweep.trials", sweep.as_ref().is_none_or(|sweep| some(sweep.trials)), at_least_1),
+            (
+                "sweep.round",
+                sweep.as_ref().and_then(|sweep| sweep.round).is_none_or(|round| (1..=MOST_ROUND).contains(&round)),
+                "from 1 to 1024",
+            ),
             ("sweep.stop.min_epochs", stop.is_none_or(|stop| stop.min_epochs >= 1), at_least_1),
             ("sweep.stop.factor", stop.is_none_or(|stop| (2..=100).contains(&stop.factor)), "from 2 to 100"),
             ("data.validation_split", (0.0..1.0).contains(&data.validation_split), below_1),

@@ -34,6 +34,7 @@ mod parity;
 mod pictures;
 mod predictions;
 mod rooms;
+mod searches;
 mod sizes;
 mod surroundings;
 mod sweep;

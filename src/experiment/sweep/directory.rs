@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::space::name;
 use crate::{
-    experiment::{Definition, ExperimentError, definition::kept_model},
+    experiment::{Definition, ExperimentError, SweepConfig, definition::kept_model},
     files::{
         kept::{Kept, read, write},
         make_folder, replace,
@@ -71,6 +71,18 @@ impl Trials {
 /// Whether a directory is a sweep's.
 pub fn is_sweep(folder: &Path) -> bool {
     folder.join(TRIALS).exists() || Directory::new(&folder.join(SWEEP)).is_defined()
+}
+
+/// What the sweep of a directory varies; `None` where there is none.
+///
+/// # Errors
+/// A definition that cannot be read.
+pub fn recorded(folder: &Path) -> Result<Option<SweepConfig>, ExperimentError> {
+    let sweep = folder.join(SWEEP);
+    match Directory::new(&sweep).is_defined() {
+        true => Ok(Definition::of_trial(&sweep)?.experiment.sweep),
+        false => Ok(None),
+    }
 }
 
 /// Refuses a directory that cannot be this sweep's, and writes nothing.

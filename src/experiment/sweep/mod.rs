@@ -4,13 +4,17 @@
 //! |---|---|
 //! | `axis.rs`, `numbers.rs`, `words.rs` | the values of one swept key, and how they are written |
 //! | `space.rs`, `conditions.rs` | all that may be tried: axes that are crossed or zipped, conditions, seeds |
-//! | `search.rs`, `tpe.rs` | what is tried: grid, random, Sobol, TPE |
+//! | `strategy.rs`, `search.rs` | what is tried: grid, random, Sobol, TPE |
+//! | `tpe.rs`, `joint.rs` | the densities that TPE goes by: of each key alone, over all of them |
 //! | `stopping.rs` | what is ended early: halving, Hyperband, median |
+//! | `points.rs` | points that are given by hand |
 //! | `keys.rs` | whether what is varied is there at all |
 //! | `plan.rs` | every variant checked and costed before the first step |
 //! | `calibration.rs` | what a variant is expected to take |
 //! | `executor.rs`, `local.rs` | where trials run |
 //! | `schedule.rs` | which trial runs next |
+//! | `rounds.rs` | how wide a round is, and where the sweep that has it lies |
+//! | `given.rs` | all that defines a sweep |
 //! | `run.rs` | all of it together |
 //! | `directory.rs` | what a sweep's directory remembers |
 //!
@@ -21,15 +25,20 @@ mod calibration;
 mod conditions;
 mod directory;
 mod executor;
+mod given;
+mod joint;
 mod keys;
 mod local;
 mod numbers;
 mod plan;
+mod points;
+mod rounds;
 mod run;
 mod schedule;
 mod search;
 mod space;
 mod stopping;
+mod strategy;
 mod tpe;
 mod words;
 
@@ -37,11 +46,13 @@ pub use axis::{Axis, Domain, Scale};
 pub use conditions::Condition;
 pub use directory::{Trials, is_sweep};
 pub use executor::{Executor, How};
+pub use given::{Given, Sweep};
 pub use local::Local;
 pub use plan::{Plan, Planned, Planning};
-pub use run::{Given, Running, Sweep, Watch};
+pub use run::{Running, Watch};
 pub use schedule::{Event, Policy, Schedule};
-pub use search::{Search, Strategy};
+pub use search::{Search, Verdict};
 pub use space::{Space, SpaceArguments};
 pub use stopping::{Decision, Rule, Standing, Stopping};
+pub use strategy::{MOST_ROUND, SearchSettings, Strategy};
 pub use words::split;

@@ -3,55 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Domain, Event, Executor, Plan, Planned, Planning, Policy, Rule, Schedule, Search, Space, SpaceArguments, Stopping,
-    Strategy, Trials,
+    Domain, Event, Executor, Plan, Planned, Planning, Policy, Rule, Schedule, Sweep, Trials,
     directory::{impossible, note_impossible, refuse_others, take},
     keys,
     plan::Planner,
     search::Verdict,
-    space::SEED,
 };
 use crate::{
     dsl::Value,
-    experiment::{Definition, ExperimentError, Stop, definition::MODEL_KEY, training::Options},
-    model::Architecture,
+    experiment::{ExperimentError, definition::MODEL_KEY, training::Options},
     trial::{Epoch, Failure, RunResult, Stopped, Variant, history},
 };
 
 /// Most combinations of a space that are all checked before a search that goes by results begins. Of a larger one,
 /// each is when it is proposed.
 const CHECKED_BEFORE: usize = 1000;
-
-/// What the command line says of a sweep. What it leaves out is the experiment's.
-#[derive(Debug, Clone, Default)]
-pub struct Given {
-    /// Keys with their values.
-    pub space: SpaceArguments,
-    /// In which order points are tried.
-    pub strategy: Option<Strategy>,
-    /// How many points a search tries.
-    pub trials: Option<usize>,
-    /// Seeds what a search draws.
-    pub search_seed: Option<u64>,
-    /// Which trials end early.
-    pub stopping: Option<Stopping>,
-    /// What was set for all variants: `key=value`.
-    pub set: Vec<String>,
-}
-
-/// All that defines a sweep.
-#[derive(Debug, Clone)]
-pub struct Sweep {
-    /// The experiment without what is varied.
-    base: Definition,
-    /// The experiment with all of it, nothing left to a default: its hash is the sweep's.
-    pub definition: Definition,
-    space: Space,
-    strategy: Strategy,
-    trials: Option<usize>,
-    search_seed: u64,
-    stopping: Option<Stopping>,
-}
 
 /// How a sweep is run; nothing here changes what comes out.
 pub struct Running<'a> {
@@ -93,58 +59,6 @@ pub struct SweepEnd {
 }
 
 impl Sweep {
-    /// The sweep of an experiment.
-    ///
-    /// # Errors
-    /// Keys that are not there, with the nearest name, and what does not fit together.
-    pub fn new(experiment: &Definition, given: &Given) -> Result<Self, ExperimentError> {
-        let space = Space::new(&experiment.experiment, &given.space)?;
-        keys::check(experiment, &space)?;
-        keys::not_set(&space, &given.set)?;
-        let own = experiment.experiment.sweep.clone().unwrap_or_default();
-        if let (None, Strategy::Grid, Some(trials)) = (given.strategy, own.strategy, own.trials) {
-            let message = format!("the experiment's sweep has `trials: {trials}`, but a grid tries every combination");
-            let help = Some("leave it out, or add `strategy: random`".to_owned());
-            return Err(ExperimentError::Sweep { message, help });
-        }
-        let strategy = given.strategy.unwrap_or(own.strategy);
-        let trials = given.trials.or(own.trials.filter(|_| strategy != Strategy::Grid));
-        let search_seed = given.search_seed.unwrap_or(own.search_seed);
-        let stopping = given.stopping.or_else(|| own.stop.map(Stop::stopping));
-        if let Some(Stopping { min_epochs, factor, .. }) = stopping.filter(|s| s.min_epochs < 1 || s.factor < 2) {
-            let message = format!("a rule cannot stop with min_epochs {min_epochs} and factor {factor}");
-            let help = Some("`min_epochs` is at least 1, and `factor` at least 2".to_owned());
-            return Err(ExperimentError::Sweep { message, help });
-        }
-        let base = experiment.with(&[])?;
-        let mut definition = base.clone();
-        let mut resolved = space.resolved();
-        (resolved.strategy, resolved.trials, resolved.search_seed) = (strategy, trials, search_seed);
-        resolved.stop = stopping.map(Stop::of);
-        definition.experiment.sweep = Some(resolved);
-        let sweep = Self { base, definition, space, strategy, trials, search_seed, stopping };
-        sweep.search(false)?;
-        Ok(sweep)
-    }
-
-    /// The keys that it varies, that of the seeds included.
-    pub fn keys(&self) -> Vec<&str> {
-        let axes = self.space.groups.iter().flatten().map(|axis| axis.key.as_str());
-        axes.chain((self.space.seeds > 1).then_some(SEED)).collect()
-    }
-
-    /// Whether a model uses what is varied of its parameters.
-    ///
-    /// # Errors
-    /// [`ExperimentError::Sweep`] with one that has no effect.
-    pub fn check_read(&self, model: &Architecture) -> Result<(), ExperimentError> {
-        keys::check_read(self.keys(), model)
-    }
-
-    fn search(&self, skip: bool) -> Result<Search<'_>, ExperimentError> {
-        Search::new(&self.space, self.strategy, self.trials, self.search_seed, skip)
-    }
-
     /// Checks and costs all variants, runs those that are not finished, and remembers all of it in
     /// the directory.
     ///
@@ -250,7 +164,7 @@ impl Sweep {
             if !ended.unfinished.is_empty() {
                 return Ok(ended);
             }
-            if self.strategy != Strategy::Tpe {
+            if !self.search.strategy.goes_by_results() {
                 continue;
             }
             let accuracies: Vec<Option<f64>> =
@@ -273,7 +187,7 @@ impl Sweep {
         watch: &mut dyn Watch,
     ) -> Result<(), ExperimentError> {
         let small = self.space.size().is_some_and(|size| size <= CHECKED_BEFORE);
-        if self.strategy != Strategy::Tpe || !small {
+        if !self.search.strategy.goes_by_results() || !small {
             return Ok(());
         }
         let mut impossible = false;
@@ -308,17 +222,17 @@ impl Sweep {
 
     /// How many variants a search will try, as far as can be known before.
     fn there(&self, planner: &Planner, proposed: usize) -> usize {
-        match self.strategy {
-            Strategy::Tpe if self.space.size().is_some_and(|size| size <= CHECKED_BEFORE) => planner.fine(),
-            Strategy::Tpe => self.space.distinct().map_or(usize::MAX, |points| points.len()),
-            _ => proposed,
+        match self.space.size() {
+            _ if !self.search.strategy.goes_by_results() => proposed,
+            Some(size) if size <= CHECKED_BEFORE => planner.fine(),
+            _ => self.space.distinct().map_or(usize::MAX, |points| points.len()),
         }
     }
 
     /// What is good to know of a sweep before its first step.
     fn notes(&self, plan: &Plan) -> Vec<String> {
         let mut notes = self.space.fixed.clone();
-        let by_accuracy = self.stopping.is_some() || self.strategy == Strategy::Tpe;
+        let by_accuracy = self.stopping.is_some() || self.search.strategy.goes_by_results();
         if plan.unvalidated && by_accuracy {
             notes.push("There are no validation images: what is stopped and tried goes by training accuracy.".into());
         }
@@ -335,7 +249,7 @@ impl Sweep {
 
     /// That a search has fewer points than it was told to try.
     fn fewer(&self, there: usize) -> Option<String> {
-        let wanted = self.trials.filter(|wanted| there < *wanted)?;
+        let wanted = self.search.trials.filter(|wanted| there < *wanted)?;
         Some(match there {
             // That nothing can be tried is an error of its own.
             0 => return None,

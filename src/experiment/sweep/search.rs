@@ -1,48 +1,18 @@
 //! Which variants are tried.
 
-use std::collections::HashSet;
-
-use serde::{Deserialize, Serialize};
+use std::collections::{HashSet, VecDeque};
 
 use super::{
-    Axis, Domain, Space,
+    Axis, Domain, SearchSettings, Space, Strategy,
+    joint::{Joint, Point},
     space::name,
     tpe::{CANDIDATES, Estimator},
 };
 use crate::{
-    choice::Choice,
     experiment::ExperimentError,
     random::{Philox, Stream, unit},
     trial::Variant,
 };
-
-/// How a space is searched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// Every combination
-    #[default]
-    Grid,
-    /// Independent draws
-    Random,
-    /// A quasi-random sequence, which covers the space evenly
-    Sobol,
-    /// Tree-structured Parzen estimator: draws more where earlier trials did well
-    Tpe,
-}
-
-impl Choice for Strategy {
-    const CHOICES: &[(Self, &str, &str)] = &[
-        (Self::Grid, "grid", "Every combination"),
-        (Self::Random, "random", "Independent draws"),
-        (Self::Sobol, "sobol", "A quasi-random sequence, which covers the space evenly"),
-        (Self::Tpe, "tpe", "Tree-structured Parzen estimator: draws more where earlier trials did well"),
-    ];
-}
-
-/// Proposals that TPE makes before it looks at results again. It does not depend on how many trials
-/// run at once, so neither does what is tried.
-const ROUND: usize = 4;
 
 /// How often TPE draws again when it has drawn what was tried before.
 const ATTEMPTS: u32 = 100;
@@ -60,6 +30,7 @@ const LEFT: u32 = u32::MAX - 1;
 /// What there is to say of a point before it is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
+    /// It is to be tried.
     Fine,
     /// It trains the same as an earlier one.
     Same,
@@ -78,14 +49,20 @@ pub struct Search<'a> {
     /// Points to try; no limit for a grid.
     trials: usize,
     seed: u64,
+    /// Points that are proposed before results are looked at again.
+    round: usize,
+    /// Points that are tried first, by shares.
+    queue: VecDeque<(Vec<f64>, Variant)>,
     /// Whether points that cannot be are left out, and others tried instead.
     skip: bool,
     proposed: usize,
     /// Of TPE, one for each group of axes.
     estimators: Vec<Estimator>,
+    /// Of TPE over all of them.
+    joint: Joint,
     philox: Philox,
-    /// The points of the last round of TPE, in the estimators' own coordinates.
-    round: Vec<(Vec<f64>, Variant)>,
+    /// The points of the last round, by shares: proposed, and without a result.
+    pending: Vec<(Vec<f64>, Variant)>,
     /// The names of all that was looked at.
     seen: HashSet<String>,
     /// What draws have not found of a space that has an end, by shares; looked up when it is first needed.
@@ -99,17 +76,12 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// A search of a space.
+    /// A search of a space. With `skip`, points that cannot be are left out, and others tried instead.
     ///
     /// # Errors
     /// [`ExperimentError::Sweep`] for a search without a number of trials, of too many, or of too many axes.
-    pub fn new(
-        space: &'a Space,
-        strategy: Strategy,
-        trials: Option<usize>,
-        seed: u64,
-        skip: bool,
-    ) -> Result<Self, ExperimentError> {
+    pub fn new(space: &'a Space, settings: &SearchSettings, skip: bool) -> Result<Self, ExperimentError> {
+        let SearchSettings { strategy, trials, seed, round, ref first } = *settings;
         let refuse = |message: &str, help: &str| {
             Err(ExperimentError::Sweep { message: message.into(), help: Some(help.into()) })
         };
@@ -132,16 +104,22 @@ impl<'a> Search<'a> {
         }
         let estimators = space.groups.iter().map(|group| Estimator::new(choices(group))).collect();
         let philox = Philox::new(seed, Stream::Search);
+        let joint = Joint::new(&space.groups, sobol_seed(seed));
+        let placed = |point: &Variant| space.shares(point).map(|shares| (shares, point.clone()));
+        let queue = first.iter().map(placed).collect::<Result<_, _>>()?;
         Ok(Self {
             space,
             strategy,
             trials,
             seed,
+            round: round.max(1),
+            queue,
             skip,
             proposed: 0,
             estimators,
+            joint,
             philox,
-            round: Vec::new(),
+            pending: Vec::new(),
             seen: HashSet::new(),
             left: None,
             even: 0,
@@ -161,28 +139,46 @@ impl<'a> Search<'a> {
         match self.strategy {
             Strategy::Grid => {
                 self.proposed = self.trials;
+                let first = self.queued(usize::MAX, judge).into_iter().map(|(_, variant)| variant);
+                let first: Vec<Variant> = first.collect();
                 let variants = self.space.grid()?.into_iter().map(|point| self.space.at(&point, false));
-                Ok(variants.collect::<Vec<_>>().into_iter().filter(|variant| self.takes(variant, judge)).collect())
+                let variants: Vec<Variant> = variants.collect();
+                let others = variants.into_iter().filter(|variant| self.takes(variant, judge));
+                Ok(first.into_iter().chain(others).collect())
             }
             Strategy::Random | Strategy::Sobol => {
                 self.proposed = self.trials;
                 Ok(self.spread(judge))
             }
-            Strategy::Tpe => {
-                let count = ROUND.min(self.trials - self.proposed);
-                let draws = self.proposed..self.proposed + count;
+            Strategy::Tpe | Strategy::MultivariateTpe => {
+                let count = self.round.min(self.trials - self.proposed);
+                self.pending = self.queued(count, judge);
+                let draws = self.proposed + self.pending.len()..self.proposed + count;
                 self.proposed += count;
                 for draw in draws {
                     let new = self.ask(draw as u32, judge);
-                    self.round.extend(new);
+                    self.pending.extend(new);
                 }
                 // Where nothing new is found, the space is tried out.
-                if self.round.len() < count {
+                if self.pending.len() < count {
                     self.proposed = self.trials;
                 }
-                Ok(self.round.iter().map(|(_, variant)| variant.clone()).collect())
+                Ok(self.pending.iter().map(|(_, variant)| variant.clone()).collect())
             }
         }
+    }
+
+    /// The next of the points that are tried first, but no more than `count` of them.
+    fn queued(&mut self, count: usize, judge: &mut Judge) -> Vec<(Vec<f64>, Variant)> {
+        let mut queued = Vec::new();
+        while queued.len() < count
+            && let Some(next) = self.queue.pop_front()
+        {
+            if self.takes(&next.1, judge) {
+                queued.push(next);
+            }
+        }
+        queued
     }
 
     /// Whether a variant is to be tried: it is new, and can be.
@@ -211,9 +207,9 @@ impl<'a> Search<'a> {
 
     /// As many different points as are wanted, or as there are.
     fn spread(&mut self, judge: &mut Judge) -> Vec<Variant> {
-        let mut variants = Vec::new();
-        // Seeds that differ in their upper half only are different seeds.
-        let seed = self.seed as u32 ^ scattered((self.seed >> 32) as u32);
+        let queued = self.queued(self.trials, judge);
+        let mut variants: Vec<Variant> = queued.into_iter().map(|(_, variant)| variant).collect();
+        let seed = sobol_seed(self.seed);
         for index in 0..self.trials.saturating_mul(50).min(1 << 16) as u32 {
             if variants.len() == self.trials || self.ended || self.in_vain() {
                 break;
@@ -239,13 +235,22 @@ impl<'a> Search<'a> {
     fn ask(&mut self, draw: u32, judge: &mut Judge) -> Option<(Vec<f64>, Variant)> {
         // Where few digits find nothing new, all of them may.
         for attempt in 0..2 * ATTEMPTS {
-            let estimators = self.estimators.iter().enumerate();
-            let ask =
-                |(axis, estimator): (usize, &Estimator)| estimator.ask(&self.philox, [draw, axis as u32, attempt]);
-            let point: Vec<f64> = estimators.map(ask).collect();
-            let variant = self.space.at(&self.shares(&point), attempt >= ATTEMPTS);
+            let shares = match self.strategy {
+                Strategy::MultivariateTpe => {
+                    let varies = |shares: &[f64]| self.varies(shares);
+                    self.joint.ask(&self.philox, [draw, attempt], &self.points(), varies)
+                }
+                _ => {
+                    let estimators = self.estimators.iter().enumerate();
+                    let ask = |(axis, estimator): (usize, &Estimator)| {
+                        estimator.ask(&self.philox, [draw, axis as u32, attempt])
+                    };
+                    self.shares(&estimators.map(ask).collect::<Vec<_>>())
+                }
+            };
+            let variant = self.space.at(&shares, attempt >= ATTEMPTS);
             if self.takes(&variant, judge) {
-                return Some((point, variant));
+                return Some((shares, variant));
             }
             if self.ended || self.in_vain() {
                 return None;
@@ -263,6 +268,7 @@ impl<'a> Search<'a> {
         }
         let Some(mut left) = self.left.take() else { return self.anywhere(judge) };
         let mut found = None;
+        let pending = self.points();
         for attempt in 0.. {
             if left.is_empty() || self.ended || found.is_some() {
                 break;
@@ -271,12 +277,17 @@ impl<'a> Search<'a> {
                 let share = f64::from(unit(self.philox.block([draw, attempt, candidate, LEFT])[0]));
                 (share * left.len() as f64) as usize
             });
-            let promise = |index: &usize| self.promise(&left[*index]);
-            let best = drawn.max_by(|a, b| promise(a).total_cmp(&promise(b)).then(b.cmp(a))).unwrap_or(0);
+            let joint = self.joint.promise(&pending);
+            let promise = |index: usize| match &joint {
+                Some(joint) => joint.of(&self.point(&left[index])),
+                None => self.promise(&left[index]),
+            };
+            let promised = drawn.map(|index| (promise(index), index));
+            let best = promised.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1))).map_or(0, |(_, index)| index);
             let shares = left.swap_remove(best);
             let variant = self.space.at(&shares, false);
             if self.takes(&variant, judge) {
-                found = Some((self.coordinates(&shares), variant));
+                found = Some((shares, variant));
             }
         }
         self.left = Some(left);
@@ -292,7 +303,7 @@ impl<'a> Search<'a> {
             let shares: Vec<f64> = (0..self.space.groups.len() as u32).map(share).collect();
             let variant = self.space.at(&shares, true);
             if self.takes(&variant, judge) {
-                return Some((self.coordinates(&shares), variant));
+                return Some((shares, variant));
             }
             if self.ended || self.in_vain() {
                 break;
@@ -310,6 +321,25 @@ impl<'a> Search<'a> {
         let point = self.coordinates(shares);
         let varying = self.estimators.iter().zip(&point).zip(&self.space.groups);
         varying.filter(|(_, group)| varies_in(group, &variant)).map(|((estimator, at), _)| estimator.promise(*at)).sum()
+    }
+
+    /// A point with what varies there.
+    fn point(&self, shares: &[f64]) -> Point {
+        Point { shares: shares.to_vec(), varies: self.varies(shares) }
+    }
+
+    /// Of each group, whether any key of it varies at a point.
+    fn varies(&self, shares: &[f64]) -> Vec<bool> {
+        if self.space.conditions.is_empty() {
+            return vec![true; shares.len()];
+        }
+        let variant = self.space.at(shares, false);
+        self.space.groups.iter().map(|group| varies_in(group, &variant)).collect()
+    }
+
+    /// What is proposed and has no result yet.
+    fn points(&self) -> Vec<Point> {
+        self.pending.iter().map(|(shares, _)| self.point(shares)).collect()
     }
 
     /// From the estimators' coordinates to shares of each group.
@@ -330,18 +360,30 @@ impl<'a> Search<'a> {
         self.space.groups.iter().zip(shares).map(coordinate).collect()
     }
 
-    /// How well the proposals of the last round did, in order: their validation accuracy, `None`
-    /// for those that failed.
-    pub fn tell(&mut self, accuracies: &[Option<f64>]) {
-        for ((point, variant), accuracy) in std::mem::take(&mut self.round).iter().zip(accuracies) {
-            for ((estimator, at), group) in self.estimators.iter_mut().zip(point).zip(&self.space.groups) {
+    /// How well the proposals of the last round did, in order: more is better, as a validation accuracy; `None` for those that
+    /// failed, which are as bad as an accuracy of 0.
+    pub fn tell(&mut self, scores: &[Option<f64>]) {
+        for ((shares, variant), score) in std::mem::take(&mut self.pending).iter().zip(scores) {
+            let loss = 1.0 - score.unwrap_or(0.0);
+            if self.strategy == Strategy::MultivariateTpe {
+                let point = self.point(shares);
+                self.joint.tell(&point, loss);
+                continue;
+            }
+            let place = self.coordinates(shares);
+            for ((estimator, at), group) in self.estimators.iter_mut().zip(place).zip(&self.space.groups) {
                 // A key that did not vary there is not what made it good or bad.
                 if varies_in(group, variant) {
-                    estimator.tell(*at, 1.0 - accuracy.unwrap_or(0.0));
+                    estimator.tell(at, loss);
                 }
             }
         }
     }
+}
+
+/// Seeds that differ in their upper half only are different seeds.
+fn sobol_seed(seed: u64) -> u32 {
+    seed as u32 ^ scattered((seed >> 32) as u32)
 }
 
 /// A word of which every bit depends on every bit of another (MurmurHash3's finaliser); 0 of 0.
@@ -364,5 +406,9 @@ fn varies_in(group: &[Axis], variant: &Variant) -> bool {
     group.iter().any(|axis| variant.iter().any(|(key, _)| *key == axis.key))
 }
 
+#[cfg(test)]
+mod functions;
+#[cfg(test)]
+mod published;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,16 @@ fn spaced(params: &[&str], zip: &[&str], when: &[&str]) -> Space {
     Space::new(&experiment, &SpaceArguments { params, zip, when, seeds: None }).unwrap()
 }
 
+fn begin(
+    space: &Space,
+    strategy: Strategy,
+    trials: Option<usize>,
+    seed: u64,
+    skip: bool,
+) -> Result<Search<'_>, ExperimentError> {
+    Search::new(space, &SearchSettings { strategy, trials, seed, round: 4, first: Vec::new() }, skip)
+}
+
 fn number(variant: &Variant, at: usize) -> f64 {
     match variant[at].1 {
         Value::Int(value) => value as f64,
@@ -42,7 +52,7 @@ fn all(search: &mut Search, score: impl Fn(&Variant) -> f64, judge: &mut Judge) 
     }
 }
 
-const SEARCHES: [Strategy; 3] = [Strategy::Random, Strategy::Sobol, Strategy::Tpe];
+const SEARCHES: [Strategy; 4] = [Strategy::Random, Strategy::Sobol, Strategy::Tpe, Strategy::MultivariateTpe];
 
 /// One value is by far the best, as is usual: an estimator comes back to it again and again.
 fn peaked(variant: &Variant) -> f64 {
@@ -67,12 +77,12 @@ fn every_search_tries_as_many_as_it_is_told_or_all_there_are() {
     for (space, most) in &spaces {
         for strategy in SEARCHES {
             for (trials, seed) in [(most - 3, 0), (*most, 1), (*most, 5), (40, 2)] {
-                let mut search = Search::new(space, strategy, Some(trials), seed, false).unwrap();
+                let mut search = begin(&space, strategy, Some(trials), seed, false).unwrap();
                 let found = all(&mut search, peaked, &mut fine);
                 let names: HashSet<String> = found.iter().map(name).collect();
                 assert_eq!(found.len(), trials.min(*most), "{strategy:?} {trials} {:?}", space.groups);
                 assert_eq!(names.len(), found.len(), "{strategy:?}: one twice");
-                let mut again = Search::new(space, strategy, Some(trials), seed, false).unwrap();
+                let mut again = begin(&space, strategy, Some(trials), seed, false).unwrap();
                 assert_eq!(all(&mut again, peaked, &mut fine), found, "{strategy:?}: not the same again");
             }
         }
@@ -84,7 +94,7 @@ proptest! {
     #[test]
     fn spaces_of_any_size_are_tried_out(
         sizes in prop::collection::vec(1..5usize, 1..4), whole in any::<bool>(), condition in any::<bool>(),
-        trials in 1..30usize, seed in any::<u64>(), which in 0..3usize, missing in 0..4u32,
+        trials in 1..30usize, seed in any::<u64>(), which in 0..4usize, missing in 0..4u32,
     ) {
         let mut params: Vec<String> = sizes.iter().enumerate().map(|(at, size)| format!("k{at}=1..={size}")).collect();
         params.extend(whole.then(|| "w=int(3, 5)".to_owned()));
@@ -99,7 +109,7 @@ proptest! {
             true => Verdict::Fine,
             false => Verdict::Impossible,
         });
-        let mut search = Search::new(&space, SEARCHES[which], Some(trials), seed, true).unwrap();
+        let mut search = begin(&space, SEARCHES[which], Some(trials), seed, true).unwrap();
         let found = all(&mut search, peaked, &mut judge);
         prop_assert_eq!(found.len(), trials.min(most));
         let names: HashSet<String> = found.iter().map(name).collect();
@@ -115,14 +125,14 @@ fn what_is_the_same_is_not_tried_again_and_what_cannot_be_is_left_to_the_caller(
         let trials = (strategy != Strategy::Grid).then_some(8);
         let count = |verdict, skip| {
             let mut judge = |variant: &Variant| Some(if odd(variant) { verdict } else { Verdict::Fine });
-            let mut search = Search::new(&space, strategy, trials, 0, skip).unwrap();
+            let mut search = begin(&space, strategy, trials, 0, skip).unwrap();
             all(&mut search, peaked, &mut judge).len()
         };
         assert_eq!(count(Verdict::Same, false), 4, "{strategy:?}");
         assert_eq!(count(Verdict::Impossible, true), 4, "{strategy:?}");
         assert_eq!(count(Verdict::Impossible, false), 8, "{strategy:?}");
         // A judge who gives no verdict ends it.
-        let mut search = Search::new(&space, strategy, trials, 0, false).unwrap();
+        let mut search = begin(&space, strategy, trials, 0, false).unwrap();
         assert_eq!(all(&mut search, peaked, &mut |_| None), Vec::<Variant>::new());
     }
 }
@@ -136,7 +146,7 @@ fn a_space_without_end_in_which_nothing_can_be_is_given_up() {
             looked += 1;
             Some(Verdict::Impossible)
         };
-        let mut search = Search::new(&space, strategy, Some(8), 0, true).unwrap();
+        let mut search = begin(&space, strategy, Some(8), 0, true).unwrap();
         assert_eq!(all(&mut search, peaked, &mut judge), Vec::<Variant>::new());
         assert!((200..300).contains(&looked), "{strategy:?}: {looked}");
     }
@@ -146,7 +156,7 @@ fn a_space_without_end_in_which_nothing_can_be_is_given_up() {
 #[test]
 fn draws_of_tpe_that_are_new_stay_what_they_were() {
     let space = space(&["x=uniform(0, 1)", "kind=bad,good,poor"]);
-    let mut search = Search::new(&space, Strategy::Tpe, Some(12), 5, false).unwrap();
+    let mut search = begin(&space, Strategy::Tpe, Some(12), 5, false).unwrap();
     let score = |variant: &Variant| 0.7 - (number(variant, 0) - 0.2).abs();
     let found: Vec<String> = all(&mut search, score, &mut fine).iter().map(name).collect();
     insta::assert_snapshot!(found.join("\n"));
@@ -156,7 +166,7 @@ fn draws_of_tpe_that_are_new_stay_what_they_were() {
 fn seeds_differ_in_every_bit() {
     let space = space(&["x=uniform(0, 1)", "y=uniform(0, 1)"]);
     for strategy in SEARCHES {
-        let draw = |seed| Search::new(&space, strategy, Some(8), seed, false).unwrap().propose(&mut fine).unwrap();
+        let draw = |seed| begin(&space, strategy, Some(8), seed, false).unwrap().propose(&mut fine).unwrap();
         let drawn: HashSet<String> = (0..64).map(|bit| format!("{:?}", draw(1 << bit))).collect();
         assert_eq!(drawn.len(), 64, "{strategy:?}");
         assert_ne!(draw(0), draw(1 << 32), "{strategy:?}");
@@ -170,7 +180,7 @@ fn limits_count_seeds_and_take_no_memory() {
         let params = params.iter().map(|text| (*text).to_owned()).collect();
         let given = SpaceArguments { params, seeds: Some(seeds), ..SpaceArguments::default() };
         let space = Space::new(&experiment, &given).unwrap();
-        Search::new(&space, strategy, trials, 0, false).err().map(|error| error.to_string())
+        begin(&space, strategy, trials, 0, false).err().map(|error| error.to_string())
     };
     let most = "the sweep has more than 100000 trials:";
     assert_eq!(refused(&["width=1..=1000"], 100, Strategy::Grid, None), None);
@@ -186,19 +196,19 @@ fn limits_count_seeds_and_take_no_memory() {
 fn searches_repeat_themselves_and_do_not_repeat_points() {
     let space = space(&["x=uniform(0, 1)", "depth=1..=4"]);
     for strategy in [Strategy::Random, Strategy::Sobol] {
-        let draw = |seed| Search::new(&space, strategy, Some(16), seed, false).unwrap().propose(&mut fine).unwrap();
+        let draw = |seed| begin(&space, strategy, Some(16), seed, false).unwrap().propose(&mut fine).unwrap();
         assert_eq!(draw(3), draw(3));
         assert_ne!(draw(3), draw(4));
         assert_eq!(draw(3).len(), 16);
     }
     let few = self::space(&["depth=1..=4"]);
-    assert_eq!(Search::new(&few, Strategy::Random, Some(16), 0, false).unwrap().propose(&mut fine).unwrap().len(), 4);
+    assert_eq!(begin(&few, Strategy::Random, Some(16), 0, false).unwrap().propose(&mut fine).unwrap().len(), 4);
 }
 
 #[test]
 fn sobol_covers_every_part() {
     let space = space(&["x=uniform(0, 1)", "y=uniform(0, 1)"]);
-    let points = Search::new(&space, Strategy::Sobol, Some(16), 1, false).unwrap().propose(&mut fine).unwrap();
+    let points = begin(&space, Strategy::Sobol, Some(16), 1, false).unwrap().propose(&mut fine).unwrap();
     for at in 0..2 {
         let mut parts: Vec<usize> = points.iter().map(|point| (number(point, at) * 16.0) as usize).collect();
         parts.sort_unstable();
@@ -214,7 +224,7 @@ fn tpe_goes_where_results_are_good() {
         let kind = if variant[1].1 == Value::Str("good".into()) { 0.3 } else { 0.0 };
         0.7 - (number(variant, 0) - 0.2).abs() + kind
     };
-    let run = |seed| all(&mut Search::new(&space, Strategy::Tpe, Some(60), seed, false).unwrap(), score, &mut fine);
+    let run = |seed| all(&mut begin(&space, Strategy::Tpe, Some(60), seed, false).unwrap(), score, &mut fine);
     let all = run(5);
     assert_eq!(all.len(), 60);
     assert!(all.iter().enumerate().all(|(index, variant)| !all[..index].contains(variant)));
@@ -229,6 +239,6 @@ fn tpe_goes_where_results_are_good() {
 fn refuses_what_makes_no_search() {
     let space = space(&["depth=1..=4"]);
     for (strategy, trials) in [(Strategy::Grid, Some(3)), (Strategy::Tpe, None), (Strategy::Sobol, Some(0))] {
-        assert!(Search::new(&space, strategy, trials, 0, false).is_err());
+        assert!(begin(&space, strategy, trials, 0, false).is_err());
     }
 }
