@@ -58,6 +58,7 @@ fn options_of_attention_that_do_not_fit() {
         "attention(2, 6, positions = rope)",
         "attention(2, 8, positions = relative, grid = [3, 7])",
         "attention(2, 8, positions = rope, grid = [5, 4])",
+        "attention(2, 8, positions = rope, grid = [3, 4])",
         "attention(2, 8, grid = [4, 4])",
         "class_token class_token attention(2, 8, positions = rope)",
         "class_token class_token attention(2, 8, positions = relative)",

@@ -164,7 +164,11 @@ fn whole_grid(given: Option<[usize; 2]>, tokens: usize) -> Result<[usize; 2], Mi
 fn grid_behind_others(given: Option<[usize; 2]>, tokens: usize) -> Result<([usize; 2], usize), Misfit> {
     match given {
         Some([rows, columns]) => match tokens.checked_sub(rows.saturating_mul(columns)) {
-            Some(skipped) => Ok(([rows, columns], skipped)),
+            // As many as a row are no class tokens: the grid has a row too few.
+            Some(skipped) if skipped < rows.max(columns) => Ok(([rows, columns], skipped)),
+            Some(skipped) => Err(not_of([rows, columns], tokens).help(format!(
+                "{skipped} tokens would stand in front of the grid: class tokens are fewer than a row of it"
+            ))),
             None => Err(not_of([rows, columns], tokens)),
         },
         None => [0, 1]
