@@ -53,15 +53,28 @@ impl Backend {
         }
     }
 
-    /// Compiles a network for this backend.
+    /// Compiles a network for this backend, on the first device.
     ///
     /// # Errors
     /// When the backend cannot start on this machine.
     pub fn engine(self, lowering: Box<Lowering>, options: EngineOptions) -> Result<Box<dyn Engine>, BackendError> {
+        self.engine_on(lowering, options, 0)
+    }
+
+    /// As [`Backend::engine`], on one of the devices that the driver shows, counted from 0. Only `cuda` has devices.
+    ///
+    /// # Errors
+    /// As [`Backend::engine`].
+    pub fn engine_on(
+        self,
+        lowering: Box<Lowering>,
+        options: EngineOptions,
+        device: usize,
+    ) -> Result<Box<dyn Engine>, BackendError> {
         Ok(match self {
-            Self::Auto => return self.resolve().0.engine(lowering, options),
+            Self::Auto => return self.resolve().0.engine_on(lowering, options, device),
             Self::Cpu => Box::new(CpuEngine::new(lowering, options)?),
-            Self::Cuda => Box::new(CudaEngine::new(lowering, options, Driver::new()?)?),
+            Self::Cuda => Box::new(CudaEngine::new(lowering, options, Driver::new(device)?)?),
             Self::Reference => Box::new(ReferenceEngine::new(lowering, options)?),
             #[cfg(feature = "luminal-cuda")]
             Self::LuminalCuda => Box::new(super::luminal_cuda::engine(lowering, options)?),

@@ -812,7 +812,7 @@ mod on_a_device {
     use crate::backend::cuda::driver::Driver;
 
     fn device() -> Driver {
-        Driver::new().unwrap()
+        Driver::new(0).unwrap()
     }
 
     #[test]

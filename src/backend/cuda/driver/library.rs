@@ -4,14 +4,19 @@ use std::{path::PathBuf, sync::OnceLock};
 
 use cudarc::{
     cublaslt,
-    driver::{self, sys::CUdevice_attribute as Attribute},
+    driver::{
+        self, DriverError,
+        sys::{CUdevice_attribute as Attribute, CUresult},
+    },
     nvrtc,
 };
 
+use crate::backend::devices::Device;
+
 /// Drivers before CUDA 12 are not supported.
 const OLDEST_DRIVER: i32 = 12_000;
-/// Compute capability: earlier ones have no bfloat16.
-const OLDEST_DEVICE: i32 = 8;
+/// Major compute capability: earlier ones have no bfloat16.
+pub const OLDEST_DEVICE: i32 = 8;
 
 /// Variables that name a toolkit's folder.
 const VARIABLES: [&str; 3] = ["CUDA_PATH", "CUDA_HOME", "CUDA_ROOT"];
@@ -53,7 +58,16 @@ pub fn available() -> Result<(), String> {
     FOUND.get_or_init(look).clone()
 }
 
-fn look() -> Result<(), String> {
+/// The devices that the driver shows. Looks once: what is shown to a process does not change.
+///
+/// # Errors
+/// Why there are none, in one line.
+pub fn devices() -> Result<Vec<Device>, String> {
+    static FOUND: OnceLock<Result<Vec<Device>, String>> = OnceLock::new();
+    FOUND.get_or_init(look_for_devices).clone()
+}
+
+fn look_for_devices() -> Result<Vec<Device>, String> {
     // SAFETY: loading the driver's library only sets up its own state.
     if !unsafe { driver::sys::is_culib_present() } {
         return Err("no NVIDIA driver (libcuda.so.1) on this machine".into());
@@ -66,19 +80,69 @@ fn look() -> Result<(), String> {
         let (major, minor) = (version / 1000, version % 1000 / 10);
         return Err(format!("the NVIDIA driver is for CUDA {major}.{minor}, and 12.0 is needed"));
     }
-    driver::result::init().map_err(|error| format!("the NVIDIA driver does not start: {error}"))?;
-    if driver::CudaContext::device_count().map_err(|error| error.to_string())? == 0 {
-        return Err("the NVIDIA driver has no device".into());
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    match driver::result::init() {
+        Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => return Err(none_shown(visible.as_deref())),
+        status => status.map_err(|error| format!("the NVIDIA driver does not start: {error}"))?,
     }
-    let attribute = |attribute| {
-        let device = driver::result::device::get(0)?;
-        // SAFETY: the device is one that the driver has just given.
-        unsafe { driver::result::device::get_attribute(device, attribute) }
-    };
-    let major =
-        attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR).map_err(|error| error.to_string())?;
-    if major < OLDEST_DEVICE {
-        return Err(format!("the CUDA device is of compute capability {major}, and 8 is needed: an A100 or later"));
+    let count = driver::result::device::get_count().map_err(|error| error.to_string())?;
+    if count <= 0 {
+        return Err(none_shown(visible.as_deref()));
+    }
+    (0..count).map(|ordinal| device(ordinal).map_err(|error| error.to_string())).collect()
+}
+
+fn device(ordinal: i32) -> Result<Device, DriverError> {
+    let device = driver::result::device::get(ordinal)?;
+    // SAFETY: the device is one that the driver has just given.
+    let attribute = |attribute| unsafe { driver::result::device::get_attribute(device, attribute) };
+    let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    // SAFETY: as for the attributes.
+    let bytes = unsafe { driver::result::device::total_mem(device) }? as u64;
+    let bytes_of_uuid = driver::result::device::get_uuid(device)?.bytes;
+    let digits: String = bytes_of_uuid.iter().map(|byte| format!("{:02x}", *byte as u8)).collect();
+    let uuid =
+        format!("GPU-{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]);
+    let name = driver::result::device::get_name(device)?;
+    Ok(Device { ordinal: ordinal as usize, name, uuid, compute_capability: (major, minor), bytes })
+}
+
+/// Why the driver shows no device, by what `CUDA_VISIBLE_DEVICES` is.
+fn none_shown(visible: Option<&str>) -> String {
+    match visible {
+        None => "the NVIDIA driver has no device".into(),
+        Some("") => "CUDA_VISIBLE_DEVICES is set and empty, which hides every device".into(),
+        Some(visible) => format!("the NVIDIA driver shows no device: CUDA_VISIBLE_DEVICES is `{visible}`"),
+    }
+}
+
+/// What is to be said of `CUDA_VISIBLE_DEVICES` where the driver shows fewer devices than it names: the driver ends
+/// the list at the first that is not there, without a word.
+pub fn hidden() -> Option<String> {
+    let shown = devices().ok()?.len();
+    named_but_not_shown(&std::env::var("CUDA_VISIBLE_DEVICES").ok()?, shown)
+}
+
+fn named_but_not_shown(visible: &str, shown: usize) -> Option<String> {
+    // -1 ends a list on purpose.
+    let named = visible.split(',').map(str::trim).take_while(|name| *name != "-1").count();
+    let word = if shown == 1 { "device" } else { "devices" };
+    (named > shown).then(|| {
+        format!(
+            "CUDA_VISIBLE_DEVICES is `{visible}`, and the driver shows {shown} {word} of it: its list ends at the first \
+             that is not there"
+        )
+    })
+}
+
+fn look() -> Result<(), String> {
+    let devices = devices()?;
+    if !devices.iter().any(Device::is_usable) {
+        let (major, minor) = devices[0].compute_capability;
+        return Err(format!(
+            "the CUDA device is of compute capability {major}.{minor}, and 8.0 is needed: an A100 or later"
+        ));
     }
     // SAFETY: as for the driver's library.
     if !unsafe { nvrtc::sys::is_culib_present() } {
@@ -125,6 +189,18 @@ mod tests {
         assert!(folders.iter().all(|folder| folder.is_absolute()), "{folders:?}");
         assert_eq!(folders[0], PathBuf::from("/somewhere/cuda/lib64"));
         assert_eq!(folders.len(), super::folders(|_| None).len() + 3);
+    }
+
+    #[test]
+    fn what_hides_devices_is_named() {
+        use super::{named_but_not_shown, none_shown};
+        assert_eq!(none_shown(None), "the NVIDIA driver has no device");
+        assert!(none_shown(Some("")).contains("empty"));
+        assert!(none_shown(Some("9")).contains("CUDA_VISIBLE_DEVICES is `9`"));
+        assert_eq!(named_but_not_shown("0,1", 2), None);
+        assert_eq!(named_but_not_shown("0,1,-1,2", 2), None);
+        let note = named_but_not_shown("0,9,1", 1).unwrap();
+        assert!(note.starts_with("CUDA_VISIBLE_DEVICES is `0,9,1`, and the driver shows 1 device of it"), "{note}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The device that the driver has: memory, modules, products, and one graph per list of calls.
+//! A device that the driver has: memory, modules, products, and one graph per list of calls.
 
 mod blas;
 mod cache;
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::backend::BackendError;
 
-/// The first device, through the driver.
+/// One device, through the driver.
 pub struct Driver {
     // Dropped in this order: what lives in the context goes before it.
     blas: Blas,
@@ -69,13 +69,13 @@ fn failed(what: &str) -> impl FnOnce(DriverError) -> BackendError {
 }
 
 impl Driver {
-    /// Opens the first device.
+    /// Opens a device, by its number among those that the driver shows.
     ///
     /// # Errors
     /// One line that says which library, device or version is missing.
-    pub fn new() -> Result<Self, BackendError> {
+    pub fn new(device: usize) -> Result<Self, BackendError> {
         library::available().map_err(|reason| BackendError::Other(format!("no CUDA: {reason}")))?;
-        let context = CudaContext::new(0).map_err(failed("open device 0"))?;
+        let context = CudaContext::new(device).map_err(failed(&format!("open device {device}")))?;
         // SAFETY: all memory is used on one stream, or by graphs that are launched on it and order what is in them, so
         // no events are needed to order its uses. A capture could not wait for them.
         unsafe { context.disable_event_tracking() };

@@ -15,7 +15,7 @@ fn with_driver<R>(run: impl FnOnce(&mut Driver) -> R) -> R {
     thread_local! {
         static DRIVER: RefCell<Option<Driver>> = const { RefCell::new(None) };
     }
-    DRIVER.with_borrow_mut(|driver| run(driver.get_or_insert_with(|| Driver::new().expect("a CUDA device"))))
+    DRIVER.with_borrow_mut(|driver| run(driver.get_or_insert_with(|| Driver::new(0).expect("a CUDA device"))))
 }
 
 /// Memory that host and device reach by one address; it is the process's until that ends.
