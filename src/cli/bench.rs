@@ -137,7 +137,7 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     let begin = Instant::now();
     let params = params::read(&args.param)?;
     let definition = Definition::read(&args.experiment, &Overrides { params, ..Overrides::default() })?;
-    let options = args.engine.options(Interrupt::default());
+    let options = args.engine.options(Interrupt::default())?;
     let name = &definition.experiment.data.name;
     let spec = data::image_spec(name, &definition.data_options(options.data_dir.clone()))?;
     let architecture = definition.architecture(&spec)?;

@@ -58,7 +58,7 @@ enum Format {
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let definition = Definition::of_trial_at(&args.directory, args.path.as_deref())?;
-    let options = args.engine.options(Interrupt::default());
+    let options = args.engine.options(Interrupt::default())?;
     let input = definition.input(&args.directory)?;
     needs::check_evaluation(&definition, &input.spec(), args.split, &options)?;
     let scored = Scored::new(&args.directory, &definition, options.data_dir.clone(), args.split)?;

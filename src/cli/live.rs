@@ -177,7 +177,14 @@ impl Live {
         // A terminal's rows show how trials come and go; only what needs a reason is also a line.
         let piped = self.bars.is_hidden();
         let (planned, state, text, always) = match event {
-            Event::Started(planned) => (planned, State::Running, format!("started  {}", name(&planned.variant)), false),
+            Event::Started(planned, place) => {
+                let place = place.as_ref().map_or(String::new(), |place| format!(" {place}"));
+                (planned, State::Running, format!("started  {}{place}", name(&planned.variant)), false)
+            }
+            Event::Note(note) => {
+                self.line(note);
+                return;
+            }
             Event::Waiting(planned) => {
                 let text = format!("waiting  {}: another process still trains it", name(&planned.variant));
                 (planned, State::Elsewhere, text, true)

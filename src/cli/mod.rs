@@ -7,8 +7,10 @@ mod choice;
 mod compare;
 mod console;
 mod data;
+mod devices;
 mod engine_args;
 mod eval;
+mod executor_args;
 mod export;
 mod fmt;
 mod folder_args;
@@ -51,6 +53,7 @@ enum Command {
     Check(check::Args),
     Compare(compare::Args),
     Data(data::Args),
+    Devices(devices::Args),
     Eval(eval::Args),
     Export(export::Args),
     Fmt(fmt::Args),
@@ -81,6 +84,7 @@ fn run(command: Command) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Devices(args) => devices::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Fmt(args) => fmt::run(&args),

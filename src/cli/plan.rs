@@ -60,7 +60,7 @@ pub fn show(plan: &Plan, jobs: usize) -> String {
     let cells: Vec<Vec<String>> = cells.collect();
     let mut text = if cells.is_empty() { String::new() } else { fitted(header, cells, keys.len()) + "\n" };
     text += &counted(plan, jobs);
-    if let Some(available) = memory::available_bytes() {
+    if let (false, Some(available)) = (plan.elsewhere, memory::available_bytes()) {
         text += &too_large(&lines, jobs, available);
     }
     let mut said: Vec<String> = Vec::new();
@@ -99,6 +99,12 @@ fn counted(plan: &Plan, jobs: usize) -> String {
         count if left.is_empty() => format!("{count} trials, all of them finished"),
         count => {
             let trials = if count == 1 { "trial" } else { "trials" };
+            if plan.elsewhere {
+                // Those of an earlier time may know how long they take; the others do not.
+                return format!(
+                    "{count} {trials}{finished}{at_once}; how long they take is not told here, for they run elsewhere"
+                );
+            }
             format!("{count} {trials}{finished}; about {} of training{at_once}", measure::seconds(total / jobs as f64))
         }
     }

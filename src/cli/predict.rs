@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     if let Some(file) = &args.explain {
         return explain(args, file);
     }
-    let options = args.engine.options(Interrupt::default());
+    let options = args.engine.options(Interrupt::default())?;
     let few = args.images.iter().all(|path| path != Path::new("-") && !path.is_dir());
     let batch = if few { args.images.len().min(BATCH) } else { BATCH };
     let mut classifier = Classifier::of_trial(&args.directory, batch, &options)?;
@@ -109,7 +109,7 @@ fn explain(args: &Args, file: &Path) -> miette::Result<ExitCode> {
             args.images.len()
         ));
     };
-    let options = args.engine.options(Interrupt::default());
+    let options = args.engine.options(Interrupt::default())?;
     let mut classifier = Classifier::of_trial(&args.directory, BATCH, &options)?;
     let found = classifier.occlusion(path, args.grid as usize)?;
     let Occlusion { class, probability, pixels, size, grid, falls } = &found;

@@ -16,7 +16,7 @@ use crate::{
         Definition, ExperimentError, Init, Overrides, accumulation, averages, class_weights,
         extend::Extension,
         image_size,
-        sweep::{self, Given, SpaceArguments, Sweep},
+        sweep::{self, ExecutorConfig, Given, SpaceArguments, Sweep},
         training, unvalidated,
     },
     files::make_folder,
@@ -101,7 +101,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     // Where the folder's data lay before is no matter, as long as they are the same.
     let data = &definition.experiment.data;
     let path = data.digest.as_ref().and(data.path.clone());
-    let options = training::Options { path, ..args.engine.options(interrupt.clone()) };
+    let options = training::Options { path, ..args.engine.options(interrupt.clone())? };
     // Everything that can be checked is, before the folder is made.
     let described =
         crate::data::describe(&definition.experiment.data.name, &definition.data_options(options.data_dir.clone()))?;
@@ -136,6 +136,14 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
 fn of_seeds(args: &Args, definition: &Definition, seeds: u32) -> miette::Result<ExitCode> {
     let space = SpaceArguments { seeds: Some(seeds), ..SpaceArguments::default() };
     let mut sweep = Sweep::new(definition, &Given { space, ..Given::default() })?;
-    let how = How { view: View::default(), jobs: 1, retries: 0, fail_fast: false, skip_invalid: false, dry_run: false };
+    let how = How {
+        executor: ExecutorConfig::default(),
+        view: View::default(),
+        jobs: 1,
+        retries: 0,
+        fail_fast: false,
+        skip_invalid: false,
+        dry_run: false,
+    };
     train(&mut sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
 }

@@ -8,19 +8,22 @@ use super::{
     choice::words,
     console::handle_interrupts,
     engine_args::EngineArgs,
+    executor_args::ExecutorArgs,
     live::{Live, name},
     plan::show,
     search_args::SearchArgs,
     view::ViewArgs,
 };
 use crate::{
+    backend::DeviceLocks,
     experiment::{
         Definition, Overrides,
         sweep::{
-            Event, Given, Local, Plan, Planned, Planning, Policy, Rule, Running, SpaceArguments, Stopping, Strategy,
-            Sweep, Watch,
+            Event, Executor, ExecutorConfig, Given, Plan, Planned, Planning, Policy, Pool, Rule, Running,
+            SpaceArguments, Stopping, Strategy, Sweep, Watch,
+            executors::{self, ExecutorSetup},
         },
-        training::INTERRUPTED,
+        training::{INTERRUPTED, Options},
     },
     printable,
     report::{Record, View, render, seeds},
@@ -97,6 +100,8 @@ pub struct Args {
     #[arg(short, long)]
     output: Option<PathBuf>,
     #[command(flatten)]
+    executor: ExecutorArgs,
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
@@ -121,7 +126,9 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         set: args.set.clone(),
     };
     let mut sweep = Sweep::new(&experiment, &given)?;
+    let of_experiment = experiment.experiment.sweep.as_ref().and_then(|sweep| sweep.executor.as_ref());
     let how = How {
+        executor: args.executor.config(of_experiment),
         view: args.view.view(),
         jobs: args.jobs as usize,
         retries: args.retries,
@@ -134,6 +141,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
 
 /// How a sweep runs, and what is shown of it.
 pub(super) struct How {
+    pub executor: ExecutorConfig,
     pub view: View,
     pub jobs: usize,
     pub retries: u32,
@@ -150,15 +158,14 @@ pub(super) fn train(
     how: How,
     engine: &EngineArgs,
 ) -> miette::Result<ExitCode> {
-    let How { view, jobs, retries, fail_fast, skip_invalid, dry_run } = how;
+    let How { executor, view, jobs, retries, fail_fast, skip_invalid, dry_run } = how;
     // A table that cannot be is refused before hours of training, not after.
     view.check(&sweep.keys())?;
     let stem = experiment.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
     let named = |identity: &str| PathBuf::from("runs/sweeps").join(format!("{stem}-{identity}"));
     let (folder, begun) = sweep.settle(output, named)?;
     let interrupt = Interrupt::default();
-    let mut options = engine.options(interrupt.clone());
-    options.threads = Some((options.threads() / jobs).max(1));
+    let (options, mut executor) = started(executor, &folder, jobs, interrupt.clone(), engine)?;
     let policy = Policy { jobs, retries, fail_fast };
     let running = Running { folder: &folder, options, policy, skip_invalid, dry_run };
     if !dry_run {
@@ -167,10 +174,9 @@ pub(super) fn train(
             "stopping: what is being trained saves and ends; once more to stop now, and leave it",
         )?;
     }
-    let mut local = Local::new(engine.arguments(jobs))?;
     let mut shown = Shown { live: Live::new(jobs), jobs };
     begun.iter().for_each(|note| shown.live.line(note));
-    let ended = sweep.run(&running, &mut local, &mut shown)?;
+    let ended = sweep.run(&running, &mut *executor, &mut shown)?;
     let live = shown.live;
     live.clear();
     if dry_run {
@@ -213,6 +219,31 @@ pub(super) fn train(
         Some(error) => Err(error.into()),
         None => Ok(if ended.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }),
     }
+}
+
+/// The executor, and the options of a trial there.
+fn started(
+    config: ExecutorConfig,
+    folder: &Path,
+    jobs: usize,
+    interrupt: Interrupt,
+    engine: &EngineArgs,
+) -> miette::Result<(Options, Box<dyn Executor>)> {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    config.check(config.entry())?;
+    if !config.entry().is_here {
+        let options = engine.elsewhere(config.cpus.unwrap_or(1), config.gpus.unwrap_or(0), interrupt);
+        let (arguments, threads_given) = (engine.handed_over(), engine.gives_threads());
+        return Ok((
+            options,
+            executors::executor(ExecutorSetup { config, folder, arguments, threads_given, pool: None })?,
+        ));
+    }
+    let (options, devices) = engine.shared(jobs, interrupt)?;
+    let owner = format!("vitx sweep, for {}", folder.display());
+    let pool = (!devices.is_empty()).then(|| Pool::new(devices, DeviceLocks::of_machine(), jobs, owner));
+    let arguments = engine.arguments(&options);
+    Ok((options, executors::executor(ExecutorSetup { config, folder, arguments, threads_given: true, pool })?))
 }
 
 /// Shows plans as tables, and events as they come.

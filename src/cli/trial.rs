@@ -34,7 +34,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         }
         lock => lock?,
     };
-    let options = training::Options { path: args.path.clone(), ..args.engine.options(interrupt) };
+    let options = training::Options { path: args.path.clone(), ..args.engine.options(interrupt)? };
     let outcome = training::run(&lock, &options, &mut console)?;
     Ok(report(&console, &args.directory, &outcome))
 }

@@ -71,6 +71,16 @@ pub enum ExperimentError {
         #[help]
         help: Option<String>,
     },
+    /// An executor that cannot run trials.
+    #[error("{message}")]
+    #[diagnostic(code(vitx::sweep::executor))]
+    Executor {
+        /// What is wrong, in the engine's own words where it has some.
+        message: String,
+        /// What to do about it.
+        #[help]
+        help: Option<String>,
+    },
     /// A folder that is taken by a trial with another definition.
     #[error("`{}` holds another trial: {difference}", folder.display())]
     #[diagnostic(code(vitx::experiment::other), help("give the new trial a folder of its own, or remove this one"))]

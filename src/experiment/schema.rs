@@ -18,7 +18,7 @@ use super::{
     repeated,
     schedule::ScheduleConfig,
     stop::EarlyStop,
-    sweep::{MOST_ROUND, Rule, Stopping, Strategy},
+    sweep::{ExecutorConfig, MOST_ROUND, Rule, Stopping, Strategy},
     values::{self, OneOrMany, Values},
 };
 use crate::{
@@ -90,6 +90,9 @@ pub struct SweepConfig {
     /// How many seeds each variant is trained with, counting up from `train.seed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seeds: Option<u32>,
+    /// Where trials run. No part of what the sweep is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executor: Option<ExecutorConfig>,
 }
 
 /// Which trials end before their last epoch, see [`Stopping`].

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Definition, ExperimentError, Setup, accumulation, image_size, needs, unvalidated};
 use crate::{
-    backend::{Backend, BackendError, Engine, EngineOptions, Precision},
+    backend::{Backend, BackendError, Engine, EngineOptions, Placed, Precision},
     choice::Choice,
     data::{Split, Subset},
     graph::Builder,
@@ -33,6 +33,8 @@ pub struct Options {
     pub backend: Backend,
     /// Of the `cuda` backend.
     pub precision: Precision,
+    /// Of the `cuda` backend: its first device by default.
+    pub device: Option<Placed>,
     /// Worker threads; all cores by default.
     pub threads: Option<usize>,
     /// Where the data of `image_folder` lie now, if not where the trial says.
@@ -142,6 +144,9 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
     for note in &setup.dataset.notes {
         observer.start(note);
     }
+    if let Some(placed) = &options.device {
+        observer.start(&format!("on {}", placed.device.described()));
+    }
     let (networks, sizes) = (setup.smaller(&definition)?, image_size::of_epochs(&definition));
     let Setup { dataset, training, validation, architecture, pipeline, .. } = setup;
     let updates = train.steps(training.len()) / u64::from(train.gradient_accumulation_steps);
@@ -202,6 +207,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         seconds: sum(|epoch| epoch.seconds),
         images_per_second: sum(|epoch| epoch.images_per_second) / count,
         peak_memory_bytes: memory::peak_bytes(),
+        device: options.device.as_ref().map(|placed| format!("{} ({})", placed.device.name, placed.device.uuid)),
         ema: train.evaluates_average(),
         stopped: fit.stop.and_then(|stop| stop.reason(&epochs)),
     };
@@ -233,7 +239,8 @@ fn of_training(
     let mut of_engine = engine_options(definition, options);
     of_engine.optimizer.total_steps = updates;
     of_engine.loss.class_weights = class_weights;
-    Ok(options.backend.engine(lowering, of_engine)?)
+    let device = options.device.as_ref().map_or(0, |placed| placed.device.ordinal);
+    Ok(options.backend.engine_on(lowering, of_engine, device)?)
 }
 
 /// What the engine of a definition is made with.

@@ -12,6 +12,7 @@
 //! | `history.csv`, `loss.svg`, `loss.png`, ... | the curves, drawn at the end | [`Directory::curve`] |
 //! | `result.json` or `failure.json` | how it ended | [`RunResult`], [`Failure`] |
 //! | `until.json`, `stopped.json` | how far its sweep wants it trained, and why no further | [`Until`], [`Stopped`] |
+//! | `job.json` | the job of a cluster that trains it | [`Job`] |
 //! | `log.txt` | what its process printed | [`Directory::log`] |
 //! | `lock` | held by the process that trains | [`Lock`] |
 //!
@@ -23,6 +24,7 @@ mod error;
 pub mod events;
 pub mod history;
 mod input;
+mod job;
 mod lock;
 mod names;
 mod network;
@@ -34,6 +36,7 @@ pub use directory::Directory;
 pub use error::TrialError;
 pub use history::Epoch;
 pub use input::{Input, class_changes};
+pub use job::Job;
 pub use lock::Lock;
 pub use names::{CONFIG, MODEL};
 pub use network::{Network, NetworkLayer};

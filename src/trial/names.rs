@@ -36,5 +36,7 @@ pub(super) const STOPPED: &str = "stopped.json";
 pub(super) const TABLE: &str = "history.csv";
 /// What the process of a sweep's trial printed.
 pub(super) const LOG: &str = "log.txt";
+/// As what a cluster's engine last knew it.
+pub(super) const JOB: &str = "job.json";
 /// Held by the process that trains.
 pub(super) const LOCK: &str = "lock";

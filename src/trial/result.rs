@@ -40,6 +40,9 @@ pub struct RunResult {
     pub images_per_second: f64,
     /// Of the process that finished the trial; absent where the system does not tell.
     pub peak_memory_bytes: Option<u64>,
+    /// The CUDA device that the process which finished the trial used: its name, and its UUID in brackets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Whether the best weights are an average (`train.ema`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ema: bool,

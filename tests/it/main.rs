@@ -15,6 +15,8 @@ mod augmented;
 mod backends;
 mod cli_model;
 mod cli_run;
+mod devices;
+mod executors;
 mod extend;
 mod format;
 mod fuzz;

@@ -23,6 +23,39 @@ pub enum How {
 /// Where trials run. An executor is given only directories on a file system that it shares with the
 /// scheduler, and has `vitx trial DIR` run for each, here or elsewhere.
 pub trait Executor {
+    /// Whether trials run on this machine and share it with this process. Only then can their time and their memory be told
+    /// beforehand, here.
+    fn is_here(&self) -> bool {
+        true
+    }
+
+    /// Whether one more trial can be handed over now. Where not, trials wait and this is asked again.
+    ///
+    /// # Errors
+    /// When the executor itself fails.
+    fn has_room(&mut self) -> Result<bool, ExperimentError> {
+        Ok(true)
+    }
+
+    /// Takes a trial over that an earlier sweep has handed over and that has not ended; from here on it is as if it had been
+    /// submitted. False where there is none.
+    ///
+    /// # Errors
+    /// When the executor itself fails.
+    fn adopt(&mut self, _folder: &Path) -> Result<bool, ExperimentError> {
+        Ok(false)
+    }
+
+    /// What there is to say to the user since the last call, a line each.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Where a trial that runs does so, if that is worth a word: "on device 3".
+    fn place(&self, _folder: &Path) -> Option<String> {
+        None
+    }
+
     /// Has a trial run, now or when there is room.
     ///
     /// # Errors

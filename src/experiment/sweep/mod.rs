@@ -11,7 +11,7 @@
 //! | `keys.rs` | whether what is varied is there at all |
 //! | `plan.rs` | every variant checked and costed before the first step |
 //! | `calibration.rs` | what a variant is expected to take |
-//! | `executor.rs`, `local.rs` | where trials run |
+//! | `executor.rs`, `executors/`, `pool.rs` | where trials run, and on which devices |
 //! | `schedule.rs` | which trial runs next |
 //! | `rounds.rs` | how wide a round is, and where the sweep that has it lies |
 //! | `given.rs` | all that defines a sweep |
@@ -25,13 +25,14 @@ mod calibration;
 mod conditions;
 mod directory;
 mod executor;
+pub mod executors;
 mod given;
 mod joint;
 mod keys;
-mod local;
 mod numbers;
 mod plan;
 mod points;
+mod pool;
 mod rounds;
 mod run;
 mod schedule;
@@ -46,9 +47,10 @@ pub use axis::{Axis, Domain, Scale};
 pub use conditions::Condition;
 pub use directory::{Trials, is_sweep};
 pub use executor::{Executor, How};
+pub use executors::ExecutorConfig;
 pub use given::{Given, Sweep};
-pub use local::Local;
 pub use plan::{Plan, Planned, Planning};
+pub use pool::Pool;
 pub use run::{Running, Watch};
 pub use schedule::{Event, Policy, Schedule};
 pub use search::{Search, Verdict};

@@ -47,6 +47,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// Whether some have no validation images.
     pub unvalidated: bool,
+    /// Trials run elsewhere: how long they take is not known here, and this machine's memory does not matter.
+    pub elsewhere: bool,
     /// What is most likely not meant in the model, of any of the variants.
     pub warnings: Vec<Problem>,
 }
@@ -103,6 +105,8 @@ pub struct Planner<'a> {
     invalid: Vec<(Variant, ExperimentError)>,
     same: Vec<String>,
     warnings: Vec<Problem>,
+    /// Whether steps are timed: only where trials run on this machine.
+    pub times: bool,
     /// Time and memory by all that they depend on.
     costed: HashMap<String, (Option<Timing>, u64)>,
 }
@@ -122,6 +126,7 @@ impl<'a> Planner<'a> {
             invalid: Vec::new(),
             same: Vec::new(),
             warnings: Vec::new(),
+            times: true,
             costed: HashMap::new(),
         }
     }
@@ -198,6 +203,7 @@ impl<'a> Planner<'a> {
             return self.invalid.pop().map_or_else(|| Ok(Plan::default()), |(_, error)| Err(error));
         }
         let mut plan = Plan { invalid: std::mem::take(&mut self.invalid), ..Plan::default() };
+        plan.elsewhere = !self.times;
         plan.notes.append(&mut self.same);
         plan.warnings.append(&mut self.warnings);
         let fine: Vec<(&Variant, Checked)> =
@@ -311,7 +317,8 @@ impl<'a> Planner<'a> {
         let needs = Needs::training(definition, spec, &self.options)?;
         let memory_bytes = needs.bytes(definition, &spec.image(), &self.options)?;
         // What does not fit could not be timed either.
-        let timing = match memory::available_bytes().is_none_or(|available| memory_bytes <= available) {
+        let fits = || memory::available_bytes().is_none_or(|available| memory_bytes <= available);
+        let timing = match self.times && fits() {
             true => {
                 let architecture = definition.architecture(&spec.image())?;
                 Some(calibration::time(definition, architecture, spec, (training, validation), &self.options)?)

@@ -81,6 +81,7 @@ impl Sweep {
             lock = Some(take(folder, &self.definition, &self.models())?);
         }
         let mut planner = Planner::new(&self.base, folder, running.options.clone());
+        planner.times = executor.is_here();
         planner.check_read(&self.keys())?;
         let mut search = self.search(*skip_invalid)?;
         let mut ended = SweepEnd::default();

@@ -32,8 +32,10 @@ pub struct Policy {
 /// What happens to a trial.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Its process has begun.
-    Started(&'a Planned),
+    /// Its process has begun, or will where trials are queued; and where, if the executor tells.
+    Started(&'a Planned, Option<String>),
+    /// The executor has something to say.
+    Note(&'a str),
     /// Another process, left over from a sweep that was killed, still trains it.
     Waiting(&'a Planned),
     /// It has its result.
@@ -127,6 +129,12 @@ impl Schedule<'_> {
             planned.write()?;
             state.look(&planned.folder)?;
             state.marked = Stopped::read(&planned.folder)?.is_some();
+            // Before anything is handed over: what an earlier sweep has handed over counts.
+            if !state.standing.finished && executor.adopt(&planned.folder)? {
+                state.saved = saved(&planned.folder, state.standing.curve.len());
+                state.running = true;
+                report(Event::Started(planned, executor.place(&planned.folder)));
+            }
             // NaN would come again; any other failure may have gone.
             if let Some(Failure { kind: FailureKind::Nan, reason }) = Failure::read(&planned.folder)? {
                 state.standing.failed = true;
@@ -165,13 +173,15 @@ impl Schedule<'_> {
                     continue;
                 }
                 idle += 1;
-                if running < self.policy.jobs && self.start(planned, state, until, executor, report)? {
+                let room = running < self.policy.jobs && executor.has_room()?;
+                if room && self.start(planned, state, until, executor, report)? {
                     running += 1;
                 }
             }
             if running == 0 && idle == 0 {
                 return Ok(true);
             }
+            executor.notes().iter().for_each(|note| report(Event::Note(note)));
             report(Event::Tick);
             thread::sleep(PAUSE);
             let mut ended = Vec::new();
@@ -217,7 +227,7 @@ impl Schedule<'_> {
         state.saved = saved(&planned.folder, state.standing.curve.len());
         executor.submit(&planned.folder)?;
         state.running = true;
-        report(Event::Started(planned));
+        report(Event::Started(planned, executor.place(&planned.folder)));
         Ok(true)
     }
 

@@ -24,6 +24,7 @@ fn record(patch_size: i64, depth: i64, seed: i64, accuracy: Option<f64>) -> Reco
         seconds: 12.25 / patch_size as f64,
         images_per_second: 100.4,
         peak_memory_bytes: Some(3 << 20),
+        device: None,
         ema: false,
         stopped: None,
     });

@@ -119,7 +119,7 @@ fn run(trials: &[Planned], stopping: Option<Stopping>, policy: Policy, cluster: 
     let mut events = Vec::new();
     let complete = schedule.run(stopping, cluster, |event| {
         let (word, planned, text) = match event {
-            Event::Started(planned) => ("started", planned, String::new()),
+            Event::Started(planned, _) => ("started", planned, String::new()),
             Event::Waiting(planned) => ("waiting", planned, String::new()),
             Event::Finished(planned, _) => ("finished", planned, String::new()),
             Event::Failed(planned, reason) => ("failed", planned, reason),
@@ -127,7 +127,7 @@ fn run(trials: &[Planned], stopping: Option<Stopping>, policy: Policy, cluster: 
             Event::Paused(planned) => ("paused", planned, String::new()),
             Event::Stopped(planned, reason) => ("stopped", planned, reason),
             Event::Impossible(..) => panic!("no schedule proposes anything"),
-            Event::Tick => return,
+            Event::Tick | Event::Note(_) => return,
         };
         events.push(format!("{word} {} {text}", index(&planned.folder)).trim_end().to_owned());
     });

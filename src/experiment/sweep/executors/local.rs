@@ -5,8 +5,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Executor, How, executor::Ended};
-use crate::{experiment::ExperimentError, files::append_to, threads, trial::Directory};
+use super::ExecutorEntry;
+use crate::{
+    experiment::{
+        ExperimentError,
+        sweep::{Executor, How, Pool, executor::Ended},
+    },
+    files::append_to,
+    threads,
+    trial::Directory,
+};
+
+pub const ENTRY: ExecutorEntry = ExecutorEntry {
+    name: "local",
+    help: "Processes of this machine",
+    takes: &[],
+    is_here: true,
+    new: |setup| Ok(Box::new(Local::new(setup.arguments, setup.pool)?)),
+};
 
 /// How long a trial that was asked to end may take to save.
 const GRACE: Duration = Duration::from_secs(30);
@@ -17,6 +33,8 @@ pub struct Local {
     program: PathBuf,
     /// Between `trial` and the directory.
     arguments: Vec<OsString>,
+    /// Where trials compute on devices.
+    pool: Option<Pool>,
     running: Vec<Running>,
 }
 
@@ -24,45 +42,74 @@ pub struct Local {
 struct Running {
     folder: PathBuf,
     child: Child,
+    device: Option<usize>,
     /// When it was asked to end.
     cancelled: Option<Instant>,
 }
 
 impl Local {
-    /// Runs this very program.
+    /// Runs this very program, each trial on a device of the pool, if there is one.
     ///
     /// # Errors
     /// When the system does not tell where it lies.
-    pub fn new(arguments: Vec<OsString>) -> Result<Self, ExperimentError> {
+    pub fn new(arguments: Vec<OsString>, pool: Option<Pool>) -> Result<Self, ExperimentError> {
         let program = std::env::current_exe().map_err(ExperimentError::io("find", "vitx"))?;
-        Ok(Self { program, arguments, running: Vec::new() })
+        Ok(Self { program, arguments, pool, running: Vec::new() })
     }
 }
 
 impl Executor for Local {
+    fn has_room(&mut self) -> Result<bool, ExperimentError> {
+        Ok(self.pool.as_mut().is_none_or(Pool::room))
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        self.pool.as_mut().map_or_else(Vec::new, Pool::notes)
+    }
+
+    fn place(&self, folder: &Path) -> Option<String> {
+        let running = self.running.iter().find(|running| running.folder == folder)?;
+        running.device.map(|device| format!("on device {device}"))
+    }
+
     fn submit(&mut self, folder: &Path) -> Result<(), ExperimentError> {
         let path = Directory::new(folder).log();
         let output = append_to(&path)?;
         let errors = output.try_clone().map_err(ExperimentError::io("open", &path))?;
         let mut command = Command::new(&self.program);
-        // A directory may begin with a dash.
-        command.arg("trial").args(&self.arguments).arg("--").arg(folder);
+        command.arg("trial").args(&self.arguments);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        // The scheduler has asked whether there is room; without, all share what there is.
+        let place = self.pool.as_mut().and_then(Pool::take);
+        let device = place.as_ref().map(|(device, _)| *device);
+        if let Some((device, lock)) = place {
+            command.arg("--device").arg(device.to_string());
+            if let Some(lock) = lock {
+                // The trial reads nothing, but it keeps the file open: the device stays taken for as long as it lives, even
+                // where this process is killed.
+                command.stdin(lock);
+            }
+        }
+        // A directory may begin with a dash.
+        command.arg("--").arg(folder);
         // A group of its own: a terminal's Ctrl-C reaches the sweep alone, which then cancels.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().map_err(|error| {
+            if let (Some(pool), Some(device)) = (&mut self.pool, device) {
+                pool.give_back(device);
+            }
             let refused = error.kind() == std::io::ErrorKind::WouldBlock;
             let error = if refused { threads::explained(&error) } else { error };
             ExperimentError::io("run", &self.program)(error)
         })?;
-        self.running.push(Running { folder: folder.to_owned(), child, cancelled: None });
+        self.running.push(Running { folder: folder.to_owned(), child, device, cancelled: None });
         Ok(())
     }
 
     fn poll(&mut self) -> Result<Vec<Ended>, ExperimentError> {
         let mut ended = Vec::new();
-        for Running { folder, child, cancelled } in &mut self.running {
+        for Running { folder, child, device, cancelled } in &mut self.running {
             if cancelled.is_some_and(|since| since.elapsed() > GRACE) {
                 // It may have ended this moment; the next line tells.
                 let _ = child.kill();
@@ -72,6 +119,9 @@ impl Executor for Local {
                 Ok(Some(status)) => how(status),
                 Err(error) => How::Crashed(error.to_string()),
             };
+            if let (Some(pool), Some(device)) = (&mut self.pool, *device) {
+                pool.give_back(device);
+            }
             ended.push(Ended { folder: folder.clone(), how });
         }
         self.running.retain(|running| ended.iter().all(|ended| ended.folder != running.folder));
@@ -135,7 +185,7 @@ mod tests {
         let program = folder.join("program");
         std::fs::write(&program, "#!/bin/sh\nshift\nexec sh \"$@\"\n").unwrap();
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        Local { program, arguments: arguments.to_vec(), running: Vec::new() }
+        Local { program, arguments: arguments.to_vec(), pool: None, running: Vec::new() }
     }
 
     fn wait(local: &mut Local) -> How {
@@ -179,5 +229,50 @@ mod tests {
         local.cancel(folder.path()).unwrap();
         assert_eq!(wait(&mut local), How::Exited(7));
         assert!(log().contains("saved"));
+    }
+
+    /// A sweep of eight jobs on a machine with devices, with a program that writes what it is given.
+    #[test]
+    fn each_trial_is_told_a_device_and_holds_it() {
+        use crate::backend::{Device, DeviceLocks};
+        let folder = tempfile::tempdir().unwrap();
+        let locks = DeviceLocks::in_folder(&folder.path().join("locks"));
+        let device = |ordinal| Device {
+            ordinal,
+            name: "A100".into(),
+            uuid: format!("GPU-0000000{ordinal}-0000-0000-0000-000000000000"),
+            compute_capability: (8, 0),
+            bytes: 1,
+        };
+        let devices: Vec<Device> = (0..8).map(device).collect();
+        let mut local = local(folder.path(), "echo $0 $1 >&2; while ! [ -e $3/end ]; do sleep 0.02; done");
+        local.pool = Some(Pool::new(devices.clone(), locks.clone(), 8, "vitx sweep a".into()));
+        let trials: Vec<PathBuf> = (0..8).map(|at| folder.path().join(at.to_string())).collect();
+        for (at, trial) in trials.iter().enumerate() {
+            std::fs::create_dir(trial).unwrap();
+            assert!(local.has_room().unwrap());
+            local.submit(trial).unwrap();
+            assert_eq!(local.place(trial), Some(format!("on device {at}")));
+        }
+        assert!(!local.has_room().unwrap());
+        let log = |trial: &Path| std::fs::read_to_string(trial.join("log.txt")).unwrap_or_default();
+        for (at, trial) in trials.iter().enumerate() {
+            while log(trial).is_empty() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            assert_eq!(log(trial), format!("--device {at}\n"));
+        }
+        // The sweep ends; its trials go on, and so do their locks.
+        let mut children: Vec<Child> = local.running.drain(..).map(|running| running.child).collect();
+        drop(local);
+        let mut others = Pool::new(devices, locks, 8, "vitx sweep b".into());
+        assert!(others.take().is_none());
+        std::fs::write(trials[5].join("end"), "").unwrap();
+        children[5].wait().unwrap();
+        assert_eq!(others.take().map(|(device, _)| device), Some(5));
+        for (trial, child) in trials.iter().zip(&mut children) {
+            std::fs::write(trial.join("end"), "").unwrap();
+            child.wait().unwrap();
+        }
     }
 }

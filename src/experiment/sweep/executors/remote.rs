@@ -1,0 +1,347 @@
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    engine::{Engine, JobState, Listed, Listing, Submission},
+    refused,
+    worker::{Order, Report, Worker},
+};
+use crate::{
+    experiment::{
+        ExperimentError,
+        sweep::{Executor, How, executor::Ended},
+    },
+    trial::{Directory, Job, Until, history},
+};
+
+/// How long what a job has written may take to be seen here: network file systems keep what they know of a directory for
+/// some seconds.
+const SETTLE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10_000 });
+
+/// So many lists in a row that lack a job say that it has ended: some engines list a new job a moment late.
+const MISSING: u32 = 2;
+
+/// Reasons of engines for a job that waits, which need no word.
+const USUAL: [&str; 4] = ["", "None", "Priority", "Resources"];
+
+/// Trials as jobs of a cluster's engine.
+pub struct Remote {
+    name: &'static str,
+    /// Of the sweep.
+    folder: PathBuf,
+    worker: Worker,
+    jobs: HashMap<PathBuf, Handed>,
+    /// To be handed over at the next look, together.
+    submissions: Vec<Submission>,
+    /// Jobs of an earlier sweep, once they were looked for.
+    found: Option<HashMap<PathBuf, Job>>,
+    /// How many more would begin at once, by the last list.
+    free: Option<usize>,
+    notes: Vec<String>,
+    said: Vec<String>,
+}
+
+/// A trial that was handed over, or will be.
+#[derive(Debug, Default)]
+struct Handed {
+    /// The directory as the scheduler names it.
+    given: PathBuf,
+    id: Option<String>,
+    /// It was in a list.
+    listed: bool,
+    missing: u32,
+    cancelled: bool,
+    /// The engine was asked to end it.
+    told: bool,
+    /// It has ended, as far as the engine knows.
+    ended: Option<(Instant, Option<How>)>,
+}
+
+impl Remote {
+    /// For the sweep in a directory.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn new(engine: Box<dyn Engine>, folder: PathBuf) -> Result<Self, ExperimentError> {
+        let name = engine.name();
+        let worker = Worker::start(engine).map_err(|error| {
+            let error = crate::threads::explained(&error);
+            refused(format!("the executor {name} cannot start: {error}"), None)
+        })?;
+        let (jobs, submissions, notes, said) = Default::default();
+        Ok(Self { name, folder, worker, jobs, submissions, found: None, free: None, notes, said })
+    }
+
+    fn order(&self, order: Order) -> Result<(), ExperimentError> {
+        let gone = |_| refused(format!("the thread of the executor {} has ended", self.name), None);
+        self.worker.orders.send(order).map_err(gone)
+    }
+
+    /// The jobs of an earlier sweep that have not ended, by the directories of their trials.
+    fn find(&mut self) -> Result<HashMap<PathBuf, Job>, ExperimentError> {
+        let folders: Vec<PathBuf> = match fs::read_dir(self.folder.join("trials")) {
+            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+            Err(_) => Vec::new(),
+        };
+        let mut known: Vec<(PathBuf, Option<Job>)> = Vec::new();
+        for folder in folders {
+            let job = Job::read(&folder)?.filter(|job| job.engine == self.name);
+            known.push((folder, job));
+        }
+        let ids = known.iter().filter_map(|(_, job)| job.as_ref()).map(|job| job.id.clone()).collect();
+        self.order(Order::List(ids))?;
+        let listing = loop {
+            match self.worker.reports.recv() {
+                Ok(Report::Listing(_, listing)) => break listing,
+                Ok(Report::Absent(words) | Report::Refused(words)) => {
+                    let help = "nothing was handed over; the same command tries again";
+                    return Err(refused(format!("the executor {} cannot be used: {words}", self.name), Some(help)));
+                }
+                Ok(_) => {}
+                Err(_) => return Err(refused(format!("the thread of the executor {} has ended", self.name), None)),
+            }
+        };
+        self.free = listing.free;
+        self.say(listing.note.clone());
+        let alive = |listed: &&Listed| !matches!(listed.state, JobState::Ended(_));
+        let by_id: HashMap<&str, &Listed> = listing.jobs.iter().filter(alive).map(|job| (&*job.id, job)).collect();
+        let named = |listed: &'_ Listed| listed.name.clone().unwrap_or_default();
+        let by_name: HashMap<String, &Listed> = listing
+            .jobs
+            .iter()
+            .filter(alive)
+            .filter_map(|job| Some((job.name.as_deref()?.rsplit_once("-a")?.0.to_owned(), job)))
+            .collect();
+        let mut found = HashMap::new();
+        for (folder, job) in known {
+            // Of one that was handed over in the moment in which the sweep died, only the name is known.
+            let listed = job.as_ref().and_then(|job| by_id.get(&*job.id)).or_else(|| by_name.get(&base(&folder)));
+            let Some(listed) = listed else { continue };
+            let job = job.filter(|job| job.id == listed.id).unwrap_or_else(|| {
+                let attempt = named(listed).rsplit_once("-a").and_then(|(_, attempt)| attempt.parse().ok());
+                let (engine, id) = (self.name.to_owned(), listed.id.clone());
+                Job { engine, id, name: named(listed), attempt: attempt.unwrap_or(1).max(1) }
+            });
+            job.write(&folder)?;
+            found.insert(folder, job);
+        }
+        if !found.is_empty() {
+            let (count, name) = (found.len(), self.name);
+            let jobs = if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") };
+            self.notes.push(format!("{jobs} of {name} from before have not ended, and are taken over"));
+        }
+        Ok(found)
+    }
+
+    /// Notes what was not said before.
+    fn say(&mut self, note: Option<String>) {
+        if let Some(note) = note.filter(|note| !self.said.contains(note)) {
+            self.notes.push(note.clone());
+            self.said.push(note);
+        }
+    }
+
+    fn absolute(&self, folder: &Path) -> PathBuf {
+        std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
+    }
+
+    /// Takes in what the thread has done.
+    fn hear(&mut self) -> Result<(), ExperimentError> {
+        while let Ok(report) = self.worker.reports.try_recv() {
+            match report {
+                Report::Submitted(folder, id) => match self.jobs.get_mut(&folder).filter(|job| job.ended.is_none()) {
+                    Some(job) => {
+                        job.id = Some(id.clone());
+                        if job.cancelled {
+                            self.order(Order::Cancel(id))?;
+                        }
+                    }
+                    // Given up meanwhile.
+                    None => self.order(Order::Cancel(id))?,
+                },
+                Report::Cancelled(ids) => {
+                    let told = |job: &&mut Handed| job.id.as_ref().is_some_and(|id| ids.contains(id));
+                    self.jobs.values_mut().filter(told).for_each(|job| job.told = true);
+                }
+                Report::Dropped(folder) => {
+                    if let Some(job) = self.jobs.get_mut(&folder) {
+                        job.ended = Some((Instant::now(), None));
+                    }
+                }
+                Report::Listing(asked, listing) => self.look(&asked, listing),
+                Report::Absent(words) => {
+                    self.notes.push(format!("{} does not answer, and is asked again: {words}", self.name));
+                }
+                Report::Present => self.notes.push(format!("{} answers again", self.name)),
+                Report::Refused(words) => {
+                    // What was not handed over by now will not be.
+                    for job in self.jobs.values_mut().filter(|job| job.id.is_none()) {
+                        (job.cancelled, job.ended) = (true, Some((Instant::now(), None)));
+                    }
+                    let help = "trials that were handed over are asked to save and end; the same command goes on, once that \
+                                is mended";
+                    return Err(refused(format!("the executor {} refuses: {words}", self.name), Some(help)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, asked: &[String], listing: Listing) {
+        self.free = listing.free;
+        self.say(listing.note);
+        let listed: HashMap<&str, &JobState> = listing.jobs.iter().map(|job| (&*job.id, &job.state)).collect();
+        for job in self.jobs.values_mut().filter(|job| job.ended.is_none()) {
+            let Some(id) = &job.id else { continue };
+            let ended = match listed.get(&**id) {
+                Some(JobState::Ended(how)) => Some(how.clone()),
+                // Some engines end a job that waits only when it would begin.
+                Some(JobState::Waiting(_)) if job.told => Some(None),
+                Some(state) => {
+                    (job.listed, job.missing) = (true, 0);
+                    if let JobState::Waiting(reason) = state {
+                        let usual = USUAL.contains(&&**reason) || self.said.contains(reason);
+                        if !usual {
+                            self.notes.push(format!("{} has job {id} wait: {reason}", self.name));
+                            self.said.push(reason.clone());
+                        }
+                    }
+                    None
+                }
+                None if !asked.contains(id) => None,
+                None => {
+                    job.missing += 1;
+                    (job.missing >= MISSING).then_some(None)
+                }
+            };
+            job.ended = ended.map(|how| (Instant::now(), how));
+        }
+    }
+}
+
+impl Executor for Remote {
+    fn is_here(&self) -> bool {
+        false
+    }
+
+    fn has_room(&mut self) -> Result<bool, ExperimentError> {
+        if self.found.is_none() {
+            self.found = Some(self.find()?);
+        }
+        // Jobs that were handed over since the last list are not counted in it.
+        let since = self.jobs.values().filter(|job| !job.listed && job.ended.is_none()).count();
+        Ok(self.free.is_none_or(|free| since < free))
+    }
+
+    fn adopt(&mut self, given: &Path) -> Result<bool, ExperimentError> {
+        let (given, folder) = (given.to_owned(), self.absolute(given));
+        if self.found.is_none() {
+            self.found = Some(self.find()?);
+        }
+        let Some(job) = self.found.as_mut().and_then(|found| found.remove(&folder)) else { return Ok(false) };
+        self.order(Order::Watch(job.id.clone()))?;
+        self.jobs.insert(folder, Handed { given, id: Some(job.id), listed: true, ..Handed::default() });
+        Ok(true)
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    fn place(&self, _: &Path) -> Option<String> {
+        Some(format!("as a job of {}", self.name))
+    }
+
+    fn submit(&mut self, given: &Path) -> Result<(), ExperimentError> {
+        let (given, folder) = (given.to_owned(), self.absolute(given));
+        if folder.to_str().is_none_or(|text| text.contains(['\n', '\t'])) {
+            let message = format!("`{}` cannot be handed over: it is no plain text in one line", folder.display());
+            return Err(refused(message, Some("give the sweep another directory with --output")));
+        }
+        // A damaged note is no reason not to train: the names of attempts count on.
+        let attempt = Job::read(&folder).ok().flatten().map_or(1, |job| job.attempt + 1);
+        let name = format!("{}-a{attempt}", base(&folder));
+        self.submissions.push(Submission { name, attempt, folder: folder.clone() });
+        self.jobs.insert(folder, Handed { given, ..Handed::default() });
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Vec<Ended>, ExperimentError> {
+        if !self.submissions.is_empty() {
+            let submissions = std::mem::take(&mut self.submissions);
+            self.order(Order::Submit(submissions))?;
+        }
+        self.hear()?;
+        let mut over = Vec::new();
+        for (folder, job) in &self.jobs {
+            let Some((since, how)) = &job.ended else { continue };
+            let how = match job.cancelled {
+                true => Some(How::Killed("it was asked to end".into())),
+                false => settled(folder, how.as_ref(), since.elapsed()),
+            };
+            over.extend(how.map(|how| Ended { folder: folder.clone(), how }));
+        }
+        let mut ended = Vec::new();
+        for Ended { folder, how } in over {
+            let Some(Handed { given, id, .. }) = self.jobs.remove(&folder) else { continue };
+            if let Some(id) = id {
+                self.order(Order::Forget(id))?;
+            }
+            ended.push(Ended { folder: given, how });
+        }
+        Ok(ended)
+    }
+
+    fn cancel(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        let folder = self.absolute(folder);
+        self.submissions.retain(|submission| {
+            let dropped = submission.folder == folder;
+            if let (true, Some(job)) = (dropped, self.jobs.get_mut(&folder)) {
+                (job.cancelled, job.ended) = (true, Some((Instant::now(), None)));
+            }
+            !dropped
+        });
+        let Some(job) = self.jobs.get_mut(&folder).filter(|job| !job.cancelled) else { return Ok(()) };
+        job.cancelled = true;
+        match job.id.clone() {
+            Some(id) => self.order(Order::Cancel(id)),
+            None => self.order(Order::Drop(folder)),
+        }
+    }
+}
+
+/// The name of a trial's jobs, without the attempt: of this directory, and of no other that has the same trial.
+fn base(folder: &Path) -> String {
+    let hash = Sha256::digest(folder.as_os_str().as_encoded_bytes());
+    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let trial = folder.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+    format!("vitx-{trial}-{hash}")
+}
+
+/// How a trial ended whose job has: by its directory first, for which is waited where it says nothing yet.
+fn settled(folder: &Path, how: Option<&How>, since: Duration) -> Option<How> {
+    // Opened anew, a directory of a network file system is looked at anew.
+    let _ = fs::read_dir(folder).map(Iterator::count);
+    let directory = Directory::new(folder);
+    let noted = directory.has_result() || directory.has_failure();
+    let until = Until::read(folder).ok().flatten();
+    let reached =
+        || until.is_some_and(|until| history::read(folder).is_ok_and(|epochs| epochs.len() >= until.epochs as usize));
+    match how {
+        _ if noted => Some(how.cloned().unwrap_or(How::Exited(0))),
+        None | Some(How::Exited(0)) if reached() => Some(How::Exited(0)),
+        // Its word may be on its way here.
+        None | Some(How::Exited(0 | 1)) if since < SETTLE => None,
+        None => Some(How::Killed("its job has ended without a word".into())),
+        Some(how) => Some(how.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    path::PathBuf,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::engine::{Engine, Listed, Listing, Submission, Trouble, job};
+
+/// How often jobs are listed: soon after something has changed, and more rarely while nothing does.
+const SOON: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 2000 });
+const RARELY: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 5000 });
+
+/// How long an engine that does not answer is left alone, at most.
+const LONGEST: Duration = Duration::from_millis(if cfg!(test) { 40 } else { 30_000 });
+
+/// What the thread is to do.
+pub enum Order {
+    /// Hands jobs over.
+    Submit(Vec<Submission>),
+    /// Looks after a job of an earlier sweep.
+    Watch(String),
+    /// Asks a job to end.
+    Cancel(String),
+    /// Does not hand a trial over, if it has not been.
+    Drop(PathBuf),
+    /// Lists now, with jobs that were handed over before.
+    List(Vec<String>),
+    /// A job has ended, and need not be asked for any more.
+    Forget(String),
+}
+
+/// What the thread has done.
+pub enum Report {
+    /// A trial was handed over, with the job's id.
+    Submitted(PathBuf, String),
+    /// Jobs were asked to end.
+    Cancelled(Vec<String>),
+    /// A trial was not handed over, and will not be.
+    Dropped(PathBuf),
+    /// The engine's list, and the jobs for which it was asked.
+    Listing(Vec<String>, Listing),
+    /// The engine does not answer; it is asked again.
+    Absent(String),
+    /// The engine answers again.
+    Present,
+    /// The engine refuses what it is asked. Nothing that waited is handed over.
+    Refused(String),
+}
+
+/// The thread that talks to an engine: calls take as long as they take, and the scheduler never waits for one. It ends when
+/// the orders do.
+pub struct Worker {
+    pub orders: Sender<Order>,
+    pub reports: Receiver<Report>,
+}
+
+struct Talk {
+    engine: Box<dyn Engine>,
+    orders: Receiver<Order>,
+    reports: Sender<Report>,
+    queue: VecDeque<Submission>,
+    dropped: HashSet<PathBuf>,
+    cancels: Vec<String>,
+    /// Jobs that have not ended.
+    live: Vec<String>,
+    /// The engine did not answer to a submission: the first in the queue may be handed over already.
+    in_doubt: bool,
+    /// Lists next.
+    due: Instant,
+    pause: Duration,
+    last: Vec<Listed>,
+    /// How long the engine is left alone, after it did not answer.
+    backoff: Option<(Instant, Duration)>,
+}
+
+impl Worker {
+    pub fn start(engine: Box<dyn Engine>) -> std::io::Result<Self> {
+        let (orders, for_thread) = channel();
+        let (from_thread, reports) = channel();
+        let talk = Talk {
+            engine,
+            orders: for_thread,
+            reports: from_thread,
+            queue: VecDeque::new(),
+            dropped: HashSet::new(),
+            cancels: Vec::new(),
+            live: Vec::new(),
+            in_doubt: false,
+            due: Instant::now(),
+            pause: SOON,
+            last: Vec::new(),
+            backoff: None,
+        };
+        thread::Builder::new().name("executor".into()).spawn(move || talk.run())?;
+        Ok(Self { orders, reports })
+    }
+}
+
+impl Talk {
+    fn run(mut self) {
+        loop {
+            let now = Instant::now();
+            let next = self.backoff.map_or(self.due, |(until, _)| until);
+            let idle = self.live.is_empty() && self.queue.is_empty() && self.cancels.is_empty();
+            let wait = if idle { LONGEST } else { next.saturating_duration_since(now) };
+            match self.orders.recv_timeout(wait) {
+                Ok(order) => {
+                    self.take(order);
+                    while let Ok(order) = self.orders.try_recv() {
+                        self.take(order);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.backoff.is_some_and(|(until, _)| Instant::now() < until) {
+                continue;
+            }
+            let done = self.step();
+            self.note(done);
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Submit(jobs) => self.queue.extend(jobs),
+            Order::Watch(id) => self.live.push(id),
+            Order::Cancel(id) => self.cancels.push(id),
+            Order::Drop(folder) => {
+                self.dropped.insert(folder);
+            }
+            Order::Forget(id) => self.live.retain(|live| *live != id),
+            Order::List(ids) => {
+                let listed = self.engine.list(&ids);
+                let done = listed.map(|listing| self.report(Report::Listing(ids, listing)));
+                self.note(done);
+            }
+        }
+    }
+
+    /// Tells how a call went.
+    fn note(&mut self, done: Result<(), Trouble>) {
+        match done {
+            Ok(()) => {
+                if self.backoff.take().is_some() {
+                    self.report(Report::Present);
+                }
+            }
+            Err(Trouble::Absent(words)) => {
+                let pause = self.backoff.map_or(SOON, |(_, pause)| (2 * pause).min(LONGEST));
+                if self.backoff.replace((Instant::now() + pause, pause)).is_none() {
+                    self.report(Report::Absent(words));
+                }
+            }
+            Err(Trouble::Refused(words)) => {
+                self.queue.clear();
+                self.in_doubt = false;
+                self.due = Instant::now() + SOON;
+                self.report(Report::Refused(words));
+            }
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        // Where nobody listens any more, the orders end as well.
+        let _ = self.reports.send(report);
+    }
+
+    /// All that is to be done now.
+    fn step(&mut self) -> Result<(), Trouble> {
+        if !self.cancels.is_empty() {
+            self.engine.cancel(&self.cancels)?;
+            let cancelled = std::mem::take(&mut self.cancels);
+            self.report(Report::Cancelled(cancelled));
+            self.due = self.due.min(Instant::now() + SOON);
+            self.pause = SOON;
+        }
+        if self.in_doubt {
+            self.resolve()?;
+        }
+        let dropped = std::mem::take(&mut self.dropped);
+        for folder in dropped {
+            let before = self.queue.len();
+            self.queue.retain(|waiting| waiting.folder != folder);
+            if self.queue.len() < before {
+                self.report(Report::Dropped(folder));
+            }
+        }
+        while !self.queue.is_empty() {
+            let count = self.engine.wave().clamp(1, self.queue.len());
+            let wave: Vec<Submission> = self.queue.iter().take(count).cloned().collect();
+            let submitted = self.engine.submit(&wave);
+            // What is refused was not handed over; of what is not answered nothing is known.
+            self.in_doubt = matches!(submitted, Err(Trouble::Absent(_)));
+            let ids = submitted?;
+            for id in ids {
+                self.submitted(id)?;
+            }
+            self.pause = SOON;
+        }
+        if Instant::now() >= self.due && !self.live.is_empty() {
+            let listing = self.engine.list(&self.live)?;
+            let same = listing.jobs == self.last;
+            self.pause = if same { (self.pause * 5 / 4).min(RARELY) } else { SOON };
+            self.due = Instant::now() + self.pause;
+            self.last.clone_from(&listing.jobs);
+            self.report(Report::Listing(self.live.clone(), listing));
+        }
+        Ok(())
+    }
+
+    /// The first in the queue was handed over.
+    fn submitted(&mut self, id: String) -> Result<(), Trouble> {
+        let Some(submission) = self.queue.pop_front() else { return Ok(()) };
+        self.live.push(id.clone());
+        let kept = job(&*self.engine, &submission, &id).write(&submission.folder);
+        self.report(Report::Submitted(submission.folder, id));
+        // A job that the next sweep would not find is handed over twice, which a lock would tell the second one.
+        kept.map_err(|error| Trouble::Refused(error.to_string()))
+    }
+
+    /// Finds out which of the queue have been handed over although the engine did not answer, by their names.
+    fn resolve(&mut self) -> Result<(), Trouble> {
+        let listing = self.engine.list(&self.live)?;
+        self.in_doubt = false;
+        let ids: HashMap<String, String> =
+            listing.jobs.into_iter().filter_map(|listed| Some((listed.name?, listed.id))).collect();
+        let (there, missing): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.queue).into_iter().partition(|waiting| ids.contains_key(&waiting.name));
+        let found = there.len();
+        self.queue.extend(there);
+        self.queue.extend(missing);
+        for _ in 0..found {
+            let Some(id) = self.queue.front().and_then(|waiting| ids.get(&waiting.name)).cloned() else { break };
+            self.submitted(id)?;
+        }
+        Ok(())
+    }
+}
