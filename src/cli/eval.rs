@@ -1,11 +1,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
+use miette::miette;
 use serde_json::{Map, Value, json};
 
 use super::{
     choice::words,
     console::{Console, print_accuracy},
     engine_args::EngineArgs,
+    mistakes::{self, Mistakes},
     out, output, scores,
 };
 use crate::{
@@ -13,6 +15,7 @@ use crate::{
     data::{Loader, Subset},
     experiment::{Definition, ExperimentError, Scored, needs, training},
     metrics::Confusion,
+    report::pictures,
     train::{Flips, Interrupt, evaluate_each, evaluate_flips},
     trial::Directory,
 };
@@ -22,6 +25,7 @@ use crate::{
 #[command(after_help = "Examples:
   vitx eval runs/digits_vit-76d813208cd4 --split validation
   vitx eval runs/digits_vit-76d813208cd4 --report --confusion matrix.csv
+  vitx eval runs/digits_vit-76d813208cd4 --report --confusion matrix.png --mistakes mistakes.png
   vitx eval runs/digits_vit-76d813208cd4 --report --format json")]
 pub struct Args {
     /// Directory of the trial
@@ -39,9 +43,16 @@ pub struct Args {
     /// logits
     #[arg(long)]
     report: bool,
-    /// Writes the confusion matrix (CSV): of each class a row, of each prediction a column; `-` for standard output
+    /// Writes the confusion matrix: of each class a row, of each prediction a column; a picture if the file ends in .png, else
+    /// CSV; `-` for standard output
     #[arg(long, value_name = "FILE")]
     confusion: Option<PathBuf>,
+    /// Draws the worst mistakes (PNG): the highest loss first, with the class and what it was taken for
+    #[arg(long, value_name = "FILE")]
+    mistakes: Option<PathBuf>,
+    /// Of how many images
+    #[arg(long, value_name = "COUNT", default_value_t = 24, requires = "mistakes", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    mistakes_count: u32,
     /// How results are shown
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -71,7 +82,11 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let batch_size = definition.experiment.train.batch_size;
     let (pipeline, split, workers) = (&scored.pipeline, &scored.split, options.workers_for(&scored.split));
     let loader = Loader { pipeline, split, augmentation: None, workers };
-    let mut each = |logits: &[f32], labels: &[u32]| confusion.add(logits, labels);
+    let mut mistakes = Mistakes::new(args.mistakes_count as usize);
+    let mut each = |logits: &[f32], labels: &[u32]| {
+        confusion.add(logits, labels);
+        mistakes.add(logits, labels);
+    };
     let evaluated = match args.flips {
         true => evaluate_flips(engine.as_mut(), &loader, batch_size, &mut each)
             .map(|Flips { plain, flips }| (plain, Some(flips))),
@@ -79,6 +94,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     };
     let (means, flips) = evaluated.map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
     let class = |class: usize| input.class_names.get(class).cloned().unwrap_or_else(|| format!("(class {class})"));
+    let (worst, wrong) = mistakes.finish();
     let ema = definition.experiment.train.evaluates_average();
     match args.format {
         Format::Json => {
@@ -92,6 +108,9 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
             all.extend(flips.map(|flips| ("flips".into(), scores::means(&flips))));
             if args.report {
                 all.extend(scores::report_json(&confusion, &class).map(|(key, value)| (key.to_owned(), value)));
+            }
+            if args.mistakes.is_some() {
+                all.insert("mistakes".into(), mistakes::json(&worst, split, &class));
             }
             out::line(&format!("{:#}", json!(all)));
         }
@@ -115,7 +134,25 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     if let Some(file) = &args.confusion {
         let names: Vec<String> = (0..confusion.classes().count()).map(class).collect();
-        output::write(file, &scores::matrix(&confusion, &names))?;
+        let is_picture = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
+        let bytes = match is_picture {
+            true => {
+                let row = |label: usize| confusion.row(label).to_vec();
+                let picture = pictures::confusion(&names, &row);
+                output::png(&picture.map_err(|error| miette!("the matrix cannot be drawn: {error}"))?)?
+            }
+            false => scores::matrix(&confusion, &names),
+        };
+        output::write(file, &bytes)?;
+    }
+    match &args.mistakes {
+        Some(_) if worst.is_empty() => out::note("No image was taken for another class: no mistakes are drawn"),
+        Some(file) => {
+            mistakes::draw(file, &worst, split, pipeline, &class)?;
+            let text = format!("{}: {} of {wrong} mistakes, the highest loss first", file.display(), worst.len());
+            out::note(&text);
+        }
+        None => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,9 +12,10 @@ use crate::{
     data::{Split, Subset},
     graph::Builder,
     memory,
+    metrics::ClassTally,
     model::Architecture,
     train::{Fit, FitError, Fitted, Interrupt, Observer, restore_weights},
-    trial::{Directory, Epoch, Failure, FailureKind, Input, Lock, Network, RunResult, Until, history},
+    trial::{Directory, Epoch, Failure, FailureKind, Input, Lock, Network, RunResult, TestClasses, Until, history},
 };
 
 /// Exit code of `vitx trial` where another process trains the same directory.
@@ -189,7 +190,10 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         Fitted::Finished { best } => best,
     };
     let epochs = history::read(folder)?;
-    let test = fit.test(engine.as_mut())?;
+    let names = &dataset.class_names;
+    let mut tally = ClassTally::new(names.len());
+    let test = fit.test(engine.as_mut(), &mut |logits, labels| tally.add(logits, labels))?;
+    TestClasses::new(&tally, names).write(folder)?;
     let best_epoch = epochs.iter().find(|epoch| epoch.epoch == best);
     let sum = |of: fn(&Epoch) -> f64| epochs.iter().map(of).sum::<f64>();
     let count = epochs.len().max(1) as f64;

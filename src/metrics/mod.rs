@@ -5,6 +5,7 @@ mod accuracy;
 mod confusion;
 mod cross_entropy;
 mod loss;
+mod tally;
 mod top_k;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ pub use accuracy::accuracy;
 pub use confusion::{ClassCounts, Confused, Confusion};
 pub use cross_entropy::cross_entropy;
 pub use loss::weighted;
+pub use tally::ClassTally;
 pub use top_k::top_k;
 
 /// Sums of an epoch so far, or of a whole split.

@@ -5,6 +5,7 @@ use similar::TextDiff;
 
 use super::{
     Record,
+    classes::classes,
     layout::fitted,
     measure::{self, Measure},
     network,
@@ -13,7 +14,7 @@ use crate::{
     data::Subset,
     experiment::{Definition, ExperimentError, sweep::is_sweep},
     printable,
-    trial::{Input, NetworkLayer},
+    trial::{Input, NetworkLayer, TestClasses},
 };
 
 /// Most epochs of a table of curves; more are thinned out evenly.
@@ -23,11 +24,12 @@ const MOST_EPOCHS: usize = 20;
 const MOST_LINES: usize = 60;
 
 /// Shows how single runs differ: in their configurations, models, results and curves. The first is
-/// what the others are compared with.
+/// what the others are compared with. `tested` is how well each recognises each class, where that is known, and `all`
+/// asks for all classes, and not for those alone that changed most.
 ///
 /// # Errors
 /// A folder that is no trial.
-pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
+pub fn compare(folders: &[PathBuf], tested: &[Option<TestClasses>], all: bool) -> Result<String, ExperimentError> {
     if let Some(folder) = folders.iter().find(|folder| is_sweep(folder)) {
         let sweep = printable::shell(folder);
         return Err(ExperimentError::Sweep {
@@ -101,6 +103,8 @@ pub fn compare(folders: &[PathBuf]) -> Result<String, ExperimentError> {
         true => "None is finished.".to_owned(),
         false => format!("Results\n{}", fitted(header("measure"), results, 1)),
     });
+
+    parts.extend(classes(&names, tested, all));
 
     let last = records.iter().map(|record| record.epochs.len()).max().unwrap_or(0);
     if last > 0 {

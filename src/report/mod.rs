@@ -1,5 +1,6 @@
 //! Reads trial directories, and prints them: tables and exports.
 
+mod classes;
 mod compare;
 mod diagram;
 mod export;
@@ -9,6 +10,8 @@ mod layout;
 pub mod measure;
 mod network;
 mod page;
+/// The pictures of an evaluation.
+pub mod pictures;
 pub mod plots;
 mod record;
 /// Trials by what was changed, with their seeds together.

@@ -1,14 +1,11 @@
 //! The curves of one training: `history.csv`, and loss, accuracy and top-5 accuracy over epochs as
 //! SVG and PNG.
 
-use std::{path::Path, sync::Once};
+use std::path::Path;
 
-use plotters::{
-    coord::Shift,
-    prelude::*,
-    style::{FontStyle, register_font},
-};
+use plotters::{coord::Shift, prelude::*};
 
+use super::pictures::font;
 use crate::{
     files::{FileError, replace},
     trial::{Directory, Epoch},
@@ -69,11 +66,7 @@ pub fn write(folder: &Path, epochs: &[Epoch]) -> Result<(), FileError> {
     if epochs.is_empty() {
         return Ok(());
     }
-    static FONT: Once = Once::new();
-    FONT.call_once(|| {
-        // Carried along: a machine need not have any font.
-        let _ = register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
-    });
+    font();
     for plot in &PLOTS {
         let path = directory.curve(plot.file, "svg");
         let mut svg = String::new();

@@ -356,18 +356,22 @@ impl Fit<'_> {
         Ok(true)
     }
 
-    /// Evaluates the best weights on the test split.
+    /// Evaluates the best weights on the test split; `each` is given the logits and the labels of each batch, as by
+    /// [`evaluate_each`].
     ///
     /// # Errors
     /// A checkpoint that cannot be read.
-    pub fn test(&self, engine: &mut dyn Engine) -> Result<Means, FitError> {
+    pub fn test(&self, engine: &mut dyn Engine, each: &mut dyn FnMut(&[f32], &[u32])) -> Result<Means, FitError> {
         restore_weights(&self.directory().best(), engine)?;
-        self.evaluate(engine, self.test)
+        evaluate_each(engine, &self.loader(self.test), self.batch_size, each)
     }
 
     fn evaluate(&self, engine: &mut dyn Engine, split: &Split) -> Result<Means, FitError> {
-        let loader = Loader { pipeline: self.pipeline, split, augmentation: None, workers: self.workers };
-        evaluate(engine, &loader, self.batch_size)
+        evaluate(engine, &self.loader(split), self.batch_size)
+    }
+
+    fn loader<'b>(&'b self, split: &'b Split) -> Loader<'b> {
+        Loader { pipeline: self.pipeline, split, augmentation: None, workers: self.workers }
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `last.safetensors`, `best.safetensors` | checkpoints | [`checkpoint`] |
 //! | `history.csv`, `loss.svg`, `loss.png`, ... | the curves, drawn at the end | [`Directory::curve`] |
 //! | `result.json` or `failure.json` | how it ended | [`RunResult`], [`Failure`] |
+//! | `test_classes.json` | how well each class of the test images was recognised | [`TestClasses`] |
 //! | `until.json`, `stopped.json` | how far its sweep wants it trained, and why no further | [`Until`], [`Stopped`] |
 //! | `job.json` | the job of a cluster that trains it | [`Job`] |
 //! | `log.txt` | what its process printed | [`Directory::log`] |
@@ -19,6 +20,7 @@
 //! A sweep's directory has a [`Lock`] as well.
 
 pub mod checkpoint;
+mod classes;
 mod directory;
 mod error;
 pub mod events;
@@ -32,6 +34,7 @@ mod prediction;
 mod result;
 pub mod variant;
 
+pub use classes::{TestClass, TestClasses};
 pub use directory::Directory;
 pub use error::TrialError;
 pub use history::Epoch;

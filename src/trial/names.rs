@@ -26,6 +26,8 @@ pub(super) const BEST: &str = "best.safetensors";
 pub(super) const EXPORTED: &str = "model";
 /// How it ended.
 pub(super) const RESULT: &str = "result.json";
+/// How well each class of the test images was recognised.
+pub(super) const TEST_CLASSES: &str = "test_classes.json";
 /// Why it did not.
 pub(super) const FAILURE: &str = "failure.json";
 /// How far a sweep wants it trained for now.

@@ -133,6 +133,25 @@ fn a_report_is_of_classes_and_pairs() {
     assert_eq!(json["flips"]["accuracy"], 0.75);
     assert_eq!(json["classes"][2]["precision"], 0.5);
     assert_eq!(json["confused"].to_string(), r#"[{"class":"green","predicted":"red","images":2}]"#);
+    // As pictures: two of eight are mistakes, and the worse stands first.
+    let drawn = lab.vitx(&["eval", "r", "--confusion", "matrix.png", "--mistakes", "worst.png", "--format", "json"]);
+    let drawn_json: serde_json::Value = serde_json::from_slice(&drawn.stdout).unwrap();
+    let mistakes = drawn_json["mistakes"].as_array().unwrap();
+    assert_eq!((mistakes.len(), &mistakes[0]["class"], &mistakes[1]["predicted"]), (2, &"green".into(), &"red".into()));
+    assert!(mistakes[0]["loss"].as_f64() >= mistakes[1]["loss"].as_f64());
+    assert!(String::from_utf8_lossy(&drawn.stderr).contains("worst.png: 2 of 2 mistakes"), "{drawn:?}");
+    let matrix = image::open(lab.path("matrix.png")).unwrap().to_rgb8();
+    // Of three classes: two rows are right, of the third a half.
+    let full = matrix.pixels().filter(|pixel| pixel.0 == [8, 69, 148]).count();
+    assert!(full > 2 * 38 * 38 && matrix.width() < 400, "{full}");
+    assert_eq!(image::open(lab.path("worst.png")).unwrap().width(), 8 + 2 * 168);
+    fs::remove_file(lab.path("worst.png")).unwrap();
+    let right = lab.vitx(&["eval", "r", "--split", "train", "--mistakes", "worst.png", "--mistakes-count", "1"]);
+    assert_eq!(
+        String::from_utf8_lossy(&right.stderr).contains("no mistakes are drawn"),
+        !lab.path("worst.png").exists(),
+        "{right:?}"
+    );
     let plain: serde_json::Value =
         serde_json::from_slice(&lab.vitx(&["eval", "r", "--format", "json"]).stdout).unwrap();
     assert!(plain.get("classes").is_none() && plain.get("flips").is_none() && plain["loss"] == json["loss"]);

@@ -169,6 +169,34 @@ fn single_runs_are_compared() {
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
+    assert!(text.contains("Classes of the test images: accuracy") && text.contains(" classes gained, "), "{text}");
+    // What is kept by class is of all test images; what is not kept can be evaluated.
+    let kept = |name: &str, file: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(folder.path().join(name).join(file)).unwrap()).unwrap()
+    };
+    let sum = |key: &str| {
+        kept("two", "test_classes.json")["classes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|class| class[key].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!(sum("images"), 100);
+    assert!(
+        (sum("correct") as f64 / 100.0 - kept("two", "result.json")["test_accuracy"].as_f64().unwrap()).abs() < 1e-12
+    );
+    let all = succeed(vitx(folder.path(), &["compare", "one", "two", "--classes"]));
+    let file = folder.path().join("two/test_classes.json");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(succeed(vitx(folder.path(), &["compare", "one", "two", "--classes", "--backend", "cpu"])), all);
+    let without = succeed(vitx(folder.path(), &["compare", "one", "two"]));
+    assert!(
+        without.contains("Of `two` nothing is kept by class") && without.contains("--classes evaluates it"),
+        "{without}"
+    );
+    std::fs::write(&file, bytes).unwrap();
     // Former versions kept no `model.json`: what the trial defines is elaborated anew.
     let page = succeed(vitx(folder.path(), &["report", "one", "--html", "-"]));
     assert!(page.contains("class=\"model\""), "{page}");

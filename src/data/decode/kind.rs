@@ -52,8 +52,10 @@ pub(super) fn format(bytes: &[u8]) -> Result<ImageFormat, String> {
     }
     if bytes.get(4..8) == Some(b"ftyp") {
         let name = match bytes.get(8..12) {
-            Some(b"avif" | b"avis") => "an AVIF picture",
-            Some(b"heic" | b"heix" | b"mif1" | b"msf1" | b"hevc") => "a HEIC picture",
+            Some(b"avif" | b"avis") => "an AVIF picture, which is not read (magick mogrify -format png *.avif)",
+            Some(b"heic" | b"heix" | b"mif1" | b"msf1" | b"hevc") => {
+                "a HEIC picture, which is not read (magick mogrify -format jpg *.heic)"
+            }
             _ => "a film",
         };
         return Err(format!("is {name}"));
