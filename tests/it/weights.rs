@@ -149,6 +149,25 @@ fn what_cannot_be_is_told_before_any_step() {
     }
 }
 
+/// A sweep tells of weights that do not fit a variant before it trains any.
+#[test]
+fn a_sweep_finds_weights_that_do_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    succeed(folder, &["-o", "one"]);
+    let sweep = |sizes: &str, output: &str| {
+        let start = ["sweep", "digits_vit.yaml", "--backend", "cpu", "-o", output, "--set", "init={ weights: one }"];
+        vitx(folder, &[&start[..], &QUICK[..6], &["-p", "depth=1", "-p", sizes, "--dry-run"]].concat())
+            .output()
+            .unwrap()
+    };
+    let fits = sweep("projection_dim=32", "fits");
+    assert!(fits.status.success(), "{}", shown(&fits));
+    let output = sweep("projection_dim=32,24", "out");
+    let told = shown(&output);
+    assert!(!output.status.success() && told.contains("are not those of this network"), "{told}");
+}
+
 /// A file of timm's becomes an experiment that trains from it.
 #[test]
 fn an_experiment_is_made_of_a_file() {

@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -95,6 +95,8 @@ pub struct Planner<'a> {
     described: HashMap<String, Rc<Spec>>,
     /// By the model's text, its parameters and its data.
     networks: HashMap<String, Rc<Network>>,
+    /// Networks whose weights from elsewhere fit, with what says so.
+    fitting: HashSet<String>,
     /// By the name of a variant.
     verdicts: HashMap<String, Verdict>,
     /// Variants that were checked, and not yet planned.
@@ -120,6 +122,7 @@ impl<'a> Planner<'a> {
             options,
             described: HashMap::new(),
             networks: HashMap::new(),
+            fitting: HashSet::new(),
             verdicts: HashMap::new(),
             checked: HashMap::new(),
             first: HashMap::new(),
@@ -239,6 +242,14 @@ impl<'a> Planner<'a> {
         class_weights::check(&definition.experiment.train, &spec.class_names)?;
         let Experiment { params, train, .. } = &definition.experiment;
         let key = format!("{:?} {params:?} {:?}\n{}", spec.image(), train.image_size, definition.source.text);
+        if let Some(init) = &definition.experiment.init {
+            // Weights that do not fit are told before anything is trained.
+            let key = format!("{key}\n{init:?}");
+            if !self.fitting.contains(&key) {
+                init.find(&definition.architecture(&spec.image())?)?;
+                self.fitting.insert(key);
+            }
+        }
         let network = match self.networks.get(&key) {
             Some(known) => known.clone(),
             None => {
