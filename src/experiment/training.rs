@@ -15,7 +15,10 @@ use crate::{
     metrics::ClassTally,
     model::Architecture,
     train::{Fit, FitError, Fitted, Interrupt, Observer, restore_weights},
-    trial::{Directory, Epoch, Failure, FailureKind, Input, Lock, Network, RunResult, TestClasses, Until, history},
+    trial::{
+        Directory, Epoch, Failure, FailureKind, Input, Lock, Network, RunResult, TestClasses, Until, events::end_session,
+        history,
+    },
 };
 
 /// Exit code of `vitx trial` where another process trains the same directory.
@@ -102,6 +105,7 @@ pub fn run(lock: &Lock, options: &Options, observer: &mut dyn Observer) -> Resul
         };
         // The error itself is what the caller must see, even where the note of it cannot be written.
         let _ = Failure { kind, reason: error.to_string() }.write(folder);
+        let _ = end_session(folder, None);
     }
     outcome
 }
@@ -215,6 +219,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         ema: train.evaluates_average(),
         stopped: fit.stop.and_then(|stop| stop.reason(&epochs)),
     };
+    end_session(folder, Some(&result))?;
     result.write(folder)?;
     Ok(Outcome::Finished(result))
 }

@@ -1,5 +1,6 @@
 //! The record of epochs once more, as TensorBoard reads it: `tensorboard/train` and
-//! `tensorboard/validation`, with the names of Keras' `TensorBoard` callback.
+//! `tensorboard/validation`, with the names of Keras' `TensorBoard` callback. A sweep's trial has what was changed and
+//! how it ended in `tensorboard` itself, for the plugin `hparams`.
 //!
 //! An event file is a row of records: length, its checksum, bytes, their checksum (TensorFlow,
 //! `lib/io/record_writer.h`); the bytes are an `Event` (`tensorflow/core/util/event.proto`).
@@ -13,7 +14,13 @@ use std::{
 
 use prost::Message;
 
-use super::{history::Epoch, names::TENSORBOARD};
+use super::{
+    RunResult,
+    history::Epoch,
+    hparams::{self, HparamsSummary},
+    names::TENSORBOARD,
+    variant,
+};
 use crate::files::{FileError, PART, append_to, make_folder, remove, replace};
 
 /// The fields of `Event` that are used.
@@ -40,8 +47,65 @@ struct Summary {
 struct Scalar {
     #[prost(string, tag = "1")]
     tag: String,
-    #[prost(float, tag = "2")]
-    simple_value: f32,
+    /// Written where it is 0, too: one of several fields of which a value has one.
+    #[prost(float, optional, tag = "2")]
+    simple_value: Option<f32>,
+    /// What a plugin needs a tensor for.
+    #[prost(message, optional, tag = "8")]
+    tensor: Option<Tensor>,
+    #[prost(message, optional, tag = "9")]
+    metadata: Option<Metadata>,
+}
+
+/// `TensorProto`: a vector of one zero, which stands beside a plugin's content.
+#[derive(Clone, PartialEq, Message)]
+struct Tensor {
+    #[prost(int32, tag = "1")]
+    dtype: i32,
+    #[prost(message, optional, tag = "2")]
+    shape: Option<Shape>,
+    #[prost(float, repeated, tag = "5")]
+    values: Vec<f32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Shape {
+    #[prost(message, repeated, tag = "2")]
+    axes: Vec<Axis>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Axis {
+    #[prost(int64, tag = "1")]
+    size: i64,
+}
+
+/// `SummaryMetadata`
+#[derive(Clone, PartialEq, Message)]
+struct Metadata {
+    #[prost(message, optional, tag = "1")]
+    plugin: Option<Plugin>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Plugin {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(bytes = "vec", tag = "2")]
+    content: Vec<u8>,
+}
+
+impl Scalar {
+    fn new(tag: &str, value: f64) -> Self {
+        Self { tag: tag.into(), simple_value: Some(value as f32), tensor: None, metadata: None }
+    }
+
+    fn of_plugin(summary: HparamsSummary) -> Self {
+        let tensor = Tensor { dtype: 1, shape: Some(Shape { axes: vec![Axis { size: 1 }] }), values: vec![0.0] };
+        let plugin = Plugin { name: hparams::PLUGIN.into(), content: summary.content };
+        let metadata = Some(Metadata { plugin: Some(plugin) });
+        Self { tag: summary.tag.into(), simple_value: None, tensor: Some(tensor), metadata }
+    }
 }
 
 fn record(event: &Event) -> Vec<u8> {
@@ -70,6 +134,7 @@ impl EventFiles {
     /// A file that cannot be written.
     pub fn create(folder: &Path, epochs: &[Epoch], validated: bool) -> Result<Self, FileError> {
         let path = |split: &str| folder.join(TENSORBOARD).join(split).join(FILE);
+        begin_session(folder, epochs)?;
         let files = Self { train: path("train"), validation: path("validation") };
         let past: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
         let start = now() - past;
@@ -103,6 +168,49 @@ impl EventFiles {
         }
         Ok(())
     }
+}
+
+/// Writes what a sweep changed. A run that no sweep made has changed nothing.
+fn begin_session(folder: &Path, epochs: &[Epoch]) -> Result<(), FileError> {
+    let path = session(folder);
+    clear(&path)?;
+    let variant = variant::read(folder)?;
+    if variant.is_empty() {
+        return Ok(());
+    }
+    let start = now() - epochs.iter().map(|epoch| epoch.seconds).sum::<f64>();
+    let value = vec![Scalar::of_plugin(hparams::start(&variant, start))];
+    let event = Event { wall_time: start, step: 0, file_version: None, summary: Some(Summary { value }) };
+    make_folder(path.parent().unwrap_or(&path))?;
+    replace(&path, &[head(start), record(&event)].concat())
+}
+
+fn session(folder: &Path) -> PathBuf {
+    folder.join(TENSORBOARD).join(FILE)
+}
+
+/// Writes how a trial of a sweep ended: its result, or none where it failed.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn end_session(folder: &Path, result: Option<&RunResult>) -> Result<(), FileError> {
+    let path = session(folder);
+    if !path.exists() {
+        return Ok(());
+    }
+    let of = |result: &RunResult| {
+        let figures = [
+            ("test_loss", result.test_loss),
+            ("test_accuracy", result.test_accuracy),
+            ("test_top_5_accuracy", result.test_top_5_accuracy),
+        ];
+        figures.map(|(tag, value)| Scalar::new(tag, value)).to_vec()
+    };
+    let mut value = result.map(of).unwrap_or_default();
+    value.push(Scalar::of_plugin(hparams::end(result.is_some(), now())));
+    let step = result.map_or(0, |result| i64::from(result.epochs));
+    let event = Event { wall_time: now(), step, file_version: None, summary: Some(Summary { value }) };
+    append_to(&path)?.write_all(&record(&event)).map_err(FileError::io("write", &path))
 }
 
 /// Takes an event file away, and what killed processes left beside it: TensorBoard reads all that it finds there.
@@ -145,7 +253,7 @@ fn events(epoch: &Epoch, validation: bool, wall_time: f64) -> Vec<u8> {
             ("epoch_learning_rate", Some(f64::from(epoch.learning_rate))),
         ]
     };
-    let scalar = |(tag, value): (&str, Option<f64>)| Some(Scalar { tag: tag.into(), simple_value: value? as f32 });
+    let scalar = |(tag, value): (&str, Option<f64>)| Some(Scalar::new(tag, value?));
     let value = scalars.into_iter().filter_map(scalar).collect();
     // Keras counts epochs from 0 here.
     let step = i64::from(epoch.epoch) - 1;
@@ -207,8 +315,31 @@ mod tests {
         let events = read(&path);
         assert_eq!(events.iter().map(|event| event.step).collect::<Vec<_>>(), [0, 0, 1]);
         let summary = events[2].summary.as_ref().unwrap();
-        assert_eq!(summary.value[0], Scalar { tag: "epoch_loss".into(), simple_value: 1.5 });
+        assert_eq!(summary.value[0], Scalar::new("epoch_loss", 1.5));
         EventFiles::create(folder.path(), &epochs[..1], false).unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_trial_of_a_sweep_says_what_was_changed_and_how_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        EventFiles::create(folder.path(), &[], false).unwrap();
+        end_session(folder.path(), None).unwrap();
+        assert!(!session(folder.path()).exists(), "no sweep has made it");
+        variant::note(folder.path(), &vec![("depth".into(), crate::dsl::Value::Int(2))]).unwrap();
+        for _ in 0..2 {
+            EventFiles::create(folder.path(), &[], false).unwrap();
+            end_session(folder.path(), None).unwrap();
+            let events = read(&session(folder.path()));
+            let tags = events.iter().flat_map(|event| &event.summary).flat_map(|summary| &summary.value);
+            let tags: Vec<&str> = tags.map(|value| value.tag.as_str()).collect();
+            assert_eq!(tags, ["_hparams_/session_start_info", "_hparams_/session_end_info"]);
+        }
+    }
+
+    #[test]
+    fn a_zero_is_written() {
+        // Nobody could tell it from nothing: TensorBoard drops a value that has no field.
+        assert_eq!(Scalar::new("a", 0.0).encode_to_vec(), [10, 1, b'a', 21, 0, 0, 0, 0]);
     }
 }

@@ -25,6 +25,7 @@ mod directory;
 mod error;
 pub mod events;
 pub mod history;
+mod hparams;
 mod input;
 mod job;
 mod lock;

@@ -42,6 +42,7 @@ mod surroundings;
 mod sweep;
 mod sweep_failures;
 mod sweep_kills;
+mod tensorboard;
 mod terminal;
 mod uses;
 mod weights;
