@@ -37,6 +37,7 @@ mod pictures;
 mod predictions;
 mod rooms;
 mod searches;
+mod serve;
 mod sizes;
 mod surroundings;
 mod sweep;
