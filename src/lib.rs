@@ -17,6 +17,7 @@
 //! | [`train`] | the loop, its schedule, when it saves |
 //! | [`experiment`] | YAML, overrides, definitions, sweeps |
 //! | [`report`] | tables, plots, exports |
+//! | [`tracking`] | results on their way to a tracking server |
 //! | [`cli`] | one file per subcommand |
 //!
 //! Below them all: [`files`] that are replaced whole, [`metrics`], [`choice`]s by word.
@@ -46,6 +47,7 @@ pub mod printable;
 pub mod random;
 pub mod report;
 pub mod threads;
+pub mod tracking;
 pub mod train;
 pub mod trial;
 pub mod weights;

@@ -19,6 +19,7 @@ mod help;
 mod import;
 mod layers;
 mod live;
+mod log_args;
 mod mistakes;
 mod model;
 mod out;

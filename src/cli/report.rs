@@ -3,8 +3,11 @@ use std::{
     process::ExitCode,
 };
 
-use super::{out, output, view::ViewArgs};
-use crate::report::{PORT, Page, PageModel, Record, Site, link_from, render};
+use super::{log_args::LogArgs, out, output, view::ViewArgs};
+use crate::{
+    report::{PORT, Page, PageModel, Record, Site, link_from, render},
+    tracking,
+};
 
 /// Prints the table of a sweep, or of the runs in a folder, from disk
 #[derive(Debug, clap::Args)]
@@ -25,9 +28,19 @@ pub struct Args {
     /// port [default: 8642]
     #[arg(long, value_name = "PORT", num_args = 0..=1, conflicts_with_all = ["format", "width", "html"])]
     serve: Option<Option<u16>>,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
+    if let Some(to) = args.log.destination()? {
+        let sent = tracking::send(&args.directory, &to, false)?;
+        out::line(&format!("{} runs are at {}", sent.runs, to.url()));
+        if sent.left_out > 0 {
+            out::note(&format!("{} files are not: the server keeps files elsewhere", sent.left_out));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(port) = args.serve {
         let site = Site::new(&args.directory, args.view.view(), port.unwrap_or(PORT))?;
         out::line(&format!("The page is at {} until Ctrl-C", site.address()));

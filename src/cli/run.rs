@@ -8,6 +8,7 @@ use miette::miette;
 use super::{
     console::{self, AFTER_THIS_STEP, Console, handle_interrupts, report, warn},
     engine_args::EngineArgs,
+    log_args::{self, LogArgs},
     out, params,
     sweep::{How, train},
 };
@@ -21,6 +22,7 @@ use crate::{
     },
     files::make_folder,
     report::View,
+    tracking::Destination,
     train::Interrupt,
     trial::{Directory, Lock, RunResult},
     weights::Hub,
@@ -66,10 +68,13 @@ pub struct Args {
     #[arg(long, value_name = "DIR", conflicts_with = "seeds")]
     extend: Option<PathBuf>,
     #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
+    let log = args.log.destination()?;
     let params = params::read(&args.param)?;
     let changes =
         Overrides { params, set: args.set.clone(), seed: args.seed, path: args.path.clone(), init: args.init.clone() };
@@ -79,7 +84,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     let definition = definition.settled()?.with(&[])?;
     if let Some(seeds) = args.seeds.filter(|seeds| *seeds > 1) {
-        return of_seeds(args, &definition, seeds);
+        return of_seeds(args, &definition, seeds, log);
     }
     let prefix = args.experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned()) + "-";
     let runs = Path::new("runs");
@@ -128,12 +133,15 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();
-    let outcome = training::run(&lock, &options, &mut console)?;
-    Ok(report(&console, &folder, &outcome))
+    let sender = log_args::start(&folder, log);
+    let outcome = training::run(&lock, &options, &mut console);
+    let code = outcome.map(|outcome| report(&console, &folder, &outcome));
+    log_args::finish(sender);
+    Ok(code?)
 }
 
 /// A sweep over nothing but seeds.
-fn of_seeds(args: &Args, definition: &Definition, seeds: u32) -> miette::Result<ExitCode> {
+fn of_seeds(args: &Args, definition: &Definition, seeds: u32, log: Option<Destination>) -> miette::Result<ExitCode> {
     let space = SpaceArguments { seeds: Some(seeds), ..SpaceArguments::default() };
     let mut sweep = Sweep::new(definition, &Given { space, ..Given::default() })?;
     let how = How {
@@ -144,6 +152,7 @@ fn of_seeds(args: &Args, definition: &Definition, seeds: u32) -> miette::Result<
         fail_fast: false,
         skip_invalid: false,
         dry_run: false,
+        log,
     };
     train(&mut sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
 }

@@ -10,6 +10,7 @@ use super::{
     engine_args::EngineArgs,
     executor_args::ExecutorArgs,
     live::{Live, name},
+    log_args::{self, LogArgs},
     plan::show,
     search_args::SearchArgs,
     view::ViewArgs,
@@ -27,6 +28,7 @@ use crate::{
     },
     printable,
     report::{Record, View, render, seeds},
+    tracking::Destination,
     train::Interrupt,
 };
 
@@ -102,6 +104,8 @@ pub struct Args {
     #[command(flatten)]
     executor: ExecutorArgs,
     #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
@@ -135,6 +139,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         fail_fast: args.fail_fast,
         skip_invalid: args.skip_invalid,
         dry_run: args.dry_run,
+        log: args.log.destination()?,
     };
     train(&mut sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
 }
@@ -148,6 +153,7 @@ pub(super) struct How {
     pub fail_fast: bool,
     pub skip_invalid: bool,
     pub dry_run: bool,
+    pub log: Option<Destination>,
 }
 
 /// Trains what is not finished of a sweep of an experiment's file, and prints its table.
@@ -158,7 +164,7 @@ pub(super) fn train(
     how: How,
     engine: &EngineArgs,
 ) -> miette::Result<ExitCode> {
-    let How { executor, view, jobs, retries, fail_fast, skip_invalid, dry_run } = how;
+    let How { executor, view, jobs, retries, fail_fast, skip_invalid, dry_run, log } = how;
     // A table that cannot be is refused before hours of training, not after.
     view.check(&sweep.keys())?;
     let stem = experiment.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
@@ -176,7 +182,10 @@ pub(super) fn train(
     }
     let mut shown = Shown { live: Live::new(jobs), jobs };
     begun.iter().for_each(|note| shown.live.line(note));
-    let ended = sweep.run(&running, &mut *executor, &mut shown)?;
+    let sender = log_args::start(&folder, log.filter(|_| !dry_run));
+    let ended = sweep.run(&running, &mut *executor, &mut shown);
+    log_args::finish(sender);
+    let ended = ended?;
     let live = shown.live;
     live.clear();
     if dry_run {

@@ -3,6 +3,7 @@ use std::{path::PathBuf, process::ExitCode};
 use super::{
     console::{AFTER_THIS_STEP, Console, handle_interrupts, report},
     engine_args::EngineArgs,
+    log_args::{self, LogArgs},
     out,
 };
 use crate::{
@@ -20,10 +21,13 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
     #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
+    let log = args.log.destination()?;
     let interrupt = Interrupt::default();
     handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();
@@ -35,6 +39,9 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         lock => lock?,
     };
     let options = training::Options { path: args.path.clone(), ..args.engine.options(interrupt)? };
-    let outcome = training::run(&lock, &options, &mut console)?;
-    Ok(report(&console, &args.directory, &outcome))
+    let sender = log_args::start(&args.directory, log);
+    let outcome = training::run(&lock, &options, &mut console);
+    let code = outcome.map(|outcome| report(&console, &args.directory, &outcome));
+    log_args::finish(sender);
+    Ok(code?)
 }

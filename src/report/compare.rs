@@ -156,8 +156,8 @@ fn layers(record: &Record) -> Result<String, ExperimentError> {
     Ok(network(&record.folder)?.map_or_else(String::new, |network| network.layers.iter().map(layer).collect()))
 }
 
-/// Dotted keys and their values.
-fn flat(definition: &Definition) -> Vec<(String, String)> {
+/// The dotted keys of an experiment and their values, as JSON.
+pub fn flat(definition: &Definition) -> Vec<(String, String)> {
     fn walk(prefix: &str, value: &Value, out: &mut Vec<(String, String)>) {
         match value {
             Value::Object(map) => {

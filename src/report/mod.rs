@@ -21,7 +21,7 @@ mod serve;
 mod table;
 mod view;
 
-pub use compare::compare;
+pub use compare::{compare, flat};
 pub use layout::fitted;
 pub use network::network;
 pub use page::{Page, PageModel, link_from};

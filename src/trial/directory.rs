@@ -110,6 +110,24 @@ impl<'a> Directory<'a> {
         self.folder.join(format!("{figures}.{format}"))
     }
 
+    /// The files that are worth keeping elsewhere, as far as they are there: what defines it, and once it has `ended`, what
+    /// came of it, with the best `weights` or without.
+    pub fn documents(self, ended: bool, weights: bool) -> Vec<PathBuf> {
+        let mut names = vec![names::CONFIG, names::MODEL, names::MODEL_TEXT, names::NETWORK];
+        if ended {
+            names.extend([names::RESULT, names::FAILURE, names::STOPPED, names::TABLE, names::LOG]);
+        }
+        if weights {
+            names.push(names::BEST);
+        }
+        let mut paths: Vec<PathBuf> = names.into_iter().map(|name| self.folder.join(name)).collect();
+        if ended {
+            paths.extend(["loss", "accuracy", "top_5_accuracy"].map(|figure| self.curve(figure, "png")));
+        }
+        paths.retain(|path| path.is_file());
+        paths
+    }
+
     /// The text of the checked model; `None` for a trial that has not begun.
     ///
     /// # Errors

@@ -15,6 +15,7 @@
 //! | `until.json`, `stopped.json` | how far its sweep wants it trained, and why no further | [`Until`], [`Stopped`] |
 //! | `job.json` | the job of a cluster that trains it | [`Job`] |
 //! | `log.txt` | what its process printed | [`Directory::log`] |
+//! | `mlflow.json` | which run of an MLflow server it is, and what that has | [`Tracked`] |
 //! | `lock` | held by the process that trains | [`Lock`] |
 //!
 //! A sweep's directory has a [`Lock`] as well.
@@ -33,6 +34,7 @@ mod names;
 mod network;
 mod prediction;
 mod result;
+mod tracked;
 pub mod variant;
 
 pub use classes::{TestClass, TestClasses};
@@ -46,4 +48,5 @@ pub use names::{CONFIG, MODEL};
 pub use network::{Network, NetworkLayer};
 pub use prediction::Prediction;
 pub use result::{Failure, FailureKind, RunResult, Stopped, Until};
+pub use tracked::Tracked;
 pub use variant::Variant;

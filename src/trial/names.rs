@@ -40,5 +40,7 @@ pub(super) const TABLE: &str = "history.csv";
 pub(super) const LOG: &str = "log.txt";
 /// As what a cluster's engine last knew it.
 pub(super) const JOB: &str = "job.json";
+/// Which run of a tracking server it is, and what that has.
+pub(super) const TRACKED: &str = "mlflow.json";
 /// Held by the process that trains.
 pub(super) const LOCK: &str = "lock";

@@ -45,6 +45,7 @@ mod sweep_failures;
 mod sweep_kills;
 mod tensorboard;
 mod terminal;
+mod tracking;
 mod uses;
 mod weights;
 mod zoo;

@@ -43,9 +43,10 @@ const ROOMS: &[(&str, &str)] = &[
      threads",
     ),
     ("report", "dsl data trial experiment files choice printable random"),
+    ("tracking", "trial experiment files report printable random"),
     (
         "cli",
-        "dsl graph model passes data backend trial train experiment report weights files metrics choice printable random \
+        "dsl graph model passes data backend trial train experiment report tracking weights files metrics choice printable random \
          diagram memory threads",
     ),
 ];

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every system runs the tests that use all of it")]
 
 pub mod browser;
+pub mod mlflow;
 
 use std::{
     io::Write,
