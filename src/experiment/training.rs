@@ -16,8 +16,8 @@ use crate::{
     model::Architecture,
     train::{Fit, FitError, Fitted, Interrupt, Observer, restore_weights},
     trial::{
-        Directory, Epoch, Failure, FailureKind, Input, Lock, Network, RunResult, TestClasses, Until, events::end_session,
-        history,
+        Directory, Epoch, Failure, FailureKind, Input, Lock, Network, RunResult, TestClasses, Until,
+        events::end_session, history,
     },
 };
 

@@ -18,7 +18,7 @@ mod data;
 const STYLE: &str = include_str!("page/style.css");
 
 /// In this order, as one script.
-const SCRIPTS: [&str; 14] = [
+const SCRIPTS: [&str; 15] = [
     include_str!("page/dom.js"),
     include_str!("page/format.js"),
     include_str!("page/scales.js"),
@@ -30,6 +30,7 @@ const SCRIPTS: [&str; 14] = [
     include_str!("page/scatter.js"),
     include_str!("page/coordinates.js"),
     include_str!("page/table.js"),
+    include_str!("page/classes.js"),
     include_str!("page/overview.js"),
     include_str!("page/theme.js"),
     include_str!("page/live.js"),
@@ -127,7 +128,7 @@ impl Page<'_> {
                         (filters())
                         div class="cards" { (cards(self.models)) }
                     }
-                    footer { "Written by vitx " (env!("CARGO_PKG_VERSION")) ". " (PER_CLASS) }
+                    footer { "Written by vitx " (env!("CARGO_PKG_VERSION")) "." }
                     div id="tip" role="status" hidden {}
                     div id="said" class="unseen" aria-live="polite" {}
                     span id="probe" hidden {}
@@ -139,9 +140,6 @@ impl Page<'_> {
         Ok(page.into_string())
     }
 }
-
-/// What a trial's directory does not hold.
-const PER_CLASS: &str = "A trial keeps no results by class: `vitx eval DIR --report` shows those of one.";
 
 fn header(title: &str) -> Markup {
     html! {
@@ -206,6 +204,15 @@ fn cards(models: &[PageModel]) -> Markup {
         section class="card wide" aria-label="Variants" {
             div class="head" { h2 { "Variants" } span class="quiet" { "a click on a colour holds on to a variant" } }
             div id="variants" class="scroll" tabindex="0" {}
+        }
+        section class="card wide" id="classes-card" aria-label="Class by class" hidden {
+            div class="head" {
+                h2 { "Class by class" }
+                span id="classes-note" class="quiet" {}
+                span class="grow" {}
+                span id="classes-options" class="head" style="margin: 0" {}
+            }
+            div id="classes" class="scroll" tabindex="0" {}
         }
         section class="card wide" aria-label="Models" {
             div class="head" { h2 { "Models" } }

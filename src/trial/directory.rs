@@ -115,7 +115,14 @@ impl<'a> Directory<'a> {
     pub fn documents(self, ended: bool, weights: bool) -> Vec<PathBuf> {
         let mut names = vec![names::CONFIG, names::MODEL, names::MODEL_TEXT, names::NETWORK];
         if ended {
-            names.extend([names::RESULT, names::FAILURE, names::STOPPED, names::TABLE, names::LOG]);
+            names.extend([
+                names::RESULT,
+                names::TEST_CLASSES,
+                names::FAILURE,
+                names::STOPPED,
+                names::TABLE,
+                names::LOG,
+            ]);
         }
         if weights {
             names.push(names::BEST);

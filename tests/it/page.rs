@@ -102,6 +102,8 @@ fn pretended(folder: &Path, count: usize) {
                 }),
             ),
         }
+        let class = |class: usize| json!({ "class": format!("<i>{class}"), "images": 100, "correct": (40 + 5 * class + at % 9) % 100 });
+        write("test_classes.json", json!({ "classes": (0..10).map(class).collect::<Vec<_>>() }));
         names.push(name);
     }
     fs::write(folder.join("out/trials.json"), json!({ "trials": names }).to_string()).unwrap();
@@ -201,6 +203,15 @@ fn brushing_hovering_and_the_theme_work_with_4_and_with_400_trials() {
         browser.wait(&format!("state.rows.length === {}", count * 3 / 4));
         browser.key("Escape");
         browser.wait("state.rows.length === state.data.rows.length");
+
+        // One variant against another, class by class.
+        assert_eq!(browser.ask("byId('classes').querySelectorAll('tbody tr').length"), 10);
+        browser.ask(
+            "(() => { for (const [at, row] of [[0, 1], [1, 0]]) { const select = document.querySelectorAll('#classes-options select')[at]; \
+             select.value = state.data.rows[row].name; select.dispatchEvent(new Event('change')); redraw(); } })()",
+        );
+        let points = "[...byId('classes').querySelectorAll('tbody tr')].map((row) => Number(row.cells[3].textContent))";
+        assert_eq!(browser.ask(points), json!([1.0; 10]));
 
         // Finding by a name, and showing all again.
         browser.click_on("byId('search')");

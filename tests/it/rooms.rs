@@ -39,7 +39,7 @@ const ROOMS: &[(&str, &str)] = &[
     // `graph` for the lowering that an engine is made of, `passes` and `onnx` for the network that is exported.
     (
         "experiment",
-        "dsl onnx graph model passes data backend weights trial train files metrics download choice memory random \
+        "dsl onnx graph model passes data backend weights trial train files folders metrics download choice memory random \
      threads",
     ),
     ("report", "dsl data trial experiment files choice printable random"),

@@ -73,5 +73,16 @@ function colouring() {
   const unit = kind === "measure" ? state.data.measures[at].unit : null;
   const axis = placeAxis(rows.map(value), unit);
   const ends = axis.numeric ? extent(values).map((end) => shown(end, unit ?? "number")) : [axis.order[0], axis.order.at(-1)].map(String);
-  return { of: (row) => (value(row) === null ? none : ramp(axis.place(value(row)))), scale: values.length ? ends : null };
+  // Of many, a few that are far from all others would leave these one colour: the ramp ends before them, and says so.
+  let [low, high] = [0, 1];
+  if (axis.numeric && values.length >= 20) {
+    const sorted = values.map((value) => axis.place(value)).sort((a, b) => a - b);
+    const at = (share) => sorted[Math.round(share * (sorted.length - 1))];
+    if (at(0.95) - at(0.1) > 0) {
+      if (at(0.1) > 0.25) [low, ends[0]] = [at(0.1), `≤ ${shown(axis.value(at(0.1)), unit ?? "number")}`];
+      if (at(0.95) < 0.75) [high, ends[1]] = [at(0.95), `≥ ${shown(axis.value(at(0.95)), unit ?? "number")}`];
+    }
+  }
+  const colour = (row) => ramp((axis.place(value(row)) - low) / (high - low));
+  return { of: (row) => (value(row) === null ? none : colour(row)), scale: values.length ? ends : null };
 }

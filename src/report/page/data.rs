@@ -15,7 +15,7 @@ use crate::{
         table::columns,
         view::{Arranged, Pivot, on_front},
     },
-    trial::Epoch,
+    trial::{Epoch, TestClasses},
 };
 
 /// A figure of an epoch.
@@ -54,6 +54,9 @@ pub fn data(page: &Page) -> Result<Json, ExperimentError> {
     let same = |a: &Row, b: &Row| a.records.first().map(|r| place(r)) == b.records.first().map(|r| place(r));
     let at = |row: &Row| rows.rows.iter().position(|other| same(other, row));
     let group_of = |row: &Row| arranged.groups.iter().find(|(_, group)| group.iter().any(|other| same(other, row)));
+    let tested: Vec<Option<TestClasses>> =
+        page.records.iter().map(|record| TestClasses::read(&record.folder).ok().flatten()).collect();
+    let classes = names(&tested);
     let one = |row: &Row| {
         let group = group_of(row).map_or(&[][..], |(_, group)| group);
         let means: Vec<_> = measures.iter().map(|measure| row.mean(measure)).collect();
@@ -71,6 +74,7 @@ pub fn data(page: &Page) -> Result<Json, ExperimentError> {
             "front": page.view.pareto.is_some_and(|price| on_front(row, group, &price.measure())),
             "state": printable::line(&row.state()),
             "status": status(row),
+            "classes": by_class(row.records.iter().map(|record| tested[place(record)].as_ref()), classes.len()),
             "trials": row.records.iter().map(|record| place(record)).collect::<Vec<_>>(),
         })
     };
@@ -84,6 +88,7 @@ pub fn data(page: &Page) -> Result<Json, ExperimentError> {
         "rows": rows.rows.iter().map(one).collect::<Vec<_>>(),
         "groups": groups.collect::<Vec<_>>(),
         "trials": page.records.iter().enumerate().map(|(at, record)| trial(page, at, record, &metrics)).collect::<Vec<_>>(),
+        "classes": classes,
         "compared": arranged.baseline.is_some(),
         "pareto": page.view.pareto.map(|price| price.measure().header),
         "importance": importance(rows).iter().map(|(key, share)| explained(key, share)).collect::<Vec<_>>(),
@@ -92,6 +97,31 @@ pub fn data(page: &Page) -> Result<Json, ExperimentError> {
         "running": page.records.iter().any(|record| record.running),
         "models": format!("{}:{}", page.models.len(), page.models.iter().map(|model| model.names.len()).sum::<usize>()),
     }))
+}
+
+/// The classes of all trials, if they all have the same.
+fn names(tested: &[Option<TestClasses>]) -> Vec<String> {
+    let of = |tested: &TestClasses| tested.classes.iter().map(|class| class.class.clone()).collect::<Vec<_>>();
+    let mut all = tested.iter().flatten().map(of);
+    let Some(first) = all.next() else { return Vec::new() };
+    match all.all(|other| other == first) {
+        true => first.iter().map(|name| printable::line(name).into_owned()).collect(),
+        false => Vec::new(),
+    }
+}
+
+/// The share of the test images of each of `count` classes that the trials of a row told right, in four digits; nothing
+/// where a trial has not counted them, or a class has no image.
+fn by_class<'a>(tested: impl Iterator<Item = Option<&'a TestClasses>>, count: usize) -> Option<Vec<f64>> {
+    let mut sums = vec![[0_u64; 2]; count];
+    for tested in tested {
+        for (sum, class) in sums.iter_mut().zip(&tested?.classes) {
+            *sum = [sum[0] + class.images, sum[1] + class.correct];
+        }
+    }
+    let share =
+        |[images, correct]: [u64; 2]| (images > 0).then(|| (1e4 * correct as f64 / images as f64).round() / 1e4);
+    (count > 0).then(|| sums.into_iter().map(share).collect()).flatten()
 }
 
 /// A value as a place on an axis: numbers are numbers, all else is a text.

@@ -2,7 +2,7 @@
 
 const began = performance.now();
 take(JSON.parse(byId("data").textContent));
-views.push(overviewView(), curvesView(), scatterView(), coordinatesView(), tableView());
+views.push(overviewView(), curvesView(), scatterView(), coordinatesView(), tableView(), classesView());
 startTheme();
 redraw();
 /** Milliseconds from the first line to the last pixel. */
