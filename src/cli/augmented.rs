@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use miette::miette;
 
-use super::{folder_args::FolderArgs, out, output};
+use super::{folder_args::FolderArgs, named, out, output};
 use crate::{
     data::{
         self, Augmentation, BatchPlace, DataError, DataOptions, Draws, Loaded, Pipeline, Split, Statistics, Subset,
@@ -94,10 +94,14 @@ impl Sheet<'_> {
     }
 
     fn input(&self) -> miette::Result<Input> {
-        let file = Path::new(self.name);
+        // A data set goes before an experiment of its name.
+        let file = match sources::find(self.name) {
+            Ok(_) => PathBuf::from(self.name),
+            Err(error) => named::experiment(Some(Path::new(self.name)), None).or(Err(error))?,
+        };
         if file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
             let changes = Overrides { set: self.set.to_vec(), path: self.folder.path.clone(), ..Overrides::default() };
-            let definition = Definition::read(file, &changes)?.settled()?;
+            let definition = Definition::read(&file, &changes)?.settled()?;
             let Setup { dataset, training, pipeline, .. } =
                 Setup::new(&definition, self.data_dir.clone(), None, &Subset::ALL)?;
             let Experiment { augmentation, train, .. } = definition.experiment;

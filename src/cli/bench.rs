@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use miette::miette;
 use serde::Serialize;
 
-use super::{console::Console, engine_args::EngineArgs, params};
+use super::{console::Console, engine_args::EngineArgs, named, params};
 use crate::{
     backend::{Batch, OperatorTime, Step, cpu::matmul_flops},
     data,
@@ -30,9 +30,9 @@ enum What {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: vitx bench step experiments/cifar100_vit.yaml --batch 256 --steps 5 --json")]
 struct StepArgs {
-    /// Experiment file (.yaml)
-    #[arg(default_value = "experiments/cifar100_vit.yaml")]
-    experiment: PathBuf,
+    /// Experiment file (.yaml), or the name of one that the binary carries [default: experiment.yaml of this folder, or else
+    /// cifar100_vit]
+    experiment: Option<PathBuf>,
     /// Images per step
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
@@ -136,7 +136,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
 fn step(args: &StepArgs) -> miette::Result<ExitCode> {
     let begin = Instant::now();
     let params = params::read(&args.param)?;
-    let definition = Definition::read(&args.experiment, &Overrides { params, ..Overrides::default() })?;
+    let experiment = named::experiment(args.experiment.as_deref(), Some("experiments/cifar100_vit.yaml"))?;
+    let definition = Definition::read(&experiment, &Overrides { params, ..Overrides::default() })?;
     let options = args.engine.options(Interrupt::default())?;
     let name = &definition.experiment.data.name;
     let spec = data::image_spec(name, &definition.data_options(options.data_dir.clone()))?;

@@ -18,6 +18,7 @@ use crate::{
 #[command(after_help = "Examples:
   vitx check experiments/cifar100_vit.vitx --param patch_size=8
   vitx check experiments/cifar100_vit.yaml
+  vitx check digits_vit
   vitx check --format json experiments/cifar100_vit.vitx")]
 pub struct Args {
     #[command(flatten)]
@@ -34,7 +35,8 @@ enum Format {
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
-    let fine = |model: &Architecture| format!("{}: model `{}` is fine", args.model.file.display(), model.name());
+    let file = args.model.file().map(|file| file.display().to_string()).unwrap_or_default();
+    let fine = |model: &Architecture| format!("{file}: model `{}` is fine", model.name());
     match (check(args), args.format) {
         (Ok(model), Format::Text) => {
             warn(model.warnings());

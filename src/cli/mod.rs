@@ -5,12 +5,14 @@ mod bench;
 mod check;
 mod choice;
 mod compare;
+mod completions;
 mod console;
 mod data;
 mod devices;
 mod engine_args;
 mod eval;
 mod executor_args;
+mod experiments;
 mod export;
 mod fmt;
 mod folder_args;
@@ -20,8 +22,11 @@ mod import;
 mod layers;
 mod live;
 mod log_args;
+mod man;
 mod mistakes;
 mod model;
+mod named;
+mod new;
 mod out;
 mod output;
 mod params;
@@ -30,6 +35,7 @@ mod predict;
 mod predictions;
 mod report;
 mod run;
+mod schema;
 mod scores;
 mod search_args;
 mod summary;
@@ -54,17 +60,22 @@ enum Command {
     Bench(bench::Args),
     Check(check::Args),
     Compare(compare::Args),
+    Completions(completions::Args),
     Data(data::Args),
     Devices(devices::Args),
     Eval(eval::Args),
+    Experiments(experiments::Args),
     Export(export::Args),
     Fmt(fmt::Args),
     Graph(graph::Args),
     Import(import::Args),
     Layers(layers::Args),
+    Man(man::Args),
+    New(new::Args),
     Predict(predict::Args),
     Report(report::Args),
     Run(run::Args),
+    Schema(schema::Args),
     Summary(summary::Args),
     Sweep(sweep::Args),
     Trial(trial::Args),
@@ -85,17 +96,22 @@ fn run(command: Command) -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Experiments(args) => experiments::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Layers(args) => layers::run(&args),
+        Command::Man(args) => man::run(&args),
+        Command::New(args) => new::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Trial(args) => trial::run(&args),

@@ -1,12 +1,13 @@
 //! What the commands that look at a model share: which model, and for which data.
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     io::Read,
     path::{Path, PathBuf},
 };
 
-use super::params;
+use super::{named, params};
 use crate::{
     data::{self, DataOptions},
     dsl::{MAX_SOURCE_BYTES, Problem, Source, Value},
@@ -17,8 +18,12 @@ use crate::{
 /// A model, and what stands in for a data set where it is no experiment's.
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
-    /// Model file (.vitx), `-` for standard input, or an experiment (.yaml) with its model and data set
-    pub file: PathBuf,
+    /// Model file (.vitx), `-` for standard input, or an experiment (.yaml) with its model and data set; or the name of one that
+    /// the binary carries [default: experiment.yaml]
+    file: Option<PathBuf>,
+    /// What `file` stands for, once that is looked up.
+    #[arg(skip)]
+    named: OnceCell<PathBuf>,
     /// Sets a parameter of the model, e.g. `-p patch_size=4`
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     pub param: Vec<String>,
@@ -67,17 +72,26 @@ impl Assumed {
 }
 
 impl ModelArgs {
+    /// The file that is meant.
+    pub fn file(&self) -> miette::Result<&Path> {
+        if let Some(path) = self.named.get() {
+            return Ok(path);
+        }
+        let path = named::experiment(self.file.as_deref(), None)?;
+        Ok(self.named.get_or_init(|| path))
+    }
+
     /// The experiment, if it is one.
     pub fn experiment(&self) -> miette::Result<Option<Definition>> {
-        if !self.is_experiment() {
+        if !self.is_experiment()? {
             return Ok(None);
         }
-        Ok(Some(Definition::read(&self.file, &Overrides { params: self.overrides()?, ..Overrides::default() })?))
+        Ok(Some(Definition::read(self.file()?, &Overrides { params: self.overrides()?, ..Overrides::default() })?))
     }
 
     /// The text of the model.
     pub fn source(&self) -> miette::Result<Source> {
-        if self.file.as_os_str() == "-" {
+        if self.file()?.as_os_str() == "-" {
             let mut bytes = Vec::new();
             // One byte more than fits tells that there is more.
             let read = std::io::stdin().lock().take(MAX_SOURCE_BYTES as u64 + 1).read_to_end(&mut bytes);
@@ -86,7 +100,7 @@ impl ModelArgs {
         }
         Ok(match self.experiment()? {
             Some(definition) => definition.source,
-            None => Source::read_model(&self.file)?,
+            None => Definition::model(self.file()?)?,
         })
     }
 
@@ -143,7 +157,7 @@ impl ModelArgs {
 
     /// What was assumed to check a model.
     pub fn assumed(&self, architecture: &Architecture) -> Assumed {
-        let named = self.data.is_some() || self.is_experiment();
+        let named = self.data.is_some() || self.is_experiment().unwrap_or(false);
         let open = |name: &str, given: Option<usize>, assumed: usize| {
             let said = named || given.is_some() || architecture.bindings().contains_key(name);
             (!said).then_some(assumed)
@@ -155,7 +169,7 @@ impl ModelArgs {
         }
     }
 
-    fn is_experiment(&self) -> bool {
-        self.file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+    fn is_experiment(&self) -> miette::Result<bool> {
+        Ok(self.file()?.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"))
     }
 }

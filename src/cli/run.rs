@@ -9,7 +9,7 @@ use super::{
     console::{self, AFTER_THIS_STEP, Console, handle_interrupts, report, warn},
     engine_args::EngineArgs,
     log_args::{self, LogArgs},
-    out, params,
+    named, out, params,
     sweep::{How, train},
 };
 use crate::{
@@ -31,13 +31,15 @@ use crate::{
 /// Trains the model of an experiment, keeps its best weights, and tests them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  vitx run digits_vit
   vitx run experiments/digits_vit.yaml --param depth=2
   vitx run experiments/digits_vit.yaml --seeds 3
   vitx run experiments/digits_vit.yaml --set train.epochs=80 --extend runs/digits_vit-76d813208cd4
   vitx run experiments/cifar100_vit.yaml --set train.epochs=10 --set train.optimizer.learning_rate=3e-4")]
 pub struct Args {
-    /// Experiment file (.yaml)
-    experiment: PathBuf,
+    /// Experiment file (.yaml), or the name of one that the binary carries: `vitx experiments` lists them
+    /// [default: experiment.yaml]
+    experiment: Option<PathBuf>,
     /// Sets a parameter of the model, e.g. `-p depth=2`
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
@@ -78,15 +80,16 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let params = params::read(&args.param)?;
     let changes =
         Overrides { params, set: args.set.clone(), seed: args.seed, path: args.path.clone(), init: args.init.clone() };
-    let definition = Definition::read(&args.experiment, &changes)?;
+    let experiment = named::experiment(args.experiment.as_deref(), None)?;
+    let definition = Definition::read(&experiment, &changes)?;
     if let Some(file) = definition.experiment.init.as_ref().map(Init::of_hub).transpose()?.flatten() {
         console::of_hub(&file, &Hub::of_environment()).map_err(ExperimentError::from)?;
     }
     let definition = definition.settled()?.with(&[])?;
     if let Some(seeds) = args.seeds.filter(|seeds| *seeds > 1) {
-        return of_seeds(args, &definition, seeds, log);
+        return of_seeds(args, &experiment, &definition, seeds, log);
     }
-    let prefix = args.experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned()) + "-";
+    let prefix = experiment.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned()) + "-";
     let runs = Path::new("runs");
     let folder = args.output.clone().unwrap_or_else(|| runs.join(format!("{prefix}{}", definition.identity())));
     if args.resume && !folder.exists() && args.output.is_none() {
@@ -141,7 +144,13 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
 }
 
 /// A sweep over nothing but seeds.
-fn of_seeds(args: &Args, definition: &Definition, seeds: u32, log: Option<Destination>) -> miette::Result<ExitCode> {
+fn of_seeds(
+    args: &Args,
+    experiment: &Path,
+    definition: &Definition,
+    seeds: u32,
+    log: Option<Destination>,
+) -> miette::Result<ExitCode> {
     let space = SpaceArguments { seeds: Some(seeds), ..SpaceArguments::default() };
     let mut sweep = Sweep::new(definition, &Given { space, ..Given::default() })?;
     let how = How {
@@ -154,5 +163,5 @@ fn of_seeds(args: &Args, definition: &Definition, seeds: u32, log: Option<Destin
         dry_run: false,
         log,
     };
-    train(&mut sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
+    train(&mut sweep, experiment, args.output.as_deref(), how, &args.engine)
 }

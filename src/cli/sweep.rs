@@ -11,6 +11,7 @@ use super::{
     executor_args::ExecutorArgs,
     live::{Live, name},
     log_args::{self, LogArgs},
+    named,
     plan::show,
     search_args::SearchArgs,
     view::ViewArgs,
@@ -41,9 +42,9 @@ use crate::{
   vitx sweep experiments/digits_vit.yaml -p 'depth=int(1, 6)' -p 'train.optimizer.learning_rate=loguniform(1e-4, 1e-2)' \\
       --strategy tpe --trials 24 --stop halving")]
 pub struct Args {
-    /// Experiment file (.yaml)
-    #[arg(default_value = "experiments/cifar100_vit.yaml")]
-    experiment: PathBuf,
+    /// Experiment file (.yaml), or the name of one that the binary carries: `vitx experiments` lists them
+    /// [default: experiment.yaml of this folder, or else cifar100_vit]
+    experiment: Option<PathBuf>,
     /// Values of a model parameter, or of a dotted key of the experiment: `4,6,8`, `4..=8:2`,
     /// `log(1e-4, 1e-2, 5)`; to be searched: `uniform(0, 0.5)`, `loguniform(1e-4, 1e-2)`, `int(2, 12)`
     #[arg(short, long = "param", value_name = "NAME=VALUES")]
@@ -111,7 +112,8 @@ pub struct Args {
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let overrides = Overrides { set: args.set.clone(), ..Overrides::default() };
-    let experiment = Definition::read(&args.experiment, &overrides)?.settled()?;
+    let file = named::experiment(args.experiment.as_deref(), Some("experiments/cifar100_vit.yaml"))?;
+    let experiment = Definition::read(&file, &overrides)?.settled()?;
     let from_arguments = |rule| Stopping { rule, min_epochs: args.min_epochs, factor: args.factor };
     let given = Given {
         space: SpaceArguments {
@@ -141,7 +143,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         dry_run: args.dry_run,
         log: args.log.destination()?,
     };
-    train(&mut sweep, &args.experiment, args.output.as_deref(), how, &args.engine)
+    train(&mut sweep, &file, args.output.as_deref(), how, &args.engine)
 }
 
 /// How a sweep runs, and what is shown of it.

@@ -41,7 +41,7 @@ pub struct Pixels {
 }
 
 /// What becomes of a picture's aspect ratio where a picture gets another size.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fit {
     /// It is that of the new size: the picture is squashed.

@@ -173,7 +173,7 @@ pub struct DataOptions {
 }
 
 /// What pictures in folders within the folder of a class are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Nested {
     /// Pictures of that class.

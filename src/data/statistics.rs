@@ -16,7 +16,7 @@ pub struct Statistics {
 }
 
 /// Mean and deviation of each channel as recipes have them, of pixels from 0 to 1.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Normalization {
     /// `[channels]`, from 0 to 1.

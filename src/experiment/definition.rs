@@ -97,7 +97,10 @@ impl Definition {
     }
 
     /// Reads a model. A file that is not there may be carried by the binary.
-    fn model(path: &Path) -> Result<Source, Diagnostics> {
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no text.
+    pub fn model(path: &Path) -> Result<Source, Diagnostics> {
         match builtin::text(path) {
             Some(text) if !path.exists() => Ok(Source::new(path.display().to_string(), text)),
             _ => Source::read_model(path),

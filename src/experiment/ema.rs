@@ -1,12 +1,13 @@
 //! `train.ema`: an average of the weights.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema::Fault;
 use crate::graph::optimizers;
 
 /// The exponential moving average of the weights, as an experiment has it; see [`optimizers::Ema`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ema {
     pub decay: f32,

@@ -21,6 +21,24 @@ pub enum ExperimentError {
         /// What the system says.
         cause: std::io::Error,
     },
+    /// A name on the command line that stands for no file, and for nothing that the binary carries.
+    #[error("{message}")]
+    #[diagnostic(code(vitx::experiment::unknown), help("{help}"))]
+    Unknown {
+        /// What is wrong, in one sentence.
+        message: String,
+        /// What to do about it.
+        help: String,
+    },
+    /// An experiment that cannot be begun.
+    #[error("{message}")]
+    #[diagnostic(code(vitx::experiment::new), help("{help}"))]
+    Begin {
+        /// What is wrong, in one sentence.
+        message: String,
+        /// What to do about it.
+        help: String,
+    },
     /// A file that is no experiment.
     #[error("{message}")]
     #[diagnostic(code(vitx::experiment::yaml))]

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// Weights from a file or another run, as an experiment has it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Init {
     /// A safetensors file, a `.npz` of JAX, the directory of a run, whose best weights are meant, or `hf://ORG/NAME`; relative to the experiment's file. In a
@@ -55,7 +56,7 @@ pub struct Init {
 }
 
 /// What becomes of position embeddings of another grid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Position {
     /// They are resized as timm does it.
@@ -74,7 +75,7 @@ pub enum Names {
 /// The word for names that are found out, and that for our own.
 const AUTO: &str = "auto";
 const VITX: &str = "vitx";
-const WORDS: &[&str] = &[AUTO, VITX, "timm", "hf", "jax"];
+pub(super) const WORDS: &[&str] = &[AUTO, VITX, "timm", "hf", "jax"];
 
 impl Default for Names {
     fn default() -> Self {
@@ -159,9 +160,9 @@ impl Freeze {
 }
 
 /// [`Freeze`] as a mapping.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct FreezeKeys {
+pub(super) struct FreezeKeys {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     patterns: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for LossConfig {
 }
 
 /// The key that every loss has besides its options.
-const CLASS_WEIGHTS: &str = "class_weights";
+pub(super) const CLASS_WEIGHTS: &str = "class_weights";
 
 struct Form;
 

@@ -42,11 +42,14 @@
 //! | [`accumulation`] | whether a training is long enough for an update |
 //! | [`averages`] | whether a training is long enough for moving averages |
 //! | [`unvalidated`] | what cannot be without validation images |
-//! | `builtin.rs` | the experiments that the binary carries |
+//! | [`json_schema`] | the schema of experiment files, for editors |
+//! | [`begin`] | the files that `vitx new` writes |
+//! | [`builtin`] | the experiments that the binary carries, and what a name stands for |
 
 pub(crate) mod accumulation;
 pub(crate) mod averages;
-mod builtin;
+pub mod begin;
+pub mod builtin;
 pub mod class_weights;
 mod classify;
 mod definition;
@@ -58,6 +61,7 @@ mod foreign;
 mod identity;
 pub(crate) mod image_size;
 pub mod init;
+pub mod json_schema;
 mod loss;
 pub(crate) mod needs;
 mod occlusion;

@@ -25,7 +25,7 @@ const WEIGHT_DECAY: Setting = Setting {
 const OTHERS: [&str; 7] = ["name", "decay", "no_decay", "rates", "layer_decay", "clip_norm", "others"];
 
 /// All keys that some rule has, for the message about another.
-static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+pub(super) static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let mut keys = vec![LEARNING_RATE.name, WEIGHT_DECAY.name];
     keys.extend(OTHERS);
     for option in OPTIMIZERS.iter().flat_map(|rule| rule.options) {
@@ -46,7 +46,7 @@ fn elementwise() -> impl Iterator<Item = &'static Rule> {
 static OTHER_NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| elementwise().map(|rule| rule.name).collect());
 
 /// The keys of `others`.
-static OTHER_KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+pub(super) static OTHER_KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let mut keys = vec!["name", "parameters", LEARNING_RATE.name, WEIGHT_DECAY.name];
     for option in elementwise().flat_map(|rule| rule.options) {
         if !keys.contains(&option.name) {
@@ -251,12 +251,12 @@ impl Optimizer {
 }
 
 /// The number of this name that every rule has.
-fn setting(name: &str) -> Option<&'static Setting> {
+pub(super) fn setting(name: &str) -> Option<&'static Setting> {
     [&LEARNING_RATE, &WEIGHT_DECAY].into_iter().find(|setting| setting.name == name)
 }
 
 /// The number of this name of any rule; what is called alike is a number, or a truth value, in all.
-fn option(name: &str) -> Option<&'static Setting> {
+pub(super) fn option(name: &str) -> Option<&'static Setting> {
     OPTIMIZERS.iter().flat_map(|rule| rule.options).find(|option| option.name == name)
 }
 

@@ -30,10 +30,11 @@ impl PartialEq for ScheduleConfig {
 }
 
 /// Keys of every schedule.
-const OWN: [&str; 7] = ["kind", "warmup_epochs", "final_fraction", "warmup_from", "cooldown_epochs", "per", "restarts"];
+pub(super) const OWN: [&str; 7] =
+    ["kind", "warmup_epochs", "final_fraction", "warmup_from", "cooldown_epochs", "per", "restarts"];
 
 /// Those and the options of all kinds.
-static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+pub(super) static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let options = KINDS.iter().flat_map(|kind| kind.options).map(|option| option.name);
     OWN.into_iter().chain(options).collect()
 });

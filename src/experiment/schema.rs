@@ -5,6 +5,7 @@ use std::{
 };
 
 use miette::Diagnostic;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
     identity::absolute,
     image_size::{self, ImageSizes},
     init::Init,
+    json_schema,
     loss::LossConfig,
     optimizer::{LARGEST, Optimizer},
     repeated,
@@ -32,7 +34,7 @@ use crate::{
 };
 
 /// One experiment, as its YAML file has it. Unknown keys are refused.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
     /// Model file, relative to the experiment's.
@@ -57,12 +59,13 @@ pub struct Experiment {
 }
 
 /// The variants of a sweep.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SweepConfig {
     /// Values by model parameter, or by dotted key of the experiment: a list, or a text as for
     /// `--param` (`4..=8:2`). In the order of the file; the last varies fastest.
     #[serde(with = "values::ordered")]
+    #[schemars(schema_with = "json_schema::swept")]
     pub params: Vec<(String, Values)>,
     /// Keys that go through their values together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -74,6 +77,7 @@ pub struct SweepConfig {
     pub strategy: Strategy,
     /// How many points a search tries.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub trials: Option<usize>,
     /// Seeds the search.
     pub search_seed: u64,
@@ -89,6 +93,7 @@ pub struct SweepConfig {
     pub stop: Option<Stop>,
     /// How many seeds each variant is trained with, counting up from `train.seed`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub seeds: Option<u32>,
     /// Where trials run. No part of what the sweep is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,16 +101,18 @@ pub struct SweepConfig {
 }
 
 /// Which trials end before their last epoch, see [`Stopping`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stop {
     /// Which trials end early.
     pub rule: Rule,
     /// Epochs that each trial trains in any case.
     #[serde(default = "one")]
+    #[schemars(range(min = 1))]
     pub min_epochs: u32,
     /// Of those that reach a rung, one in so many goes on, and trains so many times as long.
     #[serde(default = "three")]
+    #[schemars(range(min = 2, max = 100))]
     pub factor: u32,
 }
 
@@ -137,10 +144,11 @@ fn three() -> u32 {
 }
 
 /// Which images.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// Name of a data set.
+    #[schemars(schema_with = "json_schema::data_name")]
     pub name: String,
     /// The folder of `image_folder` or the file of `npz`, relative to the experiment's file. In a trial's directory it is absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,6 +159,7 @@ pub struct Data {
     pub csv: Option<PathBuf>,
     /// The share of each class that tests, where the data have no images to test on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub test_split: Option<f64>,
     /// What pictures in folders within that of a class are; otherwise they are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,6 +172,7 @@ pub struct Data {
     pub label_column: Option<String>,
     /// 1 for grey images; by default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = [1, 3, null]))]
     pub channels: Option<usize>,
     /// What becomes of a picture's aspect ratio.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -172,16 +182,20 @@ pub struct Data {
     pub digest: Option<String>,
     /// Side in pixels that `image_folder` loads its images at; no more than the model's own `image_size`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
     pub image_size: Option<usize>,
     /// The last part of the training images validates, as Keras' `validation_split`. Of no use where the
     /// data set has images to validate on.
     #[serde(default = "tenth")]
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub validation_split: f64,
     /// Use only so many training images, validation included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub train_limit: Option<usize>,
     /// Use only so many test images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub test_limit: Option<usize>,
     /// Leaves out files of `image_folder` that cannot be read, instead of refusing them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -286,19 +300,23 @@ impl Data {
 }
 
 /// How it is trained.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
     /// How often each training image is seen.
+    #[schemars(range(min = 1))]
     pub epochs: u32,
     /// Images of a step; the last batch of an epoch may have fewer.
+    #[schemars(range(min = 1, max = 1048576))]
     pub batch_size: usize,
     /// So many batches make the mean gradient of one update: `gradient_accumulation_steps` of Keras' optimizers.
     #[serde(skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1, max = 65536))]
     pub gradient_accumulation_steps: u32,
     /// How many times in a row an epoch has each of its images, with other draws of augmentation each time; it is as long as
     /// without, and leaves other images out: `RepeatAugSampler` of timm.
     #[serde(skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1))]
     pub repeated_augmentation: u32,
     /// Seeds initialisation, shuffling, augmentation and dropout.
     pub seed: u64,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, Visitor},
@@ -11,7 +12,7 @@ use super::{read::HELP, schema::Fault};
 use crate::train::{self, Monitor};
 
 /// What ends a training early, as an experiment has it; see [`train::Stop`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EarlyStop {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use crate::trial::Epoch;
 
 /// What is compared first. Among epochs that are equal in it the other one decides, and among those
 /// that are equal in both the first is kept. Without validation images nothing is chosen: the last epoch counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Monitor {
     /// The highest accuracy, then the lowest loss.

@@ -20,7 +20,7 @@ pub enum Augmentation {
 
 /// Keras' `RandomFlip("horizontal")`, `RandomRotation(rotation)` and `RandomZoom(zoom, zoom)`, each of which samples the
 /// image that the former made, as in Keras. All draw from one stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keys {
     /// Turns every other image left to right.

@@ -47,7 +47,7 @@ pub use mix::{Mix, Mixed};
 pub use mixing::MixingOptions;
 pub use options::{Options, Range, TransformOption, Value};
 pub use plan::{Pass, Plan, Scratch};
-pub use read::HELP;
+pub use read::{FROM_EPOCH, HELP};
 
 /// All transforms.
 #[rustfmt::skip] // A line each.

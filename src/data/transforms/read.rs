@@ -59,7 +59,7 @@ impl Serialize for Listed {
 }
 
 /// The key of a transform's options from an epoch on.
-const FROM_EPOCH: &str = "from_epoch";
+pub const FROM_EPOCH: &str = "from_epoch";
 
 /// What its options become, each time those that change; `false` where it is left out, and `true` where it comes back as it was.
 struct Later<'a>(&'a Listed);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::choice::Choice;
 
 /// A rule for stopping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// Successive halving: all trials reach a rung, then the best `1/factor` go on (Jamieson &

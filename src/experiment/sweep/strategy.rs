@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::{choice::Choice, trial::Variant};
 
 /// How a space is searched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// Every combination

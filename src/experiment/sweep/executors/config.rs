@@ -255,25 +255,37 @@ impl ExecutorConfig {
     }
 }
 
+/// [`ExecutorConfig`] as a mapping.
+#[derive(Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::experiment) struct ExecutorKeys {
+    /// Which one.
+    name: ExecutorName,
+    /// Cores of a job: as many threads train.
+    cpus: Option<u32>,
+    /// Devices of a job. A trial uses one.
+    gpus: Option<u32>,
+    /// Of a job's processes.
+    memory: Option<Memory>,
+    /// The longest that a job may take. A trial that needs longer saves, and goes on in another job.
+    time: Option<TimeLimit>,
+    /// Or queue.
+    partition: Option<String>,
+    /// Further arguments of the engine's own command.
+    #[serde(default)]
+    args: Vec<String>,
+    /// Where the engine answers.
+    address: Option<String>,
+    /// The shell command that hands a job over, and prints its id.
+    submit: Option<String>,
+    /// The shell command that lists jobs: `ID STATE`, and the exit code if it is known.
+    poll: Option<String>,
+    /// The shell command that asks jobs to end.
+    cancel: Option<String>,
+}
+
 impl<'de> Deserialize<'de> for ExecutorConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// The same, with all keys.
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Keys {
-            name: ExecutorName,
-            cpus: Option<u32>,
-            gpus: Option<u32>,
-            memory: Option<Memory>,
-            time: Option<TimeLimit>,
-            partition: Option<String>,
-            #[serde(default)]
-            args: Vec<String>,
-            address: Option<String>,
-            submit: Option<String>,
-            poll: Option<String>,
-            cancel: Option<String>,
-        }
         struct NameOrKeys;
         impl<'de> Visitor<'de> for NameOrKeys {
             type Value = ExecutorConfig;
@@ -288,8 +300,8 @@ impl<'de> Deserialize<'de> for ExecutorConfig {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ExecutorConfig, A::Error> {
-                let Keys { name, cpus, gpus, memory, time, partition, args, address, submit, poll, cancel } =
-                    Keys::deserialize(MapAccessDeserializer::new(map))?;
+                let ExecutorKeys { name, cpus, gpus, memory, time, partition, args, address, submit, poll, cancel } =
+                    ExecutorKeys::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(ExecutorConfig { name, cpus, gpus, memory, time, partition, args, address, submit, poll, cancel })
             }
         }

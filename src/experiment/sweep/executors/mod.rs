@@ -20,6 +20,7 @@ mod worker;
 
 use std::{ffi::OsString, path::PathBuf};
 
+pub(in crate::experiment) use self::config::ExecutorKeys;
 pub use self::{
     config::{ExecutorConfig, ExecutorName, Memory, TimeLimit},
     local::Local,
