@@ -1,6 +1,10 @@
 //! Finding the CUDA libraries when the program runs: building it needs none.
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use cudarc::{
     cublaslt,
@@ -31,11 +35,38 @@ fn folders(variable: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Loads a library from one of [`folders`], so that the bindings, which ask by name alone, get that one. Stays
-/// loaded for the life of the process.
-fn preload(name: &str) {
-    for folder in folders(crate::folders::variable) {
-        for version in ["13", "12"] {
+/// The folders of NVIDIA's packages from PyPI, such as `nvidia-cuda-nvrtc`, in the Python environment that this program was
+/// installed into: `bin/vitx` beside `lib/python3.12/site-packages/nvidia/cu13/lib`, and what pip makes elsewhere of the
+/// same. Sorted, so that the same ones are found in the same order.
+fn packages(program: &Path) -> Vec<PathBuf> {
+    let Some(root) = program.parent().and_then(Path::parent) else { return Vec::new() };
+    let inner = |folder: &Path| {
+        let mut found: Vec<PathBuf> =
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        found.sort();
+        found
+    };
+    let pythons = ["lib", "lib64"].into_iter().flat_map(|lib| inner(&root.join(lib)));
+    let pythons =
+        pythons.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python")));
+    let sites = pythons.flat_map(|python| ["site-packages", "dist-packages"].map(|site| python.join(site)));
+    // Of `pip install --target`, the root itself.
+    let sites = sites.chain([root.to_owned()]);
+    sites
+        .flat_map(|site| inner(&site.join("nvidia")))
+        .map(|package| package.join("lib"))
+        .filter(|lib| lib.is_dir())
+        .collect()
+}
+
+/// Loads a library from one of [`folders`] or [`packages`], so that the bindings, which ask by name alone, get that one. Of
+/// CUDA `newest` or before. Stays loaded for the life of the process.
+fn preload(name: &str, newest: i32) {
+    // By the name of the file itself, which links to it do not have.
+    let program = std::env::current_exe().and_then(|program| program.canonicalize());
+    let packages = program.map(|program| packages(&program)).unwrap_or_default();
+    for folder in folders(crate::folders::variable).into_iter().chain(packages) {
+        for version in [13, 12].into_iter().filter(|version| *version <= newest) {
             let path = folder.join(format!("lib{name}.so.{version}"));
             if !path.exists() {
                 continue;
@@ -67,15 +98,21 @@ pub fn devices() -> Result<Vec<Device>, String> {
     FOUND.get_or_init(look_for_devices).clone()
 }
 
+/// The newest CUDA that the driver has: 13020 is 13.2.
+fn driver_version() -> Result<i32, String> {
+    let mut version = 0;
+    // SAFETY: the pointer is to a live integer; this call needs no initialised driver.
+    let status = unsafe { driver::sys::cuDriverGetVersion(&raw mut version) };
+    status.result().map_err(|error| format!("the NVIDIA driver does not answer: {error}"))?;
+    Ok(version)
+}
+
 fn look_for_devices() -> Result<Vec<Device>, String> {
     // SAFETY: loading the driver's library only sets up its own state.
     if !unsafe { driver::sys::is_culib_present() } {
         return Err("no NVIDIA driver (libcuda.so.1) on this machine".into());
     }
-    let mut version = 0;
-    // SAFETY: the pointer is to a live integer; this call needs no initialised driver.
-    let status = unsafe { driver::sys::cuDriverGetVersion(&raw mut version) };
-    status.result().map_err(|error| format!("the NVIDIA driver does not answer: {error}"))?;
+    let version = driver_version()?;
     if version < OLDEST_DRIVER {
         let (major, minor) = (version / 1000, version % 1000 / 10);
         return Err(format!("the NVIDIA driver is for CUDA {major}.{minor}, and 12.0 is needed"));
@@ -144,9 +181,10 @@ fn look() -> Result<(), String> {
             "the CUDA device is of compute capability {major}.{minor}, and 8.0 is needed: an A100 or later"
         ));
     }
+    let newest = driver_version()? / 1000;
     // SAFETY: as for the driver's library.
     if !unsafe { nvrtc::sys::is_culib_present() } {
-        preload("nvrtc");
+        preload("nvrtc", newest);
     }
     // SAFETY: as for the driver's library.
     if !unsafe { nvrtc::sys::is_culib_present() } {
@@ -154,7 +192,7 @@ fn look() -> Result<(), String> {
     }
     // SAFETY: as for the driver's library.
     if !unsafe { cublaslt::sys::is_culib_present() } {
-        preload("cublasLt");
+        preload("cublasLt", newest);
     }
     // SAFETY: as for the driver's library.
     if !unsafe { cublaslt::sys::is_culib_present() } {
@@ -168,7 +206,8 @@ fn missing(name: &str, package: &str) -> String {
     let ignored = VARIABLES.into_iter().find(relative);
     let ignored = ignored.map_or(String::new(), |name| format!("; {name} is no absolute path, and not searched"));
     format!(
-        "lib{name}.so of CUDA 12 or 13 is not found: put its folder in LD_LIBRARY_PATH, or set CUDA_PATH (PyPI's {package} has it){ignored}"
+        "lib{name}.so of CUDA 12 or 13 is not found: put its folder in LD_LIBRARY_PATH, or set CUDA_PATH (PyPI's {package} has \
+         it, and `pip install 'vitx[cuda]'` brings it){ignored}"
     )
 }
 
@@ -211,5 +250,55 @@ mod tests {
             assert!(!reason.contains('\n') && !reason.is_empty(), "{reason}");
         }
         assert!(super::missing("nvrtc", "p").contains("libnvrtc.so"));
+    }
+
+    /// A Python environment as `pip install 'vitx[cuda]'` makes it: links stand for the packages' files.
+    #[cfg(unix)]
+    #[test]
+    fn packages_beside_the_program_are_found() {
+        use std::{fs, os::unix::fs::symlink};
+
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        for folder in [
+            "bin",
+            "venv/bin",
+            "venv/lib/python3.12/site-packages/nvidia/cu13/lib",
+            "venv/lib/python3.11/dist-packages/nvidia/cuda_nvrtc/lib",
+            "venv/lib/other/site-packages/nvidia/x/lib",
+            "venv/nvidia/cublas/lib",
+        ] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        fs::write(root.join("venv/bin/vitx"), "").unwrap();
+        let wanted = [
+            "venv/lib/python3.11/dist-packages/nvidia/cuda_nvrtc/lib",
+            "venv/lib/python3.12/site-packages/nvidia/cu13/lib",
+            "venv/nvidia/cublas/lib",
+        ];
+        assert_eq!(super::packages(&root.join("venv/bin/vitx")), wanted.map(|folder| root.join(folder)));
+        assert!(super::packages(std::path::Path::new("vitx")).is_empty());
+        // What `uv tool install` puts into the user's path.
+        symlink("../venv/bin/vitx", root.join("bin/vitx")).unwrap();
+        let program = root.join("bin/vitx").canonicalize().unwrap();
+        assert_eq!(super::packages(&program).len(), 3);
+
+        let Some(nvrtc) = crate::folders::absolute("VITX_NVRTC") else { return };
+        let folder = nvrtc.parent().unwrap();
+        let site = root.join("real/lib/python3.12/site-packages/nvidia/cu13");
+        fs::create_dir_all(&site).unwrap();
+        symlink(folder, site.join("lib")).unwrap();
+        let folders = super::packages(&root.join("real/bin/vitx"));
+        let path = folders[0].join(nvrtc.file_name().unwrap());
+        // SAFETY: NVRTC's initialisers do no more than any library's.
+        let library = unsafe { libloading::Library::new(path) }.unwrap();
+        type Version = unsafe extern "C" fn(*mut i32, *mut i32) -> i32;
+        // SAFETY: that is the function's type.
+        let version = unsafe { library.get::<Version>(b"nvrtcVersion\0") }.unwrap();
+        let (mut major, mut minor) = (0, 0);
+        // SAFETY: both pointers are to live integers.
+        assert_eq!(unsafe { version(&raw mut major, &raw mut minor) }, 0);
+        assert!(major >= 12, "{major}.{minor}");
+        std::mem::forget(library);
     }
 }
