@@ -11,34 +11,34 @@ pub struct ExecutorArgs {
     #[arg(long, value_parser = names())]
     executor: Option<ExecutorName>,
     /// Cores of a job; as many threads train [default: 1]
-    #[arg(long, requires = "executor", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     cpus: Option<u32>,
     /// Devices of a job; a trial uses one [default: 0]
-    #[arg(long, requires = "executor")]
+    #[arg(long)]
     gpus: Option<u32>,
     /// Memory of a job: `8G`
-    #[arg(long, requires = "executor")]
+    #[arg(long)]
     memory: Option<Memory>,
     /// Longest time of a job, `2h`: a trial that needs longer saves before, and goes on in another job
-    #[arg(long, requires = "executor")]
+    #[arg(long)]
     time: Option<TimeLimit>,
     /// Partition, or queue, of jobs
-    #[arg(long, requires = "executor")]
+    #[arg(long)]
     partition: Option<String>,
     /// A further argument of the engine's own command, `--executor-arg=--qos=low`; may be given again
-    #[arg(long, requires = "executor", value_name = "ARG", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     executor_arg: Vec<String>,
     /// Where the engine answers: `http://head:8265`
-    #[arg(long, requires = "executor", value_name = "URL")]
+    #[arg(long, value_name = "URL")]
     address: Option<String>,
     /// For `command`: hands a job over and prints its id
-    #[arg(long, requires = "executor", value_name = "TEMPLATE")]
+    #[arg(long, value_name = "TEMPLATE")]
     submit: Option<String>,
     /// For `command`: prints `ID STATE` for each of {ids}
-    #[arg(long, requires = "executor", value_name = "TEMPLATE")]
+    #[arg(long, value_name = "TEMPLATE")]
     poll: Option<String>,
     /// For `command`: asks {ids} to end
-    #[arg(long, requires = "executor", value_name = "TEMPLATE")]
+    #[arg(long, value_name = "TEMPLATE")]
     cancel: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl ExecutorArgs {
     /// The executor that is meant, with what the experiment says of it.
     pub fn config(&self, of_experiment: Option<&ExecutorConfig>) -> ExecutorConfig {
         let of_experiment = of_experiment.cloned().unwrap_or_default();
-        let Some(name) = self.executor.clone() else { return of_experiment };
+        let name = self.executor.clone().unwrap_or_else(|| of_experiment.name.clone());
         let given = ExecutorConfig {
             name,
             cpus: self.cpus,

@@ -77,7 +77,7 @@ enum Command {
     Run(run::Args),
     Schema(schema::Args),
     Summary(summary::Args),
-    Sweep(sweep::Args),
+    Sweep(Box<sweep::Args>),
     Trial(trial::Args),
 }
 

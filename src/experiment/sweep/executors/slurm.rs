@@ -181,10 +181,13 @@ impl Engine for Slurm {
 
     fn list(&mut self, _: &[String]) -> Result<Listing, Trouble> {
         if self.wave.is_none() {
-            let config = output(Command::new("scontrol").args(["show", "config"]), "", &ABSENT)?;
-            let most = config
-                .lines()
-                .find_map(|line| line.strip_prefix("MaxArraySize")?.split('=').nth(1)?.trim().parse().ok());
+            let config = match output(Command::new("scontrol").args(["show", "config"]), "", &ABSENT) {
+                // Where a site does not tell, jobs are handed over one by one.
+                Err(Trouble::Refused(_)) => String::new(),
+                config => config?,
+            };
+            let size = |line: &str| line.strip_prefix("MaxArraySize")?.split('=').nth(1)?.trim().parse().ok();
+            let most = config.lines().find_map(size);
             // 0 where a site allows no arrays.
             self.wave = Some(most.unwrap_or(1_usize).saturating_sub(1).clamp(1, LARGEST_WAVE));
         }
