@@ -41,7 +41,15 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let options = training::Options { path: args.path.clone(), ..args.engine.options(interrupt)? };
     let sender = log_args::start(&args.directory, log);
     let outcome = training::run(&lock, &options, &mut console);
+    let lost = outcome.as_ref().is_err_and(crate::experiment::ExperimentError::is_lost);
     let code = outcome.map(|outcome| report(&console, &args.directory, &outcome));
     log_args::finish(sender);
-    Ok(code?)
+    match code {
+        // Whoever has taken the directory over trains it.
+        Err(error) if lost => {
+            out::report(&miette::Report::from(error));
+            Ok(ExitCode::from(training::BUSY))
+        }
+        code => Ok(code?),
+    }
 }

@@ -306,6 +306,11 @@ impl ExperimentError {
         }
     }
 
+    /// Whether another process has taken over the directory that this one wrote to.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Files(TrialError::File(FileError::Lost { .. })))
+    }
+
     /// Wraps an error of the file system with what was tried on which file.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

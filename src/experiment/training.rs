@@ -93,6 +93,9 @@ pub fn run(lock: &Lock, options: &Options, observer: &mut dyn Observer) -> Resul
         return Ok(Outcome::FinishedBefore(result));
     }
     Failure::clear(folder)?;
+    // The next step ends it: what would be saved then is refused.
+    let interrupt = options.interrupt.clone();
+    lock.when_lost(move || interrupt.request());
     let outcome = train(folder, options, observer).map_err(|error| match error {
         ExperimentError::Files(error) => ExperimentError::Files(error.of_a_training()),
         error => error,

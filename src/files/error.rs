@@ -26,6 +26,21 @@ pub enum FileError {
         /// By its old name.
         folder: PathBuf,
     },
+    /// The lock of a directory was taken over by another process, as this one gave no sign of life.
+    #[error("`{}` is no longer this process's: it gave no sign of life for so long that {by}", folder.display())]
+    #[diagnostic(
+        code(vitx::train::lost),
+        help(
+            "nothing was written since; what was saved before is where training goes on. It happens when a process is \
+             suspended or its file system hangs"
+        )
+    )]
+    Lost {
+        /// As it was given.
+        folder: PathBuf,
+        /// Who has it now, as the end of a sentence.
+        by: String,
+    },
     /// A file that has not what was written to it.
     #[error("`{path}` is damaged: {problem}")]
     #[diagnostic(

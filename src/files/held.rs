@@ -3,6 +3,7 @@
 //! instead of going on in what belongs to someone else.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, ErrorKind},
     path::{Component, Path, PathBuf},
@@ -17,7 +18,9 @@ use super::FileError;
 #[derive(Debug)]
 pub struct Hold(Arc<Held>);
 
-#[derive(Debug)]
+/// What else must hold before anything is written into a held directory.
+pub type Guard = Box<dyn Fn() -> Result<(), FileError> + Send + Sync>;
+
 struct Held {
     /// Absolute.
     absolute: PathBuf,
@@ -26,6 +29,13 @@ struct Held {
     /// Keeps the directory's inode from being given to another one.
     #[cfg_attr(not(unix), allow(dead_code))]
     directory: File,
+    guard: Option<Guard>,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.folder.fmt(f)
+    }
 }
 
 /// How long the removal of a directory may take, from the first file that is missed.
@@ -44,8 +54,16 @@ impl Hold {
     /// # Errors
     /// [`FileError::Gone`] when it no longer has its name.
     pub fn new(folder: &Path, directory: File) -> Result<Self, FileError> {
+        Self::guarded(folder, directory, None)
+    }
+
+    /// As [`Hold::new`]; where there is a `guard`, nothing is written that it refuses.
+    ///
+    /// # Errors
+    /// As [`Hold::new`], and those of the guard.
+    pub fn guarded(folder: &Path, directory: File, guard: Option<Guard>) -> Result<Self, FileError> {
         let absolute = std::path::absolute(folder).map_err(FileError::io("find", folder))?;
-        let held = Arc::new(Held { absolute, folder: folder.to_owned(), directory });
+        let held = Arc::new(Held { absolute, folder: folder.to_owned(), directory, guard });
         held.check()?;
         list().push(held.clone());
         Ok(Self(held))
@@ -79,7 +97,10 @@ impl Held {
     }
 
     fn check(&self) -> Result<(), FileError> {
-        if self.is_in_place() { Ok(()) } else { Err(FileError::Gone { folder: self.folder.clone() }) }
+        if !self.is_in_place() {
+            return Err(FileError::Gone { folder: self.folder.clone() });
+        }
+        self.guard.as_ref().map_or(Ok(()), |guard| guard())
     }
 }
 
@@ -116,7 +137,11 @@ impl Place {
         Ok(place)
     }
 
-    fn check(&self) -> Result<(), FileError> {
+    /// Whether what it lies in is still held.
+    ///
+    /// # Errors
+    /// [`FileError::Gone`] and [`FileError::Lost`].
+    pub fn check(&self) -> Result<(), FileError> {
         self.held.as_ref().map_or(Ok(()), |held| held.check())
     }
 
@@ -314,75 +339,5 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
-#[cfg(all(test, unix))]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-    use crate::files::replace;
-
-    fn hold(folder: &Path) -> Hold {
-        Hold::new(folder, File::open(folder).unwrap()).unwrap()
-    }
-
-    fn write_to(path: &Path) -> Result<(), FileError> {
-        let place = Place::new(path)?;
-        place.write().map(drop).map_err(place.failed("open"))
-    }
-
-    fn everything(folder: &Path) -> [Result<(), FileError>; 6] {
-        [
-            replace(&folder.join("a"), b"mine"),
-            replace(&folder.join("deep/a"), b"mine"),
-            append_to(&folder.join("b")).map(drop),
-            make_folder(&folder.join("c/d")),
-            remove(&folder.join("a")),
-            write_to(&folder.join("e")),
-        ]
-    }
-
-    #[test]
-    fn nothing_is_written_into_a_directory_that_has_taken_the_name_of_the_held_one() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("run");
-        let fill = || {
-            fs::create_dir_all(folder.join("deep")).unwrap();
-            fs::write(folder.join("a"), "theirs").unwrap();
-            fs::write(folder.join("e"), "theirs").unwrap();
-        };
-        fill();
-        let held = hold(&folder);
-        replace(&folder.join("deep/a"), b"mine").unwrap();
-        append_to(&folder.join("b")).unwrap().write_all(b"mine").unwrap();
-        make_folder(&folder.join("c/d")).unwrap();
-        assert_eq!(fs::read(folder.join("deep/a")).unwrap(), b"mine");
-        assert!(folder.join("c/d").is_dir());
-
-        let gone = |results: [Result<(), FileError>; 6]| {
-            results.iter().all(|result| matches!(result, Err(FileError::Gone { folder }) if folder.ends_with("run")))
-        };
-        fs::remove_dir_all(&folder).unwrap();
-        assert!(gone(everything(&folder)));
-        assert!(!folder.exists());
-        fill();
-        assert!(gone(everything(&folder)));
-        assert_eq!(fs::read(folder.join("a")).unwrap(), b"theirs");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
-        // The name is free again once nobody holds it.
-        drop(held);
-        everything(&folder).into_iter().for_each(|result| result.unwrap());
-    }
-
-    #[test]
-    fn a_directory_inside_a_held_one_can_be_held_of_its_own() {
-        let root = tempfile::tempdir().unwrap();
-        let (sweep, trial) = (root.path().join("s"), root.path().join("s/trials/t"));
-        fs::create_dir_all(&trial).unwrap();
-        let _holds = (hold(&sweep), hold(&trial));
-        fs::remove_dir_all(&trial).unwrap();
-        fs::create_dir_all(&trial).unwrap();
-        let error = replace(&trial.join("a"), b"mine").unwrap_err();
-        assert!(error.to_string().contains("s/trials/t` is gone"), "{error}");
-        replace(&sweep.join("a"), b"mine").unwrap();
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,9 @@ mod error;
 mod held;
 pub mod kept;
 mod replace;
+mod shared;
 
 pub use error::FileError;
-pub use held::{Hold, Place, append_to, make_folder, remove};
+pub use held::{Guard, Hold, Place, append_to, make_folder, remove};
 pub use replace::{PART, remove_parts, replace, replace_by, replace_like};
+pub use shared::shared_by;

@@ -66,6 +66,8 @@ fn replace_as(
         file.sync_all()
     };
     let written = write(&mut file).and_then(|()| finish(&file)).map_err(place.failed("write"));
+    // Writing may have taken long: whose directory it is, is asked again at the last moment.
+    let written = written.and_then(|()| place.check());
     if let Err(error) = written.and_then(|()| part.rename_to(&place).map_err(place.failed("replace"))) {
         // What failed is what the caller must see; the next writer here removes what stays.
         let _ = part.remove();

@@ -55,11 +55,13 @@ pub enum TrialError {
         problem: String,
     },
     /// A directory that another process trains in.
-    #[error("`{}` is in use by another vitx process", folder.display())]
+    #[error("`{}` is in use by another vitx process{}", folder.display(), by.as_ref().map_or(String::new(), |by| format!(": {by}")))]
     #[diagnostic(code(vitx::experiment::locked), help("wait until it has finished, or stop it"))]
     Locked {
         /// The trial's directory.
         folder: PathBuf,
+        /// Who has it, where a file tells: `process 42 on node7`.
+        by: Option<String>,
     },
 }
 

@@ -16,7 +16,7 @@
 //! | `job.json` | the job of a cluster that trains it | [`Job`] |
 //! | `log.txt` | what its process printed | [`Directory::log`] |
 //! | `mlflow.json` | which run of an MLflow server it is, and what that has | [`Tracked`] |
-//! | `lock` | held by the process that trains | [`Lock`] |
+//! | `lock`, `lock.json` | held by the process that trains; who it is, on file systems of many machines | [`Lock`] |
 //!
 //! A sweep's directory has a [`Lock`] as well.
 

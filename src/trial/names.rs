@@ -44,3 +44,7 @@ pub(super) const JOB: &str = "job.json";
 pub(super) const TRACKED: &str = "mlflow.json";
 /// Held by the process that trains.
 pub(super) const LOCK: &str = "lock";
+/// Tells who holds it, where the system's locks may not.
+pub(super) const OWNER: &str = "lock.json";
+/// Held for a moment by the process that takes away a dead owner's.
+pub(super) const CLAIM: &str = "lock.claim";

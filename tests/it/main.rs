@@ -26,6 +26,7 @@ mod identities;
 mod install;
 mod language;
 mod libraries;
+mod locks;
 mod mistakes;
 mod models;
 mod onnx;

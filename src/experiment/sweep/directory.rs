@@ -92,7 +92,7 @@ pub fn recorded(folder: &Path) -> Result<Option<SweepConfig>, ExperimentError> {
 pub fn refuse_others(folder: &Path, definition: &Definition) -> Result<(), ExperimentError> {
     refuse_run(folder)?;
     if Lock::is_held(folder) {
-        return Err(TrialError::Locked { folder: folder.to_owned() }.into());
+        return Err(TrialError::Locked { folder: folder.to_owned(), by: None }.into());
     }
     match definition.difference(&folder.join(SWEEP))? {
         Some(difference) => Err(ExperimentError::OtherSweep { folder: folder.to_owned(), difference }),
