@@ -63,7 +63,7 @@ impl EngineArgs {
     /// As [`EngineArgs::options`].
     pub fn shared(&self, jobs: usize, interrupt: Interrupt) -> miette::Result<(Options, Vec<Device>)> {
         let (mut options, shown) = self.resolved(interrupt)?;
-        options.threads = Some((options.threads() / jobs).max(1));
+        options.threads = Some((options.threads() / jobs.max(1)).max(1));
         let Some(shown) = shown else { return Ok((options, Vec::new())) };
         let selection = self.device.clone().unwrap_or_default();
         let devices = selection.of(&shown).map_err(refused)?;
@@ -90,7 +90,7 @@ impl EngineArgs {
         }
         let threads = self.threads.map(usize::from);
         let (data_dir, precision) = (self.data_dir.clone(), self.precision);
-        let options = Options { data_dir, backend, precision, device: None, threads, path: None, interrupt };
+        let options = Options { data_dir, backend, precision, threads, interrupt, ..Options::default() };
         if backend != Backend::Cuda {
             return Ok((options, None));
         }
@@ -115,7 +115,7 @@ impl EngineArgs {
         };
         let threads = Some(self.threads.map_or(cpus as usize, usize::from));
         let (data_dir, precision) = (self.data_dir.clone(), self.precision);
-        Options { data_dir, backend, precision, device: None, threads, path: None, interrupt }
+        Options { data_dir, backend, precision, threads, interrupt, ..Options::default() }
     }
 
     /// Whether --threads is given.

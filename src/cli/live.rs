@@ -186,9 +186,10 @@ impl Live {
                 return;
             }
             Event::Waiting(planned) => {
-                let text = format!("waiting  {}: another process still trains it", name(&planned.variant));
-                (planned, State::Elsewhere, text, true)
+                let text = format!("waiting  {}: another process trains it", name(&planned.variant));
+                (planned, State::Elsewhere, text, false)
             }
+            Event::GoesOn(planned) => (planned, State::Running, format!("goes on  {}", name(&planned.variant)), false),
             Event::Finished(planned, result) => {
                 let text = format!(
                     "finished {} - test accuracy: {} - {}",

@@ -42,6 +42,7 @@ mod summary;
 mod sweep;
 mod trial;
 mod view;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -79,6 +80,7 @@ enum Command {
     Summary(summary::Args),
     Sweep(Box<sweep::Args>),
     Trial(trial::Args),
+    Worker(worker::Args),
 }
 
 /// Runs the program on the process' arguments. Errors print as diagnostics and give exit code 1, and so does a result
@@ -115,6 +117,7 @@ fn run(command: Command) -> ExitCode {
         Command::Summary(args) => summary::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Trial(args) => trial::run(&args),
+        Command::Worker(args) => worker::run(&args),
     };
     if let Some(shortage) = crate::threads::shortage() {
         out::note(&shortage);

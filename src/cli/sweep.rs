@@ -1,5 +1,6 @@
 use std::{
     collections::HashMap,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -82,8 +83,8 @@ pub struct Args {
     /// Trains every variant with so many seeds; the table shows mean ± standard deviation
     #[arg(long)]
     seeds: Option<u32>,
-    /// Trials at once; they share the threads
-    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Trials at once; they share the threads. With 0, all of them are left to `vitx worker`
+    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1024))]
     jobs: u32,
     /// Further attempts for a trial that fails
     #[arg(long, default_value_t = 0)]
@@ -174,7 +175,7 @@ pub(super) fn train(
     let (folder, begun) = sweep.settle(output, named)?;
     let interrupt = Interrupt::default();
     let (options, mut executor) = started(executor, &folder, jobs, interrupt.clone(), engine)?;
-    let policy = Policy { jobs, retries, fail_fast };
+    let policy = Policy { jobs, retries, fail_fast, worker: false, until_idle: None };
     let running = Running { folder: &folder, options, policy, skip_invalid, dry_run };
     if !dry_run {
         handle_interrupts(
@@ -232,8 +233,12 @@ pub(super) fn train(
     }
 }
 
+/// How long a trial that has come as far as it is wanted waits in memory: what it takes to begin again is spared. It is
+/// asked to end where its place is wanted.
+const LINGER: u32 = 120;
+
 /// The executor, and the options of a trial there.
-fn started(
+pub(super) fn started(
     config: ExecutorConfig,
     folder: &Path,
     jobs: usize,
@@ -244,7 +249,7 @@ fn started(
     config.check(config.entry())?;
     if !config.entry().is_here {
         let options = engine.elsewhere(config.cpus.unwrap_or(1), config.gpus.unwrap_or(0), interrupt);
-        let (arguments, threads_given) = (engine.handed_over(), engine.gives_threads());
+        let (arguments, threads_given) = (lingering(engine.handed_over()), engine.gives_threads());
         return Ok((
             options,
             executors::executor(ExecutorSetup { config, folder, arguments, threads_given, pool: None })?,
@@ -253,8 +258,14 @@ fn started(
     let (options, devices) = engine.shared(jobs, interrupt)?;
     let owner = format!("vitx sweep, for {}", folder.display());
     let pool = (!devices.is_empty()).then(|| Pool::new(devices, DeviceLocks::of_machine(), jobs, owner));
-    let arguments = engine.arguments(&options);
+    let arguments = lingering(engine.arguments(&options));
     Ok((options, executors::executor(ExecutorSetup { config, folder, arguments, threads_given: true, pool })?))
+}
+
+/// The arguments of a trial that waits at its rungs.
+fn lingering(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    arguments.push(format!("--linger={LINGER}").into());
+    arguments
 }
 
 /// Shows plans as tables, and events as they come.
@@ -270,7 +281,7 @@ impl Watch for Shown {
 
     fn plan(&mut self, plan: &Plan) {
         self.live.warn(&plan.warnings);
-        self.live.line(&show(plan, self.jobs));
+        self.live.line(&show(plan, self.jobs.max(1)));
         self.live.add(&plan.trials);
     }
 

@@ -1,4 +1,4 @@
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use super::{
     console::{AFTER_THIS_STEP, Console, handle_interrupts, report},
@@ -20,6 +20,9 @@ pub struct Args {
     /// Where the folder of `image_folder` lies now; it must hold what the trial began with
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
+    /// How long it waits in memory, once it has come as far as its sweep wants it, to be wanted further
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=86_400))]
+    linger: u32,
     #[command(flatten)]
     log: LogArgs,
     #[command(flatten)]
@@ -38,7 +41,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         }
         lock => lock?,
     };
-    let options = training::Options { path: args.path.clone(), ..args.engine.options(interrupt)? };
+    let linger = Duration::from_secs(args.linger.into());
+    let options = training::Options { path: args.path.clone(), linger, ..args.engine.options(interrupt)? };
     let sender = log_args::start(&args.directory, log);
     let outcome = training::run(&lock, &options, &mut console);
     let lost = outcome.as_ref().is_err_and(crate::experiment::ExperimentError::is_lost);

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{Definition, ExperimentError, Setup, accumulation, image_size, needs, unvalidated};
@@ -45,6 +46,8 @@ pub struct Options {
     pub path: Option<PathBuf>,
     /// Asks to stop after the step that runs.
     pub interrupt: Interrupt,
+    /// How long a trial that has come as far as its sweep wants it waits to be wanted further.
+    pub linger: Duration,
 }
 
 impl Options {
@@ -92,6 +95,7 @@ pub fn run(lock: &Lock, options: &Options, observer: &mut dyn Observer) -> Resul
     if let Some(result) = RunResult::read(folder)? {
         return Ok(Outcome::FinishedBefore(result));
     }
+    let attempts = Failure::read(folder)?.map_or(0, |failure| failure.attempts);
     Failure::clear(folder)?;
     // The next step ends it: what would be saved then is refused.
     let interrupt = options.interrupt.clone();
@@ -107,7 +111,7 @@ pub fn run(lock: &Lock, options: &Options, observer: &mut dyn Observer) -> Resul
             _ => FailureKind::Error,
         };
         // The error itself is what the caller must see, even where the note of it cannot be written.
-        let _ = Failure { kind, reason: error.to_string() }.write(folder);
+        let _ = Failure { attempts: attempts + 1, ..Failure::new(kind, error.to_string()) }.write(folder);
         let _ = end_session(folder, None);
     }
     outcome
@@ -179,6 +183,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         workers: options.workers_for(&training),
         epochs: train.epochs,
         until: Until::read(folder)?.map(|until| until.epochs),
+        linger: options.linger,
         batch_size: train.batch_size,
         repeats: train.repeated_augmentation,
         seed: train.seed,

@@ -1,9 +1,14 @@
 //! The loop: epochs of shuffled batches, validation, the best weights, the test.
 
-use std::{borrow::Cow, path::Path, time::Instant};
+use std::{
+    borrow::Cow,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use super::{
     Interrupt, Monitor, Observer, Schedule, Stop,
+    linger::linger,
     restore::{restore, restore_weights},
     saves::Saves,
 };
@@ -42,6 +47,8 @@ pub struct Fit<'a> {
     pub epochs: u32,
     /// Stops after so many epochs, with everything saved, to be continued later or not at all.
     pub until: Option<u32>,
+    /// How long it waits there for its sweep to want it further.
+    pub linger: Duration,
     /// Images of a step; the last batch of an epoch may have fewer.
     pub batch_size: usize,
     /// How many times in a row an epoch has an image, see [`order::repeated`].
@@ -131,9 +138,13 @@ impl Fit<'_> {
         let events = EventFiles::create(self.folder, &epochs, !self.validation.is_empty())?;
         let kept = self.keep_images(engine)?;
         let mut saves = Saves::new(self.directory());
+        let mut until = self.until;
         while progress.epoch < self.epochs && !self.stops(&epochs) {
-            if self.until.is_some_and(|until| progress.epoch >= until) {
-                return Ok(Fitted::Paused);
+            if until.is_some_and(|until| progress.epoch >= until) {
+                match linger(self.folder, progress.epoch, self.linger, self.interrupt)? {
+                    Some(further) => until = further,
+                    None => return Ok(Fitted::Paused),
+                }
             }
             let epoch = self.epoch(engine, kept, &mut progress, &mut saves, observer);
             if epoch.is_err() {
@@ -159,7 +170,7 @@ impl Fit<'_> {
             }
             let over = progress.epoch == self.epochs || self.stops(&epochs);
             let interrupted = self.interrupt.requested() && !over;
-            let ends = interrupted || over || self.until == Some(progress.epoch);
+            let ends = interrupted || over || until == Some(progress.epoch);
             // Epochs on a device may take less time than their checkpoints.
             if !kept || ends || saves.due() {
                 saves.save(&progress, engine)?;

@@ -3,6 +3,7 @@
 mod fit;
 mod flips;
 mod interrupt;
+mod linger;
 mod monitor;
 mod observer;
 mod restore;

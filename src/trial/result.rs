@@ -58,6 +58,14 @@ pub struct Failure {
     pub kind: FailureKind,
     /// In one sentence.
     pub reason: String,
+    /// How often in a row it has failed. With 0 it is tried again, whatever a sweep says of retries.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What keeps a trial from having a result.
@@ -112,6 +120,11 @@ impl RunResult {
 }
 
 impl Failure {
+    /// A failure, of nobody knows which attempt.
+    pub fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), attempts: 0 }
+    }
+
     /// Why a trial failed, if it did.
     ///
     /// # Errors
@@ -233,7 +246,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Failure::read(folder.path()).unwrap(), None);
         Failure::clear(folder.path()).unwrap();
-        let failure = Failure { kind: FailureKind::Nan, reason: "the loss is NaN".into() };
+        let failure = Failure { attempts: 2, ..Failure::new(FailureKind::Nan, "the loss is NaN") };
         failure.write(folder.path()).unwrap();
         assert_eq!(Failure::read(folder.path()).unwrap(), Some(failure));
         Failure::clear(folder.path()).unwrap();

@@ -51,6 +51,7 @@ mod terminal;
 mod tracking;
 mod uses;
 mod weights;
+mod workers;
 mod zoo;
 
 #[test]

@@ -18,14 +18,14 @@ const KILLS: u64 = 50;
 /// The longest a sweep is left in peace, in milliseconds.
 const PEACE: u64 = 300;
 
-const TINY: [&str; 6] = ["--set", "data.train_limit=100", "--set", "train.epochs=4", "--jobs", "2"];
+pub const TINY: [&str; 6] = ["--set", "data.train_limit=100", "--set", "train.epochs=4", "--jobs", "2"];
 
 const GRID: &[&str] = &["-p", "depth=1", "-p", "patch_size=2,4", "--seeds", "2"];
 
-const HALVING: &[&str] =
+pub const HALVING: &[&str] =
     &["-p", "train.optimizer.learning_rate=log(1e-5, 1e-2, 6)", "--stop", "halving", "--factor", "2"];
 
-const SEARCH: &[&str] = &[
+pub const SEARCH: &[&str] = &[
     "-p",
     "depth=int(1, 3)",
     "-p",
@@ -41,7 +41,7 @@ const SEARCH: &[&str] = &[
 ];
 
 /// Numbers that look random and come again (Steele, Lea, Flood: SplitMix).
-fn random(state: &mut u64) -> u64 {
+pub fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -50,7 +50,7 @@ fn random(state: &mut u64) -> u64 {
 }
 
 /// The processes that train in a folder.
-fn trials(folder: &Path) -> Vec<Pid> {
+pub fn trials(folder: &Path) -> Vec<Pid> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
@@ -71,7 +71,7 @@ fn begin(folder: &Path, kind: &[&str]) -> Child {
     command.args(kind).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-fn kill(pid: Pid) {
+pub fn kill(pid: Pid) {
     // It may have just ended.
     let _ = kill_process(pid, Signal::KILL);
 }

@@ -3,12 +3,17 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::space::name;
+use super::{
+    space::name,
+    together::{Agreed, Taken},
+};
 use crate::{
     experiment::{Definition, ExperimentError, SweepConfig, definition::kept_model},
     files::{
@@ -27,8 +32,11 @@ pub struct Trials {
 
 const TRIALS: &str = "trials.json";
 
+/// Between two tries to write it.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Where the sweep's own definition lies in its directory.
-const SWEEP: &str = "sweep";
+pub const SWEEP: &str = "sweep";
 
 impl Kept for Trials {
     /// Names of folders in `trials`, and of none elsewhere.
@@ -60,6 +68,18 @@ impl Trials {
     /// # Errors
     /// A file that cannot be read or written.
     pub fn keep(self, folder: &Path, more: bool) -> Result<(), ExperimentError> {
+        if Self::read(folder)?.as_ref() == Some(&self) {
+            return Ok(());
+        }
+        // Several that work on one sweep may be here at once: a longer list must not be replaced between the two.
+        let sweep = folder.join(SWEEP);
+        make_folder(&sweep)?;
+        let _lock = loop {
+            match Lock::take(&sweep) {
+                Err(TrialError::Locked { .. }) => thread::sleep(PAUSE),
+                lock => break lock?,
+            }
+        };
         let known = Self::read(folder)?.unwrap_or_default();
         if known == self || more && known.trials.starts_with(&self.trials) {
             return Ok(());
@@ -115,18 +135,22 @@ fn refuse_run(folder: &Path) -> Result<(), ExperimentError> {
 ///
 /// # Errors
 /// As [`refuse_others`], or a directory that cannot be written.
-pub fn take(folder: &Path, definition: &Definition, models: &[(String, String)]) -> Result<Lock, ExperimentError> {
+pub fn take(
+    folder: &Path,
+    definition: &Definition,
+    models: &[(String, String)],
+    agreed: Agreed,
+) -> Result<Taken, ExperimentError> {
     refuse_run(folder)?;
     make_folder(folder)?;
     let lock = Lock::take(folder)?;
     let sweep = folder.join(SWEEP);
     // Another sweep is refused here, before it is mixed with what the folder has.
-    match definition.write(&sweep) {
-        Err(ExperimentError::Other { difference, .. }) => {
-            return Err(ExperimentError::OtherSweep { folder: folder.to_owned(), difference });
-        }
-        written => written?,
+    if let Some(difference) = definition.difference(&sweep)? {
+        return Err(ExperimentError::OtherSweep { folder: folder.to_owned(), difference });
     }
+    make_folder(&sweep)?;
+    agreed.keep(folder)?;
     definition.note_origin(&sweep)?;
     for (model, text) in models {
         let path = kept_model(&sweep, model);
@@ -138,7 +162,9 @@ pub fn take(folder: &Path, definition: &Definition, models: &[(String, String)])
         }
         replace(&path, text.as_bytes())?;
     }
-    Ok(lock)
+    // Last: whoever finds it joins.
+    definition.write(&sweep)?;
+    Ok(Taken::Alone { _lock: lock })
 }
 
 /// Where a variant that cannot be is noted among the trials: it has no definition to be named by.
@@ -156,6 +182,6 @@ pub fn note_impossible(folder: &Path, variant: &Variant, reason: &str) -> Result
     let trial = impossible(folder, variant);
     make_folder(&trial)?;
     variant::note(&trial, variant)?;
-    Failure { kind: FailureKind::Invalid, reason: reason.to_owned() }.write(&trial)?;
+    Failure::new(FailureKind::Invalid, reason).write(&trial)?;
     Ok(trial)
 }

@@ -17,6 +17,7 @@
 //! | `given.rs` | all that defines a sweep |
 //! | `run.rs` | all of it together |
 //! | `directory.rs` | what a sweep's directory remembers |
+//! | `together.rs` | how several processes work on one sweep |
 //!
 //! All state is in the trials' directories: running a sweep again resumes what is unfinished.
 
@@ -40,6 +41,7 @@ mod search;
 mod space;
 mod stopping;
 mod strategy;
+mod together;
 mod tpe;
 mod words;
 
@@ -52,9 +54,10 @@ pub use given::{Given, Sweep};
 pub use plan::{Plan, Planned, Planning};
 pub use pool::Pool;
 pub use run::{Running, Watch};
-pub use schedule::{Event, Policy, Schedule};
+pub use schedule::{End, Event, Policy, Schedule};
 pub use search::{Search, Verdict};
 pub use space::{Space, SpaceArguments};
 pub use stopping::{Decision, Rule, Standing, Stopping};
 pub use strategy::{MOST_ROUND, SearchSettings, Strategy};
+pub use together::Agreed;
 pub use words::split;

@@ -286,7 +286,7 @@ impl<'a> Planner<'a> {
         let folder = self.folder.join("trials").join(checked.definition.identity());
         let finished = Directory::new(&folder).has_result();
         let threads = self.options.threads();
-        let known = Prediction::read(&folder)?.filter(|known| finished || known.threads == threads);
+        let known = Prediction::read(&folder)?.filter(|known| finished || !self.times || known.threads == threads);
         let prediction = match known {
             Some(known) => known,
             None => {
@@ -394,7 +394,9 @@ impl Planned {
     pub fn write(&self) -> Result<(), ExperimentError> {
         self.definition.write(&self.folder)?;
         variant::note(&self.folder, &self.variant)?;
-        if Prediction::read(&self.folder)? != Some(self.prediction) {
+        // Others may have timed it, where this process does not.
+        let known = Prediction::read(&self.folder)?;
+        if known != Some(self.prediction) && (known.is_none() || self.prediction.epoch_seconds.is_some()) {
             self.prediction.write(&self.folder)?;
         }
         Ok(())

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Domain, Event, Executor, Plan, Planned, Planning, Policy, Rule, Schedule, Sweep, Trials,
+    Domain, End, Event, Executor, Plan, Planned, Planning, Policy, Rule, Schedule, Sweep, Trials,
     directory::{impossible, note_impossible, refuse_others, take},
     keys,
     plan::Planner,
     search::Verdict,
+    together::{Agreed, join},
 };
 use crate::{
     dsl::Value,
@@ -52,6 +53,8 @@ pub struct SweepEnd {
     pub failed: bool,
     /// Asked to stop; the same command continues.
     pub interrupted: bool,
+    /// A worker that found nothing to do for so long that it ended.
+    pub idle: bool,
     /// Trials that neither finished, nor failed, nor were stopped by a rule, though nothing ended the sweep early.
     pub unfinished: Vec<Variant>,
     /// What is to be said at the end.
@@ -74,14 +77,20 @@ impl Sweep {
         let Running { folder, policy, skip_invalid, .. } = running;
         let interrupt = &running.options.interrupt;
         // A directory that another has is refused before anything is timed.
+        let agreed = Agreed { retries: policy.retries, fail_fast: policy.fail_fast, skip_invalid: *skip_invalid };
+        let begin = || match policy.worker {
+            true => join(folder),
+            false => take(folder, &self.definition, &self.models(), agreed),
+        };
         let mut lock = None;
         if running.dry_run {
             refuse_others(folder, &self.definition)?;
         } else if folder.exists() {
-            lock = Some(take(folder, &self.definition, &self.models())?);
+            lock = Some(begin()?);
         }
         let mut planner = Planner::new(&self.base, folder, running.options.clone());
-        planner.times = executor.is_here();
+        // Where nothing is trained, nothing is timed.
+        planner.times = executor.is_here() && !policy.worker && policy.jobs > 0;
         planner.check_read(&self.keys())?;
         let mut search = self.search(*skip_invalid)?;
         let mut ended = SweepEnd::default();
@@ -112,6 +121,9 @@ impl Sweep {
                 said = fewer.is_some();
                 plan.notes.extend(self.notes(&plan));
                 plan.notes.extend(fewer);
+                if policy.jobs == 0 {
+                    plan.notes.push("`vitx worker` trains, on any machine that has the directory.".into());
+                }
             }
             // Later on, what cannot be is a trial that failed, and is shown as one.
             let invalid = if round > 0 && !skip_invalid { std::mem::take(&mut plan.invalid) } else { Vec::new() };
@@ -123,7 +135,7 @@ impl Sweep {
                 break;
             }
             if lock.is_none() {
-                lock = Some(take(folder, &self.definition, &self.models())?);
+                lock = Some(begin()?);
             }
             let first = ended.trials.len();
             let mut trials = plan.trials.iter().peekable();
@@ -150,12 +162,12 @@ impl Sweep {
             };
             let schedule = Schedule { trials: &ended.trials[from..], first: first - from, policy: *policy, interrupt };
             let failed = &mut ended.failed;
-            let complete = schedule.run(self.stopping, executor, |event| {
+            let end = schedule.run(self.stopping, executor, |event| {
                 *failed |= matches!(event, Event::Failed(..));
                 watch.event(&event);
             })?;
-            if !complete {
-                ended.interrupted = true;
+            if end != End::Complete {
+                (ended.interrupted, ended.idle) = (end == End::Interrupted, end == End::Idle);
                 return Ok(ended);
             }
             if ended.failed && policy.fail_fast {

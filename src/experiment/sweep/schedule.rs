@@ -1,5 +1,16 @@
-use std::{collections::HashMap, fs, path::Path, thread, time::Duration};
+//! Which trial runs next. Several schedulers may work in one directory at once, those of `vitx sweep` and of
+//! `vitx worker`: each decides alone, by what the trials' directories say, and a trial's lock tells who trains it.
 
+mod ends;
+mod state;
+
+use std::{
+    collections::HashMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use self::state::{State, is_final};
 use super::{
     Decision, Executor, How, Planned, Standing, Stopping,
     executor::Ended,
@@ -8,25 +19,51 @@ use super::{
 use crate::{
     experiment::{ExperimentError, training::BUSY},
     train::Interrupt,
-    trial::{Directory, Epoch, Failure, FailureKind, Lock, RunResult, Stopped, Until, Variant, history},
+    trial::{FailureKind, Lock, RunResult, Stopped, Until, Variant},
 };
 
-/// How long the scheduler sleeps between two looks.
+/// How long the scheduler sleeps between two looks at what it has handed over.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 25 });
+
+/// How long it lets a trial alone that another process has, and how often it looks what has become of such ones; longer
+/// where looking takes more than a share of that.
+const REST: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
+const SHARE: u32 = 20;
+
+/// How often it looks whether a trial has come as far as it was wanted.
+const NEAR: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
 
 /// How often in a row a trial may be killed before it has saved anything more than the last time.
 const FRUITLESS: u32 = 3;
 
+/// Exit code of a trial that saved and ended because it was asked to.
+const INTERRUPTED: i32 = crate::experiment::training::INTERRUPTED as i32;
+
 /// How trials are run.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// Trials at once.
+    /// Trials at once; with 0, they are all left to other processes.
     pub jobs: usize,
     /// Further attempts for a trial that fails, unless it met NaN, which it would meet again. One
     /// that is killed is resumed in any case.
     pub retries: u32,
     /// Whether the first failure stops the sweep.
     pub fail_fast: bool,
+    /// Whether this is one of several schedulers: it leaves failures as they are, and begins anywhere.
+    pub worker: bool,
+    /// Ends a scheduler that has had nothing to do for so long.
+    pub until_idle: Option<Duration>,
+}
+
+/// How a schedule came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Every trial has ended, or one has failed where that ends the sweep.
+    Complete,
+    /// It was asked to end.
+    Interrupted,
+    /// There was nothing to do for as long as was said; others still train.
+    Idle,
 }
 
 /// What happens to a trial.
@@ -36,8 +73,10 @@ pub enum Event<'a> {
     Started(&'a Planned, Option<String>),
     /// The executor has something to say.
     Note(&'a str),
-    /// Another process, left over from a sweep that was killed, still trains it.
+    /// Another process trains it: of another worker, or left over from a sweep that was killed.
     Waiting(&'a Planned),
+    /// It goes on, in the process that brought it so far.
+    GoesOn(&'a Planned),
     /// It has its result.
     Finished(&'a Planned, RunResult),
     /// It has no result and will not be tried again, with the reason.
@@ -66,27 +105,9 @@ pub struct Schedule<'a> {
     pub interrupt: &'a Interrupt,
 }
 
-/// A trial as the scheduler sees it.
-#[derive(Debug, Default)]
-struct State {
-    standing: Standing,
-    running: bool,
-    /// It was said to have been stopped.
-    stopped: bool,
-    /// Its directory says that it was stopped.
-    marked: bool,
-    /// It was said that another process trains it.
-    waiting: bool,
-    attempts: u32,
-    /// How often in a row it was killed before it had saved anything more.
-    fruitless: u32,
-    /// What it had saved when it was last started: epochs, and when its checkpoint was written.
-    saved: Option<(usize, std::time::SystemTime)>,
-}
-
 impl Schedule<'_> {
-    /// Runs until every trial has ended; false when it was interrupted. With `stopping`, trials run
-    /// from rung to rung, and the rule says at each which of them end there.
+    /// Runs until every trial has ended. With `stopping`, trials run from rung to rung, and the rule says at each which
+    /// of them end there.
     ///
     /// # Errors
     /// A directory that cannot be written, or an executor that fails; what runs is asked to save and
@@ -96,7 +117,7 @@ impl Schedule<'_> {
         stopping: Option<Stopping>,
         executor: &mut dyn Executor,
         mut report: impl FnMut(Event),
-    ) -> Result<bool, ExperimentError> {
+    ) -> Result<End, ExperimentError> {
         let mut states = self.states();
         let ended = self.until_ended(stopping, &mut states, executor, &mut report);
         let wound_down = self.wind_down(&mut states, executor);
@@ -113,7 +134,7 @@ impl Schedule<'_> {
             let next = variants.len();
             let variant = *variants.entry(name(&others)).or_insert(next);
             let epochs = planned.definition.experiment.train.epochs;
-            State { standing: Standing { variant, epochs, ..Standing::default() }, ..State::default() }
+            State::new(Standing { variant, epochs, ..Standing::default() })
         };
         self.trials.iter().map(state).collect()
     }
@@ -124,62 +145,80 @@ impl Schedule<'_> {
         states: &mut [State],
         executor: &mut dyn Executor,
         report: &mut impl FnMut(Event),
-    ) -> Result<bool, ExperimentError> {
+    ) -> Result<End, ExperimentError> {
         for (index, (planned, state)) in self.trials.iter().zip(states.iter_mut()).enumerate() {
-            planned.write()?;
-            state.look(&planned.folder)?;
-            state.marked = Stopped::read(&planned.folder)?.is_some();
+            self.begin(index, planned, state, report)?;
             // Before anything is handed over: what an earlier sweep has handed over counts.
             if !state.standing.finished && executor.adopt(&planned.folder)? {
-                state.saved = saved(&planned.folder, state.standing.curve.len());
-                state.running = true;
+                state.handed_over(&planned.folder, Until::read(&planned.folder)?.map(|until| until.epochs));
                 report(Event::Started(planned, executor.place(&planned.folder)));
             }
-            // NaN would come again; any other failure may have gone.
-            if let Some(Failure { kind: FailureKind::Nan, reason }) = Failure::read(&planned.folder)? {
-                state.standing.failed = true;
-                if index >= self.first {
-                    report(Event::Failed(planned, reason));
-                }
-            }
         }
+        let mut looked = Instant::now();
+        let (mut rest, mut busy) = (REST, Instant::now());
         loop {
             if self.interrupt.requested() {
-                return Ok(false);
+                return Ok(End::Interrupted);
             }
             if self.policy.fail_fast && states.iter().any(|state| state.standing.failed) {
-                return Ok(true);
+                return Ok(End::Complete);
+            }
+            if looked.elapsed() >= rest {
+                let begin = Instant::now();
+                self.look_around(states, report)?;
+                rest = REST.max(begin.elapsed() * SHARE);
+                looked = Instant::now();
+            }
+            let near = |state: &State| state.running && state.until.is_some() && !state.looked_within(NEAR);
+            for (planned, state) in self.trials.iter().zip(states.iter_mut()).filter(|(_, state)| near(state)) {
+                state.look(&planned.folder, self.policy.retries)?;
             }
             let standings: Vec<Standing> = states.iter().map(|state| state.standing.clone()).collect();
             let decisions = match stopping {
                 Some(stopping) => stopping.decide(&standings),
                 None => vec![Decision::Train(None); states.len()],
             };
-            let mut running = states.iter().filter(|state| state.running).count();
-            let mut idle = 0;
-            for ((planned, state), decision) in self.trials.iter().zip(states.iter_mut()).zip(decisions) {
-                let until = match decision {
-                    Decision::Stop(epochs, reason) => {
-                        self.stop(planned, state, epochs, reason, report)?;
-                        continue;
+            let mut wanted = Vec::new();
+            for (index, decision) in decisions.iter().enumerate() {
+                let (planned, state) = (&self.trials[index], &mut states[index]);
+                match decision {
+                    Decision::Stop(epochs, reason) => self.stop(planned, state, *epochs, reason.clone(), report)?,
+                    Decision::Wait => {}
+                    Decision::Train(until) => {
+                        if std::mem::take(&mut state.marked) {
+                            Stopped::clear(&planned.folder)?;
+                        }
+                        if state.lingers() {
+                            self.go_on(planned, state, *until, report)?;
+                        } else if !state.running && !state.ended() {
+                            wanted.push((index, *until));
+                        }
                     }
-                    Decision::Wait => continue,
-                    Decision::Train(until) => until,
-                };
-                if std::mem::take(&mut state.marked) {
-                    Stopped::clear(&planned.folder)?;
                 }
-                if state.running || state.standing.finished || state.standing.failed {
-                    continue;
-                }
-                idle += 1;
-                let room = running < self.policy.jobs && executor.has_room()?;
-                if room && self.start(planned, state, until, executor, report)? {
+            }
+            let mut running = states.iter().filter(|state| state.running).count();
+            let mut unserved = None;
+            // Many workers that begin at once would all want the first.
+            let offset = self.offset(wanted.len());
+            for place in 0..wanted.len() {
+                let (index, until) = wanted[(place + offset) % wanted.len()];
+                let (planned, state) = (&self.trials[index], &mut states[index]);
+                if running >= self.policy.jobs || !executor.has_room()? {
+                    unserved = unserved.or((!state.rests()).then_some(index));
+                } else if self.start(planned, state, until, executor, report)? {
                     running += 1;
                 }
             }
-            if running == 0 && idle == 0 {
-                return Ok(true);
+            if let Some(index) = unserved.filter(|_| self.policy.jobs > 0) {
+                self.make_room(states, &decisions, index, executor)?;
+            }
+            if running == 0 && wanted.is_empty() {
+                return Ok(End::Complete);
+            }
+            if running > 0 {
+                busy = Instant::now();
+            } else if self.policy.until_idle.is_some_and(|most| busy.elapsed() >= most) {
+                return Ok(End::Idle);
             }
             executor.notes().iter().for_each(|note| report(Event::Note(note)));
             report(Event::Tick);
@@ -197,6 +236,80 @@ impl Schedule<'_> {
         }
     }
 
+    /// Where to begin among so many trials that could begin.
+    fn offset(&self, count: usize) -> usize {
+        match self.policy.worker {
+            // Any number will do that differs between processes.
+            true => {
+                std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.subsec_nanos() / 1009) as usize
+                    % count
+            }
+            _ => 0,
+        }
+    }
+
+    /// Makes a trial's directory, and reads what has become of it before.
+    fn begin(
+        &self,
+        index: usize,
+        planned: &Planned,
+        state: &mut State,
+        report: &mut impl FnMut(Event),
+    ) -> Result<(), ExperimentError> {
+        let folder = &planned.folder;
+        planned.write()?;
+        state.look(folder, self.policy.retries)?;
+        state.marked = Stopped::read(folder)?.is_some();
+        let Some(mut failure) = state.failure.clone().filter(|_| index >= self.first) else { return Ok(()) };
+        if failure.kind != FailureKind::Nan && failure.attempts > 0 && !self.policy.worker {
+            // A sweep that is begun again tries again: those that work beside it see it here.
+            failure.attempts = 0;
+            failure.write(folder)?;
+        }
+        state.standing.failed = is_final(&failure, self.policy.retries);
+        if state.standing.failed {
+            report(Event::Failed(planned, failure.reason.clone()));
+        }
+        state.failure = Some(failure);
+        Ok(())
+    }
+
+    /// Looks what others have made of the trials, and how far those have come that are wanted no further for now.
+    fn look_around(&self, states: &mut [State], report: &mut impl FnMut(Event)) -> Result<(), ExperimentError> {
+        for (planned, state) in self.trials.iter().zip(states) {
+            if !state.running && !state.standing.finished {
+                self.look_at(planned, state, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks what others have made of a trial, and tells its end.
+    fn look_at(
+        &self,
+        planned: &Planned,
+        state: &mut State,
+        report: &mut impl FnMut(Event),
+    ) -> Result<(), ExperimentError> {
+        let (failed, epochs) = (state.standing.failed, state.standing.curve.len());
+        state.look(&planned.folder, self.policy.retries)?;
+        match (state.standing.finished, &state.failure) {
+            (true, _) => {
+                if let Some(result) = RunResult::read(&planned.folder)? {
+                    report(Event::Finished(planned, result));
+                }
+            }
+            (false, Some(failure)) if state.standing.failed && !failed => {
+                report(Event::Failed(planned, failure.reason.clone()));
+            }
+            _ if state.standing.curve.len() > epochs && !std::mem::replace(&mut state.waiting, true) => {
+                report(Event::Waiting(planned));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Starts a trial; false when another process has it, or has just brought it to its end.
     fn start(
         &self,
@@ -206,120 +319,70 @@ impl Schedule<'_> {
         executor: &mut dyn Executor,
         report: &mut impl FnMut(Event),
     ) -> Result<bool, ExperimentError> {
-        if !Lock::is_free(&planned.folder)? {
+        let folder = &planned.folder;
+        if state.rests() {
+            return Ok(false);
+        }
+        if !Lock::is_free(folder)? {
+            state.rest(REST);
             if !std::mem::replace(&mut state.waiting, true) {
                 report(Event::Waiting(planned));
             }
+            // Its process may wait for what its own scheduler, which was killed, will never tell.
+            state.look(folder, self.policy.retries)?;
+            if until.is_none_or(|until| !state.has_reached(until)) && state.has_reached_wanted(folder)? {
+                Until::set(folder, until)?;
+            }
             return Ok(false);
         }
-        if std::mem::take(&mut state.waiting) {
-            state.look(&planned.folder)?;
-            if let (true, Some(result)) = (state.standing.finished, RunResult::read(&planned.folder)?) {
-                report(Event::Finished(planned, result));
-                return Ok(false);
-            }
-            if until.is_some_and(|until| state.standing.curve.len() >= until as usize) {
-                return Ok(false);
-            }
+        self.look_at(planned, state, report)?;
+        state.waiting = false;
+        if state.ended() || until.is_some_and(|until| state.has_reached(until)) {
+            return Ok(false);
         }
-        Until::set(&planned.folder, until)?;
-        Failure::clear(&planned.folder)?;
-        state.saved = saved(&planned.folder, state.standing.curve.len());
-        executor.submit(&planned.folder)?;
-        state.running = true;
-        report(Event::Started(planned, executor.place(&planned.folder)));
+        Until::set(folder, until)?;
+        executor.submit(folder)?;
+        state.handed_over(folder, until);
+        report(Event::Started(planned, executor.place(folder)));
         Ok(true)
     }
 
-    fn stop(
+    /// Tells a trial that waits in its process how far it is wanted now.
+    fn go_on(
         &self,
         planned: &Planned,
         state: &mut State,
-        epochs: u32,
-        reason: String,
+        until: Option<u32>,
         report: &mut impl FnMut(Event),
     ) -> Result<(), ExperimentError> {
-        if !std::mem::replace(&mut state.stopped, true) {
-            let stopped = Stopped { reason, epochs };
-            if Stopped::read(&planned.folder)?.as_ref() != Some(&stopped) {
-                stopped.write(&planned.folder)?;
-                report(Event::Stopped(planned, stopped.reason));
-            }
+        // One that was asked to end is started again.
+        if !state.asked && until.is_none_or(|until| !state.has_reached(until)) {
+            Until::set(&planned.folder, until)?;
+            state.until = until;
+            report(Event::GoesOn(planned));
         }
         Ok(())
     }
 
-    /// Takes in how the process of a trial ended.
-    fn ended(
+    /// Asks a trial that only waits for others to end, where another one could begin in its place.
+    fn make_room(
         &self,
-        planned: &Planned,
-        state: &mut State,
-        how: How,
-        report: &mut impl FnMut(Event),
+        states: &mut [State],
+        decisions: &[Decision],
+        wanting: usize,
+        executor: &mut dyn Executor,
     ) -> Result<(), ExperimentError> {
-        let folder = &planned.folder;
-        state.look(folder)?;
-        if let Some(result) = RunResult::read(folder)? {
-            report(Event::Finished(planned, result));
+        if states.iter().any(|state| state.running && state.asked) {
             return Ok(());
         }
-        let failure = match (Failure::read(folder)?, how) {
-            (Some(failure), _) => failure,
-            (None, How::Exited(0)) if state.saved != saved(folder, state.standing.curve.len()) => {
-                state.fruitless = 0;
-                report(Event::Paused(planned));
-                return Ok(());
-            }
-            // The process of a sweep that was killed was a moment faster.
-            (None, How::Exited(code)) if code == i32::from(BUSY) => return Ok(()),
-            (None, How::Killed(how)) => return self.killed(planned, state, how, report),
-            (None, How::Exited(INTERRUPTED)) => {
-                return self.killed(planned, state, "it was asked to end".into(), report);
-            }
-            (None, How::Exited(code)) => silent(folder, &format!("it ended with exit code {code}")),
-            (None, How::Crashed(how)) => silent(folder, &how),
-        };
-        self.failed(planned, state, failure, report)
-    }
-
-    /// A trial that was killed loses little, and is resumed; unless it is killed again and again
-    /// before it has saved anything.
-    fn killed(
-        &self,
-        planned: &Planned,
-        state: &mut State,
-        how: String,
-        report: &mut impl FnMut(Event),
-    ) -> Result<(), ExperimentError> {
-        let fruitless = state.saved == saved(&planned.folder, state.standing.curve.len());
-        state.fruitless = if fruitless { state.fruitless + 1 } else { 0 };
-        if state.fruitless < FRUITLESS {
-            report(Event::Again(planned, how));
+        let waits = |index: &usize| states[*index].lingers() && decisions[*index] == Decision::Wait;
+        let Some(index) = (0..states.len()).rev().find(waits) else { return Ok(()) };
+        if !Lock::is_free(&self.trials[wanting].folder)? {
+            states[wanting].rest(REST);
             return Ok(());
         }
-        let reason =
-            format!("{how}, {FRUITLESS} times before it saved anything; the system does so when memory runs out");
-        self.failed(planned, state, Failure { kind: FailureKind::Killed, reason }, report)
-    }
-
-    fn failed(
-        &self,
-        planned: &Planned,
-        state: &mut State,
-        failure: Failure,
-        report: &mut impl FnMut(Event),
-    ) -> Result<(), ExperimentError> {
-        state.attempts += 1;
-        if state.attempts <= self.policy.retries && failure.kind != FailureKind::Nan {
-            let retries = self.policy.retries;
-            report(Event::Again(planned, format!("{} (retry {} of {retries})", failure.reason, state.attempts)));
-            return Ok(());
-        }
-        state.standing.failed = true;
-        // Shown first: where the disk is full, it cannot be kept.
-        report(Event::Failed(planned, failure.reason.clone()));
-        // Kept, so that the table can show it at any time.
-        Ok(failure.write(&planned.folder)?)
+        states[index].asked = true;
+        executor.cancel(&self.trials[index].folder)
     }
 
     /// Has all that runs save and end.
@@ -337,42 +400,6 @@ impl Schedule<'_> {
         }
         Ok(())
     }
-}
-
-/// Exit code of a trial that saved and ended because it was asked to.
-const INTERRUPTED: i32 = crate::experiment::training::INTERRUPTED as i32;
-
-impl State {
-    /// Reads how far the trial has come.
-    fn look(&mut self, folder: &Path) -> Result<(), ExperimentError> {
-        self.standing.curve = history::read(folder)?.iter().map(Epoch::score).collect();
-        self.standing.finished = RunResult::read(folder)?.is_some();
-        Ok(())
-    }
-}
-
-/// What a trial has saved: its epochs, and when its last checkpoint was written.
-fn saved(folder: &Path, epochs: usize) -> Option<(usize, std::time::SystemTime)> {
-    Some((epochs, Directory::new(folder).saved_at().ok()?))
-}
-
-/// The failure of a trial that could not write it itself: what its log says last.
-fn silent(folder: &Path, how: &str) -> Failure {
-    const LINES: usize = 200;
-    let log = fs::read(Directory::new(folder).log()).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log);
-    let lines: Vec<&str> = log.lines().rev().take(LINES).map(str::trim).filter(|line| !line.is_empty()).collect();
-    if let Some(line) = lines.iter().find(|line| line.starts_with("memory allocation of")) {
-        return Failure { kind: FailureKind::Memory, reason: format!("out of memory: {line}") };
-    }
-    // A panic says where, then what, then how to learn more.
-    let panic = lines.iter().position(|line| line.contains("panicked at"));
-    let said = match panic.and_then(|at| Some((lines.get(at)?, lines.get(at.checked_sub(1)?)?))) {
-        Some((place, message)) => Some(format!("{place} {message}")),
-        None => lines.first().map(|line| (*line).to_owned()),
-    };
-    let reason = said.map_or_else(|| how.to_owned(), |said| format!("{how}; the end of log.txt: {said}"));
-    Failure { kind: FailureKind::Error, reason }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ fn record(patch_size: i64, depth: i64, seed: i64, accuracy: Option<f64>) -> Reco
         ema: false,
         stopped: None,
     });
-    let failure = accuracy.is_none().then(|| Failure { kind: FailureKind::Nan, reason: "a, \"b\" & c_d".into() });
+    let failure = accuracy.is_none().then(|| Failure::new(FailureKind::Nan, "a, \"b\" & c_d"));
     let variant = [("patch_size", patch_size), ("depth", depth), ("train.seed", seed)]
         .map(|(key, value)| (key.to_owned(), Value::Int(value)))
         .to_vec();

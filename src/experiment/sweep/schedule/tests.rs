@@ -124,6 +124,7 @@ fn run(trials: &[Planned], stopping: Option<Stopping>, policy: Policy, cluster: 
             Event::Finished(planned, _) => ("finished", planned, String::new()),
             Event::Failed(planned, reason) => ("failed", planned, reason),
             Event::Again(planned, reason) => ("again", planned, reason),
+            Event::GoesOn(planned) => ("goes on", planned, String::new()),
             Event::Paused(planned) => ("paused", planned, String::new()),
             Event::Stopped(planned, reason) => ("stopped", planned, reason),
             Event::Impossible(..) => panic!("no schedule proposes anything"),
@@ -131,10 +132,10 @@ fn run(trials: &[Planned], stopping: Option<Stopping>, policy: Policy, cluster: 
         };
         events.push(format!("{word} {} {text}", index(&planned.folder)).trim_end().to_owned());
     });
-    Ran { complete: complete.unwrap(), events }
+    Ran { complete: complete.unwrap() == End::Complete, events }
 }
 
-const POLICY: Policy = Policy { jobs: 3, retries: 0, fail_fast: false };
+const POLICY: Policy = Policy { jobs: 3, retries: 0, fail_fast: false, worker: false, until_idle: None };
 
 /// What a report shows of the trials' ends.
 fn ends(trials: &[Planned]) -> Vec<String> {
@@ -216,7 +217,7 @@ fn failures_are_retried_but_not_those_that_would_come_again() {
     let folder = tempfile::tempdir().unwrap();
     let trials = plan(folder.path(), 3);
     let fail = |folder: &Path, kind, reason: &str| {
-        Failure { kind, reason: reason.into() }.write(folder).unwrap();
+        Failure::new(kind, reason).write(folder).unwrap();
         How::Exited(1)
     };
     let fate = |folder: &Path, attempt| match (index(folder), attempt) {
@@ -239,7 +240,7 @@ fn the_reason_of_a_silent_death_is_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let log = |text: &str| {
         fs::write(folder.path().join("log.txt"), text).unwrap();
-        let Failure { kind, reason } = silent(folder.path(), "it crashed with signal 6");
+        let Failure { kind, reason, .. } = silent(folder.path(), "it crashed with signal 6");
         (kind, reason)
     };
     let expected = "out of memory: memory allocation of 64 bytes failed";
@@ -271,7 +272,7 @@ fn a_trial_that_another_process_has_is_waited_for() {
         }
         _ => {}
     });
-    assert!(complete.unwrap() && waited == 1);
+    assert!(complete.unwrap() == End::Complete && waited == 1);
     assert_eq!(ends(&trials), ["finished true"]);
 }
 
@@ -300,7 +301,7 @@ fn what_runs_is_asked_to_save_when_the_sweep_ends_early() {
             interrupt.request();
         }
     });
-    assert!(!complete.unwrap());
+    assert_eq!(complete.unwrap(), End::Interrupted);
     assert!(cluster.cancelled.len() >= 2 && cluster.handed_over.is_empty());
 
     // And so is a directory that cannot be written.
