@@ -572,6 +572,7 @@ fn fit_sizes(
         workers: 1,
         epochs: 3,
         until,
+        linger: std::time::Duration::ZERO,
         batch_size: 4,
         repeats,
         seed: 9,

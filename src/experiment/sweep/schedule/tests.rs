@@ -7,12 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::*;
+use super::{state::silent, *};
 use crate::{
     dsl::Value,
     experiment::{Definition, Overrides, sweep::Rule},
     metrics::Means,
-    trial::Prediction,
+    trial::{Epoch, Failure, Prediction, history},
 };
 
 const EPOCHS: u32 = 8;
