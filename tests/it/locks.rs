@@ -13,9 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{shown, sweep, vitx};
 
-/// A process of a machine on which the system's locks are not trusted. It is given up after 2.4 s of silence.
+/// A process of a machine whose file systems have no locks. It is given up after 2.4 s of silence.
 fn on(host: &str, mut command: Command) -> Command {
-    command.envs([("VITX_LOCKS", "file"), ("VITX_HOST", host), ("VITX_LOCK_BEAT", "0.2")]);
+    command.envs([("VITX_LOCKS", "file-only"), ("VITX_HOST", host), ("VITX_LOCK_BEAT", "0.2")]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -135,7 +135,7 @@ fn workers_train_what_a_sweep_without_jobs_has_planned() {
     let text = shown(&output);
     // It trains nothing, tells what others do, and ends with the table.
     assert!(output.status.success() && !text.contains("\nstarted") && text.contains("\nfinished"), "{text}");
-    assert!(text.contains("Nothing is timed here") && text.contains("│ finished │"), "{text}");
+    assert!(text.contains("Nothing is timed here") && text.contains("┆ finished │"), "{text}");
     assert_eq!(table(folder.path()), table(calm.path()));
     // Afterwards there is nothing to do.
     let text = succeed(worker(folder.path(), &[]));
@@ -170,15 +170,20 @@ fn a_worker_needs_a_sweep_and_says_what_has_failed() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("some have failed") && !text.contains("started"), "{text}");
     // Nor is it found idle where another one trains.
-    let mut long = sweep(folder.path(), &["-p", "depth=1", "--set", "train.epochs=4000"]);
-    long.args(["-o", "long"]);
+    let arguments = ["sweep", "digits_vit.yaml", "-o", "long", "-p", "depth=1", "--set", "train.epochs=4000"];
+    let mut long = vitx(folder.path(), &arguments);
+    long.args(["--threads", "1", "--backend", "cpu", "--set", "data.train_limit=100"]);
     let mut long = quiet(long);
     let begin = Instant::now();
-    while !folder.path().join("long/trials.json").exists() {
+    let begun = || {
+        fs::read_dir(folder.path().join("long/trials")).is_ok_and(|mut trials| {
+            trials.next().is_some_and(|trial| trial.unwrap().path().join("metrics.jsonl").exists())
+        })
+    };
+    while !begun() {
         assert!(begin.elapsed() < Duration::from_secs(60));
         thread::sleep(Duration::from_millis(10));
     }
-    thread::sleep(Duration::from_millis(300));
     let text = succeed(vitx(folder.path(), &["worker", "long", "--until-idle", "1", "--threads", "1"]));
     assert!(text.contains("waiting  depth=1") && text.contains("Nothing was free"), "{text}");
     kill(rustix::process::Pid::from_child(&long));

@@ -57,9 +57,11 @@ impl Around {
         let variable = |name: &str| std::env::var(name).unwrap_or_default();
         let distrust = match variable("VITX_LOCKS").as_str() {
             "" | "auto" => false,
-            "file" => true,
-            other => return refused("VITX_LOCKS", "`auto` or `file`", other),
+            "file" | "file-only" => true,
+            other => return refused("VITX_LOCKS", "`auto`, `file` or `file-only`", other),
         };
+        let none = |_: &File| Err(TryLockError::Error(io::ErrorKind::Unsupported.into()));
+        let flock = if variable("VITX_LOCKS") == "file-only" { none } else { File::try_lock };
         let beat = match variable("VITX_LOCK_BEAT").as_str() {
             "" => BEAT,
             text => match text.parse().ok().filter(|seconds| (0.01..=600.0).contains(seconds)) {
@@ -67,7 +69,7 @@ impl Around {
                 None => return refused("VITX_LOCK_BEAT", "seconds from 0.01 to 600", text),
             },
         };
-        Ok(Self { process: PROCESS.clone(), flock: File::try_lock, distrust, beat, seen: SEEN.clone() })
+        Ok(Self { process: PROCESS.clone(), flock, distrust, beat, seen: SEEN.clone() })
     }
 
     /// Whether a directory's holder must be told by a file, as the system's lock may be seen by this machine alone.

@@ -99,6 +99,9 @@ impl Lock {
         let system = loop {
             match lock(folder, around) {
                 Err(TrialError::Locked { .. }) if tries < TRIES => thread::sleep(PAUSE),
+                Err(TrialError::Locked { folder, .. }) => {
+                    return Err(TrialError::Locked { by: owner::name(&folder), folder });
+                }
                 other => break other?,
             }
             tries += 1;

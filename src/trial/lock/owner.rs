@@ -145,6 +145,12 @@ fn look(path: &Path, around: &Around) -> Result<Look, FileError> {
     })
 }
 
+/// Who holds a folder, where a file tells.
+pub fn name(folder: &Path) -> Option<String> {
+    let bytes = read(&folder.join(OWNER)).ok()??;
+    parse(&bytes).map(|owner| owner.name())
+}
+
 /// Whether nobody holds a folder by a file. One whose owner is gone is removed. Does not wait.
 ///
 /// # Errors
