@@ -279,7 +279,8 @@ impl Live {
         let parts: Vec<String> = parts.map(|state| format!("{} {}", count(*state), state.word())).collect();
         let left: f64 = self.trials.iter().filter_map(Trial::left).sum();
         let open = self.trials.iter().filter(|trial| !trial.state.ended()).count();
-        let jobs = self.jobs.min(open.max(1)) as f64;
+        // Others may train, too.
+        let jobs = self.jobs.max(count(State::Running) + count(State::Elsewhere)).clamp(1, open.max(1)) as f64;
         format!(
             "{} trials: {} - {} so far - ETA {}",
             self.trials.len(),

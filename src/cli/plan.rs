@@ -48,8 +48,7 @@ pub fn show(plan: &Plan, jobs: usize) -> String {
         let prediction = &planned.prediction;
         cells.push(measure::short(prediction.parameters as f64));
         cells.push(measure::short(prediction.flops as f64));
-        let known = prediction.is_of_memory();
-        cells.push(if known { measure::mebibytes(prediction.memory_bytes as f64) } else { "?".into() });
+        cells.push(measure::mebibytes(prediction.memory_bytes as f64));
         cells.push(prediction.epoch_seconds.map_or_else(|| "?".into(), measure::seconds));
         cells.push(match seconds(planned) {
             _ if planned.finished => "finished".to_owned(),

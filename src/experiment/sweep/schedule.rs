@@ -2,6 +2,7 @@
 //! `vitx worker`: each decides alone, by what the trials' directories say, and a trial's lock tells who trains it.
 
 mod ends;
+mod event;
 mod state;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use self::event::{End, Event};
 use self::state::{State, is_final};
 use super::{
     Decision, Executor, How, Planned, Standing, Stopping,
@@ -19,7 +21,7 @@ use super::{
 use crate::{
     experiment::{ExperimentError, training::BUSY},
     train::Interrupt,
-    trial::{FailureKind, Lock, RunResult, Stopped, Until, Variant},
+    trial::{FailureKind, Lock, RunResult, Stopped, Until},
 };
 
 /// How long the scheduler sleeps between two looks at what it has handed over.
@@ -53,44 +55,6 @@ pub struct Policy {
     pub worker: bool,
     /// Ends a scheduler that has had nothing to do for so long.
     pub until_idle: Option<Duration>,
-}
-
-/// How a schedule came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Every trial has ended, or one has failed where that ends the sweep.
-    Complete,
-    /// It was asked to end.
-    Interrupted,
-    /// There was nothing to do for as long as was said; others still train.
-    Idle,
-}
-
-/// What happens to a trial.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// Its process has begun, or will where trials are queued; and where, if the executor tells.
-    Started(&'a Planned, Option<String>),
-    /// The executor has something to say.
-    Note(&'a str),
-    /// Another process trains it: of another worker, or left over from a sweep that was killed.
-    Waiting(&'a Planned),
-    /// It goes on, in the process that brought it so far.
-    GoesOn(&'a Planned),
-    /// It has its result.
-    Finished(&'a Planned, RunResult),
-    /// It has no result and will not be tried again, with the reason.
-    Failed(&'a Planned, String),
-    /// A search proposed what cannot be, with the reason.
-    Impossible(&'a Variant, &'a str),
-    /// It failed or was killed, with the reason, and will be tried again.
-    Again(&'a Planned, String),
-    /// Trained as far as was wanted for now.
-    Paused(&'a Planned),
-    /// Ended before its last epoch, with the reason.
-    Stopped(&'a Planned, String),
-    /// Time has passed; nothing new.
-    Tick,
 }
 
 /// Runs the trials that have no result.

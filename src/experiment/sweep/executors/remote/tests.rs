@@ -143,7 +143,7 @@ fn trials_of_one_look_are_one_wave_and_end_as_the_directory_says() {
     lab.engine.becomes("1", JobState::Ended(Some(How::Exited(3))));
     assert_eq!(wait(&mut remote), [Ended { folder: a, how: How::Exited(3) }]);
     // It is known no more, and has a word in its directory.
-    Failure { kind: crate::trial::FailureKind::Error, reason: "r".into() }.write(&b).unwrap();
+    Failure::new(crate::trial::FailureKind::Error, "r").write(&b).unwrap();
     lab.engine.state().jobs.retain(|job| job.id != "2");
     assert_eq!(wait(&mut remote), [Ended { folder: b, how: How::Exited(0) }]);
     // It is known no more, and has none.
