@@ -71,22 +71,17 @@ pub struct Foreign {
 /// # Errors
 /// Why the library has no such network, for people.
 pub fn export(library: &str, weights: &[StateTensor], about: &About) -> Result<Foreign, String> {
-    let mut why = None;
     for family in FAMILIES.iter().filter(|family| family.library == library) {
         let there = |name: &&&str| !weights.iter().any(|tensor| tensor.name == **name);
         if family.signature.iter().find(there).is_some() {
             continue;
         }
-        match of_family(family, weights, about) {
-            Ok(foreign) => return Ok(foreign),
-            Err(reason) => why = why.or(Some(reason)),
-        }
+        // The first is the one: another may have the same names, and less of them.
+        return of_family(family, weights, about);
     }
-    Err(why.unwrap_or_else(|| {
-        let known = FAMILIES.iter().filter(|family| family.library == library && family.described.is_ok());
-        let known: Vec<&str> = known.map(|family| family.about).collect();
-        format!("its layers are those of no network of {library} that vitx knows: {}", known.join("; "))
-    }))
+    let known = FAMILIES.iter().filter(|family| family.library == library && family.described.is_ok());
+    let known: Vec<&str> = known.map(|family| family.about).collect();
+    Err(format!("its layers are those of no network of {library} that vitx knows: {}", known.join("; ")))
 }
 
 fn of_family(family: &'static Family, weights: &[StateTensor], about: &About) -> Result<Foreign, String> {

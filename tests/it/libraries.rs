@@ -99,6 +99,73 @@ fn what_is_read_is_written_to_the_bit() {
     }
 }
 
+/// The reason names the library that has the network, or what is another.
+#[test]
+fn what_no_library_has_is_told() {
+    let case = cases().into_iter().find(|case| case.0 == "hf_dinov2").unwrap();
+    let table = Table::read(&fixture("hf_dinov2.safetensors")).unwrap();
+    let kept = table.names().filter(|name| !["images", "logits"].contains(name));
+    let alone = Table::of(kept.map(|name| {
+        let (shape, values) = table.get(name).unwrap();
+        (name.to_owned(), shape.to_vec(), values.to_vec())
+    }));
+    let weights = found(&network(case.2, case.3, 5, &case.4), &alone);
+    let about = About { image: [8, 8, 3], classes: Vec::new(), normalization: [Vec::new(), Vec::new()] };
+    let refused = |library: &str, weights: &[StateTensor]| export(library, weights, &about).unwrap_err();
+    assert!(refused("timm", &weights).contains("--format hf writes it"));
+    let mut other = weights.clone();
+    other.push(StateTensor { name: "adapter/kernel".into(), shape: vec![1], data: vec![0.0] });
+    assert_eq!(refused("hf", &other), "`adapter/kernel` has no name there");
+}
+
+/// The real network, of which timm's folder gives the reference logits of two photographs, and of noise at another size.
+#[test]
+fn efficientnet_lite0_comes_back() {
+    let Some(folder) = std::env::var_os("VITX_PRETRAINED_DIR") else {
+        return skipped("VITX_PRETRAINED_DIR names no folder of pretrained weights");
+    };
+    let folder = Path::new(&folder);
+    let table = Table::read(&folder.join("model.safetensors")).unwrap();
+    let architecture = network("efficientnet_lite0", 224, 1000, &[("stem_strides", Value::Int(2))]);
+    let about = About {
+        image: [224, 224, 3],
+        classes: (0..1000).map(|class| class.to_string()).collect(),
+        normalization: [vec![0.5; 3], vec![0.5; 3]],
+    };
+    let foreign = export("timm", &found(&architecture, &table), &about).unwrap();
+    assert_eq!(foreign.tensors.len(), table.names().count());
+    for (name, (shape, values)) in &foreign.tensors {
+        assert!(table.get(name).unwrap() == (&shape[..], &values[..]), "{name}");
+    }
+    let Some(python) = python() else { return };
+    let out = tempfile::tempdir().unwrap();
+    write(out.path(), &foreign);
+    let script = "import sys, timm, torch; from safetensors.torch import load_file; \
+                  net = timm.create_model('local-dir:' + sys.argv[1], pretrained=True).eval(); \
+                  ref = load_file(sys.argv[2]); \
+                  torch.no_grad().__enter__(); \
+                  print(max(float((net(ref[k].permute(0, 3, 1, 2)) - ref[k + '_logits']).abs().max() \
+                  / ref[k + '_logits'].abs().max()) for k in ('photos', 'noise')))";
+    let reference = folder.join("reference.safetensors");
+    let output = Command::new(python).args(["-c", script]).arg(out.path()).arg(reference).output().unwrap();
+    let difference: f64 =
+        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or_else(|_| panic!("{}", shown(&output)));
+    println!("{difference}");
+    assert!(difference <= 1e-4, "{difference}");
+}
+
+/// Writes a folder as `vitx export` does.
+fn write(folder: &Path, foreign: &Foreign) {
+    let views = foreign.tensors.iter().map(|(name, (shape, values))| {
+        (name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).unwrap())
+    });
+    let about = Some([("format".to_owned(), "pt".to_owned())].into());
+    fs::write(folder.join("model.safetensors"), safetensors::serialize(views, about).unwrap()).unwrap();
+    for (name, file) in &foreign.files {
+        fs::write(folder.join(name), file.to_string()).unwrap();
+    }
+}
+
 /// An interpreter of Python that has timm and transformers.
 fn python() -> Option<OsString> {
     let python = std::env::var_os("VITX_TIMM_PYTHON");
@@ -118,14 +185,7 @@ fn the_libraries_load_what_is_written() {
         let (_, foreign) = there_and_back(&case);
         let folder = folder.path().join(case.0);
         fs::create_dir(&folder).unwrap();
-        let views = foreign.tensors.iter().map(|(name, (shape, values))| {
-            (name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).unwrap())
-        });
-        let about = Some([("format".to_owned(), "pt".to_owned())].into());
-        fs::write(folder.join("model.safetensors"), safetensors::serialize(views, about).unwrap()).unwrap();
-        for (name, file) in &foreign.files {
-            fs::write(folder.join(name), file.to_string()).unwrap();
-        }
+        write(&folder, &foreign);
         let reference = fixture(&format!("{}.safetensors", case.0));
         all.push(json!({ "library": case.1, "folder": folder, "reference": reference }));
     }
