@@ -346,3 +346,5 @@ impl Executor for Together<'_> {
         self.0.cancel(folder)
     }
 }
+
+mod together;
