@@ -114,7 +114,8 @@ impl Schedule<'_> {
             self.begin(index, planned, state, report)?;
             // Before anything is handed over: what an earlier sweep has handed over counts.
             if !state.standing.finished && executor.adopt(&planned.folder)? {
-                state.handed_over(&planned.folder, Until::read(&planned.folder)?.map(|until| until.epochs));
+                state.remember(&planned.folder);
+                state.handed_over(Until::read(&planned.folder)?.map(|until| until.epochs));
                 report(Event::Started(planned, executor.place(&planned.folder)));
             }
         }
@@ -135,7 +136,10 @@ impl Schedule<'_> {
             }
             let near = |state: &State| state.running && state.until.is_some() && !state.looked_within(NEAR);
             for (planned, state) in self.trials.iter().zip(states.iter_mut()).filter(|(_, state)| near(state)) {
+                let failed = state.standing.failed;
                 state.look(&planned.folder, self.policy.retries)?;
+                // That it fails is told when it has ended.
+                state.standing.failed = failed;
             }
             let standings: Vec<Standing> = states.iter().map(|state| state.standing.clone()).collect();
             let decisions = match stopping {
@@ -167,8 +171,11 @@ impl Schedule<'_> {
             for place in 0..wanted.len() {
                 let (index, until) = wanted[(place + offset) % wanted.len()];
                 let (planned, state) = (&self.trials[index], &mut states[index]);
+                if state.rests() {
+                    continue;
+                }
                 if running >= self.policy.jobs || !executor.has_room()? {
-                    unserved = unserved.or((!state.rests()).then_some(index));
+                    unserved = unserved.or(Some(index));
                 } else if self.start(planned, state, until, executor, report)? {
                     running += 1;
                 }
@@ -202,14 +209,9 @@ impl Schedule<'_> {
 
     /// Where to begin among so many trials that could begin.
     fn offset(&self, count: usize) -> usize {
-        match self.policy.worker {
-            // Any number will do that differs between processes.
-            true => {
-                std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.subsec_nanos() / 1009) as usize
-                    % count
-            }
-            _ => 0,
-        }
+        // Any number will do that differs between processes.
+        let any = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.subsec_nanos() / 1009);
+        if self.policy.worker { any as usize % count.max(1) } else { 0 }
     }
 
     /// Makes a trial's directory, and reads what has become of it before.
@@ -284,9 +286,6 @@ impl Schedule<'_> {
         report: &mut impl FnMut(Event),
     ) -> Result<bool, ExperimentError> {
         let folder = &planned.folder;
-        if state.rests() {
-            return Ok(false);
-        }
         if !Lock::is_free(folder)? {
             state.rest(REST);
             if !std::mem::replace(&mut state.waiting, true) {
@@ -305,8 +304,9 @@ impl Schedule<'_> {
             return Ok(false);
         }
         Until::set(folder, until)?;
+        state.remember(folder);
         executor.submit(folder)?;
-        state.handed_over(folder, until);
+        state.handed_over(until);
         report(Event::Started(planned, executor.place(folder)));
         Ok(true)
     }

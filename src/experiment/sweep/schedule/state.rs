@@ -63,10 +63,14 @@ impl State {
         Ok(())
     }
 
-    /// It was handed over, to be trained so far.
-    pub fn handed_over(&mut self, folder: &Path, until: Option<u32>) {
+    /// Keeps what it is before it is handed over, to tell what comes of that.
+    pub fn remember(&mut self, folder: &Path) {
         self.saved = saved(folder, self.standing.curve.len());
         self.before = self.failure.clone();
+    }
+
+    /// It was handed over, to be trained so far.
+    pub fn handed_over(&mut self, until: Option<u32>) {
         (self.running, self.asked, self.until) = (true, false, until);
     }
 
