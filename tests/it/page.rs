@@ -211,7 +211,7 @@ fn brushing_hovering_and_the_theme_work_with_4_and_with_400_trials() {
              select.value = state.data.rows[row].name; select.dispatchEvent(new Event('change')); redraw(); } })()",
         );
         let points = "[...byId('classes').querySelectorAll('tbody tr')].map((row) => Number(row.cells[3].textContent))";
-        assert_eq!(browser.ask(points), json!(vec![1.0; 10]));
+        assert_eq!(browser.ask(points), json!(vec![1; 10]));
 
         // Finding by a name, and showing all again.
         browser.click_on("byId('search')");
