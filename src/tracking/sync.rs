@@ -42,7 +42,7 @@ pub fn send(folder: &Path, to: &Destination, over: bool) -> Result<Sent, Trackin
     let mut sent = Sent::default();
     if Directory::new(folder).is_defined() {
         let parent = parent(folder, to)?;
-        let experiment = &last(parent.as_ref().map_or(folder, |(sweep, _)| sweep));
+        let experiment = &experiment(parent.as_ref().map_or(folder, |(sweep, _)| sweep));
         let waits = parent.as_ref().is_some_and(|(sweep, _)| Lock::is_held(sweep));
         let record = Record::read(folder)?;
         let parent = parent.map(|(_, run)| run);
@@ -54,7 +54,7 @@ pub fn send(folder: &Path, to: &Destination, over: bool) -> Result<Sent, Trackin
         Err(_) if !over && (sweep::is_sweep(folder) || !folder.exists()) => return Ok(sent),
         records => records?,
     };
-    let experiment = &last(folder);
+    let experiment = &experiment(folder);
     let waits = !over && Lock::is_held(folder);
     let sending = Sending { mlflow, to, experiment, parent: None, over, waits };
     if !sweep::is_sweep(folder) {
@@ -74,6 +74,18 @@ pub fn send(folder: &Path, to: &Destination, over: bool) -> Result<Sent, Trackin
 /// The last part of a path.
 fn last(folder: &Path) -> String {
     folder.file_name().map_or_else(|| "vitx".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The name of MLflow's experiment: that of the directory, without the hash at its end. So runs and sweeps of one
+/// experiment file lie side by side.
+fn experiment(folder: &Path) -> String {
+    const HASH: usize = 12;
+    let name = last(folder);
+    let is_hash = |hash: &str| hash.len() == HASH && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match name.rsplit_once('-') {
+        Some((stem, hash)) if !stem.is_empty() && is_hash(hash) => stem.to_owned(),
+        _ => name,
+    }
 }
 
 /// The sweep that a trial lies in, and the sweep's run, if the server has it.
@@ -329,4 +341,19 @@ fn parameters(record: &Record) -> Result<Vec<(String, String)>, TrackingError> {
     });
     all.extend(record.variant.iter().map(|(key, value)| (key.clone(), value.plain())));
     Ok(all.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_one_experiment_lie_side_by_side() {
+        let of = |name: &str| experiment(Path::new(name));
+        assert_eq!(of("runs/digits_vit-76d813208cd4"), "digits_vit");
+        assert_eq!(of("runs/sweeps/digits_vit-1a2b3c4d5e6f"), "digits_vit");
+        for name in ["out", "vit-small", "76d813208cd4", "-76d813208cd4", "vit-76d813208cdx"] {
+            assert_eq!(of(name), name);
+        }
+    }
 }
