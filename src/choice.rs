@@ -45,7 +45,7 @@ mod tests {
         check::<Backend>(if cfg!(feature = "luminal-cuda") { 5 } else { 4 });
         check::<Precision>(3);
         check::<Subset>(3);
-        check::<Strategy>(4);
+        check::<Strategy>(5);
         check::<Rule>(4);
         check::<Format>(5);
         check::<Sort>(9);

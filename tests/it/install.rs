@@ -162,7 +162,7 @@ fn shells_complete_commands_options_and_values() {
     for (line, whole) in words {
         let count = line.split(' ').count() - 1;
         let script = format!(
-            "source ./vitx.bash; COMP_WORDS=({line}); COMP_CWORD={count}; _vitx vitx \"${{COMP_WORDS[-1]}}\"; \
+            "source ./vitx.bash; COMP_WORDS=({line}); COMP_CWORD={count}; _vitx vitx \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; \
              printf '%s\\n' \"${{COMPREPLY[@]}}\""
         );
         if let Some(found) = in_shell("bash", &["--norc", "-c", &script], root) {
