@@ -50,7 +50,7 @@ mod tests {
         check::<Format>(5);
         check::<Sort>(9);
         check::<Price>(3);
-        check::<ExportFormat>(2);
+        check::<ExportFormat>(4);
         check::<ImageLayout>(2);
     }
 }

@@ -9,6 +9,7 @@ mod completions;
 mod console;
 mod data;
 mod devices;
+mod duration;
 mod engine_args;
 mod eval;
 mod executor_args;

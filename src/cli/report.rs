@@ -3,9 +3,15 @@ use std::{
     process::ExitCode,
 };
 
-use super::{log_args::LogArgs, out, output, view::ViewArgs};
+use super::{
+    log_args::LogArgs,
+    out, output,
+    search_args::{AboutArgs, below, in_order},
+    view::ViewArgs,
+};
 use crate::{
-    report::{PORT, Page, PageModel, Record, Site, link_from, render},
+    experiment::sweep::About,
+    report::{Format, PORT, Page, PageModel, Record, Site, link_from, render},
     tracking,
 };
 
@@ -21,6 +27,8 @@ pub struct Args {
     directory: PathBuf,
     #[command(flatten)]
     view: ViewArgs,
+    #[command(flatten)]
+    about: AboutArgs,
     /// Writes a page with table, curves, parallel coordinates and models, instead; `-` for standard output
     #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "width"])]
     html: Option<PathBuf>,
@@ -33,6 +41,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
+    About::change(&args.directory, &args.about.tags, args.about.note.as_deref())?;
     if let Some(to) = args.log.destination()? {
         let sent = tracking::send(&args.directory, &to, false)?;
         out::line(&format!("{} runs are at {}", sent.runs, to.url()));
@@ -41,19 +50,28 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let about = About::read(&args.directory)?.line();
     if let Some(port) = args.serve {
         let site = Site::new(&args.directory, args.view.view(), port.unwrap_or(PORT))?;
         out::line(&format!("The page is at {} until Ctrl-C", site.address()));
         site.serve()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let records = Record::read_all(&args.directory)?;
+    let records = in_order(Record::read_all(&args.directory)?, &args.directory, &args.view.view())?;
     let Some(path) = &args.html else {
-        out::line(&render(&records, &args.view.view())?);
+        let view = args.view.view();
+        let table = render(&records, &view)?;
+        // What other programs read is the table alone.
+        let (about, below) = match view.format {
+            Format::Table => (about, below(&records)),
+            _ => (None, None),
+        };
+        about.iter().chain([&table]).chain(&below).for_each(|text| out::line(text));
         return Ok(ExitCode::SUCCESS);
     };
     let models = PageModel::of(&records);
     let title = args.directory.file_name().map_or_else(|| "vitx".into(), |name| name.to_string_lossy().into_owned());
+    let title = about.map_or(title.clone(), |about| format!("{title}: {about}"));
     // A page that goes elsewhere knows no place that links could begin at.
     let beside = (!output::is_standard(path)).then(|| path.parent().unwrap_or(path));
     let link = |_: usize, folder: &Path| link_from(beside, folder);

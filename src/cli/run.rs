@@ -17,11 +17,10 @@ use crate::{
         Definition, ExperimentError, Init, Overrides, accumulation, averages, class_weights,
         extend::Extension,
         image_size,
-        sweep::{self, ExecutorConfig, Given, SpaceArguments, Sweep},
+        sweep::{self, Given, SpaceArguments, Sweep},
         training, unvalidated,
     },
     files::make_folder,
-    report::View,
     tracking::Destination,
     train::Interrupt,
     trial::{Directory, Lock, RunResult},
@@ -153,15 +152,6 @@ fn of_seeds(
 ) -> miette::Result<ExitCode> {
     let space = SpaceArguments { seeds: Some(seeds), ..SpaceArguments::default() };
     let mut sweep = Sweep::new(definition, &Given { space, ..Given::default() })?;
-    let how = How {
-        executor: ExecutorConfig::default(),
-        view: View::default(),
-        jobs: 1,
-        retries: 0,
-        fail_fast: false,
-        skip_invalid: false,
-        dry_run: false,
-        log,
-    };
+    let how = How { jobs: 1, log, ..How::default() };
     train(&mut sweep, experiment, args.output.as_deref(), how, &args.engine)
 }

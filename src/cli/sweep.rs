@@ -3,6 +3,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     log_args::{self, LogArgs},
     named,
     plan::show,
-    search_args::SearchArgs,
+    search_args::{SearchArgs, below, in_order},
     view::ViewArgs,
 };
 use crate::{
@@ -22,8 +23,8 @@ use crate::{
     experiment::{
         Definition, Overrides,
         sweep::{
-            Event, Executor, ExecutorConfig, Given, Plan, Planned, Planning, Policy, Pool, Rule, Running,
-            SpaceArguments, Stopping, Strategy, Sweep, Watch,
+            About, Event, Executor, ExecutorConfig, Former, Given, Metric, Plan, Planned, Planning, Policy, Pool, Rule,
+            Running, SpaceArguments, Stopping, Strategy, Sweep, Watch,
             executors::{self, ExecutorSetup},
         },
         training::{INTERRUPTED, Options},
@@ -128,7 +129,12 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         search_seed: args.search_seed,
         round: args.search.round.map(|round| round as usize),
         jobs: args.jobs as usize,
+        constraints: args.search.constraints.clone(),
         enqueue: args.search.enqueue.clone(),
+        metric: args.search.metric,
+        keep_best: args.search.keep_best.map(|count| count as usize),
+        tags: args.search.about.tags.clone(),
+        note: args.search.about.note.clone(),
         stopping: args.stop.map(from_arguments),
         set: args.set.clone(),
     };
@@ -143,11 +149,14 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         skip_invalid: args.skip_invalid,
         dry_run: args.dry_run,
         log: args.log.destination()?,
+        extend: args.search.extend.clone(),
+        time_budget: args.search.time_budget,
     };
     train(&mut sweep, &file, args.output.as_deref(), how, &args.engine)
 }
 
 /// How a sweep runs, and what is shown of it.
+#[derive(Default)]
 pub(super) struct How {
     pub executor: ExecutorConfig,
     pub view: View,
@@ -157,6 +166,10 @@ pub(super) struct How {
     pub skip_invalid: bool,
     pub dry_run: bool,
     pub log: Option<Destination>,
+    /// The sweep whose trials are taken over.
+    pub extend: Option<PathBuf>,
+    /// After so long no trial begins any more.
+    pub time_budget: Option<Duration>,
 }
 
 /// Trains what is not finished of a sweep of an experiment's file, and prints its table.
@@ -167,16 +180,19 @@ pub(super) fn train(
     how: How,
     engine: &EngineArgs,
 ) -> miette::Result<ExitCode> {
-    let How { executor, view, jobs, retries, fail_fast, skip_invalid, dry_run, log } = how;
+    let How { executor, view, jobs, retries, fail_fast, skip_invalid, dry_run, log, extend, time_budget } = how;
     // A table that cannot be is refused before hours of training, not after.
     view.check(&sweep.keys())?;
     let stem = experiment.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
     let named = |identity: &str| PathBuf::from("runs/sweeps").join(format!("{stem}-{identity}"));
     let (folder, begun) = sweep.settle(output, named)?;
+    let former = extend.as_deref().map(Former::of).transpose()?;
     let interrupt = Interrupt::default();
     let (options, mut executor) = started(executor, &folder, jobs, interrupt.clone(), engine)?;
-    let policy = Policy { jobs, retries, fail_fast, worker: false, until_idle: None };
-    let running = Running { folder: &folder, options, policy, skip_invalid, dry_run };
+    let deadline = time_budget.map(|budget| Instant::now() + budget);
+    let metric = Metric::default();
+    let policy = Policy { jobs, retries, fail_fast, worker: false, until_idle: None, metric, deadline };
+    let running = Running { folder: &folder, options, policy, skip_invalid, dry_run, former: former.as_ref() };
     if !dry_run {
         handle_interrupts(
             &interrupt,
@@ -195,8 +211,10 @@ pub(super) fn train(
         return Ok(ExitCode::SUCCESS);
     }
     let records: Vec<Record> = ended.folders.iter().map(|folder| Record::read_or_damaged(folder)).collect();
+    let records = in_order(records, &folder, &view)?;
     let mut refused = None;
     if !records.is_empty() {
+        About::read(&folder)?.line().iter().for_each(|line| live.line(line));
         match render(&records, &view) {
             Ok(table) => live.line(&table),
             // The baseline is not there, as it may come of a search.
@@ -208,6 +226,7 @@ pub(super) fn train(
         if let Some(summary) = seeds(&records) {
             live.line(&summary);
         }
+        below(&records).iter().for_each(|line| live.line(line));
         show_predictions(&live, &ended.trials, &records);
         live.line(&format!("Again at any time: vitx report {}", printable::shell(&folder)));
     }
@@ -219,6 +238,14 @@ pub(super) fn train(
             true => "Interrupted while planning: nothing was trained. The same command begins again.",
             false => "Interrupted, and saved. The same command continues.",
         });
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    if ended.out_of_time {
+        let left = match ended.unfinished.len() {
+            1 => "1 trial has not ended".to_owned(),
+            count => format!("{count} trials have not ended"),
+        };
+        live.line(&format!("The time budget is used up: {left}. The same command continues."));
         return Ok(ExitCode::from(INTERRUPTED));
     }
     if !ended.unfinished.is_empty() {

@@ -7,13 +7,14 @@ use std::{
 
 use super::{
     console::handle_interrupts,
+    duration::time,
     engine_args::EngineArgs,
     live::{Live, name},
     sweep::started,
 };
 use crate::{
     experiment::{
-        sweep::{Event, ExecutorConfig, Plan, Planning, Policy, Running, Sweep, Watch},
+        sweep::{Event, ExecutorConfig, Metric, Plan, Planning, Policy, Running, Sweep, Watch},
         training::INTERRUPTED,
     },
     printable,
@@ -73,8 +74,16 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     };
     let (options, mut executor) = started(ExecutorConfig::default(), folder, jobs, interrupt, &args.engine)?;
     let (retries, fail_fast) = (agreed.retries, agreed.fail_fast);
-    let policy = Policy { jobs, retries, fail_fast, worker: true, until_idle: args.until_idle };
-    let running = Running { folder, options, policy, skip_invalid: agreed.skip_invalid, dry_run: false };
+    let policy = Policy {
+        jobs,
+        retries,
+        fail_fast,
+        worker: true,
+        until_idle: args.until_idle,
+        metric: Metric::default(),
+        deadline: None,
+    };
+    let running = Running { folder, options, policy, skip_invalid: agreed.skip_invalid, dry_run: false, former: None };
     let mut shown = Shown(Live::new(jobs));
     let ended = sweep.run(&running, &mut *executor, &mut shown)?;
     let live = shown.0;
@@ -98,30 +107,6 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     Ok(if ended.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// A time such as `90s`, `10m`, `1h30m`, or seconds.
-fn time(text: &str) -> Result<Duration, String> {
-    let refused = || format!("`{text}` is no time: expected e.g. `90s`, `10m`, `1h30m`");
-    let (mut seconds, mut rest) = (0.0, text);
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
-        let number: f64 = rest[..end].parse().map_err(|_| refused())?;
-        let unit = rest[end..].chars().next();
-        let factor = match unit {
-            Some('s') | None => 1.0,
-            Some('m') => 60.0,
-            Some('h') => 3600.0,
-            Some('d') => 86_400.0,
-            Some(_) => return Err(refused()),
-        };
-        seconds += number * factor;
-        rest = &rest[end + unit.map_or(0, char::len_utf8)..];
-    }
-    match text.is_empty() || seconds > 1e9 {
-        true => Err(refused()),
-        false => Ok(Duration::from_secs_f64(seconds)),
-    }
-}
-
 /// Shows events as they come. Plans are the same as those of the sweep, which shows them.
 struct Shown(Live);
 
@@ -136,22 +121,5 @@ impl Watch for Shown {
 
     fn event(&mut self, event: &Event) {
         self.0.show(event);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_units() {
-        let seconds = |text: &str| time(text).map(|time| time.as_secs_f64());
-        let cases = [("90s", 90.0), ("10m", 600.0), ("1h30m", 5400.0), ("0.5", 0.5), ("2d", 172_800.0), ("0", 0.0)];
-        for (text, expected) in cases {
-            assert_eq!(seconds(text), Ok(expected), "{text}");
-        }
-        for text in ["", "m", "10x", "-5s", "1e3", "99999999999999"] {
-            assert!(seconds(text).is_err(), "{text}");
-        }
     }
 }

@@ -36,7 +36,7 @@ pub use diagnostics::{Diagnostics, Problem};
 pub(crate) use documented::notes;
 pub use format::format;
 pub use parse::parse;
-pub(crate) use parse::{parse_layer, parse_tolerant};
+pub(crate) use parse::{parse_condition, parse_layer, parse_tolerant};
 pub use source::{MAX_SOURCE_BYTES, Source};
 pub use suggest::nearest;
 pub use syntax_text::{SyntaxNode, syntax_nodes, syntax_text};

@@ -77,6 +77,32 @@ pub(super) fn parse_value(source: &Source) -> Result<Value, Diagnostics> {
     }
 }
 
+/// Parses a condition. `read` is what is parsed, of the same length as the source's own text, to which places refer.
+pub(crate) fn parse_condition(source: &Source, read: &str) -> Result<Expr, Diagnostics> {
+    source.check_length()?;
+    if let Some(problem) = bounds::check(read) {
+        return Err(problem.in_source(source).into());
+    }
+    let mut problems = Vec::new();
+    let mut condition = None;
+    if let Some(Repaired { text, .. }) = repair(read, &mut problems) {
+        let mut tree = TreeBuilder { text: &text, comments: Vec::new(), unknown: Vec::new(), problems };
+        match Grammar::parse(Rule::only_condition, &text) {
+            Ok(pairs) => {
+                let pair = pairs.flat_map(Pair::into_inner).find(|pair| pair.as_rule() == Rule::condition);
+                condition = pair.map(|pair| tree.condition(pair));
+            }
+            Err(error) => tree.report(&error, 0, Rule::only_condition),
+        }
+        problems = tree.problems;
+    }
+    match (Diagnostics::collect(problems, source), condition) {
+        (None, Some(condition)) => Ok(condition),
+        (Some(diagnostics), _) => Err(diagnostics),
+        (None, None) => Err(Problem::new("vitx::syntax", "expected a condition").in_source(source).into()),
+    }
+}
+
 /// The arguments that a layer as a value holds, with their names where they have them.
 pub(crate) type Held = Vec<(Option<String>, Value)>;
 

@@ -20,7 +20,7 @@ use super::{
     repeated,
     schedule::ScheduleConfig,
     stop::EarlyStop,
-    sweep::{ExecutorConfig, MOST_ROUND, Rule, Stopping, Strategy},
+    sweep::{ExecutorConfig, MOST_ROUND, Metric, Rule, Stopping, Strategy},
     values::{self, OneOrMany, Values},
 };
 use crate::{
@@ -73,6 +73,9 @@ pub struct SweepConfig {
     /// By key: `OTHER=VALUES`, outside of which the key does not vary.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub when: BTreeMap<String, OneOrMany>,
+    /// Conditions that a variant must meet, in the language of models: `projection_dim % num_heads == 0`.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub constraints: Option<OneOrMany>,
     /// In which order the points are tried, and which of them.
     pub strategy: Strategy,
     /// How many points a search tries.
@@ -88,6 +91,9 @@ pub struct SweepConfig {
     /// Points that are tried before all others.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub enqueue: Vec<BTreeMap<String, dsl::Value>>,
+    /// By what trials are compared.
+    #[serde(skip_serializing_if = "Metric::is_default")]
+    pub metric: Metric,
     /// Ends bad trials early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
@@ -98,6 +104,15 @@ pub struct SweepConfig {
     /// Where trials run. No part of what the sweep is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executor: Option<ExecutorConfig>,
+    /// Of so many trials the weights are kept; of all where it is not said. It defines nothing, as tags and note.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_best: Option<usize>,
+    /// Words to find it by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Which trials end before their last epoch, see [`Stopping`].
@@ -472,6 +487,7 @@ impl Experiment {
         let stop = sweep.as_ref().and_then(|sweep| sweep.stop);
         let checks = [
             ("sweep.seeds", sweep.as_ref().is_none_or(|sweep| sweep.seeds != Some(0)), at_least_1),
+            ("sweep.keep_best", sweep.as_ref().is_none_or(|sweep| some(sweep.keep_best)), at_least_1),
             ("sweep.trials", sweep.as_ref().is_none_or(|sweep| some(sweep.trials)), at_least_1),
             (
                 "sweep.round",

@@ -4,6 +4,7 @@ mod arithmetic;
 mod block;
 mod braces;
 mod conditional;
+mod constraint;
 mod frozen;
 mod layer_call;
 mod layer_value;
@@ -18,6 +19,8 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     rc::Rc,
 };
+
+pub use constraint::{Constraint, parameters};
 
 use braces::Braces;
 use shared::Shared;

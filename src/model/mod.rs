@@ -29,7 +29,7 @@ mod reads;
 mod summary;
 
 pub use architecture::{Architecture, LayerNode};
-pub use elaborate::{elaborate, own_image_size};
+pub use elaborate::{Constraint, elaborate, own_image_size, parameters};
 pub use listing::{LayerListing, ModelListing, ParameterListing, Totals};
 pub use summary::{Line, Row, Summary};
 

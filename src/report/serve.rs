@@ -18,7 +18,10 @@ use sha2::{Digest, Sha256};
 use tiny_http::{Header, Method, Request, Response, Server, StatusCode};
 
 use super::{Page, PageModel, Record, View, page::percent};
-use crate::{experiment::ExperimentError, printable};
+use crate::{
+    experiment::{ExperimentError, sweep::About},
+    printable,
+};
 
 /// Where the server listens, unless a port is named.
 pub const PORT: u16 = 8642;
@@ -93,6 +96,8 @@ impl Site {
     /// A port that cannot be had; a folder or a view that cannot be shown.
     pub fn new(folder: &Path, view: View, port: u16) -> Result<Self, ExperimentError> {
         let title = folder.file_name().map_or_else(|| "vitx".into(), |name| name.to_string_lossy().into_owned());
+        let about = About::read(folder)?.line();
+        let title = about.map_or(title.clone(), |about| format!("{title}: {about}"));
         let sweep = Sweep { folder: folder.to_owned(), title, view, read: Mutex::new(None) };
         // What cannot be shown is an error here, not of every page.
         sweep.page(|page| page.data())?;

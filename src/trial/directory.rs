@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::names;
-use crate::files::{FileError, kept, replace, replace_by};
+use crate::files::{FileError, kept, make_folder, remove, replace, replace_by};
 
 /// The directory of a trial: where its files lie, and what can be told from which of them there are.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +79,31 @@ impl<'a> Directory<'a> {
         Ok(())
     }
 
+    /// Takes over all of another directory of the same trial, which has finished: the result at the end, so that a directory that has
+    /// it has all. The weights of both are the same files where the file system can do that; they are only ever replaced as a whole.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written.
+    pub fn take_result(self, other: Directory) -> Result<(), FileError> {
+        take_files(other.folder, self.folder, &|name| !names::OWN.contains(&name) && name != names::RESULT)?;
+        take_files(other.folder, self.folder, &|name| name == names::RESULT)
+    }
+
+    /// Removes both checkpoints: what can be looked at stays, and the trial can neither be tested nor gone on from.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
+    pub fn remove_weights(self) -> Result<(), FileError> {
+        // The last one first: what goes on from it would want the best as well.
+        remove(&self.last())?;
+        remove(&self.best())
+    }
+
+    /// Whether it has finished, but its weights were removed.
+    pub fn is_without_weights(self) -> bool {
+        self.has_result() && !self.best().exists()
+    }
+
     /// When the last checkpoint was written.
     ///
     /// # Errors
@@ -150,4 +175,26 @@ impl<'a> Directory<'a> {
     pub fn write_model_text(self, text: &str) -> Result<(), FileError> {
         replace(&self.folder.join(names::MODEL_TEXT), text.as_bytes())
     }
+}
+
+/// Copies files, and those of folders within, whose names are wanted.
+fn take_files(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<(), FileError> {
+    for entry in fs::read_dir(from).map_err(FileError::io("read", from))? {
+        let path = entry.map_err(FileError::io("read", from))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| wanted(name)) else { continue };
+        let target = to.join(name);
+        if path.is_dir() {
+            make_folder(&target)?;
+            take_files(&path, &target, wanted)?;
+            continue;
+        }
+        // One that is there was taken over by a process that went down.
+        let weights = [names::LAST, names::BEST].contains(&name);
+        if weights && (target.exists() || fs::hard_link(&path, &target).is_ok()) {
+            continue;
+        }
+        let mut source = fs::File::open(&path).map_err(FileError::io("read", &path))?;
+        replace_by(&target, |file| io::copy(&mut source, file).map(|_| ()))?;
+    }
+    Ok(())
 }

@@ -48,3 +48,7 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const OWNER: &str = "lock.json";
 /// Held for a moment by the process that takes away a dead owner's.
 pub(super) const CLAIM: &str = "lock.claim";
+
+/// What is of one directory alone, whatever else is the same in another one of the same trial: what it was made of, which its owner
+/// writes, and what its processes left.
+pub(super) const OWN: &[&str] = &[CONFIG, MODEL, VARIANT, FAILURE, UNTIL, STOPPED, JOB, TRACKED, LOCK, OWNER, CLAIM];

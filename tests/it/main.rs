@@ -44,6 +44,8 @@ mod serve;
 mod sizes;
 mod surroundings;
 mod sweep;
+mod sweep_choices;
+mod sweep_extend;
 mod sweep_failures;
 mod sweep_kills;
 mod tensorboard;

@@ -125,3 +125,49 @@ fn points_are_tried_first_and_in_their_order() {
     assert_eq!(learnt(folder.path()).as_array().unwrap().len(), 5);
     assert_eq!(table(folder.path()).lines().count(), 6);
 }
+
+#[test]
+fn variants_that_do_not_meet_a_condition_are_left_out_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let grid = ["-p", "projection_dim=8,12,16", "-p", "num_heads=2,3,8", "-p", "depth=1"];
+    let divides = ["--where", "projection_dim % num_heads == 0", "--where", "num_heads * depth < image_size"];
+    let arguments = [&grid[..], &TINY, &divides].concat();
+    let text = succeed(sweep(folder.path(), &arguments));
+    assert!(text.contains("3 variants are left out: `projection_dim % num_heads == 0` does not hold there"), "{text}");
+    assert!(text.contains("2 variants are left out: `num_heads * depth < image_size` does not hold there"), "{text}");
+    let variants: Vec<String> = learnt(folder.path())
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|trial| format!("{} {}", trial["variant"]["projection_dim"], trial["variant"]["num_heads"]))
+        .collect();
+    assert_eq!(variants, ["8 2", "12 2", "12 3", "16 2"], "{text}");
+    let config = fs::read_to_string(folder.path().join("out/sweep/config.yaml")).unwrap();
+    assert!(config.contains("  where:\n  - projection_dim % num_heads == 0\n"), "{config}");
+    // A search tries others instead.
+    let search = ["--strategy", "multivariate_tpe", "--trials", "9", "--output", "searched"];
+    let mut command = vitx(folder.path(), &["sweep", "digits_vit.yaml", "--backend", "cpu", "--threads", "1"]);
+    command.args(QUICK).args(arguments).args(search);
+    let text = succeed(command);
+    assert!(text.contains("9 trials are wanted, but the space has 4 variants"), "{text}");
+}
+
+#[test]
+fn conditions_that_cannot_be_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shown_all = Vec::new();
+    for condition in [
+        "projection_dim % num_head == 0",
+        "projection_dim % num_heads",
+        "projection_dim %",
+        "train.epoch > num_heads",
+        "depth > 1",
+        "num_heads > 99",
+    ] {
+        let grid = ["-p", "projection_dim=8,12", "-p", "num_heads=2,4", "--where", condition];
+        let output = sweep(folder.path(), &grid).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{condition}");
+        shown_all.push(format!("{condition}\n{}", shown(&output)));
+    }
+    insta::assert_snapshot!(shown_all.join("\n"));
+}

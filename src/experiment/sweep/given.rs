@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Axis, MOST_ROUND, Search, SearchSettings, Space, SpaceArguments, Stopping, Strategy, keys, points, rounds,
-    space::SEED, strategy::ROUND,
+    About, Axis, MOST_ROUND, Metric, Search, SearchSettings, Space, SpaceArguments, Stopping, Strategy, constraints,
+    keys, points, rounds,
+    space::{SEED, name},
+    strategy::ROUND,
 };
 use crate::{
     dsl::Value,
     experiment::{Definition, ExperimentError, Stop, SweepConfig},
-    model::Architecture,
+    model::{Architecture, Constraint},
     trial::Variant,
 };
 
@@ -28,8 +30,18 @@ pub struct Given {
     pub round: Option<usize>,
     /// Trials at once, which a round is as wide as where nothing else is said; it is never narrower than usual.
     pub jobs: usize,
+    /// Conditions that variants must meet: `dim % heads == 0`.
+    pub constraints: Vec<String>,
     /// Points that are tried first: `key=value,key=value`.
     pub enqueue: Vec<String>,
+    /// By what trials are compared.
+    pub metric: Option<Metric>,
+    /// Of so many trials the weights are kept.
+    pub keep_best: Option<usize>,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// What it is for.
+    pub note: Option<String>,
     /// Which trials end early.
     pub stopping: Option<Stopping>,
     /// What was set for all variants: `key=value`.
@@ -44,9 +56,16 @@ pub struct Sweep {
     /// The experiment with all of it, nothing left to a default: its hash is the sweep's.
     pub definition: Definition,
     pub(super) space: Space,
+    /// What a variant must meet.
+    pub(super) constraints: Vec<Constraint>,
     pub(super) search: SearchSettings,
     /// Whether neither the command line nor the experiment says how wide a round is.
     pub(super) open_round: bool,
+    pub(super) metric: Metric,
+    /// What defines nothing: what the experiment says of it, and what the command line says instead.
+    pub(super) about: About,
+    pub(super) tags: Vec<String>,
+    pub(super) note: Option<String>,
     pub(super) stopping: Option<Stopping>,
 }
 
@@ -79,15 +98,31 @@ impl Sweep {
             let help = Some("`min_epochs` is at least 1, and `factor` at least 2".to_owned());
             return Err(ExperimentError::Sweep { message, help });
         }
+        let metric = given.metric.unwrap_or(own.metric);
+        let about =
+            About { tags: own.tags.clone(), note: own.note.clone(), keep_best: given.keep_best.or(own.keep_best) };
+        let (tags, note) = (given.tags.clone(), given.note.clone());
         let base = experiment.with(&[])?;
+        let constraints = constraints::read(experiment, &space, &own, &given.constraints)?;
+        for point in &search.first {
+            if let Some(unmet) = unmet(experiment, point, &constraints)? {
+                let message =
+                    format!("the point `{}` is left out: `{}` does not hold there", name(point), unmet.text());
+                let help = Some("leave out one of the two".to_owned());
+                return Err(ExperimentError::Sweep { message, help });
+            }
+        }
         let mut definition = base.clone();
         let mut resolved = space.resolved();
         (resolved.strategy, resolved.trials, resolved.search_seed) = (strategy, trials, seed);
         resolved.round = rounds::recorded_round(&search);
         resolved.enqueue = search.first.iter().map(|point| point.iter().cloned().collect()).collect();
+        resolved.constraints = constraints::resolved(&constraints);
+        resolved.metric = metric;
         resolved.stop = stopping.map(Stop::of);
         definition.experiment.sweep = Some(resolved);
-        let sweep = Self { base, definition, space, search, open_round, stopping };
+        let sweep =
+            Self { base, definition, space, constraints, search, open_round, metric, about, tags, note, stopping };
         sweep.search(false)?;
         Ok(sweep)
     }
@@ -124,4 +159,18 @@ fn first_points(space: &Space, given: &Given, own: &SweepConfig) -> Result<Vec<V
         }
     }
     Ok(first)
+}
+
+/// The first of the conditions that a point does not meet.
+fn unmet<'c>(
+    base: &Definition,
+    point: &Variant,
+    constraints: &'c [Constraint],
+) -> Result<Option<&'c Constraint>, ExperimentError> {
+    for constraint in constraints {
+        if !constraints::holds(base, point, constraint)? {
+            return Ok(Some(constraint));
+        }
+    }
+    Ok(None)
 }

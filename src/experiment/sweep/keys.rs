@@ -111,6 +111,7 @@ pub fn check_read<'k>(keys: impl IntoIterator<Item = &'k str>, model: &Architect
     }
 }
 
+/// A message, and what to do about it.
 type Refused = (String, Option<String>);
 
 fn of_model(key: &str, parameters: &[&str]) -> Result<(), Refused> {
@@ -124,7 +125,8 @@ fn of_model(key: &str, parameters: &[&str]) -> Result<(), Refused> {
     Err((format!("the model has no parameter `{key}`"), Some(help)))
 }
 
-fn of_experiment(experiment: &Experiment, key: &str) -> Result<(), Refused> {
+/// Whether an experiment has a dotted key.
+pub fn of_experiment(experiment: &Experiment, key: &str) -> Result<(), Refused> {
     if key.starts_with("sweep.") {
         return Err((format!("`{key}` cannot be varied"), Some("a sweep cannot vary itself".into())));
     }

@@ -5,8 +5,9 @@ use std::{
 };
 
 use super::{
+    Former,
     calibration::{self, Timing},
-    keys,
+    constraints, keys,
     search::Verdict,
     space::{SEED, name},
 };
@@ -18,6 +19,7 @@ use crate::{
         image_size, needs::Needs, training::Options, unvalidated,
     },
     memory,
+    model::Constraint,
     trial::{Directory, Prediction, Variant, variant},
 };
 
@@ -103,6 +105,11 @@ pub struct Planner<'a> {
     checked: HashMap<String, Checked>,
     /// The first variant of those that train the same.
     first: HashMap<String, Variant>,
+    /// What variants must meet, and how many each has left out.
+    constraints: &'a [Constraint],
+    left_out: Vec<usize>,
+    /// A sweep that has trained some of the variants.
+    former: Option<&'a Former>,
     /// What the next plan says of the variants that were judged since the last.
     invalid: Vec<(Variant, ExperimentError)>,
     same: Vec<String>,
@@ -126,12 +133,40 @@ impl<'a> Planner<'a> {
             verdicts: HashMap::new(),
             checked: HashMap::new(),
             first: HashMap::new(),
+            constraints: &[],
+            left_out: Vec::new(),
+            former: None,
             invalid: Vec::new(),
             same: Vec::new(),
             warnings: Vec::new(),
             times: true,
             costed: HashMap::new(),
         }
+    }
+
+    /// Leaves out variants that do not meet all of these.
+    pub fn constrained(self, constraints: &'a [Constraint]) -> Self {
+        Self { constraints, left_out: vec![0; constraints.len()], ..self }
+    }
+
+    /// Does not time what a former sweep has trained.
+    pub fn after(self, former: Option<&'a Former>) -> Self {
+        Self { former, ..self }
+    }
+
+    /// How many variants each of the conditions has left out.
+    pub fn left_out(&self) -> &[usize] {
+        &self.left_out
+    }
+
+    /// The first condition that a variant does not meet.
+    fn unmet(&self, variant: &Variant) -> Result<Option<usize>, ExperimentError> {
+        for (index, constraint) in self.constraints.iter().enumerate() {
+            if !constraints::holds(self.base, variant, constraint)? {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
     }
 
     /// Refuses a sweep over parameters that the model does not use, before its variants are told one by one.
@@ -153,7 +188,16 @@ impl<'a> Planner<'a> {
         if let Some(known) = self.verdicts.get(&name) {
             return *known;
         }
-        let verdict = match self.check(variant) {
+        let checked = match self.unmet(variant) {
+            Ok(Some(unmet)) => {
+                self.left_out[unmet] += 1;
+                self.verdicts.insert(name, Verdict::LeftOut);
+                return Verdict::LeftOut;
+            }
+            Ok(None) => self.check(variant),
+            Err(error) => Err(error),
+        };
+        let verdict = match checked {
             Ok(checked) => match self.first.entry(checked.trains()) {
                 Entry::Occupied(first) => {
                     self.same.push(told_apart(variant, first.get()));
@@ -174,9 +218,9 @@ impl<'a> Planner<'a> {
         verdict
     }
 
-    /// How many variants were judged.
+    /// How many variants were judged, those aside that do not meet the sweep's conditions.
     pub fn judged(&self) -> usize {
-        self.verdicts.len()
+        self.verdicts.len() - self.left_out.iter().sum::<usize>()
     }
 
     /// How many variants that were judged can be trained, each in a way of its own.
@@ -287,6 +331,10 @@ impl<'a> Planner<'a> {
         let finished = Directory::new(&folder).has_result();
         let threads = self.options.threads();
         let known = Prediction::read(&folder)?.filter(|known| finished || !self.times || known.threads == threads);
+        let known = match (known, self.former) {
+            (None, Some(former)) => former.prediction(&folder)?,
+            (known, _) => known,
+        };
         let prediction = match known {
             Some(known) => known,
             None => {

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{Given, MOST_ROUND, SearchSettings, Strategy, Sweep, directory::recorded, space::refuse, strategy::ROUND};
-use crate::experiment::{ExperimentError, SweepConfig};
+use crate::{
+    choice::Choice,
+    experiment::{ExperimentError, SweepConfig},
+};
 
 /// The round that is asked for.
 ///
@@ -22,7 +25,7 @@ pub(super) fn asked(given: &Given, own: &SweepConfig, strategy: Strategy) -> Res
     let round = given.round.or(own.round.filter(|_| given.strategy.is_none()));
     match round {
         Some(round) => Err(refuse(
-            format!("a round of {round} points is for searches that go by results, and {} does not", strategy.name()),
+            format!("a round of {round} points is for searches that go by results, and {} does not", strategy.word()),
             "leave it out, or add --strategy multivariate_tpe --trials 32",
         )),
         None => Ok(None),

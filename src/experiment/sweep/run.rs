@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Domain, End, Event, Executor, Plan, Planned, Planning, Policy, Rule, Schedule, Sweep, Trials,
+    About, Domain, End, Event, Executor, Former, Metric, Plan, Planned, Planning, Policy, Rule, Schedule, Sweep,
+    Trials, constraints,
     directory::{impossible, note_impossible, refuse_others, take},
+    keep::Keeper,
     keys,
     plan::Planner,
     search::Verdict,
-    together::{Agreed, join},
+    together::{Agreed, Taken, join},
 };
 use crate::{
     dsl::Value,
     experiment::{ExperimentError, definition::MODEL_KEY, training::Options},
-    trial::{Epoch, Failure, RunResult, Stopped, Variant, history},
+    trial::{Failure, RunResult, Stopped, Variant, history},
 };
 
 /// Most combinations of a space that are all checked before a search that goes by results begins. Of a larger one,
@@ -32,6 +34,8 @@ pub struct Running<'a> {
     pub skip_invalid: bool,
     /// Checks and costs the variants of the first round, and no more.
     pub dry_run: bool,
+    /// A sweep whose trials are taken over, where they are trials of this one.
+    pub former: Option<&'a Former>,
 }
 
 /// Sees what happens.
@@ -55,6 +59,8 @@ pub struct SweepEnd {
     pub interrupted: bool,
     /// A worker that found nothing to do for so long that it ended.
     pub idle: bool,
+    /// Trials have not ended because time was up; the same command continues.
+    pub out_of_time: bool,
     /// Trials that neither finished, nor failed, nor were stopped by a rule, though nothing ended the sweep early.
     pub unfinished: Vec<Variant>,
     /// What is to be said at the end.
@@ -74,21 +80,23 @@ impl Sweep {
         executor: &mut dyn Executor,
         watch: &mut dyn Watch,
     ) -> Result<SweepEnd, ExperimentError> {
-        let Running { folder, policy, skip_invalid, .. } = running;
+        let Running { folder, policy, skip_invalid, former, .. } = running;
         let interrupt = &running.options.interrupt;
+        let policy = Policy { metric: self.metric, ..*policy };
         // A directory that another has is refused before anything is timed.
         let agreed = Agreed { retries: policy.retries, fail_fast: policy.fail_fast, skip_invalid: *skip_invalid };
         let begin = || match policy.worker {
             true => join(folder),
             false => take(folder, &self.definition, &self.models(), agreed),
         };
-        let mut lock = None;
+        let (mut lock, mut keeper): (Option<Taken>, Option<Keeper>) = (None, None);
         if running.dry_run {
             refuse_others(folder, &self.definition)?;
         } else if folder.exists() {
-            lock = Some(begin()?);
+            (lock, keeper) = (Some(begin()?), self.say(folder, policy)?);
         }
-        let mut planner = Planner::new(&self.base, folder, running.options.clone());
+        let planner = Planner::new(&self.base, folder, running.options.clone());
+        let mut planner = planner.constrained(&self.constraints).after(*former);
         // Where nothing is trained, nothing is timed.
         planner.times = executor.is_here() && !policy.worker && policy.jobs > 0;
         planner.check_read(&self.keys())?;
@@ -120,11 +128,14 @@ impl Sweep {
                 let fewer = self.fewer(self.there(&planner, points.len()));
                 said = fewer.is_some();
                 plan.notes.extend(self.notes(&plan));
+                plan.notes.extend(constraints::notes(&self.constraints, planner.left_out()));
                 plan.notes.extend(fewer);
                 if policy.jobs == 0 {
                     plan.notes.push("`vitx worker` trains, on any machine that has the directory.".into());
                 }
             }
+            let there = former.map(|former| former.look(&plan.trials)).transpose()?.flatten();
+            plan.notes.extend(there);
             // Later on, what cannot be is a trial that failed, and is shown as one.
             let invalid = if round > 0 && !skip_invalid { std::mem::take(&mut plan.invalid) } else { Vec::new() };
             watch.plan(&plan);
@@ -135,7 +146,7 @@ impl Sweep {
                 break;
             }
             if lock.is_none() {
-                lock = Some(begin()?);
+                (lock, keeper) = (Some(begin()?), self.say(folder, policy)?);
             }
             let first = ended.trials.len();
             let mut trials = plan.trials.iter().peekable();
@@ -153,6 +164,9 @@ impl Sweep {
                 ended.failed = true;
                 watch.event(&Event::Impossible(point, &reason));
             }
+            if let Some(former) = former {
+                plan.trials.iter().try_for_each(|planned| former.take_over(planned))?;
+            }
             ended.trials.extend(plan.trials);
             Trials::of(&ended.folders).keep(folder, true)?;
             // Those that stop by what came before see all of it; the others, their own round.
@@ -160,12 +174,16 @@ impl Sweep {
                 Some(Rule::Asha | Rule::Median) => 0,
                 _ => first,
             };
-            let schedule = Schedule { trials: &ended.trials[from..], first: first - from, policy: *policy, interrupt };
-            let failed = &mut ended.failed;
+            let schedule = Schedule { trials: &ended.trials[from..], first: first - from, policy, interrupt };
+            let (failed, all, mut kept) = (&mut ended.failed, &ended.trials, Ok(()));
             let end = schedule.run(self.stopping, executor, |event| {
                 *failed |= matches!(event, Event::Failed(..));
+                if let (Event::Finished(..), Some(keeper), true) = (&event, &mut keeper, kept.is_ok()) {
+                    kept = keeper.look(all, false);
+                }
                 watch.event(&event);
             })?;
+            kept?;
             if end != End::Complete {
                 (ended.interrupted, ended.idle) = (end == End::Interrupted, end == End::Idle);
                 return Ok(ended);
@@ -175,17 +193,21 @@ impl Sweep {
             }
             ended.unfinished = unfinished(&ended.trials[first..])?;
             if !ended.unfinished.is_empty() {
+                ended.out_of_time = policy.is_over();
                 return Ok(ended);
             }
             if !self.search.strategy.goes_by_results() {
                 continue;
             }
-            let accuracies: Vec<Option<f64>> =
-                points.iter().map(|point| self.accuracy(point, folder)).collect::<Result<_, _>>()?;
-            search.tell(&accuracies);
+            let scores: Vec<Option<f64>> =
+                points.iter().map(|point| self.score(point, folder)).collect::<Result<_, _>>()?;
+            let failed = self.metric.of_failure();
+            search.tell(&scores.iter().map(|score| score.or(Some(failed))).collect::<Vec<_>>());
         }
         if lock.is_some() {
             Trials::of(&ended.folders).keep(folder, false)?;
+            // What failed may be tried again, and others then go on that were stopped.
+            keeper.iter_mut().try_for_each(|keeper| keeper.look(&ended.trials, !ended.failed))?;
             ended.notes.extend(self.fewer(tried).filter(|_| !said));
         }
         Ok(ended)
@@ -221,12 +243,14 @@ impl Sweep {
 
     fn none_can_be(&self, plan: &Plan, judged: usize, skip: bool) -> ExperimentError {
         let message = match plan.invalid.len() {
+            0 => "no variant meets what the sweep's `where` asks for".to_owned(),
             count if count == judged && skip => "no variant can be trained".to_owned(),
             count => format!("{count} of {judged} variants cannot be trained"),
         };
         let skipping = "see the reasons above; --skip-invalid leaves them out";
         let help = match keys::whole_numbers(&self.base, &self.space) {
             Some(help) => help,
+            None if plan.invalid.is_empty() => "see above how many each condition has left out".to_owned(),
             None if skip => "see the reasons above".to_owned(),
             None => skipping.to_owned(),
         };
@@ -247,7 +271,12 @@ impl Sweep {
         let mut notes = self.space.fixed.clone();
         let by_accuracy = self.stopping.is_some() || self.search.strategy.goes_by_results();
         if plan.unvalidated && by_accuracy {
-            notes.push("There are no validation images: what is stopped and tried goes by training accuracy.".into());
+            let training = match self.metric {
+                Metric::ValAccuracy => "training accuracy",
+                Metric::ValTop5Accuracy => "top-5 training accuracy",
+                Metric::ValLoss => "training loss",
+            };
+            notes.push(format!("There are no validation images: what is stopped and tried goes by {training}."));
         }
         let longest = plan.trials.iter().map(|planned| planned.definition.experiment.train.epochs).max().unwrap_or(0);
         if let Some(stopping) = self.stopping.filter(|stopping| stopping.rungs(longest).is_empty()) {
@@ -291,21 +320,28 @@ impl Sweep {
         values.filter_map(text).collect()
     }
 
-    /// How well a point did: the mean over its seeds of the best validation accuracy, as far as they
-    /// were trained.
-    fn accuracy(&self, point: &Variant, folder: &Path) -> Result<Option<f64>, ExperimentError> {
-        let mut accuracies = Vec::new();
+    /// How well a point did: the mean over its seeds of the best score, as far as they were trained.
+    fn score(&self, point: &Variant, folder: &Path) -> Result<Option<f64>, ExperimentError> {
+        let mut scores = Vec::new();
         if impossible(folder, point).exists() {
             return Ok(None);
         }
         for variant in self.space.seeded(point) {
-            // What cannot be has no accuracy.
+            // What cannot be has no score.
             let Ok(definition) = self.base.with(&variant) else { return Ok(None) };
             let folder = folder.join("trials").join(definition.identity());
-            let best = history::read_counted(&folder)?.iter().map(Epoch::score).reduce(f64::max);
-            accuracies.extend(best);
+            scores.extend(self.metric.best(&history::read_counted(&folder)?));
         }
-        Ok((!accuracies.is_empty()).then(|| accuracies.iter().sum::<f64>() / accuracies.len() as f64))
+        Ok((!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64))
+    }
+
+    /// Says in the directory what the sweep is for; gives what keeps the best weights, if not all are kept.
+    fn say(&self, folder: &Path, policy: Policy) -> Result<Option<Keeper>, ExperimentError> {
+        if !policy.worker {
+            self.about.begin(folder)?;
+            About::change(folder, &self.tags, self.note.as_deref())?;
+        }
+        Ok(About::read(folder)?.keep_best.map(|count| Keeper::new(count, self.metric)))
     }
 }
 

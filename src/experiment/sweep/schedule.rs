@@ -14,7 +14,7 @@ use std::{
 pub use self::event::{End, Event};
 use self::state::{State, is_final};
 use super::{
-    Decision, Executor, How, Planned, Standing, Stopping,
+    Decision, Executor, How, Metric, Planned, Standing, Stopping,
     executor::Ended,
     space::{SEED, name},
 };
@@ -55,6 +55,17 @@ pub struct Policy {
     pub worker: bool,
     /// Ends a scheduler that has had nothing to do for so long.
     pub until_idle: Option<Duration>,
+    /// By what rules compare trials: the sweep's.
+    pub metric: Metric,
+    /// From then on no trial begins, or is begun again; what runs comes to its end.
+    pub deadline: Option<Instant>,
+}
+
+impl Policy {
+    /// Whether nothing is to begin any more.
+    pub fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
 }
 
 /// Runs the trials that have no result.
@@ -98,7 +109,7 @@ impl Schedule<'_> {
             let next = variants.len();
             let variant = *variants.entry(name(&others)).or_insert(next);
             let epochs = planned.definition.experiment.train.epochs;
-            State::new(Standing { variant, epochs, ..Standing::default() })
+            State::new(Standing { variant, epochs, ..Standing::default() }, self.policy.metric)
         };
         self.trials.iter().map(state).collect()
     }
@@ -166,6 +177,9 @@ impl Schedule<'_> {
             }
             let mut running = states.iter().filter(|state| state.running).count();
             let mut unserved = None;
+            if self.policy.is_over() {
+                wanted.clear();
+            }
             // Many workers that begin at once would all want the first.
             let offset = self.offset(wanted.len());
             for place in 0..wanted.len() {

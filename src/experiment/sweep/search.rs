@@ -36,6 +36,8 @@ pub enum Verdict {
     Same,
     /// It cannot be.
     Impossible,
+    /// It does not meet a condition of the sweep.
+    LeftOut,
 }
 
 /// Looks at points as they are proposed. Without a verdict, the search is to end at once.
@@ -189,6 +191,10 @@ impl<'a> Search<'a> {
         match judge(variant) {
             Some(Verdict::Fine) => true,
             Some(Verdict::Same) => false,
+            Some(Verdict::LeftOut) => {
+                self.left_out += 1;
+                false
+            }
             Some(Verdict::Impossible) => {
                 self.left_out += usize::from(self.skip);
                 !self.skip
@@ -361,7 +367,7 @@ impl<'a> Search<'a> {
     }
 
     /// How well the proposals of the last round did, in order: more is better, as a validation accuracy; `None` for those that
-    /// failed, which are as bad as an accuracy of 0.
+    /// failed.
     pub fn tell(&mut self, scores: &[Option<f64>]) {
         for ((shares, variant), score) in std::mem::take(&mut self.pending).iter().zip(scores) {
             let loss = 1.0 - score.unwrap_or(0.0);

@@ -72,7 +72,7 @@ pub struct Standing {
     pub variant: usize,
     /// How many epochs it trains when it is not stopped.
     pub epochs: u32,
-    /// Validation accuracies by epoch.
+    /// Scores by epoch, as validation accuracies: more is better.
     pub curve: Vec<f64>,
     /// Whether it has its result.
     pub finished: bool,
@@ -94,7 +94,7 @@ pub enum Decision {
 /// What is known of a variant at a rung.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum At {
-    /// It has come so far: its best accuracy, and the average; the means over its seeds.
+    /// It has come so far: its best score, and the average; the means over its seeds.
     Reached { best: f64, average: f64 },
     /// It never will.
     Out,
@@ -188,8 +188,13 @@ impl Stopping {
             let mut averages: Vec<f64> = others().filter_map(At::average).collect();
             averages.sort_by(f64::total_cmp);
             let median = *averages.get(averages.len() / 2).filter(|_| !alone)?;
-            let [own, other] = [best, median].map(|accuracy| format!("{:.2}%", 100.0 * accuracy));
-            let reason = format!("stopped after epoch {rung}: {own} is below the median {other}");
+            // A score below 0 is that of a loss.
+            let (compared, shown): (_, fn(f64) -> String) = match best < 0.0 {
+                true => ("above", |score| format!("{:.4}", -score)),
+                false => ("below", |score| format!("{:.2}%", 100.0 * score)),
+            };
+            let reason =
+                format!("stopped after epoch {rung}: {} is {compared} the median {}", shown(best), shown(median));
             return (best < median).then_some(Verdict::Stop(reason));
         }
         let ranked: Vec<(usize, f64)> = rivals.iter().filter_map(|&rival| Some((rival, at[rival].best()?))).collect();
@@ -234,7 +239,7 @@ impl At {
 }
 
 impl Standing {
-    /// The accuracies until a rung, or all of one that finished before; `None` where it has not come so far.
+    /// The scores until a rung, or all of one that finished before; `None` where it has not come so far.
     fn until(&self, rung: u32) -> Option<&[f64]> {
         let short = self.finished && !self.curve.is_empty();
         self.curve.get(..rung.min(self.epochs) as usize).or_else(|| short.then_some(self.curve.as_slice()))

@@ -38,11 +38,6 @@ impl Strategy {
     pub fn goes_by_results(self) -> bool {
         matches!(self, Self::Tpe | Self::MultivariateTpe)
     }
-
-    /// Its name on the command line and in YAML.
-    pub fn name(self) -> &'static str {
-        Self::CHOICES.iter().find(|(strategy, ..)| *strategy == self).map_or("", |(_, name, _)| name)
-    }
 }
 
 /// Points that a search by results proposes before it looks at results again, where nothing else is said.

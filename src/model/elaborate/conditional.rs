@@ -173,7 +173,7 @@ impl Elaborator<'_> {
 }
 
 /// The names of values in a condition, in the order of the text.
-fn names_in<'e>(expr: &'e Expr, names: &mut Vec<&'e Name>) {
+pub(super) fn names_in<'e>(expr: &'e Expr, names: &mut Vec<&'e Name>) {
     match &expr.kind {
         ExprKind::Group(inner) | ExprKind::Negate(inner) | ExprKind::Not(inner) => names_in(inner, names),
         ExprKind::List(items) => items.iter().for_each(|item| names_in(item, names)),

@@ -8,14 +8,19 @@ use std::{
 };
 
 use crate::{
-    experiment::{ExperimentError, sweep::Standing},
-    trial::{Directory, Epoch, Failure, FailureKind, RunResult, Until, history},
+    experiment::{
+        ExperimentError,
+        sweep::{Metric, Standing},
+    },
+    trial::{Directory, Failure, FailureKind, RunResult, Until, history},
 };
 
 /// A trial as the scheduler sees it.
 #[derive(Debug, Default)]
 pub struct State {
     pub standing: Standing,
+    /// By what it is compared.
+    metric: Metric,
     /// This process has handed it over, and has not seen it end.
     pub running: bool,
     /// How far it was wanted when it was handed over, or told to go on.
@@ -44,8 +49,8 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(standing: Standing) -> Self {
-        Self { standing, ..Self::default() }
+    pub fn new(standing: Standing, metric: Metric) -> Self {
+        Self { standing, metric, ..Self::default() }
     }
 
     /// Reads how far the trial has come, and whether it has failed more often than it may.
@@ -53,7 +58,7 @@ impl State {
         self.looked = Some(Instant::now());
         let length = fs::metadata(history::path(folder)).ok().map(|about| about.len());
         if length != self.length || length.is_none() {
-            self.standing.curve = history::read(folder)?.iter().map(Epoch::score).collect();
+            self.standing.curve = history::read(folder)?.iter().map(|epoch| self.metric.score(epoch)).collect();
             self.length = length;
         }
         let directory = Directory::new(folder);

@@ -135,7 +135,15 @@ fn run(trials: &[Planned], stopping: Option<Stopping>, policy: Policy, cluster: 
     Ran { complete: complete.unwrap() == End::Complete, events }
 }
 
-const POLICY: Policy = Policy { jobs: 3, retries: 0, fail_fast: false, worker: false, until_idle: None };
+const POLICY: Policy = Policy {
+    jobs: 3,
+    retries: 0,
+    fail_fast: false,
+    worker: false,
+    until_idle: None,
+    metric: Metric::ValAccuracy,
+    deadline: None,
+};
 
 /// What a report shows of the trials' ends.
 fn ends(trials: &[Planned]) -> Vec<String> {

@@ -138,16 +138,19 @@ fn tpe_over_all_keys_beats_random_draws_and_tpe_of_each_key() {
     }
 }
 
-/// `cargo test --release --lib tables_of_searches -- --ignored --nocapture`.
+fn seeds() -> u64 {
+    std::env::var("VITX_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(24)
+}
+
+/// The first table of docs/SEARCH.md: `cargo test --release --lib table_of -- --ignored --nocapture`.
 #[test]
 #[ignore = "minutes"]
-fn tables_of_searches() {
-    let seeds = std::env::var("VITX_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(24);
+fn table_of_published_functions() {
     let half = FUNCTIONS.len().div_ceil(2);
     let rows: Vec<Vec<Vec<f64>>> = thread::scope(|scope| {
         let parts: Vec<_> = FUNCTIONS
             .chunks(half)
-            .map(|part| scope.spawn(move || part.iter().map(|of| of_function(of, seeds, &LOOKS)).collect::<Vec<_>>()))
+            .map(|part| scope.spawn(move || part.iter().map(|of| of_function(of, seeds(), &LOOKS)).collect::<Vec<_>>()))
             .collect();
         parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
     });
@@ -157,19 +160,26 @@ fn tables_of_searches() {
         (0..7).map(|column| (0..LOOKS.len()).map(|look| left(&rows, column, look)).collect()).collect();
     lines("share of random's regret that is left (geometric mean)", &LOOKS, &shares, &mut text);
     println!("{text}");
-    let mut text = HEAD.to_owned();
-    for (name, file) in [("perceptron", "digits_mlp.csv")] {
-        let (space, results) = trained(file);
-        let least = results.values().copied().fold(f64::INFINITY, f64::min);
-        let row = row(&space, seeds, &[25, 50], least, &|variant| results[&name_of(variant)]);
-        lines(name, &[25, 50], &row, &mut text);
-    }
-    println!("{text}");
     for look in 0..LOOKS.len() {
         for place in 0..ROUNDS.len() {
             assert!(left(&rows, 4 + place, look) < left(&rows, 1 + place, look));
         }
     }
+}
+
+/// The second one.
+#[test]
+#[ignore = "minutes"]
+fn table_of_trained_sweeps() {
+    let mut text = HEAD.to_owned();
+    for (name, file) in [("Vision Transformer", "digits_vit.csv"), ("perceptron", "digits_mlp.csv")] {
+        let (space, results) = trained(file);
+        let least = results.values().copied().fold(f64::INFINITY, f64::min);
+        let looks = [15, 25, 50];
+        let row = row(&space, seeds(), &looks, least, &|variant| results[&name_of(variant)]);
+        lines(name, &looks, &row, &mut text);
+    }
+    println!("{text}");
 }
 
 fn name_of(variant: &Variant) -> String {

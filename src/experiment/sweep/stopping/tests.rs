@@ -106,6 +106,22 @@ fn the_median_rule_compares_the_best_with_averages() {
     assert_eq!(stopped(&decisions), [3]);
 }
 
+#[test]
+fn a_loss_is_told_as_one() {
+    let median = stopping(Rule::Median);
+    let reason = |sign: f64| {
+        let curves = [[1.0], [0.5], [0.4], [2.0]].map(|curve| curve.map(|value: f64| sign * value));
+        let trials = standings(&curves.iter().map(<[f64; 1]>::as_slice).collect::<Vec<_>>());
+        let reasons = median.decide(&trials).into_iter().filter_map(|decision| match decision {
+            Decision::Stop(_, reason) => Some(reason),
+            _ => None,
+        });
+        reasons.collect::<Vec<_>>()
+    };
+    assert_eq!(reason(-1.0), ["stopped after epoch 1: 2.0000 is above the median 0.5000"]);
+    assert!(reason(0.1).is_empty());
+}
+
 /// A shorter trial that has finished is a rival at later rungs, and is not stopped there.
 #[test]
 fn trials_of_different_lengths_are_compared() {
