@@ -17,7 +17,7 @@ use crate::{
         ExperimentError,
         sweep::{Executor, How, executor::Ended},
     },
-    trial::{Directory, Job, Until, history},
+    trial::{Directory, Failure, Job, Until, history},
 };
 
 /// How long what a job has written may take to be seen here: network file systems keep what they know of a directory for
@@ -52,6 +52,8 @@ pub struct Remote {
 struct Handed {
     /// The directory as the scheduler names it.
     given: PathBuf,
+    /// What was noted of an earlier attempt.
+    before: Option<Failure>,
     id: Option<String>,
     /// It was in a list.
     listed: bool,
@@ -268,7 +270,8 @@ impl Executor for Remote {
         let attempt = Job::read(&folder).ok().flatten().map_or(1, |job| job.attempt + 1);
         let name = format!("{}-a{attempt}", base(&folder));
         self.submissions.push(Submission { name, attempt, folder: folder.clone() });
-        self.jobs.insert(folder, Handed { given, ..Handed::default() });
+        let before = Failure::read(&folder).ok().flatten();
+        self.jobs.insert(folder, Handed { given, before, ..Handed::default() });
         Ok(())
     }
 
@@ -283,7 +286,7 @@ impl Executor for Remote {
             let Some((since, how)) = &job.ended else { continue };
             let how = match job.cancelled {
                 true => Some(How::Killed("it was asked to end".into())),
-                false => settled(folder, how.as_ref(), since.elapsed()),
+                false => settled(folder, how.as_ref(), since.elapsed(), job.before.as_ref()),
             };
             over.extend(how.map(|how| Ended { folder: folder.clone(), how }));
         }
@@ -325,11 +328,11 @@ fn base(folder: &Path) -> String {
 }
 
 /// How a trial ended whose job has: by its directory first, for which is waited where it says nothing yet.
-fn settled(folder: &Path, how: Option<&How>, since: Duration) -> Option<How> {
+fn settled(folder: &Path, how: Option<&How>, since: Duration, before: Option<&Failure>) -> Option<How> {
     // Opened anew, a directory of a network file system is looked at anew.
     let _ = fs::read_dir(folder).map(Iterator::count);
-    let directory = Directory::new(folder);
-    let noted = directory.has_result() || directory.has_failure();
+    let failure = Failure::read(folder).ok().flatten();
+    let noted = Directory::new(folder).has_result() || failure.is_some() && failure.as_ref() != before;
     let until = Until::read(folder).ok().flatten();
     let reached =
         || until.is_some_and(|until| history::read(folder).is_ok_and(|epochs| epochs.len() >= until.epochs as usize));

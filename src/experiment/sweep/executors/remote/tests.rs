@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use super::{super::engine::Trouble, *};
-use crate::trial::Failure;
 
 /// An engine whose jobs do what the test says.
 #[derive(Default)]
@@ -150,10 +149,14 @@ fn trials_of_one_look_are_one_wave_and_end_as_the_directory_says() {
     lab.engine.state().jobs.clear();
     let how = How::Killed("its job has ended without a word".into());
     assert_eq!(wait(&mut remote), [Ended { folder: c.clone(), how }]);
-    // Handed over again, it is another job.
+    // Handed over again, it is another job, and what was noted of the first is not of this one.
+    Failure::new(crate::trial::FailureKind::Error, "r").write(&c).unwrap();
     remote.submit(&c).unwrap();
     until(&mut remote, || Job::read(&c).unwrap().is_some_and(|job| job.attempt == 2));
     assert!(lab.engine.state().submitted[1][0].ends_with("-a2"));
+    lab.engine.state().jobs.clear();
+    let how = How::Killed("its job has ended without a word".into());
+    assert_eq!(wait(&mut remote), [Ended { folder: c, how }]);
 }
 
 #[test]
