@@ -369,7 +369,7 @@ fn slurm_at_random() {
 }
 
 #[test]
-fn slurm_saves_before_the_time_is_over_and_refuses_in_its_own_words() {
+fn slurm_refuses_in_its_own_words_and_an_interrupted_sweep_leaves_no_job() {
     let Some(slurm) = Slurm::start() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap();
@@ -378,6 +378,8 @@ fn slurm_saves_before_the_time_is_over_and_refuses_in_its_own_words() {
     let text = shown(&output);
     assert!(text.contains("the executor slurm refuses") && text.contains("invalid partition"), "{text}");
     // Ctrl-C has the job save and end, and the queue is empty afterwards.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
     let arguments = ["-p", "depth=1", "--set", "data.train_limit=200", "--set", "train.epochs=3000"];
     let mut child = begin(slurm.sweep(&path, &arguments), &path, "first.txt");
     wait_for("an epoch", || epochs(&path) > 0);
