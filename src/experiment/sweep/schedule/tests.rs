@@ -113,7 +113,7 @@ struct Ran {
     events: Vec<String>,
 }
 
-fn run(trials: &[Planned], stopping: Option<Stopping>, policy: Policy, cluster: &mut Cluster) -> Ran {
+fn run(trials: &[Planned], stopping: Option<Stopping>, policy: Policy, cluster: &mut dyn Executor) -> Ran {
     let interrupt = Interrupt::default();
     let schedule = Schedule { trials, first: 0, policy, interrupt: &interrupt };
     let mut events = Vec::new();
