@@ -121,7 +121,7 @@ pub fn export(folder: &Path, how: &ExportOptions, options: &Options) -> Result<E
         }
         ExportFormat::Timm | ExportFormat::Hf => {
             let architecture = definition.architecture(&input.spec())?;
-            foreign::export(how.format.word(), architecture, &weights, &input, about)
+            foreign::export(how.format.word(), architecture, &weights, (&input, definition.experiment.data.fit), about)
         }
         ExportFormat::Onnx => {
             let architecture = definition.architecture(&input.spec())?;

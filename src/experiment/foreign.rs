@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     backend::StateTensor,
+    data::Fit,
     dsl::{Source, Value},
     graph::Builder,
     model::{Architecture, LayerNode, elaborate},
@@ -29,7 +30,7 @@ pub fn export(
     library: &str,
     architecture: Architecture,
     weights: &[StateTensor],
-    input: &Input,
+    (input, fit): (&Input, Fit),
     metadata: Vec<(String, Json)>,
 ) -> Result<Exported, ExperimentError> {
     let channels = architecture.image_shape()[2];
@@ -44,6 +45,11 @@ pub fn export(
             per_channel(&|channel| statistics.mean[channel]),
             per_channel(&|channel| statistics.deviation(channel)),
         ],
+        crop_mode: match fit {
+            Fit::Squash => "squash",
+            Fit::Crop => "center",
+            Fit::Pad => "border",
+        },
     };
     let foreign = named(library, weights, &about).map_err(|reason| refused(library, reason))?;
     same(&foreign, architecture, weights, input).map_err(|reason| refused(library, reason))?;

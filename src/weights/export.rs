@@ -23,6 +23,8 @@ pub struct About {
     pub classes: Vec<String>,
     /// Mean and deviation of each channel, of pixels from 0 to 1.
     pub normalization: [Vec<f64>; 2],
+    /// How pictures are fitted to the image, in timm's word: `squash`, `center` or `border`.
+    pub crop_mode: &'static str,
 }
 
 /// What a library's files are made of.

@@ -28,7 +28,7 @@ fn timm(described: &Described, architecture: &str, first: &str, last: &str, args
             "fixed_input_size": fixed_size,
             "interpolation": "bilinear",
             "crop_pct": 1.0,
-            "crop_mode": "squash",
+            "crop_mode": about.crop_mode,
             "mean": mean,
             "std": deviation,
             "num_classes": about.classes.len(),

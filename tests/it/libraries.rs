@@ -79,6 +79,7 @@ fn there_and_back((file, library, model, side, sizes): &Case) -> (BTreeMap<Strin
         image: [*side, *side, 3],
         classes: ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec(),
         normalization: [vec![0.5, 0.4, 0.3], vec![0.25, 0.5, 0.5]],
+        crop_mode: "squash",
     };
     (tensors, export(library, &weights, &about).unwrap_or_else(|reason| panic!("{file}: {reason}")))
 }
@@ -110,7 +111,8 @@ fn what_no_library_has_is_told() {
         (name.to_owned(), shape.to_vec(), values.to_vec())
     }));
     let weights = found(&network(case.2, case.3, 5, &case.4), &alone);
-    let about = About { image: [8, 8, 3], classes: Vec::new(), normalization: [Vec::new(), Vec::new()] };
+    let about =
+        About { image: [8, 8, 3], classes: Vec::new(), normalization: [Vec::new(), Vec::new()], crop_mode: "squash" };
     let refused = |library: &str, weights: &[StateTensor]| export(library, weights, &about).unwrap_err();
     assert!(refused("timm", &weights).contains("--format hf writes it"));
     let mut other = weights.clone();
@@ -131,6 +133,7 @@ fn efficientnet_lite0_comes_back() {
         image: [224, 224, 3],
         classes: (0..1000).map(|class| class.to_string()).collect(),
         normalization: [vec![0.5; 3], vec![0.5; 3]],
+        crop_mode: "squash",
     };
     let foreign = export("timm", &found(&architecture, &table), &about).unwrap();
     assert_eq!(foreign.tensors.len(), table.names().count());
