@@ -135,7 +135,7 @@ fn workers_train_what_a_sweep_without_jobs_has_planned() {
     let text = shown(&output);
     // It trains nothing, tells what others do, and ends with the table.
     assert!(output.status.success() && !text.contains("\nstarted") && text.contains("\nfinished"), "{text}");
-    assert!(text.contains("`vitx worker` trains") && text.contains("┆ finished │"), "{text}");
+    assert!(text.contains("`vitx worker` trains") && text.contains("┆ finished "), "{text}");
     assert_eq!(table(folder.path()), table(calm.path()));
     // Afterwards there is nothing to do.
     let text = succeed(worker(folder.path(), &[]));
