@@ -282,8 +282,11 @@ impl Sending<'_> {
     }
 }
 
+/// A figure of an epoch, where it has it.
+type Figure = fn(&Epoch) -> Option<f64>;
+
 /// The figures of an epoch by their names.
-const FIGURES: [(&str, fn(&Epoch) -> Option<f64>); 10] = [
+const FIGURES: [(&str, Figure); 10] = [
     ("loss", |epoch| Some(epoch.loss)),
     ("accuracy", |epoch| Some(epoch.accuracy)),
     ("top_5_accuracy", |epoch| Some(epoch.top_5_accuracy)),

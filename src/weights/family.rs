@@ -68,8 +68,11 @@ pub struct Family {
     /// The parameters of the text, by what a file has.
     pub params: fn(&Facts) -> Result<Params, String>,
     /// The files by which its library makes the network, or why it cannot.
-    pub described: Result<fn(&Described) -> Vec<(&'static str, Json)>, &'static str>,
+    pub described: Result<Describe, &'static str>,
 }
+
+/// Makes the files by which a library makes a network: their names and what they hold.
+type Describe = fn(&Described) -> Vec<(&'static str, Json)>;
 
 /// Values of a network's parameters, by name.
 pub type Params = Vec<(&'static str, Param)>;

@@ -115,7 +115,7 @@ fn words_and_layers_are_coloured_as_such() {
         let is_keyword = |scopes: &&str| {
             ["keyword", "storage", "constant.language"].iter().any(|kind| scopes.contains(&format!(" {kind}.")))
         };
-        assert!(!scopes.is_empty() && scopes.iter().all(|scopes| is_keyword(&scopes)), "{word}: {pieces:?}");
+        assert!(!scopes.is_empty() && scopes.iter().all(is_keyword), "{word}: {pieces:?}");
     }
     for (name, pieces) in layers.iter().zip(&all[words.len()..]) {
         let scopes = scopes(pieces, name);

@@ -64,8 +64,11 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// Shapes and values by name.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
 /// A fixture's tensors without what it is checked by, and what was made of what a network finds in them.
-fn there_and_back((file, library, model, side, sizes): &Case) -> (BTreeMap<String, (Vec<usize>, Vec<f32>)>, Foreign) {
+fn there_and_back((file, library, model, side, sizes): &Case) -> (Tensors, Foreign) {
     let table = Table::read(&fixture(&format!("{file}.safetensors"))).unwrap();
     let names = table.names().filter(|name| !["images", "logits"].contains(name));
     let tensors = names.map(|name| {

@@ -10,6 +10,9 @@ use std::{
 use serde_json::{Value, json};
 use tiny_http::{Method, Request, Response, Server};
 
+/// A run with its id.
+type Named = (String, Run);
+
 /// A run, as the server has it.
 #[derive(Debug, Default, Clone)]
 pub struct Run {
@@ -70,8 +73,8 @@ impl Fake {
     }
 
     /// The runs without a parent, and with one.
-    pub fn runs(&self) -> (Vec<(String, Run)>, Vec<(String, Run)>) {
-        let all: Vec<(String, Run)> = self.kept.lock().unwrap().runs.clone().into_iter().collect();
+    pub fn runs(&self) -> (Vec<Named>, Vec<Named>) {
+        let all: Vec<Named> = self.kept.lock().unwrap().runs.clone().into_iter().collect();
         all.into_iter().partition(|(_, run)| !run.tags.contains_key("mlflow.parentRunId"))
     }
 }

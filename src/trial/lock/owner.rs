@@ -129,14 +129,11 @@ fn look(path: &Path, around: &Around) -> Result<Look, FileError> {
         return Ok(Look::Free);
     };
     let owner = parse(&bytes);
-    if let Some(owner) = &owner {
-        if owner.process.is_near(&around.process) {
-            return Ok(if owner.process.is_dead(&around.process) {
-                Look::Stale(bytes)
-            } else {
-                Look::Held(Some(owner.clone()))
-            });
-        }
+    if let Some(owner) = owner.as_ref().filter(|owner| owner.process.is_near(&around.process)) {
+        return Ok(match owner.process.is_dead(&around.process) {
+            true => Look::Stale(bytes),
+            false => Look::Held(Some(owner.clone())),
+        });
     }
     let beat = owner.as_ref().map_or(around.beat, |owner| Duration::from_millis(owner.every.clamp(1, 600_000)));
     Ok(match around.unchanged(path, &bytes, beat) >= patience(beat) {

@@ -77,12 +77,12 @@ fn every_search_tries_as_many_as_it_is_told_or_all_there_are() {
     for (space, most) in &spaces {
         for strategy in SEARCHES {
             for (trials, seed) in [(most - 3, 0), (*most, 1), (*most, 5), (40, 2)] {
-                let mut search = begin(&space, strategy, Some(trials), seed, false).unwrap();
+                let mut search = begin(space, strategy, Some(trials), seed, false).unwrap();
                 let found = all(&mut search, peaked, &mut fine);
                 let names: HashSet<String> = found.iter().map(name).collect();
                 assert_eq!(found.len(), trials.min(*most), "{strategy:?} {trials} {:?}", space.groups);
                 assert_eq!(names.len(), found.len(), "{strategy:?}: one twice");
-                let mut again = begin(&space, strategy, Some(trials), seed, false).unwrap();
+                let mut again = begin(space, strategy, Some(trials), seed, false).unwrap();
                 assert_eq!(all(&mut again, peaked, &mut fine), found, "{strategy:?}: not the same again");
             }
         }
