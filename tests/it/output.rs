@@ -67,6 +67,15 @@ fn a_full_disk_is_an_error_and_a_closed_pipe_is_none() {
     }
 }
 
+/// A page without the addresses of trials: one that goes elsewhere knows no place that they could begin at.
+fn without_links(page: &[u8]) -> Vec<u8> {
+    let Ok(text) = std::str::from_utf8(page) else { return page.to_owned() };
+    let mut parts = text.split("\"href\":\"");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let rest = parts.map(|part| part.split_once('"').map_or(part, |(_, rest)| rest));
+    rest.fold(first, |page, part| page + part).into_bytes()
+}
+
 #[test]
 fn paths_of_output_keep_their_kind() {
     let folder = folder();
@@ -77,6 +86,7 @@ fn paths_of_output_keep_their_kind() {
         let with = |path: &str| vitx(folder.path(), &[command, &[path]].concat());
         succeed(with("fresh"));
         let expected = fs::read(at("fresh")).unwrap();
+        let plain = without_links(&expected);
         fs::remove_file(at("fresh")).unwrap();
         fs::write(at("target"), "old").unwrap();
         fs::set_permissions(at("target"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -92,13 +102,14 @@ fn paths_of_output_keep_their_kind() {
             move || fs::read(pipe).unwrap()
         });
         succeed(with("pipe"));
-        assert_eq!(reader.join().unwrap(), expected);
+        assert_eq!(without_links(&reader.join().unwrap()), plain);
         assert!(fs::metadata(at("pipe")).unwrap().file_type().is_fifo());
         fs::remove_file(at("pipe")).unwrap();
         // Standard output is a file here: it is written into, and has nothing else.
         for path in ["-", "/dev/stdout"] {
             let output = with(path).stdout(File::create(at("through")).unwrap()).output().unwrap();
-            assert!(output.status.success() && fs::read(at("through")).unwrap() == expected, "{}", shown(&output));
+            let through = fs::read(at("through")).unwrap();
+            assert!(output.status.success() && without_links(&through) == plain, "{}", shown(&output));
         }
         let refused = with("S").output().unwrap();
         let text = shown(&refused);
