@@ -59,7 +59,7 @@ impl Transform for Plain {
     }
 }
 
-/// "see [`Stop`](train::Stop)" as "see `Stop`".
+/// `` "see [`Stop`](train::Stop)" `` as `` "see `Stop`" ``.
 fn plain(text: &str) -> String {
     let (mut plain, mut rest) = (String::new(), text);
     while let Some((before, inner)) = rest.split_once("[`") {
