@@ -15,7 +15,7 @@ use crate::{
     dsl::Problem,
     experiment::sweep::{Event, Planned, Planning},
     report::measure,
-    trial::{Epoch, Prediction, Variant, history},
+    trial::{Epoch, Prediction, history, variant},
 };
 
 /// How often the rows look at what trials have written.
@@ -159,7 +159,7 @@ impl Live {
         for planned in trials {
             let mut trial = Trial {
                 folder: planned.folder.clone(),
-                name: name(&planned.variant),
+                name: variant::shown(&planned.variant),
                 state: if planned.finished { State::Finished } else { State::Queued },
                 epochs: planned.definition.experiment.train.epochs,
                 prediction: planned.prediction,
@@ -179,40 +179,44 @@ impl Live {
         let (planned, state, text, always) = match event {
             Event::Started(planned, place) => {
                 let place = place.as_ref().map_or(String::new(), |place| format!(" {place}"));
-                (planned, State::Running, format!("started  {}{place}", name(&planned.variant)), false)
+                (planned, State::Running, format!("started  {}{place}", variant::shown(&planned.variant)), false)
             }
             Event::Note(note) => {
                 self.line(note);
                 return;
             }
             Event::Waiting(planned) => {
-                let text = format!("waiting  {}: another process trains it", name(&planned.variant));
+                let text = format!("waiting  {}: another process trains it", variant::shown(&planned.variant));
                 (planned, State::Elsewhere, text, false)
             }
-            Event::GoesOn(planned) => (planned, State::Running, format!("goes on  {}", name(&planned.variant)), false),
+            Event::GoesOn(planned) => {
+                (planned, State::Running, format!("goes on  {}", variant::shown(&planned.variant)), false)
+            }
             Event::Finished(planned, result) => {
                 let text = format!(
                     "finished {} - test accuracy: {} - {}",
-                    name(&planned.variant),
+                    variant::shown(&planned.variant),
                     measure::percent(result.test_accuracy),
                     measure::seconds(result.seconds)
                 );
                 (planned, State::Finished, text, false)
             }
             Event::Failed(planned, reason) => {
-                (planned, State::Failed, format!("failed   {}: {reason}", name(&planned.variant)), true)
+                (planned, State::Failed, format!("failed   {}: {reason}", variant::shown(&planned.variant)), true)
             }
             Event::Impossible(variant, reason) => {
-                self.line(&format!("failed   {}: {reason}", name(variant)));
+                self.line(&format!("failed   {}: {reason}", variant::shown(*variant)));
                 return;
             }
             Event::Again(planned, reason) => {
-                let text = format!("again    {}: {reason}", name(&planned.variant));
+                let text = format!("again    {}: {reason}", variant::shown(&planned.variant));
                 (planned, State::Queued, text, true)
             }
-            Event::Paused(planned) => (planned, State::Paused, format!("paused   {}", name(&planned.variant)), false),
+            Event::Paused(planned) => {
+                (planned, State::Paused, format!("paused   {}", variant::shown(&planned.variant)), false)
+            }
             Event::Stopped(planned, reason) => {
-                (planned, State::Stopped, format!("stopped  {}: {reason}", name(&planned.variant)), true)
+                (planned, State::Stopped, format!("stopped  {}: {reason}", variant::shown(&planned.variant)), true)
             }
             Event::Tick => {
                 if self.refreshed.elapsed() >= REFRESH {
@@ -358,11 +362,6 @@ fn sparkline(values: &[f64]) -> String {
         LEVELS[((share * 8.0) as usize).min(7)]
     };
     values.iter().map(level).collect()
-}
-
-/// `patch_size=4 depth=2`
-pub fn name(variant: &Variant) -> String {
-    variant.iter().map(|(key, value)| format!("{key}={}", value.plain())).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

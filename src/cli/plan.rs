@@ -9,10 +9,8 @@ use crate::{
     experiment::sweep::{Plan, Planned},
     memory,
     report::{fitted, measure, rows::SEED},
-    trial::Variant,
+    trial::{Variant, variant},
 };
-
-use super::live::name;
 
 /// Variants that cannot be of which the reason is shown.
 const MOST_REASONS: usize = 100;
@@ -67,7 +65,7 @@ pub fn show(plan: &Plan, jobs: usize) -> String {
     let mut known = HashSet::new();
     for (variant, reason) in &plan.invalid {
         // What cannot be cannot be with any seed. Without a name, it is the experiment itself.
-        let line = match name(&without_seed(variant)) {
+        let line = match variant::shown(&without_seed(variant)) {
             name if name.is_empty() => format!("cannot be: {reason}"),
             name => format!("cannot be: {name}: {reason}"),
         };
@@ -119,7 +117,8 @@ fn too_large(lines: &[(Variant, &Planned, usize)], jobs: usize, available: u64) 
             let [needs, free] = [needs, available].map(|bytes| measure::mebibytes(bytes as f64));
             let times = if jobs > 1 { format!(", {jobs} times") } else { String::new() };
             // Writing to a string cannot fail.
-            let _ = write!(text, "\nwill not fit: {}: it needs {needs}{times}; {free} are free", name(variant));
+            let _ =
+                write!(text, "\nwill not fit: {}: it needs {needs}{times}; {free} are free", variant::shown(variant));
         }
     }
     text

@@ -11,7 +11,7 @@ use super::{
     console::handle_interrupts,
     engine_args::EngineArgs,
     executor_args::ExecutorArgs,
-    live::{Live, name},
+    live::Live,
     log_args::{self, LogArgs},
     named,
     plan::show,
@@ -23,7 +23,7 @@ use crate::{
     experiment::{
         Definition, Overrides,
         sweep::{
-            About, Event, Executor, ExecutorConfig, Former, Given, Metric, Plan, Planned, Planning, Policy, Pool, Rule,
+            About, Event, Executor, ExecutorConfig, Former, Given, Plan, Planned, Planning, Policy, Pool, Rule,
             Running, SpaceArguments, Stopping, Strategy, Sweep, Watch,
             executors::{self, ExecutorSetup},
         },
@@ -33,6 +33,7 @@ use crate::{
     report::{Record, View, render, seeds},
     tracking::Destination,
     train::Interrupt,
+    trial::{Variant, variant},
 };
 
 /// Trains the variants of an experiment, and prints one table
@@ -190,8 +191,7 @@ pub(super) fn train(
     let interrupt = Interrupt::default();
     let (options, mut executor) = started(executor, &folder, jobs, interrupt.clone(), engine)?;
     let deadline = time_budget.map(|budget| Instant::now() + budget);
-    let metric = Metric::default();
-    let policy = Policy { jobs, retries, fail_fast, worker: false, until_idle: None, metric, deadline };
+    let policy = Policy { jobs, retries, fail_fast, worker: false, until_idle: None, deadline };
     let running = Running { folder: &folder, options, policy, skip_invalid, dry_run, former: former.as_ref() };
     if !dry_run {
         handle_interrupts(
@@ -249,10 +249,7 @@ pub(super) fn train(
         return Ok(ExitCode::from(INTERRUPTED));
     }
     if !ended.unfinished.is_empty() {
-        let names: Vec<String> = ended.unfinished.iter().map(name).collect();
-        let help = "the same command tries again; if it comes back, please report it with the sweep's directory";
-        let message = format!("{} trials came to no end: {}", names.len(), names.join("; "));
-        return Err(miette::miette!(code = "vitx::sweep::unfinished", help = help, "{message}"));
+        return Err(unfinished(&ended.unfinished, "the same command tries again"));
     }
     match refused {
         Some(error) => Err(error.into()),
@@ -293,6 +290,14 @@ pub(super) fn started(
 fn lingering(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments.push(format!("--linger={LINGER}").into());
     arguments
+}
+
+/// That trials came to no end, with what tries again.
+pub(super) fn unfinished(trials: &[Variant], again: &str) -> miette::Report {
+    let names: Vec<String> = trials.iter().map(variant::shown).collect();
+    let help = format!("{again}; if it comes back, please report it with the sweep's directory");
+    let message = format!("{} trials came to no end: {}", names.len(), names.join("; "));
+    miette::miette!(code = "vitx::sweep::unfinished", help = help, "{message}")
 }
 
 /// Shows plans as tables, and events as they come.

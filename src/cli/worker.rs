@@ -9,12 +9,12 @@ use super::{
     console::handle_interrupts,
     duration::time,
     engine_args::EngineArgs,
-    live::{Live, name},
-    sweep::started,
+    live::Live,
+    sweep::{started, unfinished},
 };
 use crate::{
     experiment::{
-        sweep::{Event, ExecutorConfig, Metric, Plan, Planning, Policy, Running, Sweep, Watch},
+        sweep::{Event, ExecutorConfig, Plan, Planning, Policy, Running, Sweep, Watch},
         training::INTERRUPTED,
     },
     printable,
@@ -74,15 +74,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     };
     let (options, mut executor) = started(ExecutorConfig::default(), folder, jobs, interrupt, &args.engine)?;
     let (retries, fail_fast) = (agreed.retries, agreed.fail_fast);
-    let policy = Policy {
-        jobs,
-        retries,
-        fail_fast,
-        worker: true,
-        until_idle: args.until_idle,
-        metric: Metric::default(),
-        deadline: None,
-    };
+    let policy = Policy { jobs, retries, fail_fast, worker: true, until_idle: args.until_idle, deadline: None };
     let running = Running { folder, options, policy, skip_invalid: agreed.skip_invalid, dry_run: false, former: None };
     let mut shown = Shown(Live::new(jobs));
     let ended = sweep.run(&running, &mut *executor, &mut shown)?;
@@ -93,10 +85,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     if !ended.unfinished.is_empty() {
-        let names: Vec<String> = ended.unfinished.iter().map(name).collect();
-        let help = "start a worker again; if it comes back, please report it with the sweep's directory";
-        let message = format!("{} trials came to no end: {}", names.len(), names.join("; "));
-        return Err(miette::miette!(code = "vitx::sweep::unfinished", help = help, "{message}"));
+        return Err(unfinished(&ended.unfinished, "start a worker again"));
     }
     live.line(match (ended.idle, ended.failed) {
         (true, _) => "Nothing was free for so long. What is not finished, others train.",

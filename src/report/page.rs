@@ -10,7 +10,7 @@ use super::{Record, View, diagram::diagram, network::network};
 use crate::{
     experiment::ExperimentError,
     printable,
-    trial::{Directory, Network},
+    trial::{Directory, Network, variant},
 };
 
 mod data;
@@ -57,10 +57,9 @@ impl PageModel {
         let mut models: Vec<Self> = Vec::new();
         for record in records {
             let Ok(Some(text)) = Directory::new(&record.folder).model_text() else { continue };
-            let name = |(key, value): &(String, crate::dsl::Value)| format!("{key}={}", value.plain());
             let own = match record.variant.is_empty() {
                 true => printable::line(&record.folder.display().to_string()).into_owned(),
-                false => record.variant.iter().map(name).collect::<Vec<_>>().join(" "),
+                false => variant::shown(&record.variant),
             };
             match models.iter_mut().find(|model| model.text == text) {
                 Some(model) => model.names += &format!(", {own}"),

@@ -4,8 +4,8 @@ use super::{
 };
 use crate::dsl::Value;
 
-/// The key whose variants are one row, with mean and deviation.
-pub const SEED: &str = "train.seed";
+/// Variants that differ in it alone are one row, with mean and deviation.
+pub use crate::trial::variant::SEED;
 
 /// Trials that differ in their seeds only.
 #[derive(Debug, Clone)]

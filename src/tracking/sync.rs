@@ -16,7 +16,7 @@ use crate::{
     experiment::{Definition, ExperimentError, sweep},
     random::{Philox, Stream},
     report::{Record, flat, measure},
-    trial::{Directory, Epoch, Lock, Tracked},
+    trial::{Directory, Epoch, Lock, Tracked, variant},
 };
 
 /// The tag by which a run is found again.
@@ -192,12 +192,7 @@ impl Sending<'_> {
         let past: f64 = record.epochs.iter().map(|epoch| epoch.seconds).sum();
         let name = match record.variant.is_empty() {
             true => last(folder),
-            false => record
-                .variant
-                .iter()
-                .map(|(key, value)| format!("{key}={}", value.plain()))
-                .collect::<Vec<_>>()
-                .join(" "),
+            false => variant::shown(&record.variant),
         };
         let (mut tracked, run) = self.run(folder, &name, now().saturating_sub((1000.0 * past) as u64))?;
         if !tracked.parameters {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use super::Variant;
+use super::{
+    Variant,
+    variant::{SEED, shown},
+};
 use crate::dsl::Value;
 
 /// `tensorboard.hparams.HParamsPluginData`, as far as it is used. The version of the protocol is 0, which is not written.
@@ -61,9 +64,6 @@ pub struct HparamsSummary {
 /// The name by which TensorBoard knows the plugin.
 pub const PLUGIN: &str = "hparams";
 
-/// The key that makes repetitions of one group.
-const SEED: &str = "train.seed";
-
 fn wrapped(value: &Value) -> Wrapped {
     match value {
         Value::Int(value) => Wrapped { number: Some(*value as f64), ..Wrapped::default() },
@@ -75,11 +75,9 @@ fn wrapped(value: &Value) -> Wrapped {
 
 /// A session begins, at so many seconds since 1970. Variants that differ in their seeds alone are one group.
 pub fn start(variant: &Variant, seconds: f64) -> HparamsSummary {
-    let group: Vec<String> =
-        variant.iter().filter(|(key, _)| key != SEED).map(|(key, value)| format!("{key}={}", value.plain())).collect();
     let start = Start {
         hparams: variant.iter().map(|(key, value)| (key.clone(), wrapped(value))).collect(),
-        group_name: group.join(" "),
+        group_name: shown(variant.iter().filter(|(key, _)| key != SEED)),
         start_time_secs: seconds,
     };
     let content = PluginData { start: Some(start), end: None }.encode_to_vec();

@@ -15,6 +15,15 @@ use crate::{
 /// What a sweep has changed: keys, and the values that they have instead.
 pub type Variant = Vec<(String, Value)>;
 
+/// The key whose values are repetitions of one variant.
+pub const SEED: &str = "train.seed";
+
+/// `patch_size=4 depth=2`: a variant as people read it. Texts stand without quotes, so two may be alike.
+pub fn shown<'v>(changes: impl IntoIterator<Item = &'v (String, Value)>) -> String {
+    let texts = changes.into_iter().map(|(key, value)| format!("{key}={}", value.plain()));
+    texts.collect::<Vec<_>>().join(" ")
+}
+
 impl Kept for Variant {
     fn fault(&self) -> Option<String> {
         None

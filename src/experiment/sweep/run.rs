@@ -81,8 +81,7 @@ impl Sweep {
         watch: &mut dyn Watch,
     ) -> Result<SweepEnd, ExperimentError> {
         let Running { folder, policy, skip_invalid, former, .. } = running;
-        let interrupt = &running.options.interrupt;
-        let policy = Policy { metric: self.metric, ..*policy };
+        let (interrupt, policy) = (&running.options.interrupt, *policy);
         // A directory that another has is refused before anything is timed.
         let agreed = Agreed { retries: policy.retries, fail_fast: policy.fail_fast, skip_invalid: *skip_invalid };
         let begin = || match policy.worker {
@@ -174,7 +173,8 @@ impl Sweep {
                 Some(Rule::Asha | Rule::Median) => 0,
                 _ => first,
             };
-            let schedule = Schedule { trials: &ended.trials[from..], first: first - from, policy, interrupt };
+            let (trials, metric) = (&ended.trials[from..], self.metric);
+            let schedule = Schedule { trials, first: first - from, policy, metric, interrupt };
             let (failed, all, mut kept) = (&mut ended.failed, &ended.trials, Ok(()));
             let end = schedule.run(self.stopping, executor, |event| {
                 *failed |= matches!(event, Event::Failed(..));

@@ -55,8 +55,6 @@ pub struct Policy {
     pub worker: bool,
     /// Ends a scheduler that has had nothing to do for so long.
     pub until_idle: Option<Duration>,
-    /// By what rules compare trials: the sweep's.
-    pub metric: Metric,
     /// From then on no trial begins, or is begun again; what runs comes to its end.
     pub deadline: Option<Instant>,
 }
@@ -76,6 +74,8 @@ pub struct Schedule<'a> {
     pub first: usize,
     /// How many at once, and what a failure means.
     pub policy: Policy,
+    /// By what rules compare trials.
+    pub metric: Metric,
     /// Ends the running trials at their next step.
     pub interrupt: &'a Interrupt,
 }
@@ -109,7 +109,7 @@ impl Schedule<'_> {
             let next = variants.len();
             let variant = *variants.entry(name(&others)).or_insert(next);
             let epochs = planned.definition.experiment.train.epochs;
-            State::new(Standing { variant, epochs, ..Standing::default() }, self.policy.metric)
+            State::new(Standing { variant, epochs, ..Standing::default() }, self.metric)
         };
         self.trials.iter().map(state).collect()
     }

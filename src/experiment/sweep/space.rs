@@ -14,8 +14,7 @@ use crate::{
 /// Most variants of a sweep.
 pub const MAX_VARIANTS: usize = 100_000;
 
-/// The key that repeated seeds vary.
-pub const SEED: &str = "train.seed";
+pub use crate::trial::variant::SEED;
 
 /// What the command line says of a space.
 #[derive(Debug, Clone, Default)]

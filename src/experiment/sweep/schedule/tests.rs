@@ -115,7 +115,7 @@ struct Ran {
 
 fn run(trials: &[Planned], stopping: Option<Stopping>, policy: Policy, cluster: &mut dyn Executor) -> Ran {
     let interrupt = Interrupt::default();
-    let schedule = Schedule { trials, first: 0, policy, interrupt: &interrupt };
+    let schedule = Schedule { trials, first: 0, policy, metric: Metric::ValAccuracy, interrupt: &interrupt };
     let mut events = Vec::new();
     let complete = schedule.run(stopping, cluster, |event| {
         let (word, planned, text) = match event {
@@ -135,15 +135,8 @@ fn run(trials: &[Planned], stopping: Option<Stopping>, policy: Policy, cluster: 
     Ran { complete: complete.unwrap() == End::Complete, events }
 }
 
-const POLICY: Policy = Policy {
-    jobs: 3,
-    retries: 0,
-    fail_fast: false,
-    worker: false,
-    until_idle: None,
-    metric: Metric::ValAccuracy,
-    deadline: None,
-};
+const POLICY: Policy =
+    Policy { jobs: 3, retries: 0, fail_fast: false, worker: false, until_idle: None, deadline: None };
 
 /// What a report shows of the trials' ends.
 fn ends(trials: &[Planned]) -> Vec<String> {
@@ -266,7 +259,8 @@ fn a_trial_that_another_process_has_is_waited_for() {
     trials[0].write().unwrap();
     let lock = std::cell::RefCell::new(Some(Lock::take(&trials[0].folder).unwrap()));
     let interrupt = Interrupt::default();
-    let schedule = Schedule { trials: &trials, first: 0, policy: POLICY, interrupt: &interrupt };
+    let schedule =
+        Schedule { trials: &trials, first: 0, policy: POLICY, metric: Metric::ValAccuracy, interrupt: &interrupt };
     let fate = |folder: &Path, attempt| if attempt == 1 { How::Exited(i32::from(BUSY)) } else { train(folder, 9) };
     let (mut waited, mut ticks) = (0, 0);
     let complete = schedule.run(None, &mut Cluster::new(&fate), |event| match event {
@@ -302,7 +296,8 @@ fn what_runs_is_asked_to_save_when_the_sweep_ends_early() {
     let folder = tempfile::tempdir().unwrap();
     let trials = plan(folder.path(), 5);
     let interrupt = Interrupt::default();
-    let schedule = Schedule { trials: &trials, first: 0, policy: POLICY, interrupt: &interrupt };
+    let schedule =
+        Schedule { trials: &trials, first: 0, policy: POLICY, metric: Metric::ValAccuracy, interrupt: &interrupt };
     let mut cluster = Cluster::new(&fate);
     let complete = schedule.run(None, &mut cluster, |event| {
         if matches!(event, Event::Tick) {
@@ -320,7 +315,13 @@ fn what_runs_is_asked_to_save_when_the_sweep_ends_early() {
         How::Exited(3)
     };
     let mut cluster = Cluster::new(&broken);
-    let schedule = Schedule { trials: &trials, first: 0, policy: POLICY, interrupt: &Interrupt::default() };
+    let schedule = Schedule {
+        trials: &trials,
+        first: 0,
+        policy: POLICY,
+        metric: Metric::ValAccuracy,
+        interrupt: &Interrupt::default(),
+    };
     let error = schedule.run(None, &mut cluster, |_| {}).unwrap_err().to_string();
     assert!(error.contains("failure.json"), "{error}");
     assert!(cluster.cancelled.len() >= 2 && cluster.handed_over.is_empty());
@@ -329,7 +330,13 @@ fn what_runs_is_asked_to_save_when_the_sweep_ends_early() {
     let folder = tempfile::tempdir().unwrap();
     let trials = plan(folder.path(), 5);
     let mut together = Together(Cluster::new(&broken));
-    let schedule = Schedule { trials: &trials, first: 0, policy: POLICY, interrupt: &Interrupt::default() };
+    let schedule = Schedule {
+        trials: &trials,
+        first: 0,
+        policy: POLICY,
+        metric: Metric::ValAccuracy,
+        interrupt: &Interrupt::default(),
+    };
     let error = schedule.run(None, &mut together, |_| {}).unwrap_err().to_string();
     assert!(error.contains("failure.json"), "{error}");
 }

@@ -83,7 +83,7 @@ fn what_others_finish_or_fail_is_told_and_not_trained() {
     let interrupt = Interrupt::default();
     // Without jobs, all is left to others.
     let policy = Policy { jobs: 0, ..POLICY };
-    let schedule = Schedule { trials: &trials, first: 0, policy, interrupt: &interrupt };
+    let schedule = Schedule { trials: &trials, first: 0, policy, metric: Metric::ValAccuracy, interrupt: &interrupt };
     let (mut ticks, mut told) = (0, Vec::new());
     let end = schedule.run(None, &mut Cluster::new(&|_, _| unreachable!()), |event| match event {
         Event::Tick => {
@@ -112,6 +112,6 @@ fn what_others_finish_or_fail_is_told_and_not_trained() {
     trials[0].write().unwrap();
     let _lock = Lock::take(&trials[0].folder).unwrap();
     let policy = Policy { worker: true, until_idle: Some(Duration::from_millis(50)), ..POLICY };
-    let schedule = Schedule { trials: &trials, first: 0, policy, interrupt: &interrupt };
+    let schedule = Schedule { trials: &trials, first: 0, policy, metric: Metric::ValAccuracy, interrupt: &interrupt };
     assert_eq!(schedule.run(None, &mut Cluster::new(&|_, _| unreachable!()), |_| {}).unwrap(), End::Idle);
 }
