@@ -82,10 +82,10 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let batch_size = definition.experiment.train.batch_size;
     let (pipeline, split, workers) = (&scored.pipeline, &scored.split, options.workers_for(&scored.split));
     let loader = Loader { pipeline, split, augmentation: None, workers };
-    let mut mistakes = Mistakes::new(args.mistakes_count as usize);
+    let mut mistakes = args.mistakes.is_some().then(|| Mistakes::new(args.mistakes_count as usize));
     let mut each = |logits: &[f32], labels: &[u32]| {
         confusion.add(logits, labels);
-        mistakes.add(logits, labels);
+        mistakes.iter_mut().for_each(|mistakes| mistakes.add(logits, labels));
     };
     let evaluated = match args.flips {
         true => evaluate_flips(engine.as_mut(), &loader, batch_size, &mut each)
@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     };
     let (means, flips) = evaluated.map_err(|error| ExperimentError::of_weights(&checkpoint, error))?;
     let class = |class: usize| input.class_names.get(class).cloned().unwrap_or_else(|| format!("(class {class})"));
-    let (worst, wrong) = mistakes.finish();
+    let (worst, wrong) = mistakes.map(Mistakes::finish).unwrap_or_default();
     let ema = definition.experiment.train.evaluates_average();
     match args.format {
         Format::Json => {

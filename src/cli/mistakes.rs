@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::output;
 use crate::{
     data::{BatchPlace, Images, Loaded, Pipeline, Split},
+    metrics::{first_largest, rows},
     report::pictures::{Tile, contact_sheet},
 };
 
@@ -44,17 +45,9 @@ impl Mistakes {
 
     /// Adds the next batch of a split: logits `[batch, classes]`, labels `[batch]`.
     pub fn add(&mut self, logits: &[f32], labels: &[u32]) {
-        let classes = logits.len() / labels.len().max(1);
-        for (row, &label) in logits.chunks(classes.max(1)).zip(labels) {
-            let index = self.seen;
+        for (row, label) in rows(logits, labels) {
+            let (index, predicted) = (self.seen, first_largest(row));
             self.seen += 1;
-            let mut predicted = 0;
-            for (class, logit) in row.iter().enumerate() {
-                if *logit > row[predicted] {
-                    predicted = class;
-                }
-            }
-            let label = label as usize;
             if predicted == label {
                 continue;
             }

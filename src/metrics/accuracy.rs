@@ -6,7 +6,8 @@ pub fn accuracy(logits: &[f32], labels: &[u32]) -> u64 {
     rows(logits, labels).filter(|(row, label)| first_largest(row) == *label).count() as u64
 }
 
-pub(super) fn first_largest(row: &[f32]) -> usize {
+/// The class of a row of logits: the first of the largest.
+pub fn first_largest(row: &[f32]) -> usize {
     row.iter().enumerate().fold(0, |best, (class, &logit)| if logit > row[best] { class } else { best })
 }
 

@@ -10,7 +10,7 @@ mod top_k;
 
 use serde::{Deserialize, Serialize};
 
-pub use accuracy::accuracy;
+pub use accuracy::{accuracy, first_largest};
 pub use confusion::{ClassCounts, Confused, Confusion};
 pub use cross_entropy::cross_entropy;
 pub use loss::weighted;
@@ -70,7 +70,7 @@ impl Totals {
 }
 
 /// Rows of logits with their labels.
-fn rows<'a>(logits: &'a [f32], labels: &'a [u32]) -> impl Iterator<Item = (&'a [f32], usize)> {
+pub fn rows<'a>(logits: &'a [f32], labels: &'a [u32]) -> impl Iterator<Item = (&'a [f32], usize)> {
     let classes = (logits.len() / labels.len().max(1)).max(1);
     logits.chunks(classes).zip(labels.iter().map(|&label| label as usize))
 }
