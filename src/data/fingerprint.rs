@@ -219,7 +219,8 @@ fn part(hash: &mut Sha256, bytes: &[u8]) {
     hash.update(bytes);
 }
 
-fn hexadecimal(hash: Sha256) -> String {
+/// The first half of a digest.
+pub(super) fn hexadecimal(hash: Sha256) -> String {
     hash.finalize().iter().take(DIGEST).fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");

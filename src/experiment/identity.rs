@@ -140,8 +140,13 @@ impl Definition {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&hash.finalize(), 6)
     }
+}
+
+/// The first bytes of a digest, two letters each.
+pub(super) fn hexadecimal(digest: &[u8], bytes: usize) -> String {
+    digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether two experiments are the same but for the place of their data. One of a former version says nothing of

@@ -15,7 +15,7 @@ use super::{
     together::{Agreed, Taken},
 };
 use crate::{
-    experiment::{Definition, ExperimentError, SweepConfig, definition::kept_model},
+    experiment::{Definition, ExperimentError, SweepConfig, definition::kept_model, identity::hexadecimal},
     files::{
         kept::{Kept, read, write},
         make_folder, replace,
@@ -169,8 +169,7 @@ pub fn take(
 
 /// Where a variant that cannot be is noted among the trials: it has no definition to be named by.
 pub fn impossible(folder: &Path, variant: &Variant) -> PathBuf {
-    let hash = Sha256::digest(name(variant));
-    let name: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let name = hexadecimal(&Sha256::digest(name(variant)), 6);
     folder.join("trials").join(format!("impossible-{name}"))
 }
 

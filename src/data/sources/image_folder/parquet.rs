@@ -31,6 +31,7 @@ use super::{
     super::super::{
         DataError, DataOptions, Place, Subset,
         error::bounded,
+        fingerprint::hexadecimal,
         locate,
         names::{shown, shown_in},
         place,
@@ -279,7 +280,7 @@ impl Table {
         hash.update(self.path.as_os_str().as_encoded_bytes());
         hash.update(read().map_err(|cause| DataError::io("read", &self.path, cause))?);
         hash.update(self.image.to_le_bytes());
-        Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+        Ok(hexadecimal(hash))
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     experiment::{
         ExperimentError,
+        identity::hexadecimal,
         sweep::{Executor, How, executor::Ended},
     },
     trial::{Directory, Failure, Job, Until, history},
@@ -321,8 +322,7 @@ impl Executor for Remote {
 
 /// The name of a trial's jobs, without the attempt: of this directory, and of no other that has the same trial.
 fn base(folder: &Path) -> String {
-    let hash = Sha256::digest(folder.as_os_str().as_encoded_bytes());
-    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hexadecimal(&Sha256::digest(folder.as_os_str().as_encoded_bytes()), 4);
     let trial = folder.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
     format!("vitx-{trial}-{hash}")
 }

@@ -13,7 +13,7 @@ use super::{
     remote::Remote,
 };
 use crate::{
-    experiment::{ExperimentError, sweep::How},
+    experiment::{ExperimentError, identity::hexadecimal, sweep::How},
     files::{make_folder, replace},
     trial::Directory,
 };
@@ -132,8 +132,7 @@ impl Slurm {
         let failed = |error: crate::files::FileError| Trouble::Refused(error.to_string());
         make_folder(&self.waves).map_err(failed)?;
         let text: String = jobs.iter().map(|job| format!("{}\t{}\n", job.name, job.folder.to_string_lossy())).collect();
-        let hash = Sha256::digest(text.as_bytes());
-        let hash: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let hash = hexadecimal(&Sha256::digest(text.as_bytes()), 6);
         let list = self.waves.join(format!("{hash}.txt"));
         replace(&list, text.as_bytes()).map_err(failed)?;
         let find = format!(
