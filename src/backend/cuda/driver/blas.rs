@@ -1,11 +1,6 @@
 //! Matrix products by cuBLASLt, the algorithm of each chosen by timing the library's own candidates.
 
-use std::{
-    ffi::c_void,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{ffi::c_void, rc::Rc, sync::Arc, time::Duration};
 
 use cudarc::{
     cublaslt::{
@@ -15,14 +10,17 @@ use cudarc::{
             cublasLtMatmulPreferenceAttributes_t as Preference, cublasStatus_t,
         },
     },
-    driver::CudaStream,
+    driver::{CudaSlice, CudaStream},
 };
 use rustc_hash::FxHashMap;
 
 use super::{
     cache::Cache,
+    capture::captured,
+    copies::{self, Copies},
     failed,
     product::{Handle, Product, Shared, WORKSPACE, lt},
+    timing,
 };
 use crate::backend::{
     BackendError,
@@ -34,14 +32,18 @@ use crate::backend::{
 
 /// Candidates of the library that are timed.
 const CANDIDATES: usize = 16;
-/// Runs of a candidate in a row, and how often; the fastest row counts.
-const RUNS: usize = 10;
+/// Launches of a candidate's graph; the fastest counts.
 const ROUNDS: usize = 3;
+/// What choices of this version of the timing are kept by: another way to time may choose otherwise.
+const TIMED: &[u8] = b"2: in a graph, on copies of the operands";
 /// The best alignment that a matrix can have.
 const ALIGNMENT: u64 = 256;
 
 /// What a product is but for its addresses, of which only the alignment counts.
 type Key = Gemm<u64>;
+
+/// Starts the launches that do an epilogue's work otherwise, on the operands of these copies.
+pub type Rest<'a> = dyn FnMut(&Copies, usize) -> Result<(), BackendError> + 'a;
 
 /// The algorithm of a product, and whether it fuses the epilogue.
 #[derive(Clone, Copy)]
@@ -59,10 +61,13 @@ pub struct Blas {
     machine: String,
     cache: Cache,
     chosen: FxHashMap<Key, Choice>,
+    /// Bytes of the device's second-level cache.
+    cached: usize,
 }
 
 impl Blas {
-    pub fn new(stream: Arc<CudaStream>, device: &str) -> Result<Self, BackendError> {
+    /// For a device of this name, with a second-level cache of so many bytes.
+    pub fn new(stream: Arc<CudaStream>, device: &str, cached: usize) -> Result<Self, BackendError> {
         let handle = Handle(result::create_handle().map_err(lt("start"))?);
         let workspace = || stream.alloc_zeros(WORKSPACE).map(Rc::new).map_err(failed("allocate a workspace"));
         // SAFETY: a query without arguments.
@@ -73,18 +78,14 @@ impl Blas {
             machine: format!("{device}, cuBLASLt {version}"),
             cache: Cache::new("matmul"),
             chosen: FxHashMap::default(),
+            cached,
         })
     }
 
     /// A product that is ready to run on a line, and whether it does its epilogue. `rest` starts the launches that
     /// do the epilogue's work otherwise. The first time a product of this shape is asked for, candidates
     /// are run: its result must not matter yet.
-    pub fn product(
-        &mut self,
-        gemm: &Gemm<u64>,
-        line: Line,
-        rest: &mut dyn FnMut() -> Result<(), BackendError>,
-    ) -> Result<(Product, bool), BackendError> {
+    pub fn product(&mut self, gemm: &Gemm<u64>, line: Line, rest: &mut Rest) -> Result<(Product, bool), BackendError> {
         let key = gemm.map(|address| (1 << address.trailing_zeros().min(63)).min(ALIGNMENT));
         let choice = match self.chosen.get(&key) {
             Some(choice) => *choice,
@@ -101,32 +102,37 @@ impl Blas {
 
     /// From disk, else by timing. The choice is kept, for a run that is continued or repeated shall
     /// give the same bits.
-    fn choose(
-        &mut self,
-        gemm: &Gemm<u64>,
-        line: Line,
-        key: &Key,
-        rest: &mut dyn FnMut() -> Result<(), BackendError>,
-    ) -> Result<Choice, BackendError> {
+    fn choose(&mut self, gemm: &Gemm<u64>, line: Line, key: &Key, rest: &mut Rest) -> Result<Choice, BackendError> {
         let shape = format!("{key:?}");
-        let identity: [&[u8]; 2] = [self.machine.as_bytes(), shape.as_bytes()];
+        let identity: [&[u8]; 3] = [TIMED, self.machine.as_bytes(), shape.as_bytes()];
         if let Some(choice) = self.cache.get(&identity).and_then(|bytes| decode(&bytes)) {
             return Ok(choice);
         }
+        // Without room for copies the operands themselves have to do, which may be in the cache then.
+        let wanted = Copies::of(gemm, self.cached);
+        let room = self.stream.alloc_zeros::<u8>(wanted.bytes().max(1)).ok();
+        let copies = match &room {
+            Some(room) => wanted.at(address(room, &self.stream)),
+            None => wanted.none(),
+        };
         let mut best: Option<(Duration, Choice)> = None;
         let kinds: &[bool] = if matches!(gemm.epilogue, Epilogue::None) { &[true] } else { &[true, false] };
         for &fused in kinds {
             let described = Product::new(&self.shared, gemm, line, fused);
             let found = described.and_then(|product| Ok((self.candidates(&product, key)?, product)));
-            let (candidates, mut product) = match found {
+            let (candidates, first) = match found {
                 // What the library cannot fuse, it may refuse in more ways than one.
                 Err(_) if fused && kinds.len() > 1 => continue,
                 other => other?,
             };
+            let mut products = vec![first];
+            for copy in 1..copies.count() {
+                products.push(Product::new(&self.shared, &copies.gemm(copy), line, fused)?);
+            }
             for candidate in candidates {
-                product.algorithm = candidate.algo;
-                let time = self.time(&product, if fused { None } else { Some(&mut *rest) })?;
-                if let Some(time) = time
+                products.iter_mut().for_each(|product| product.algorithm = candidate.algo);
+                let rest = if fused { None } else { Some(&mut *rest) };
+                if let Some(time) = self.time(&products, &copies, rest)?
                     && best.is_none_or(|(known, _)| time < known)
                 {
                     best = Some((time, Choice { algorithm: candidate.algo, fused }));
@@ -141,32 +147,38 @@ impl Blas {
         Ok(choice)
     }
 
-    /// The time of a product and of the launches after it, if there are any; `None` where the library has it only on
-    /// paper. Several run in a row: one alone takes less time than it takes to start and to wait for.
+    /// The time of the same product of each copy of its operands, one after the other, and of the launches after each, if
+    /// there are any; `None` where the library has the product only on paper. As in a step, it runs in a graph, and its
+    /// operands are not in the cache for having been used just before; a stream would be started product by product, which
+    /// takes longer than a small one runs.
     fn time(
         &self,
-        product: &Product,
-        mut rest: Option<&mut dyn FnMut() -> Result<(), BackendError>>,
+        products: &[Product],
+        copies: &Copies,
+        mut rest: Option<&mut Rest>,
     ) -> Result<Option<Duration>, BackendError> {
-        let mut best = None;
-        // The first round loads what is run.
+        let once = |copy: usize, rest: &mut Option<&mut Rest>| -> Result<bool, BackendError> {
+            if products[copy].run(&self.stream).is_err() {
+                return Ok(false);
+            }
+            rest.as_mut().map_or(Ok(()), |rest| rest(copies, copy)).map(|()| true)
+        };
+        // This loads what is run, and finds out whether it runs.
+        self.stream.synchronize().map_err(failed("time a product"))?;
+        if !once(0, &mut rest)? || self.stream.synchronize().is_err() {
+            return Ok(None);
+        }
+        let all = || (0..copies::RUNS).try_fold(true, |ran, run| Ok(ran && once(run % copies.count(), &mut rest)?));
+        let (ran, graph) = captured(&self.stream, all)?;
+        let ran: bool = ran?;
+        let Some(graph) = (if ran { graph? } else { None }) else { return Ok(None) };
+        let launch = || graph.launch().map_err(failed("time a product"));
+        let mut best: Option<Duration> = None;
+        // The first round is not counted: the graph goes to the device.
         for round in 0..=ROUNDS {
-            self.stream.synchronize().map_err(failed("time a product"))?;
-            let start = Instant::now();
-            for _ in 0..if round == 0 { 1 } else { RUNS } {
-                if product.run(&self.stream).is_err() {
-                    return Ok(None);
-                }
-                if let Some(rest) = &mut rest {
-                    rest()?;
-                }
-            }
-            if self.stream.synchronize().is_err() {
-                return Ok(None);
-            }
+            let Ok(time) = timing::once(&self.stream, launch) else { return Ok(None) };
             if round > 0 {
-                let time = start.elapsed();
-                best = Some(best.map_or(time, |best: Duration| best.min(time)));
+                best = Some(best.map_or(time, |best| best.min(time)));
             }
         }
         Ok(best)
@@ -226,6 +238,11 @@ impl Blas {
         found.retain(|candidate| candidate.state == cublasStatus_t::CUBLAS_STATUS_SUCCESS);
         Ok(found)
     }
+}
+
+fn address(memory: &CudaSlice<u8>, stream: &Arc<CudaStream>) -> u64 {
+    use cudarc::driver::DevicePtr;
+    memory.device_ptr(stream).0
 }
 
 /// The workspace's size, in memory that a preference can point to.

@@ -10,15 +10,26 @@ use crate::backend::{BackendError, cuda::program::Line};
 /// A graph of calls on the streams of the main and of the side line; `None` for no calls.
 pub(super) fn capture(streams: [&Arc<CudaStream>; 2], calls: &[Placed]) -> Result<Option<CudaGraph>, BackendError> {
     let main = streams[Line::Main.index()];
-    let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-    main.begin_capture(mode).map_err(failed("begin to capture a graph"))?;
     // An event is only a mark while a capture goes on, but the marks are kept until it ends.
     let mut events = Vec::new();
-    let captured = put(streams, calls, &mut events);
-    // The capture ends in any case; the first error is the one that tells.
-    let graph = main.end_capture(sys::CUgraphInstantiate_flags(0));
-    captured?;
-    graph.map_err(failed("make a graph"))
+    let (put, graph) = captured(main, || put(streams, calls, &mut events))?;
+    // The first error is the one that tells.
+    put?;
+    graph
+}
+
+/// What was put on a stream as a graph; `None` for nothing. The capture ends in any case, an error of what was put or not.
+///
+/// # Errors
+/// When no capture begins.
+pub(super) fn captured<T>(
+    stream: &Arc<CudaStream>,
+    put: impl FnOnce() -> T,
+) -> Result<(T, Result<Option<CudaGraph>, BackendError>), BackendError> {
+    let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+    stream.begin_capture(mode).map_err(failed("begin to capture a graph"))?;
+    let put = put();
+    Ok((put, stream.end_capture(sys::CUgraphInstantiate_flags(0)).map_err(failed("make a graph"))))
 }
 
 /// Puts calls on both streams. The capture begins on the main one: the side one takes part as it waits for an event of

@@ -3,19 +3,20 @@
 mod blas;
 mod cache;
 mod capture;
+mod copies;
 pub mod library;
 mod modules;
 mod nvrtc;
 mod product;
+mod timing;
 
 use std::{sync::Arc, time::Duration};
 
-use cudarc::driver::{
-    CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg, sys,
-};
+use cudarc::driver::{CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg, sys};
 
 use self::{
     blas::Blas,
+    copies::Copies,
     modules::{Function, Modules},
     product::Product,
 };
@@ -87,23 +88,31 @@ impl Driver {
         let block_memory = context.attribute(attribute).map_err(failed("ask for the device's shared memory"))?;
         let block_memory = block_memory.max(0) as usize;
         let modules = Modules::new(context.clone(), major as u32, minor as u32)?;
-        let blas = Blas::new(stream.clone(), &name)?;
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE;
+        let cached = context.attribute(attribute).map_err(failed("ask for the device's cache"))?;
+        let blas = Blas::new(stream.clone(), &name, cached.max(0) as usize)?;
         Ok(Self { blas, modules, stream, side, context, block_memory })
     }
 
     fn steps(&mut self, call: Call<u64>) -> Result<Vec<Step>, BackendError> {
         Ok(match call.work {
-            Work::Launch(launch) => vec![self.loaded(launch)?],
+            Work::Launch(launch) => {
+                let (function, launch) = self.loaded(launch)?;
+                vec![Step::Launch(function, launch)]
+            }
             Work::Gemm(gemm, plain) => {
-                let plain: Vec<Step> =
+                let plain: Vec<(Function, Launch<u64>)> =
                     plain.into_iter().map(|launch| self.loaded(launch)).collect::<Result<_, BackendError>>()?;
                 let stream = self.stream.clone();
-                let mut rest = || plain.iter().try_for_each(|step| run(&stream, step));
+                let mut rest = |copies: &Copies, copy: usize| {
+                    let moved = |launch: &Launch<u64>| launch.clone().map(|address| copies.address(copy, address));
+                    plain.iter().try_for_each(|(function, launch)| start(&stream, function, &moved(launch)))
+                };
                 let (product, fused) =
                     self.blas.product(&gemm, call.line, &mut rest).map_err(|error| named(error, &call.name))?;
                 let mut steps = vec![Step::Product(Box::new(product))];
                 if !fused {
-                    steps.extend(plain);
+                    steps.extend(plain.into_iter().map(|(function, launch)| Step::Launch(function, launch)));
                 }
                 steps
             }
@@ -117,8 +126,8 @@ impl Driver {
         }))
     }
 
-    fn loaded(&mut self, launch: Launch<u64>) -> Result<Step, BackendError> {
-        Ok(Step::Launch(self.modules.function(&launch)?, launch))
+    fn loaded(&mut self, launch: Launch<u64>) -> Result<(Function, Launch<u64>), BackendError> {
+        Ok((self.modules.function(&launch)?, launch))
     }
 }
 
@@ -130,28 +139,31 @@ fn named(error: BackendError, name: &str) -> BackendError {
 fn run(stream: &Arc<CudaStream>, step: &Step) -> Result<(), BackendError> {
     match step {
         Step::Product(product) => product.run(stream),
-        Step::Launch(function, launch) => {
-            let mut builder = stream.launch_builder(function);
-            for arg in &launch.args {
-                match arg {
-                    Arg::Pointer(address) => builder.arg(address),
-                    Arg::Null => builder.arg(&0_u64),
-                    Arg::I32(value) => builder.arg(value),
-                    Arg::U32(value) => builder.arg(value),
-                    Arg::U64(value) => builder.arg(value),
-                    Arg::F32(value) => builder.arg(value),
-                };
-            }
-            let config = LaunchConfig {
-                grid_dim: launch.grid.into(),
-                block_dim: launch.block.into(),
-                shared_mem_bytes: launch.shared_bytes,
-            };
-            // SAFETY: a kernel's builder gives the arguments in the order and of the types of its parameters,
-            // which the emulator's tests and the compiled signatures hold together; every address is planned.
-            unsafe { builder.launch(config) }.map_err(failed("launch a kernel")).map(|_| ())
-        }
+        Step::Launch(function, launch) => start(stream, function, launch),
     }
+}
+
+/// Puts a launch on the stream.
+fn start(stream: &Arc<CudaStream>, function: &Function, launch: &Launch<u64>) -> Result<(), BackendError> {
+    let mut builder = stream.launch_builder(function);
+    for arg in &launch.args {
+        match arg {
+            Arg::Pointer(address) => builder.arg(address),
+            Arg::Null => builder.arg(&0_u64),
+            Arg::I32(value) => builder.arg(value),
+            Arg::U32(value) => builder.arg(value),
+            Arg::U64(value) => builder.arg(value),
+            Arg::F32(value) => builder.arg(value),
+        };
+    }
+    let config = LaunchConfig {
+        grid_dim: launch.grid.into(),
+        block_dim: launch.block.into(),
+        shared_mem_bytes: launch.shared_bytes,
+    };
+    // SAFETY: a kernel's builder gives the arguments in the order and of the types of its parameters,
+    // which the emulator's tests and the compiled signatures hold together; every address is planned.
+    unsafe { builder.launch(config) }.map_err(failed("launch a kernel")).map(|_| ())
 }
 
 impl Device for Driver {
@@ -234,21 +246,7 @@ impl Device for Driver {
         let calls: Vec<Vec<Step>> =
             calls.into_iter().map(|call| self.steps(call)).collect::<Result<_, BackendError>>()?;
         self.synchronize()?;
-        // One call waits behind the other, so that the device is never idle between them for want of work: from event to event is a
-        // call's own time, and what it takes to start it.
-        let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
-        let mark = || self.stream.record_event(flags).map_err(failed("record an event"));
-        let mut marks = vec![mark()?];
-        for steps in &calls {
-            steps.iter().try_for_each(|step| run(&self.stream, step))?;
-            marks.push(mark()?);
-        }
-        self.synchronize()?;
-        let between = |pair: &[CudaEvent]| {
-            let milliseconds = pair[0].elapsed_ms(&pair[1]).map_err(failed("read the time between events"))?;
-            Ok(Duration::from_secs_f32(milliseconds.max(0.0) / 1e3))
-        };
-        marks.windows(2).map(between).collect()
+        timing::each(&self.stream, calls.len(), |call| calls[call].iter().try_for_each(|step| run(&self.stream, step)))
     }
 
     fn synchronize(&self) -> Result<(), BackendError> {

@@ -1,0 +1,57 @@
+//! Times of what runs on a stream, by the device's own clock.
+
+use std::{sync::Arc, time::Duration};
+
+use cudarc::driver::{CudaEvent, CudaStream, sys};
+
+use super::failed;
+use crate::backend::BackendError;
+
+/// Pairs of events with nothing between them, by which it is known what an event takes.
+const EMPTY: usize = 8;
+
+/// The time of each of `count` runs, one after the other. They are waited for once: each is there before the one before it is
+/// done, as long as starting a run takes less than running it; where it takes longer, the times are those of starting. What
+/// the events themselves take is not counted.
+pub fn each(
+    stream: &Arc<CudaStream>,
+    count: usize,
+    mut run: impl FnMut(usize) -> Result<(), BackendError>,
+) -> Result<Vec<Duration>, BackendError> {
+    let mut marks = vec![mark(stream)?];
+    for index in 0..count {
+        run(index)?;
+        marks.push(mark(stream)?);
+    }
+    // Behind the runs, so that these are not waited for either.
+    for _ in 0..EMPTY {
+        marks.push(mark(stream)?);
+    }
+    stream.synchronize().map_err(failed("run what was launched"))?;
+    let mut times: Vec<Duration> =
+        marks.windows(2).map(|pair| between_events(&pair[0], &pair[1])).collect::<Result<_, _>>()?;
+    let empty = times.split_off(count).into_iter().min().unwrap_or_default();
+    Ok(times.into_iter().map(|time| time.saturating_sub(empty)).collect())
+}
+
+/// The time of one run, which is waited for.
+pub fn once(
+    stream: &Arc<CudaStream>,
+    run: impl FnOnce() -> Result<(), BackendError>,
+) -> Result<Duration, BackendError> {
+    let begin = mark(stream)?;
+    run()?;
+    let end = mark(stream)?;
+    stream.synchronize().map_err(failed("run what was launched"))?;
+    between_events(&begin, &end)
+}
+
+fn mark(stream: &Arc<CudaStream>) -> Result<CudaEvent, BackendError> {
+    // Without this flag an event takes no time.
+    stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed("record an event"))
+}
+
+fn between_events(begin: &CudaEvent, end: &CudaEvent) -> Result<Duration, BackendError> {
+    let milliseconds = begin.elapsed_ms(end).map_err(failed("read the time between events"))?;
+    Ok(Duration::from_secs_f32(milliseconds.max(0.0) / 1e3))
+}
