@@ -1,21 +1,23 @@
 //! What a sweep shows while it runs: on a terminal a row for each trial, as many as fit; plain lines
 //! where output is piped.
 
+mod row;
+
 use std::{
     collections::HashSet,
     io::IsTerminal,
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use self::row::{State, Trial, clock};
 use super::{console::warn, out};
 use crate::{
     dsl::Problem,
     experiment::sweep::{Event, Planned, Planning},
     report::measure,
-    trial::{Epoch, Prediction, history, variant},
+    trial::variant,
 };
 
 /// How often the rows look at what trials have written.
@@ -24,9 +26,6 @@ const REFRESH: Duration = Duration::from_millis(500);
 /// How long planning may take before a word is said of it, and how often one is where output is piped.
 const PATIENCE: Duration = Duration::from_secs(2);
 const SAID_EVERY: Duration = Duration::from_secs(10);
-
-/// Most characters of a sparkline.
-const SPARKS: usize = 16;
 
 /// Rows of a terminal that does not tell its height.
 const ROWS: usize = 24;
@@ -44,50 +43,6 @@ pub struct Live {
     planned: Option<Instant>,
     /// What was warned of.
     warned: HashSet<String>,
-}
-
-/// What is known of a trial.
-struct Trial {
-    folder: PathBuf,
-    name: String,
-    state: State,
-    epochs: u32,
-    prediction: Prediction,
-    record: Vec<Epoch>,
-    /// When this process last started it, and how many epochs it had.
-    started: Option<(Instant, usize)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Running,
-    Elsewhere,
-    Queued,
-    Paused,
-    Stopped,
-    Failed,
-    Finished,
-}
-
-impl State {
-    const ALL: [Self; 7] =
-        [Self::Running, Self::Elsewhere, Self::Queued, Self::Paused, Self::Stopped, Self::Failed, Self::Finished];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Elsewhere => "elsewhere",
-            Self::Queued => "queued",
-            Self::Paused => "paused",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-            Self::Finished => "finished",
-        }
-    }
-
-    fn ended(self) -> bool {
-        matches!(self, Self::Stopped | Self::Failed | Self::Finished)
-    }
 }
 
 impl Live {
@@ -295,79 +250,15 @@ impl Live {
     }
 }
 
-impl Trial {
-    /// Reads how far it has come. A record that is being written is read at the next look.
-    fn look(&mut self) {
-        self.record = record(&self.folder).unwrap_or_default();
-    }
-
-    /// Seconds until it is finished, by its own epochs or, before the first, by the prediction.
-    fn left(&self) -> Option<f64> {
-        if self.state.ended() {
-            return None;
-        }
-        let done = self.record.len();
-        let open = f64::from(self.epochs).max(done as f64) - done as f64;
-        let epoch = match self.record.iter().map(|epoch| epoch.seconds).sum::<f64>() {
-            seconds if done > 0 => seconds / done as f64,
-            _ => self.prediction.epoch_seconds?,
-        };
-        // Part of the epoch that is under way has passed.
-        let passed = match self.started {
-            Some((since, 0)) if done == 0 => since.elapsed().as_secs_f64().min(epoch),
-            _ => 0.0,
-        };
-        Some(open * epoch - passed)
-    }
-
-    /// State, epoch, loss, accuracy, its course, and the time that is left.
-    fn row(&self, width: usize) -> String {
-        let name: String = self.name.chars().take(width).collect();
-        let mut row = format!("{:9} {name:width$} {:>3}/{}", self.state.word(), self.record.len(), self.epochs);
-        if let Some(last) = self.record.last() {
-            let recent: Vec<f64> = self.record.iter().rev().take(SPARKS).rev().map(Epoch::score).collect();
-            row += &format!(
-                "  loss {:.3}  val {:>7}  {}",
-                last.val_loss.unwrap_or(last.loss),
-                measure::percent(last.score()),
-                sparkline(&recent)
-            );
-        }
-        if let (State::Running, Some(left)) = (self.state, self.left()) {
-            row += &format!("  ETA {}", clock(left));
-        }
-        row
-    }
-}
-
-fn record(folder: &Path) -> Option<Vec<Epoch>> {
-    history::read(folder).ok()
-}
-
-/// `0:07`, `12:30`, `3:05:00`
-fn clock(seconds: f64) -> String {
-    let seconds = seconds.max(0.0).round() as u64;
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, minutes, seconds) => format!("{minutes}:{seconds:02}"),
-        (hours, minutes, seconds) => format!("{hours}:{minutes:02}:{seconds:02}"),
-    }
-}
-
-fn sparkline(values: &[f64]) -> String {
-    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let level = |value: &f64| {
-        let share = if most > least { (value - least) / (most - least) } else { 0.5 };
-        LEVELS[((share * 8.0) as usize).min(7)]
-    };
-    values.iter().map(level).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::metrics::Means;
+    use std::path::PathBuf;
+
+    use super::{row::sparkline, *};
+    use crate::{
+        metrics::Means,
+        trial::{Epoch, Prediction},
+    };
 
     fn trial(number: u32, state: State, epochs: u32) -> Trial {
         let epoch = |epoch: u32| {

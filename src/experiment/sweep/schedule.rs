@@ -3,6 +3,7 @@
 
 mod ends;
 mod event;
+mod places;
 mod state;
 
 use std::{
@@ -323,60 +324,6 @@ impl Schedule<'_> {
         state.handed_over(until);
         report(Event::Started(planned, executor.place(folder)));
         Ok(true)
-    }
-
-    /// Tells a trial that waits in its process how far it is wanted now.
-    fn go_on(
-        &self,
-        planned: &Planned,
-        state: &mut State,
-        until: Option<u32>,
-        report: &mut impl FnMut(Event),
-    ) -> Result<(), ExperimentError> {
-        // One that was asked to end is started again.
-        if !state.asked && until.is_none_or(|until| !state.has_reached(until)) {
-            Until::set(&planned.folder, until)?;
-            state.until = until;
-            report(Event::GoesOn(planned));
-        }
-        Ok(())
-    }
-
-    /// Asks a trial that only waits for others to end, where another one could begin in its place.
-    fn make_room(
-        &self,
-        states: &mut [State],
-        decisions: &[Decision],
-        wanting: usize,
-        executor: &mut dyn Executor,
-    ) -> Result<(), ExperimentError> {
-        if states.iter().any(|state| state.running && state.asked) {
-            return Ok(());
-        }
-        let waits = |index: &usize| states[*index].lingers() && decisions[*index] == Decision::Wait;
-        let Some(index) = (0..states.len()).rev().find(waits) else { return Ok(()) };
-        if !Lock::is_free(&self.trials[wanting].folder)? {
-            states[wanting].rest(REST);
-            return Ok(());
-        }
-        states[index].asked = true;
-        executor.cancel(&self.trials[index].folder)
-    }
-
-    /// Has all that runs save and end.
-    fn wind_down(&self, states: &mut [State], executor: &mut dyn Executor) -> Result<(), ExperimentError> {
-        for (planned, _) in self.trials.iter().zip(states.iter()).filter(|(_, state)| state.running) {
-            executor.cancel(&planned.folder)?;
-        }
-        while states.iter().any(|state| state.running) {
-            for Ended { folder, .. } in executor.poll()? {
-                for (_, state) in self.trials.iter().zip(states.iter_mut()).filter(|(p, _)| p.folder == folder) {
-                    state.running = false;
-                }
-            }
-            thread::sleep(PAUSE);
-        }
-        Ok(())
     }
 }
 
