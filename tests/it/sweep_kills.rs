@@ -15,7 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Moments of one test; `VITX_KILLS` makes it more.
 const KILLS: u64 = 50;
 
-/// The longest a sweep is left in peace, in milliseconds.
+/// The longest a sweep is left in peace, in milliseconds, where it begins a trial in half of that: on a busy machine, every kill
+/// would meet a sweep that plans.
 const PEACE: u64 = 300;
 
 pub const TINY: [&str; 6] = ["--set", "data.train_limit=100", "--set", "train.epochs=4", "--jobs", "2"];
@@ -76,12 +77,25 @@ pub fn kill(pid: Pid) {
     let _ = kill_process(pid, Signal::KILL);
 }
 
+/// Waits for a sweep that nobody kills, and gives how long such a one is left in peace at least, in milliseconds, for kills to meet
+/// trials too: twice as long as it took to begin one.
+pub fn calm_sweep(folder: &Path, mut sweep: Child) -> u64 {
+    let (began, here) = (Instant::now(), folder.canonicalize().unwrap());
+    while trials(&here).is_empty() && sweep.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let peace = 2 * began.elapsed().as_millis() as u64;
+    assert!(sweep.wait().unwrap().success());
+    peace
+}
+
 #[test]
 fn kill_9_loses_nothing() {
     let kinds = [GRID, HALVING, SEARCH];
     let calm: Vec<tempfile::TempDir> = kinds.iter().map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut peace = PEACE;
     for (kind, folder) in kinds.iter().zip(&calm) {
-        assert!(begin(folder.path(), kind).wait().unwrap().success(), "{kind:?}");
+        peace = peace.max(calm_sweep(folder.path(), begin(folder.path(), kind)));
     }
     let same = |folder: &Path, kind: usize| {
         assert_eq!(learnt(folder), learnt(calm[kind].path()), "{:?}", kinds[kind]);
@@ -96,7 +110,7 @@ fn kill_9_loses_nothing() {
         let folder = stormy.path().canonicalize().unwrap();
         let mut parent = begin(&folder, kinds[kind]);
         while done < kills {
-            let until = Instant::now() + Duration::from_millis(random(&mut seed) % PEACE);
+            let until = Instant::now() + Duration::from_millis(random(&mut seed) % peace);
             while Instant::now() < until && parent.try_wait().unwrap().is_none() {
                 thread::sleep(Duration::from_millis(2));
             }
