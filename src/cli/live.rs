@@ -132,10 +132,8 @@ impl Live {
         // A terminal's rows show how trials come and go; only what needs a reason is also a line.
         let piped = self.bars.is_hidden();
         let (planned, state, text, always) = match event {
-            Event::Started(planned, place) => {
-                let place = place.as_ref().map_or(String::new(), |place| format!(" {place}"));
-                (planned, State::Running, format!("started  {}{place}", variant::shown(&planned.variant)), false)
-            }
+            Event::Queued(planned, place) => (planned, State::Queued, placed("queued  ", planned, place), false),
+            Event::Started(planned, place) => (planned, State::Running, placed("started ", planned, place), false),
             Event::Note(note) => {
                 self.line(note);
                 return;
@@ -248,6 +246,12 @@ impl Live {
             clock(left / jobs)
         )
     }
+}
+
+/// A line of a trial that was handed over, with where to.
+fn placed(what: &str, planned: &Planned, place: &Option<String>) -> String {
+    let place = place.as_ref().map_or(String::new(), |place| format!(" {place}"));
+    format!("{what} {}{place}", variant::shown(&planned.variant))
 }
 
 #[cfg(test)]

@@ -241,10 +241,7 @@ pub(super) fn train(
         return Ok(ExitCode::from(INTERRUPTED));
     }
     if ended.out_of_time {
-        let left = match ended.unfinished.len() {
-            1 => "1 trial has not ended".to_owned(),
-            count => format!("{count} trials have not ended"),
-        };
+        let left = left(ended.unfinished.len());
         live.line(&format!("The time budget is used up: {left}. The same command continues."));
         return Ok(ExitCode::from(INTERRUPTED));
     }
@@ -319,6 +316,14 @@ impl Watch for Shown {
 
     fn event(&mut self, event: &Event) {
         self.live.show(event);
+    }
+}
+
+/// That so many trials have not ended.
+pub(super) fn left(count: usize) -> String {
+    match count {
+        1 => "1 trial has not ended".to_owned(),
+        count => format!("{count} trials have not ended"),
     }
 }
 

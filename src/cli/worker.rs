@@ -10,7 +10,7 @@ use super::{
     duration::time,
     engine_args::EngineArgs,
     live::Live,
-    sweep::{started, unfinished},
+    sweep::{left, started, unfinished},
 };
 use crate::{
     experiment::{
@@ -42,6 +42,10 @@ pub struct Args {
     /// Ends once there was nothing to do for so long, e.g. `10m`; waits so long for a sweep to begin, too
     #[arg(long, value_name = "TIME", value_parser = time)]
     until_idle: Option<Duration>,
+    /// After so long this worker begins no trial any more: `90s`, `10m`, `1h30m`. What it trains comes to its end, or to the epoch
+    /// at which a rule would look at it; other workers go on
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    time_budget: Option<Duration>,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -66,15 +70,16 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         if interrupt.requested() {
             return Ok(ExitCode::from(INTERRUPTED));
         }
-        if begin.elapsed() >= most {
+        if begin.elapsed() >= most || args.time_budget.is_some_and(|budget| begin.elapsed() >= budget) {
             super::out::line(&format!("No sweep has begun in {}.", printable::shell(folder)));
             return Ok(ExitCode::SUCCESS);
         }
-        thread::sleep(LOOK.min(most));
+        thread::sleep(LOOK.min(most).min(args.time_budget.unwrap_or(LOOK)));
     };
     let (options, mut executor) = started(ExecutorConfig::default(), folder, jobs, interrupt, &args.engine)?;
     let (retries, fail_fast) = (agreed.retries, agreed.fail_fast);
-    let policy = Policy { jobs, retries, fail_fast, worker: true, until_idle: args.until_idle, deadline: None };
+    let deadline = args.time_budget.map(|budget| begin + budget);
+    let policy = Policy { jobs, retries, fail_fast, worker: true, until_idle: args.until_idle, deadline };
     let running = Running { folder, options, policy, skip_invalid: agreed.skip_invalid, dry_run: false, former: None };
     let mut shown = Shown(Live::new(jobs));
     let ended = sweep.run(&running, &mut *executor, &mut shown)?;
@@ -82,6 +87,11 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     live.clear();
     if ended.interrupted {
         live.line("Interrupted, and saved. Others go on; the same command joins again.");
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    if ended.out_of_time {
+        let left = left(ended.unfinished.len());
+        live.line(&format!("The time budget is used up: {left}. Other workers go on; the same command joins again."));
         return Ok(ExitCode::from(INTERRUPTED));
     }
     if !ended.unfinished.is_empty() {

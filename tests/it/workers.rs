@@ -11,10 +11,10 @@ use std::{
 
 use crate::{
     support::{learnt, shown, succeed, sweep, table, vitx},
-    sweep_kills::{HALVING, SEARCH, TINY, kill, random, trials},
+    sweep_kills::{HALVING, SEARCH, TINY, calm_sweep, kill, random, trials},
 };
 
-/// The longest that all of them are left in peace, in milliseconds.
+/// The longest that all of them are left in peace, in milliseconds, where a trial begins in half of that.
 const PEACE: u64 = 400;
 
 /// How many kills there are of each sweep in the long form; `VITX_KILLS` makes it more.
@@ -39,7 +39,7 @@ fn begin(folder: &Path, kind: &[&str], jobs: &str) -> Child {
 /// Several workers, the sweep itself, and nobody, one after the other, until it is done.
 fn storm(kind: &[&str], kills: u64, seed: &mut u64) {
     let calm = tempfile::tempdir().unwrap();
-    assert!(begin(calm.path(), kind, "2").wait().unwrap().success(), "{kind:?}");
+    let peace = PEACE.max(calm_sweep(calm.path(), begin(calm.path(), kind, "2")));
     let mut done = 0;
     while done < kills {
         let stormy = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ fn storm(kind: &[&str], kills: u64, seed: &mut u64) {
         wait_for_sweep(&folder);
         processes.extend((0..2).map(|_| quiet(worker(&folder, &[]))));
         while done < kills {
-            let until = Instant::now() + Duration::from_millis(random(seed) % PEACE);
+            let until = Instant::now() + Duration::from_millis(random(seed) % peace);
             while Instant::now() < until && !all_ended(&mut processes) {
                 thread::sleep(Duration::from_millis(2));
             }
@@ -140,6 +140,25 @@ fn workers_train_what_a_sweep_without_jobs_has_planned() {
     // Afterwards there is nothing to do.
     let text = succeed(worker(folder.path(), &[]));
     assert!(text.starts_with("Every trial has ended.") && !text.contains("started"), "{text}");
+}
+
+#[test]
+fn a_worker_has_a_time_budget_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = succeed(worker(folder.path(), &["--until-idle", "1h", "--time-budget", "0s"]));
+    assert!(text.contains("No sweep has begun in out."), "{text}");
+    let arguments = ["-p", "depth=1", "-p", "num_heads=2,4", "--set", "data.train_limit=50"];
+    let planned = sweep(folder.path(), &[&arguments[..], &["--time-budget", "0s"]].concat()).output().unwrap();
+    assert_eq!(planned.status.code(), Some(130), "{}", shown(&planned));
+    let over = worker(folder.path(), &["--time-budget", "0s"]).output().unwrap();
+    let text = shown(&over);
+    assert!(over.status.code() == Some(130) && !text.contains("started"), "{text}");
+    assert!(text.contains("The time budget is used up: 2 trials have not ended. Other workers go on"), "{text}");
+    // The budget of the sweep is the sweep's alone.
+    let text = succeed(worker(folder.path(), &[]));
+    assert!(text.contains("Every trial has ended."), "{text}");
+    let done = worker(folder.path(), &["--time-budget", "0s"]).output().unwrap();
+    assert!(done.status.success(), "{}", shown(&done));
 }
 
 #[test]

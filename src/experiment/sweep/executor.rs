@@ -56,6 +56,11 @@ pub trait Executor {
         None
     }
 
+    /// Whether a trial that was handed over waits in a queue of the executor's and has not begun, as far as is known.
+    fn is_queued(&self, _folder: &Path) -> bool {
+        false
+    }
+
     /// Has a trial run, now or when there is room.
     ///
     /// # Errors

@@ -13,7 +13,10 @@ use std::{
 };
 
 pub use self::event::{End, Event};
-use self::state::{State, is_final};
+use self::{
+    places::tell_place,
+    state::{State, is_final},
+};
 use super::{
     Decision, Executor, How, Metric, Planned, Standing, Stopping,
     executor::Ended,
@@ -128,7 +131,7 @@ impl Schedule<'_> {
             if !state.standing.finished && executor.adopt(&planned.folder)? {
                 state.remember(&planned.folder);
                 state.handed_over(Until::read(&planned.folder)?.map(|until| until.epochs));
-                report(Event::Started(planned, executor.place(&planned.folder)));
+                tell_place(planned, state, executor, report);
             }
         }
         let mut looked = Instant::now();
@@ -158,6 +161,7 @@ impl Schedule<'_> {
                 Some(stopping) => stopping.decide(&standings),
                 None => vec![Decision::Train(None); states.len()],
             };
+            let over = self.policy.is_over();
             let mut wanted = Vec::new();
             for (index, decision) in decisions.iter().enumerate() {
                 let (planned, state) = (&self.trials[index], &mut states[index]);
@@ -169,7 +173,9 @@ impl Schedule<'_> {
                             Stopped::clear(&planned.folder)?;
                         }
                         if state.lingers() {
-                            self.go_on(planned, state, *until, report)?;
+                            if !over {
+                                self.go_on(planned, state, *until, report)?;
+                            }
                         } else if !state.running && !state.ended() {
                             wanted.push((index, *until));
                         }
@@ -178,8 +184,9 @@ impl Schedule<'_> {
             }
             let mut running = states.iter().filter(|state| state.running).count();
             let mut unserved = None;
-            if self.policy.is_over() {
+            if over {
                 wanted.clear();
+                self.end_lingering(states, executor)?;
             }
             // Many workers that begin at once would all want the first.
             let offset = self.offset(wanted.len());
@@ -218,6 +225,11 @@ impl Schedule<'_> {
             }
             for (index, how) in ended {
                 self.ended(&self.trials[index], &mut states[index], how, report)?;
+            }
+            for (planned, state) in self.trials.iter().zip(states.iter_mut()).filter(|(_, state)| state.running) {
+                if executor.is_queued(&planned.folder) != state.queued {
+                    tell_place(planned, state, executor, report);
+                }
             }
         }
     }
@@ -322,7 +334,7 @@ impl Schedule<'_> {
         state.remember(folder);
         executor.submit(folder)?;
         state.handed_over(until);
-        report(Event::Started(planned, executor.place(folder)));
+        tell_place(planned, state, executor, report);
         Ok(true)
     }
 }

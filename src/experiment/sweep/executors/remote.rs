@@ -41,11 +41,17 @@ pub struct Remote {
     /// To be handed over at the next look, together.
     submissions: Vec<Submission>,
     /// Jobs of an earlier sweep, once they were looked for.
-    found: Option<HashMap<PathBuf, Job>>,
+    found: Option<HashMap<PathBuf, Found>>,
     /// How many more would begin at once, by the last list.
     free: Option<usize>,
     notes: Vec<String>,
     said: Vec<String>,
+}
+
+/// A job of an earlier sweep that has not ended.
+struct Found {
+    job: Job,
+    begun: bool,
 }
 
 /// A trial that was handed over, or will be.
@@ -58,6 +64,8 @@ struct Handed {
     id: Option<String>,
     /// It was in a list.
     listed: bool,
+    /// It was listed as one that runs, at last.
+    begun: bool,
     missing: u32,
     cancelled: bool,
     /// The engine was asked to end it.
@@ -87,7 +95,7 @@ impl Remote {
     }
 
     /// The jobs of an earlier sweep that have not ended, by the directories of their trials.
-    fn find(&mut self) -> Result<HashMap<PathBuf, Job>, ExperimentError> {
+    fn find(&mut self) -> Result<HashMap<PathBuf, Found>, ExperimentError> {
         let folders: Vec<PathBuf> = match fs::read_dir(self.folder.join("trials")) {
             Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
             Err(_) => Vec::new(),
@@ -132,7 +140,7 @@ impl Remote {
                 Job { engine, id, name: named(listed), attempt: attempt.unwrap_or(1).max(1) }
             });
             job.write(&folder)?;
-            found.insert(folder, job);
+            found.insert(folder, Found { job, begun: listed.state == JobState::Running });
         }
         if !found.is_empty() {
             let (count, name) = (found.len(), self.name);
@@ -207,7 +215,7 @@ impl Remote {
                 // Some engines end a job that waits only when it would begin.
                 Some(JobState::Waiting(_)) if job.told => Some(None),
                 Some(state) => {
-                    (job.listed, job.missing) = (true, 0);
+                    (job.listed, job.missing, job.begun) = (true, 0, **state == JobState::Running);
                     if let JobState::Waiting(reason) = state {
                         let usual = USUAL.contains(&&**reason) || self.said.contains(reason);
                         if !usual {
@@ -247,9 +255,11 @@ impl Executor for Remote {
         if self.found.is_none() {
             self.found = Some(self.find()?);
         }
-        let Some(job) = self.found.as_mut().and_then(|found| found.remove(&folder)) else { return Ok(false) };
+        let Some(Found { job, begun }) = self.found.as_mut().and_then(|found| found.remove(&folder)) else {
+            return Ok(false);
+        };
         self.order(Order::Watch(job.id.clone()))?;
-        self.jobs.insert(folder, Handed { given, id: Some(job.id), listed: true, ..Handed::default() });
+        self.jobs.insert(folder, Handed { given, id: Some(job.id), listed: true, begun, ..Handed::default() });
         Ok(true)
     }
 
@@ -259,6 +269,10 @@ impl Executor for Remote {
 
     fn place(&self, _: &Path) -> Option<String> {
         Some(format!("as a job of {}", self.name))
+    }
+
+    fn is_queued(&self, folder: &Path) -> bool {
+        self.jobs.get(&self.absolute(folder)).is_some_and(|job| !job.begun)
     }
 
     fn submit(&mut self, given: &Path) -> Result<(), ExperimentError> {

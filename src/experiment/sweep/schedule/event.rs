@@ -17,7 +17,9 @@ pub enum End {
 /// What happens to a trial.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Its process has begun, or will where trials are queued; and where, if the executor tells.
+    /// It was handed over to an executor that has it wait; and where, if the executor tells.
+    Queued(&'a Planned, Option<String>),
+    /// Its process has begun; and where, if the executor tells.
     Started(&'a Planned, Option<String>),
     /// The executor has something to say.
     Note(&'a str),

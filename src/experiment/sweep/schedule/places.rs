@@ -59,4 +59,32 @@ impl Schedule<'_> {
         }
         Ok(())
     }
+    /// Asks trials that wait at a rung to end: time is up, and none goes on.
+    pub(super) fn end_lingering(
+        &self,
+        states: &mut [State],
+        executor: &mut dyn Executor,
+    ) -> Result<(), ExperimentError> {
+        let waits = |state: &State| state.lingers() && !state.asked;
+        for (planned, state) in self.trials.iter().zip(states).filter(|(_, state)| waits(state)) {
+            state.asked = true;
+            executor.cancel(&planned.folder)?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells whether a trial that was handed over has begun or is queued, and where.
+pub(super) fn tell_place(
+    planned: &Planned,
+    state: &mut State,
+    executor: &dyn Executor,
+    report: &mut impl FnMut(Event),
+) {
+    state.queued = executor.is_queued(&planned.folder);
+    let place = executor.place(&planned.folder);
+    report(match state.queued {
+        true => Event::Queued(planned, place),
+        false => Event::Started(planned, place),
+    });
 }

@@ -23,6 +23,8 @@ pub struct State {
     metric: Metric,
     /// This process has handed it over, and has not seen it end.
     pub running: bool,
+    /// Of one that runs: the executor has it wait still.
+    pub queued: bool,
     /// How far it was wanted when it was handed over, or told to go on.
     pub until: Option<u32>,
     /// It was asked to end, as another trial wants its place.

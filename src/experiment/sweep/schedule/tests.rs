@@ -119,6 +119,7 @@ fn run(trials: &[Planned], stopping: Option<Stopping>, policy: Policy, cluster: 
     let mut events = Vec::new();
     let complete = schedule.run(stopping, cluster, |event| {
         let (word, planned, text) = match event {
+            Event::Queued(planned, _) => ("queued", planned, String::new()),
             Event::Started(planned, _) => ("started", planned, String::new()),
             Event::Waiting(planned) => ("waiting", planned, String::new()),
             Event::Finished(planned, _) => ("finished", planned, String::new()),
@@ -362,4 +363,5 @@ impl Executor for Together<'_> {
     }
 }
 
+mod places;
 mod together;

@@ -174,6 +174,7 @@ fn what_a_dead_sweep_has_handed_over_is_taken_over() {
     lab.engine.becomes("1", JobState::Waiting("Priority".into()));
     let mut second = lab.remote();
     assert!(second.adopt(&a).unwrap() && second.adopt(&b).unwrap() && !second.adopt(&c).unwrap());
+    assert!(second.is_queued(&a) && !second.is_queued(&b) && !second.is_queued(&c));
     assert_eq!(second.notes(), ["2 jobs of fake from before have not ended, and are taken over"]);
     assert_eq!(Job::read(&b).unwrap().unwrap().id, "2");
     second.submit(&c).unwrap();
@@ -254,10 +255,15 @@ fn cancelled_trials_end_wherever_they_are() {
     assert!(lab.engine.state().submitted.is_empty());
     // While it waits, with an engine that ends such a job only when it would begin.
     remote.submit(&b).unwrap();
+    assert!(remote.is_queued(&b));
     until(&mut remote, || Job::read(&b).unwrap().is_some());
+    let lists = lab.engine.state().lists;
+    until(&mut remote, || lab.engine.state().lists > lists + 2);
+    assert!(!remote.is_queued(&b));
     lab.engine.becomes("1", JobState::Waiting("PartitionDown".into()));
     let lists = lab.engine.state().lists;
     until(&mut remote, || lab.engine.state().lists > lists + 2);
+    assert!(remote.is_queued(&b));
     assert_eq!(remote.notes(), ["fake has job 1 wait: PartitionDown"]);
     remote.cancel(&b).unwrap();
     assert_eq!(wait(&mut remote), killed(&b));

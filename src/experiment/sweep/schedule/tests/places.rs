@@ -1,0 +1,79 @@
+//! Trials that wait: in a queue of their executor, and at a rung when time is up.
+
+use super::*;
+
+/// Has each trial wait in a queue for some polls, and linger at its rung.
+struct Queue<'a> {
+    cluster: Cluster<'a>,
+    /// Of what is not handed over to the cluster yet: the polls that are left.
+    waits: Vec<(PathBuf, usize)>,
+    lingering: Vec<PathBuf>,
+}
+
+impl Executor for Queue<'_> {
+    fn is_queued(&self, folder: &Path) -> bool {
+        self.waits.iter().any(|(waits, _)| waits == folder)
+    }
+
+    fn submit(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        self.waits.push((folder.to_owned(), 3));
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Vec<Ended>, ExperimentError> {
+        let mut ended = self.cluster.poll()?;
+        // What has reached its rung waits there until it is asked to end.
+        ended.retain(|Ended { folder, how }| {
+            let lingers = *how == How::Exited(0) && !folder.join("result.json").exists();
+            if lingers {
+                self.lingering.push(folder.clone());
+            }
+            !lingers
+        });
+        for (folder, left) in &mut self.waits {
+            *left -= 1;
+            if *left == 0 {
+                self.cluster.submit(folder)?;
+            }
+        }
+        self.waits.retain(|(_, left)| *left > 0);
+        let cancelled = &self.cluster.cancelled;
+        let asked: Vec<PathBuf> = self.lingering.extract_if(.., |folder| cancelled.contains(folder)).collect();
+        ended.extend(asked.into_iter().map(|folder| Ended { folder, how: How::Exited(INTERRUPTED) }));
+        Ok(ended)
+    }
+
+    fn cancel(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        self.cluster.cancel(folder)
+    }
+}
+
+#[test]
+fn a_trial_in_a_queue_has_not_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = plan(folder.path(), 2);
+    let fate = |folder: &Path, _| train(folder, 9);
+    let mut queue = Queue { cluster: Cluster::new(&fate), waits: Vec::new(), lingering: Vec::new() };
+    let ran = run(&trials, None, Policy { jobs: 1, ..POLICY }, &mut queue);
+    let expected = ["queued 0", "started 0", "finished 0", "queued 1", "started 1", "finished 1"];
+    assert_eq!(ran.events, expected);
+}
+
+#[test]
+fn what_waits_at_a_rung_ends_when_time_is_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = plan(folder.path(), 3);
+    let deadline = Instant::now() + Duration::from_millis(100);
+    let fate = |folder: &Path, _| {
+        thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        train(folder, 9)
+    };
+    let mut queue = Queue { cluster: Cluster::new(&fate), waits: Vec::new(), lingering: Vec::new() };
+    let stopping = Stopping { rule: Rule::Halving, min_epochs: 2, factor: 2 };
+    // Two begin, and would wait at their rung for the third, which never does.
+    let policy = Policy { jobs: 2, deadline: Some(deadline), ..POLICY };
+    let ran = run(&trials, Some(stopping), policy, &mut queue);
+    assert!(ran.complete && queue.lingering.is_empty(), "{:?}", ran.events);
+    let expected = ["queued 0", "queued 1", "started 0", "started 1", "paused 0", "paused 1"];
+    assert_eq!(ran.events, expected);
+}
