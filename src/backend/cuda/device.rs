@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::program::Call;
+use super::{layout::WIDE, program::Call};
 use crate::backend::BackendError;
 
 /// Shared memory of a block on Hopper and Blackwell, in bytes: what programs are listed for where there is no device.
@@ -17,6 +17,11 @@ pub trait Device {
 
     /// The most shared memory that a block can have, in bytes.
     fn block_memory(&self) -> usize;
+
+    /// Parameters of so many elements are updated by themselves as soon as their gradients are there.
+    fn wide(&self) -> usize {
+        WIDE
+    }
 
     /// Zeroed memory, at least 256-byte aligned.
     ///

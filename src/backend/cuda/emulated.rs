@@ -11,7 +11,8 @@ use super::{
     emulator,
     gemm::{Epilogue, Gemm, Matrix},
     launch::{Element, Launch, Precision},
-    lines,
+    layout::WIDE,
+    lines::{self, Waits},
     program::{Call, Line, Work},
 };
 use crate::{
@@ -25,9 +26,9 @@ pub enum Order {
     /// As they are given.
     #[default]
     AsGiven,
-    /// Each line as far as its waits allow before the other goes on, this one first.
+    /// Each line as far as its waits allow before the next goes on, this one first.
     First(Line),
-    /// By this seed one line or the other.
+    /// By this seed one line or another.
     Drawn(u32),
 }
 
@@ -35,10 +36,12 @@ pub enum Order {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Emulated {
     pub order: Order,
-    /// Of this line nothing waits for the other.
+    /// Of this line nothing waits for the others.
     pub heedless: Option<Line>,
     /// Leaves epilogues to the launches that replace them.
     pub plain: bool,
+    /// Updates parameters of so many elements by themselves, not those of [`WIDE`](super::layout::WIDE).
+    pub wide: Option<usize>,
     /// Has no room for what is called so.
     pub no_room_for: Option<&'static str>,
 }
@@ -119,12 +122,12 @@ fn run(launch: Launch<u64>) {
 }
 
 /// The calls in an order that their waits allow.
-fn ordered(calls: &[Call<u64>], waits: &[Option<usize>], order: Order) -> Vec<usize> {
+fn ordered(calls: &[Call<u64>], waits: &[Waits], order: Order) -> Vec<usize> {
     if order == Order::AsGiven {
         return (0..calls.len()).collect();
     }
     let line = |line: Line| (0..calls.len()).filter(|&index| calls[index].line == line).collect::<VecDeque<_>>();
-    let mut rest = [Line::Main, Line::Side].map(line);
+    let mut rest = Line::ALL.map(line);
     let mut done = vec![false; calls.len()];
     let mut all = Vec::new();
     while all.len() < calls.len() {
@@ -132,12 +135,14 @@ fn ordered(calls: &[Call<u64>], waits: &[Option<usize>], order: Order) -> Vec<us
             Order::AsGiven => 0,
             Order::First(line) => line.index(),
             Order::Drawn(seed) => {
-                Philox::new(seed.into(), Stream::Shuffle).block([all.len() as u32, 0, 0, 0])[0] as usize % 2
+                Philox::new(seed.into(), Stream::Shuffle).block([all.len() as u32, 0, 0, 0])[0] as usize
+                    % Line::ALL.len()
             }
         };
         let ready =
-            |line: &usize| rest[*line].front().is_some_and(|&next| waits[next].is_none_or(|before| done[before]));
-        let next = [first, 1 - first].into_iter().find(ready).and_then(|line| rest[line].pop_front());
+            |line: &usize| rest[*line].front().is_some_and(|&next| waits[next].iter().all(|&before| done[before]));
+        let lines = (0..Line::ALL.len()).map(|line| (first + line) % Line::ALL.len());
+        let next = lines.into_iter().find(ready).and_then(|line| rest[line].pop_front());
         let next = next.expect("one line can always go on");
         done[next] = true;
         all.push(next);
@@ -151,6 +156,10 @@ impl Device for Emulated {
 
     fn block_memory(&self) -> usize {
         BLOCK_MEMORY
+    }
+
+    fn wide(&self) -> usize {
+        self.wide.unwrap_or(WIDE)
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Memory, BackendError> {
@@ -190,7 +199,9 @@ impl Device for Emulated {
     fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError> {
         let mut waits = lines::waits(&calls);
         for (call, wait) in calls.iter().zip(&mut waits) {
-            wait.take_if(|_| self.heedless == Some(call.line));
+            if self.heedless == Some(call.line) {
+                wait.clear();
+            }
         }
         Ok(ordered(&calls, &waits, self.order).into_iter().map(|index| calls[index].clone()).collect())
     }

@@ -75,7 +75,7 @@ impl<D: Device> CudaEngine<D> {
                 "train.optimizer: {groups} groups of parameters are more than the cuda backend takes; give fewer rates"
             )));
         }
-        let layout = Layout::new(&builder, &network, &plan);
+        let layout = Layout::new(&builder, &network, &plan, device.wide());
         layout.check()?;
         let store = Store::new(builder.parameters, &plan, options.seed)?;
         let groups = size_of::<f32>() * layout.len();

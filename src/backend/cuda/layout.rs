@@ -12,6 +12,10 @@ use crate::{
     passes::{inputs, ordered},
 };
 
+/// Parameters of so many elements are worth an update of their own, while other work goes on: AdamW moves 18 MB for them, which
+/// takes an H200 4 µs, two or three times what a launch costs.
+pub const WIDE: usize = 1 << 19;
+
 /// Tensors start at multiples of so many elements: 128 bytes of bfloat16, 256 of float32.
 const ALIGNMENT: usize = 64;
 
@@ -39,6 +43,8 @@ pub struct Layout {
     /// Groups that an update changes: parameters, then slots.
     states: usize,
     runs: Vec<Run>,
+    /// Where wide parameters lie that are updated alike throughout, in order, padding included.
+    wide: Vec<Range<usize>>,
     /// How they are updated.
     plan: Plan,
 }
@@ -51,6 +57,18 @@ struct Run {
     first_scalar: usize,
     /// Which of the plan's rules updates them.
     rule: usize,
+    /// Whether they are all of one wide parameter, or of several that lie together.
+    wide: bool,
+}
+
+/// What an update of one wide parameter, or of several that lie together, changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wide {
+    pub rule: usize,
+    /// Elements of a group.
+    pub elements: Range<usize>,
+    /// Its part of the table.
+    pub chunks: Range<usize>,
 }
 
 /// Parameters that lie together.
@@ -62,8 +80,9 @@ enum Group {
 }
 
 impl Layout {
-    /// For a network lowered onto a builder, and how it is updated.
-    pub fn new(builder: &Builder, network: &Network, plan: &Plan) -> Self {
+    /// For a network lowered onto a builder, and how it is updated. Parameters of `wide` elements can be updated by
+    /// themselves.
+    pub fn new(builder: &Builder, network: &Network, plan: &Plan, wide: usize) -> Self {
         let parameters = &builder.parameters;
         let mut grouped = vec![false; parameters.len()];
         let mut groups = Vec::new();
@@ -90,7 +109,13 @@ impl Layout {
         let mut learned = None;
         let mut slots = vec![Slot { offset: 0, rows: 0, width: 0, stride: 0 }; parameters.len()];
         let mut len = 0;
+        let mut spans = Vec::new();
         for group in groups {
+            let start = len;
+            let (Group::Row(members) | Group::Columns(members)) = &group;
+            let update = |index: &usize| plan.rule_of(*index).map(|rule| (rule, plan.first_scalar(*index)));
+            let first = update(&members[0]);
+            let alike = first.is_some() && members.iter().all(|index| update(index) == first);
             if averaged(&group) {
                 learned.get_or_insert(len);
             }
@@ -115,10 +140,15 @@ impl Layout {
                     len += rows * stride;
                 }
             }
+            let end = len;
             len = len.next_multiple_of(ALIGNMENT);
+            if alike && end - start >= wide {
+                spans.push(start..len);
+            }
         }
-        let runs = runs(&slots, len, plan);
-        Self { slots, len, learned: learned.unwrap_or(len), states: plan.store_groups(), runs, plan: plan.clone() }
+        let runs = runs(&slots, len, plan, &spans);
+        let (learned, states) = (learned.unwrap_or(len), plan.store_groups());
+        Self { slots, len, learned, states, runs, wide: spans, plan: plan.clone() }
     }
 
     /// Of the parameter of this index in the network.
@@ -158,7 +188,7 @@ impl Layout {
 
     /// The table of [`update`] for a store and shadows at these addresses; 0 for no shadows. The groups are flat,
     /// padding included, so that all that is updated alike is one tensor to the update. What the first rule updates comes
-    /// first.
+    /// first, and of each rule its wide parameters last.
     pub fn table(&self, store: u64, shadow: u64) -> Vec<update::Chunk> {
         (0..self.plan.rules().count()).flat_map(|rule| self.table_of(rule, store, shadow)).collect()
     }
@@ -178,7 +208,44 @@ impl Layout {
                 first_scalar: run.first_scalar,
             }
         };
-        update::chunks(&self.runs.iter().filter(|run| run.rule == rule).map(tensor).collect::<Vec<_>>())
+        update::chunks(&self.runs_of(rule).map(tensor).collect::<Vec<_>>())
+    }
+
+    /// What a rule updates, as in the table.
+    fn runs_of(&self, rule: usize) -> impl Iterator<Item = &Run> {
+        let of = move |wide: bool| self.runs.iter().filter(move |run| run.rule == rule && run.wide == wide);
+        of(false).chain(of(true))
+    }
+
+    /// The wide parameters that have a part of the table of their own, in the order of the table.
+    pub fn wide(&self) -> Vec<Wide> {
+        let mut first = 0;
+        let mut all = Vec::new();
+        for rule in 0..self.plan.rules().count() {
+            for run in self.runs_of(rule) {
+                let chunks = first..first + update::chunks_of(run.len);
+                first = chunks.end;
+                if run.wide {
+                    all.push(Wide { rule, elements: run.offset..run.offset + run.len, chunks });
+                }
+            }
+        }
+        all
+    }
+
+    /// The elements of a group that are told apart from others where calls are ordered: a wide parameter, or all between two.
+    pub fn segment(&self, element: usize) -> Range<usize> {
+        let mut start = 0;
+        for wide in &self.wide {
+            if element < wide.start {
+                return start..wide.start;
+            }
+            if element < wide.end {
+                return wide.clone();
+            }
+            start = wide.end;
+        }
+        start..self.len
     }
 
     /// The plan's rules that update something, by number, each with the part of the table that it updates and how many
@@ -192,6 +259,13 @@ impl Layout {
             (rule, optimizer, first - chunks..first, elements)
         };
         self.plan.rules().enumerate().map(rule).filter(|(_, _, part, _)| !part.is_empty()).collect()
+    }
+
+    /// How many elements a part of the table updates.
+    pub fn elements_of(&self, part: &Range<usize>) -> usize {
+        let rules = 0..self.plan.rules().count();
+        let chunks = rules.flat_map(|rule| self.table_of(rule, 0, 0));
+        chunks.skip(part.start).take(part.len()).map(|chunk| chunk.elements()).sum()
     }
 
     /// Which of the plan's rules updates a parameter.
@@ -261,22 +335,23 @@ impl Layout {
 }
 
 /// Where a row begins, and the first number of the step and the rule by which it is updated, if it is.
-type Start = (usize, Option<(usize, usize)>);
+type Start = (usize, Option<(usize, usize)>, Option<usize>);
 
-/// What is updated alike of a group of `len` elements, padding included.
-fn runs(slots: &[Slot], len: usize, plan: &Plan) -> Vec<Run> {
+/// What is updated alike of a group of `len` elements, padding included; the wide parameters by themselves.
+fn runs(slots: &[Slot], len: usize, plan: &Plan, wide: &[Range<usize>]) -> Vec<Run> {
     // Of a moving average, which has no optimizer: nothing.
     let rows = slots.iter().enumerate().flat_map(|(index, slot)| {
         let update = plan.rule_of(index).map(|rule| (plan.first_scalar(index), rule));
-        let row = move |row: usize| (slot.offset + row * slot.stride, update);
+        let wide = wide.iter().position(|wide| wide.contains(&slot.offset));
+        let row = move |row: usize| (slot.offset + row * slot.stride, update, wide);
         (0..slot.rows).map(row)
     });
     let mut starts: Vec<Start> = rows.collect();
     starts.sort_unstable();
-    starts.dedup_by_key(|(_, update)| *update);
+    starts.dedup_by_key(|(_, update, wide)| (*update, *wide));
     let ends = starts.iter().skip(1).map(|(offset, ..)| *offset).chain([len]);
-    let run = |(&(offset, update), end): (&Start, usize)| {
-        update.map(|(first_scalar, rule)| Run { offset, len: end - offset, first_scalar, rule })
+    let run = |(&(offset, update, wide), end): (&Start, usize)| {
+        update.map(|(first_scalar, rule)| Run { offset, len: end - offset, first_scalar, rule, wide: wide.is_some() })
     };
     starts.iter().zip(ends).filter_map(run).collect()
 }

@@ -1,21 +1,37 @@
-//! What orders the two lines of a program: which call waits for which of the other line.
+//! What orders the lines of a program: which call waits for which of the other lines.
 
-use super::program::{Call, Extent};
+use super::program::{Call, Extent, Line};
 
-/// For each call, the last call of the other line that must be done before it begins; that waits for all before that
-/// one, too. `None` where nothing is to be waited for that the line has not waited for already.
+/// The calls that a call waits for, at most one of each other line, the latest first.
+pub type Waits = Vec<usize>;
+
+/// For each call, the last calls of the other lines that must be done before it begins; that waits for all before those, too,
+/// and for what those have waited for. None where nothing is to be waited for that the line has not waited for already.
 ///
 /// Calls are ordered as given if one writes memory that the other touches: what it reads must be there, and what the
 /// other still reads must not be overwritten, be it by another tensor in the same place.
 #[must_use]
-pub fn waits(calls: &[Call<u64>]) -> Vec<Option<usize>> {
-    let mut known = [None; 2];
+pub fn waits(calls: &[Call<u64>]) -> Vec<Waits> {
+    // How many calls, in the order of all, of each line are done when a call is done.
+    let mut done: Vec<[usize; Line::ALL.len()]> = Vec::with_capacity(calls.len());
+    let mut last_of = [None; Line::ALL.len()];
     let wait = |(index, call): (usize, &Call<u64>)| {
-        let known = &mut known[call.line.index()];
-        let before = known.map_or(0, |known| known + 1);
-        let last = (before..index).rev().find(|&at| calls[at].line != call.line && ordered(&calls[at], call))?;
-        *known = Some(last);
-        Some(last)
+        let own = call.line.index();
+        let mut known = last_of[own].map_or([0; Line::ALL.len()], |last: usize| done[last]);
+        let mut all = Waits::new();
+        for at in (0..index).rev() {
+            let line = calls[at].line.index();
+            if line != own && at >= known[line] && ordered(&calls[at], call) {
+                all.push(at);
+                for (known, done) in known.iter_mut().zip(done[at]) {
+                    *known = done.max(*known);
+                }
+            }
+        }
+        known[own] = index + 1;
+        done.push(known);
+        last_of[own] = Some(index);
+        all
     };
     calls.iter().enumerate().map(wait).collect()
 }
@@ -50,17 +66,18 @@ mod tests {
 
     const MAIN: Line = Line::Main;
     const SIDE: Line = Line::Side;
+    const FILL: Line = Line::Fill;
 
     #[test]
     fn what_is_written_is_waited_for() {
         let of = |first: bool, second: bool, from: u64| {
-            waits(&[call(MAIN, &[(16, 32, first)]), call(SIDE, &[(from, from + 16, second)])])[1]
+            waits(&[call(MAIN, &[(16, 32, first)]), call(SIDE, &[(from, from + 16, second)])])[1].clone()
         };
         for (from, meet) in [(0, false), (1, true), (16, true), (31, true), (32, false)] {
             for (first, second) in [(true, false), (false, true), (true, true)] {
-                assert_eq!(of(first, second, from), meet.then_some(0), "{first} {second} {from}");
+                assert_eq!(of(first, second, from), Vec::from_iter(meet.then_some(0)), "{first} {second} {from}");
             }
-            assert_eq!(of(false, false, from), None);
+            assert!(of(false, false, from).is_empty());
         }
     }
 
@@ -78,13 +95,29 @@ mod tests {
             call(MAIN, &[(0, 48, true)]),
             call(MAIN, &[(0, 48, true)]),
         ];
-        assert_eq!(waits(&all), [None, None, Some(1), None, None, Some(4), Some(5), None]);
+        assert_eq!(waits(&all), [vec![], vec![], vec![1], vec![], vec![], vec![4], vec![5], vec![]]);
+    }
+
+    #[test]
+    fn what_another_line_has_waited_for_is_done() {
+        let all = [
+            call(MAIN, &[(0, 16, true)]),
+            call(SIDE, &[(0, 16, false), (16, 32, true)]),
+            // Of the main line, too.
+            call(FILL, &[(0, 16, false), (16, 32, false)]),
+            call(FILL, &[(32, 48, true)]),
+            call(SIDE, &[(48, 64, true)]),
+            // Of both lines, the later first.
+            call(MAIN, &[(32, 64, false)]),
+            call(FILL, &[(32, 64, true)]),
+        ];
+        assert_eq!(waits(&all), [vec![], vec![0], vec![1], vec![], vec![], vec![4, 3], vec![5]]);
     }
 
     #[test]
     fn what_touches_unknown_memory_runs_alone() {
         let unknown = Call { touched: None, ..call(MAIN, &[]) };
         let side = || call(SIDE, &[(0, 16, true)]);
-        assert_eq!(waits(&[side(), unknown.clone(), side(), unknown]), [None, Some(0), Some(1), Some(2)]);
+        assert_eq!(waits(&[side(), unknown.clone(), side(), unknown]), [vec![], vec![0], vec![1], vec![2]]);
     }
 }

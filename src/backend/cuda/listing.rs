@@ -9,7 +9,7 @@ use super::{
     device::BLOCK_MEMORY,
     gemm::{Epilogue, Gemm, Matrix},
     launch::{Arg, Launch, Precision},
-    layout::Layout,
+    layout::{Layout, WIDE},
     program::{Base, Call, Line, Place, Program, Work},
 };
 use crate::{
@@ -57,12 +57,15 @@ pub struct CallListing {
     pub bytes: u64,
     /// Of matrix products, a multiply-add counting two.
     pub flops: u64,
-    /// Runs beside the other calls: see [`Line::Side`].
+    /// Runs beside the calls of the main line: see [`Line::Side`] and [`Line::Fill`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub beside: bool,
-    /// The call of the other line, counted from 0, that it waits for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waits_for: Option<usize>,
+    /// Runs where the device is idle otherwise: see [`Line::Fill`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fills: bool,
+    /// The calls of other lines, counted from 0, that it waits for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<usize>,
 }
 
 /// The listing of a network's program; needs no device.
@@ -81,7 +84,7 @@ pub fn listing(
         Purpose::Train(optimizer, _) | Purpose::Accumulate(optimizer, _) => optimizer.plan(&builder.parameters),
         Purpose::Evaluate | Purpose::Differentiate => Optimizer::default().plan(&builder.parameters),
     };
-    let layout = Layout::new(&builder, &network, &plan);
+    let layout = Layout::new(&builder, &network, &plan, WIDE);
     let build = |batch: usize| StepGraph::fused(lowering, batch, purpose.clone());
     let of_graph =
         |graph: &StepGraph, batch: usize| compile(graph, &layout, batch, precision, 0, BLOCK_MEMORY, plan::pack);
@@ -106,7 +109,7 @@ fn of(program: &Program, precision: Precision, store_bytes: usize) -> ProgramLis
     }
 }
 
-fn call(call: &Call<Place>, waits_for: Option<usize>) -> CallListing {
+fn call(call: &Call<Place>, waits_for: Vec<usize>) -> CallListing {
     let (kernel, extent, arguments) = match &call.work {
         Work::Launch(launch) => of_launch(launch),
         Work::Gemm(gemm, _) => of_gemm(gemm),
@@ -124,7 +127,8 @@ fn call(call: &Call<Place>, waits_for: Option<usize>) -> CallListing {
         outputs: call.outputs.iter().map(output).collect(),
         bytes: call.cost.bytes,
         flops: call.cost.flops,
-        beside: call.line == Line::Side,
+        beside: call.line != Line::Main,
+        fills: call.line == Line::Fill,
         waits_for,
     }
 }
@@ -173,8 +177,8 @@ fn place(place: Place) -> String {
 }
 
 impl ProgramListing {
-    /// One call a line: `OUTPUTS = KERNEL(ARGUMENTS) EXTENT {OPERATOR} PARAMETERS`, and `| ` before those that run beside
-    /// the others.
+    /// One call a line: `OUTPUTS = KERNEL(ARGUMENTS) EXTENT {OPERATOR} PARAMETERS`, `| ` before those that run beside
+    /// the others, and `: ` before those that fill what is idle.
     pub fn text(&self) -> String {
         let mut out = String::new();
         let Self { batch, precision, store_bytes, arena_bytes, bytes, flops, calls } = self;
@@ -185,8 +189,12 @@ impl ProgramListing {
              store {store_bytes} bytes, arena {arena_bytes} bytes",
             calls.len()
         );
-        for CallListing { operator, parameters, kernel, extent, arguments, outputs, beside, .. } in calls {
-            let beside = if *beside { "| " } else { "" };
+        for CallListing { operator, parameters, kernel, extent, arguments, outputs, beside, fills, .. } in calls {
+            let beside = match (beside, fills) {
+                (_, true) => ": ",
+                (true, false) => "| ",
+                (false, false) => "",
+            };
             let parameters: String = parameters.iter().map(|name| format!(" \"{name}\"")).collect();
             let outputs = if outputs.is_empty() { String::new() } else { format!("{} = ", outputs.join(", ")) };
             let arguments = arguments.join(", ");

@@ -3,7 +3,7 @@
 use super::{
     gemm::Gemm,
     launch::{Element, Launch},
-    lines,
+    lines::{self, Waits},
 };
 
 /// Which memory a place is in.
@@ -45,22 +45,26 @@ pub enum Work<P> {
     Gemm(Gemm<P>, Vec<Launch<P>>),
 }
 
-/// The line of calls that a call stands in: calls of one line run in order, those of the other beside them.
+/// The line of calls that a call stands in: calls of one line run in order, those of the others beside them. What the device
+/// has no room for at once, it begins in the order of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Line {
     #[default]
     Main,
     /// What only the update needs.
     Side,
+    /// What is wanted late, or in the next step, and what takes long: it fills what the other lines leave idle, and holds up
+    /// neither.
+    Fill,
 }
 
 impl Line {
-    /// Its number: 0 or 1.
+    /// All lines, by their numbers.
+    pub const ALL: [Self; 3] = [Self::Main, Self::Side, Self::Fill];
+
+    /// Its number, counted from 0.
     pub fn index(self) -> usize {
-        match self {
-            Self::Main => 0,
-            Self::Side => 1,
-        }
+        self as usize
     }
 }
 
@@ -174,7 +178,7 @@ pub struct Program {
 
 impl Program {
     /// [`lines::waits`], wherever an engine puts its memory.
-    pub fn waits(&self) -> Vec<Option<usize>> {
+    pub fn waits(&self) -> Vec<Waits> {
         // No block of memory is as large as the distance between these.
         let apart = |Place { base, offset }: Place| ((base as u64) << 48) + offset as u64;
         let calls: Vec<Call<u64>> = self.calls.iter().map(|call| call.map(&apart)).collect();

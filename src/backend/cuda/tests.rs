@@ -2,6 +2,7 @@
 //! backend.
 
 mod convolutions;
+mod early;
 mod lines;
 pub mod reference_model;
 
@@ -775,8 +776,13 @@ mod on_the_host {
         super::trains_on_kept_images(|| Emulated { no_room_for: Some("images"), ..Emulated::default() });
     }
 
-    const FULL: Emulated =
-        Emulated { order: Order::AsGiven, heedless: None, plain: false, no_room_for: Some("the best weights") };
+    const FULL: Emulated = Emulated {
+        order: Order::AsGiven,
+        heedless: None,
+        plain: false,
+        wide: None,
+        no_room_for: Some("the best weights"),
+    };
 
     #[test]
     #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]

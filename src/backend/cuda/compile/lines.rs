@@ -27,6 +27,9 @@ pub fn split(calls: &mut [Call<Symbol>], operations: &Operations) {
         .collect();
     let mut needed: FxHashSet<Symbol> = FxHashSet::default();
     for call in calls.iter_mut().rev() {
+        if call.line == Line::Fill {
+            continue;
+        }
         let Some(touched) = &call.touched else { continue };
         let beside = |symbol: Symbol| match symbol {
             Symbol::Fixed(_) => true,

@@ -118,7 +118,7 @@ fn place(emitter: &Emitter, planner: Planner, inputs: &[Id], results: &[Id]) -> 
     for (index, call) in emitter.calls.iter().enumerate() {
         let until = match call.line {
             Line::Main => index,
-            Line::Side => (index + LAG).min(emitter.calls.len()),
+            Line::Side | Line::Fill => (index + LAG).min(emitter.calls.len()),
         };
         call.map(&|symbol| {
             if let Symbol::Tensor(id, _) = symbol {

@@ -1,4 +1,4 @@
-//! One graph of the two lines of calls: each line on a stream of its own, ordered by events, both captured together.
+//! One graph of the lines of calls: each line on a stream of its own, ordered by events, all captured together.
 
 use std::sync::Arc;
 
@@ -7,9 +7,12 @@ use cudarc::driver::{CudaEvent, CudaGraph, CudaStream, sys};
 use super::{Placed, failed, run};
 use crate::backend::{BackendError, cuda::program::Line};
 
-/// A graph of calls on the streams of the main and of the side line; `None` for no calls.
-pub(super) fn capture(streams: [&Arc<CudaStream>; 2], calls: &[Placed]) -> Result<Option<CudaGraph>, BackendError> {
-    let main = streams[Line::Main.index()];
+/// A stream for each line.
+pub(super) type Streams = [Arc<CudaStream>; Line::ALL.len()];
+
+/// A graph of calls on the streams of the lines; `None` for no calls.
+pub(super) fn capture(streams: &Streams, calls: &[Placed]) -> Result<Option<CudaGraph>, BackendError> {
+    let main = &streams[Line::Main.index()];
     // An event is only a mark while a capture goes on, but the marks are kept until it ends.
     let mut events = Vec::new();
     let (put, graph) = captured(main, || put(streams, calls, &mut events))?;
@@ -32,33 +35,32 @@ pub(super) fn captured<T>(
     Ok((put, stream.end_capture(sys::CUgraphInstantiate_flags(0)).map_err(failed("make a graph"))))
 }
 
-/// Puts calls on both streams. The capture begins on the main one: the side one takes part as it waits for an event of
-/// the main one, and the capture can only end when the main one has waited for the last of the side one.
-fn put(
-    streams: [&Arc<CudaStream>; 2],
-    calls: &[Placed],
-    events: &mut Vec<Option<CudaEvent>>,
-) -> Result<(), BackendError> {
-    let [main, side] = streams;
-    let last_beside = calls.iter().rposition(|call| call.line == Line::Side);
+/// Puts calls on all streams. The capture begins on the main one: another takes part as it waits for an event of the
+/// main one, and the capture can only end when the main one has waited for the last of each other.
+fn put(streams: &Streams, calls: &[Placed], events: &mut Vec<Option<CudaEvent>>) -> Result<(), BackendError> {
+    let main = &streams[Line::Main.index()];
+    let others = Line::ALL.into_iter().filter(|line| *line != Line::Main);
+    let lasts: Vec<usize> = others.filter_map(|line| calls.iter().rposition(|call| call.line == line)).collect();
     let mut waited_for = vec![false; calls.len()];
-    calls.iter().filter_map(|call| call.wait).chain(last_beside).for_each(|index| waited_for[index] = true);
+    calls.iter().flat_map(|call| &call.waits).chain(&lasts).for_each(|&index| waited_for[index] = true);
     // Without a flag an event takes no times.
     let mark = |stream: &CudaStream| stream.record_event(None).map_err(failed("record an event"));
     let wait = |stream: &CudaStream, event: &CudaEvent| stream.wait(event).map_err(failed("wait for an event"));
-    let begin = last_beside.map(|_| mark(main)).transpose()?;
-    if let Some(begin) = &begin {
-        wait(side, begin)?;
+    let begin = if lasts.is_empty() { None } else { Some(mark(main)?) };
+    for &last in &lasts {
+        if let Some(begin) = &begin {
+            wait(&streams[calls[last].line.index()], begin)?;
+        }
     }
     for (call, waited_for) in calls.iter().zip(waited_for) {
-        let stream = streams[call.line.index()];
-        if let Some(event) = call.wait.and_then(|index| events[index].as_ref()) {
+        let stream = &streams[call.line.index()];
+        for event in call.waits.iter().filter_map(|&index| events[index].as_ref()) {
             wait(stream, event)?;
         }
         call.steps.iter().try_for_each(|step| run(stream, step))?;
         events.push(waited_for.then(|| mark(stream)).transpose()?);
     }
-    if let Some(end) = last_beside.and_then(|index| events[index].as_ref()) {
+    for end in lasts.iter().filter_map(|&index| events[index].as_ref()) {
         wait(main, end)?;
     }
     events.push(begin);

@@ -12,7 +12,9 @@ mod timing;
 
 use std::{sync::Arc, time::Duration};
 
-use cudarc::driver::{CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg, sys};
+use cudarc::driver::{
+    CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg, result, sys,
+};
 
 use self::{
     blas::Blas,
@@ -23,7 +25,7 @@ use self::{
 use super::{
     device::Device,
     launch::{Arg, Launch},
-    lines,
+    lines::{self, Waits},
     program::{Call, Line, Work},
 };
 use crate::backend::BackendError;
@@ -35,8 +37,9 @@ pub struct Driver {
     modules: Modules,
     /// Of the main line, and of all that is not in a graph.
     stream: Arc<CudaStream>,
-    /// Of the side line, while a graph is captured.
+    /// Of the other lines, while a graph is captured.
     side: Arc<CudaStream>,
+    fill: Arc<CudaStream>,
     context: Arc<CudaContext>,
     block_memory: usize,
 }
@@ -48,10 +51,10 @@ pub struct Prepared {
     _calls: Vec<Placed>,
 }
 
-/// A call that is ready to run: on which line, and after which call of the other line.
+/// A call that is ready to run: on which line, and after which calls of the other lines.
 struct Placed {
     line: Line,
-    wait: Option<usize>,
+    waits: Waits,
     steps: Vec<Step>,
 }
 
@@ -80,8 +83,7 @@ impl Driver {
         // SAFETY: all memory is used on one stream, or by graphs that are launched on it and order what is in them, so
         // no events are needed to order its uses. A capture could not wait for them.
         unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().map_err(failed("make a stream"))?;
-        let side = context.new_stream().map_err(failed("make a stream"))?;
+        let [stream, side, fill] = streams(&context).map_err(failed("make a stream"))?;
         let (major, minor) = context.compute_capability().map_err(failed("ask for the device's architecture"))?;
         let name = context.name().map_err(failed("ask for the device's name"))?;
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
@@ -91,7 +93,7 @@ impl Driver {
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE;
         let cached = context.attribute(attribute).map_err(failed("ask for the device's cache"))?;
         let blas = Blas::new(stream.clone(), &name, cached.max(0) as usize)?;
-        Ok(Self { blas, modules, stream, side, context, block_memory })
+        Ok(Self { blas, modules, stream, side, fill, context, block_memory })
     }
 
     fn steps(&mut self, call: Call<u64>) -> Result<Vec<Step>, BackendError> {
@@ -129,6 +131,20 @@ impl Driver {
     fn loaded(&mut self, launch: Launch<u64>) -> Result<(Function, Launch<u64>), BackendError> {
         Ok((self.modules.function(&launch)?, launch))
     }
+}
+
+/// A stream for each line. Kernels that are captured have the priority of their stream: where blocks of several wait for
+/// room, those of the main line begin first, so what fills the device does not hold it up for longer than a block runs.
+fn streams(context: &Arc<CudaContext>) -> Result<[Arc<CudaStream>; Line::ALL.len()], DriverError> {
+    context.bind_to_thread()?;
+    // Lower numbers come first.
+    let (least, greatest) = result::stream::get_priority_range()?;
+    let [main, side, fill] = [greatest, (greatest + 1).min(least), least];
+    Ok([
+        context.new_stream_with_priority(main)?,
+        context.new_stream_with_priority(side)?,
+        context.new_stream_with_priority(fill)?,
+    ])
 }
 
 fn named(error: BackendError, name: &str) -> BackendError {
@@ -219,15 +235,15 @@ impl Device for Driver {
         self.load_all(&calls)?;
         let waits = lines::waits(&calls);
         let mut placed = Vec::new();
-        for (call, wait) in calls.into_iter().zip(waits) {
-            placed.push(Placed { line: call.line, wait, steps: self.steps(call)? });
+        for (call, waits) in calls.into_iter().zip(waits) {
+            placed.push(Placed { line: call.line, waits, steps: self.steps(call)? });
         }
         // Libraries load their kernels when they are first used, which had better not be while a graph is captured;
         // should the driver load one of ours then, the relaxed mode lets it.
         let mut products = placed.iter().flat_map(|call| &call.steps).filter(|step| matches!(step, Step::Product(_)));
         products.try_for_each(|step| run(&self.stream, step))?;
         self.synchronize()?;
-        let graph = capture::capture([&self.stream, &self.side], &placed)?;
+        let graph = capture::capture(&[&self.stream, &self.side, &self.fill].map(Arc::clone), &placed)?;
         if let Some(graph) = &graph {
             graph.upload().map_err(failed("upload a graph"))?;
         }

@@ -46,7 +46,8 @@ pub fn lt(what: &str) -> impl FnOnce(CublasError) -> BackendError {
 #[derive(Clone)]
 pub struct Shared {
     pub handle: Rc<Handle>,
-    /// [`WORKSPACE`] bytes for each line: products of one line run one after the other, so one workspace serves them.
+    /// [`WORKSPACE`] bytes for each line that has products: those of one line run one after the other, so one workspace
+    /// serves them.
     pub workspaces: [Rc<CudaSlice<u8>>; 2],
 }
 
@@ -64,6 +65,9 @@ pub struct Product {
 impl Product {
     /// Describes a product, with its epilogue or without, for a line. It has no algorithm yet.
     pub fn new(shared: &Shared, gemm: &Gemm<u64>, line: Line, fused: bool) -> Result<Self, BackendError> {
+        let Some(workspace) = shared.workspaces.get(line.index()) else {
+            return Err(BackendError::Other(format!("cuBLASLt: no workspace for a product of the line {line:?}")));
+        };
         let compute = match gemm.precision {
             Precision::Tf32 => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
             Precision::F32 | Precision::Bf16 => Compute::CUBLAS_COMPUTE_32F,
@@ -75,7 +79,7 @@ impl Product {
             addresses: [gemm.b.place, gemm.a.place, gemm.d.place],
             algorithm: cublasLtMatmulAlgo_t { data: [0; 8] },
             handle: shared.handle.clone(),
-            workspace: shared.workspaces[line.index()].clone(),
+            workspace: workspace.clone(),
         };
         let set = |attribute, value: *const c_void, size| {
             // SAFETY: the description is alive, and the value is of the attribute's size.

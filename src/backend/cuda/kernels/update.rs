@@ -41,6 +41,18 @@ pub struct Chunk {
     first_scalar: u64,
 }
 
+impl Chunk {
+    /// How many elements the block updates.
+    pub fn elements(&self) -> usize {
+        self.count as usize
+    }
+}
+
+/// How many chunks a tensor of so many elements is.
+pub fn chunks_of(len: usize) -> usize {
+    len.div_ceil(CHUNK)
+}
+
 /// The table that [`step`] wants in device memory.
 #[must_use]
 pub fn chunks(tensors: &[Tensor]) -> Vec<Chunk> {

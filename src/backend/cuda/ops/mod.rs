@@ -7,6 +7,7 @@ mod batch_norm;
 mod conv2d;
 mod dense;
 mod depthwise;
+mod early;
 pub mod image_product;
 mod layout;
 pub mod lookup;

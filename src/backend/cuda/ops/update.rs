@@ -1,5 +1,7 @@
 //! Gradients in the places where the update reads them, and the update.
 
+use std::ops::Range;
+
 use super::{Read, Reading};
 use crate::{
     backend::cuda::{
@@ -9,7 +11,7 @@ use crate::{
         },
         gemm::{Epilogue, Gemm, Matrix},
         kernels::{accumulate, global_norm, orthogonal, pointwise, update},
-        launch::Element,
+        launch::{Element, Launch},
         program::{Base, Call, Cost, Line, Output, Place, Work},
         state,
     },
@@ -19,6 +21,25 @@ use crate::{
         optimizers::Optimizer,
     },
 };
+
+/// What an update of a part of the table reads besides: the part, the step's state, whether to stop, the factor of clipping.
+fn of_table(part: &Range<usize>) -> [Symbol; 4] {
+    let table = state::TABLE.plus(part.start * size_of::<update::Chunk>());
+    [table, state::STEP, state::STOP, state::CLIP].map(Symbol::Fixed)
+}
+
+/// What is left of a range without parts of it, in order.
+fn without<'a>(all: Range<usize>, parts: impl Iterator<Item = &'a Range<usize>>) -> Vec<Range<usize>> {
+    let mut left = vec![all];
+    for part in parts {
+        let cut = |range: Range<usize>| {
+            let inside = part.start.clamp(range.start, range.end)..part.end.clamp(range.start, range.end);
+            [range.start..inside.start, inside.end..range.end]
+        };
+        left = left.into_iter().flat_map(cut).filter(|range| !range.is_empty()).collect();
+    }
+    left
+}
 
 impl Read for Update {
     fn read(&self, _: &[&[usize]]) -> Option<Reading> {
@@ -88,34 +109,43 @@ impl Emitter<'_> {
         }
     }
 
-    /// One update of all parameters of a rule; their shadows follow.
+    /// The update of all parameters of each rule; their shadows follow. What is wide is updated as soon as it can be.
     pub fn update(&mut self) {
         let layout = self.layout;
         let rules = layout.rules();
         if let Some(clip_norm) = rules.first().and_then(|(_, optimizer, ..)| optimizer.clip_norm) {
             self.clip(ClipFactor { clip_norm });
         }
-        for (rule, optimizer, part, elements) in rules {
-            let table = Symbol::Fixed(state::TABLE.plus(part.start * size_of::<update::Chunk>()));
-            let [step, stop, clip] = [state::STEP, state::STOP, state::CLIP].map(Symbol::Fixed);
-            let states = optimizer.states();
+        let early = self.early_updates();
+        for (rule, optimizer, part, _) in rules {
             if optimizer.rule.direction.is_some() {
+                let [table, step, stop, clip] = of_table(&part);
                 self.call_on_all(optimizer);
                 let launch = update::direction(part.len(), table, step, stop, clip, optimizer);
-                let bytes = (2 * states * size_of::<f32>() * elements) as u64;
+                let elements = layout.elements_of(&part);
+                let bytes = (2 * optimizer.states() * size_of::<f32>() * elements) as u64;
                 self.push_costing(Work::Launch(launch), &[], Cost { bytes, flops: 0 });
                 for index in (0..self.parameters.len()).filter(|&index| layout.rule_of(index) == Some(rule)) {
                     self.direction(index, optimizer);
                 }
             }
-            self.call_on_all(optimizer);
-            // Reads the gradient, reads and writes the parameter and its slots, writes the shadow.
-            let shadow = if self.precision.element() == Element::Bf16 { 2 } else { 0 };
-            let cost =
-                Cost { bytes: ((2 * states + 1) * size_of::<f32>() + shadow) as u64 * elements as u64, flops: 0 };
-            let launch = update::step(part.len(), table, step, stop, clip, optimizer);
-            self.push_costing(Work::Launch(launch), &[], cost);
+            for part in without(part, early.iter().flat_map(|early| &early.parts)) {
+                self.call_on_all(optimizer);
+                let (launch, cost) = self.update_of(&part, optimizer);
+                self.push_costing(Work::Launch(launch), &[], cost);
+            }
         }
+        self.insert_early(early);
+    }
+
+    /// The update of a part of the table.
+    pub(super) fn update_of(&self, part: &Range<usize>, optimizer: &Optimizer) -> (Launch<Symbol>, Cost) {
+        let [table, step, stop, clip] = of_table(part);
+        // Reads the gradient, reads and writes the parameter and its slots, writes the shadow.
+        let shadow = if self.precision.element() == Element::Bf16 { 2 } else { 0 };
+        let each = (2 * optimizer.states() + 1) * size_of::<f32>() + shadow;
+        let bytes = each as u64 * self.layout.elements_of(part) as u64;
+        (update::step(part.len(), table, step, stop, clip, optimizer), Cost { bytes, flops: 0 })
     }
 
     /// Names the calls of an update.

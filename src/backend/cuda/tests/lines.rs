@@ -1,4 +1,6 @@
-//! Two lines of calls: whatever order they allow, a step comes to the same bits.
+//! Lines of calls: whatever order they allow, a step comes to the same bits.
+
+use std::collections::BTreeSet;
 
 use super::{AUGMENTATION, Emulated, engine, fit, reference_model, small};
 use crate::backend::{
@@ -6,14 +8,16 @@ use crate::backend::{
     cuda::{
         emulated::Order,
         launch::Precision,
+        lines::Waits,
         program::{Base, Call, Line, Place, Work},
     },
     plan::{self, Lifetime},
 };
 
-const ORDERS: [Order; 6] = [
+const ORDERS: [Order; 7] = [
     Order::First(Line::Main),
     Order::First(Line::Side),
+    Order::First(Line::Fill),
     Order::Drawn(1),
     Order::Drawn(2),
     Order::Drawn(3),
@@ -41,8 +45,10 @@ fn every_order_that_the_lines_allow_gives_the_same_bits() {
             let device = Emulated { plain, ..Emulated::default() };
             let expected = steps(precision, device);
             assert!(expected.1.iter().all(|logit| logit.is_finite()) && !expected.2.is_empty());
-            for order in ORDERS {
-                assert!(steps(precision, Emulated { order, ..device }) == expected, "{precision:?} {plain} {order:?}");
+            // Wide parameters are updated beside the backward pass.
+            for (order, wide) in ORDERS.into_iter().flat_map(|order| [(order, None), (order, Some(64))]) {
+                let device = Emulated { order, wide, ..device };
+                assert!(steps(precision, device) == expected, "{precision:?} {plain} {order:?} {wide:?}");
             }
         }
     }
@@ -77,7 +83,7 @@ fn a_line_that_does_not_wait_is_found() {
 }
 
 /// Whether the lines and these waits order all calls that meet in memory, byte for byte as ranges say.
-fn all_ordered(calls: &[Call<Place>], waits: &[Option<usize>]) -> bool {
+fn all_ordered(calls: &[Call<Place>], waits: &[Waits]) -> bool {
     let ends = |call: &Call<Place>| -> Option<Vec<(Place, usize, bool)>> {
         let touched = call.touched.as_ref()?;
         Some(touched.iter().map(|extent| (extent.place, extent.place.offset + extent.bytes, extent.written)).collect())
@@ -90,12 +96,15 @@ fn all_ordered(calls: &[Call<Place>], waits: &[Option<usize>]) -> bool {
             })
         })
     };
-    // Calls of the other line that are done when a call begins: up to the last that its line has waited for.
-    let mut done = [0; 2];
-    calls.iter().zip(waits).enumerate().all(|(index, (call, wait))| {
-        let done = &mut done[usize::from(call.line == Line::Side)];
-        *done = wait.map_or(*done, |wait| wait + 1).max(*done);
-        (*done..index).all(|before| calls[before].line == call.line || !meet(&calls[before], call))
+    // What is done when a call is: it, what its line has done, what it waited for, and all that was done when those were.
+    let mut done: Vec<BTreeSet<usize>> = Vec::new();
+    calls.iter().zip(waits).enumerate().all(|(index, (call, waits))| {
+        let before = (0..index).rev().find(|&before| calls[before].line == call.line);
+        let mut own: BTreeSet<usize> = waits.iter().chain(&before).flat_map(|&other| done[other].clone()).collect();
+        let free = (0..index).all(|before| own.contains(&before) || !meet(&calls[before], call));
+        own.insert(index);
+        done.push(own);
+        free
     })
 }
 
@@ -106,11 +115,13 @@ fn a_dropped_wait_is_found() {
         let program = reference_model::program(precision, plan::pack);
         let waits = program.waits();
         assert!(all_ordered(&program.calls, &waits));
-        for index in (0..waits.len()).filter(|&index| waits[index].is_some()) {
-            let mut fewer = waits.clone();
-            fewer[index] = None;
-            // The next wait of the line may be for more; this one's call still runs too early.
-            assert!(!all_ordered(&program.calls, &fewer), "{index}: {:?}", program.calls[index]);
+        for (index, waiting) in waits.iter().enumerate() {
+            for dropped in waiting {
+                let mut fewer = waits.clone();
+                fewer[index].retain(|other| other != dropped);
+                // The next wait of the line may be for more; this one's call still runs too early.
+                assert!(!all_ordered(&program.calls, &fewer), "{index}: {:?}", program.calls[index]);
+            }
         }
     }
 }
@@ -125,7 +136,8 @@ fn the_seeds_kernel_gradients_are_on_the_side_line() {
     let program = reference_model::program(Precision::Bf16, plan::pack);
     let update = program.calls.len() - 1;
     assert_eq!((program.calls[update].name.as_str(), program.calls[update].line), ("adamw", Line::Main));
-    let (main, beside): (Vec<_>, Vec<_>) = program.calls.iter().partition(|call| call.line == Line::Main);
+    let of = |line: Line| program.calls.iter().filter(|call| call.line == line).collect::<Vec<_>>();
+    let (main, beside) = (of(Line::Main), of(Line::Side));
     let products = |calls: &[&Call<Place>]| {
         let kernel = |call: &Call<Place>| matches!(call.work, Work::Gemm(..)) && call.name.contains("kernel_gradient");
         calls.iter().filter(|call| kernel(call)).count()
@@ -136,7 +148,7 @@ fn the_seeds_kernel_gradients_are_on_the_side_line() {
     let fixed = |call: &&&Call<Place>| call.outputs.iter().all(|output| output.place.base != Base::Arena);
     assert_eq!((beside.iter().filter(fixed).count(), beside.len()), (BESIDE, BESIDE));
     let waits = program.waits();
-    let stalls = (0..update).filter(|&index| program.calls[index].line == Line::Main && waits[index].is_some());
+    let stalls = (0..update).filter(|&index| program.calls[index].line == Line::Main && !waits[index].is_empty());
     assert_eq!(stalls.count(), STALLS);
 }
 
@@ -151,7 +163,7 @@ fn the_main_line_waits_for_memory_alone() {
     let program = reference_model::program(Precision::Bf16, apart);
     let waits = program.waits();
     let on_main = (0..waits.len()).filter(|&index| program.calls[index].line == Line::Main);
-    let (waiting, free): (Vec<usize>, Vec<usize>) = on_main.partition(|&index| waits[index].is_some());
+    let (waiting, free): (Vec<usize>, Vec<usize>) = on_main.partition(|&index| !waits[index].is_empty());
     assert_eq!(waiting, [program.calls.len() - 1]);
     assert_eq!(free.iter().filter(|&&index| program.calls[index].name.contains("attention_gradient")).count(), 8);
 }

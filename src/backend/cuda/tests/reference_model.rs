@@ -7,7 +7,7 @@ use crate::{
         compile::{Planner, compile},
         device::BLOCK_MEMORY,
         launch::Precision,
-        layout::Layout,
+        layout::{Layout, WIDE},
         program::Program,
     },
     dsl::Source,
@@ -30,6 +30,6 @@ pub fn program_of(text: &Source, batch: usize, precision: Precision, planner: Pl
     let graph = StepGraph::build(&lowering, batch, Purpose::Train(Optimizer::default(), Loss::default())).unwrap();
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
-    let layout = Layout::new(&builder, &network, &Optimizer::default().plan(&builder.parameters));
+    let layout = Layout::new(&builder, &network, &Optimizer::default().plan(&builder.parameters), WIDE);
     compile(&graph, &layout, batch, precision, 1, BLOCK_MEMORY, planner).unwrap()
 }

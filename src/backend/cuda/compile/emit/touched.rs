@@ -59,14 +59,23 @@ impl Emitter<'_> {
             }
             Symbol::Fixed(place) => place,
         };
-        let group = size_of::<f32>() * self.layout.len();
-        let states = self.layout.states() * group;
+        // Rows of parameters may lie between rows of others, so each is as good as all, but for the wide ones.
+        let segment = |element: usize| {
+            let segment = self.layout.segment(element);
+            (segment.start, segment.len())
+        };
         let (offset, bytes, written) = match place.base {
-            // Parameters and slots, which only the update writes, and gradients: rows of them may lie between rows of
-            // others, so each is as good as all.
-            Base::Store if place.offset < states => (0, states, false),
-            Base::Store => (states, group, true),
-            Base::Shadow => (0, group / 2, false),
+            Base::Store => {
+                let (float, len) = (size_of::<f32>(), self.layout.len());
+                let group = place.offset / float / len;
+                let (start, elements) = segment(place.offset / float % len);
+                // Only the update writes parameters and slots; gradients come after them.
+                (float * (group * len + start), float * elements, group >= self.layout.states())
+            }
+            Base::Shadow => {
+                let (start, elements) = segment(place.offset / 2);
+                (2 * start, 2 * elements, false)
+            }
             Base::State => (place.offset, state::bytes(place)?, place != state::STEP),
             Base::Arena | Base::Data => return None,
         };
