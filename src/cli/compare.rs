@@ -6,11 +6,11 @@ use std::{
 use super::{console::Console, engine_args::EngineArgs};
 use crate::{
     data::{Loader, Subset},
-    experiment::{Definition, ExperimentError, Scored, needs, sweep::is_sweep, training},
+    experiment::{Definition, ExperimentError, Scored, best_weights, needs, sweep::is_sweep, training},
     metrics::ClassTally,
     report,
     train::{Interrupt, evaluate_each},
-    trial::{Directory, TestClasses},
+    trial::TestClasses,
 };
 
 /// Shows how single runs differ: configurations, models, results, classes, curves
@@ -44,7 +44,7 @@ fn evaluated(folder: &Path, engine: &EngineArgs) -> miette::Result<TestClasses> 
     let input = definition.input(folder)?;
     needs::check_evaluation(&definition, &input.spec(), Subset::Test, &options)?;
     let scored = Scored::new(folder, &definition, options.data_dir.clone(), Subset::Test)?;
-    let checkpoint = Directory::new(folder).best();
+    let checkpoint = best_weights(folder)?;
     let mut engine = training::trained(&definition, scored.architecture, &checkpoint, &options)?;
     let (pipeline, split, workers) = (&scored.pipeline, &scored.split, options.workers_for(&scored.split));
     let loader = Loader { pipeline, split, augmentation: None, workers };

@@ -13,11 +13,10 @@ use super::{
 use crate::{
     choice::Choice,
     data::{Loader, Subset},
-    experiment::{Definition, ExperimentError, Scored, needs, training},
+    experiment::{Definition, ExperimentError, Scored, best_weights, needs, training},
     metrics::Confusion,
     report::pictures,
     train::{Flips, Interrupt, evaluate_each, evaluate_flips},
-    trial::Directory,
 };
 
 /// Evaluates the best weights of a trial
@@ -69,6 +68,7 @@ enum Format {
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let definition = Definition::of_trial_at(&args.directory, args.path.as_deref())?;
+    let checkpoint = best_weights(&args.directory)?;
     let options = args.engine.options(Interrupt::default())?;
     let input = definition.input(&args.directory)?;
     needs::check_evaluation(&definition, &input.spec(), args.split, &options)?;
@@ -76,7 +76,6 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     if let (Some(changes), None) = (&scored.changes, &args.path) {
         out::note(&format!("The images are not those that the run began with: {changes}"));
     }
-    let checkpoint = Directory::new(&args.directory).best();
     let mut confusion = Confusion::new(scored.architecture.num_classes());
     let mut engine = training::trained(&definition, scored.architecture, &checkpoint, &options)?;
     let batch_size = definition.experiment.train.batch_size;

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::{
-    Definition, ExperimentError, needs,
+    Definition, ExperimentError, best_weights, needs,
     training::{self, Options},
 };
 use crate::{
     backend::{Batch, Engine},
     data::{BatchPlace, Broken, Decoding, Loaded, Pipeline, Split, names::shown},
     threads,
-    trial::{Directory, Input},
+    trial::Input,
 };
 
 /// The best weights of a trial, and what a picture becomes for them.
@@ -42,6 +42,7 @@ impl Classifier {
     /// A directory that is no trial's or has no weights yet, and more memory than can be had.
     pub fn of_trial(directory: &Path, batch: usize, options: &Options) -> Result<Self, ExperimentError> {
         let definition = Definition::of_trial(directory)?;
+        let checkpoint = best_weights(directory)?;
         let input = definition.input(directory)?;
         let size = (input.width as u32, input.height as u32);
         let decoding = Decoding { channels: input.channels, size, fit: definition.experiment.data.fit };
@@ -49,7 +50,6 @@ impl Classifier {
         let [height, width, _] = architecture.image_shape();
         let pipeline = Pipeline::new(&input.statistics, (input.height, input.width), input.channels, (height, width));
         needs::check_prediction(&definition, &input.spec(), batch, options)?;
-        let checkpoint = Directory::new(directory).best();
         let classes = architecture.num_classes();
         let engine = training::trained(&definition, architecture, &checkpoint, options)?;
         Ok(Self { input, decoding, pipeline, engine, checkpoint, batch, classes })

@@ -281,6 +281,22 @@ pub enum ExperimentError {
         /// What sets the limit.
         limit: &'static str,
     },
+    /// Weights that a sweep has removed.
+    #[error("`{}` has no weights any more: its sweep keeps {} (--keep-best)", folder.display(), kept(*count))]
+    #[diagnostic(
+        code(vitx::experiment::not_kept),
+        help(
+            "take a trial that has its `best.safetensors`, or train this one once more: \
+             `vitx run {}/config.yaml --output NEW`",
+            folder.display()
+        )
+    )]
+    NotKept {
+        /// Of the trial.
+        folder: PathBuf,
+        /// Of how many trials its sweep keeps the weights.
+        count: usize,
+    },
     /// Trained weights met numbers that are not finite.
     #[error("with the weights of `{}`, values of {operator} are not finite", path.display())]
     #[diagnostic(
@@ -293,6 +309,11 @@ pub enum ExperimentError {
         /// The first in the program's order whose output is not finite.
         operator: String,
     },
+}
+
+/// Whose weights a sweep keeps.
+fn kept(count: usize) -> String {
+    if count == 1 { "those of its best trial".into() } else { format!("those of its best {count} trials") }
 }
 
 impl ExperimentError {

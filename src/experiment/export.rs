@@ -7,7 +7,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value as Json, json};
 
 use super::{
-    Definition, ExperimentError, foreign, needs,
+    Definition, ExperimentError, best_weights, foreign, needs,
     training::{self, Options},
 };
 use crate::{
@@ -100,11 +100,12 @@ pub fn export(folder: &Path, how: &ExportOptions, options: &Options) -> Result<E
     let input = definition.input(folder)?;
     let architecture = definition.architecture(&input.spec())?;
     needs::check_prediction(&definition, &input.spec(), 1, options)?;
+    let checkpoint = best_weights(folder)?;
     let about = metadata(folder, &definition, &input, architecture.name(), architecture.image_shape())?;
     let [height, width, channels] = architecture.image_shape();
     let (name, classes) = (architecture.name().to_owned(), architecture.num_classes());
     // By the way of an evaluation, which holds the checkpoint to the network.
-    let engine = training::trained(&definition, architecture, &Directory::new(folder).best(), options)?;
+    let engine = training::trained(&definition, architecture, &checkpoint, options)?;
     let weights = engine.weights()?;
     drop(engine);
     match how.format {

@@ -14,14 +14,13 @@ use serde::{
 };
 use sha2::Sha256;
 
-use super::{ExperimentError, identity::absolute, schema::Fault};
+use super::{ExperimentError, best_weights, identity::absolute, schema::Fault};
 use crate::{
     backend::Engine,
     download::hexadecimal,
     files::FileError,
     graph::optimizers::Pattern,
     model::Architecture,
-    trial::Directory,
     weights::{self, Head, Hub, HubFile, Matched, Request, Rule, Table, WeightsError},
 };
 
@@ -259,7 +258,7 @@ impl Init {
         if let Some(file) = self.of_hub()? {
             return Ok(file.get(&Hub::of_environment(), &mut |_, _| {})?);
         }
-        Ok(if self.weights.is_dir() { Directory::new(&self.weights).best() } else { self.weights.clone() })
+        if self.weights.is_dir() { best_weights(&self.weights) } else { Ok(self.weights.clone()) }
     }
 
     /// SHA-256 of the file, in hexadecimal.

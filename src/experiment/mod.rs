@@ -49,6 +49,7 @@
 pub(crate) mod accumulation;
 pub(crate) mod averages;
 pub mod begin;
+mod best_weights;
 pub mod builtin;
 pub mod class_weights;
 mod classify;
@@ -81,6 +82,7 @@ pub mod training;
 pub(crate) mod unvalidated;
 mod values;
 
+pub use best_weights::best_weights;
 pub use classify::{Classified, Classifier};
 pub use definition::{Definition, Overrides};
 pub use error::ExperimentError;

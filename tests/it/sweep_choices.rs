@@ -39,6 +39,24 @@ fn only_the_best_weights_are_kept() {
     assert_eq!(weights(folder.path()), [false, true, false, true]);
     let report = succeed(vitx(folder.path(), &["report", "out"]));
     assert!(report.contains("Weights of 2 of 4 trials were not kept"), "{report}");
+    // What wants them says where they are, and how to have them again.
+    let trials = fs::read_to_string(folder.path().join("out/trials.json")).unwrap();
+    let trials: serde_json::Value = serde_json::from_str(&trials).unwrap();
+    let gone = format!("out/trials/{}", trials["trials"][0].as_str().unwrap());
+    for command in [&["eval", &gone][..], &["predict", &gone, "a.png"], &["export", &gone]] {
+        let refused = vitx(folder.path(), command).output().unwrap();
+        let text = shown(&refused).replace(&gone, "out/trials/TRIAL");
+        assert_eq!(refused.status.code(), Some(1), "{text}");
+        insta::allow_duplicates! { insta::assert_snapshot!(text) };
+    }
+    let mut again = vitx(folder.path(), &["run", &format!("{gone}/config.yaml"), "--output", "again"]);
+    again.args(["--backend", "cpu", "--threads", "1"]);
+    succeed(again);
+    let result = |trial: &str| -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(folder.path().join(trial).join("result.json")).unwrap()).unwrap()
+    };
+    assert_eq!(result("again")["best_val_loss"], result(&gone)["best_val_loss"]);
+    succeed(vitx(folder.path(), &["eval", "again", "--threads", "1"]));
     // All else is as it is with all weights, and nothing is trained again.
     succeed(sweep(other.path(), &arguments));
     assert_eq!(weights(other.path()), [true; 4]);
