@@ -1,4 +1,4 @@
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use miette::IntoDiagnostic;
@@ -79,7 +79,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let rows: Vec<Row> = builtin::all().map(Row::of).collect::<Result<_, _>>()?;
     match args.format {
         Format::Json => out::line(&serde_json::to_string_pretty(&rows).into_diagnostic()?),
-        Format::Table => out::line(&table(&rows)),
+        Format::Table if std::io::stdout().is_terminal() => out::line(&table(&rows)),
+        Format::Table => out::line(&plain(&rows)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -90,7 +91,7 @@ fn table(rows: &[Row]) -> String {
     table.set_header(["name", "what it is", "data", "parameters", "epochs"]);
     for Row { name, about, data, parameters, epochs, .. } in rows {
         let first = first_sentence(about);
-        let parameters = parameters.map_or(String::new(), |count| format!("{:.2}M", count as f64 / 1e6));
+        let parameters = millions(*parameters);
         table.add_row([name, first, data, &parameters, &epochs.to_string()]);
     }
     for column in [3, 4] {
@@ -99,6 +100,24 @@ fn table(rows: &[Row]) -> String {
         }
     }
     format!("{table}\nvitx run NAME trains one; vitx experiments NAME prints its file.")
+}
+
+/// The list for other programs and for files: a line for each, blanks between columns, and the text of any length last.
+fn plain(rows: &[Row]) -> String {
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    let line = |name: &str, data: &str, parameters: &str, epochs: &str, about: &str| {
+        format!("{name:width$}  {data:8}  {parameters:>10}  {epochs:>6}  {about}")
+    };
+    let head = line("name", "data", "parameters", "epochs", "what it is");
+    let lines = rows.iter().map(|row| {
+        let epochs = row.epochs.to_string();
+        line(row.name, &row.data, &millions(row.parameters), &epochs, first_sentence(&row.about))
+    });
+    std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
+}
+
+fn millions(parameters: Option<u64>) -> String {
+    parameters.map_or("-".to_owned(), |count| format!("{:.2}M", count as f64 / 1e6))
 }
 
 /// A text up to a colon, or to a point with a capital letter behind it: one in "et al. 2022" ends nothing.

@@ -76,6 +76,8 @@ fn experiments_are_known_by_name_in_any_folder() {
     let names: Vec<&str> = list.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"digits_vit") && names.contains(&"recipes/cifar100_hybrid_100"), "{names:?}");
     let table = shown(root, &["experiments"]);
+    assert_eq!(table.lines().count(), 1 + names.len(), "a line for each: {table}");
+    assert!(table.lines().all(|line| line.len() < 240 && line.trim_end() == line), "{table}");
     for name in &names {
         assert!(table.contains(name), "{table}");
         let checked = vitx(root, &["check", name]);
