@@ -15,6 +15,7 @@ mod parquet;
 mod rows;
 mod shards;
 mod survey;
+mod unpacked;
 
 use std::path::{Path, PathBuf};
 

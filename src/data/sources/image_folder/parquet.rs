@@ -38,6 +38,7 @@ use super::{
     },
     rows::{Row, Rows},
     shards::shards,
+    unpacked,
 };
 
 const HELP: &str = "expected DIR/train-*.parquet and DIR/test-*.parquet, or DIR/train/*.parquet and DIR/test/*.parquet \
@@ -216,7 +217,11 @@ impl Table {
             move |cause| DataError::io(verb, &path, cause)
         };
         let key = self.key()?;
-        let (images, ends) = (cache.join(format!("{key}.images")), cache.join(format!("{key}.ends")));
+        let (images, ends) =
+            (cache.join(format!("{key}.{}", unpacked::IMAGES)), cache.join(format!("{key}.{}", unpacked::ENDS)));
+        // Before they are looked for, so that nobody removes them then.
+        unpacked::touch(&images);
+        unpacked::touch(&ends);
         let rows = self.reader.metadata().file_metadata().num_rows();
         if let (Ok(there), Ok(length)) = (fs::read(&ends), fs::metadata(&images).map(|data| data.len())) {
             let there: Vec<u64> = there.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect();
@@ -257,6 +262,7 @@ impl Table {
         let bytes: Vec<u8> = found.iter().flat_map(|end| end.to_le_bytes()).collect();
         file.write_all(&bytes).map_err(io("write into", cache))?;
         file.persist(&ends).map_err(|error| DataError::io("write", &ends, error.error))?;
+        unpacked::clean(cache);
         Ok((images, found))
     }
 
