@@ -18,7 +18,8 @@ use crate::{
     train::{Fit, FitError, Fitted, Interrupt, Observer, restore_weights},
     trial::{
         Directory, Epoch, Failure, FailureKind, Input, Lock, Network, RunResult, TestClasses, Until,
-        events::end_session, history,
+        events::{SessionEnd, end_session},
+        history,
     },
 };
 
@@ -112,7 +113,7 @@ pub fn run(lock: &Lock, options: &Options, observer: &mut dyn Observer) -> Resul
         };
         // The error itself is what the caller must see, even where the note of it cannot be written.
         let _ = Failure { attempts: attempts + 1, ..Failure::new(kind, error.to_string()) }.write(folder);
-        let _ = end_session(folder, None);
+        let _ = end_session(folder, SessionEnd::Failed);
     }
     outcome
 }
@@ -227,7 +228,7 @@ fn train(folder: &Path, options: &Options, observer: &mut dyn Observer) -> Resul
         ema: train.evaluates_average(),
         stopped: fit.stop.and_then(|stop| stop.reason(&epochs)),
     };
-    end_session(folder, Some(&result))?;
+    end_session(folder, SessionEnd::Finished(&result))?;
     result.write(folder)?;
     Ok(Outcome::Finished(result))
 }

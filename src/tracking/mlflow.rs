@@ -1,6 +1,11 @@
 //! MLflow's REST interface (`/api/2.0/mlflow`), as far as it is used; and its proxy for files (`mlflow-artifacts`).
 
-use std::{fs::File, path::Path, time::Duration};
+use std::{
+    fs::File,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use miette::Diagnostic;
 use serde::Deserialize;
@@ -76,16 +81,45 @@ pub struct Run {
     pub artifacts: String,
 }
 
+/// When a server was last heard, for whoever waits for it.
+#[derive(Debug, Default)]
+pub struct Heard(Mutex<Option<Word>>);
+
+/// The last that is known of a server.
+#[derive(Debug, Clone, Copy)]
+enum Word {
+    /// It has answered.
+    Answered(Instant),
+    /// A file is on its way to it, which takes its time.
+    Receives,
+}
+
+impl Heard {
+    fn note(&self, word: Word) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(word);
+    }
+
+    /// How long it has said nothing since a moment; no time while it is sent a file.
+    pub fn silent_since(&self, moment: Instant) -> Duration {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Word::Receives) => Duration::ZERO,
+            Some(Word::Answered(last)) => moment.max(last).elapsed(),
+            None => moment.elapsed(),
+        }
+    }
+}
+
 /// A server that is asked.
 pub struct Mlflow<'a> {
     to: &'a Destination,
     agent: ureq::Agent,
+    heard: &'a Heard,
 }
 
 impl<'a> Mlflow<'a> {
-    pub fn new(to: &'a Destination) -> Self {
+    pub fn new(to: &'a Destination, heard: &'a Heard) -> Self {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(3).build().into();
-        Self { to, agent }
+        Self { to, agent, heard }
     }
 
     fn absent(&self, problem: impl std::fmt::Display) -> TrackingError {
@@ -102,6 +136,7 @@ impl<'a> Mlflow<'a> {
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Option<Json>, TrackingError> {
         let mut answer = answer.map_err(|error| self.absent(error))?;
+        self.heard.note(Word::Answered(Instant::now()));
         let status = answer.status().as_u16();
         let text = answer.body_mut().read_to_string().map_err(|error| self.absent(error))?;
         let json: Option<Json> = serde_json::from_str(&text).ok();
@@ -247,7 +282,10 @@ impl<'a> Mlflow<'a> {
             request = request.header("Authorization", who);
         }
         let request = request.config().timeout_global(Some(FILE_TIMEOUT)).build();
-        self.read(request.send(&file)).map(|_| true)
+        self.heard.note(Word::Receives);
+        let sent = request.send(&file);
+        self.heard.note(Word::Answered(Instant::now()));
+        self.read(sent).map(|_| true)
     }
 }
 

@@ -2,12 +2,19 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use super::{Destination, Sent, TrackingError, send};
+use super::{
+    Destination, Sent, TrackingError,
+    mlflow::Heard,
+    sync::{missing, send_heard},
+};
 use crate::printable;
 
 /// How often the directory is looked at.
@@ -17,8 +24,12 @@ const EVERY: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long the end of a training waits for a server that does not answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the end of a training waits for a server that does not answer, and for one that does.
+const SILENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// How often it looks which of them it is.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Sends a directory again and again, in a thread of its own. Whoever trains writes to the directory alone: there is no
 /// queue that could fill, and nothing that could wait.
@@ -27,39 +38,64 @@ pub struct Sender {
     done: Receiver<Result<Sent, TrackingError>>,
     thread: Option<JoinHandle<()>>,
     folder: PathBuf,
-    url: String,
+    to: Destination,
+    heard: Arc<Heard>,
 }
 
 impl Sender {
+    /// Waits for the last word, as long as the server is heard, and not long at all.
+    fn wait(&self) -> Result<Result<Sent, TrackingError>, RecvTimeoutError> {
+        let began = Instant::now();
+        loop {
+            match self.done.recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Timeout)
+                    if began.elapsed() < PATIENCE && self.heard.silent_since(began) < SILENCE => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    /// What the server has not, in a sentence; nothing where the directory does not tell.
+    fn left(&self) -> String {
+        match missing(&self.folder, &self.to) {
+            Ok((1, 1)) => "The run is not there, or not all of it. ".into(),
+            Ok((left, all)) => format!("{left} of {all} trials are not there, or not all of them. "),
+            Err(_) => String::new(),
+        }
+    }
+
     /// Begins. What cannot be sent is told to `note`, the first time in a row.
     pub fn start(folder: &Path, to: Destination, note: fn(&str)) -> Self {
         let (end, ends) = mpsc::sync_channel(1);
         let (tell, done) = mpsc::sync_channel(1);
-        let (own, url) = (folder.to_owned(), to.url().to_owned());
+        let heard = Arc::new(Heard::default());
+        let (own_folder, own_to, own_heard) = (folder.to_owned(), to.clone(), heard.clone());
         let thread = thread::spawn(move || {
             // Whoever waited for the end may be gone.
-            let _ = tell.send(run(&own, &to, &ends, note));
+            let _ = tell.send(run(&own_folder, &own_to, &own_heard, &ends, note));
         });
-        Self { end, done, thread: Some(thread), folder: folder.to_owned(), url }
+        Self { end, done, thread: Some(thread), folder: folder.to_owned(), to, heard }
     }
 
     /// Sends the rest, and waits for that, but not long: what is left is a remark, for the directory has it.
     pub fn finish(mut self) -> Option<String> {
         let _ = self.end.try_send(());
-        let again = || format!("`vitx report {} --log mlflow={}`", printable::shell(&self.folder), self.url);
-        let remark = match self.done.recv_timeout(PATIENCE + Duration::from_secs(5)) {
+        let url = self.to.url();
+        let again = || format!("`vitx report {} --log mlflow={url}`", printable::shell(&self.folder));
+        let remark = match self.wait() {
             Ok(Ok(Sent { left_out: 0, .. })) => None,
             Ok(Ok(Sent { left_out, .. })) => Some(format!(
-                "{left_out} files were not sent to {}: it keeps files elsewhere (`mlflow server` takes them unless `--no-serve-artifacts`)",
-                self.url
+                "{left_out} files were not sent to {url}: it keeps files elsewhere (`mlflow server` takes them unless `--no-serve-artifacts`)"
             )),
             Ok(Err(error)) => {
-                Some(format!("not all was sent: {error}. It is in the directory, and is sent by {}", again()))
+                let left = self.left();
+                Some(format!("not all was sent: {error}. {left}It is in the directory, and is sent by {}", again()))
             }
-            // A file that takes long: it goes with the process.
+            // The thread goes with the process.
             Err(_) => {
+                let left = self.left();
                 self.thread = None;
-                Some(format!("not all was sent in time to {}; it is sent by {}", self.url, again()))
+                Some(format!("{url} did not answer in time. {left}What it has not is sent by {}", again()))
             }
         };
         if let Some(thread) = self.thread.take() {
@@ -69,10 +105,16 @@ impl Sender {
     }
 }
 
-fn run(folder: &Path, to: &Destination, ends: &Receiver<()>, note: fn(&str)) -> Result<Sent, TrackingError> {
+fn run(
+    folder: &Path,
+    to: &Destination,
+    heard: &Heard,
+    ends: &Receiver<()>,
+    note: fn(&str),
+) -> Result<Sent, TrackingError> {
     let (mut pause, mut silent) = (FIRST_PAUSE, false);
     loop {
-        let wait = match send(folder, to, false) {
+        let wait = match send_heard(folder, to, false, heard) {
             Ok(_) => {
                 (pause, silent) = (FIRST_PAUSE, false);
                 EVERY
@@ -93,8 +135,8 @@ fn run(folder: &Path, to: &Destination, ends: &Receiver<()>, note: fn(&str)) -> 
     }
     let (began, mut pause) = (Instant::now(), FIRST_PAUSE / 2);
     loop {
-        match send(folder, to, true) {
-            Err(TrackingError::Absent { .. }) if began.elapsed() + pause < PATIENCE => {
+        match send_heard(folder, to, true, heard) {
+            Err(TrackingError::Absent { .. }) if began.elapsed() + pause < SILENCE => {
                 thread::sleep(pause);
                 pause *= 2;
             }

@@ -10,10 +10,13 @@ use std::{
 
 use super::{
     Destination, TrackingError,
-    mlflow::{MOST_METRICS, MOST_PARAMETERS, Metric, Mlflow, Run},
+    mlflow::{Heard, MOST_METRICS, MOST_PARAMETERS, Metric, Mlflow, Run},
 };
 use crate::{
-    experiment::{Definition, ExperimentError, sweep},
+    experiment::{
+        Definition, ExperimentError,
+        sweep::{self, About},
+    },
     random::{Philox, Stream},
     report::{Record, flat, measure},
     trial::{Directory, Epoch, Lock, Tracked, variant},
@@ -37,7 +40,12 @@ pub struct Sent {
 /// # Errors
 /// What cannot be sent now, or cannot be read. What was sent before it stays sent.
 pub fn send(folder: &Path, to: &Destination, over: bool) -> Result<Sent, TrackingError> {
-    let mlflow = &Mlflow::new(to);
+    send_heard(folder, to, over, &Heard::default())
+}
+
+/// As [`send`], and tells when the server was heard.
+pub(super) fn send_heard(folder: &Path, to: &Destination, over: bool, heard: &Heard) -> Result<Sent, TrackingError> {
+    let mlflow = &Mlflow::new(to, heard);
     let folder = &*std::path::absolute(folder).map_err(ExperimentError::io("find", folder))?;
     let mut sent = Sent::default();
     if Directory::new(folder).is_defined() {
@@ -69,6 +77,28 @@ pub fn send(folder: &Path, to: &Destination, over: bool) -> Result<Sent, Trackin
     sending.sweep(folder, &records, true)?;
     sent.runs += 1;
     Ok(sent)
+}
+
+/// Of how many trials of a directory its server has not all; and how many there are.
+///
+/// # Errors
+/// What cannot be read.
+pub(super) fn missing(folder: &Path, to: &Destination) -> Result<(usize, usize), ExperimentError> {
+    let records = match Directory::new(folder).is_defined() {
+        true => vec![Record::read(folder)?],
+        false => Record::read_all(folder)?,
+    };
+    let there = |record: &&Record| {
+        let known = Tracked::read(&record.folder).ok().flatten().filter(|tracked| tracked.server == to.url);
+        let last = record.epochs.last().map_or(0, |epoch| epoch.epoch);
+        known.is_some_and(|known| known.status.is_some_and(|status| has_ended(&status)) && known.epochs >= last)
+    };
+    Ok((records.len() - records.iter().filter(there).count(), records.len()))
+}
+
+/// Whether a state of MLflow is one of a run's end.
+fn has_ended(status: &str) -> bool {
+    ["FINISHED", "FAILED", "KILLED"].contains(&status)
 }
 
 /// The last part of a path.
@@ -171,14 +201,23 @@ impl Sending<'_> {
             false => "KILLED",
         };
         let finished = records.iter().filter(|record| record.result.is_some()).count();
-        let told = format!("{status} {finished}");
+        let about = About::read(folder)?;
+        let said = about.line();
+        let told =
+            [Some(format!("{status} {finished}")), said.clone()].into_iter().flatten().collect::<Vec<_>>().join(" ");
         if tracked.status.as_deref() == Some(&told) {
             return Ok(run.id);
         }
         let best = records.iter().filter_map(|record| (measure::ACCURACY.of)(record)).reduce(f64::max);
         let metric = |key, value| Metric { key, value, timestamp: tracked.started, step: finished as u32 };
         let metrics: Vec<Metric> = best.map(|best| metric("best_test_accuracy", best)).into_iter().collect();
-        let tags = [("vitx.trials", records.len().to_string()), ("vitx.finished", finished.to_string())];
+        let mut tags = vec![("vitx.trials", records.len().to_string()), ("vitx.finished", finished.to_string())];
+        // What was said before, and is said no more, is replaced by nothing.
+        let before = tracked.status.as_deref().is_some_and(|told| told.split(' ').count() > 2);
+        if said.is_some() || before {
+            tags.push(("vitx.tags", about.tags.join(", ")));
+            tags.push(("mlflow.note.content", about.note.unwrap_or_default()));
+        }
         self.mlflow.log(&run.id, &[], &metrics, &tags)?;
         self.mlflow.update(&run.id, status, (status != "RUNNING").then(now))?;
         tracked.status = Some(told);
@@ -204,7 +243,7 @@ impl Sending<'_> {
         }
         self.epochs(record, &run, &mut tracked)?;
         let status = self.status(record);
-        let ended = ["FINISHED", "FAILED", "KILLED"].contains(&status);
+        let ended = has_ended(status);
         // What belongs to the end comes before the word that it has ended.
         if tracked.status.as_deref() != Some(status) {
             self.mlflow.log(&run.id, &[], &results(record, &tracked), &reasons(record))?;

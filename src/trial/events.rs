@@ -189,11 +189,22 @@ fn session(folder: &Path) -> PathBuf {
     folder.join(TENSORBOARD).join(FILE)
 }
 
-/// Writes how a trial of a sweep ended: its result, or none where it failed.
+/// How a trial of a sweep ended.
+#[derive(Debug, Clone, Copy)]
+pub enum SessionEnd<'a> {
+    /// After its last epoch.
+    Finished(&'a RunResult),
+    /// Where a rule of its sweep stopped it: well, and without a result.
+    Stopped,
+    /// By a failure.
+    Failed,
+}
+
+/// Writes how a trial of a sweep ended.
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn end_session(folder: &Path, result: Option<&RunResult>) -> Result<(), FileError> {
+pub fn end_session(folder: &Path, how: SessionEnd) -> Result<(), FileError> {
     let path = session(folder);
     if !path.exists() {
         return Ok(());
@@ -206,9 +217,11 @@ pub fn end_session(folder: &Path, result: Option<&RunResult>) -> Result<(), File
         ];
         figures.map(|(tag, value)| Scalar::new(tag, value)).to_vec()
     };
-    let mut value = result.map(of).unwrap_or_default();
-    value.push(Scalar::of_plugin(hparams::end(result.is_some(), now())));
-    let step = result.map_or(0, |result| i64::from(result.epochs));
+    let (mut value, step) = match how {
+        SessionEnd::Finished(result) => (of(result), i64::from(result.epochs)),
+        SessionEnd::Stopped | SessionEnd::Failed => (Vec::new(), 0),
+    };
+    value.push(Scalar::of_plugin(hparams::end(!matches!(how, SessionEnd::Failed), now())));
     let event = Event { wall_time: now(), step, file_version: None, summary: Some(Summary { value }) };
     append_to(&path)?.write_all(&record(&event)).map_err(FileError::io("write", &path))
 }
@@ -324,16 +337,18 @@ mod tests {
     fn a_trial_of_a_sweep_says_what_was_changed_and_how_it_ended() {
         let folder = tempfile::tempdir().unwrap();
         EventFiles::create(folder.path(), &[], false).unwrap();
-        end_session(folder.path(), None).unwrap();
+        end_session(folder.path(), SessionEnd::Failed).unwrap();
         assert!(!session(folder.path()).exists(), "no sweep has made it");
         variant::note(folder.path(), &vec![("depth".into(), crate::dsl::Value::Int(2))]).unwrap();
-        for _ in 0..2 {
+        for (how, status) in [(SessionEnd::Failed, 2), (SessionEnd::Stopped, 1)] {
             EventFiles::create(folder.path(), &[], false).unwrap();
-            end_session(folder.path(), None).unwrap();
+            end_session(folder.path(), how).unwrap();
             let events = read(&session(folder.path()));
             let tags = events.iter().flat_map(|event| &event.summary).flat_map(|summary| &summary.value);
             let tags: Vec<&str> = tags.map(|value| value.tag.as_str()).collect();
             assert_eq!(tags, ["_hparams_/session_start_info", "_hparams_/session_end_info"]);
+            let end = events.last().unwrap().summary.as_ref().unwrap().value[0].metadata.as_ref().unwrap();
+            assert_eq!(end.plugin.as_ref().unwrap().content[2..4], [8, status]);
         }
     }
 

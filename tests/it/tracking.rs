@@ -53,7 +53,8 @@ fn a_server_that_fails_at_random_gets_everything_once() {
     let folder = tempfile::tempdir().unwrap();
     let fake = Fake::start(3);
     let arguments = ["-p", "depth=1,2", "--seeds", "2", "--set", "data.train_limit=60", "--log", &fake.url()];
-    succeed(sweep(folder.path(), &arguments));
+    let about = ["--tag", "first", "--tag", "digits", "--note", "Does it learn?"];
+    succeed(sweep(folder.path(), &[&arguments[..], &about].concat()));
     send(folder.path(), &fake.url());
     let (parents, children) = fake.runs();
     assert_eq!((parents.len(), children.len()), (1, 4), "{:#?}", fake.kept.lock().unwrap());
@@ -78,6 +79,15 @@ fn a_server_that_fails_at_random_gets_everything_once() {
     send(folder.path(), &fake.url());
     let kept = fake.kept.lock().unwrap();
     assert_eq!((kept.asked, kept.experiments.as_slice(), kept.refused.len()), (asked, &["out".to_owned()][..], 0));
+    drop(kept);
+    let told = || {
+        let tags = fake.runs().0[0].1.tags.clone();
+        (tags["vitx.tags"].clone(), tags["mlflow.note.content"].clone())
+    };
+    assert_eq!(told(), ("first, digits".into(), "Does it learn?".into()));
+    succeed(vitx(folder.path(), &["report", "out", "--tag", "second", "--note", ""]));
+    send(folder.path(), &fake.url());
+    assert_eq!(told(), ("second".into(), String::new()));
 }
 
 #[cfg(unix)]
@@ -138,6 +148,27 @@ fn a_server_that_is_not_there_is_said_once_and_stops_nothing() {
     assert_eq!(fake.runs().1.len(), 1);
     let wrong = vitx(folder.path(), &["report", "out", "--log", "wandb=http://x"]).output().unwrap();
     assert!(!wrong.status.success() && shown(&wrong).contains("vitx::tracking::destination"), "{}", shown(&wrong));
+}
+
+#[test]
+fn a_server_that_never_answers_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["-p", "depth=1", "--set", "data.train_limit=60"];
+    let calm = Instant::now();
+    succeed(sweep(tempfile::tempdir().unwrap().path(), &arguments));
+    let calm = calm.elapsed();
+    // The system takes the connection, and nobody reads it.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mlflow=http://127.0.0.1:{}", deaf.local_addr().unwrap().port());
+    let began = Instant::now();
+    let said = succeed(sweep(folder.path(), &[&arguments[..], &["--log", &url]].concat()));
+    let took = began.elapsed();
+    assert!(took < 3 * calm + Duration::from_secs(10), "{took:?}, and {calm:?} without a server: {said}");
+    assert!(
+        said.contains(" did not answer in time. The run is not there, or not all of it. What it has not"),
+        "{said}"
+    );
+    assert_eq!(said.matches("vitx report out --log mlflow=http://127.0.0.1").count(), 1, "{said}");
 }
 
 /// The real server, which ends with the test.

@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     experiment::ExperimentError,
-    trial::{Failure, FailureKind},
+    trial::{
+        Failure, FailureKind,
+        events::{SessionEnd, end_session},
+    },
 };
 
 impl Schedule<'_> {
@@ -23,6 +26,7 @@ impl Schedule<'_> {
             let stopped = Stopped { reason, epochs };
             if Stopped::read(&planned.folder)?.as_ref() != Some(&stopped) {
                 stopped.write(&planned.folder)?;
+                end_session(&planned.folder, SessionEnd::Stopped)?;
                 report(Event::Stopped(planned, stopped.reason));
             }
         }
