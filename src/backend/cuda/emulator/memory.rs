@@ -2,7 +2,7 @@ use bytemuck::Pod;
 
 use super::{
     super::launch::{Arg, Element, Launch},
-    on_device,
+    Way, on_device,
 };
 
 /// Bytes after a tensor that no kernel may write.
@@ -45,7 +45,7 @@ impl Memory {
 
     fn filled(bytes: usize, byte: u8) -> Self {
         let (mut words, all) = (Vec::new(), bytes + GUARD);
-        let start = if on_device::wanted() {
+        let start = if Way::wanted() == Way::Device {
             on_device::allocate(all)
         } else {
             words.resize(all.div_ceil(16), 0_u128);
@@ -94,7 +94,7 @@ pub fn run_all(launches: impl IntoIterator<Item = Launch<*mut u8>>) {
                 assert!(!pointer.is_null(), "{}: a null pointer is `Arg::Null`", launch.entry);
             }
         }
-        if on_device::wanted() {
+        if Way::wanted() == Way::Device {
             on_device::run(launch);
         } else {
             // SAFETY: the pointers are of tensors that the test keeps; their lengths are what it checks.

@@ -1,9 +1,10 @@
 //! Kernels on the host, for tests: the very text of a `.cu` file, compiled by the host's C++ compiler
-//! with `emulator.h` in place of CUDA's built-ins.
+//! with `emulator.h` and `instructions.h` in place of CUDA's built-ins.
 
 use std::{
     collections::HashMap,
     ffi::{CStr, c_char, c_void},
+    fmt::Write as _,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex, OnceLock},
@@ -19,33 +20,99 @@ use super::{
 
 mod memory;
 mod on_device;
+mod races;
+#[cfg(test)]
+mod tests;
 pub use memory::{Memory, run_all, to_bf16};
-pub use on_device::{seconds, wanted};
+pub use on_device::seconds;
 
-const SHIM: &str = include_str!("emulator.h");
+/// What the emulator is made of, by name, in the order of their use.
+const SHIM: [(&str, &str); 3] = [
+    ("emulator.h", include_str!("emulator.h")),
+    ("races.h", include_str!("races.h")),
+    ("instructions.h", include_str!("instructions.h")),
+];
 
-type Key = (Source, Vec<(&'static str, String)>);
+type Key = (Source, Vec<(&'static str, String)>, bool);
 type Entry = unsafe extern "C" fn(*mut *mut c_void, *const u32, *const u32, u32);
 type Parameters = unsafe extern "C" fn() -> *const c_char;
 
-/// Runs a launch to its end.
+/// How the tests of kernels run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Way {
+    /// Emulated on the host.
+    Emulated,
+    /// The same, and races are looked for, which takes several times as long: `VITX_KERNEL_TESTS=races`.
+    Races,
+    /// On the machine's CUDA device: `VITX_KERNEL_TESTS=device`.
+    Device,
+}
+
+impl Way {
+    /// What the environment asks for.
+    ///
+    /// # Panics
+    /// When it asks for something else.
+    pub fn wanted() -> Self {
+        static WANTED: OnceLock<Way> = OnceLock::new();
+        *WANTED.get_or_init(|| match std::env::var("VITX_KERNEL_TESTS").unwrap_or_default().as_str() {
+            "" => Self::Emulated,
+            "races" => Self::Races,
+            "device" => Self::Device,
+            other => panic!("VITX_KERNEL_TESTS is `{other}`; it may be `races` or `device`"),
+        })
+    }
+}
+
+/// A compiled source, and its file.
+type Module = Arc<Mutex<(Library, PathBuf)>>;
+
+/// Runs a launch to its end, and looks for races if the environment asks for that.
+///
+/// # Panics
+/// When the kernel does not compile, takes other arguments, or has a race.
+///
+/// # Safety
+/// The pointers must be good for all that the kernel does with them.
+pub unsafe fn run(launch: &Launch<*mut u8>) {
+    if Way::wanted() == Way::Races {
+        // SAFETY: the caller's promise is the same.
+        let races = unsafe { races_of(launch) };
+        assert!(races.is_empty(), "{}", races.join("\n"));
+    } else {
+        // SAFETY: as above.
+        unsafe { run_compiled(&module(launch.source, &launch.defines, false), launch, |_| ()) }
+    }
+}
+
+/// Runs a launch to its end, and tells its races.
 ///
 /// # Panics
 /// When the kernel does not compile, or takes other arguments.
 ///
 /// # Safety
 /// The pointers must be good for all that the kernel does with them.
-pub unsafe fn run(launch: &Launch<*mut u8>) {
+pub unsafe fn races_of(launch: &Launch<*mut u8>) -> Vec<String> {
+    let module = module(launch.source, &launch.defines, true);
+    // SAFETY: the caller's promise is the same.
+    unsafe { run_compiled(&module, launch, |(library, path)| races::found(library, path, launch)) }
+}
+
+/// Runs a launch, and then `after` on the module, before it runs anything else.
+unsafe fn run_compiled<R>(
+    module: &Module,
+    launch: &Launch<*mut u8>,
+    after: impl FnOnce(&(Library, PathBuf)) -> R,
+) -> R {
     // A module's block state is static: one launch at a time.
-    let module = module(launch.source, &launch.defines);
     let module = module.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let entry = launch.entry;
     // SAFETY: `EMULATED_ENTRY` defines the two symbols with these signatures.
     let (parameters, run): (Symbol<Parameters>, Symbol<Entry>) = unsafe {
         let find = |kind: &str| format!("vitx_{kind}_{entry}");
         (
-            module.get(find("parameters").as_bytes()).unwrap_or_else(|error| panic!("{entry}: {error}")),
-            module.get(find("launch").as_bytes()).unwrap_or_else(|error| panic!("{entry}: {error}")),
+            module.0.get(find("parameters").as_bytes()).unwrap_or_else(|error| panic!("{entry}: {error}")),
+            module.0.get(find("launch").as_bytes()).unwrap_or_else(|error| panic!("{entry}: {error}")),
         )
     };
     let given: String = launch.args.iter().map(letter).collect();
@@ -57,6 +124,7 @@ pub unsafe fn run(launch: &Launch<*mut u8>) {
     // SAFETY: each pointer leads to a value of its parameter's type, as the letters say; the caller
     // vouches for the memory.
     unsafe { run(pointers.as_mut_ptr(), launch.grid.as_ptr(), launch.block.as_ptr(), launch.shared_bytes) };
+    after(&module)
 }
 
 fn letter<P>(arg: &Arg<P>) -> char {
@@ -81,44 +149,76 @@ fn bits(arg: &Arg<*mut u8>) -> u64 {
 }
 
 /// The library of a source under these definitions, compiled once per process.
-fn module(source: Source, defines: &[(&'static str, String)]) -> Arc<Mutex<Library>> {
-    type Cell = Arc<OnceLock<Arc<Mutex<Library>>>>;
+fn module(source: Source, defines: &[(&'static str, String)], races: bool) -> Module {
+    type Cell = Arc<OnceLock<Module>>;
     static MODULES: OnceLock<Mutex<HashMap<Key, Cell>>> = OnceLock::new();
     let cell = {
         let mut modules = MODULES.get_or_init(Mutex::default).lock().expect("nothing panics while it is held");
-        modules.entry((source, defines.to_vec())).or_default().clone()
+        modules.entry((source, defines.to_vec(), races)).or_default().clone()
     };
     let load = || {
-        let path = compile(source, defines);
+        let path = compile(source, defines, races);
         // SAFETY: the library has no initialisers but of empty vectors.
         let library = unsafe { Library::new(&path) };
-        Arc::new(Mutex::new(library.unwrap_or_else(|error| panic!("{}: {error}", path.display()))))
+        Arc::new(Mutex::new((library.unwrap_or_else(|error| panic!("{}: {error}", path.display())), path)))
     };
     cell.get_or_init(load).clone()
 }
 
+/// Appends a file's text, with each of these headers where it is first included, and with the lines' own numbers.
+fn append(
+    text: &mut String,
+    (name, code): (&str, &str),
+    headers: &[(&'static str, &str)],
+    there: &mut Vec<&'static str>,
+) {
+    let here = |text: &mut String, line: usize| writeln!(text, "#line {line} \"{name}\"").expect("a string takes all");
+    here(text, 1);
+    for (index, line) in code.lines().enumerate() {
+        let included = line.strip_prefix("#include \"").and_then(|rest| rest.strip_suffix('"'));
+        match included.and_then(|included| headers.iter().find(|(header, _)| *header == included)) {
+            Some(&(header, code)) => {
+                if !there.contains(&header) {
+                    there.push(header);
+                    append(text, (header, code), headers, there);
+                }
+                here(text, index + 2);
+            }
+            None if line == "#pragma once" => *text += "\n",
+            None => *text += &format!("{line}\n"),
+        }
+    }
+}
+
 /// Compiles into a folder of temporary files, by a name that tells the content: what is there is
 /// taken.
-fn compile(source: Source, defines: &[(&'static str, String)]) -> PathBuf {
+fn compile(source: Source, defines: &[(&'static str, String)], races: bool) -> PathBuf {
     let mut text = String::new();
+    let mut there = vec!["races.h"];
+    if races {
+        text += "#define VITX_RACES\n";
+        there.clear();
+    }
+    for part in [SHIM[0], SHIM[2]] {
+        append(&mut text, part, &SHIM, &mut there);
+    }
+    // After the emulator, which has names of its own.
     for (name, value) in defines {
         text += &format!("#define {name} {value}\n");
     }
-    // A header stands where its last user includes it; those before have it from there.
-    let mut code = source.text.to_owned();
-    for (name, header) in HEADERS.iter().rev() {
-        code = code.replace(&format!("#include \"{name}\"\n"), header);
-    }
     // Without a namespace of its own, what an inline function shares with its block would be one variable of the
     // process, though libraries are loaded apart: GCC marks it as unique.
-    text += &format!("{SHIM}\nnamespace {{\n{code}\n}}\n");
+    text += "namespace {\n";
+    append(&mut text, (&format!("{}.cu", source.name), source.text), &HEADERS, &mut there);
+    text += "}\n";
     for entry in source.entries() {
         text += &format!("EMULATED_ENTRY({entry})\n");
     }
-    let text = text.replace("#pragma once\n", "");
     let compiler = std::env::var("CXX").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "c++".to_owned());
-    let hash: String =
-        Sha256::digest(format!("{compiler}\n{text}"))[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = Sha256::digest(format!("{compiler} {OPTIONS}\n{text}"))[..12]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     // Not where everybody writes, as in /tmp: what lies there is loaded.
     let tests = std::env::current_exe().expect("a program of tests");
     let folder = tests.parent().expect("the folder that it was built into").join("vitx-emulator");
@@ -126,17 +226,28 @@ fn compile(source: Source, defines: &[(&'static str, String)]) -> PathBuf {
     let library = folder.join(format!("{}-{hash}.so", source.name));
     if !library.exists() {
         let unfinished = tempfile::Builder::new().prefix(source.name).tempdir_in(&folder).expect("a temporary folder");
-        let (file, output) = (unfinished.path().join("kernel.cpp"), unfinished.path().join("kernel.so"));
-        std::fs::write(&file, text).expect("a temporary file");
-        build(&compiler, &file, &output, source.name);
-        std::fs::rename(&output, &library).expect("the library in its place");
+        std::fs::write(unfinished.path().join("kernel.cpp"), text).expect("a temporary file");
+        build(&compiler, unfinished.path(), source.name, races);
+        std::fs::rename(unfinished.path().join("kernel.so"), &library).expect("the library in its place");
     }
     library
 }
 
-fn build(compiler: &str, file: &Path, output: &Path, name: &str) {
-    let options = "-std=c++17 -O1 -w -shared -fPIC -fno-strict-aliasing -ffp-contract=off -U_FORTIFY_SOURCE";
-    let result = Command::new(compiler).args(options.split(' ')).arg("-o").arg(output).arg(file).output();
-    let result = result.unwrap_or_else(|error| panic!("the emulator needs a C++ compiler; `{compiler}`: {error}"));
-    assert!(result.status.success(), "{name}: {}", String::from_utf8_lossy(&result.stderr));
+const OPTIONS: &str =
+    "-std=c++17 -O1 -w -fPIC -fno-exceptions -fno-strict-aliasing -ffp-contract=off -U_FORTIFY_SOURCE";
+
+/// `kernel.so` of the folder's `kernel.cpp`.
+fn build(compiler: &str, folder: &Path, name: &str, races: bool) {
+    let run = |options: &[&str]| {
+        let result = Command::new(compiler).args(options).current_dir(folder).output();
+        let result = result.unwrap_or_else(|error| panic!("the emulator needs a C++ compiler; `{compiler}`: {error}"));
+        assert!(result.status.success(), "{name}: {}", String::from_utf8_lossy(&result.stderr));
+    };
+    let mut compile: Vec<&str> = OPTIONS.split(' ').chain(["-c", "-o", "kernel.o", "kernel.cpp"]).collect();
+    if races {
+        compile.extend(["-fsanitize=thread", "-g1"]);
+    }
+    run(&compile);
+    // Without the start files, whose variables would lie among those that a block shares.
+    run(&["-shared", "-nostartfiles", "-o", "kernel.so", "kernel.o"]);
 }

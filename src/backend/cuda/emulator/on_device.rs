@@ -6,11 +6,6 @@ use cudarc::driver::{result, sys::CUmemAttach_flags_enum::CU_MEM_ATTACH_GLOBAL};
 
 use super::super::{device::Device, driver::Driver, launch::Launch, program::Call};
 
-/// Whether the tests of kernels are to run there.
-pub fn wanted() -> bool {
-    std::env::var_os("VITX_KERNEL_TESTS").is_some_and(|value| value == "device")
-}
-
 fn with_driver<R>(run: impl FnOnce(&mut Driver) -> R) -> R {
     thread_local! {
         static DRIVER: RefCell<Option<Driver>> = const { RefCell::new(None) };

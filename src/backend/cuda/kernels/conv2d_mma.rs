@@ -627,7 +627,7 @@ mod tests {
     #[test]
     #[ignore = "measures on a CUDA device"]
     fn speeds() {
-        assert!(emulator::wanted(), "VITX_KERNEL_TESTS=device");
+        assert!(emulator::Way::wanted() == emulator::Way::Device, "VITX_KERNEL_TESTS=device");
         let strided = Conv2d { strides: [2, 2], ..PLAIN };
         for case in [
             Case::new(1024, [32, 32], [3, 64]),
