@@ -29,6 +29,8 @@ mod nvrtc;
 pub mod orthogonal;
 pub mod pointwise;
 pub mod reduce;
+#[cfg(test)]
+mod resources;
 pub mod softmax;
 pub mod step;
 pub mod update;

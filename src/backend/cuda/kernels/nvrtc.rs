@@ -31,7 +31,7 @@ use crate::{
 
 /// Whether a kernel does not claim to keep everything in registers: those of the slow path, and attention on
 /// operands of several parts.
-fn may_spill(launch: &Launch<()>) -> bool {
+pub fn may_spill<P>(launch: &Launch<P>) -> bool {
     let parts = launch.defines.iter().find(|(name, _)| *name == "PARTS");
     // A division in float64 is a call, around which registers are put aside.
     let divides = launch.source.name == bytes::SOURCE.name;
@@ -278,17 +278,28 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     all
 }
 
-/// One program of the compiler.
-struct Compiler(Library);
+/// NVRTC, by the path that `VITX_NVRTC` names.
+pub struct Compiler(Library);
 
 impl Compiler {
+    /// Or nothing, and word on standard error of what is skipped without it.
+    pub fn find(skipped: &str) -> Option<Self> {
+        let Some(library) = crate::folders::absolute("VITX_NVRTC") else {
+            // Not by `eprintln`, which is only shown when a test fails.
+            let _ = writeln!(std::io::stderr(), "skipped: {skipped}, as VITX_NVRTC is not set");
+            return None;
+        };
+        // SAFETY: NVRTC's initialisers do no more than any library's.
+        Some(Self(unsafe { Library::new(&library) }.unwrap_or_else(|error| panic!("{library:?}: {error}"))))
+    }
+
     fn call<T: Copy>(&self, name: &str) -> Symbol<'_, T> {
         // SAFETY: each caller names a function of NVRTC and its type as `nvrtc.h` has it.
         unsafe { self.0.get(name.as_bytes()) }.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// The log, and whether it compiled.
-    fn compile(&self, launch: &Launch<()>, architecture: &str) -> (String, bool) {
+    /// The log, and the cubin if it compiled.
+    pub fn compile<P>(&self, launch: &Launch<P>, architecture: &str) -> (String, Option<Vec<u8>>) {
         type Create = unsafe extern "C" fn(
             *mut *mut c_void,
             *const c_char,
@@ -300,6 +311,7 @@ impl Compiler {
         type Compile = unsafe extern "C" fn(*mut c_void, c_int, *const *const c_char) -> c_int;
         type Size = unsafe extern "C" fn(*mut c_void, *mut usize) -> c_int;
         type Log = unsafe extern "C" fn(*mut c_void, *mut c_char) -> c_int;
+        type Cubin = unsafe extern "C" fn(*mut c_void, *mut c_char) -> c_int;
         type Destroy = unsafe extern "C" fn(*mut *mut c_void) -> c_int;
         let text = |text: &str| CString::new(text).expect("no zero bytes in a source");
         let mut options = launch.compiler_options(architecture);
@@ -323,37 +335,55 @@ impl Compiler {
             assert_eq!(self.call::<Size>("nvrtcGetProgramLogSize")(program, &mut size), 0);
             let mut log = vec![0_u8; size.max(1)];
             assert_eq!(self.call::<Log>("nvrtcGetProgramLog")(program, log.as_mut_ptr().cast()), 0);
+            let cubin = compiled.then(|| {
+                assert_eq!(self.call::<Size>("nvrtcGetCUBINSize")(program, &mut size), 0);
+                let mut cubin = vec![0_u8; size];
+                assert_eq!(self.call::<Cubin>("nvrtcGetCUBIN")(program, cubin.as_mut_ptr().cast()), 0);
+                cubin
+            });
             self.call::<Destroy>("nvrtcDestroyProgram")(&mut program);
             let log = CStr::from_bytes_until_nul(&log).map(|log| log.to_string_lossy().into_owned());
-            (log.unwrap_or_default(), compiled)
+            (log.unwrap_or_default(), cubin)
         }
     }
 }
 
-/// Bytes that each kernel spills, from the assembler's report.
-fn spills(log: &str) -> BTreeMap<String, u32> {
-    let mut spills = BTreeMap::new();
+/// What a kernel takes, from the assembler's report.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// Bytes that a thread puts aside for want of registers.
+    pub spilled: u32,
+    /// 32-bit registers of a thread.
+    pub registers: u32,
+    /// Bytes of static shared memory of a block.
+    pub shared: u32,
+}
+
+/// By kernel.
+pub fn usage(log: &str) -> BTreeMap<String, Usage> {
+    let mut all = BTreeMap::new();
     let mut entry = String::new();
     for line in log.lines() {
+        let number = |what: &str| line.split_once(what)?.0.rsplit(' ').next()?.parse::<u32>().ok();
         if let Some((_, name)) = line.split_once("Function properties for ") {
             entry = name.trim().to_owned();
-        } else if let Some((before, _)) = line.split_once(" bytes spill stores") {
-            let count = before.rsplit(' ').next().and_then(|count| count.parse().ok());
-            spills.insert(entry.clone(), count.unwrap_or(u32::MAX));
+        } else if line.contains(" bytes spill stores") {
+            let spilled = number(" bytes spill stores").expect("a number");
+            all.entry(entry.clone()).or_insert_with(Usage::default).spilled = spilled;
+        } else if line.contains(" registers") && line.contains(": Used ") {
+            let usage: &mut Usage = all.entry(entry.clone()).or_default();
+            usage.registers = number(" registers").expect("a number");
+            usage.shared = number(" bytes smem").unwrap_or(0);
         }
     }
-    spills
+    all
 }
 
 /// Compiles what these steps launch, and asserts that no kernel spills but those which may.
 fn check(architecture: &str, steps: &[(Precision, [usize; 4])]) -> Vec<&'static str> {
-    let Some(library) = crate::folders::absolute("VITX_NVRTC") else {
-        // Not by `eprintln`, which is only shown when a test fails.
-        let _ = writeln!(std::io::stderr(), "skipped: kernels for {architecture}, as VITX_NVRTC is not set");
+    let Some(compiler) = Compiler::find(&format!("kernels for {architecture}")) else {
         return SOURCES.iter().map(|source| source.name).collect();
     };
-    // SAFETY: NVRTC's initialisers do no more than any library's.
-    let compiler = Compiler(unsafe { Library::new(&library) }.unwrap_or_else(|error| panic!("{library:?}: {error}")));
     let mut modules: BTreeMap<String, (Launch<()>, Vec<&str>)> = BTreeMap::new();
     for launch in steps.iter().flat_map(|&(precision, shape)| launches(precision, shape)) {
         let key = format!("{} {:?}", launch.source.name, launch.defines);
@@ -361,11 +391,11 @@ fn check(architecture: &str, steps: &[(Precision, [usize; 4])]) -> Vec<&'static 
         modules.entry(key).or_insert_with(|| (launch, Vec::new())).1.push(entry);
     }
     for (key, (launch, entries)) in &modules {
-        let (log, compiled) = compiler.compile(launch, architecture);
-        assert!(compiled, "{key} for {architecture}: {log}");
-        let spills = spills(&log);
+        let (log, cubin) = compiler.compile(launch, architecture);
+        assert!(cubin.is_some(), "{key} for {architecture}: {log}");
+        let usage = usage(&log);
         for entry in entries {
-            let bytes = spills.get(*entry).copied();
+            let bytes = usage.get(*entry).map(|usage| usage.spilled);
             let allowed = if may_spill(launch) { bytes.is_some() } else { bytes == Some(0) };
             assert!(allowed, "{entry} of {key} for {architecture} spills {bytes:?} bytes: {log}");
         }
