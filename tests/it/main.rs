@@ -15,6 +15,7 @@ mod augmented;
 mod backends;
 mod cli_model;
 mod cli_run;
+mod cuda_check;
 mod devices;
 mod editors;
 mod executors;
