@@ -51,15 +51,15 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let about = About::read(&args.directory)?.line();
+    let view = args.view.of(&args.directory)?;
     if let Some(port) = args.serve {
-        let site = Site::new(&args.directory, args.view.view(), port.unwrap_or(PORT))?;
+        let site = Site::new(&args.directory, view, port.unwrap_or(PORT))?;
         out::line(&format!("The page is at {} until Ctrl-C", site.address()));
         site.serve()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let records = in_order(Record::read_all(&args.directory)?, &args.directory, &args.view.view())?;
+    let records = in_order(Record::read_all(&args.directory)?, &view);
     let Some(path) = &args.html else {
-        let view = args.view.view();
         let table = render(&records, &view)?;
         // What other programs read is the table alone.
         let (about, below) = match view.format {
@@ -75,8 +75,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     // A page that goes elsewhere knows no place that links could begin at.
     let beside = (!output::is_standard(path)).then(|| path.parent().unwrap_or(path));
     let link = |_: usize, folder: &Path| link_from(beside, folder);
-    let view = &args.view.view();
-    let page = Page { title: &title, records: &records, models: &models, view, link: &link, live: false }.html()?;
+    let page =
+        Page { title: &title, records: &records, models: &models, view: &view, link: &link, live: false }.html()?;
     output::write(path, page.as_bytes())?;
     if !output::is_standard(path) {
         out::line(&format!("{} trials in {}", records.len(), path.display()));

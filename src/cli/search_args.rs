@@ -1,17 +1,10 @@
 //! What the command line says of what a sweep tries, beyond its space.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use super::{choice::words, duration::time};
 use crate::{
-    experiment::{
-        ExperimentError,
-        sweep::{Metric, SEED, recorded},
-    },
+    experiment::sweep::{Metric, SEED},
     report::{Record, View},
     trial::Directory,
 };
@@ -61,12 +54,11 @@ pub struct AboutArgs {
 
 /// Records in the order of the table: where the sweep was told by what trials are compared, and the command line not by what they are
 /// sorted, the best comes first.
-///
-/// # Errors
-/// A directory whose definition cannot be read.
-pub fn in_order(mut records: Vec<Record>, folder: &Path, view: &View) -> Result<Vec<Record>, ExperimentError> {
-    let metric = recorded(folder)?.map(|config| config.metric).filter(|metric| !metric.is_default());
-    let Some(metric) = metric.filter(|_| view.sort.is_none()) else { return Ok(records) };
+pub fn in_order(mut records: Vec<Record>, view: &View) -> Vec<Record> {
+    let metric = view.metric;
+    if metric.is_default() || view.sort.is_some() {
+        return records;
+    }
     // The seeds of a variant stand together.
     let variant = |record: &Record| -> Vec<String> {
         let others = record.variant.iter().filter(|(key, _)| key != SEED);
@@ -81,7 +73,7 @@ pub fn in_order(mut records: Vec<Record>, folder: &Path, view: &View) -> Result<
         _ => f64::NEG_INFINITY,
     };
     records.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    Ok(records)
+    records
 }
 
 /// What is to be said below a table.

@@ -184,6 +184,7 @@ pub(super) fn train(
     let How { executor, view, jobs, retries, fail_fast, skip_invalid, dry_run, log, extend, time_budget } = how;
     // A table that cannot be is refused before hours of training, not after.
     view.check(&sweep.keys())?;
+    let view = View { metric: sweep.metric(), ..view };
     let stem = experiment.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
     let named = |identity: &str| PathBuf::from("runs/sweeps").join(format!("{stem}-{identity}"));
     let (folder, begun) = sweep.settle(output, named)?;
@@ -211,7 +212,7 @@ pub(super) fn train(
         return Ok(ExitCode::SUCCESS);
     }
     let records: Vec<Record> = ended.folders.iter().map(|folder| Record::read_or_damaged(folder)).collect();
-    let records = in_order(records, &folder, &view)?;
+    let records = in_order(records, &view);
     let mut refused = None;
     if !records.is_empty() {
         About::read(&folder)?.line().iter().for_each(|line| live.line(line));

@@ -1,6 +1,9 @@
+use std::path::Path;
+
 use super::choice::words;
 use crate::{
     choice::Choice,
+    experiment::{ExperimentError, sweep::recorded},
     report::{Format, Price, Sort, View},
 };
 
@@ -35,6 +38,15 @@ impl ViewArgs {
     /// What was asked for.
     pub fn view(&self) -> View {
         let Self { format, sort, group_by, pivot, pareto, baseline, width } = self.clone();
-        View { format, sort, group_by, pivot, pareto, baseline, width }
+        View { format, sort, group_by, pivot, pareto, baseline, width, ..View::default() }
+    }
+
+    /// What was asked for of a directory, with that by which its sweep compares, if it is one's.
+    ///
+    /// # Errors
+    /// A directory whose definition cannot be read.
+    pub fn of(&self, folder: &Path) -> Result<View, ExperimentError> {
+        let metric = recorded(folder)?.map(|config| config.metric).unwrap_or_default();
+        Ok(View { metric, ..self.view() })
     }
 }

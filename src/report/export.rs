@@ -149,6 +149,8 @@ fn trial(row: &Row, record: &Record, group: &[Row], arranged: &Arranged, view: &
 fn key(measure: &Measure) -> &'static str {
     match measure.header {
         header if header == measure::VAL_ACCURACY.header => "val_accuracy",
+        header if header == measure::VAL_LOSS.header => "val_loss",
+        header if header == measure::VAL_TOP_5_ACCURACY.header => "val_top_5_accuracy",
         header if header == measure::ACCURACY.header => "test_accuracy",
         header if header == measure::TOP_5_ACCURACY.header => "test_top_5_accuracy",
         _ => "test_loss",

@@ -1,5 +1,5 @@
 use super::Record;
-use crate::trial::RunResult;
+use crate::{experiment::sweep::Metric, trial::RunResult};
 
 /// A column of measured numbers.
 pub struct Measure {
@@ -102,6 +102,22 @@ pub const VAL_ACCURACY: Measure = Measure {
     unit: Unit::Share,
     best: MORE,
 };
+/// The least of all epochs, as a sweep by `val_loss` compares.
+pub const VAL_LOSS: Measure = Measure {
+    header: "val loss",
+    of: |r| r.epochs.iter().filter_map(|epoch| epoch.val_loss).reduce(f64::min),
+    show: |v| format!("{v:.4}"),
+    unit: Unit::Loss,
+    best: LESS,
+};
+/// The best of all epochs, as a sweep by `val_top_5_accuracy` compares.
+pub const VAL_TOP_5_ACCURACY: Measure = Measure {
+    header: "val top-5",
+    of: |r| r.epochs.iter().filter_map(|epoch| epoch.val_top_5_accuracy).reduce(f64::max),
+    show: percent,
+    unit: Unit::Share,
+    best: MORE,
+};
 /// Of the best weights on the test split.
 pub const ACCURACY: Measure = Measure {
     header: "test top-1",
@@ -161,6 +177,15 @@ pub const PREDICTED_MEMORY: Measure = Measure {
     unit: Unit::Bytes,
     best: None,
 };
+
+/// By what a sweep compares its trials.
+pub fn of_metric(metric: Metric) -> Measure {
+    match metric {
+        Metric::ValAccuracy => VAL_ACCURACY,
+        Metric::ValLoss => VAL_LOSS,
+        Metric::ValTop5Accuracy => VAL_TOP_5_ACCURACY,
+    }
+}
 
 /// The columns of a table, in order.
 pub const ALL: [Measure; 11] = [

@@ -7,10 +7,20 @@ use super::{
     rows::{Mean, Row, is_best},
     view::{Arranged, Format, Pivot, View, on_front},
 };
-use crate::{dsl::Value, experiment::ExperimentError};
+use crate::{
+    dsl::Value,
+    experiment::{ExperimentError, sweep::Metric},
+};
 
 /// Measures that training with another seed changes, in CSV with deviation and count.
-pub const LEARNT: [Measure; 4] = [measure::VAL_ACCURACY, measure::ACCURACY, measure::TOP_5_ACCURACY, measure::LOSS];
+pub const LEARNT: [Measure; 6] = [
+    measure::VAL_ACCURACY,
+    measure::VAL_LOSS,
+    measure::VAL_TOP_5_ACCURACY,
+    measure::ACCURACY,
+    measure::TOP_5_ACCURACY,
+    measure::LOSS,
+];
 
 /// Writes trials: one row per variant, its seeds taken together.
 ///
@@ -59,11 +69,19 @@ fn order(arranged: &Arranged, view: &View) -> Vec<usize> {
     order
 }
 
-/// The measures that have columns: runs of their own have no prediction.
-pub fn columns(rows: &[Row]) -> Vec<Measure> {
+/// The measures that have columns: runs of their own have no prediction. That by which a sweep compares its trials stands beside the
+/// validation accuracy.
+pub fn columns(rows: &[Row], metric: Metric) -> Vec<Measure> {
     let any = |measure: &Measure| rows.iter().any(|row| row.mean(measure).is_some());
     let predicted = [measure::PREDICTED_TIME.header, measure::PREDICTED_MEMORY.header];
-    measure::ALL.into_iter().filter(|column| !predicted.contains(&column.header) || any(column)).collect()
+    let mut columns: Vec<Measure> =
+        measure::ALL.into_iter().filter(|column| !predicted.contains(&column.header) || any(column)).collect();
+    let own = Some(measure::of_metric(metric)).filter(|own| !metric.is_default() && any(own));
+    let place = columns.iter().position(|column| column.header == measure::VAL_ACCURACY.header);
+    if let (Some(own), Some(place)) = (own, place) {
+        columns.insert(place + 1, own);
+    }
+    columns
 }
 
 /// Header and cells of a table.
@@ -71,7 +89,7 @@ fn lines(group: &[Row], arranged: &Arranged, view: &View) -> (Vec<String>, Vec<V
     let rows = &arranged.rows;
     let unnamed = rows.keys.is_empty();
     let order = order(arranged, view);
-    let measures = columns(&rows.rows);
+    let measures = columns(&rows.rows, view.metric);
     let seeds = view.format == Format::Csv && rows.rows.iter().any(|row| row.records.len() > 1);
     let spread = |column: &Measure| seeds && LEARNT.iter().any(|learnt| learnt.header == column.header);
     let mut header: Vec<String> = if unnamed { vec!["trial".into()] } else { Vec::new() };

@@ -9,7 +9,7 @@ use crate::{
     dsl::Value,
     experiment::{
         ExperimentError,
-        sweep::{Axis, split},
+        sweep::{Axis, Metric, split},
     },
 };
 
@@ -109,6 +109,8 @@ pub struct View {
     pub baseline: Option<String>,
     /// Characters a line may have: a wider table is split by its columns.
     pub width: Option<u16>,
+    /// By what the sweep compares its trials: a column of its own, and what a page shows first.
+    pub metric: Metric,
 }
 
 impl Sort {

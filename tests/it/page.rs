@@ -155,6 +155,25 @@ fn the_page_of_a_real_sweep_works() {
 }
 
 #[test]
+fn a_sweep_by_the_loss_shows_the_loss_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut browser) = started(folder.path()) else { return };
+    let rates = ["-p", "train.optimizer.learning_rate=log(1e-5, 1e-2, 8)", "--metric", "val_loss"];
+    succeed(sweep(folder.path(), &[&rates[..], &["--set", "data.train_limit=60"]].concat()));
+    open(folder.path(), &mut browser);
+    let shown = browser.ask(
+        "[curves.metric, scatter.up, colourings().find(([value]) => value === state.colourBy)[1], \
+         axesOf(state.data).some((axis) => axis.name === 'val loss')]",
+    );
+    assert_eq!(shown, json!(["validation loss", "val loss", "val loss", true]));
+    let losses = numbers(&column(&mut browser, "val loss"));
+    assert!(losses.len() == 8 && losses.is_sorted(), "the best first: {losses:?}");
+    let said = browser.ask("byId('summary').textContent");
+    assert!(said.as_str().unwrap().contains(&format!("best val loss{:.4}", losses[0])), "{said}");
+    assert_eq!(browser.errors(), Vec::<String>::new());
+}
+
+#[test]
 fn brushing_hovering_and_the_theme_work_with_4_and_with_400_trials() {
     for count in [4, 400] {
         let folder = tempfile::tempdir().unwrap();

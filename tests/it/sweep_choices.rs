@@ -88,6 +88,9 @@ fn the_metric_orders_the_table_and_is_part_of_the_sweep() {
     assert!(means.is_sorted(), "{losses:?}");
     let config = fs::read_to_string(folder.path().join("out/sweep/config.yaml")).unwrap();
     assert!(config.contains("  metric: val_loss\n"), "{config}");
+    assert!(table(folder.path()).contains(",val top-1,val top-1 deviation,val top-1 count,val loss,"));
+    let html = succeed(vitx(folder.path(), &["report", "out", "--html", "-"]));
+    assert!(html.contains(r#""metric":{"curve":"validation loss","measure":"val loss"}"#));
     let other = sweep(folder.path(), &[&TINY[..], &RATES, &["--seeds", "2"]].concat()).output().unwrap();
     assert!(other.status.code() == Some(1) && shown(&other).contains("metric: val_loss"), "{}", shown(&other));
     let none = sweep(folder.path(), &[&TINY[..], &RATES, &["--metric", "test_accuracy"]].concat()).output().unwrap();

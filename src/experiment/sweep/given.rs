@@ -127,6 +127,11 @@ impl Sweep {
         Ok(sweep)
     }
 
+    /// By what it compares its trials.
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
     /// The keys that it varies, that of the seeds included.
     pub fn keys(&self) -> Vec<&str> {
         let axes = self.space.groups.iter().flatten().map(|axis| axis.key.as_str());

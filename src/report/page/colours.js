@@ -39,11 +39,13 @@ function colourings() {
 function defaultColouring() {
   const { rows } = state.data;
   if (rows.length <= CATEGORIES.light.length) return "variant";
-  // The accuracy that most variants have; of the test images, if as many have that.
+  // What the sweep compares by. Otherwise the accuracy that most variants have; of the test images, if as many have that.
   const count = (name) => {
     const at = state.data.measures.findIndex((measure) => measure.name === name);
     return [at, at < 0 ? 0 : rows.filter((row) => row.means[at] !== null).length];
   };
+  const own = ownMetric().map(count).find(([, rows]) => rows > 0);
+  if (own) return `measure ${own[0]}`;
   const [test, validation] = [count("test top-1"), count("val top-1")];
   return `measure ${Math.max((validation[1] > 1.2 * test[1] ? validation : test)[0], 0)}`;
 }

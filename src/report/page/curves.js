@@ -11,7 +11,7 @@ function trainingOf(metric) {
 /** The options above the curves, which follow what there is. */
 function curvesOptions() {
   const { metrics } = state.data;
-  curves.metric ||= ["validation accuracy", "training accuracy"].find((name) => metrics.some((metric) => metric.name === name)) ?? metrics[0]?.name ?? "";
+  curves.metric ||= [state.data.metric.curve, "validation accuracy", "training accuracy"].find((name) => metrics.some((metric) => metric.name === name)) ?? metrics[0]?.name ?? "";
   const set = (name) => (value) => {
     curves[name] = value;
     changed();

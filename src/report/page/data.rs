@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::Page;
 use crate::{
     dsl::Value,
-    experiment::ExperimentError,
+    experiment::{ExperimentError, sweep},
     printable,
     report::{
         Record,
@@ -42,7 +42,7 @@ const METRICS: [Metric; 10] = [
 pub fn data(page: &Page) -> Result<Json, ExperimentError> {
     let arranged = &Arranged::new(page.records, page.view)?;
     let rows = &arranged.rows;
-    let measures = columns(&rows.rows);
+    let measures = columns(&rows.rows, page.view.metric);
     let metrics: Vec<&Metric> = METRICS
         .iter()
         .filter(|metric| {
@@ -89,6 +89,7 @@ pub fn data(page: &Page) -> Result<Json, ExperimentError> {
         "groups": groups.collect::<Vec<_>>(),
         "trials": page.records.iter().enumerate().map(|(at, record)| trial(page, at, record, &metrics)).collect::<Vec<_>>(),
         "classes": classes,
+        "metric": json!({ "curve": curve(page.view.metric), "measure": measure::of_metric(page.view.metric).header }),
         "compared": arranged.baseline.is_some(),
         "pareto": page.view.pareto.map(|price| price.measure().header),
         "importance": importance(rows).iter().map(|(key, share)| explained(key, share)).collect::<Vec<_>>(),
@@ -97,6 +98,15 @@ pub fn data(page: &Page) -> Result<Json, ExperimentError> {
         "running": page.records.iter().any(|record| record.running),
         "models": format!("{}:{}", page.models.len(), page.models.iter().map(|model| model.names.len()).sum::<usize>()),
     }))
+}
+
+/// The figure of [`METRICS`] by which a sweep compares its trials.
+fn curve(metric: sweep::Metric) -> &'static str {
+    match metric {
+        sweep::Metric::ValAccuracy => METRICS[0].name,
+        sweep::Metric::ValLoss => METRICS[1].name,
+        sweep::Metric::ValTop5Accuracy => METRICS[2].name,
+    }
 }
 
 /// The classes of all trials, if they all have the same.

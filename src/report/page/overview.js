@@ -47,12 +47,13 @@ function drawSummary(data) {
   const count = (status) => data.rows.filter((row) => row.status === status).length;
   const states = Object.entries(STATES).filter(([status]) => count(status)).map(([status, text]) => `${count(status)} ${text}`);
   const parts = [["variants", `${data.rows.length}`, states.join(", ")]];
-  for (const name of ["test top-1", "val top-1"]) {
+  for (const name of ["test top-1", ...ownMetric(), "val top-1"]) {
     const at = data.measures.findIndex((measure) => measure.name === name);
     const scored = data.rows.filter((row) => at >= 0 && row.means[at] !== null);
     if (!scored.length) continue;
-    const best = scored.reduce((best, row) => (row.means[at] > best.means[at] ? row : best));
-    parts.push([`best ${name}`, shown(best.means[at], "share"), best.title]);
+    const sign = data.measures[at].better === "less" ? -1 : 1;
+    const best = scored.reduce((best, row) => (sign * row.means[at] > sign * best.means[at] ? row : best));
+    parts.push([`best ${name}`, shown(best.means[at], data.measures[at].unit), best.title]);
   }
   const seconds = data.trials.reduce((sum, trial) => sum + trial.seconds, 0);
   parts.push(["training", duration(seconds), data.trials.length === data.rows.length ? "" : `${data.trials.length} trials`]);

@@ -6,7 +6,7 @@ const scatter = { up: "", across: "", log: true, chosen: {}, points: [] };
 function scatterOptions() {
   const { measures } = state.data;
   const has = (name) => state.data.rows.some((row) => row.means[measures.findIndex((measure) => measure.name === name)] != null);
-  scatter.up = scatter.chosen.up ?? ["test top-1", "val top-1"].find(has) ?? "test top-1";
+  scatter.up = scatter.chosen.up ?? [...ownMetric(), "test top-1", "val top-1"].find(has) ?? "test top-1";
   scatter.across = scatter.chosen.across ?? state.data.pareto ?? ["time", "memory", "params"].find(has) ?? "params";
   const set = (name) => (value) => {
     scatter[name] = scatter.chosen[name] = value;

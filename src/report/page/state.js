@@ -40,10 +40,15 @@ function passes(row) {
   return true;
 }
 
+/** By what the sweep compares its trials, where that is another figure than the accuracy. */
+function ownMetric() {
+  return [state.data.metric.measure].filter((name) => name !== "val top-1");
+}
+
 /** Axes of parallel coordinates: the keys, what they cost, and the accuracy. */
 function axesOf(data) {
   const keys = data.keys.map((name, key) => ({ name, key }));
-  const wanted = ["params", "time", "memory", "val top-1", "test top-1"];
+  const wanted = ["params", "time", "memory", ...ownMetric(), "val top-1", "test top-1"];
   const measured = wanted.map((name) => ({ name, measure: data.measures.findIndex((measure) => measure.name === name) }));
   return [...keys, ...measured.filter(({ measure }) => measure >= 0 && data.rows.some((row) => row.means[measure] !== null))];
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{dsl::Value, report::table::tests::records};
+use crate::{dsl::Value, experiment::sweep::Metric, report::table::tests::records};
 
 fn page(records: &[Record], models: &[PageModel], view: &View) -> String {
     let link = |_: usize, folder: &Path| folder.display().to_string();
@@ -42,6 +42,23 @@ fn the_data_are_those_of_the_table() {
     let view = View { pareto: Some(super::super::Price::Time), ..View::default() };
     let data = read(&page(&records, &[], &view));
     insta::assert_snapshot!(serde_json::to_string_pretty(&data).unwrap());
+}
+
+#[test]
+fn by_what_a_sweep_compares_has_a_column_and_is_shown_first() {
+    let records = records();
+    let of = |metric| read(&page(&records, &[], &View { metric, ..View::default() }));
+    let plain = of(Metric::ValAccuracy);
+    assert_eq!(plain["metric"], serde_json::json!({ "curve": "validation accuracy", "measure": "val top-1" }));
+    let data = of(Metric::ValLoss);
+    assert_eq!(data["metric"], serde_json::json!({ "curve": "validation loss", "measure": "val loss" }));
+    let names = |data: &serde_json::Value| -> Vec<String> {
+        data["measures"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let place = names(&data).iter().position(|name| name == "val loss").unwrap();
+    assert_eq!((names(&data)[place - 1].as_str(), names(&data).len()), ("val top-1", names(&plain).len() + 1));
+    assert_eq!(data["measures"][place]["better"], "less");
+    assert_eq!(of(Metric::ValTop5Accuracy)["metric"]["measure"], "val top-5");
 }
 
 #[test]
