@@ -114,6 +114,14 @@ fn all_parts_run_and_predictions_stand_beside_outcomes() {
     ] {
         assert!(outcomes.contains(line), "{line} in {outcomes}");
     }
+    // Predictions are those of the log.
+    let log = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/log/cuda.md")).unwrap();
+    for line in outcomes.lines().skip(1) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let unit = columns[1].split(' ').next_back().unwrap();
+        let row = format!("| {} | {} {unit} |", columns[0], columns[2]);
+        assert!(log.contains(&row), "{row} in docs/log/cuda.md");
+    }
     let calls = place.calls();
     // In turns, and the peer with what its compiler has kept.
     let turns: Vec<&str> = calls.lines().filter(|line| line.contains("--precision bf16 --json")).collect();
