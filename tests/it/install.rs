@@ -222,3 +222,36 @@ fn pages_for_man_have_no_mistakes() {
         }
     }
 }
+
+/// PyPI and crates.io show the README, where nothing relative leads anywhere.
+#[test]
+fn the_readme_leads_to_places_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let blob = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
+    let raw = blob.replace("github.com", "raw.githubusercontent.com").replace("/blob", "");
+    let inline = readme.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    let defined = readme.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: "));
+    let defined: Vec<(&str, &str)> = defined.collect();
+    let mut own = 0;
+    for address in inline.chain(defined.iter().map(|(_, address)| *address)) {
+        assert!(address.starts_with("https://"), "{address} is relative");
+        let Some(path) = address.strip_prefix(blob).or_else(|| address.strip_prefix(raw.as_str())) else { continue };
+        own += 1;
+        let (path, place) = path.split_once('#').map_or((path, None), |(path, place)| (path, Some(place)));
+        assert!(root.join(path).exists(), "{path} is not there");
+        let Some(place) = place else { continue };
+        // As GitHub makes the name of a place of its heading.
+        let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+        let named = |heading: &str| heading.chars().filter(kept).collect::<String>().to_lowercase().replace(' ', "-");
+        let text = fs::read_to_string(root.join(path)).unwrap();
+        let mut headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#'));
+        assert!(headings.any(|heading| named(heading.trim()) == place), "{path} has no heading {place}");
+    }
+    assert!(own > 15, "{own}");
+    // A label that nothing defines is shown as it is.
+    for label in readme.split('[').skip(1).filter_map(|rest| Some(rest.split_once(']')?.0)) {
+        let is_path = label.ends_with(".md") || label.contains(".md#") || label.starts_with("LICENSE");
+        assert!(!is_path || defined.iter().any(|(known, _)| *known == label), "[{label}] is not defined");
+    }
+}
