@@ -54,52 +54,45 @@ pub(crate) fn parse_tolerant(source: &Source) -> Result<(File, Vec<Problem>), Di
 
 /// Parses a single literal.
 pub(super) fn parse_value(source: &Source) -> Result<Value, Diagnostics> {
-    source.check_length()?;
-    if let Some(problem) = bounds::check(&source.text) {
-        return Err(problem.in_source(source).into());
-    }
-    let mut problems = Vec::new();
-    let mut value = None;
-    if let Some(Repaired { text, .. }) = repair(&source.text, &mut problems)
-        && (problems.is_empty() || !text.trim().is_empty())
-    {
-        let mut tree = TreeBuilder { text: &text, comments: Vec::new(), unknown: Vec::new(), problems };
-        match Grammar::parse(Rule::only_value, &text) {
-            Ok(pairs) => value = pairs.flat_map(Pair::into_inner).next().map(|pair| tree.value(pair)),
-            Err(error) => tree.report(&error, 0, Rule::only_value),
-        }
-        problems = tree.problems;
-    }
-    match (Diagnostics::collect(problems, source), value) {
-        (None, Some(value)) => Ok(value),
-        (Some(diagnostics), _) => Err(diagnostics),
-        (None, None) => Err(Problem::new("vitx::syntax", "expected a value").in_source(source).into()),
-    }
+    parse_one(source, &source.text, Rule::only_value, "a value", |tree, pair| tree.value(pair))
 }
 
 /// Parses a condition. `read` is what is parsed, of the same length as the source's own text, to which places refer.
 pub(crate) fn parse_condition(source: &Source, read: &str) -> Result<Expr, Diagnostics> {
+    parse_one(source, read, Rule::only_condition, "a condition", |tree, pair| tree.condition(pair))
+}
+
+/// Parses what a rule has alone: `read`, with the places of the source. `what` is its name in a message.
+fn parse_one<T>(
+    source: &Source,
+    read: &str,
+    rule: Rule,
+    what: &str,
+    of: impl for<'a> FnOnce(&mut TreeBuilder<'a>, Pair<'a, Rule>) -> T,
+) -> Result<T, Diagnostics> {
     source.check_length()?;
     if let Some(problem) = bounds::check(read) {
         return Err(problem.in_source(source).into());
     }
     let mut problems = Vec::new();
-    let mut condition = None;
-    if let Some(Repaired { text, .. }) = repair(read, &mut problems) {
+    let mut one = None;
+    if let Some(Repaired { text, .. }) = repair(read, &mut problems)
+        && (problems.is_empty() || !text.trim().is_empty())
+    {
         let mut tree = TreeBuilder { text: &text, comments: Vec::new(), unknown: Vec::new(), problems };
-        match Grammar::parse(Rule::only_condition, &text) {
-            Ok(pairs) => {
-                let pair = pairs.flat_map(Pair::into_inner).find(|pair| pair.as_rule() == Rule::condition);
-                condition = pair.map(|pair| tree.condition(pair));
+        match Grammar::parse(rule, &text) {
+            Ok(mut pairs) => {
+                let pair = pairs.next().and_then(|pair| tree.children(pair).next());
+                one = pair.map(|pair| of(&mut tree, pair));
             }
-            Err(error) => tree.report(&error, 0, Rule::only_condition),
+            Err(error) => tree.report(&error, 0, rule),
         }
         problems = tree.problems;
     }
-    match (Diagnostics::collect(problems, source), condition) {
-        (None, Some(condition)) => Ok(condition),
+    match (Diagnostics::collect(problems, source), one) {
+        (None, Some(one)) => Ok(one),
         (Some(diagnostics), _) => Err(diagnostics),
-        (None, None) => Err(Problem::new("vitx::syntax", "expected a condition").in_source(source).into()),
+        (None, None) => Err(Problem::new("vitx::syntax", format!("expected {what}")).in_source(source).into()),
     }
 }
 
