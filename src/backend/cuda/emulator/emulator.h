@@ -11,7 +11,7 @@
 #include <ucontext.h>
 
 extern "C" {
-int dprintf(int, const char*, ...);
+int snprintf(char*, size_t, const char*, ...);
 float sqrtf(float), expf(float), exp2f(float), logf(float), log1pf(float), log2f(float), erff(float), tanhf(float), floorf(float);
 double exp(double), sin(double), cos(double);
 float fmaxf(float, float), fabsf(float);
@@ -102,8 +102,18 @@ OWN Fibre* current;
 OWN jmp_buf scheduler;
 OWN void (*body)(void**);
 OWN void** arguments;
+// What is wrong with the launch, if anything: it ends there.
+OWN char failure[256];
+// Reads of eight rows of matrices by a warp, and how many times more than once each it went to a bank of shared memory.
+OWN unsigned long long matrices, conflicts;
 // Every other block runs its threads in the opposite order: whoever lacks a barrier is found out.
 OWN bool backwards;
+
+// Ends the launch. Its threads are left where they are, so all begin anew with the next one.
+template <typename... T> [[noreturn]] UNSEEN static void fail(const char* format, T... values) {
+    snprintf(failure, sizeof(failure), format, values...);
+    _longjmp(scheduler, 1);
+}
 
 UNSEEN static void resume(Fibre& fibre) {
     current = &fibre;
@@ -126,8 +136,7 @@ UNSEEN static void yield() {
             if (!_setjmp(current->jump)) resume(next);
             return;
         }
-        dprintf(2, "emulator: threads of a block wait for one another for ever\n");
-        abort();
+        fail("threads of block (%u, %u, %u) wait for one another for ever", blockIdx.x, blockIdx.y, blockIdx.z);
     }
     if (!_setjmp(current->jump)) _longjmp(scheduler, 1);
 }
@@ -153,8 +162,7 @@ UNSEEN static Warp& meet_warp(const char* instruction, void (*together)(Warp&, u
     if (warp.arrived == before) {
         warp.instruction = instruction;
     } else if (warp.instruction != instruction) {
-        dprintf(2, "emulator: lanes of a warp are at %s and at %s, and wait for one another\n", warp.instruction, instruction);
-        abort();
+        fail("lanes of a warp are at %s and at %s, and wait for one another", warp.instruction, instruction);
     }
     warp.arrived++;
     if (together && warp.arrived == before + warp.lanes) together(warp, current->warp_meetings % 2);
@@ -220,12 +228,15 @@ static void begin_block();
 static void end_races();
 #endif
 
-UNSEEN static void launch(void (*kernel)(void**), void** args, const unsigned* grid, const unsigned* block, unsigned bytes) {
+// Gives what is wrong with it, or null.
+UNSEEN static const char* launch(void (*kernel)(void**), void** args, const unsigned* grid, const unsigned* block, unsigned bytes) {
     unsigned threads = block[0] * block[1] * block[2];
     if (threads > MOST_THREADS || bytes > MOST_SHARED) {
-        dprintf(2, "emulator: %u threads, %u bytes of shared memory\n", threads, bytes);
-        abort();
+        snprintf(failure, sizeof(failure), "%u threads of a block, %u bytes of shared memory", threads, bytes);
+        return failure;
     }
+    failure[0] = 0;
+    matrices = conflicts = 0;
     if (!fibres) {
         fibres = static_cast<Fibre*>(calloc(MOST_THREADS, sizeof(Fibre)));
         warps = static_cast<Warp*>(aligned_alloc(alignof(Warp), MOST_THREADS / WARP * sizeof(Warp)));
@@ -239,8 +250,8 @@ UNSEEN static void launch(void (*kernel)(void**), void** args, const unsigned* g
         Fibre& fibre = fibres[i];
         fibre.id = i;
         fibre.index = {i % block[0], i / block[0] % block[1], i / block[0] / block[1]};
-        if (!fibre.stack) {
-            fibre.stack = static_cast<char*>(malloc(STACK));
+        if (!fibre.stack) fibre.stack = static_cast<char*>(malloc(STACK));
+        if (!fibre.started) {
             getcontext(&fibre.context);
             fibre.context.uc_stack.ss_sp = fibre.stack;
             fibre.context.uc_stack.ss_size = STACK;
@@ -249,14 +260,17 @@ UNSEEN static void launch(void (*kernel)(void**), void** args, const unsigned* g
         }
     }
     begin_races();
-    for (unsigned z = 0; z < grid[2]; z++)
-        for (unsigned y = 0; y < grid[1]; y++)
-            for (unsigned x = 0; x < grid[0]; x++) {
+    for (unsigned z = 0; z < grid[2] && !failure[0]; z++)
+        for (unsigned y = 0; y < grid[1] && !failure[0]; y++)
+            for (unsigned x = 0; x < grid[0] && !failure[0]; x++) {
                 blockIdx = {x, y, z};
                 begin_block();
                 run_block(threads, bytes);
             }
     end_races();
+    if (!failure[0]) return nullptr;
+    for (unsigned i = 0; i < threads; i++) fibres[i].started = false;
+    return failure;
 }
 
 // A type without its const, the numbers 0 to N - 1, and the letter of a parameter's type.
@@ -309,10 +323,16 @@ template <typename... T> static const char* letters(void (*)(T...)) {
 
 }  // namespace emulator
 
-// `vitx_parameters_KERNEL` tells the types of the parameters, `vitx_launch_KERNEL` runs a grid.
+// `vitx_parameters_KERNEL` tells the types of the parameters, `vitx_launch_KERNEL` runs a grid and tells what is wrong with it.
 #define EMULATED_ENTRY(kernel)                                                                                       \
     extern "C" const char* vitx_parameters_##kernel() { return emulator::letters(kernel); }                          \
     UNSEEN static void vitx_call_##kernel(void** args) { emulator::call(kernel, args); }                              \
-    extern "C" void vitx_launch_##kernel(void** args, const unsigned* grid, const unsigned* block, unsigned bytes) { \
-        emulator::launch(vitx_call_##kernel, args, grid, block, bytes);                                              \
+    extern "C" const char* vitx_launch_##kernel(void** args, const unsigned* grid, const unsigned* block, unsigned bytes) { \
+        return emulator::launch(vitx_call_##kernel, args, grid, block, bytes);                                              \
     }
+
+// Of the last launch.
+extern "C" UNSEEN void vitx_matrices(unsigned long long* counts) {
+    counts[0] = emulator::matrices;
+    counts[1] = emulator::conflicts;
+}

@@ -118,10 +118,21 @@ UNSEEN static void multiply(Warp& warp, unsigned meeting) {
 // Each lane's pairs of four matrices, whose rows lie where the lanes say.
 template <bool TRANSPOSED> UNSEEN static void load_rows(Warp& warp, unsigned meeting) {
     unsigned short rows[WARP][8];
+    const char* places[WARP];
     for (unsigned lane = 0; lane < WARP; lane++) {
-        const void* row;
-        __builtin_memcpy(&row, warp.slots[meeting][lane], sizeof(row));
-        __builtin_memcpy(rows[lane], row, 16);
+        __builtin_memcpy(&places[lane], warp.slots[meeting][lane], sizeof(places[lane]));
+        __builtin_memcpy(rows[lane], places[lane], 16);
+    }
+    // The rows of a matrix come together where all lie in other banks: 16 bytes are four of 32.
+    for (unsigned first = 0; first < WARP; first += 8) {
+        unsigned most = 1;
+        for (unsigned i = first; i < first + 8; i++) {
+            unsigned same = 1;
+            for (unsigned j = first; j < i; j++) same += places[i] != places[j] && (places[i] - places[j]) % 128 == 0;
+            most = same > most ? same : most;
+        }
+        matrices++;
+        conflicts += most - 1;
     }
     for (unsigned lane = 0; lane < WARP; lane++) {
         for (unsigned i = 0; i < 4; i++) {

@@ -2,6 +2,7 @@
 //! with `emulator.h` and `instructions.h` in place of CUDA's built-ins.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     ffi::{CStr, c_char, c_void},
     fmt::Write as _,
@@ -34,7 +35,7 @@ const SHIM: [(&str, &str); 3] = [
 ];
 
 type Key = (Source, Vec<(&'static str, String)>, bool);
-type Entry = unsafe extern "C" fn(*mut *mut c_void, *const u32, *const u32, u32);
+type Entry = unsafe extern "C" fn(*mut *mut c_void, *const u32, *const u32, u32) -> *const c_char;
 type Parameters = unsafe extern "C" fn() -> *const c_char;
 
 /// How the tests of kernels run.
@@ -64,13 +65,31 @@ impl Way {
     }
 }
 
+/// Reads of shared memory by `ldmatrix`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Matrices {
+    /// Matrices of eight rows of 16 bytes.
+    pub read: u64,
+    /// How often a warp had to read once more, because several rows of a matrix lie in the same banks.
+    pub conflicts: u64,
+}
+
+thread_local! {
+    static MATRICES: Cell<Matrices> = const { Cell::new(Matrices { read: 0, conflicts: 0 }) };
+}
+
+/// What the launches of this thread have read since it was last asked.
+pub fn matrices_read() -> Matrices {
+    MATRICES.take()
+}
+
 /// A compiled source, and its file.
 type Module = Arc<Mutex<(Library, PathBuf)>>;
 
 /// Runs a launch to its end, and looks for races if the environment asks for that.
 ///
 /// # Panics
-/// When the kernel does not compile, takes other arguments, or has a race.
+/// When the kernel does not compile, takes other arguments, has a race, or its threads wait for one another for ever.
 ///
 /// # Safety
 /// The pointers must be good for all that the kernel does with them.
@@ -123,7 +142,20 @@ unsafe fn run_compiled<R>(
     let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|value| std::ptr::from_mut(value).cast()).collect();
     // SAFETY: each pointer leads to a value of its parameter's type, as the letters say; the caller
     // vouches for the memory.
-    unsafe { run(pointers.as_mut_ptr(), launch.grid.as_ptr(), launch.block.as_ptr(), launch.shared_bytes) };
+    let wrong = unsafe { run(pointers.as_mut_ptr(), launch.grid.as_ptr(), launch.block.as_ptr(), launch.shared_bytes) };
+    if !wrong.is_null() {
+        // SAFETY: it is a string that stays until the next launch.
+        let wrong = unsafe { CStr::from_ptr(wrong) }.to_string_lossy().into_owned();
+        panic!("kernel `{entry}` of {}: {wrong}", launch.source.name);
+    }
+    let mut counts = [0; 2];
+    // SAFETY: `emulator.h` defines the symbol with this signature.
+    unsafe {
+        type Counts = unsafe extern "C" fn(*mut u64);
+        module.0.get::<Counts>(b"vitx_matrices").unwrap_or_else(|error| panic!("{error}"))(counts.as_mut_ptr());
+    }
+    let Matrices { read, conflicts } = MATRICES.get();
+    MATRICES.set(Matrices { read: read + counts[0], conflicts: conflicts + counts[1] });
     after(&module)
 }
 

@@ -48,6 +48,7 @@ fn copying(steps: &str, reads: &str) -> Vec<u32> {
 const COPY: &str = "copy_async(words + 4 * i, from + 4 * i, true);";
 
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn copies_arrive_when_they_are_waited_for() {
     let right: Vec<u32> = (0..32).map(|i| 4 * i).collect();
     assert_eq!(copying(&format!("{COPY} loads_begun(); loads_done<0>(); __syncthreads();"), "4 * i"), right);
@@ -67,6 +68,7 @@ fn copies_arrive_when_they_are_waited_for() {
 }
 
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn copies_read_their_source_when_they_are_waited_for() {
     let body = "DYNAMIC_SHARED(memory);
         copy_async(memory, to, true);
@@ -78,6 +80,7 @@ fn copies_read_their_source_when_they_are_waited_for() {
 }
 
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn a_copy_that_is_read_by_others_needs_a_barrier() {
     let steps = format!("{COPY} loads_begun(); loads_done<0>();");
     // The first thread to run reads what the others have not copied.
@@ -88,6 +91,7 @@ fn a_copy_that_is_read_by_others_needs_a_barrier() {
 }
 
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn a_copy_of_the_block_before_is_never_there() {
     let body = "DYNAMIC_SHARED(memory);
         __shared__ u32 fixed;
@@ -113,6 +117,7 @@ fn assert_race(body: &str, parts: &[&str]) {
 }
 
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn races_in_shared_memory_are_found() {
     assert_race(
         "words[i] = i;\nto[64 * blockIdx.x + i] = words[(i + 32) % 64];",
@@ -148,6 +153,7 @@ fn races_in_shared_memory_are_found() {
 }
 
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn races_between_blocks_are_found() {
     assert_race(
         "to[i] = i;",
@@ -161,6 +167,7 @@ fn races_between_blocks_are_found() {
 }
 
 #[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn nothing_is_found_in_what_is_ordered() {
     for body in [
         "words[i] = i;\n__syncthreads();\nto[64 * blockIdx.x + i] = words[63 - i];\n__syncthreads();\nwords[i] = 1;",
@@ -171,4 +178,53 @@ fn nothing_is_found_in_what_is_ordered() {
     ] {
         assert_eq!(races(body), [""; 0], "{body}");
     }
+}
+
+/// What is said of a kernel that cannot end.
+#[track_caller]
+fn failure(body: &str, grid: [u32; 2]) -> String {
+    let panic = std::panic::catch_unwind(|| run_of(body, grid)).expect_err("a kernel that ends");
+    *panic.downcast::<String>().expect("a text")
+}
+
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn kernels_that_cannot_end_are_named_and_others_run_after_them() {
+    let waiting = failure("if (threadIdx.x != 5) __syncthreads();", [2, 64]);
+    assert_eq!(waiting, "kernel `test` of test: threads of block (0, 0, 0) wait for one another for ever");
+    let apart = failure("to[0] = threadIdx.x < 16 ? __shfl_xor_sync(~0u, 1u, 1) : __shfl_sync(~0u, 1u, 0);", [1, 32]);
+    let (one, other) = ("__shfl_xor_sync", "__shfl_sync");
+    let said = |one, other| {
+        format!("kernel `test` of test: lanes of a warp are at {one} and at {other}, and wait for one another")
+    };
+    assert!(apart == said(one, other) || apart == said(other, one), "{apart}");
+    // The same module, with other data.
+    let may_wait = "if (threadIdx.x != from[0]) __syncthreads();";
+    for _ in 0..2 {
+        assert!(failure(may_wait, [2, 64]).contains("wait for one another"));
+    }
+    assert_eq!(run_of("if (threadIdx.x != 99) __syncthreads();\nto[threadIdx.x] = 3;", [2, 64]).0[..64], [3; 64]);
+}
+
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn rows_of_matrices_in_the_same_banks_are_counted() {
+    let read = |pitch: u32| {
+        matrices_read();
+        let body = format!(
+            "DYNAMIC_SHARED(memory);
+             for (int i = threadIdx.x; i < 2048; i += 32) reinterpret_cast<bf16*>(memory)[i].bits = 0;
+             __syncthreads();
+             u32 r[4];
+             load_matrices(r, reinterpret_cast<bf16*>(memory) + threadIdx.x % 16 * {pitch} + threadIdx.x / 16 * 8);
+             to[threadIdx.x] = r[0];"
+        );
+        run_of(&body, [1, 32]);
+        // Once plain, once with races.
+        let Matrices { read, conflicts } = matrices_read();
+        assert_eq!(read, 2 * 4);
+        conflicts / 2
+    };
+    // Rows of 64 elements begin in the same banks, of 32 every other one; with eight elements between, all in others.
+    assert_eq!([64, 32, 72, 40].map(read), [28, 12, 0, 0]);
 }

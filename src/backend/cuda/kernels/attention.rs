@@ -341,7 +341,7 @@ mod tests {
     use crate::backend::{
         cpu::kernels::{attention as cpu, dropout::Mask, isa::tests::noise},
         cuda::{
-            emulator::{Memory, run_all},
+            emulator::{self, Memory, run_all},
             kernels::tests::{assert_near_floats, mask},
             launch::Element,
         },
@@ -462,6 +462,7 @@ mod tests {
             (shape(1, [256, 250], 1, [48, 48]), Some(0.2)),
             (shape(1, [241, 256], 1, [40, 48]), None),
         ];
+        emulator::matrices_read();
         let (mut whole, mut tiles) = (0, 0);
         for (shape, rate) in shapes {
             for precision in [Precision::Bf16, Precision::Tf32, Precision::F32] {
@@ -477,6 +478,7 @@ mod tests {
             }
         }
         assert_eq!((whole, tiles), (20, 34));
+        assert_eq!(emulator::matrices_read().conflicts, 0);
     }
 
     /// Of each kernel, with a scale of its own.

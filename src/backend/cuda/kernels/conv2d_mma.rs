@@ -597,7 +597,10 @@ mod tests {
     #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn more_channels_than_a_chunk() {
         check(Case::new(3, [7, 5], [72, 24]));
+        // Rows of eight windows, whose pixels lie in different banks of shared memory.
+        emulator::matrices_read();
         check(Case::new(2, [8, 8], [64, 64]));
+        assert_eq!(emulator::matrices_read().conflicts, 0);
     }
 
     #[test]
