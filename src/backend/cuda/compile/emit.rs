@@ -13,7 +13,7 @@ use crate::{
         launch::{Element, Launch, Precision},
         layout::Layout,
         ops,
-        program::{Base, Call, Cost, Line, Output, Place, Work},
+        program::{Base, Call, Cost, Extent, Line, Output, Place, Work},
         state,
     },
     graph::{self, Parameter},
@@ -47,6 +47,8 @@ pub struct Emitter<'a> {
     /// Bytes of shared memory that a block may have.
     pub block_memory: usize,
     pub calls: Vec<Call<Symbol>>,
+    /// Calls that the step begins with, on a line of their own.
+    ahead: Vec<Call<Symbol>>,
     /// Index of the call after which the loss is known.
     pub loss_known: usize,
     /// Tensors that have a place of their own: gradients of parameters.
@@ -95,6 +97,7 @@ impl<'a> Emitter<'a> {
             seed,
             block_memory,
             calls: Vec::new(),
+            ahead: Vec::new(),
             loss_known: 0,
             fixed,
             name: String::new(),
@@ -122,6 +125,23 @@ impl<'a> Emitter<'a> {
         if self.operations.trains || self.operations.accumulates.is_some() {
             self.averages();
         }
+        self.loss_known += self.ahead.len();
+        self.calls.splice(0..0, std::mem::take(&mut self.ahead));
+    }
+
+    /// Adds a launch that needs the step's state alone and writes so many bytes of a tensor: it runs where the device is idle,
+    /// from the beginning of the step on.
+    pub fn ahead(&mut self, name: &str, launch: Launch<Symbol>, to: Id, bytes: usize) {
+        let tensor = &self.operations.tensors[to];
+        let whole = Extent { place: self.at(to), bytes: tensor.elements * tensor.element.size(), written: true };
+        let state =
+            state::bytes(state::STEP).map(|bytes| Extent { place: Symbol::Fixed(state::STEP), bytes, written: false });
+        self.ahead.push(Call {
+            cost: Cost { bytes: bytes as u64, flops: 0 },
+            line: Line::Fill,
+            touched: Some([whole].into_iter().chain(state).collect()),
+            ..Call::unseen(name, Work::Launch(launch))
+        });
     }
 
     /// Names the operation that the next calls are of.

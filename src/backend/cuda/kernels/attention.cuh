@@ -2,8 +2,8 @@
 // forward and backward passes of attention share. Definitions: as of mma.cuh; TOKENS, SOURCES, HEADS,
 // SCALE; DROPOUT; DIAGONAL if no token meets itself.
 //
-// Which weights dropout keeps, the forward pass writes down for the backward one: `kept` [batch, heads, S / 16,
-// T], where T and S are TOKENS and SOURCES up to a multiple of 16, has the bits of 16 sources for each token.
+// Which weights dropout keeps has been drawn by masks.cu: `kept` [batch, heads, S / 16, T], where T and S are TOKENS and
+// SOURCES up to a multiple of 16, has the bits of 16 sources for each token.
 #pragma once
 #include "mma.cuh"
 
@@ -21,26 +21,29 @@ __device__ __forceinline__ u64 kept_words(u64 head, int source) {
     return (head * (ALL_SOURCES / 16) + source / 16) * ALL_TOKENS;
 }
 
-// Which of the eight weights from (row, source) on stay, of the head whose first row is `head_row` of
-// the tensor [batch, heads, tokens, sources].
-__device__ __forceinline__ u32 draw(const Mask& mask, u64 head_row, int row, int source) {
-    u64 first = (head_row + row) * SOURCES + source;
-    if constexpr (SOURCES % 8 == 0) return mask.kept(first / 8);
-    return mask.kept_from(first);
-}
+// Which weights of a lane's rows stay, g and g + 8 of the warp's rows from `row` on: of each the bits of 16 sources.
+struct Stays {
+    u32 words[2];
 
-// Weights [16, 16] of a warp's rows by the bits of row lane % 16 and eight sources from 8 (lane / 16) on: each lane
-// learns of its own from the others.
-__device__ __forceinline__ void drop(float (&low)[4], float (&high)[4], u32 bits, float keep_scale) {
-    int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    __device__ __forceinline__ void read(const u16* __restrict__ kept, u64 head, int row, int source) {
+        int g = (int)threadIdx.x % 32 / 4;
+        const u16* own = kept + kept_words(head, source) + row + g;
+        // A warp's rows are all there or none of them.
 #pragma unroll
-    for (int part = 0; part < 4; part++) {
-        u32 byte = __shfl_sync(0xFFFFFFFFu, bits, part / 2 * 16 + part % 2 * 8 + g) >> (2 * t);
-        float(&weights)[4] = part < 2 ? low : high;
-        weights[part % 2 * 2] = byte & 1 ? weights[part % 2 * 2] * keep_scale : 0.0f;
-        weights[part % 2 * 2 + 1] = byte & 2 ? weights[part % 2 * 2 + 1] * keep_scale : 0.0f;
+        for (int i = 0; i < 2; i++) words[i] = DROPOUT && row < ALL_TOKENS ? own[8 * i] : 0;
     }
-}
+
+    // Weights [16, 16] of a warp's rows: those of the first eight sources, and of the others.
+    __device__ __forceinline__ void drop(float (&low)[4], float (&high)[4], float keep_scale) const {
+        int t = (int)threadIdx.x % 4;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            u32 bits = words[i / 2] >> (2 * t + i % 2);
+            low[i] = bits & 1 ? low[i] * keep_scale : 0.0f;
+            high[i] = bits & 256 ? high[i] * keep_scale : 0.0f;
+        }
+    }
+};
 
 // The softmax of a warp's 16 rows so far, times values: rows g and g + 8 of a lane.
 struct Rows {
@@ -121,15 +124,8 @@ struct Rows {
 
 // Weights of 16 rows times 16 sources of values, after dropout.
 __device__ __forceinline__ void add_values(Rows& rows, float (&low)[4], float (&high)[4], const bf16* values, int plane,
-                                           const Mask& mask, float keep_scale, u16* __restrict__ kept, u64 head, int row,
-                                           int source) {
-#if DROPOUT
-    int lane = (int)threadIdx.x % 32;
-    u32 bits = draw(mask, head * TOKENS, row + lane % 16, source + lane / 16 * 8);
-    u32 word = bits | __shfl_sync(0xFFFFFFFFu, bits, lane % 16 + 16) << 8;
-    if (lane < 16 && row + lane < ALL_TOKENS) kept[kept_words(head, source) + row + lane] = (u16)word;
-    drop(low, high, bits, keep_scale);
-#endif
+                                           const Stays& stays, float keep_scale) {
+    if constexpr (DROPOUT) stays.drop(low, high, keep_scale);
     times<VALUES>(rows.sums, low, high, values, plane);
 }
 

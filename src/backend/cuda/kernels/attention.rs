@@ -1,11 +1,11 @@
 //! Scaled dot-product attention (Vaswani et al. 2017), forward and backward, fused: the weights are
-//! never in memory. The forward pass leaves the bits of dropout for the backward one.
+//! never in memory. Which of them dropout keeps has been drawn before, a bit each.
 //!
 //! Heads up to 128 wide go by tensor cores: a head that fits a multiprocessor as a whole by
 //! `attention_whole.cu`, others by `attention_mma.cu`. Wider ones go by plain arithmetic
 //! (`attention.cu`). All read and write the same tensors.
 
-use super::{Dropout, int, source, vector};
+use super::{Dropout, int, masks, source, vector};
 use crate::backend::cuda::launch::{Arg, Launch, Precision, Source};
 
 pub const SOURCE: Source = source!("attention");
@@ -60,13 +60,13 @@ pub struct Inputs<P> {
     pub dropout: Option<Dropout<P>>,
 }
 
-/// What the forward pass leaves for the backward one.
+/// What the forward pass leaves for the backward one, and what both read.
 #[derive(Debug, Clone, Copy)]
 pub struct Statistics<P> {
     /// The base-2 logarithm of the sum of each row's exponentials: float32 `[batch, heads, tokens]`.
     pub logsum: P,
-    /// Which weights dropout keeps, a bit each: [`kept_bytes`]. Not used without dropout, or by
-    /// plain arithmetic, which draws them again.
+    /// Which weights dropout keeps, a bit each: [`kept_bytes`], by [`Attention::masks`]. Not used without dropout, or by
+    /// plain arithmetic, which draws them itself.
     pub kept: P,
 }
 
@@ -200,16 +200,21 @@ impl Attention {
         self.heads * self.value_dim
     }
 
+    /// Draws which weights dropout keeps, for both directions, if they do not draw them themselves.
+    pub fn masks<P>(&self, dropout: Option<Dropout<P>>, kept: P) -> Option<Launch<P>> {
+        let Self { batch, heads, tokens, sources, .. } = *self;
+        let plain = matches!(self.path(Pass::Forward), Path::Plain { .. });
+        let dropout = dropout.filter(|_| !plain)?;
+        Some(masks::of_attention([batch, heads, tokens, sources], dropout, kept))
+    }
+
     /// `out = dropout(softmax(scale q·kᵀ))·v`, head by head; `out` is contiguous `[batch,
     /// tokens, heads · value_dim]`. Writes the statistics for [`Attention::backward`].
     pub fn forward<P: Copy>(&self, inputs: Inputs<P>, out: P, statistics: Statistics<P>) -> Launch<P> {
         let path = self.path(Pass::Forward);
         let rows = [inputs.q.row, inputs.k.row, inputs.v.row, self.out_row()];
         let mut args = self.inputs(&inputs, path);
-        args.extend(Dropout::args(inputs.dropout));
-        if !matches!(path, Path::Plain { .. }) {
-            args.push(kept(&inputs, statistics));
-        }
+        args.extend(dropped(&inputs, path, statistics));
         args.extend([Arg::Pointer(out), row(self.out_row()), Arg::Pointer(statistics.logsum)]);
         self.launch("forward", Pass::Forward, &rows, &inputs, args)
     }
@@ -223,12 +228,7 @@ impl Attention {
         let rows = [inputs.q.row, inputs.k.row, inputs.v.row, self.out_row(), dq.row, dk.row, dv.row];
         let path = self.path(Pass::Backward);
         let mut shared = self.inputs(inputs, path);
-        if let Path::Plain { .. } = path {
-            shared.extend(Dropout::args(inputs.dropout));
-        } else {
-            let scale = inputs.dropout.as_ref().map_or(1.0, Dropout::scale);
-            shared.extend([kept(inputs, statistics), Arg::F32(scale)]);
-        }
+        shared.extend(dropped(inputs, path, statistics));
         let (out, dout) = (Arg::Pointer(out), [Arg::Pointer(dout), row(self.out_row())]);
         let (logsum, delta) = (Arg::Pointer(statistics.logsum), Arg::Pointer(delta));
         let columns =
@@ -327,8 +327,13 @@ pub fn kept_bytes(batch: usize, heads: usize, tokens: usize, sources: usize) -> 
     2 * batch * heads * sources.div_ceil(16) * tokens.next_multiple_of(16)
 }
 
-fn kept<P: Copy>(inputs: &Inputs<P>, statistics: Statistics<P>) -> Arg<P> {
-    if inputs.dropout.is_some() { Arg::Pointer(statistics.kept) } else { Arg::Null }
+/// What a kernel is told of dropout.
+fn dropped<P: Copy>(inputs: &Inputs<P>, path: Path, statistics: Statistics<P>) -> Vec<Arg<P>> {
+    match (path, &inputs.dropout) {
+        (Path::Plain { .. }, dropout) => Dropout::args(*dropout).to_vec(),
+        (_, Some(dropout)) => vec![Arg::Pointer(statistics.kept), Arg::F32(dropout.scale())],
+        (_, None) => vec![Arg::Null, Arg::F32(1.0)],
+    }
 }
 
 fn row<P>(elements: usize) -> Arg<P> {
@@ -414,6 +419,7 @@ mod tests {
             dk: columns(&dk, key_row),
             dv: columns(&dv, value_row),
         };
+        run_all(attention.masks(layer, bits.at()));
         run_all([attention.forward(inputs.clone(), out.at(), statistics)]);
         run_all(attention.backward(&inputs, &with));
         let given = [&q, &k, &v, &dout].map(|memory| memory.floats(element));

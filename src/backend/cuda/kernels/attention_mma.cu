@@ -19,7 +19,7 @@ template <int DIM, typename T> __device__ __forceinline__ T* head_rows(T* tensor
 // [batch, heads, tokens].
 KERNEL __launch_bounds__(32 * WARPS, 1)
     forward(const ACT* __restrict__ q, u32 q_row, const ACT* __restrict__ k, u32 k_row, const ACT* __restrict__ v, u32 v_row,
-            DROPOUT_PARAMETERS, u16* __restrict__ kept, ACT* __restrict__ out, u32 out_row, float* __restrict__ logsum) {
+            const u16* __restrict__ kept, float keep_scale, ACT* __restrict__ out, u32 out_row, float* __restrict__ logsum) {
     DYNAMIC_SHARED(memory);
     bf16* own_q = reinterpret_cast<bf16*>(memory);
     bf16* tile_k = own_q + PARTS * ROWS * WIDER_PITCH;
@@ -28,11 +28,6 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
     u64 head = (u64)blockIdx.z * HEADS + blockIdx.y;
     k = head_rows<KEY_DIM>(k, SOURCES, k_row);
     v = head_rows<VALUE_DIM>(v, SOURCES, v_row);
-#if DROPOUT
-    Mask mask = DROPOUT_MASK;
-#else
-    Mask mask{};
-#endif
     load_rows<ROWS, KEY_DIM, KEYS>(own_q, head_rows<KEY_DIM>(q, TOKENS, q_row), q_row, first, TOKENS);
     loads_begun();
     loads_done<0>();
@@ -55,9 +50,11 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
 #pragma unroll
         for (int n = 0; n < TILE / 16; n++) {
             // Zeros, if there is no such source at all: nothing is drawn for them.
-            if (start + 16 * n < ALL_SOURCES)
-                add_values(rows, c[2 * n], c[2 * n + 1], tile_v + 16 * n * VALUE_PITCH, TILE_VALUES, mask, keep_scale, kept,
-                           head, row, start + 16 * n);
+            if (start + 16 * n < ALL_SOURCES) {
+                Stays stays;
+                stays.read(kept, head, row, start + 16 * n);
+                add_values(rows, c[2 * n], c[2 * n + 1], tile_v + 16 * n * VALUE_PITCH, TILE_VALUES, stays, keep_scale);
+            }
         }
     }
     float factors[2];
@@ -124,8 +121,9 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
             times_transposed<KEYS, 1, HELD>(c, held_q, warp_q, OWN_KEYS, tile_k + s * KEY_PITCH, TILE_KEYS);
             times_transposed<VALUES, 1, HELD>(d, held_dout, warp_dout, OWN_VALUES, tile_v + s * VALUE_PITCH, TILE_VALUES);
 #if DROPOUT
-            u32 word = row + lane % 16 < ALL_TOKENS ? kept[kept_words(head, start + s) + row + lane % 16] : 0;
-            drop(d[0], d[1], word >> (lane / 16 * 8) & 0xFFu, keep_scale);
+            Stays stays;
+            stays.read(kept, head, row, start + s);
+            stays.drop(d[0], d[1], keep_scale);
 #endif
 #pragma unroll
             for (int n = 0; n < 2; n++) {

@@ -20,7 +20,7 @@ template <int DIM, typename T> __device__ __forceinline__ T* head_rows(T* tensor
 // [batch, heads, tokens].
 KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     forward(const ACT* __restrict__ q, u32 q_row, const ACT* __restrict__ k, u32 k_row, const ACT* __restrict__ v,
-            u32 v_row, DROPOUT_PARAMETERS, u16* __restrict__ kept, ACT* __restrict__ out, u32 out_row,
+            u32 v_row, const u16* __restrict__ kept, float keep_scale, ACT* __restrict__ out, u32 out_row,
             float* __restrict__ logsum) {
     DYNAMIC_SHARED(memory);
     constexpr int Q_PLANE = ROWS * KEY_PITCH, K_PLANE = ALL_SOURCES * KEY_PITCH, V_PLANE = ALL_SOURCES * VALUE_PITCH;
@@ -34,11 +34,6 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     loads_begun();
     load_rows<ALL_SOURCES, VALUE_DIM, VALUES>(all_v, head_rows<VALUE_DIM>(v, SOURCES, v_row), v_row, 0, SOURCES);
     loads_begun();
-#if DROPOUT
-    Mask mask = DROPOUT_MASK;
-#else
-    Mask mask{};
-#endif
     loads_done<1>();
     __syncthreads();
     u32 held[KEYS / 16][PARTS][4];
@@ -48,6 +43,9 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     // Sixteen at a time: more scores would not leave enough registers for two blocks of the reference model's.
 #pragma unroll 1
     for (int source = 0; source < ALL_SOURCES; source += 16) {
+        // Read here, so that they are there when they are wanted.
+        Stays stays;
+        stays.read(kept, head, row, source);
         float c[2][4] = {};
         times_transposed<KEYS, 1, HELD>(c, held, all_q + row * KEY_PITCH, Q_PLANE, all_k + source * KEY_PITCH, K_PLANE);
         rows.meet(c, source, row);
@@ -55,7 +53,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
             loads_done<0>();
             __syncthreads();
         }
-        add_values(rows, c[0], c[1], all_v + source * VALUE_PITCH, V_PLANE, mask, keep_scale, kept, head, row, source);
+        add_values(rows, c[0], c[1], all_v + source * VALUE_PITCH, V_PLANE, stays, keep_scale);
     }
     float factors[2];
     rows.finish(factors, logsum + head * TOKENS, row);

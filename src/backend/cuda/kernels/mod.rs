@@ -24,6 +24,7 @@ pub mod global_norm;
 pub mod images;
 pub mod layer_norm;
 pub mod layout;
+pub mod masks;
 #[cfg(test)]
 mod nvrtc;
 pub mod orthogonal;
@@ -74,6 +75,7 @@ pub const SOURCES: &[Source] = &[
     expression::SOURCE,
     global_norm::SOURCE,
     layer_norm::SOURCE,
+    masks::SOURCE,
     orthogonal::SOURCE,
     pointwise::SOURCE,
     reduce::SOURCE,

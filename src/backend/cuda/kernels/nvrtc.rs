@@ -67,6 +67,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         dropout: dropout(),
         residual,
     };
+    let masks = dropout().map(|layer| masks::of_attention([batch, heads, tokens, tokens], layer, ()));
     let class_weights: Arc<[f32]> = (0..100).map(|class| class as f32 / 7.0).collect();
     let smoothed = |per_class| ops::CrossEntropy {
         label_smoothing: 0.1,
@@ -131,6 +132,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         layout::permute(&[batch, 12, 6, 12, 6, 3], &[0, 1, 3, 2, 4, 5], act, act),
         layout::permute(&[batch, tokens, dim], &[0, 2, 1], act, act),
     ];
+    all.extend(masks);
     let ema = Some(Ema { decay: 0.5, warmup: false, evaluate: true });
     for (clip_norm, ema) in [(None, None), (Some(1.0), ema)] {
         let with = |rule| Optimizer { clip_norm, ema, ..Optimizer::of(rule) };

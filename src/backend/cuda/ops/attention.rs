@@ -56,6 +56,10 @@ impl Emitter<'_> {
         let inputs = self.attention_inputs(&inputs[..3], shape, operator.dropout);
         let (out, statistics) = (self.at(outputs[0]), self.statistics(outputs[1], shape));
         let attention = self.of_shape(shape, operator);
+        if let Some(masks) = attention.masks(self.dropout(Some(operator.dropout)), statistics.kept) {
+            let AttentionShape { batch, heads, tokens, sources, .. } = shape;
+            self.ahead("attention_masks", masks, outputs[1], kept_bytes(batch, heads, tokens, sources));
+        }
         self.pass(attention.forward(inputs, out, statistics), outputs, shape, [1, 1]);
         // The bits of dropout behind them are no numbers.
         if let Some([_, statistics]) = self.calls.last_mut().map(|call| &mut call.outputs[..]) {
