@@ -49,6 +49,8 @@ pub struct Emitter<'a> {
     pub calls: Vec<Call<Symbol>>,
     /// Calls that the step begins with, on a line of their own.
     ahead: Vec<Call<Symbol>>,
+    /// What dropout has kept of so many elements, where the bits are written down.
+    written: Vec<(graph::ops::Dropout, usize, Symbol)>,
     /// Index of the call after which the loss is known.
     pub loss_known: usize,
     /// Tensors that have a place of their own: gradients of parameters.
@@ -98,6 +100,7 @@ impl<'a> Emitter<'a> {
             block_memory,
             calls: Vec::new(),
             ahead: Vec::new(),
+            written: Vec::new(),
             loss_known: 0,
             fixed,
             name: String::new(),
@@ -265,6 +268,32 @@ impl<'a> Emitter<'a> {
     pub fn dropout(&self, layer: Option<graph::ops::Dropout>) -> Option<Dropout<Symbol>> {
         let layer = layer.filter(|layer| layer.rate > 0.0)?;
         Some(Dropout::new(&layer, self.seed, Symbol::Fixed(state::STEP)))
+    }
+
+    /// The same where `count` elements are dropped forward: what stays is written down, if the gradient is to read it.
+    pub fn dropout_forward(&mut self, layer: Option<graph::ops::Dropout>, count: usize) -> Option<Dropout<Symbol>> {
+        let dropout = self.dropout(layer)?;
+        let wanted = self.operations.list.iter().any(|operation| match &operation.kind {
+            Kind::PointwiseGradient(of) => of.dropout == layer,
+            _ => false,
+        });
+        if !wanted {
+            return Some(dropout);
+        }
+        let bits = self.scratch(Dropout::<Symbol>::bytes(count).div_ceil(size_of::<f32>()));
+        self.written.push((layer?, count, bits));
+        Some(dropout.written(bits))
+    }
+
+    /// The same where their gradients are.
+    pub fn dropout_backward(&self, layer: Option<graph::ops::Dropout>, count: usize) -> Option<Dropout<Symbol>> {
+        let dropout = self.dropout(layer)?;
+        let of =
+            |(known, elements, _): &&(graph::ops::Dropout, usize, Symbol)| Some(*known) == layer && *elements == count;
+        Some(match self.written.iter().find(of) {
+            Some((.., bits)) => dropout.read(*bits),
+            None => dropout,
+        })
     }
 
     /// A tensor as it is stored, a parameter in full precision.

@@ -290,3 +290,21 @@ struct Mask {
 // Parameters of a dropout layer of a kernel, and the mask that they make.
 #define DROPOUT_PARAMETERS const StepState *state, u32 key_low, u32 key_high, u32 stream, u32 threshold, float keep_scale
 #define DROPOUT_MASK Mask{key_low, key_high, stream, state->iteration, threshold}
+// With a bit for each element, if they are written down or have been.
+#define DROPOUT_PARAMETERS_AND_BITS DROPOUT_PARAMETERS, u8 *kept_bytes
+
+// DROPOUT of kernels that can: the bits are drawn; they are drawn and written down; they have been written down.
+constexpr int DRAWN = 1, DRAWN_AND_WRITTEN = 2, WRITTEN = 3;
+
+// Bit i tells that element first + i stays, of the rest of eight elements that begin at a multiple of eight. Only who has the
+// first of the eight writes them down.
+template <int HOW> __device__ __forceinline__ u32 kept_of(const Mask& mask, u8* bytes, u64 first) {
+    u32 kept;
+    if constexpr (HOW == WRITTEN) {
+        kept = bytes[first / 8];
+    } else {
+        kept = mask.kept(first / 8);
+        if (HOW == DRAWN_AND_WRITTEN && first % 8 == 0) bytes[first / 8] = (u8)kept;
+    }
+    return kept >> (first % 8);
+}

@@ -39,7 +39,7 @@ __device__ __forceinline__ float group_sum(float value) {
 // y = (x - mean) rstd gamma + beta. With RESIDUAL, x is first replaced by x + dropout(b + bias), which
 // is kept in `sum`.
 KERNEL __launch_bounds__(256) forward(int rows, float epsilon, const ACT* __restrict__ x, const ACT* __restrict__ b,
-                                      const float* __restrict__ bias, DROPOUT_PARAMETERS, ACT* __restrict__ sum,
+                                      const float* __restrict__ bias, DROPOUT_PARAMETERS_AND_BITS, ACT* __restrict__ sum,
                                       const float* __restrict__ gamma, const float* __restrict__ beta,
                                       ACT* __restrict__ y, float* __restrict__ mean, float* __restrict__ rstd) {
     int row = (int)blockIdx.x * ROWS + (int)threadIdx.x / GROUP;
@@ -64,7 +64,7 @@ KERNEL __launch_bounds__(256) forward(int rows, float epsilon, const ACT* __rest
 #endif
 #if DROPOUT
             Mask mask = DROPOUT_MASK;
-            u32 kept = mask.kept((start + at) / 8) >> (start + at) % 8;
+            u32 kept = kept_of<DROPOUT>(mask, kept_bytes, start + at);
 #pragma unroll
             for (int i = 0; i < VECTOR; i++) added[i] *= kept >> i & 1 ? keep_scale : 0.0f;
 #endif

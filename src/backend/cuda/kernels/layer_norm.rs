@@ -44,7 +44,7 @@ fn defines(width: usize, element: Element) -> Vec<(&'static str, String)> {
 ///
 /// x, y `[rows, width]` activations; gamma, beta `[width]`; mean, rstd `[rows]`, kept for
 /// [`backward`].
-pub fn forward<P>(
+pub fn forward<P: Copy>(
     rows: usize,
     width: usize,
     epsilon: f32,
@@ -65,13 +65,11 @@ pub fn forward<P>(
             defines.push(("BIAS", "1".to_owned()));
             bias = Arg::Pointer(at);
         }
-        if residual.dropout.is_some() {
-            defines.push(("DROPOUT", "1".to_owned()));
-        }
+        defines.extend(residual.dropout.as_ref().map(Dropout::define));
         (b, sum, dropout) = (Arg::Pointer(residual.b), Arg::Pointer(residual.sum), residual.dropout);
     }
     let mut args = vec![Arg::I32(int(rows)), Arg::F32(epsilon), Arg::Pointer(x), b, bias];
-    args.extend(Dropout::args(dropout));
+    args.extend(Dropout::args_and_bits(dropout));
     args.push(sum);
     args.extend([gamma, beta, y, mean, rstd].map(Arg::Pointer));
     Launch {

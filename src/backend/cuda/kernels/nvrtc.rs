@@ -59,12 +59,13 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     let inputs = attention::Inputs { q: columns, k: columns, v: columns, dropout: dropout() };
     let statistics = attention::Statistics { logsum: (), kept: () };
     let with = attention::Backward { out: (), dout: (), statistics, delta: (), dq: columns, dk: columns, dv: columns };
-    let residual = layer_norm::Residual { b: (), bias: Some(()), dropout: dropout(), sum: () };
+    let written = || dropout().map(|layer| layer.written(()));
+    let residual = layer_norm::Residual { b: (), bias: Some(()), dropout: written(), sum: () };
     let epilogue = |activation, residual| pointwise::Epilogue {
         bias: Some(()),
         kept: Some(()),
         activation: Some(activation),
-        dropout: dropout(),
+        dropout: written(),
         residual,
     };
     let masks = dropout().map(|layer| masks::of_attention([batch, heads, tokens, tokens], layer, ()));
@@ -221,7 +222,14 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     let named = |name| Activation::named(name).expect("an activation");
     for activation in ACTIVATIONS.iter().map(|rule| named(rule.name)) {
         all.push(pointwise::forward(rows * dim, dim, precision, (), epilogue(activation, None), ()));
-        all.push(pointwise::backward(rows * dim, precision, (), Some((activation, ())), dropout(), ()));
+        all.push(pointwise::backward(
+            rows * dim,
+            precision,
+            (),
+            Some((activation, ())),
+            dropout().map(|layer| layer.read(())),
+            (),
+        ));
     }
     all.push(pointwise::forward(rows * dim, dim, precision, (), epilogue(named("gelu"), Some(())), ()));
     all.push(pointwise::backward(rows * dim, precision, (), None, dropout(), ()));

@@ -32,8 +32,8 @@ __device__ __forceinline__ float slope(float x0) { SLOPE }
 #endif
 
 // Factors of the elements from `first` on, whose VECTOR lie in one block of the mask.
-__device__ __forceinline__ void drop(const Mask& mask, float keep_scale, u32 first, float (&values)[VECTOR]) {
-    u32 kept = mask.kept(first / 8) >> (first % 8);
+__device__ __forceinline__ void drop(const Mask& mask, float keep_scale, u8* kept_bytes, u32 first, float (&values)[VECTOR]) {
+    u32 kept = kept_of<DROPOUT>(mask, kept_bytes, first);
 #pragma unroll
     for (int i = 0; i < VECTOR; i++) values[i] = kept >> i & 1 ? values[i] * keep_scale : 0.0f;
 }
@@ -44,7 +44,7 @@ __device__ __forceinline__ void drop(const Mask& mask, float keep_scale, u32 fir
 
 // y = residual + dropout(f(z)), z = x + bias by columns of rows `width` wide.
 KERNEL __launch_bounds__(256) forward(u32 count, u32 width, const ACT* x, const float* __restrict__ bias, ACT* kept,
-                                      DROPOUT_PARAMETERS, const ACT* residual, ACT* y) {
+                                      DROPOUT_PARAMETERS_AND_BITS, const ACT* residual, ACT* y) {
 #if DROPOUT
     Mask mask = DROPOUT_MASK;
 #endif
@@ -63,7 +63,7 @@ KERNEL __launch_bounds__(256) forward(u32 count, u32 width, const ACT* x, const 
 #pragma unroll
         for (int j = 0; j < VECTOR; j++) values[j] = activation(values[j]);
 #if DROPOUT
-        drop(mask, keep_scale, i, values);
+        drop(mask, keep_scale, kept_bytes, i, values);
 #endif
 #if RESIDUAL
         float other[VECTOR];
@@ -76,7 +76,7 @@ KERNEL __launch_bounds__(256) forward(u32 count, u32 width, const ACT* x, const 
 }
 
 // dz = dropout(dy) f'(z).
-KERNEL __launch_bounds__(256) backward(u32 count, const ACT* dy, const ACT* z, DROPOUT_PARAMETERS, ACT* dz) {
+KERNEL __launch_bounds__(256) backward(u32 count, const ACT* dy, const ACT* z, DROPOUT_PARAMETERS_AND_BITS, ACT* dz) {
 #if DROPOUT
     Mask mask = DROPOUT_MASK;
 #endif
@@ -84,7 +84,7 @@ KERNEL __launch_bounds__(256) backward(u32 count, const ACT* dy, const ACT* z, D
         float values[VECTOR];
         load_vector<VECTOR>(dy + i, values);
 #if DROPOUT
-        drop(mask, keep_scale, i, values);
+        drop(mask, keep_scale, kept_bytes, i, values);
 #endif
 #ifdef SLOPE
         float at[VECTOR];

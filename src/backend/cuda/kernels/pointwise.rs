@@ -49,21 +49,24 @@ fn flags(defines: &mut Vec<(&'static str, String)>, flags: &[(&'static str, bool
 /// `y = residual + dropout(f(x + bias))`, each part if it is there.
 ///
 /// x, y, kept, residual `[count / width, width]` activations; y may be x or the residual.
-pub fn forward<P>(count: usize, width: usize, precision: Precision, x: P, epilogue: Epilogue<P>, y: P) -> Launch<P> {
+pub fn forward<P: Copy>(
+    count: usize,
+    width: usize,
+    precision: Precision,
+    x: P,
+    epilogue: Epilogue<P>,
+    y: P,
+) -> Launch<P> {
     let Epilogue { bias, kept, activation, dropout, residual } = epilogue;
     let mut defines = defines(precision.element(), count, if bias.is_some() { width } else { VECTOR });
     defines.0.extend(activation.map(|activation| body("ACTIVATION", &activation.expression())));
-    let on = [
-        ("BIAS", bias.is_some()),
-        ("KEEP", kept.is_some()),
-        ("DROPOUT", dropout.is_some()),
-        ("RESIDUAL", residual.is_some()),
-    ];
+    let on = [("BIAS", bias.is_some()), ("KEEP", kept.is_some()), ("RESIDUAL", residual.is_some())];
     flags(&mut defines.0, &on);
+    defines.0.extend(dropout.as_ref().map(Dropout::define));
     let pointer = |at: Option<P>| at.map_or(Arg::Null, Arg::Pointer);
     let mut args =
         vec![Arg::U32(int(count) as u32), Arg::U32(int(width) as u32), Arg::Pointer(x), pointer(bias), pointer(kept)];
-    args.extend(Dropout::args(dropout));
+    args.extend(Dropout::args_and_bits(dropout));
     args.extend([pointer(residual), Arg::Pointer(y)]);
     flat(SOURCE, "forward", defines, count, args)
 }
@@ -72,7 +75,7 @@ pub fn forward<P>(count: usize, width: usize, precision: Precision, x: P, epilog
 /// activation and its input; without, the gradient of dropout alone.
 ///
 /// dy, z, dz: `count` activations; dz may be dy or z.
-pub fn backward<P>(
+pub fn backward<P: Copy>(
     count: usize,
     precision: Precision,
     dy: P,
@@ -86,9 +89,9 @@ pub fn backward<P>(
         None => (None, Arg::Null),
     };
     defines.0.extend(slope.map(|slope| body("SLOPE", &slope)));
-    flags(&mut defines.0, &[("DROPOUT", dropout.is_some())]);
+    defines.0.extend(dropout.as_ref().map(Dropout::define));
     let mut args = vec![Arg::U32(int(count) as u32), Arg::Pointer(dy), z];
-    args.extend(Dropout::args(dropout));
+    args.extend(Dropout::args_and_bits(dropout));
     args.push(Arg::Pointer(dz));
     flat(SOURCE, "backward", defines, count, args)
 }
@@ -165,10 +168,24 @@ mod tests {
             dropout,
             residual: Some(residual.at()),
         };
+        let again = epilogue.clone();
         run_all([
             forward(count, width, precision, x.at(), epilogue, y.at()),
             backward(count, precision, dy.at(), activation.map(|f| (f, kept.at())), dropout, dz.at()),
         ]);
+        // The same by bits that the first pass writes down.
+        let bits = Memory::of(&vec![0x55_u8; Dropout::<()>::bytes(count)]);
+        let [y_again, dz_again] = [0, 1].map(|_| Memory::empty(count, element));
+        let written = Epilogue { dropout: dropout.map(|layer| layer.written(bits.at())), ..again };
+        let read = dropout.map(|layer| layer.read(bits.at()));
+        run_all([
+            forward(count, width, precision, x.at(), written, y_again.at()),
+            backward(count, precision, dy.at(), activation.map(|f| (f, kept.at())), read, dz_again.at()),
+        ]);
+        assert!(
+            y_again.floats(element) == y.floats(element) && dz_again.floats(element) == dz.floats(element),
+            "{what}"
+        );
         let biases: Vec<f32> = bias.read();
         let z: Vec<f32> = x.floats(element).iter().enumerate().map(|(i, x)| x + biases[i % width]).collect();
         assert_near_floats(&kept.floats(element), &z, tolerance(precision), &what);
