@@ -1,137 +1,22 @@
 //! Data that stays on the device: the images of a part as bytes, their order, and the steps that make batches of
 //! them there.
 
+mod kept;
+
+use self::kept::EpochDraws;
+pub use self::kept::Kept;
 use super::{
     device::Device,
-    engine::CudaEngine,
-    kernels::{images, step},
-    program::{Base, Call, Place, Program},
+    engine::{CudaEngine, Key},
+    kernels::step,
+    program::{Output, Place, Program},
     state,
 };
 use crate::{
     backend::{BackendError, ImageSet, Part, Resident, StateTensor, Step, Task},
-    data::{Draws, order, resize::Resize, transforms::Mix},
-    graph::optimizers::Plan,
+    data::Draws,
     metrics::Totals,
 };
-
-/// A part of the data on the device.
-pub(super) struct Kept<D: Device> {
-    pub memory: D::Memory,
-    pub bytes: usize,
-    /// What the kernels make batches of.
-    input: images::Input<Place>,
-    /// Sizes of images in some epochs, from which on, with what makes whole batches so small.
-    sizes: Vec<(u32, (usize, usize), Place)>,
-    /// The optimizer's numbers by iteration.
-    scalars: Place,
-    scalars_shape: [usize; 2],
-    count: usize,
-    batch_size: usize,
-    /// Of the order and the draws, and how often an epoch has an image; `None` where images come in order and as they are.
-    drawn_by: Option<(u64, u32)>,
-    /// The epoch whose order and draws are on the device.
-    order_of: Option<u32>,
-}
-
-/// Bytes that go to one block of memory, each part aligned as the kernels want it.
-#[derive(Default)]
-struct Parts<'a> {
-    parts: Vec<(usize, &'a [u8])>,
-    len: usize,
-}
-
-impl<'a> Parts<'a> {
-    fn push(&mut self, bytes: &'a [u8]) -> Place {
-        let offset = self.len;
-        self.parts.push((offset, bytes));
-        self.len = (offset + bytes.len()).next_multiple_of(256);
-        Place { base: Base::Data, offset }
-    }
-}
-
-impl<D: Device> Kept<D> {
-    /// Puts a part of the data on the device.
-    fn new(device: &mut D, set: &ImageSet, optimizer: &Plan) -> Result<Self, BackendError> {
-        let ImageSet { split, pipeline, batch_size, drawing } = *set;
-        let count = split.len();
-        let order: Vec<u32> = (0..count as u32).collect();
-        let tables = images::tables(pipeline);
-        let rates = drawing.map_or(&[0.0][..], |drawing| drawing.rates);
-        let scalars: Vec<f32> =
-            (0..).zip(rates).flat_map(|(iteration, rate)| optimizer.step_scalars(*rate, iteration)).collect();
-        let [from, to] = pipeline.sizes();
-        let plan = drawing.map(|drawing| drawing.augmentation).filter(|plan| plan.changes());
-        let rows = vec![0_u32; plan.map_or(0, |plan| count * plan.words())];
-        let mixes = match plan {
-            Some(plan) if plan.mixes() => Some(vec![0_u32; Mix::WORDS * count.div_ceil(batch_size)]),
-            _ => None,
-        };
-        let sizes = drawing.map_or(&[][..], |drawing| drawing.sizes);
-        let blends: Vec<Vec<u32>> = sizes.iter().map(|(_, size)| images::blends(&Resize::new(to, *size))).collect();
-        let mut parts = Parts::default();
-        let input = images::Input {
-            images: parts.push(split.in_memory().unwrap_or_default()),
-            labels: parts.push(bytemuck::cast_slice(&split.labels)),
-            order: parts.push(bytemuck::cast_slice(&order)),
-            tables: parts.push(bytemuck::cast_slice(&tables)),
-            channels: pipeline.channels(),
-            from,
-            to,
-            augmentation: plan.map(|plan| (parts.push(bytemuck::cast_slice(&rows)), plan.clone())),
-            mixing: mixes.as_ref().map(|mixes| parts.push(bytemuck::cast_slice(mixes))),
-            shrink: None,
-            repeats: drawing.map_or(1, |drawing| drawing.repeats),
-        };
-        let sizes = sizes.iter().zip(&blends);
-        let sizes =
-            sizes.map(|(&(epoch, size), blends)| (epoch, size, parts.push(bytemuck::cast_slice(blends)))).collect();
-        let scalars_shape = [rates.len(), optimizer.scalars()];
-        let scalars = parts.push(bytemuck::cast_slice(&scalars));
-        let mut memory = device.allocate(parts.len, "images")?;
-        for (offset, bytes) in &parts.parts {
-            device.write(&mut memory, *offset, bytes)?;
-        }
-        let (bytes, drawn_by) = (parts.len, drawing.map(|drawing| (drawing.seed, drawing.repeats)));
-        Ok(Self { memory, bytes, input, sizes, scalars, scalars_shape, count, batch_size, drawn_by, order_of: None })
-    }
-
-    /// Batch sizes of a pass: how many of the usual size, and what is left.
-    fn batches(&self) -> (usize, usize) {
-        (self.count / self.batch_size, self.count % self.batch_size)
-    }
-
-    /// The size of images in an epoch.
-    fn size_in(&self, epoch: u32) -> (usize, usize) {
-        self.sizes.iter().rfind(|(from, ..)| *from <= epoch).map_or(self.input.to, |(_, size, _)| *size)
-    }
-
-    /// Puts what makes the batch before a program, and what moves the state on after it. Images are made as small as the
-    /// program takes them.
-    pub fn surround(&self, program: &mut Program) {
-        let batch = program.batch;
-        let pixels = |size: (usize, usize)| size.0 * size.1 * self.input.channels;
-        let elements = program.images.elements / batch;
-        let smaller = self.sizes.iter().find(|(_, size, _)| *size != self.input.to && pixels(*size) == elements);
-        let shrink = smaller.map(|(_, size, blends)| (*blends, *size));
-        let input = &images::Input { shrink, ..self.input.clone() };
-        // Scratch behind the plan: it is done with before anything else begins, but so few bytes are no matter.
-        let scratch = Place { base: Base::Arena, offset: program.arena_bytes.next_multiple_of(256) };
-        let [first, second] = input.workspace(batch).map(|floats| size_of::<f32>() * floats);
-        program.arena_bytes = scratch.offset + first + second;
-        let scratch = [scratch, Place { offset: scratch.offset + first, ..scratch }];
-        let to = (program.images.element, program.images.place);
-        let make = images::batch(input, batch, state::STEP, scratch, to, program.labels);
-        let advance = step::advance(state::STEP, state::STOP, batch, self.count, self.scalars, self.scalars_shape);
-        let mut made: Vec<Call<Place>> = make.into_iter().map(|launch| Call::alone("images", launch)).collect();
-        if let Some(last) = made.last_mut() {
-            last.outputs.push(program.images);
-        }
-        program.loss_known += made.len();
-        program.calls.splice(0..0, made);
-        program.calls.push(Call::alone("advance", advance));
-    }
-}
 
 impl<D: Device> Resident for CudaEngine<D> {
     fn keep_images(&mut self, part: Part, set: &ImageSet) -> Result<bool, BackendError> {
@@ -140,7 +25,7 @@ impl<D: Device> Resident for CudaEngine<D> {
         if set.split.in_memory().is_none() {
             return Ok(false);
         }
-        Ok(match Kept::new(&mut self.device, set, &self.plan) {
+        Ok(match Kept::new(&mut self.device, set, &self.plan, self.options.precision.element()) {
             Ok(kept) => self.kept.insert(part, kept).is_none(),
             // Then batches come from the host: slower, but they come.
             Err(_) => false,
@@ -172,32 +57,27 @@ impl<D: Device> Resident for CudaEngine<D> {
 
     fn train_kept(&mut self, from: &Step, steps: u32) -> Result<Totals, BackendError> {
         let part = Part::Training;
+        self.write_draws(part, from.epoch)?;
         let kept = self.kept_part(part)?;
-        let (count, batch, (full, rest)) = (kept.count, kept.batch_size, kept.batches());
-        let order = kept.input.order;
+        let (batch, (full, rest)) = (kept.batch_size, kept.batches());
         let (height, width) = kept.size_in(from.epoch);
         let pixels = height * width * kept.input.channels;
-        if let Some((seed, repeats)) = kept.drawn_by.filter(|_| kept.order_of != Some(from.epoch)) {
-            self.write_position(from, batch)?;
-            self.run_once("shuffle", step::shuffle(state::STEP, 0, count, seed, order), Some(part))?;
-            self.write_draws(part, Draws { seed, epoch: from.epoch, repeats })?;
-            self.kept_part(part)?.order_of = Some(from.epoch);
-        }
         let lowering = self.lowerings.of(pixels);
         self.ready_for(from, steps)?;
         let task = |step: usize| Task::of_step(&self.plan, from.iteration + (step as u64 - u64::from(from.step)));
         let steps = from.step as usize..(from.step + steps) as usize;
-        let by_step: Vec<Task> = steps.clone().map(task).collect();
+        let key = |step: usize| (task(step), if step < full { batch } else { rest }, Some(part), lowering);
+        let keys: Vec<Key> = steps.clone().map(key).collect();
         // Getting ready may have run some calls on the state.
         self.write_position(from, batch)?;
         self.clear_metrics()?;
         self.shadow_for(Task::Train)?;
-        for (step, task) in steps.zip(by_step) {
-            let size = if step < full { batch } else { rest };
-            self.launch((task, size, Some(part), lowering))?;
-        }
+        self.launch_all(part, from, &keys)?;
+        self.draw_ahead(part, from.epoch + 1)?;
         let (epoch, first) = (from.epoch, from.iteration as u32 - from.step);
-        self.metrics(&|iteration| (epoch, iteration - first))
+        let totals = self.metrics(&|iteration| (epoch, iteration - first))?;
+        self.kept_part(part)?.made = Some((epoch, steps.end as u32));
+        Ok(totals)
     }
 
     fn evaluate_kept(&mut self, part: Part) -> Result<Totals, BackendError> {
@@ -210,9 +90,8 @@ impl<D: Device> Resident for CudaEngine<D> {
         self.write_position(&Step::STILL, batch)?;
         self.clear_metrics()?;
         self.shadow_for(Task::Evaluate)?;
-        for size in sizes() {
-            self.launch((Task::Evaluate, size, Some(part), 0))?;
-        }
+        let keys: Vec<Key> = sizes().map(|size| (Task::Evaluate, size, Some(part), 0)).collect();
+        self.launch_all(part, &Step::STILL, &keys)?;
         self.metrics(&|iteration| (0, iteration))
     }
 
@@ -242,22 +121,87 @@ impl<D: Device> CudaEngine<D> {
         self.kept.get_mut(&part).ok_or_else(|| BackendError::Other(format!("the {part:?} images are not kept")))
     }
 
-    /// Draws for all images and batches of a part, on the host: the same numbers as of the loader, to the bit.
-    fn write_draws(&mut self, part: Part, draws: Draws) -> Result<(), BackendError> {
-        let threads = self.options.threads;
-        let Some(kept) = self.kept.get_mut(&part) else { return Ok(()) };
-        let Some((rows, plan)) = &kept.input.augmentation else { return Ok(()) };
-        let drawn = match draws.repeats {
-            1 => plan.draw_all(draws, kept.count, threads),
-            repeats => {
-                let order = order::shuffled(kept.count, draws.seed, draws.epoch);
-                plan.draw_repeated(draws, &order::repeated(order, repeats), threads)
+    /// Starts the programs of consecutive steps on the images of a part. The first batch is made before them unless the step
+    /// before has made it, each other beside the step before it.
+    fn launch_all(&mut self, part: Part, from: &Step, keys: &[Key]) -> Result<(), BackendError> {
+        let Some(&first) = keys.first() else { return Ok(()) };
+        let made = self.kept_part(part)?.made.take() == Some((from.epoch, from.step));
+        if !made {
+            self.write_ahead(part, from.step)?;
+            self.make_first(part, first)?;
+        }
+        self.write_ahead(part, from.step + 1)?;
+        keys.iter().try_for_each(|&key| self.launch(key))
+    }
+
+    /// Makes the batch of the state ahead for a program.
+    fn make_first(&mut self, part: Part, key: Key) -> Result<(), BackendError> {
+        let Program { batch, images: Output { elements, element, .. }, .. } = self.programs[&key];
+        let size = (batch, elements / batch);
+        let kept = self.kept_part(part)?;
+        let first = match kept.firsts.remove(&size) {
+            Some(first) => first,
+            None => {
+                let calls = kept.make(size.0, size.1, element);
+                let calls = calls.iter().map(|call| self.placed(call, key.0, Some(part))).collect();
+                self.device.prepare(calls)?
             }
         };
-        self.device.write(&mut kept.memory, rows.offset, bytemuck::cast_slice(&drawn))?;
-        let Some(mixes) = &kept.input.mixing else { return Ok(()) };
-        let drawn = plan.mix_all(draws, kept.count.div_ceil(kept.batch_size));
-        self.device.write(&mut kept.memory, mixes.offset, bytemuck::cast_slice(&drawn))
+        self.device.launch(&first)?;
+        self.kept_part(part)?.firsts.insert(size, first);
+        Ok(())
+    }
+
+    /// Puts the order and the draws of an epoch on the device, if they are not there: what a thread has drawn, or what is drawn
+    /// now.
+    fn write_draws(&mut self, part: Part, epoch: u32) -> Result<(), BackendError> {
+        let kept = self.kept_part(part)?;
+        if kept.drawn_by.is_none() || kept.order_of == Some(epoch) {
+            return Ok(());
+        }
+        self.draw_ahead(part, epoch)?;
+        let Some(kept) = self.kept.get_mut(&part) else { return Ok(()) };
+        let Some((_, drawing)) = kept.drawing.take() else { return Ok(()) };
+        let Ok(drawn) = drawing.join() else {
+            return Err(BackendError::Other(format!("the draws of epoch {} failed", epoch + 1)));
+        };
+        (kept.made, kept.order_of) = (None, None);
+        let mut write = |place: Place, words: &[u32]| {
+            self.device.write(&mut kept.memory, place.offset, bytemuck::cast_slice(words))
+        };
+        write(kept.input.order, &drawn.order)?;
+        if let Some((rows, _)) = &kept.input.augmentation {
+            write(*rows, &drawn.rows)?;
+        }
+        if let Some(mixes) = kept.input.mixing {
+            write(mixes, &drawn.mixes)?;
+        }
+        kept.order_of = Some(epoch);
+        Ok(())
+    }
+
+    /// Has a thread draw an epoch, unless one does: it may be done before the epoch begins.
+    fn draw_ahead(&mut self, part: Part, epoch: u32) -> Result<(), BackendError> {
+        let threads = self.options.threads;
+        let kept = self.kept_part(part)?;
+        let Some((seed, repeats)) = kept.drawn_by else { return Ok(()) };
+        if kept.drawing.as_ref().is_some_and(|(of, _)| *of == epoch) {
+            return Ok(());
+        }
+        let plan = kept.input.augmentation.as_ref().map(|(_, plan)| plan.clone());
+        let (count, batches) = (kept.input.count, kept.input.count.div_ceil(kept.batch_size));
+        let draws = Draws { seed, epoch, repeats };
+        let draw = move || EpochDraws::new(plan.as_deref(), draws, count, batches, threads);
+        kept.drawing = Some((epoch, std::thread::spawn(draw)));
+        Ok(())
+    }
+
+    /// Puts the state ahead where a step's images begin.
+    fn write_ahead(&mut self, part: Part, step: u32) -> Result<(), BackendError> {
+        let kept = self.kept_part(part)?;
+        let position = (step as usize * kept.batch_size).min(kept.input.count);
+        let ahead = step::State::new(0, 0, step, position as u32, &[]);
+        self.write_state(state::AHEAD, bytemuck::bytes_of(&ahead))
     }
 
     /// Puts the state where a step begins.

@@ -16,11 +16,14 @@ pub const STOP: Place = at(512);
 pub const LOSS: Place = at(1024);
 /// float32: what the gradients of the last step were multiplied by, and their norm, where gradients are clipped.
 pub const CLIP: Place = at(1152);
+/// [`step::State`](super::kernels::step::State) of the step after this one, as far as its images need it: position and
+/// step.
+pub const AHEAD: Place = at(1280);
 /// The chunks of [`update`](super::kernels::update), to the end.
-pub const TABLE: Place = at(1280);
+pub const TABLE: Place = at(1536);
 
 /// Bytes of what begins at a place but for the table: as far as to the next.
 pub fn bytes(place: Place) -> Option<usize> {
-    let ends = [(STEP, METRICS), (METRICS, STOP), (STOP, LOSS), (LOSS, CLIP), (CLIP, TABLE)];
+    let ends = [(STEP, METRICS), (METRICS, STOP), (STOP, LOSS), (LOSS, CLIP), (CLIP, AHEAD), (AHEAD, TABLE)];
     ends.iter().find(|(start, _)| *start == place).map(|(start, end)| end.offset - start.offset)
 }

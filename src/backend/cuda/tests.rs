@@ -4,6 +4,7 @@
 mod convolutions;
 mod early;
 mod lines;
+mod pictures;
 pub mod reference_model;
 
 #[path = "../../../tests/support/keras.rs"]

@@ -244,13 +244,16 @@ KERNEL __launch_bounds__(256)
 // Each image mixed with its partner, the one at its place when the batch is read backwards, as the words of this batch
 // have it: the image's share, a rectangle of the partner (top, left, bottom, right) that is exchanged where the share is
 // 1, and the weight of the image's own label. to_labels [batch, 3]: the label with the larger weight, the other one, and
-// the weight of the first.
+// the weight of the first. `epoch` are the images of an epoch.
 KERNEL __launch_bounds__(256)
     mix(const float* __restrict__ from, const u32* __restrict__ labels, const u32* __restrict__ order, int height,
-        int width, const StepState* state, const u32* __restrict__ mixes, TO* __restrict__ to,
+        int width, u32 epoch, const StepState* state, const u32* __restrict__ mixes, TO* __restrict__ to,
         u32* __restrict__ to_labels) {
     constexpr int MIX_WORDS = 6;
-    u32 partner = gridDim.y - 1 - blockIdx.y;
+    // The epoch's last batch may have fewer images than there is room for.
+    u32 images = state->position < epoch ? min(epoch - state->position, gridDim.y) : 0;
+    if (blockIdx.y >= images) return;
+    u32 partner = images - 1 - blockIdx.y;
     const u32* words = mixes + (u64)state->step * MIX_WORDS;
     float share = __uint_as_float(words[0]), rest = __fsub_rn(1.0f, share);
     int top = (int)words[1], left = (int)words[2], bottom = (int)words[3], right = (int)words[4];
@@ -304,4 +307,12 @@ KERNEL __launch_bounds__(256)
             store(target[c], blend(upper, lower, rows.weight(y)));
         }
     }
+}
+
+// Images and labels from one place to another, in words of 32 bits.
+KERNEL __launch_bounds__(256) take(u32 words, const u32* __restrict__ from, u32* __restrict__ to, u32 label_words,
+                                   const u32* __restrict__ labels, u32* __restrict__ to_labels) {
+    u32 first = blockIdx.x * THREADS + threadIdx.x, all = gridDim.x * THREADS;
+    for (u32 i = first; i < words; i += all) to[i] = from[i];
+    for (u32 i = first; i < label_words; i += all) to_labels[i] = labels[i];
 }

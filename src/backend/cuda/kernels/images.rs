@@ -44,6 +44,9 @@ pub struct Input<P> {
     pub shrink: Option<(P, (usize, usize))>,
     /// How many times in a row an epoch has an image.
     pub repeats: u32,
+    /// Images of an epoch. Behind their order, their draws and the batches' there is room for those of one more batch, so
+    /// that a launch for a whole batch can begin before the end.
+    pub count: usize,
 }
 
 /// What a resizing computes once: for rows and for columns the lower index, the upper index, and the share of the upper one.
@@ -193,6 +196,7 @@ pub fn batch<P: Clone>(
             .map(|place| Arg::Pointer(place.clone()))
             .to_vec();
         args.extend(size(to));
+        args.push(Arg::U32(int(input.count) as u32));
         args.extend([state, mixes.clone(), to_place, labels].map(Arg::Pointer));
         launches.push(launch("mix", None, element, 0, args));
     }
@@ -206,6 +210,25 @@ pub fn batch<P: Clone>(
         launches.push(launch("shrink", None, element, 0, args));
     }
     launches
+}
+
+/// Copies so many bytes of images, and of labels, from one place to another: all rounded up to words of 32 bits.
+pub fn take<P>(images: (usize, P, P), labels: (usize, P, P)) -> Launch<P> {
+    let words = |bytes: usize| Arg::U32(int(bytes.div_ceil(4)) as u32);
+    let [(bytes, from, to), (label_bytes, labels, to_labels)] = [images, labels];
+    let args = vec![
+        words(bytes),
+        Arg::Pointer(from),
+        Arg::Pointer(to),
+        words(label_bytes),
+        Arg::Pointer(labels),
+        Arg::Pointer(to_labels),
+    ];
+    // What the other kernels of the file need to be told.
+    let defines = [("TO", "float"), ("CHANNELS", "1"), ("WORDS", "0"), ("MIRRORED", "0"), ("FILL", "0"), ("AT", "0")];
+    let defines = defines.into_iter().chain([("STAGED", "0"), ("MIXED", "0")]);
+    let defines = defines.map(|(name, value)| (name, value.to_owned())).collect();
+    super::flat(SOURCE, "take", (defines, 4), bytes.div_ceil(4), args)
 }
 
 #[cfg(test)]
@@ -281,6 +304,7 @@ mod tests {
             mixing,
             shrink: (smaller != to).then_some((blends, smaller)),
             repeats,
+            count,
         };
         let mut expected = Loaded::default();
         let augmented = plan.as_deref().map(|plan| (plan, draws));

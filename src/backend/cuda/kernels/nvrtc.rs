@@ -118,9 +118,8 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         ),
         cross_entropy::finish(batch, 5, losses, (), (), (), ()),
         update::shadow(9, ()),
-        step::advance((), (), batch, 50_000, (), [9, 2]),
-        step::shuffle((), 0, 40_000, 7, ()),
-        step::shuffle((), 0, 50_000, 7, ()),
+        step::advance([(); 3], [batch, batch, 50_000], (), [9, 2]),
+        images::take((9, (), ()), (3, (), ())),
         reduce::find_bad(rows, element, (), ()),
         softmax::forward(rows, dim, precision, (), ()),
         softmax::backward(rows, dim, precision, (), (), ()),
@@ -271,6 +270,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         mixing: None,
         shrink: None,
         repeats: 1,
+        count: 50_000,
     };
     all.extend(images::batch(&input, batch, (), [(); 2], (element, ()), ()));
     let list = "[random_crop, random_erasing, random_rotation, rand_augment, mixup]";

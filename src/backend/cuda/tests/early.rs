@@ -85,8 +85,9 @@ fn an_update_that_does_not_wait_is_found() {
 fn the_head_of_the_reference_model_is_updated_beside_the_encoder() {
     for precision in [Precision::F32, Precision::Bf16] {
         let program = reference_model::program(precision, plan::pack);
-        let early: Vec<usize> =
-            (0..program.calls.len()).filter(|&index| program.calls[index].line == Line::Fill).collect();
+        let early: Vec<usize> = (0..program.calls.len())
+            .filter(|&index| updates(&program.calls[index..=index], "adamw").len() == 1)
+            .collect();
         let [update] = early[..] else { panic!("{early:?}") };
         let last = program.calls.len() - 1;
         let bytes = |index: usize| program.calls[index].cost.bytes;

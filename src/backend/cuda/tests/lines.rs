@@ -148,11 +148,16 @@ fn the_seeds_kernel_gradients_are_on_the_side_line() {
     let fixed = |call: &&&Call<Place>| call.outputs.iter().all(|output| output.place.base != Base::Arena);
     assert_eq!((beside.iter().filter(fixed).count(), beside.len()), (BESIDE, BESIDE));
     let waits = program.waits();
-    let stalls = (0..update).filter(|&index| program.calls[index].line == Line::Main && !waits[index].is_empty());
+    let waits_for_side = |index: &usize| {
+        let side = waits[*index].iter().any(|&other| program.calls[other].line == Line::Side);
+        program.calls[*index].line == Line::Main && side
+    };
+    let stalls = (0..update).filter(waits_for_side);
     assert_eq!(stalls.count(), STALLS);
 }
 
-/// Where no memory is used again, the main line waits for the side line once: before the update.
+/// Where no memory is used again, the main line waits for the masks of each attention, and for the side line once: before the
+/// update.
 #[test]
 fn the_main_line_waits_for_memory_alone() {
     let apart = |buffers: &[Lifetime]| {
@@ -164,6 +169,16 @@ fn the_main_line_waits_for_memory_alone() {
     let waits = program.waits();
     let on_main = (0..waits.len()).filter(|&index| program.calls[index].line == Line::Main);
     let (waiting, free): (Vec<usize>, Vec<usize>) = on_main.partition(|&index| !waits[index].is_empty());
-    assert_eq!(waiting, [program.calls.len() - 1]);
+    let (last, attentions) = waiting.split_last().unwrap();
+    assert_eq!((*last, attentions.len()), (program.calls.len() - 1, 8));
+    for (number, &index) in attentions.iter().enumerate() {
+        assert_eq!(program.calls[index].name, "attention");
+        let [masks] = waits[index][..] else { panic!("{:?}", waits[index]) };
+        // They are drawn in the order in which they are wanted, before anything else.
+        assert_eq!(
+            (program.calls[masks].name.as_str(), program.calls[masks].line, masks),
+            ("attention_masks", Line::Fill, number)
+        );
+    }
     assert_eq!(free.iter().filter(|&&index| program.calls[index].name.contains("attention_gradient")).count(), 8);
 }
