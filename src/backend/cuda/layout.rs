@@ -1,15 +1,17 @@
 //! Where the device keeps parameters, what the optimizer keeps of them, and their gradients.
 
+mod together;
+
 use std::ops::Range;
 
+use self::together::{Group, together};
 use super::kernels::update;
 use crate::{
     backend::{BackendError, Entry, StateTensor, Store},
     graph::{
-        Builder, Network, Parameter, operation, ops,
+        Builder, Network, Parameter,
         optimizers::{Optimizer, Plan},
     },
-    passes::{inputs, ordered},
 };
 
 /// Parameters of so many elements are worth an update of their own, while other work goes on: AdamW moves 18 MB for them, which
@@ -69,14 +71,6 @@ pub struct Wide {
     pub elements: Range<usize>,
     /// Its part of the table.
     pub chunks: Range<usize>,
-}
-
-/// Parameters that lie together.
-enum Group {
-    /// One after the other.
-    Row(Vec<usize>),
-    /// Matrices of as many rows, side by side.
-    Columns(Vec<usize>),
 }
 
 impl Layout {
@@ -354,51 +348,4 @@ fn runs(slots: &[Slot], len: usize, plan: &Plan, wide: &[Range<usize>]) -> Vec<R
         update.map(|(first_scalar, rule)| Run { offset, len: end - offset, first_scalar, rule, wide: wide.is_some() })
     };
     starts.iter().zip(ends).filter_map(run).collect()
-}
-
-/// The groups that operators want.
-fn together(builder: &Builder, network: &Network) -> Vec<Group> {
-    let graph = &builder.graph;
-    let index_of = |value: &crate::graph::Value| builder.parameter_index(value.node);
-    let mut groups = Vec::new();
-    for node in ordered(graph) {
-        let Some(operation) = operation(graph, node) else { continue };
-        let sources = inputs(graph, node);
-        if operation.as_any().is::<ops::LayerNorm>() || operation.as_any().is::<ops::BatchNorm>() {
-            groups.extend(sources[1..3].iter().map(index_of).collect::<Option<Vec<_>>>().map(Group::Row));
-        }
-        if operation.as_any().is::<ops::Attention>()
-            && let Some(dense) = projections(builder, network, &sources[..3])
-        {
-            groups.push(Group::Columns(dense.iter().map(|own| own[0]).collect()));
-            if dense.iter().all(|own| own.len() == 2) {
-                groups.push(Group::Row(dense.iter().map(|own| own[1]).collect()));
-            }
-        }
-    }
-    groups
-}
-
-/// Kernel and bias indices of the three products that make an attention's inputs, if these are three products of
-/// one tensor that nothing else reads.
-pub fn projections(builder: &Builder, network: &Network, sources: &[crate::graph::Value]) -> Option<[Vec<usize>; 3]> {
-    let graph = &builder.graph;
-    let mut input = None;
-    let mut found: [Vec<usize>; 3] = Default::default();
-    for (source, own) in sources.iter().zip(&mut found) {
-        if source.node == network.logits.node || !operation(graph, source.node)?.as_any().is::<ops::Dense>() {
-            return None;
-        }
-        let operands = inputs(graph, source.node);
-        let same = *input.get_or_insert((operands[0].node, operands[0].output));
-        if same != (operands[0].node, operands[0].output) {
-            return None;
-        }
-        for operand in &operands[1..] {
-            own.push(builder.parameter_index(operand.node)?);
-        }
-    }
-    let distinct: std::collections::HashSet<_> = found.iter().flatten().collect();
-    let alike = found.iter().all(|own| own.len() == found[0].len());
-    (alike && distinct.len() == 3 * found[0].len()).then_some(found)
 }
