@@ -270,30 +270,27 @@ impl<'a> Emitter<'a> {
         Some(Dropout::new(&layer, self.seed, Symbol::Fixed(state::STEP)))
     }
 
-    /// The same where `count` elements are dropped forward: what stays is written down, if the gradient is to read it.
-    pub fn dropout_forward(&mut self, layer: Option<graph::ops::Dropout>, count: usize) -> Option<Dropout<Symbol>> {
+    /// The same on `count` elements, for a pass that can write down what stays: the first that has this dropout does, if there
+    /// are others, which read it.
+    pub fn dropout_once(&mut self, layer: Option<graph::ops::Dropout>, count: usize) -> Option<Dropout<Symbol>> {
         let dropout = self.dropout(layer)?;
-        let wanted = self.operations.list.iter().any(|operation| match &operation.kind {
-            Kind::PointwiseGradient(of) => of.dropout == layer,
+        let same =
+            |(known, elements, _): &&(graph::ops::Dropout, usize, Symbol)| Some(*known) == layer && *elements == count;
+        if let Some((.., bits)) = self.written.iter().find(same) {
+            return Some(dropout.read(*bits));
+        }
+        let has = |operation: &&Operation| match &operation.kind {
+            Kind::Pointwise(of) | Kind::PointwiseGradient(of) | Kind::LayerNorm { residual: Some(of), .. } => {
+                of.dropout == layer
+            }
             _ => false,
-        });
-        if !wanted {
+        };
+        if self.operations.list.iter().filter(has).count() < 2 {
             return Some(dropout);
         }
         let bits = self.scratch(Dropout::<Symbol>::bytes(count).div_ceil(size_of::<f32>()));
         self.written.push((layer?, count, bits));
         Some(dropout.written(bits))
-    }
-
-    /// The same where their gradients are.
-    pub fn dropout_backward(&self, layer: Option<graph::ops::Dropout>, count: usize) -> Option<Dropout<Symbol>> {
-        let dropout = self.dropout(layer)?;
-        let of =
-            |(known, elements, _): &&(graph::ops::Dropout, usize, Symbol)| Some(*known) == layer && *elements == count;
-        Some(match self.written.iter().find(of) {
-            Some((.., bits)) => dropout.read(*bits),
-            None => dropout,
-        })
     }
 
     /// A tensor as it is stored, a parameter in full precision.

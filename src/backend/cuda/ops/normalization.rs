@@ -41,7 +41,7 @@ impl Emitter<'_> {
         let residual = residual.map(|Pointwise { dropout, .. }| layer_norm::Residual {
             b: self.activation(inputs[3]),
             bias: None,
-            dropout: self.dropout_forward(dropout, rows * width),
+            dropout: self.dropout_once(dropout, rows * width),
             sum: self.at(outputs[3]),
         });
         let [gamma, beta] = [1, 2].map(|input| self.at(inputs[input]));

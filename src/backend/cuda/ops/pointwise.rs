@@ -105,7 +105,7 @@ impl Emitter<'_> {
         let residual = inputs.get(1).map(|&id| self.activation(id));
         let epilogue = pointwise::Epilogue {
             activation,
-            dropout: self.dropout_forward(dropout, count),
+            dropout: self.dropout_once(dropout, count),
             residual,
             ..pointwise::Epilogue::default()
         };
@@ -118,7 +118,7 @@ impl Emitter<'_> {
         let count = self.elements(outputs[0]);
         let activation = activation.map(|activation| (activation, self.activation(inputs[1])));
         let (dy, dx) = (self.activation(inputs[0]), self.at(outputs[0]));
-        let dropout = self.dropout_backward(dropout, count);
+        let dropout = self.dropout_once(dropout, count);
         self.launch(pointwise::backward(count, self.precision, dy, activation, dropout, dx), outputs);
     }
 
