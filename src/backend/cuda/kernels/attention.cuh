@@ -21,16 +21,19 @@ __device__ __forceinline__ u64 kept_words(u64 head, int source) {
     return (head * (ALL_SOURCES / 16) + source / 16) * ALL_TOKENS;
 }
 
-// Which weights of a lane's rows stay, g and g + 8 of the warp's rows from `row` on: of each the bits of 16 sources.
+// Which weights of a lane's rows stay, g and g + 8 of the warp's rows from `row` on.
 struct Stays {
+    const u16* own;
     u32 words[2];
 
-    __device__ __forceinline__ void read(const u16* __restrict__ kept, u64 head, int row, int source) {
-        int g = (int)threadIdx.x % 32 / 4;
-        const u16* own = kept + kept_words(head, source) + row + g;
-        // A warp's rows are all there or none of them.
+    // Rows that are not there have those of others: nothing comes of them.
+    __device__ __forceinline__ Stays(const u16* kept, u64 head, int row)
+        : own(kept + kept_words(head, 0) + (row < ALL_TOKENS ? row : 0) + (int)threadIdx.x % 32 / 4) {}
+
+    // Those of the 16 sources from `source` on.
+    __device__ __forceinline__ void read(int source) {
 #pragma unroll
-        for (int i = 0; i < 2; i++) words[i] = DROPOUT && row < ALL_TOKENS ? own[8 * i] : 0;
+        for (int i = 0; i < 2; i++) words[i] = DROPOUT ? own[source / 16 * ALL_TOKENS + 8 * i] : 0;
     }
 
     // Weights [16, 16] of a warp's rows: those of the first eight sources, and of the others.

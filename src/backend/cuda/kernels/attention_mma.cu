@@ -37,6 +37,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
     if constexpr (HELD) hold<KEYS>(held, warp_q, OWN_KEYS);
     Rows rows;
     rows.clear();
+    Stays stays(kept, head, row);
     for (int start = 0; start < SOURCES; start += TILE) {
         __syncthreads();
         load_rows<TILE, KEY_DIM, KEYS>(tile_k, k, k_row, start, SOURCES);
@@ -51,8 +52,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
         for (int n = 0; n < TILE / 16; n++) {
             // Zeros, if there is no such source at all: nothing is drawn for them.
             if (start + 16 * n < ALL_SOURCES) {
-                Stays stays;
-                stays.read(kept, head, row, start + 16 * n);
+                stays.read(start + 16 * n);
                 add_values(rows, c[2 * n], c[2 * n + 1], tile_v + 16 * n * VALUE_PITCH, TILE_VALUES, stays, keep_scale);
             }
         }
@@ -108,6 +108,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
         row_logsum[i] = at < TOKENS ? logsum[head_row + at] : -NEGATIVE_INFINITY;
     }
     float sums[KEYS / 8][4] = {};
+    Stays stays(kept, head, row);
     for (int start = 0; start < SOURCES; start += TILE) {
         __syncthreads();
         load_rows<TILE, KEY_DIM, KEYS>(tile_k, k, k_row, start, SOURCES);
@@ -121,8 +122,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
             times_transposed<KEYS, 1, HELD>(c, held_q, warp_q, OWN_KEYS, tile_k + s * KEY_PITCH, TILE_KEYS);
             times_transposed<VALUES, 1, HELD>(d, held_dout, warp_dout, OWN_VALUES, tile_v + s * VALUE_PITCH, TILE_VALUES);
 #if DROPOUT
-            Stays stays;
-            stays.read(kept, head, row, start + s);
+            stays.read(start + s);
             stays.drop(d[0], d[1], keep_scale);
 #endif
 #pragma unroll

@@ -40,12 +40,12 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     if constexpr (HELD) hold<KEYS>(held, all_q + row * KEY_PITCH, Q_PLANE);
     Rows rows;
     rows.clear();
+    Stays stays(kept, head, row);
     // Sixteen at a time: more scores would not leave enough registers for two blocks of the reference model's.
 #pragma unroll 1
     for (int source = 0; source < ALL_SOURCES; source += 16) {
         // Read here, so that they are there when they are wanted.
-        Stays stays;
-        stays.read(kept, head, row, source);
+        stays.read(source);
         float c[2][4] = {};
         times_transposed<KEYS, 1, HELD>(c, held, all_q + row * KEY_PITCH, Q_PLANE, all_k + source * KEY_PITCH, K_PLANE);
         rows.meet(c, source, row);
