@@ -85,7 +85,8 @@ impl Place {
     }
 }
 
-const TESTS: (&str, &str) = ("tests", "echo \"tests $*\" >>\"$CALLS\"; echo 'test result: ok'");
+const TESTS: (&str, &str) =
+    ("tests", "echo \"tests $VITX_KERNEL_TESTS $*\" >>\"$CALLS\"; echo 'test result: ok. 3 passed; 0 failed'");
 /// Runs what it is given, after its own options.
 const SANITIZER: (&str, &str) = (
     "compute-sanitizer",
@@ -128,6 +129,9 @@ fn all_parts_run_and_predictions_stand_beside_outcomes() {
     let turns: Vec<&str> = turns.iter().map(|line| line.rsplit(' ').next().unwrap()).collect();
     assert_eq!(turns, ["off", "on", "off", "on", "off", "on"]);
     assert!(calls.contains("peer ") && calls.contains("/inductor"), "{calls}");
+    for part in ["tests device backend::cuda::kernels::attention --test-threads 1", "tests  backend::cuda::region"] {
+        assert!(calls.contains(part), "{part} in {calls}");
+    }
     for part in
         ["sanitizer --tool racecheck --kernel-name kns=region", "ncu --clock-control none", "--batch 2 --steps 1"]
     {
@@ -153,6 +157,16 @@ fn what_is_missing_is_skipped_with_a_reason() {
         assert_eq!(said.matches(line).count(), 2, "{line} in {said}");
     }
     assert!(!place.calls().contains("--regions"), "{}", place.calls());
+}
+
+#[test]
+fn tests_that_did_not_run_have_not_passed() {
+    let place = Place::new(&[("tests", "echo 'test result: ok. 0 passed; 0 failed; 4 ignored'")]);
+    let tests = place.bin().join("tests");
+    let (code, said) = place.run(&["--parts", "kernels", "--tests", tests.to_str().unwrap()], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.matches("skipped: kernels reduce: the test binary has none that can run").count(), 2, "{said}");
+    assert!(said.contains("skipped: regions on the device: "), "{said}");
 }
 
 #[test]
