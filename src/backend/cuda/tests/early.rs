@@ -57,7 +57,10 @@ fn updates_beside_the_backward_pass_give_the_same_bits() {
         for (optimizer, expects) in free {
             let (expected, none) = trained(optimizer, Precision::Bf16, Emulated::default());
             assert_eq!(none, 0);
-            for order in [Order::AsGiven, Order::First(Line::Fill), Order::First(Line::Main), Order::Drawn(5)] {
+            let orders = [Order::Drawn(5), Order::AsGiven, Order::First(Line::Fill), Order::First(Line::Main)];
+            // The lines are the same for all rules.
+            let orders = if rule.name == "adamw" { &orders[..] } else { &orders[..1] };
+            for &order in orders {
                 let device = Emulated { order, wide: WIDE, ..Emulated::default() };
                 let (actual, early) = trained(optimizer, Precision::Bf16, device);
                 assert!(actual == expected, "{} {order:?} {expects}", rule.name);

@@ -69,7 +69,8 @@ fn however_an_epoch_is_cut_it_trains_alike() {
         // With a last batch of fewer images, without, and with no other.
         for count in [11, 8, 3] {
             let (expected, means, _) = trained(small(), augmentation, count, true, Emulated::default());
-            for order in [Order::AsGiven, Order::First(Line::Fill), Order::First(Line::Main), Order::Drawn(3)] {
+            let orders = [Order::Drawn(3), Order::AsGiven, Order::First(Line::Fill), Order::First(Line::Main)];
+            for &order in if count == 11 { &orders[..] } else { &orders[..1] } {
                 let device = Emulated { order, ..Emulated::default() };
                 let (whole, again, _) = trained(small(), augmentation, count, true, device);
                 assert!(whole == expected && again == means, "{augmentation:?} {count} {order:?}");
