@@ -1,9 +1,9 @@
 //! What a training shows: a bar on a terminal, plain lines where output is piped.
 
 use std::{
-    io::IsTerminal,
+    fs::File,
+    io::{IsTerminal, Write},
     path::{Path, PathBuf},
-    process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -26,6 +26,16 @@ use crate::{
 /// Watches a training from the command line.
 pub struct Console {
     bar: ProgressBar,
+    to: To,
+}
+
+/// Where lines go.
+enum To {
+    Output,
+    /// Each with the name of the trial, of which there are several.
+    OutputOf(String),
+    /// The trial's log.
+    Log(File),
 }
 
 impl Console {
@@ -41,12 +51,29 @@ impl Console {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} - ETA {eta} - {msg}") {
             bar.set_style(style);
         }
-        Self { bar }
+        Self { bar, to: To::Output }
     }
 
-    /// Writes a line to standard output, past the bar. Training goes on when nobody reads it any more.
+    /// Of one of several trials: its lines have its name, and there is no bar.
+    pub fn of(name: String) -> Self {
+        Self { bar: ProgressBar::hidden(), to: To::OutputOf(name) }
+    }
+
+    /// Of one of several trials, whose lines go to its own log.
+    pub fn to_log(log: File) -> Self {
+        Self { bar: ProgressBar::hidden(), to: To::Log(log) }
+    }
+
+    /// Writes a line to standard output, past the bar, or where else lines go. Training goes on when nobody reads it any
+    /// more.
     pub fn line(&self, text: &str) {
-        self.bar.suspend(|| out::line(text));
+        match &self.to {
+            To::Output => self.bar.suspend(|| out::line(text)),
+            To::OutputOf(name) => text.lines().for_each(|line| out::line(&format!("{name}: {line}"))),
+            To::Log(log) => {
+                let _ = writeln!(&*log, "{}", printable::lines(text));
+            }
+        }
     }
 }
 
@@ -131,7 +158,7 @@ pub fn handle_interrupts(interrupt: &Interrupt, words: &'static str) -> miette::
 pub const AFTER_THIS_STEP: &str = "stopping after this step; once more to stop now";
 
 /// Draws the curves of a trial, prints how it ended, and gives the exit code that says so.
-pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
+pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> u8 {
     console.bar.finish_and_clear();
     let drawn = history::read(folder).and_then(|epochs| Ok(plots::write(folder, &epochs)?));
     if let Err(error) = drawn {
@@ -155,15 +182,15 @@ pub fn report(console: &Console, folder: &Path, outcome: &Outcome) -> ExitCode {
             }
             let what = if result.ema { "Test (ema)" } else { "Test" };
             print_accuracy(console, what, result.test_accuracy, result.test_top_5_accuracy);
-            ExitCode::SUCCESS
+            0
         }
         Outcome::Paused => {
             console.line("Paused: its sweep wants it no further for now");
-            ExitCode::SUCCESS
+            0
         }
         Outcome::Interrupted => {
             console.line(&format!("Interrupted, and saved. To continue: vitx trial {}", printable::shell(folder)));
-            ExitCode::from(INTERRUPTED)
+            INTERRUPTED
         }
     }
 }

@@ -42,6 +42,7 @@ mod search_args;
 mod summary;
 mod sweep;
 mod trial;
+mod trials;
 mod view;
 mod worker;
 

@@ -137,7 +137,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let mut console = Console::new();
     let sender = log_args::start(&folder, log);
     let outcome = training::run(&lock, &options, &mut console);
-    let code = outcome.map(|outcome| report(&console, &folder, &outcome));
+    let code = outcome.map(|outcome| ExitCode::from(report(&console, &folder, &outcome)));
     log_args::finish(sender);
     Ok(code?)
 }

@@ -332,6 +332,11 @@ impl ExperimentError {
         matches!(self, Self::Files(TrialError::File(FileError::Lost { .. })))
     }
 
+    /// Whether a device has failed that other trials use as well.
+    pub fn is_of_shared_device(&self) -> bool {
+        matches!(self, Self::Backend(BackendError::Shared(_)))
+    }
+
     /// Wraps an error of the file system with what was tried on which file.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Definition, ExperimentError, Setup, accumulation, image_size, needs, unvalidated};
 use crate::{
-    backend::{Backend, BackendError, Engine, EngineOptions, Placed, Precision},
+    backend::{Backend, BackendError, Engine, EngineOptions, Placed, Precision, SharedDevice},
     choice::Choice,
     data::{Split, Subset},
     graph::Builder,
@@ -26,6 +26,9 @@ use crate::{
 /// Exit code of `vitx trial` where another process trains the same directory.
 pub const BUSY: u8 = 75;
 
+/// Exit code of a trial whose device has failed that it shared with other trials: alone, it may do well.
+pub const SHARED: u8 = 76;
+
 /// Exit code of a process that saved and ended because it was asked to, as shells have it for
 /// Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
@@ -41,6 +44,8 @@ pub struct Options {
     pub precision: Precision,
     /// Of the `cuda` backend: its first device by default.
     pub device: Option<Placed>,
+    /// The device that it shares with the trials of the same process, if it does.
+    pub shared: Option<Arc<dyn SharedDevice>>,
     /// Worker threads; all cores by default.
     pub threads: Option<usize>,
     /// Where the data of `image_folder` lie now, if not where the trial says.
@@ -105,7 +110,8 @@ pub fn run(lock: &Lock, options: &Options, observer: &mut dyn Observer) -> Resul
         ExperimentError::Files(error) => ExperimentError::Files(error.of_a_training()),
         error => error,
     });
-    if let Err(error) = &outcome {
+    // What has happened to a device that others use as well is not kept as a failure of this one.
+    if let Some(error) = outcome.as_ref().err().filter(|error| !error.is_of_shared_device()) {
         let kind = match error {
             ExperimentError::NotFinite { .. } => FailureKind::Nan,
             ExperimentError::Backend(BackendError::Memory(_)) | ExperimentError::Memory { .. } => FailureKind::Memory,
@@ -258,7 +264,10 @@ fn of_training(
     of_engine.optimizer.total_steps = updates;
     of_engine.loss.class_weights = class_weights;
     let device = options.device.as_ref().map_or(0, |placed| placed.device.ordinal);
-    Ok(options.backend.engine_on(lowering, of_engine, device)?)
+    Ok(match &options.shared {
+        Some(shared) => shared.engine(lowering, of_engine)?,
+        None => options.backend.engine_on(lowering, of_engine, device)?,
+    })
 }
 
 /// What the engine of a definition is made with.

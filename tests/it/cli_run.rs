@@ -348,7 +348,7 @@ fn errors() {
     fs::write(folder.path().join("type.yaml"), "model: m.vitx\ndata: {name: digits}\ntrain: {epochs: many}\n").unwrap();
     fs::write(folder.path().join("model.yaml"), "model: nowhere.vitx\ndata: {name: digits}\n").unwrap();
     fs::write(folder.path().join("bytes.yaml"), b"model: \xff\n").unwrap();
-    let cases: [&[&str]; 13] = [
+    let cases: [&[&str]; 15] = [
         &["run", "twice.yaml"],
         &["run", "type.yaml"],
         &["run", "model.yaml"],
@@ -362,6 +362,8 @@ fn errors() {
         &["run", "digits_vit.yaml", "--param", "dept=3"],
         &["run", "digits_vit.yaml", "--param", "patch_size=3"],
         &["trial", "nowhere"],
+        &["trial", "here", "here"],
+        &["trial", "here", "there", "--backend", "cpu"],
     ];
     let mut shown = String::new();
     for arguments in cases {

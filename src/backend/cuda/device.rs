@@ -63,6 +63,14 @@ pub trait Device {
     /// A kernel that does not compile, or a product that the library does not have.
     fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError>;
 
+    /// Makes groups of calls ready, which run one after the other; calls of one group are of one line and touch no memory of one
+    /// another's, and may run at once. As [`Device::prepare`], but none of them runs: all their products were in calls that were
+    /// prepared before.
+    ///
+    /// # Errors
+    /// As [`Device::prepare`].
+    fn prepare_joint(&mut self, groups: Vec<Vec<Call<u64>>>) -> Result<Self::Prepared, BackendError>;
+
     /// Starts prepared calls, after what was started before.
     ///
     /// # Errors

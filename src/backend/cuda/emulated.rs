@@ -206,6 +206,11 @@ impl Device for Emulated {
         Ok(ordered(&calls, &waits, self.order).into_iter().map(|index| calls[index].clone()).collect())
     }
 
+    fn prepare_joint(&mut self, groups: Vec<Vec<Call<u64>>>) -> Result<Self::Prepared, BackendError> {
+        // The last of a group first: their order must not matter.
+        self.prepare(groups.into_iter().flat_map(|group| group.into_iter().rev()).collect())
+    }
+
     fn launch(&mut self, prepared: &Self::Prepared) -> Result<(), BackendError> {
         for call in prepared {
             match call.work.clone() {

@@ -1,5 +1,7 @@
 //! One kernel launch as data: built by `kernels`, run by the driver or, in tests, by the emulator.
 
+use std::sync::Arc;
+
 use crate::choice::Choice;
 
 /// A `.cu` file, its name and its text, which may include [`HEADERS`](super::kernels::HEADERS).
@@ -13,14 +15,21 @@ impl Source {
     /// The names of its kernels.
     #[must_use]
     pub fn entries(&self) -> Vec<&'static str> {
-        let after_bounds = |text: &'static str| match text.strip_prefix("__launch_bounds__(") {
-            Some(bounds) => bounds.split_once(')').map_or("", |(_, rest)| rest.trim_start()),
-            None => text,
-        };
-        let name = |text| after_bounds(text).split('(').next().unwrap_or_default();
-        self.text.split("\nKERNEL ").skip(1).map(name).collect()
+        self.kernels().map(|(_, name)| name).collect()
+    }
+
+    /// Its kernels: their launch bounds as they are written, with brackets, or nothing, and their names.
+    pub fn kernels(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.text.split("\nKERNEL ").skip(1).map(|text| {
+            let bounded = text.starts_with(LAUNCH_BOUNDS);
+            let (bounds, rest) = text.split_at(text.find(')').filter(|_| bounded).map_or(0, |end| end + 1));
+            (bounds, rest.trim_start().split('(').next().unwrap_or_default())
+        })
     }
 }
+
+/// Stands before the bounds of a kernel that has some.
+pub const LAUNCH_BOUNDS: &str = "__launch_bounds__";
 
 /// How the elements of a tensor are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,7 +97,7 @@ impl Precision {
 }
 
 /// An argument of a kernel, of exactly its parameter's type.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Arg<P> {
     Pointer(P),
     Null,
@@ -96,6 +105,38 @@ pub enum Arg<P> {
     U32(u32),
     U64(u64),
     F32(f32),
+    /// A structure of so many u64, given by value.
+    Words(Arc<[u64]>),
+}
+
+impl<P> Arg<P> {
+    /// The same argument with memory named otherwise.
+    pub fn map<Q>(self, place: impl FnOnce(P) -> Q) -> Arg<Q> {
+        match self {
+            Self::Pointer(pointer) => Arg::Pointer(place(pointer)),
+            Self::Null => Arg::Null,
+            Self::I32(value) => Arg::I32(value),
+            Self::U32(value) => Arg::U32(value),
+            Self::U64(value) => Arg::U64(value),
+            Self::F32(value) => Arg::F32(value),
+            Self::Words(words) => Arg::Words(words),
+        }
+    }
+}
+
+impl Arg<u64> {
+    /// The argument as a device has it in eight bytes of memory: the lower of them where it has fewer. `None` of a structure.
+    pub fn word(&self) -> Option<u64> {
+        Some(match *self {
+            Self::Pointer(address) => address,
+            Self::Null => 0,
+            Self::I32(value) => u64::from(value as u32),
+            Self::U32(value) => u64::from(value),
+            Self::U64(value) => value,
+            Self::F32(value) => u64::from(value.to_bits()),
+            Self::Words(_) => return None,
+        })
+    }
 }
 
 /// One kernel launch. `P` names memory: a place in the arena for the engine, a host pointer for the
@@ -128,24 +169,14 @@ impl<P> Launch<P> {
     pub fn pointers(&self) -> impl Iterator<Item = &P> {
         self.args.iter().filter_map(|arg| match arg {
             Arg::Pointer(pointer) => Some(pointer),
-            Arg::Null | Arg::I32(_) | Arg::U32(_) | Arg::U64(_) | Arg::F32(_) => None,
+            Arg::Null | Arg::I32(_) | Arg::U32(_) | Arg::U64(_) | Arg::F32(_) | Arg::Words(_) => None,
         })
     }
 
     /// The same launch on memory named otherwise.
     pub fn map<Q>(self, mut place: impl FnMut(P) -> Q) -> Launch<Q> {
         let Self { source, defines, entry, grid, block, shared_bytes, args } = self;
-        let args = args
-            .into_iter()
-            .map(|arg| match arg {
-                Arg::Pointer(pointer) => Arg::Pointer(place(pointer)),
-                Arg::Null => Arg::Null,
-                Arg::I32(value) => Arg::I32(value),
-                Arg::U32(value) => Arg::U32(value),
-                Arg::U64(value) => Arg::U64(value),
-                Arg::F32(value) => Arg::F32(value),
-            })
-            .collect();
+        let args = args.into_iter().map(|arg| arg.map(&mut place)).collect();
         Launch { source, defines, entry, grid, block, shared_bytes, args }
     }
 }

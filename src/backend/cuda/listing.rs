@@ -146,6 +146,7 @@ fn of_launch(launch: &Launch<Place>) -> (String, String, Vec<String>) {
         Arg::U32(value) => value.to_string(),
         Arg::U64(value) => value.to_string(),
         Arg::F32(value) => format!("{value:?}"),
+        Arg::Words(words) => format!("{} words", words.len()),
     };
     let kernel = format!("{}.{}", launch.source.name, launch.entry);
     (kernel, format!("{grid} of {block}{shared}"), launch.args.iter().map(argument).collect())

@@ -5,7 +5,7 @@ mod compile;
 pub(crate) mod device;
 pub mod driver;
 #[cfg(test)]
-mod emulated;
+pub(crate) mod emulated;
 #[cfg(test)]
 pub(crate) mod emulator;
 mod engine;
@@ -16,8 +16,10 @@ pub(crate) mod launch;
 mod layout;
 mod lines;
 mod listing;
+mod merged;
 mod metrics;
 pub(super) mod ops;
+mod pack;
 mod peak;
 pub(crate) mod program;
 mod state;
@@ -26,3 +28,4 @@ mod tests;
 
 pub use engine::CudaEngine;
 pub use listing::{CallListing, ProgramListing, listing};
+pub use pack::{Launches, Pack, SharedDevice, shared_device};

@@ -4,6 +4,7 @@
 mod convolutions;
 mod early;
 mod lines;
+mod packed;
 mod pictures;
 pub mod reference_model;
 

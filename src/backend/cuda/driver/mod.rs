@@ -1,6 +1,7 @@
 //! A device that the driver has: memory, modules, products, and one graph per list of calls.
 
 mod blas;
+mod branches;
 mod cache;
 mod capture;
 mod copies;
@@ -18,6 +19,7 @@ use cudarc::driver::{
 
 use self::{
     blas::Blas,
+    branches::Branches,
     copies::Copies,
     modules::{Function, Modules},
     product::Product,
@@ -40,6 +42,7 @@ pub struct Driver {
     /// Of the other lines, while a graph is captured.
     side: Arc<CudaStream>,
     fill: Arc<CudaStream>,
+    branches: Branches,
     context: Arc<CudaContext>,
     block_memory: usize,
 }
@@ -54,6 +57,8 @@ pub struct Prepared {
 /// A call that is ready to run: on which line, and after which calls of the other lines.
 struct Placed {
     line: Line,
+    /// On which of the line's streams: 0 is the line's own. Those on others run beside the call before them.
+    branch: usize,
     waits: Waits,
     steps: Vec<Step>,
 }
@@ -93,7 +98,7 @@ impl Driver {
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE;
         let cached = context.attribute(attribute).map_err(failed("ask for the device's cache"))?;
         let blas = Blas::new(stream.clone(), &name, cached.max(0) as usize)?;
-        Ok(Self { blas, modules, stream, side, fill, context, block_memory })
+        Ok(Self { blas, modules, stream, side, fill, branches: Branches::default(), context, block_memory })
     }
 
     fn steps(&mut self, call: Call<u64>) -> Result<Vec<Step>, BackendError> {
@@ -126,6 +131,33 @@ impl Driver {
             Work::Launch(launch) => std::slice::from_ref(launch),
             Work::Gemm(_, plain) => plain,
         }))
+    }
+
+    /// Calls that are ready, each on its branch of its line, or where none is given on the line itself.
+    fn placed(&mut self, calls: Vec<Call<u64>>, branches: &[usize]) -> Result<Vec<Placed>, BackendError> {
+        self.load_all(&calls)?;
+        let waits = lines::waits(&calls);
+        let branches = branches.iter().copied().chain(std::iter::repeat(0));
+        let placed = |((call, waits), branch): ((Call<u64>, Waits), usize)| {
+            let line = call.line;
+            let mut steps = self.steps(call)?;
+            for step in &mut steps {
+                if let (Step::Product(product), 1..) = (step, branch) {
+                    product.workspace = self.branches.workspace(line, branch)?;
+                }
+            }
+            Ok(Placed { line, branch, waits, steps })
+        };
+        calls.into_iter().zip(waits).zip(branches).map(placed).collect()
+    }
+
+    fn captured(&self, calls: Vec<Placed>) -> Result<Prepared, BackendError> {
+        let streams = [&self.stream, &self.side, &self.fill].map(Arc::clone);
+        let graph = capture::capture(&streams, &self.branches, &calls)?;
+        if let Some(graph) = &graph {
+            graph.upload().map_err(failed("upload a graph"))?;
+        }
+        Ok(Prepared { graph, _calls: calls })
     }
 
     fn loaded(&mut self, launch: Launch<u64>) -> Result<(Function, Launch<u64>), BackendError> {
@@ -170,6 +202,8 @@ fn start(stream: &Arc<CudaStream>, function: &Function, launch: &Launch<u64>) ->
             Arg::U32(value) => builder.arg(value),
             Arg::U64(value) => builder.arg(value),
             Arg::F32(value) => builder.arg(value),
+            // The others lie behind it.
+            Arg::Words(words) => builder.arg(words.first().unwrap_or(&0)),
         };
     }
     let config = LaunchConfig {
@@ -232,22 +266,20 @@ impl Device for Driver {
     }
 
     fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError> {
-        self.load_all(&calls)?;
-        let waits = lines::waits(&calls);
-        let mut placed = Vec::new();
-        for (call, waits) in calls.into_iter().zip(waits) {
-            placed.push(Placed { line: call.line, waits, steps: self.steps(call)? });
-        }
+        let placed = self.placed(calls, &[])?;
         // Libraries load their kernels when they are first used, which had better not be while a graph is captured;
         // should the driver load one of ours then, the relaxed mode lets it.
         let mut products = placed.iter().flat_map(|call| &call.steps).filter(|step| matches!(step, Step::Product(_)));
         products.try_for_each(|step| run(&self.stream, step))?;
         self.synchronize()?;
-        let graph = capture::capture(&[&self.stream, &self.side, &self.fill].map(Arc::clone), &placed)?;
-        if let Some(graph) = &graph {
-            graph.upload().map_err(failed("upload a graph"))?;
-        }
-        Ok(Prepared { graph, _calls: placed })
+        self.captured(placed)
+    }
+
+    fn prepare_joint(&mut self, groups: Vec<Vec<Call<u64>>>) -> Result<Self::Prepared, BackendError> {
+        self.branches.grow(&self.context, groups.iter().map(Vec::len).max().unwrap_or(0))?;
+        let branches = groups.iter().flat_map(|group| (0..group.len()).map(branches::of)).collect::<Vec<_>>();
+        let placed = self.placed(groups.concat(), &branches)?;
+        self.captured(placed)
     }
 
     fn launch(&mut self, prepared: &Self::Prepared) -> Result<(), BackendError> {

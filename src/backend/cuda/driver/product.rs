@@ -59,7 +59,8 @@ pub struct Product {
     addresses: [u64; 3],
     pub algorithm: cublasLtMatmulAlgo_t,
     handle: Rc<Handle>,
-    workspace: Rc<CudaSlice<u8>>,
+    /// [`WORKSPACE`] bytes, which nothing else uses while the product runs.
+    pub workspace: Rc<CudaSlice<u8>>,
 }
 
 impl Product {

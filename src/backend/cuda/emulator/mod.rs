@@ -138,8 +138,8 @@ unsafe fn run_compiled<R>(
     // SAFETY: the function gives a static string.
     let taken = unsafe { CStr::from_ptr(parameters()) }.to_string_lossy().into_owned();
     assert_eq!(given, taken, "arguments given to and taken by `{entry}`");
-    let mut values: Vec<u64> = launch.args.iter().map(bits).collect();
-    let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|value| std::ptr::from_mut(value).cast()).collect();
+    let mut values: Vec<Vec<u64>> = launch.args.iter().map(words).collect();
+    let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|value| value.as_mut_ptr().cast()).collect();
     // SAFETY: each pointer leads to a value of its parameter's type, as the letters say; the caller
     // vouches for the memory.
     let wrong = unsafe { run(pointers.as_mut_ptr(), launch.grid.as_ptr(), launch.block.as_ptr(), launch.shared_bytes) };
@@ -166,17 +166,15 @@ fn letter<P>(arg: &Arg<P>) -> char {
         Arg::U32(_) => 'u',
         Arg::U64(_) => 'l',
         Arg::F32(_) => 'f',
+        Arg::Words(_) => '?',
     }
 }
 
-fn bits(arg: &Arg<*mut u8>) -> u64 {
-    match *arg {
-        Arg::Pointer(pointer) => pointer as u64,
-        Arg::Null => 0,
-        Arg::I32(value) => u64::from(value as u32),
-        Arg::U32(value) => u64::from(value),
-        Arg::U64(value) => value,
-        Arg::F32(value) => u64::from(value.to_bits()),
+/// An argument as it lies in memory.
+fn words(arg: &Arg<*mut u8>) -> Vec<u64> {
+    match arg.clone().map(|pointer| pointer as u64) {
+        Arg::Words(words) => words.to_vec(),
+        other => Vec::from_iter(other.word()),
     }
 }
 

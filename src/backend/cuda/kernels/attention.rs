@@ -238,7 +238,7 @@ impl Attention {
             let args = join(&[&[out], &dout, &[logsum], &columns(&[dq, dk, dv])]);
             return vec![self.launch("backward", Pass::Backward, &rows, inputs, args)];
         }
-        let by_q = join(&[&[out], &dout, &[logsum, delta], &columns(&[dq])]);
+        let by_q = join(&[&[out], &dout, &[logsum.clone(), delta.clone()], &columns(&[dq])]);
         let by_kv = join(&[&dout, &[logsum, delta], &columns(&[dk, dv])]);
         vec![
             self.launch("backward_q", Pass::ByQuery, &rows, inputs, by_q),

@@ -18,6 +18,7 @@ use crate::{
     backend::cuda::{
         device::BLOCK_MEMORY,
         launch::{Element, Launch, Precision},
+        merged::merged,
         ops::{average_pool2d, image_product, lookup, mask_scores, max_pool2d, rope, sinusoid},
     },
     data::{Augmentation, Keys},
@@ -391,11 +392,16 @@ pub fn usage(log: &str) -> BTreeMap<String, Usage> {
 
 /// Compiles what these steps launch, and asserts that no kernel spills but those which may.
 fn check(architecture: &str, steps: &[(Precision, [usize; 4])]) -> Vec<&'static str> {
+    let launches = steps.iter().flat_map(|&(precision, shape)| launches(precision, shape));
+    check_all(architecture, launches)
+}
+
+fn check_all(architecture: &str, launches: impl Iterator<Item = Launch<()>>) -> Vec<&'static str> {
     let Some(compiler) = Compiler::find(&format!("kernels for {architecture}")) else {
         return SOURCES.iter().map(|source| source.name).collect();
     };
     let mut modules: BTreeMap<String, (Launch<()>, Vec<&str>)> = BTreeMap::new();
-    for launch in steps.iter().flat_map(|&(precision, shape)| launches(precision, shape)) {
+    for launch in launches {
         let key = format!("{} {:?}", launch.source.name, launch.defines);
         let entry = launch.entry;
         modules.entry(key).or_insert_with(|| (launch, Vec::new())).1.push(entry);
@@ -435,4 +441,15 @@ fn for_hopper_in_odd_shapes() {
 #[test]
 fn for_blackwell() {
     check("sm_100", &[(Precision::Bf16, SEED)]);
+}
+
+/// In their packed form, too, kernels keep everything in registers.
+#[test]
+fn of_several_variants_at_once() {
+    let packed = launches(Precision::Bf16, SEED).into_iter().map(|launch| {
+        let launch = launch.map(|()| 0);
+        let packed: [_; 1] = merged(vec![launch; 4]).try_into().expect("one launch");
+        packed.into_iter().next().expect("it").map(|_| ())
+    });
+    check_all("sm_90", packed);
 }

@@ -1,0 +1,62 @@
+//! Streams beside those of the lines, for calls of several variants that may run at once.
+
+use std::{rc::Rc, sync::Arc};
+
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream};
+
+use super::{failed, product::WORKSPACE};
+use crate::backend::{BackendError, cuda::program::Line};
+
+/// Streams of a line, its own included. More would need more workspaces, and small products are done by then.
+const BRANCHES: usize = 4;
+
+/// The branch of a call by its place among those that may run at once.
+pub fn of(place: usize) -> usize {
+    place % BRANCHES
+}
+
+/// The streams of each line but its own, and workspaces of their products; made when they are first wanted.
+#[derive(Default)]
+pub struct Branches {
+    lines: [Vec<(Arc<CudaStream>, Rc<CudaSlice<u8>>)>; Line::ALL.len()],
+}
+
+impl Branches {
+    /// Makes what so many calls at once need.
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn grow(&mut self, context: &Arc<CudaContext>, calls: usize) -> Result<(), BackendError> {
+        for line in &mut self.lines {
+            while line.len() + 1 < calls.min(BRANCHES) {
+                let stream = context.new_stream().map_err(failed("make a stream"))?;
+                let workspace = stream.alloc_zeros(WORKSPACE).map_err(failed("allocate a workspace"))?;
+                // It is used on other streams' graphs, too: there before anything is.
+                stream.synchronize().map_err(failed("allocate a workspace"))?;
+                line.push((stream, Rc::new(workspace)));
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&self, line: Line, branch: usize) -> Result<&(Arc<CudaStream>, Rc<CudaSlice<u8>>), BackendError> {
+        let branch = branch.checked_sub(1).and_then(|at| self.lines[line.index()].get(at));
+        branch.ok_or_else(|| BackendError::Other("a call is on a branch that there is not".into()))
+    }
+
+    /// The stream of a branch, from 1.
+    ///
+    /// # Errors
+    /// One that was not made.
+    pub fn stream(&self, line: Line, branch: usize) -> Result<&Arc<CudaStream>, BackendError> {
+        self.get(line, branch).map(|(stream, _)| stream)
+    }
+
+    /// What products of a branch, from 1, have for themselves.
+    ///
+    /// # Errors
+    /// One that was not made.
+    pub fn workspace(&self, line: Line, branch: usize) -> Result<Rc<CudaSlice<u8>>, BackendError> {
+        self.get(line, branch).map(|(_, workspace)| workspace.clone())
+    }
+}
