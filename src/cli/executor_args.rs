@@ -28,6 +28,10 @@ pub struct ExecutorArgs {
     /// A further argument of the engine's own command, `--executor-arg=--qos=low`; may be given again
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     executor_arg: Vec<String>,
+    /// Trials of one process, at most, that are trained at once on one CUDA device where their shapes are the same: each
+    /// comes to the same bits as alone. With --jobs J, J such processes [default: 1]
+    #[arg(long, value_name = "N")]
+    pack: Option<u32>,
     /// Where the engine answers: `http://head:8265`
     #[arg(long, value_name = "URL")]
     address: Option<String>,
@@ -55,6 +59,7 @@ impl ExecutorArgs {
             time: self.time,
             partition: self.partition.clone(),
             args: self.executor_arg.clone(),
+            pack: self.pack,
             address: self.address.clone(),
             submit: self.submit.clone(),
             poll: self.poll.clone(),

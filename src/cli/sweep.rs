@@ -19,7 +19,7 @@ use super::{
     view::ViewArgs,
 };
 use crate::{
-    backend::DeviceLocks,
+    backend::{Backend, DeviceLocks},
     experiment::{
         Definition, Overrides,
         sweep::{
@@ -190,8 +190,11 @@ pub(super) fn train(
     let (folder, begun) = sweep.settle(output, named)?;
     let former = extend.as_deref().map(Former::of).transpose()?;
     let interrupt = Interrupt::default();
+    let packed = executor.pack.unwrap_or(1).max(1) as usize;
     let (options, mut executor) = started(executor, &folder, jobs, interrupt.clone(), engine)?;
     let deadline = time_budget.map(|budget| Instant::now() + budget);
+    // As many processes as there are jobs, each with a pack of trials.
+    let (processes, jobs) = (jobs, jobs * packed);
     let policy = Policy { jobs, retries, fail_fast, worker: false, until_idle: None, deadline };
     let running = Running { folder: &folder, options, policy, skip_invalid, dry_run, former: former.as_ref() };
     if !dry_run {
@@ -200,7 +203,7 @@ pub(super) fn train(
             "stopping: what is being trained saves and ends; once more to stop now, and leave it",
         )?;
     }
-    let mut shown = Shown { live: Live::new(jobs), jobs };
+    let mut shown = Shown { live: Live::new(jobs), jobs: processes };
     begun.iter().for_each(|note| shown.live.line(note));
     let sender = log_args::start(&folder, log.filter(|_| !dry_run));
     let ended = sweep.run(&running, &mut *executor, &mut shown);
@@ -278,9 +281,16 @@ pub(super) fn started(
         ));
     }
     let (options, devices) = engine.shared(jobs, interrupt)?;
+    if config.pack.is_some_and(|pack| pack > 1) && options.backend != Backend::Cuda {
+        let message = format!("trials are packed on a CUDA device, and the {} backend has none", options.backend);
+        let help = "leave --pack out; --jobs N trains N trials beside each other";
+        return Err(miette::miette!(code = "vitx::sweep::pack", help = help, "{message}"));
+    }
     let owner = format!("vitx sweep, for {}", folder.display());
     let pool = (!devices.is_empty()).then(|| Pool::new(devices, DeviceLocks::of_machine(), jobs, owner));
-    let arguments = lingering(engine.arguments(&options));
+    let arguments = engine.arguments(&options);
+    // Packed trials are in one process, which is not asked to end for one of them.
+    let arguments = if config.pack.is_some_and(|pack| pack > 1) { arguments } else { lingering(arguments) };
     Ok((options, executors::executor(ExecutorSetup { config, folder, arguments, threads_given: true, pool })?))
 }
 

@@ -109,7 +109,7 @@ fn a_sweep_needs_no_experiment() {
 #[test]
 fn what_is_not_there_is_refused_before_anything_is_timed() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [&[&str]; 10] = [
+    let cases: [&[&str]; 11] = [
         &["-p", "patchsize=2,4"],
         &["-p", "train.epoch=2,4"],
         &["-p", "depth=1,1"],
@@ -120,6 +120,7 @@ fn what_is_not_there_is_refused_before_anything_is_timed() {
         &["-p", "depth=int(1, 3)"],
         &["-p", "depth=1,2", "--strategy", "tpe"],
         &["-p", "train.optimizer.learning_rate=-1,1e-3"],
+        &["-p", "depth=1,2", "--pack", "4"],
     ];
     let refused = cases.map(|arguments| {
         let output = sweep(folder.path(), arguments).output().unwrap();

@@ -29,11 +29,11 @@ pub trait Executor {
         true
     }
 
-    /// Whether one more trial can be handed over now. Where not, trials wait and this is asked again.
+    /// Whether this trial can be handed over now. Where not, it waits and this is asked again.
     ///
     /// # Errors
     /// When the executor itself fails.
-    fn has_room(&mut self) -> Result<bool, ExperimentError> {
+    fn has_room(&mut self, _folder: &Path) -> Result<bool, ExperimentError> {
         Ok(true)
     }
 

@@ -196,7 +196,7 @@ impl Schedule<'_> {
                 if state.rests() {
                     continue;
                 }
-                if running >= self.policy.jobs || !executor.has_room()? {
+                if running >= self.policy.jobs || !executor.has_room(&planned.folder)? {
                     unserved = unserved.or(Some(index));
                 } else if self.start(planned, state, until, executor, report)? {
                     running += 1;

@@ -32,6 +32,9 @@ pub struct ExecutorConfig {
     /// Further arguments of the engine's own command.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
+    /// Trials of one process on one CUDA device, at most, that are trained at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pack: Option<u32>,
     /// Where the engine answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -66,6 +69,9 @@ pub struct TimeLimit {
     /// All of it.
     pub seconds: u64,
 }
+
+/// More trials than this on one device are a mistake.
+const MOST_PACKED: u32 = 256;
 
 /// A sweep of more days than this is a mistake.
 const MOST_DAYS: u64 = 365;
@@ -207,6 +213,7 @@ impl ExecutorConfig {
             ("time", self.time.is_some()),
             ("partition", self.partition.is_some()),
             ("args", !self.args.is_empty()),
+            ("pack", self.pack.is_some()),
             ("address", self.address.is_some()),
             ("submit", self.submit.is_some()),
             ("poll", self.poll.is_some()),
@@ -221,13 +228,17 @@ impl ExecutorConfig {
     /// A key that this executor does not take.
     pub fn check(&self, entry: &ExecutorEntry) -> Result<(), ExperimentError> {
         let Some(key) = self.given().into_iter().find(|key| !entry.takes.contains(key)) else {
-            return match self.cpus {
-                Some(0) => Err(refused("a job of no `cpus` cannot train".into(), Some("`cpus` is at least 1"))),
+            return match (self.cpus, self.pack) {
+                (Some(0), _) => Err(refused("a job of no `cpus` cannot train".into(), Some("`cpus` is at least 1"))),
+                (_, Some(pack)) if !(1..=MOST_PACKED).contains(&pack) => {
+                    let help = format!("`pack` is 1 to {MOST_PACKED}");
+                    Err(refused(format!("{pack} trials cannot be packed"), Some(&help)))
+                }
                 _ => Ok(()),
             };
         };
         let takes = match entry.takes {
-            [] => "it takes no resources: --jobs and --threads share this machine".to_owned(),
+            ["pack"] => "--jobs and --threads share this machine; it takes pack".to_owned(),
             takes => format!("it takes {}", takes.join(", ")),
         };
         Err(refused(format!("`{key}` means nothing to the executor {}", entry.name), Some(&takes)))
@@ -247,6 +258,7 @@ impl ExecutorConfig {
             time: self.time.or(other.time),
             partition: self.partition.or(other.partition),
             args: if self.args.is_empty() { other.args } else { self.args },
+            pack: self.pack.or(other.pack),
             address: self.address.or(other.address),
             submit: self.submit.or(other.submit),
             poll: self.poll.or(other.poll),
@@ -274,6 +286,8 @@ pub(in crate::experiment) struct ExecutorKeys {
     /// Further arguments of the engine's own command.
     #[serde(default)]
     args: Vec<String>,
+    /// Trials of one process on one CUDA device, at most, that are trained at once.
+    pack: Option<u32>,
     /// Where the engine answers.
     address: Option<String>,
     /// The shell command that hands a job over, and prints its id.
@@ -300,9 +314,34 @@ impl<'de> Deserialize<'de> for ExecutorConfig {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ExecutorConfig, A::Error> {
-                let ExecutorKeys { name, cpus, gpus, memory, time, partition, args, address, submit, poll, cancel } =
-                    ExecutorKeys::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(ExecutorConfig { name, cpus, gpus, memory, time, partition, args, address, submit, poll, cancel })
+                let ExecutorKeys {
+                    name,
+                    cpus,
+                    gpus,
+                    memory,
+                    time,
+                    partition,
+                    args,
+                    pack,
+                    address,
+                    submit,
+                    poll,
+                    cancel,
+                } = ExecutorKeys::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(ExecutorConfig {
+                    name,
+                    cpus,
+                    gpus,
+                    memory,
+                    time,
+                    partition,
+                    args,
+                    pack,
+                    address,
+                    submit,
+                    poll,
+                    cancel,
+                })
             }
         }
         deserializer.deserialize_any(NameOrKeys)
@@ -352,6 +391,8 @@ mod tests {
             "{ name: ray, time: 2h }",
             "{ name: slurm, cpus: 0 }",
             "{ name: slurm, submit: qsub }",
+            "{ name: slurm, pack: 4 }",
+            "{ name: local, pack: 0 }",
         ];
         let said = texts.map(|text| match config(text) {
             Err(error) => format!("{text}\n  {error}"),

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::ExecutorEntry;
+use super::{ExecutorEntry, packed::Packed};
 use crate::{
     experiment::{
         ExperimentError,
@@ -19,13 +19,16 @@ use crate::{
 pub const ENTRY: ExecutorEntry = ExecutorEntry {
     name: "local",
     help: "Processes of this machine",
-    takes: &[],
+    takes: &["pack"],
     is_here: true,
-    new: |setup| Ok(Box::new(Local::new(setup.arguments, setup.pool)?)),
+    new: |setup| match setup.config.pack {
+        Some(most @ 2..) => Ok(Box::new(Packed::new(setup.arguments, setup.pool, most as usize)?)),
+        _ => Ok(Box::new(Local::new(setup.arguments, setup.pool)?)),
+    },
 };
 
 /// How long a trial that was asked to end may take to save.
-const GRACE: Duration = Duration::from_secs(30);
+pub(super) const GRACE: Duration = Duration::from_secs(30);
 
 /// Trials as processes of this machine. What they print goes to `log.txt` in their directories.
 #[derive(Debug)]
@@ -59,7 +62,7 @@ impl Local {
 }
 
 impl Executor for Local {
-    fn has_room(&mut self) -> Result<bool, ExperimentError> {
+    fn has_room(&mut self, _folder: &Path) -> Result<bool, ExperimentError> {
         Ok(self.pool.as_mut().is_none_or(Pool::room))
     }
 
@@ -92,16 +95,10 @@ impl Executor for Local {
         }
         // A directory may begin with a dash.
         command.arg("--").arg(folder);
-        // A group of its own: a terminal's Ctrl-C reaches the sweep alone, which then cancels.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.spawn().map_err(|error| {
+        let child = spawned(&mut command, &self.program).inspect_err(|_| {
             if let (Some(pool), Some(device)) = (&mut self.pool, device) {
                 pool.give_back(device);
             }
-            let refused = error.kind() == std::io::ErrorKind::WouldBlock;
-            let error = if refused { threads::explained(&error) } else { error };
-            ExperimentError::io("run", &self.program)(error)
         })?;
         self.running.push(Running { folder: folder.to_owned(), child, device, cancelled: None });
         Ok(())
@@ -139,9 +136,20 @@ impl Executor for Local {
     }
 }
 
+/// Starts a process that a terminal's Ctrl-C does not reach: the sweep alone, which then cancels.
+pub(super) fn spawned(command: &mut Command, program: &Path) -> Result<Child, ExperimentError> {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    command.spawn().map_err(|error| {
+        let refused = error.kind() == std::io::ErrorKind::WouldBlock;
+        let error = if refused { threads::explained(&error) } else { error };
+        ExperimentError::io("run", program)(error)
+    })
+}
+
 /// Asks a process to end. One that has just ended cannot be asked, and need not.
 #[cfg(unix)]
-fn terminate(child: &mut Child) {
+pub(super) fn terminate(child: &mut Child) {
     use rustix::process::{Pid, Signal, kill_process};
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, Signal::TERM);
@@ -150,12 +158,12 @@ fn terminate(child: &mut Child) {
 
 /// Where no signal asks, its checkpoints have to do.
 #[cfg(not(unix))]
-fn terminate(child: &mut Child) {
+pub(super) fn terminate(child: &mut Child) {
     let _ = child.kill();
 }
 
 #[cfg(unix)]
-fn how(status: ExitStatus) -> How {
+pub(super) fn how(status: ExitStatus) -> How {
     use rustix::process::Signal;
     use std::os::unix::process::ExitStatusExt;
     let outside = [Signal::HUP, Signal::INT, Signal::KILL, Signal::TERM, Signal::XCPU];
@@ -170,7 +178,7 @@ fn how(status: ExitStatus) -> How {
 }
 
 #[cfg(not(unix))]
-fn how(status: ExitStatus) -> How {
+pub(super) fn how(status: ExitStatus) -> How {
     status.code().map_or_else(|| How::Crashed(status.to_string()), How::Exited)
 }
 
@@ -250,11 +258,11 @@ mod tests {
         let trials: Vec<PathBuf> = (0..8).map(|at| folder.path().join(at.to_string())).collect();
         for (at, trial) in trials.iter().enumerate() {
             std::fs::create_dir(trial).unwrap();
-            assert!(local.has_room().unwrap());
+            assert!(local.has_room(trial).unwrap());
             local.submit(trial).unwrap();
             assert_eq!(local.place(trial), Some(format!("on device {at}")));
         }
-        assert!(!local.has_room().unwrap());
+        assert!(!local.has_room(&trials[0]).unwrap());
         let log = |trial: &Path| std::fs::read_to_string(trial.join("log.txt")).unwrap_or_default();
         for (at, trial) in trials.iter().enumerate() {
             while log(trial).is_empty() {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `config.rs` | what an experiment says of it: its name, the resources of a job |
 //! | `local.rs` | processes of this machine |
+//! | `packed.rs`, `packed/` | processes of this machine that train several trials at once |
 //! | `remote.rs` | jobs of a cluster's engine: handed over once, adopted, looked at politely |
 //! | `engine.rs` | what there is to know of an engine |
 //! | `worker.rs` | the thread that talks to it |
@@ -13,6 +14,7 @@ mod command;
 mod config;
 mod engine;
 mod local;
+mod packed;
 mod ray;
 mod remote;
 mod slurm;

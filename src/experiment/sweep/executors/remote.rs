@@ -241,7 +241,7 @@ impl Executor for Remote {
         false
     }
 
-    fn has_room(&mut self) -> Result<bool, ExperimentError> {
+    fn has_room(&mut self, _folder: &Path) -> Result<bool, ExperimentError> {
         if self.found.is_none() {
             self.found = Some(self.find()?);
         }

@@ -282,17 +282,17 @@ fn an_engine_without_a_queue_is_given_no_more_than_fits() {
     let (a, b) = (lab.trial("a"), lab.trial("b"));
     lab.engine.state().free = Some(1);
     let mut remote = lab.remote();
-    assert!(remote.has_room().unwrap());
+    assert!(remote.has_room(Path::new("t")).unwrap());
     remote.submit(&a).unwrap();
-    assert!(!remote.has_room().unwrap());
+    assert!(!remote.has_room(Path::new("t")).unwrap());
     until(&mut remote, || Job::read(&a).unwrap().is_some());
     lab.engine.state().free = Some(0);
     let lists = lab.engine.state().lists;
     until(&mut remote, || lab.engine.state().lists > lists + 2);
-    assert!(!remote.has_room().unwrap());
+    assert!(!remote.has_room(Path::new("t")).unwrap());
     lab.engine.state().free = Some(1);
     until(&mut remote, || lab.engine.state().lists > lists + 6);
-    assert!(remote.has_room().unwrap());
+    assert!(remote.has_room(Path::new("t")).unwrap());
     remote.submit(&b).unwrap();
 }
 

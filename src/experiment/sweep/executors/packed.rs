@@ -1,0 +1,260 @@
+//! Trials as processes of this machine that train several at once, each such process on one CUDA device.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::OsString,
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::Instant,
+};
+
+use super::local::{GRACE, how, spawned, terminate};
+use crate::{
+    experiment::{
+        ExperimentError,
+        sweep::{Executor, How, Pool, executor::Ended},
+        training::SHARED,
+    },
+    files::append_to,
+    trial::Directory,
+};
+
+mod key;
+use key::pack_key;
+
+/// Trials by packs: of those that are submitted at a time, as many as fit together, see [`pack_key`]. What they print goes
+/// to `log.txt` in their directories.
+#[derive(Debug)]
+pub struct Packed {
+    program: PathBuf,
+    /// Between `trial` and the directories.
+    arguments: Vec<OsString>,
+    pool: Option<Pool>,
+    /// Trials of a pack.
+    most: usize,
+    keys: HashMap<PathBuf, String>,
+    /// Trials whose pack has failed under them: each has a process of its own.
+    alone: HashSet<PathBuf>,
+    forming: Vec<Forming>,
+    running: Vec<Running>,
+}
+
+/// A trial of a pack that has ended: its place there, and its exit code.
+type Said = (usize, i32);
+
+/// A pack that begins with the next look.
+#[derive(Debug)]
+struct Forming {
+    key: String,
+    folders: Vec<PathBuf>,
+    /// The device, and the file that holds it.
+    place: Option<(usize, Option<File>)>,
+}
+
+#[derive(Debug)]
+struct Running {
+    /// None where the trial has ended.
+    folders: Vec<Option<PathBuf>>,
+    child: Child,
+    said: Receiver<Said>,
+    reader: Option<thread::JoinHandle<()>>,
+    device: Option<usize>,
+    cancelled: Option<Instant>,
+}
+
+impl Running {
+    /// How the process has ended, if it has: then all that it says has been heard. One that takes too long to end is
+    /// ended.
+    fn end(&mut self) -> Option<How> {
+        if self.cancelled.is_some_and(|since| since.elapsed() > GRACE) {
+            // It may have ended this moment; the next line tells.
+            let _ = self.child.kill();
+        }
+        let how = match self.child.try_wait() {
+            Ok(None) => return None,
+            Ok(Some(status)) => how(status),
+            Err(error) => How::Crashed(error.to_string()),
+        };
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        Some(how)
+    }
+}
+
+impl Packed {
+    /// Runs this very program, up to `most` trials in a process, each process on a device of the pool.
+    ///
+    /// # Errors
+    /// When the system does not tell where it lies.
+    pub fn new(arguments: Vec<OsString>, pool: Option<Pool>, most: usize) -> Result<Self, ExperimentError> {
+        let program = std::env::current_exe().map_err(ExperimentError::io("find", "vitx"))?;
+        Ok(Self::of(program, arguments, pool, most))
+    }
+
+    fn of(program: PathBuf, arguments: Vec<OsString>, pool: Option<Pool>, most: usize) -> Self {
+        Self {
+            program,
+            arguments,
+            pool,
+            most,
+            keys: HashMap::new(),
+            alone: HashSet::new(),
+            forming: Vec::new(),
+            running: Vec::new(),
+        }
+    }
+
+    /// The trials with the same text go together.
+    fn key(&mut self, folder: &Path) -> String {
+        if self.alone.contains(folder) {
+            return format!("alone: {}", folder.display());
+        }
+        let key = || pack_key(folder).unwrap_or_else(|| format!("unread: {}", folder.display()));
+        self.keys.entry(folder.to_owned()).or_insert_with(key).clone()
+    }
+
+    /// Starts the process of a pack.
+    fn start(&mut self, forming: Forming) -> Result<(), ExperimentError> {
+        let Forming { folders, place, .. } = forming;
+        // What is said of no trial, a panic or a driver's word, is in the first one's.
+        let errors = append_to(&Directory::new(&folders[0]).log())?;
+        let mut command = Command::new(&self.program);
+        command.arg("trial").args(&self.arguments).arg("--report-ends");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+        let device = place.as_ref().map(|(device, _)| *device);
+        if let Some((device, lock)) = place {
+            command.arg("--device").arg(device.to_string());
+            if let Some(lock) = lock {
+                // It keeps the device taken for as long as the process lives.
+                command.stdin(lock);
+            }
+        }
+        command.arg("--").args(&folders);
+        let mut child = spawned(&mut command, &self.program).inspect_err(|_| self.give_back(device))?;
+        let (says, said) = mpsc::channel();
+        let reader = child.stdout.take().map(|output| thread::spawn(move || listen(output, &says)));
+        let folders = folders.into_iter().map(Some).collect();
+        self.running.push(Running { folders, child, said, reader, device, cancelled: None });
+        Ok(())
+    }
+
+    fn give_back(&mut self, device: Option<usize>) {
+        if let (Some(pool), Some(device)) = (&mut self.pool, device) {
+            pool.give_back(device);
+        }
+    }
+
+    /// How a trial ended that its process has told of. After a failure that may be another's, it has a process of its own.
+    fn told(&mut self, folder: &Path, code: i32) -> How {
+        if code == i32::from(SHARED) {
+            self.alone.insert(folder.to_owned());
+            return How::Killed("the device failed that it shared with other trials".into());
+        }
+        How::Exited(code)
+    }
+}
+
+/// Hands on what a process says of its trials.
+fn listen(output: impl Read, says: &Sender<Said>) {
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        let numbers = line.split_once(' ').and_then(|(at, code)| Some((at.parse().ok()?, code.parse().ok()?)));
+        if let Some(said) = numbers
+            && says.send(said).is_err()
+        {
+            return;
+        }
+    }
+}
+
+impl Executor for Packed {
+    fn has_room(&mut self, folder: &Path) -> Result<bool, ExperimentError> {
+        let key = self.key(folder);
+        let fits = |forming: &Forming| forming.key == key && forming.folders.len() < self.most;
+        Ok(self.forming.iter().any(fits) || self.pool.as_mut().is_none_or(Pool::room))
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        self.pool.as_mut().map_or_else(Vec::new, Pool::notes)
+    }
+
+    fn place(&self, folder: &Path) -> Option<String> {
+        let forming = self.forming.iter().find(|forming| forming.folders.iter().any(|own| own == folder));
+        let running = || self.running.iter().find(|running| running.folders.iter().flatten().any(|own| own == folder));
+        let device = match forming {
+            Some(forming) => forming.place.as_ref().map(|(device, _)| *device),
+            None => running().and_then(|running| running.device),
+        };
+        device.map(|device| format!("on device {device}"))
+    }
+
+    fn submit(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        let (key, most) = (self.key(folder), self.most);
+        let fits = |forming: &&mut Forming| forming.key == key && forming.folders.len() < most;
+        if let Some(forming) = self.forming.iter_mut().find(fits) {
+            forming.folders.push(folder.to_owned());
+            return Ok(());
+        }
+        let place = self.pool.as_mut().and_then(Pool::take);
+        self.forming.push(Forming { key, folders: vec![folder.to_owned()], place });
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Vec<Ended>, ExperimentError> {
+        for forming in std::mem::take(&mut self.forming) {
+            self.start(forming)?;
+        }
+        let mut ended = Vec::new();
+        let mut running = std::mem::take(&mut self.running);
+        running.retain_mut(|pack| {
+            let end = pack.end();
+            for (at, code) in pack.said.try_iter().collect::<Vec<_>>() {
+                let Some(folder) = pack.folders.get_mut(at).and_then(Option::take) else { continue };
+                ended.push(Ended { how: self.told(&folder, code), folder });
+            }
+            let Some(how) = &end else { return true };
+            self.give_back(pack.device);
+            // What one has done to all of them is not known: each is tried again by itself.
+            let together = pack.folders.len() > 1 && pack.cancelled.is_none();
+            for folder in pack.folders.iter_mut().filter_map(Option::take) {
+                let how = match how {
+                    How::Crashed(how) if together => How::Killed(how.clone()),
+                    how => how.clone(),
+                };
+                if together {
+                    self.alone.insert(folder.clone());
+                }
+                ended.push(Ended { folder, how });
+            }
+            false
+        });
+        self.running = running;
+        Ok(ended)
+    }
+
+    /// A process is asked to end as a whole: its other trials save as well, and are resumed.
+    fn cancel(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        let has = |folders: &[PathBuf]| folders.iter().any(|own| own == folder);
+        if let Some(at) = self.forming.iter().position(|forming| has(&forming.folders)) {
+            // It begins with the others, and is then asked to end.
+            let forming = self.forming.remove(at);
+            self.start(forming)?;
+        }
+        for running in
+            self.running.iter_mut().filter(|running| running.folders.iter().flatten().any(|own| own == folder))
+        {
+            if running.cancelled.is_none() {
+                running.cancelled = Some(Instant::now());
+                terminate(&mut running.child);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests;

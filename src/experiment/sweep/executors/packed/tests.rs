@@ -1,0 +1,154 @@
+use std::{path::Path, time::Duration};
+
+use super::*;
+use crate::{
+    backend::{Device, DeviceLocks},
+    trial::{CONFIG, MODEL},
+};
+
+/// A program that takes `trial` and does as `script` says, with the directories from `$2` on.
+fn packed(folder: &Path, most: usize, script: &str) -> Packed {
+    let program = folder.join("program");
+    std::fs::write(&program, "#!/bin/sh\nshift\nexec sh \"$@\"\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    Packed::of(program, ["-c", script].map(OsString::from).to_vec(), None, most)
+}
+
+/// Directories of trials, of some batch size each.
+fn trials(folder: &Path, batch_sizes: &[u32]) -> Vec<PathBuf> {
+    let trial = |(number, batch_size): (usize, &u32)| {
+        let trial = folder.join(format!("trial{number}"));
+        std::fs::create_dir(&trial).unwrap();
+        let config = format!("train: {{ batch_size: {batch_size}, seed: {number} }}");
+        std::fs::write(trial.join(CONFIG), config).unwrap();
+        std::fs::write(trial.join(MODEL), "model m { dense(num_classes) }").unwrap();
+        trial
+    };
+    batch_sizes.iter().enumerate().map(trial).collect()
+}
+
+/// How they all end, in their order.
+fn ends(packed: &mut Packed, trials: &[PathBuf]) -> Vec<How> {
+    let mut ended: HashMap<PathBuf, How> = HashMap::new();
+    for _ in 0..400 {
+        ended.extend(packed.poll().unwrap().into_iter().map(|Ended { folder, how }| (folder, how)));
+        if ended.len() == trials.len() {
+            return trials.iter().map(|trial| ended[trial].clone()).collect();
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    panic!("they do not end: {ended:?}");
+}
+
+fn submit(packed: &mut Packed, trials: &[PathBuf]) {
+    for trial in trials {
+        assert!(packed.has_room(trial).unwrap());
+        packed.submit(trial).unwrap();
+    }
+}
+
+/// Writes what it is given into each of the directories, and ends them well.
+const TELLS: &str = r#"shift; at=0; for dir; do echo "$*" > "$dir/pack"; echo "$at 0"; at=$((at + 1)); done"#;
+
+fn pack_of(trial: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(trial.join("pack")).unwrap();
+    text.split_whitespace().map(PathBuf::from).collect()
+}
+
+#[test]
+fn trials_of_one_shape_go_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = trials(folder.path(), &[8, 16, 8, 8, 16, 8]);
+    let mut packed = packed(folder.path(), 3, TELLS);
+    submit(&mut packed, &trials);
+    assert_eq!(ends(&mut packed, &trials), vec![How::Exited(0); 6]);
+    let of = |numbers: &[usize]| numbers.iter().map(|&number| trials[number].clone()).collect::<Vec<_>>();
+    assert_eq!(pack_of(&trials[0]), of(&[0, 2, 3]));
+    assert_eq!(pack_of(&trials[1]), of(&[1, 4]));
+    assert_eq!(pack_of(&trials[5]), of(&[5]));
+    assert!(packed.running.is_empty());
+}
+
+/// Each has its own end, and is told of as it comes.
+#[test]
+fn one_that_fails_takes_no_other_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = trials(folder.path(), &[8; 3]);
+    let mut packed =
+        packed(folder.path(), 8, "echo 1 3; while ! [ -e $2/end ]; do sleep 0.02; done; echo 0 0; echo 2 130");
+    submit(&mut packed, &trials);
+    assert_eq!(ends(&mut packed, &trials[1..2]), [How::Exited(3)]);
+    assert_eq!(packed.poll().unwrap(), []);
+    std::fs::write(trials[0].join("end"), "").unwrap();
+    let rest = [trials[0].clone(), trials[2].clone()];
+    assert_eq!(ends(&mut packed, &rest), [How::Exited(0), How::Exited(130)]);
+}
+
+/// When the device fails, or the process, nobody knows whose fault it is: each goes on in a process of its own.
+#[test]
+fn after_a_failure_of_all_each_is_tried_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = trials(folder.path(), &[8; 3]);
+    let mut broken = packed(folder.path(), 8, &format!("echo 0 0; echo 1 {SHARED}; kill -6 $$"));
+    submit(&mut broken, &trials);
+    let ended = ends(&mut broken, &trials);
+    assert_eq!(ended[0], How::Exited(0));
+    assert_eq!(ended[1], How::Killed("the device failed that it shared with other trials".into()));
+    assert_eq!(ended[2], How::Killed("it crashed with signal 6".into()));
+    broken.arguments[1] = TELLS.into();
+    submit(&mut broken, &trials[1..]);
+    ends(&mut broken, &trials[1..]);
+    for trial in &trials[1..] {
+        assert_eq!(pack_of(trial), [trial.clone()]);
+    }
+    // One alone that crashes has crashed.
+    broken.arguments[1] = "kill -6 $$".into();
+    submit(&mut broken, &trials[1..2]);
+    assert_eq!(ends(&mut broken, &trials[1..2]), [How::Crashed("it crashed with signal 6".into())]);
+}
+
+#[test]
+fn a_pack_that_is_cancelled_may_save_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = trials(folder.path(), &[8; 2]);
+    let script = "trap 'echo 0 130; echo 1 130; exit 130' TERM; touch $2/begun; while :; do sleep 0.05; done";
+    let mut packed = packed(folder.path(), 8, script);
+    submit(&mut packed, &trials);
+    assert_eq!(packed.poll().unwrap(), []);
+    while !trials[0].join("begun").exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    trials.iter().for_each(|trial| packed.cancel(trial).unwrap());
+    assert_eq!(ends(&mut packed, &trials), [How::Exited(130), How::Exited(130)]);
+    // One that has not begun is ended as well.
+    submit(&mut packed, &trials);
+    packed.cancel(&trials[1]).unwrap();
+    let ended = ends(&mut packed, &trials);
+    assert!(ended.iter().all(|how| matches!(how, How::Exited(130) | How::Killed(_))), "{ended:?}");
+}
+
+/// A pack has a device, and there is room for more of it where all devices have packs.
+#[test]
+fn each_pack_has_a_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = trials(folder.path(), &[8, 8, 16, 32]);
+    let mut packed = packed(folder.path(), 2, "exit 0");
+    let device = |ordinal| Device {
+        ordinal,
+        name: "A100".into(),
+        uuid: format!("GPU-0000000{ordinal}-0000-0000-0000-000000000000"),
+        compute_capability: (8, 0),
+        bytes: 1,
+    };
+    let locks = DeviceLocks::in_folder(&folder.path().join("locks"));
+    packed.pool = Some(Pool::new((0..2).map(device).collect(), locks, 2, "vitx sweep a".into()));
+    packed.submit(&trials[0]).unwrap();
+    packed.submit(&trials[2]).unwrap();
+    assert_eq!(packed.place(&trials[0]), Some("on device 0".into()));
+    assert_eq!(packed.place(&trials[2]), Some("on device 1".into()));
+    assert_eq!([1, 3].map(|at: usize| packed.has_room(&trials[at]).unwrap()), [true, false]);
+    packed.submit(&trials[1]).unwrap();
+    assert_eq!(packed.place(&trials[1]), Some("on device 0".into()));
+    ends(&mut packed, &trials[..3]);
+    assert!(packed.has_room(&trials[3]).unwrap());
+}
