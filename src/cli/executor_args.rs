@@ -1,6 +1,6 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use crate::experiment::sweep::executors::{EXECUTORS, ExecutorConfig, ExecutorName, Memory, TimeLimit};
+use crate::experiment::sweep::executors::{EXECUTORS, ExecutorConfig, ExecutorName, Memory, PackSize, TimeLimit};
 
 /// Where the trials of a sweep run. What is left out is the experiment's `sweep.executor`, if that is of the same name.
 /// Nothing here changes results.
@@ -29,9 +29,9 @@ pub struct ExecutorArgs {
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     executor_arg: Vec<String>,
     /// Trials of one process, at most, that are trained at once on one CUDA device where their shapes are the same: each
-    /// comes to the same bits as alone. With --jobs J, J such processes [default: 1]
-    #[arg(long, value_name = "N")]
-    pack: Option<u32>,
+    /// comes to the same bits as alone. `auto` measures how many. With --jobs J, J such processes [default: 1]
+    #[arg(long, value_name = "N|auto")]
+    pack: Option<PackSize>,
     /// Where the engine answers: `http://head:8265`
     #[arg(long, value_name = "URL")]
     address: Option<String>,

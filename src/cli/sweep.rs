@@ -25,7 +25,7 @@ use crate::{
         sweep::{
             About, Event, Executor, ExecutorConfig, Former, Given, Plan, Planned, Planning, Policy, Pool, Rule,
             Running, SpaceArguments, Stopping, Strategy, Sweep, Watch,
-            executors::{self, ExecutorSetup},
+            executors::{self, ExecutorSetup, PackSize},
         },
         training::{INTERRUPTED, Options},
     },
@@ -190,7 +190,7 @@ pub(super) fn train(
     let (folder, begun) = sweep.settle(output, named)?;
     let former = extend.as_deref().map(Former::of).transpose()?;
     let interrupt = Interrupt::default();
-    let packed = executor.pack.unwrap_or(1).max(1) as usize;
+    let packed = executor.pack.map_or(1, PackSize::most);
     let (options, mut executor) = started(executor, &folder, jobs, interrupt.clone(), engine)?;
     let deadline = time_budget.map(|budget| Instant::now() + budget);
     // As many processes as there are jobs, each with a pack of trials.
@@ -275,13 +275,11 @@ pub(super) fn started(
     if !config.entry().is_here {
         let options = engine.elsewhere(config.cpus.unwrap_or(1), config.gpus.unwrap_or(0), interrupt);
         let (arguments, threads_given) = (lingering(engine.handed_over()), engine.gives_threads());
-        return Ok((
-            options,
-            executors::executor(ExecutorSetup { config, folder, arguments, threads_given, pool: None })?,
-        ));
+        let setup = ExecutorSetup { config, folder, arguments, threads_given, pool: None, options: options.clone() };
+        return Ok((options, executors::executor(setup)?));
     }
     let (options, devices) = engine.shared(jobs, interrupt)?;
-    if config.pack.is_some_and(|pack| pack > 1) && options.backend != Backend::Cuda {
+    if config.pack.is_some_and(PackSize::packs) && options.backend != Backend::Cuda {
         let message = format!("trials are packed on a CUDA device, and the {} backend has none", options.backend);
         let help = "leave --pack out; --jobs N trains N trials beside each other";
         return Err(miette::miette!(code = "vitx::sweep::pack", help = help, "{message}"));
@@ -290,8 +288,9 @@ pub(super) fn started(
     let pool = (!devices.is_empty()).then(|| Pool::new(devices, DeviceLocks::of_machine(), jobs, owner));
     let arguments = engine.arguments(&options);
     // Packed trials are in one process, which is not asked to end for one of them.
-    let arguments = if config.pack.is_some_and(|pack| pack > 1) { arguments } else { lingering(arguments) };
-    Ok((options, executors::executor(ExecutorSetup { config, folder, arguments, threads_given: true, pool })?))
+    let arguments = if config.pack.is_some_and(PackSize::packs) { arguments } else { lingering(arguments) };
+    let setup = ExecutorSetup { config, folder, arguments, threads_given: true, pool, options: options.clone() };
+    Ok((options, executors::executor(setup)?))
 }
 
 /// The arguments of a trial that waits at its rungs.

@@ -11,7 +11,7 @@ use crate::{
         class_weights::ClassWeights,
         init::{Freeze, FreezeKeys, Names, WORDS},
         stop::Time,
-        sweep::executors::{EXECUTORS, ExecutorConfig, ExecutorKeys, ExecutorName, Memory, TimeLimit},
+        sweep::executors::{EXECUTORS, ExecutorConfig, ExecutorKeys, ExecutorName, Memory, PackSize, TimeLimit},
     },
 };
 
@@ -80,6 +80,10 @@ schemas! {
         "description": "An amount of memory as `500M`, `8G`",
         "type": "string",
         "pattern": "^[0-9]+ *[MGT](i?B)?$",
+    });
+    PackSize, "PackSize", |_generator| json!({
+        "description": "`auto`, or a number",
+        "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": 256 }],
     });
     TimeLimit, "TimeLimit", |_generator| json!({
         "description": "A time as `90m`, `2h`, `1d`, `2:30:00`, `1-12:00:00`",

@@ -327,6 +327,7 @@ mod tests {
             arguments: vec!["--backend".into(), "auto".into()],
             threads_given: false,
             pool: None,
+            options: crate::experiment::training::Options::default(),
         };
         let mut commands = Commands::new(setup)?;
         let program = quoted(&std::env::current_exe().unwrap().to_string_lossy());

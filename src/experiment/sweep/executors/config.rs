@@ -5,7 +5,7 @@ use serde::{
     de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::{EXECUTORS, ExecutorEntry, entry, refused};
+use super::{EXECUTORS, ExecutorEntry, PackSize, entry, refused};
 use crate::{dsl, experiment::ExperimentError};
 
 /// Which executor runs the trials of a sweep, and what a job of one trial is given. No part of what a sweep is: another
@@ -34,7 +34,7 @@ pub struct ExecutorConfig {
     pub args: Vec<String>,
     /// Trials of one process on one CUDA device, at most, that are trained at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pack: Option<u32>,
+    pub pack: Option<PackSize>,
     /// Where the engine answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -69,9 +69,6 @@ pub struct TimeLimit {
     /// All of it.
     pub seconds: u64,
 }
-
-/// More trials than this on one device are a mistake.
-const MOST_PACKED: u32 = 256;
 
 /// A sweep of more days than this is a mistake.
 const MOST_DAYS: u64 = 365;
@@ -228,12 +225,8 @@ impl ExecutorConfig {
     /// A key that this executor does not take.
     pub fn check(&self, entry: &ExecutorEntry) -> Result<(), ExperimentError> {
         let Some(key) = self.given().into_iter().find(|key| !entry.takes.contains(key)) else {
-            return match (self.cpus, self.pack) {
-                (Some(0), _) => Err(refused("a job of no `cpus` cannot train".into(), Some("`cpus` is at least 1"))),
-                (_, Some(pack)) if !(1..=MOST_PACKED).contains(&pack) => {
-                    let help = format!("`pack` is 1 to {MOST_PACKED}");
-                    Err(refused(format!("{pack} trials cannot be packed"), Some(&help)))
-                }
+            return match self.cpus {
+                Some(0) => Err(refused("a job of no `cpus` cannot train".into(), Some("`cpus` is at least 1"))),
                 _ => Ok(()),
             };
         };
@@ -287,7 +280,7 @@ pub(in crate::experiment) struct ExecutorKeys {
     #[serde(default)]
     args: Vec<String>,
     /// Trials of one process on one CUDA device, at most, that are trained at once.
-    pack: Option<u32>,
+    pack: Option<PackSize>,
     /// Where the engine answers.
     address: Option<String>,
     /// The shell command that hands a job over, and prints its id.

@@ -21,9 +21,9 @@ pub const ENTRY: ExecutorEntry = ExecutorEntry {
     help: "Processes of this machine",
     takes: &["pack"],
     is_here: true,
-    new: |setup| match setup.config.pack {
-        Some(most @ 2..) => Ok(Box::new(Packed::new(setup.arguments, setup.pool, most as usize)?)),
-        _ => Ok(Box::new(Local::new(setup.arguments, setup.pool)?)),
+    new: |setup| match setup.config.pack.filter(|size| size.packs()) {
+        Some(size) => Ok(Box::new(Packed::new(setup.arguments, setup.pool, size, setup.options)?)),
+        None => Ok(Box::new(Local::new(setup.arguments, setup.pool)?)),
     },
 };
 

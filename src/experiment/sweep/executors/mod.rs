@@ -26,9 +26,10 @@ pub(in crate::experiment) use self::config::ExecutorKeys;
 pub use self::{
     config::{ExecutorConfig, ExecutorName, Memory, TimeLimit},
     local::Local,
+    packed::PackSize,
 };
 use super::{Executor, Pool};
-use crate::experiment::ExperimentError;
+use crate::experiment::{ExperimentError, training::Options};
 
 /// An executor, as a user knows it.
 pub struct ExecutorEntry {
@@ -59,6 +60,8 @@ pub struct ExecutorSetup {
     pub threads_given: bool,
     /// The devices of this machine that its trials share.
     pub pool: Option<Pool>,
+    /// Of a trial that is timed on this machine.
+    pub options: Options,
 }
 
 /// The executor of a name.

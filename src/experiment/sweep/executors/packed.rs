@@ -14,34 +14,48 @@ use std::{
 
 use super::local::{GRACE, how, spawned, terminate};
 use crate::{
+    backend::shared_device,
     experiment::{
-        ExperimentError,
+        Definition, ExperimentError,
         sweep::{Executor, How, Pool, executor::Ended},
-        training::SHARED,
+        training::{Options, SHARED},
     },
     files::append_to,
     trial::Directory,
 };
 
 mod key;
-use key::pack_key;
+mod size;
+mod throughput;
+
+pub use self::size::PackSize;
+use self::{
+    key::pack_key,
+    throughput::{Throughput, curve, measure},
+};
 
 /// Trials by packs: of those that are submitted at a time, as many as fit together, see [`pack_key`]. What they print goes
 /// to `log.txt` in their directories.
-#[derive(Debug)]
 pub struct Packed {
     program: PathBuf,
     /// Between `trial` and the directories.
     arguments: Vec<OsString>,
     pool: Option<Pool>,
-    /// Trials of a pack.
-    most: usize,
+    size: PackSize,
+    /// What a device does with so many trials at once like the one of a directory, see [`curve`].
+    measure: Box<Measure>,
+    /// Trials of a pack, by its key, where that is measured.
+    measured: HashMap<String, usize>,
+    notes: Vec<String>,
     keys: HashMap<PathBuf, String>,
     /// Trials whose pack has failed under them: each has a process of its own.
     alone: HashSet<PathBuf>,
     forming: Vec<Forming>,
     running: Vec<Running>,
 }
+
+/// Of a directory, on a device by its number.
+type Measure = dyn Fn(&Path, usize) -> Result<Vec<Throughput>, ExperimentError>;
 
 /// A trial of a pack that has ended: its place there, and its exit code.
 type Said = (usize, i32);
@@ -87,26 +101,72 @@ impl Running {
 }
 
 impl Packed {
-    /// Runs this very program, up to `most` trials in a process, each process on a device of the pool.
+    /// Runs this very program, up to so many trials in a process, each process on a device of the pool. `options` are those of
+    /// a trial that is timed.
     ///
     /// # Errors
     /// When the system does not tell where it lies.
-    pub fn new(arguments: Vec<OsString>, pool: Option<Pool>, most: usize) -> Result<Self, ExperimentError> {
+    pub fn new(
+        arguments: Vec<OsString>,
+        pool: Option<Pool>,
+        size: PackSize,
+        options: Options,
+    ) -> Result<Self, ExperimentError> {
         let program = std::env::current_exe().map_err(ExperimentError::io("find", "vitx"))?;
-        Ok(Self::of(program, arguments, pool, most))
+        let measure = move |folder: &Path, device: usize| {
+            let definition = Definition::of_trial(folder)?;
+            curve(|trials| measure(&definition, &options, &shared_device(device)?, trials))
+        };
+        Ok(Self::of(program, arguments, pool, size, Box::new(measure)))
     }
 
-    fn of(program: PathBuf, arguments: Vec<OsString>, pool: Option<Pool>, most: usize) -> Self {
+    fn of(
+        program: PathBuf,
+        arguments: Vec<OsString>,
+        pool: Option<Pool>,
+        size: PackSize,
+        measure: Box<Measure>,
+    ) -> Self {
         Self {
             program,
             arguments,
             pool,
-            most,
+            size,
+            measure,
+            measured: HashMap::new(),
+            notes: Vec::new(),
             keys: HashMap::new(),
             alone: HashSet::new(),
             forming: Vec::new(),
             running: Vec::new(),
         }
+    }
+
+    /// Trials of a pack of a key.
+    fn most(&self, key: &str) -> usize {
+        match self.size {
+            PackSize::Of(count) => count as usize,
+            PackSize::Auto => self.measured.get(key).copied().unwrap_or(1),
+        }
+    }
+
+    /// Measures how many trials like this one make the most of a device, if that is wanted and not known.
+    fn look(&mut self, folder: &Path, key: &str, device: usize) {
+        if self.size != PackSize::Auto || self.measured.contains_key(key) || self.alone.contains(folder) {
+            return;
+        }
+        let curve = (self.measure)(folder, device);
+        let most = curve.as_ref().ok().and_then(|curve| curve.last()).map_or(1, |best| best.trials);
+        self.measured.insert(key.to_owned(), most);
+        self.notes.push(match curve {
+            Ok(curve) => {
+                let each: Vec<String> =
+                    curve.iter().map(|at| format!("{} do {:.0} steps/s", at.trials, at.steps)).collect();
+                format!("up to {most} trials at once: {}", each.join(", "))
+            }
+            // The trial itself says what is wrong.
+            Err(error) => format!("trials are not packed, as none could be timed: {error}"),
+        });
     }
 
     /// The trials with the same text go together.
@@ -174,12 +234,15 @@ fn listen(output: impl Read, says: &Sender<Said>) {
 impl Executor for Packed {
     fn has_room(&mut self, folder: &Path) -> Result<bool, ExperimentError> {
         let key = self.key(folder);
-        let fits = |forming: &Forming| forming.key == key && forming.folders.len() < self.most;
+        let most = self.most(&key);
+        let fits = |forming: &Forming| forming.key == key && forming.folders.len() < most;
         Ok(self.forming.iter().any(fits) || self.pool.as_mut().is_none_or(Pool::room))
     }
 
     fn notes(&mut self) -> Vec<String> {
-        self.pool.as_mut().map_or_else(Vec::new, Pool::notes)
+        let mut notes = std::mem::take(&mut self.notes);
+        notes.extend(self.pool.as_mut().map_or_else(Vec::new, Pool::notes));
+        notes
     }
 
     fn place(&self, folder: &Path) -> Option<String> {
@@ -193,13 +256,15 @@ impl Executor for Packed {
     }
 
     fn submit(&mut self, folder: &Path) -> Result<(), ExperimentError> {
-        let (key, most) = (self.key(folder), self.most);
+        let key = self.key(folder);
+        let most = self.most(&key);
         let fits = |forming: &&mut Forming| forming.key == key && forming.folders.len() < most;
         if let Some(forming) = self.forming.iter_mut().find(fits) {
             forming.folders.push(folder.to_owned());
             return Ok(());
         }
         let place = self.pool.as_mut().and_then(Pool::take);
+        self.look(folder, &key, place.as_ref().map_or(0, |(device, _)| *device));
         self.forming.push(Forming { key, folders: vec![folder.to_owned()], place });
         Ok(())
     }

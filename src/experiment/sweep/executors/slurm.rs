@@ -269,6 +269,7 @@ mod tests {
             arguments: vec!["--backend".into(), "auto".into()],
             threads_given: false,
             pool: None,
+            options: crate::experiment::training::Options::default(),
         };
         let mut slurm = Slurm::new(setup).unwrap();
         // The test's own program stands there.

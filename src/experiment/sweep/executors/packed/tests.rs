@@ -11,7 +11,9 @@ fn packed(folder: &Path, most: usize, script: &str) -> Packed {
     let program = folder.join("program");
     std::fs::write(&program, "#!/bin/sh\nshift\nexec sh \"$@\"\n").unwrap();
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    Packed::of(program, ["-c", script].map(OsString::from).to_vec(), None, most)
+    let measure = |_: &Path, _| panic!("nothing is to be measured");
+    let arguments = ["-c", script].map(OsString::from).to_vec();
+    Packed::of(program, arguments, None, PackSize::Of(most as u32), Box::new(measure))
 }
 
 /// Directories of trials, of some batch size each.
@@ -151,4 +153,45 @@ fn each_pack_has_a_device() {
     assert_eq!(packed.place(&trials[1]), Some("on device 0".into()));
     ends(&mut packed, &trials[..3]);
     assert!(packed.has_room(&trials[3]).unwrap());
+}
+
+/// Each shape is measured once, when the first of its trials has a device.
+#[test]
+fn a_measurement_says_how_many_go_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = trials(folder.path(), &[8, 8, 16, 8, 16, 8]);
+    let mut packed = packed(folder.path(), 1, TELLS);
+    packed.size = PackSize::Auto;
+    let at = |trials, steps| Throughput { trials, steps };
+    let slow = trials[2].clone();
+    packed.measure = Box::new(move |folder, device| match folder == slow {
+        true => Err(ExperimentError::Executor { message: format!("device {device} is busy"), help: None }),
+        false => Ok(vec![at(1, 100.0), at(2, 190.0), at(4, 300.0)]),
+    });
+    submit(&mut packed, &trials);
+    assert_eq!(
+        packed.notes(),
+        [
+            "up to 4 trials at once: 1 do 100 steps/s, 2 do 190 steps/s, 4 do 300 steps/s",
+            "trials are not packed, as none could be timed: device 0 is busy"
+        ]
+    );
+    ends(&mut packed, &trials);
+    let of = |numbers: &[usize]| numbers.iter().map(|&number| trials[number].clone()).collect::<Vec<_>>();
+    assert_eq!(pack_of(&trials[0]), of(&[0, 1, 3, 5]));
+    assert_eq!([pack_of(&trials[2]), pack_of(&trials[4])], [of(&[2]), of(&[4])]);
+}
+
+#[test]
+fn sizes_are_read_as_people_write_them() {
+    let read = |text: &str| serde_yaml::from_str::<PackSize>(text);
+    for (text, size) in [("auto", PackSize::Auto), ("1", PackSize::Of(1)), ("256", PackSize::Of(256))] {
+        assert_eq!(text.parse::<PackSize>(), Ok(size));
+        assert_eq!(read(text).unwrap(), size);
+        assert_eq!(serde_yaml::to_string(&size).unwrap().trim(), text);
+        assert_eq!(size.packs(), text != "1");
+    }
+    for text in ["0", "257", "-1", "1.5", "all"] {
+        assert!(text.parse::<PackSize>().is_err() && read(text).is_err(), "{text}");
+    }
 }

@@ -1,0 +1,206 @@
+//! How many trials at once make the most of a device.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use crate::{
+    backend::{BackendError, Drawing, Engine, ImageSet, Part, SharedDevice, Step},
+    data::{self, Pipeline, Split, Statistics},
+    experiment::{
+        Definition, ExperimentError,
+        training::{self, Options},
+    },
+};
+
+/// Most trials at once that are tried.
+pub const MOST: usize = 16;
+/// Twice as many trials must make a device do so much more to be worth their memory.
+const GAIN: f64 = 1.1;
+/// Steps in a row that are timed, and how often.
+const STEPS: usize = 32;
+const TIMES: usize = 3;
+
+/// What a device does with so many trials at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Throughput {
+    /// Trials at once.
+    pub trials: usize,
+    /// Steps a second, of all of them together.
+    pub steps: f64,
+}
+
+/// The throughput of 1, 2, 4, .. trials at once, as far as it grows by a tenth; the last is the best. `measure` gives the
+/// steps a second of so many, and fails where they do not fit.
+///
+/// # Errors
+/// One trial alone that fails.
+pub fn curve(
+    mut measure: impl FnMut(usize) -> Result<f64, ExperimentError>,
+) -> Result<Vec<Throughput>, ExperimentError> {
+    let mut all = vec![Throughput { trials: 1, steps: measure(1)? }];
+    while let Some(&Throughput { trials, steps }) = all.last().filter(|last| 2 * last.trials <= MOST) {
+        match measure(2 * trials) {
+            Ok(more) if more >= GAIN * steps => all.push(Throughput { trials: 2 * trials, steps: more }),
+            _ => break,
+        }
+    }
+    Ok(all)
+}
+
+/// Times steps of so many trials of a definition at once on a device, on made-up images: steps a second of all.
+///
+/// # Errors
+/// As the engine's, and where there is no room for the images.
+pub fn measure(
+    definition: &Definition,
+    options: &Options,
+    shared: &Arc<dyn SharedDevice>,
+    trials: usize,
+) -> Result<f64, ExperimentError> {
+    let options = &Options { shared: Some(shared.clone()), ..options.clone() };
+    let (ready, failed) = (&Barrier::new(trials), &AtomicBool::new(false));
+    let times: Vec<Result<f64, ExperimentError>> = thread::scope(|scope| {
+        let one = || scope.spawn(move || of_one(definition, options, ready, failed));
+        let threads: Vec<_> = (0..trials).map(|_| one()).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
+    });
+    let times: Vec<f64> = times.into_iter().collect::<Result<_, _>>()?;
+    // They begin together; the last one is done when all are.
+    let seconds = times.into_iter().fold(f64::MIN_POSITIVE, f64::max);
+    Ok(trials as f64 / seconds)
+}
+
+fn panicked() -> ExperimentError {
+    BackendError::Other("a trial that was timed has panicked".into()).into()
+}
+
+/// Seconds of a step of one trial beside the others, which all begin when the last is ready.
+fn of_one(
+    definition: &Definition,
+    options: &Options,
+    ready: &Barrier,
+    failed: &AtomicBool,
+) -> Result<f64, ExperimentError> {
+    let made = catch_unwind(AssertUnwindSafe(|| prepared(definition, options))).unwrap_or_else(|_| Err(panicked()));
+    failed.fetch_or(made.is_err(), Ordering::SeqCst);
+    // Also one that has failed comes, or the others would wait for ever.
+    ready.wait();
+    let (mut engine, steps) = made?;
+    if failed.load(Ordering::SeqCst) {
+        return Err(BackendError::Other("another of the trials that were timed has failed".into()).into());
+    }
+    let begin = Instant::now();
+    for _ in 0..TIMES {
+        train(engine.as_mut(), steps)?;
+    }
+    Ok(begin.elapsed().as_secs_f64() / (TIMES * steps) as f64)
+}
+
+const FIRST: Step = Step { epoch: 0, step: 0, iteration: 0, learning_rate: 0.0 };
+
+fn train(engine: &mut dyn Engine, steps: usize) -> Result<(), ExperimentError> {
+    let resident = engine.resident().ok_or_else(|| BackendError::Other("the engine keeps no images".into()))?;
+    resident.train_kept(&FIRST, steps as u32)?;
+    Ok(())
+}
+
+/// An engine that has images, and has trained on them: then all is compiled. With it, the steps of a pass.
+fn prepared(definition: &Definition, options: &Options) -> Result<(Box<dyn Engine>, usize), ExperimentError> {
+    let data = &definition.experiment.data;
+    let spec = data::describe(&data.name, &definition.data_options(options.data_dir.clone()))?;
+    let architecture = definition.architecture(&spec.image())?;
+    let train_config = &definition.experiment.train;
+    let (training, _) = spec.split(data.train_limit, data.validation_split)?;
+    let batch_size = train_config.batch_size.min(training.max(1));
+    // Whole batches.
+    let steps = (training / batch_size).clamp(1, STEPS);
+    let count = steps * batch_size;
+    let pixels = (0..count * spec.height * spec.width * spec.channels).map(|at| (at * 7919 % 251) as u8).collect();
+    let split = Split::new(pixels, (0..count).map(|at| (at % spec.num_classes) as u32).collect());
+    let [height, width, _] = architecture.image_shape();
+    let statistics = Statistics::of(&split, spec.channels)?;
+    let pipeline = Pipeline::new(&statistics, (spec.height, spec.width), spec.channels, (height, width));
+    let mut engine = training::engine(definition, architecture, options)?;
+    let plan = definition.experiment.augmentation.plan(pipeline.size());
+    let drawing = Drawing { seed: train_config.seed, repeats: 1, augmentation: &plan, rates: &[0.0], sizes: &[] };
+    let set = ImageSet { split: &split, pipeline: &pipeline, batch_size, drawing: Some(drawing) };
+    let kept = match engine.resident() {
+        Some(resident) => resident.keep_images(Part::Training, &set)?,
+        None => false,
+    };
+    if !kept {
+        return Err(BackendError::Other("there is no room for the images".into()).into());
+    }
+    train(engine.as_mut(), steps)?;
+    Ok((engine, steps))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::Path, time::Duration};
+
+    use super::*;
+    use crate::{
+        backend::{
+            Backend,
+            cuda::{Pack, emulated::Emulated},
+        },
+        experiment::Overrides,
+    };
+
+    /// The counts that are tried, and the one that is taken, of a device that does so many steps a second.
+    fn taken(steps: &[(usize, f64)]) -> (Vec<usize>, usize) {
+        let steps: BTreeMap<usize, f64> = steps.iter().copied().collect();
+        let mut tried = Vec::new();
+        let measure = |trials| {
+            tried.push(trials);
+            let steps = steps.get(&trials).copied();
+            steps.ok_or_else(|| BackendError::Other("out of device memory".into()).into())
+        };
+        let best = curve(measure).unwrap().last().map_or(0, |last| last.trials);
+        (tried, best)
+    }
+
+    #[test]
+    fn trials_are_doubled_for_as_long_as_it_pays() {
+        assert_eq!(taken(&[(1, 100.0), (2, 180.0), (4, 190.0), (8, 400.0)]), (vec![1, 2, 4], 2));
+        assert_eq!(taken(&[(1, 100.0), (2, 101.0)]), (vec![1, 2], 1));
+        // What does not fit.
+        assert_eq!(taken(&[(1, 100.0), (2, 200.0)]), (vec![1, 2, 4], 2));
+        let all: Vec<_> = (0..8).map(|power| (1 << power, f64::from(1 << power))).collect();
+        assert_eq!(taken(&all), (vec![1, 2, 4, 8, 16], MOST));
+        assert!(curve(|_| Err(BackendError::Other("no device".into()).into())).is_err());
+    }
+
+    #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+    fn steps_of_several_trials_are_timed_together() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/digits_vit.yaml");
+        let set = [
+            "params.projection_dim=8",
+            "params.depth=1",
+            "params.num_heads=1",
+            "train.batch_size=4",
+            "data.train_limit=10",
+        ];
+        let set = set.map(str::to_owned).to_vec();
+        let definition = Definition::read(&file, &Overrides { set, ..Overrides::default() }).unwrap();
+        let options = Options { backend: Backend::Cuda, threads: Some(1), ..Options::default() };
+        let pack = Arc::new(Pack::start(|| Ok(Emulated::default()), Duration::from_secs(60)).unwrap());
+        let shared: Arc<dyn SharedDevice> = pack;
+        assert!(measure(&definition, &options, &shared, 2).unwrap() > 0.0);
+        let launches = shared.launches().unwrap();
+        assert!(launches.together > launches.all / 2, "{launches:?}");
+        // What one of them cannot have ends it for all, at once.
+        let full = Emulated { no_room_for: Some("images"), ..Emulated::default() };
+        let shared: Arc<dyn SharedDevice> = Arc::new(Pack::start(move || Ok(full), Duration::from_secs(60)).unwrap());
+        assert!(measure(&definition, &options, &shared, 2).is_err());
+    }
+}
