@@ -53,9 +53,10 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     options.path.clone_from(&args.path);
     options.linger = args.linger();
     let how = Manner { to_logs: args.report_ends, log };
-    let ended = |number: usize, code: u8| match args.report_ends {
-        true => out::line(&format!("{number} {code}")),
-        false => {}
+    let ended = |number: usize, code: u8| {
+        if args.report_ends {
+            out::line(&format!("{number} {code}"));
+        }
     };
     let code = train_all(directories, &options, &how, &ended);
     if !args.report_ends {
@@ -210,8 +211,11 @@ mod tests {
         (code, codes.into_inner().unwrap())
     }
 
+    /// The result, the epochs' numbers and losses, the last checkpoint.
+    type Left = (Option<RunResult>, Vec<(u32, f64, Option<f64>)>, Vec<u8>);
+
     /// What is the same however long it took.
-    fn left(folder: &Path) -> (Option<RunResult>, Vec<(u32, f64, Option<f64>)>, Vec<u8>) {
+    fn left(folder: &Path) -> Left {
         let result = RunResult::read(folder).unwrap();
         let timeless = |result| RunResult { seconds: 0.0, images_per_second: 0.0, peak_memory_bytes: None, ..result };
         let epochs = history::read(folder).unwrap().into_iter();

@@ -18,8 +18,11 @@ pub fn of(place: usize) -> usize {
 /// The streams of each line but its own, and workspaces of their products; made when they are first wanted.
 #[derive(Default)]
 pub struct Branches {
-    lines: [Vec<(Arc<CudaStream>, Rc<CudaSlice<u8>>)>; Line::ALL.len()],
+    lines: [Vec<Branch>; Line::ALL.len()],
 }
+
+/// A stream, and the workspace of its products.
+type Branch = (Arc<CudaStream>, Rc<CudaSlice<u8>>);
 
 impl Branches {
     /// Makes what so many calls at once need.
@@ -39,7 +42,7 @@ impl Branches {
         Ok(())
     }
 
-    fn get(&self, line: Line, branch: usize) -> Result<&(Arc<CudaStream>, Rc<CudaSlice<u8>>), BackendError> {
+    fn get(&self, line: Line, branch: usize) -> Result<&Branch, BackendError> {
         let branch = branch.checked_sub(1).and_then(|at| self.lines[line.index()].get(at));
         branch.ok_or_else(|| BackendError::Other("a call is on a branch that there is not".into()))
     }

@@ -101,7 +101,7 @@ fn after_a_failure_of_all_each_is_tried_alone() {
     submit(&mut broken, &trials[1..]);
     ends(&mut broken, &trials[1..]);
     for trial in &trials[1..] {
-        assert_eq!(pack_of(trial), [trial.clone()]);
+        assert_eq!(pack_of(trial), std::slice::from_ref(trial));
     }
     // One alone that crashes has crashed.
     broken.arguments[1] = "kill -6 $$".into();
