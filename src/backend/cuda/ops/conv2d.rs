@@ -31,6 +31,13 @@ fn parts(shape: &ConvShape) -> [usize; 2] {
     [together, shape.images.div_ceil(together)]
 }
 
+/// `[rows, k, n]` of a convolution of one tap that is a product of pixels: its windows are the pixels.
+fn of_pixels(shape: &ConvShape) -> Option<[usize; 3]> {
+    let plain = |windows: &Windows| windows.pool == 1 && windows.count == windows.length && windows.before == 0;
+    let product = shape.groups == 1 && shape.windows.iter().all(plain);
+    product.then(|| [shape.images * sizes(shape)[0], shape.channels, shape.filters])
+}
+
 /// The patches of a group of some images.
 fn patches(shape: &ConvShape, images: usize, group: usize) -> Patches {
     let ConvShape { channels, own, windows, .. } = *shape;
@@ -77,15 +84,6 @@ impl Emitter<'_> {
         self.columns(tensor, group, shape.filters, shape.groups)
     }
 
-    /// Tensors as matrices of pixels if a convolution of one tap is a plain product of them: where its windows are the
-    /// pixels, and all are stored as products read them.
-    fn pixels(&self, shape: &ConvShape, x: (Element, Symbol), y: (Element, Symbol)) -> Option<[Matrix<Symbol>; 2]> {
-        let plain = |windows: &Windows| windows.pool == 1 && windows.count == windows.length && windows.before == 0;
-        let stored = [x.0, y.0].iter().all(|&element| element == self.precision.element());
-        (shape.groups == 1 && stored && shape.windows.iter().all(plain))
-            .then(|| [self.columns(x, 0, shape.channels, 1), self.columns(y, 0, shape.filters, 1)])
-    }
-
     /// The convolution if it goes by tensor cores without patches: where these tensors of activations and the kernel, if
     /// it is read, are bfloat16.
     fn by_tensor_cores(&self, shape: &ConvShape, activations: [Id; 2], kernel: Option<Id>) -> Option<Conv> {
@@ -122,17 +120,6 @@ impl Emitter<'_> {
             }
         }
         let ([windows, pixels], all) = (sizes(&shape), shape.all_filters());
-        if let Some([a, d]) = self.pixels(&shape, x, y) {
-            let (mut epilogue, mut plain) = (Epilogue::None, Vec::new());
-            if let Some((own, shadow)) = bias {
-                epilogue = Epilogue::Bias(shadow);
-                let bias = pointwise::Epilogue { bias: Some(own), ..pointwise::Epilogue::default() };
-                plain.push(pointwise::forward(shape.images * windows * all, all, self.precision, y.1, bias, y.1));
-            }
-            let b = self.kernel_of(inputs[1], 0, &shape);
-            let sizes = [shape.images * windows, all, shape.channels];
-            return self.gemm(sizes, [a, b, d], epilogue, plain, outputs);
-        }
         let room = self.room_for_patches(&shape);
         for part in Part::all(&shape) {
             let (from, to) = (part.of(x, pixels * shape.channels), part.of(y, windows * all));
@@ -182,11 +169,6 @@ impl Emitter<'_> {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);
         let (dy, dx) = (self.stored(inputs[0]), self.stored(outputs[0]));
         let ([windows, pixels], all) = (sizes(&shape), shape.all_filters());
-        if let Some([d, a]) = self.pixels(&shape, dx, dy) {
-            let b = Matrix { transposed: true, ..self.kernel_of(inputs[1], 0, &shape) };
-            let sizes = [shape.images * windows, shape.channels, all];
-            return self.gemm(sizes, [a, b, d], Epilogue::None, Vec::new(), outputs);
-        }
         let room = self.room_for_patches(&shape);
         for part in Part::all(&shape) {
             let (from, to) = (part.of(dy, windows * all), part.of(dx, pixels * shape.channels));
@@ -214,12 +196,6 @@ impl Emitter<'_> {
             }
         }
         let ([windows, pixels], all, [_, count]) = (sizes(&shape), shape.all_filters(), parts(&shape));
-        if let Some([a, b]) = self.pixels(&shape, x, dy) {
-            let a = Matrix { transposed: true, ..a };
-            let d = self.columns((Element::F32, out), 0, all, 1);
-            let sizes = [shape.channels, all, shape.images * windows];
-            return self.gemm(sizes, [a, b, d], Epilogue::None, Vec::new(), outputs);
-        }
         let room = self.room_for_patches(&shape);
         let elements = shape.depth() * all;
         // The gradient of each part, one after the other, unless there is only one.
@@ -250,6 +226,9 @@ impl Read for Conv2d {
         if shape.is_depthwise() {
             return Some(depthwise::forward(&shape));
         }
+        if let Some([rows, k, n]) = of_pixels(&shape) {
+            return Some(Reading::of(Kind::Dense { rows, k, n, bias: shapes.len() == 3 }));
+        }
         Some(Reading::call(move |emitter, operation| emitter.conv2d(operation, shape)))
     }
 }
@@ -260,6 +239,9 @@ impl Read for Conv2dInputGradient {
         if shape.is_depthwise() {
             return Some(depthwise::input_gradient(&shape));
         }
+        if let Some([rows, k, n]) = of_pixels(&shape) {
+            return Some(Reading::of(Kind::DenseInputGradient { rows, k, n }));
+        }
         Some(Reading::of(Kind::Conv2dInputGradient { shape, added: false }))
     }
 }
@@ -269,6 +251,9 @@ impl Read for Conv2dKernelGradient {
         let shape = self.shape(shapes);
         if shape.is_depthwise() {
             return Some(depthwise::kernel_gradient(&shape));
+        }
+        if let Some([rows, k, n]) = of_pixels(&shape) {
+            return Some(Reading::storing(Kind::DenseKernelGradient { rows, k, n, bias: false }, &[Stored::Exact]));
         }
         let reading = Reading::call(move |emitter, operation| emitter.conv2d_kernel_gradient(operation, shape));
         Some(reading.stored(&[Stored::Exact]))
