@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use vitx::{
-    backend::{Batch, Engine, EngineOptions, Precision, Step, cpu::CpuEngine},
+    backend::{Batch, Engine, EngineOptions, Precision, Regions, Step, cpu::CpuEngine},
     dsl::Source,
     graph::Initializer,
     graph::{losses::Loss, optimizers::Optimizer},
@@ -26,6 +26,7 @@ fn train_step(criterion: &mut Criterion) {
             seed: 1,
             threads,
             precision: Precision::F32,
+            regions: Regions::default(),
         };
         let mut engine = CpuEngine::new(Box::new(move |builder, batch| architecture.lower(builder, batch)), options)
             .expect("threads start");

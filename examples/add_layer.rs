@@ -5,7 +5,7 @@
 //! `vitx summary`, diagnostics and all backends know it. Here it stands outside, so it is put into its network by hand.
 
 use vitx::{
-    backend::{Backend, BackendError, Batch, EngineOptions, Precision, Step},
+    backend::{Backend, BackendError, Batch, EngineOptions, Precision, Regions, Step},
     graph::{Builder, Initializer, Network, StepInput, Value},
     model::layers::{Argument, Inputs, Kind, Layer, LayerKind, Misfit, ParameterSpec, glorot},
 };
@@ -89,6 +89,7 @@ fn main() -> Result<(), BackendError> {
         seed: 1,
         threads: 1,
         precision: Precision::F32,
+        regions: Regions::default(),
     };
     let mut engine = Backend::Cpu.engine(Box::new(network), options)?;
 

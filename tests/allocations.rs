@@ -7,7 +7,7 @@ use std::{
 };
 
 use vitx::{
-    backend::{Batch, Engine, EngineOptions, Precision, Step, cpu::CpuEngine},
+    backend::{Batch, Engine, EngineOptions, Precision, Regions, Step, cpu::CpuEngine},
     dsl::Source,
     graph::{
         losses::Loss,
@@ -68,6 +68,7 @@ fn allocations(optimizer: &Optimizer) -> u64 {
         seed: 1,
         threads: 2,
         precision: Precision::F32,
+        regions: Regions::default(),
     };
     let mut engine =
         CpuEngine::new(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap();

@@ -1,4 +1,4 @@
-use super::{BackendError, Batch, Inspect, Precision, Resident, Step};
+use super::{BackendError, Batch, Inspect, Precision, Regions, Resident, Step};
 use crate::{
     graph::{losses::Loss, optimizers::Optimizer},
     passes::Lowering,
@@ -17,6 +17,8 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Of the `cuda` backend; the others compute in float32.
     pub precision: Precision,
+    /// Of the `cuda` backend.
+    pub regions: Regions,
 }
 
 /// A named tensor of an engine's state: `NAME` for a parameter, `optimizer/SLOT/NAME` for what the optimizer keeps of

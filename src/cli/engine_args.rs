@@ -6,7 +6,7 @@ use std::{
 
 use super::{choice::words, out};
 use crate::{
-    backend::{Backend, Device, DeviceLocks, DeviceSelection, NoDevice, Precision, devices, hidden_devices},
+    backend::{Backend, Device, DeviceLocks, DeviceSelection, NoDevice, Precision, Regions, devices, hidden_devices},
     choice::Choice,
     experiment::training::Options,
     train::Interrupt,
@@ -29,6 +29,9 @@ pub struct EngineArgs {
     /// Of the cuda backend's activations and products; the others compute in f32
     #[arg(long, value_parser = words::<Precision>(), default_value = Precision::default().word())]
     precision: Precision,
+    /// Of the cuda backend's programs: whether operations on rows become one kernel where they fit shared memory
+    #[arg(long, value_parser = words::<Regions>(), default_value = Regions::default().word())]
+    regions: Regions,
     /// Worker threads; results do not depend on it [default: all cores]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     threads: Option<u16>,
@@ -89,8 +92,8 @@ impl EngineArgs {
             SAID.call_once(|| out::note(&format!("{backend} backend: {reason}")));
         }
         let threads = self.threads.map(usize::from);
-        let (data_dir, precision) = (self.data_dir.clone(), self.precision);
-        let options = Options { data_dir, backend, precision, threads, interrupt, ..Options::default() };
+        let (data_dir, precision, regions) = (self.data_dir.clone(), self.precision, self.regions);
+        let options = Options { data_dir, backend, precision, regions, threads, interrupt, ..Options::default() };
         if backend != Backend::Cuda {
             return Ok((options, None));
         }
@@ -114,8 +117,8 @@ impl EngineArgs {
             backend => backend,
         };
         let threads = Some(self.threads.map_or(cpus as usize, usize::from));
-        let (data_dir, precision) = (self.data_dir.clone(), self.precision);
-        Options { data_dir, backend, precision, threads, interrupt, ..Options::default() }
+        let (data_dir, precision, regions) = (self.data_dir.clone(), self.precision, self.regions);
+        Options { data_dir, backend, precision, regions, threads, interrupt, ..Options::default() }
     }
 
     /// Whether --threads is given.
@@ -127,6 +130,9 @@ impl EngineArgs {
     pub fn handed_over(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["--backend".into(), self.backend.word().into()];
         arguments.extend(["--precision".into(), self.precision.word().into()]);
+        if self.regions != Regions::default() {
+            arguments.extend(["--regions".into(), self.regions.word().into()]);
+        }
         if let Some(device) = &self.device {
             arguments.extend(["--device".into(), device.to_string().into()]);
         }
@@ -147,6 +153,9 @@ impl EngineArgs {
         // As resolved here: each trial would say again what is missing.
         arguments.extend(["--backend".into(), options.backend.word().into()]);
         arguments.extend(["--precision".into(), self.precision.word().into()]);
+        if self.regions != Regions::default() {
+            arguments.extend(["--regions".into(), self.regions.word().into()]);
+        }
         if let Some(folder) = &self.data_dir {
             arguments.push(in_one_piece(folder));
         }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{choice::words, console::Console, model::ModelArgs, out};
 use crate::{
-    backend::{Backend, Precision, cpu, cuda},
+    backend::{Backend, Precision, Regions, cpu, cuda},
     choice::Choice,
     diagram::{Diagram, MERMAID_ARROWS, MERMAID_BYTES},
     dsl,
@@ -34,6 +34,10 @@ pub struct Args {
     /// Of the cuda backend's program
     #[arg(long, value_parser = words::<Precision>(), default_value = Precision::default().word())]
     precision: Precision,
+    /// Of the cuda backend's program: whether operations on rows become one kernel where they fit shared memory; `auto`,
+    /// which needs a device, is shown as `on`
+    #[arg(long, value_parser = words::<Regions>(), default_value = Regions::default().word())]
+    regions: Regions,
     /// Images per batch of the graph
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
@@ -112,7 +116,8 @@ fn program(args: &Args, lowering: &Lowering, purpose: Purpose) -> miette::Result
             show(args.format, &listing, &listing.diagram(), &listing.text())
         }
         Backend::Cuda => {
-            let listing = cuda::listing(lowering, batch, purpose, args.precision).into_diagnostic()?;
+            let listing = cuda::listing(lowering, batch, purpose, args.precision, args.regions != Regions::Off)
+                .into_diagnostic()?;
             show(args.format, &listing, &listing.diagram(), &listing.text())
         }
         other => Err(miette!(help = "use --backend cpu or cuda", "the {other} backend has no program to show")),

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Definition, ExperimentError, Setup, accumulation, image_size, needs, unvalidated};
 use crate::{
-    backend::{Backend, BackendError, Engine, EngineOptions, Placed, Precision, SharedDevice},
+    backend::{Backend, BackendError, Engine, EngineOptions, Placed, Precision, Regions, SharedDevice},
     choice::Choice,
     data::{Split, Subset},
     graph::Builder,
@@ -42,6 +42,8 @@ pub struct Options {
     pub backend: Backend,
     /// Of the `cuda` backend.
     pub precision: Precision,
+    /// Of the `cuda` backend.
+    pub regions: Regions,
     /// Of the `cuda` backend: its first device by default.
     pub device: Option<Placed>,
     /// The device that it shares with the trials of the same process, if it does.
@@ -279,6 +281,7 @@ pub(super) fn engine_options(definition: &Definition, options: &Options) -> Engi
         seed: train.seed,
         threads: options.threads(),
         precision: options.precision,
+        regions: options.regions,
     }
 }
 

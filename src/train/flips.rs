@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        backend::{Backend, EngineOptions, Precision},
+        backend::{Backend, EngineOptions, Precision, Regions},
         data::{Pipeline, Split, Statistics},
         dsl::Source,
         graph::{Builder, losses::Loss, optimizers::Optimizer},
@@ -99,6 +99,7 @@ mod tests {
             seed: 3,
             threads,
             precision: Precision::F32,
+            regions: Regions::default(),
         };
         let lowering = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
         let mut engine = Backend::Cpu.engine(lowering, options).unwrap();

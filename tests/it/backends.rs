@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use vitx::{
-    backend::{Backend, Batch, Engine, EngineOptions, Precision, Step},
+    backend::{Backend, Batch, Engine, EngineOptions, Precision, Regions, Step},
     data::Mixed,
     dsl::Source,
     graph::{
@@ -30,6 +30,7 @@ fn engine_of(model: &str, spec: ImageSpec, backend: Backend) -> Box<dyn Engine> 
         seed: 3,
         threads: 2,
         precision: Precision::F32,
+        regions: Regions::default(),
     };
     backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
 }
@@ -99,6 +100,7 @@ fn losses_with_options_train_as_on_the_reference() {
             seed: 3,
             threads: 2,
             precision: Precision::F32,
+            regions: Regions::default(),
         };
         backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
     };
@@ -164,6 +166,7 @@ fn every_kernel_is_its_decomposition_on_odd_shapes() {
                     seed: 3,
                     threads: 2,
                     precision: Precision::F32,
+                    regions: Regions::default(),
                 };
                 backend.engine(Box::new(move |builder, batch| network(builder, batch, sizes, apply)), options).unwrap()
             };

@@ -94,16 +94,20 @@ fn programs_list_every_kernel_call() {
 #[test]
 fn cuda_programs_are_shown_without_a_device() {
     let model = "experiments/digits_vit.vitx";
-    let of = |precision, format| {
-        let shape = ["--batch", "2", "--param", "depth=1", "--format", format];
+    let of = |precision, format, regions| {
+        let shape = ["--batch", "2", "--param", "depth=1", "--format", format, "--regions", regions];
         let cuda = ["--stage", "program", "--backend", "cuda", "--precision", precision];
         graph(&[&[model][..], &cuda, &shape].concat())
     };
     for precision in ["f32", "bf16"] {
-        insta::assert_snapshot!(format!("digits_vit_cuda_program_{precision}"), of(precision, "text"));
+        insta::assert_snapshot!(format!("digits_vit_cuda_program_{precision}"), of(precision, "text", "off"));
     }
-    let listing: serde_json::Value = serde_json::from_str(&of("bf16", "json")).unwrap();
-    assert_eq!(listing["calls"].as_array().unwrap().len() + 1, of("bf16", "text").lines().count());
+    let (text, json) = (of("bf16", "text", "auto"), of("bf16", "json", "auto"));
+    let listing: serde_json::Value = serde_json::from_str(&json).unwrap();
+    // Phases of regions stand below their calls.
+    let calls = text.lines().filter(|line| !line.starts_with("    "));
+    assert_eq!(listing["calls"].as_array().unwrap().len() + 1, calls.count());
+    insta::assert_snapshot!("digits_vit_cuda_program_regions", text);
 }
 
 #[test]
@@ -135,7 +139,7 @@ fn programs_that_do_not_fit_are_refused() {
     };
     let message = refused(&["--backend", "cuda", "--batch", "65536"]);
     let of = "× with a batch of 65536, the output of `attention_gradient` after `transformer_block";
-    let needs = "/attention/query/kernel` needs 7247757312 elements; the cuda backend takes at most 2147483647; \
+    let needs = "/attention/attention_output/kernel` needs 7247757312 elements; the cuda backend takes at most 2147483647; \
                  the largest batch that fits is 19418";
     assert!(message.starts_with(of) && message.ends_with(needs), "{message}");
     let message = refused(&["--backend", "cuda", "--batch", "8", "--param", "num_heads=10000"]);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use vitx::{
-    backend::{AVERAGE, Backend, Batch, EngineOptions, Precision, Step},
+    backend::{AVERAGE, Backend, Batch, EngineOptions, Precision, Regions, Step},
     dsl::{Diagnostics, Source, Value, format},
     experiment::{
         Definition, Overrides,
@@ -482,6 +482,7 @@ fn axes_of_one_entry_are_stretched() {
             seed: 3,
             threads: 2,
             precision: Precision::F32,
+            regions: Regions::default(),
         };
         backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
     };
@@ -500,6 +501,7 @@ fn axes_of_one_entry_are_stretched() {
             seed: 3,
             threads: 1,
             precision: Precision::F32,
+            regions: Regions::default(),
         };
         let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
         Backend::Cpu.engine(lowering, options).unwrap().evaluate(&batch).unwrap()
@@ -678,6 +680,7 @@ fn shared_weights_train_as_on_the_reference() {
             seed: 3,
             threads: 2,
             precision: Precision::F32,
+            regions: Regions::default(),
         };
         backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
     };
@@ -779,6 +782,7 @@ fn frozen_layers_stay_as_they_are() {
             seed: 3,
             threads,
             precision: Precision::F32,
+            regions: Regions::default(),
         };
         backend.engine(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
     };

@@ -10,7 +10,7 @@ use std::{
 use prost::Message;
 use serde_json::{Value as Json, json};
 use vitx::{
-    backend::{Backend, Batch, EngineOptions, Precision, StateTensor},
+    backend::{Backend, Batch, EngineOptions, Precision, Regions, StateTensor},
     dsl::Value,
     graph::{Builder, Network, losses::Loss, optimizers::Optimizer},
     onnx::{Header, messages::ModelProto},
@@ -62,6 +62,7 @@ fn case(
         seed: 3,
         threads: 1,
         precision: Precision::F32,
+        regions: Regions::default(),
     };
     let mut engine = Backend::Cpu.engine(Box::new(lowering.clone()), options).unwrap();
     let mut weights: Vec<StateTensor> = engine.weights().unwrap();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use vitx::{
-    backend::{AVERAGE, Backend, Batch, Engine, EngineOptions, Precision, StateTensor, Step},
+    backend::{AVERAGE, Backend, Batch, Engine, EngineOptions, Precision, Regions, StateTensor, Step},
     dsl::Source,
     graph::{
         losses::Loss,
@@ -31,6 +31,7 @@ fn engine_of(model: &str, backend: Backend, optimizer: &Optimizer, threads: usiz
         seed: 3,
         threads,
         precision: Precision::F32,
+        regions: Regions::default(),
     };
     let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
     backend.engine(lowering, options).map_err(|error| error.to_string())
@@ -294,7 +295,14 @@ fn frozen(
     let patterns: Vec<Pattern> = freeze.iter().map(|text| Pattern::new(*text)).collect();
     architecture.freeze(&patterns, until).unwrap();
     let optimizer = optimizer.clone();
-    let options = EngineOptions { optimizer, loss: Loss::default(), seed: 3, threads, precision: Precision::F32 };
+    let options = EngineOptions {
+        optimizer,
+        loss: Loss::default(),
+        seed: 3,
+        threads,
+        precision: Precision::F32,
+        regions: Regions::default(),
+    };
     let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
     backend.engine(lowering, options).unwrap()
 }

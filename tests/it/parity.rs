@@ -3,7 +3,7 @@
 
 use safetensors::SafeTensors;
 use vitx::{
-    backend::{Batch, Engine, EngineOptions, Precision, Step, cpu::CpuEngine},
+    backend::{Batch, Engine, EngineOptions, Precision, Regions, Step, cpu::CpuEngine},
     data::resize::resize,
     graph::{losses::Loss, optimizers::Optimizer},
     model::Architecture,
@@ -18,6 +18,7 @@ fn engine(architecture: Architecture, threads: usize) -> CpuEngine {
         seed: 1,
         threads,
         precision: Precision::F32,
+        regions: Regions::default(),
     };
     CpuEngine::new(Box::new(move |builder, batch| architecture.lower(builder, batch)), options).unwrap()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use vitx::{
-    backend::{Backend, Batch, Engine, EngineOptions, Precision, Step},
+    backend::{Backend, Batch, Engine, EngineOptions, Precision, Regions, Step},
     dsl::Source,
     graph::{
         Builder,
@@ -30,6 +30,7 @@ fn engine(backend: Backend, model: &str, threads: usize) -> Box<dyn Engine> {
         seed: 3,
         threads,
         precision: Precision::F32,
+        regions: Regions::default(),
     };
     let whole = network(model, SIZES[0]);
     backend.engine(Box::new(move |builder: &mut Builder, batch| whole.lower(builder, batch)), options).unwrap()

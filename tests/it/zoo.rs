@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 
 use safetensors::SafeTensors;
 use vitx::{
-    backend::{Backend, Batch, Engine, EngineOptions, Precision},
+    backend::{Backend, Batch, Engine, EngineOptions, Precision, Regions},
     dsl::{Source, Value},
     graph::{
         losses::Loss,
@@ -105,6 +105,7 @@ fn with_weights(architecture: Architecture, path: &Path, unexpected: &[&str]) ->
         seed: 1,
         threads: 2,
         precision: Precision::F32,
+        regions: Regions::default(),
     };
     let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
     let mut engine = Backend::Cpu.engine(lowering, options).unwrap();

@@ -83,6 +83,13 @@ pub trait Device {
     /// As of [`Device::prepare`] and [`Device::launch`].
     fn time(&mut self, calls: Vec<Call<u64>>) -> Result<Vec<Duration>, BackendError>;
 
+    /// Which of several lists of calls takes the least time; the first unless another takes clearly less. Runs them, unless
+    /// it is known: what they write must not matter yet.
+    ///
+    /// # Errors
+    /// As of [`Device::prepare`] and [`Device::launch`].
+    fn fastest(&mut self, programs: &[Vec<Call<u64>>]) -> Result<usize, BackendError>;
+
     /// Waits until all that was launched is done.
     ///
     /// # Errors

@@ -44,6 +44,10 @@ pub struct Emulated {
     pub wide: Option<usize>,
     /// Has no room for what is called so.
     pub no_room_for: Option<&'static str>,
+    /// Which of several programs is the fastest.
+    pub fastest: usize,
+    /// Shared memory of a block, if not as much as a device has.
+    pub block_memory: Option<usize>,
 }
 
 thread_local! {
@@ -155,7 +159,7 @@ impl Device for Emulated {
     type Prepared = Vec<Call<u64>>;
 
     fn block_memory(&self) -> usize {
-        BLOCK_MEMORY
+        self.block_memory.unwrap_or(BLOCK_MEMORY)
     }
 
     fn wide(&self) -> usize {
@@ -236,6 +240,14 @@ impl Device for Emulated {
                 Ok(start.elapsed())
             })
             .collect()
+    }
+
+    fn fastest(&mut self, programs: &[Vec<Call<u64>>]) -> Result<usize, BackendError> {
+        for calls in programs {
+            let prepared = self.prepare(calls.clone())?;
+            self.launch(&prepared)?;
+        }
+        Ok(self.fastest)
     }
 
     fn synchronize(&self) -> Result<(), BackendError> {

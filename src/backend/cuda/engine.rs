@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{
-    compile::{CompileError, Planner, compile},
+    compile::{CompileError, Planner, Target, compile},
     device::Device,
     images::Kept,
     kernels::{step, update},
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     backend::{
-        BackendError, Batch, Engine, EngineOptions, Inspect, Lowerings, OperatorTime, Part, Resident, StateTensor,
-        Step, Store, Task, plan,
+        BackendError, Batch, Engine, EngineOptions, Inspect, Lowerings, OperatorTime, Part, Regions, Resident,
+        StateTensor, Step, Store, Task, plan,
     },
     graph::optimizers::Plan,
     passes::{Lowering, StepGraph},
@@ -197,11 +197,14 @@ impl<D: Device> CudaEngine<D> {
             let lowering = self.lowerings.get(lowering);
             let graph = StepGraph::fused(lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))
                 .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
-            let (precision, seed) = (self.options.precision, self.options.seed);
-            let block_memory = self.device.block_memory();
-            let of_graph = |graph: &StepGraph, batch: usize| {
-                compile(graph, &self.layout, batch, precision, seed, block_memory, self.planner)
+            let target = Target {
+                precision: self.options.precision,
+                seed: self.options.seed,
+                block_memory: self.device.block_memory(),
+                planner: self.planner,
+                regions: self.options.regions != Regions::Off,
             };
+            let of_graph = |graph: &StepGraph, batch: usize| compile(graph, &self.layout, batch, target);
             let of_batch = |batch: usize| match StepGraph::fused(
                 lowering,
                 batch,
@@ -211,25 +214,54 @@ impl<D: Device> CudaEngine<D> {
                 Err(name) => Err(CompileError::NoKernel(name)),
             };
             let mut program = of_graph(&graph, batch).map_err(|error| error.of_batch(batch, of_batch))?;
+            // Without regions there may be tensors that are too large.
+            if self.options.regions == Regions::Auto
+                && program.has_regions()
+                && let Ok(apart) = compile(&graph, &self.layout, batch, Target { regions: false, ..target })
+            {
+                program = self.fastest(key, [program, apart])?;
+            }
             if let Some(kept) = part.and_then(|part| self.kept.get(&part)) {
                 kept.surround(&mut program);
             }
             self.programs.insert(key, program);
         }
-        let needed = self.programs[&key].arena_bytes;
-        if needed > self.memory.arena_bytes {
-            // The old one goes first: there may not be room for both.
-            self.prepared.clear();
-            (self.memory.arena, self.memory.arena_bytes) = (self.device.allocate(0, "activations")?, 0);
-            self.memory.arena = self.device.allocate(needed, "activations")?;
-            self.memory.arena_bytes = needed;
-        }
+        self.make_room(self.programs[&key].arena_bytes)?;
         if !self.prepared.contains_key(&key) {
             let calls = self.calls(key);
             let prepared = self.device.prepare(calls)?;
             self.prepared.insert(key, prepared);
         }
         Ok(())
+    }
+
+    /// Makes the arena at least this large.
+    fn make_room(&mut self, bytes: usize) -> Result<(), BackendError> {
+        if bytes > self.memory.arena_bytes {
+            // The old one goes first: there may not be room for both.
+            self.prepared.clear();
+            (self.memory.arena, self.memory.arena_bytes) = (self.device.allocate(0, "activations")?, 0);
+            self.memory.arena = self.device.allocate(bytes, "activations")?;
+            self.memory.arena_bytes = bytes;
+        }
+        Ok(())
+    }
+
+    /// The faster of two programs. They are run without what changes the state of the training, and without what reads labels, which
+    /// are not there yet.
+    fn fastest(&mut self, key: Key, programs: [Program; 2]) -> Result<Program, BackendError> {
+        let [first, second] = programs;
+        self.make_room(first.arena_bytes.max(second.arena_bytes))?;
+        let states = self.layout.group_start(self.layout.states());
+        let of_step = |program: &Program| -> Vec<Call<u64>> {
+            let calls = program.calls.iter().filter(|call| call.leaves_state(states) && !call.touches(program.labels));
+            calls.map(|call| self.placed(call, key.0, key.2)).collect()
+        };
+        let timed = [&first, &second].map(of_step);
+        let index = self.device.fastest(&timed)?;
+        // The arena holds what they left; programs write it before they read it.
+        self.last = None;
+        Ok(if index == 0 { first } else { second })
     }
 
     fn calls(&self, key: Key) -> Vec<Call<u64>> {

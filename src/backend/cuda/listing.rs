@@ -5,12 +5,13 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::{
-    compile::{CompileError, compile},
+    compile::{CompileError, Target, compile},
     device::BLOCK_MEMORY,
     gemm::{Epilogue, Gemm, Matrix},
     launch::{Arg, Launch, Precision},
     layout::{Layout, WIDE},
     program::{Base, Call, Line, Place, Program, Work},
+    region,
 };
 use crate::{
     backend::{BackendError, plan},
@@ -60,6 +61,10 @@ pub struct CallListing {
     /// Runs beside the calls of the main line: see [`Line::Side`] and [`Line::Fill`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub beside: bool,
+    /// Of a [region](super::region): where its buffers begin in the memory of a block, and what it does, a line for each
+    /// phase.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<String>,
     /// Runs where the device is idle otherwise: see [`Line::Fill`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fills: bool,
@@ -77,6 +82,7 @@ pub fn listing(
     batch: usize,
     purpose: Purpose,
     precision: Precision,
+    regions: bool,
 ) -> Result<ProgramListing, BackendError> {
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
@@ -86,8 +92,8 @@ pub fn listing(
     };
     let layout = Layout::new(&builder, &network, &plan, WIDE);
     let build = |batch: usize| StepGraph::fused(lowering, batch, purpose.clone());
-    let of_graph =
-        |graph: &StepGraph, batch: usize| compile(graph, &layout, batch, precision, 0, BLOCK_MEMORY, plan::pack);
+    let target = Target { precision, seed: 0, block_memory: BLOCK_MEMORY, planner: plan::pack, regions };
+    let of_graph = |graph: &StepGraph, batch: usize| compile(graph, &layout, batch, target);
     let graph = build(batch).map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
     let of_batch = |batch| match build(batch) {
         Ok(graph) => of_graph(&graph, batch),
@@ -129,6 +135,10 @@ fn call(call: &Call<Place>, waits_for: Vec<usize>) -> CallListing {
         flops: call.cost.flops,
         beside: call.line != Line::Main,
         fills: call.line == Line::Fill,
+        phases: match &call.work {
+            Work::Launch(launch) => region::phases(launch),
+            Work::Gemm(..) => Vec::new(),
+        },
         waits_for,
     }
 }
@@ -179,7 +189,8 @@ fn place(place: Place) -> String {
 
 impl ProgramListing {
     /// One call a line: `OUTPUTS = KERNEL(ARGUMENTS) EXTENT {OPERATOR} PARAMETERS`, `| ` before those that run beside
-    /// the others, and `: ` before those that fill what is idle.
+    /// the others, and `: ` before those that fill what is idle. Below a region's are its phases, where they are not those of an
+    /// earlier one (calls count from 0).
     pub fn text(&self) -> String {
         let mut out = String::new();
         let Self { batch, precision, store_bytes, arena_bytes, bytes, flops, calls } = self;
@@ -190,8 +201,10 @@ impl ProgramListing {
              store {store_bytes} bytes, arena {arena_bytes} bytes",
             calls.len()
         );
-        for CallListing { operator, parameters, kernel, extent, arguments, outputs, beside, fills, .. } in calls {
-            let beside = match (beside, fills) {
+        let mut shown: Vec<(&[String], usize)> = Vec::new();
+        for (index, call) in calls.iter().enumerate() {
+            let CallListing { operator, parameters, kernel, extent, arguments, outputs, phases, .. } = call;
+            let beside = match (call.beside, call.fills) {
                 (_, true) => ": ",
                 (true, false) => "| ",
                 (false, false) => "",
@@ -200,6 +213,13 @@ impl ProgramListing {
             let outputs = if outputs.is_empty() { String::new() } else { format!("{} = ", outputs.join(", ")) };
             let arguments = arguments.join(", ");
             let _ = writeln!(out, "{beside}{outputs}{kernel}({arguments}) {extent} {{{operator}}}{parameters}");
+            // Blocks of a network have one kernel.
+            if let Some((_, first)) = shown.iter().find(|(known, _)| known == phases) {
+                let _ = writeln!(out, "    the phases of call {first}");
+            } else if !phases.is_empty() {
+                phases.iter().for_each(|phase| out.extend(["    ", phase, "\n"]));
+                shown.push((phases, index));
+            }
         }
         out
     }

@@ -22,6 +22,7 @@ pub(super) mod ops;
 mod pack;
 mod peak;
 pub(crate) mod program;
+mod region;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -29,3 +30,4 @@ mod tests;
 pub use engine::CudaEngine;
 pub use listing::{CallListing, ProgramListing, listing};
 pub use pack::{Launches, Pack, SharedDevice, shared_device};
+pub use region::Regions;

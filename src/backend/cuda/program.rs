@@ -4,6 +4,7 @@ use super::{
     gemm::Gemm,
     launch::{Element, Launch},
     lines::{self, Waits},
+    region,
 };
 
 /// Which memory a place is in.
@@ -111,6 +112,23 @@ pub struct Output<P> {
     pub element: Element,
 }
 
+impl Call<Place> {
+    /// Whether it writes activations and gradients alone: no state of a step, and of the store nothing before this byte.
+    pub fn leaves_state(&self, states: usize) -> bool {
+        let writes_state = |extent: &Extent<Place>| match extent.place.base {
+            Base::Arena => false,
+            Base::Store => extent.place.offset < states,
+            Base::Shadow | Base::State | Base::Data => true,
+        };
+        self.touched.as_ref().is_some_and(|touched| !touched.iter().filter(|extent| extent.written).any(writes_state))
+    }
+
+    /// Whether it touches what begins at a place.
+    pub fn touches(&self, place: Place) -> bool {
+        self.touched.as_ref().is_none_or(|touched| touched.iter().any(|extent| extent.place == place))
+    }
+}
+
 impl<P: Copy> Call<P> {
     /// A launch outside any graph. What it touches is not known.
     pub fn alone(name: &str, launch: Launch<P>) -> Self {
@@ -177,6 +195,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// Whether any of its calls is a [region](super::region).
+    pub fn has_regions(&self) -> bool {
+        self.calls.iter().any(|call| matches!(&call.work, Work::Launch(launch) if launch.source.name == region::NAME))
+    }
+
     /// [`lines::waits`], wherever an engine puts its memory.
     pub fn waits(&self) -> Vec<Waits> {
         // No block of memory is as large as the distance between these.

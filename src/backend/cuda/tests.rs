@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{CudaEngine, device::Device, emulated::Emulated, launch::Precision};
 use crate::{
     backend::{
-        Backend, Batch, Engine, EngineOptions, ImageSet, OPTIMIZER, Part, StateTensor, Step, operators,
+        Backend, Batch, Engine, EngineOptions, ImageSet, OPTIMIZER, Part, Regions, StateTensor, Step, operators,
         plan::{self, Lifetime},
     },
     data::{Augmentation, Keys, Mixed, Pipeline, Split, Statistics},
@@ -41,7 +41,14 @@ fn options_with(precision: Precision, augmentation: &Augmentation) -> EngineOpti
 }
 
 fn options(precision: Precision) -> EngineOptions {
-    EngineOptions { optimizer: Optimizer::default(), loss: Loss::default(), seed: 3, threads: 2, precision }
+    EngineOptions {
+        optimizer: Optimizer::default(),
+        loss: Loss::default(),
+        seed: 3,
+        threads: 2,
+        precision,
+        regions: Regions::Off,
+    }
 }
 
 fn engine<D: Device>(architecture: Architecture, precision: Precision, device: D) -> CudaEngine<D> {
@@ -683,10 +690,7 @@ mod on_the_host {
     //! The checks on the emulated device.
 
     use super::{Emulated, Precision};
-    use crate::{
-        backend::cuda::emulated::{Order, READ},
-        train::Monitor,
-    };
+    use crate::{backend::cuda::emulated::READ, train::Monitor};
 
     #[test]
     #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
@@ -778,18 +782,14 @@ mod on_the_host {
         super::trains_on_kept_images(|| Emulated { no_room_for: Some("images"), ..Emulated::default() });
     }
 
-    const FULL: Emulated = Emulated {
-        order: Order::AsGiven,
-        heedless: None,
-        plain: false,
-        wide: None,
-        no_room_for: Some("the best weights"),
-    };
+    fn full() -> Emulated {
+        Emulated { no_room_for: Some("the best weights"), ..Emulated::default() }
+    }
 
     #[test]
     #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
     fn best_weights_stay_on_the_device() {
-        super::best_weights_stay_on_the_device(Emulated::default, || FULL);
+        super::best_weights_stay_on_the_device(Emulated::default, full);
     }
 
     #[test]
@@ -801,7 +801,7 @@ mod on_the_host {
             let (epochs, _) = super::fit(&mut engine, &super::AUGMENTATION, 1);
             (READ.get() - before, size_of::<f32>() * engine.layout.len(), epochs)
         };
-        let ((few, group, epochs), (many, ..)) = (read(Emulated::default()), read(FULL));
+        let ((few, group, epochs), (many, ..)) = (read(Emulated::default()), read(full()));
         let mut best = &epochs[0];
         let mut improvements = 1;
         for epoch in &epochs[1..] {

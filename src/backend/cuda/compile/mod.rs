@@ -16,7 +16,7 @@ use super::{
     launch::Precision,
     layout::Layout,
     program::{Base, Line, Output, Place, Program},
-    state,
+    region, state,
 };
 use crate::{
     backend::{
@@ -61,23 +61,31 @@ impl CompileError {
     }
 }
 
-/// Compiles a graph for a batch size, for a device whose blocks have so many bytes of shared memory. The seed is that of
-/// dropout.
+/// What a program is compiled for.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    pub precision: Precision,
+    /// Of dropout.
+    pub seed: u64,
+    /// Bytes of shared memory that a block may have.
+    pub block_memory: usize,
+    pub planner: Planner,
+    /// Whether operations are made [regions](super::region).
+    pub regions: bool,
+}
+
+/// Compiles a graph for a batch size.
 ///
 /// # Errors
 /// An operator that has no kernel, or a tensor that is larger than kernels can count.
-pub fn compile(
-    graph: &StepGraph,
-    layout: &Layout,
-    batch: usize,
-    precision: Precision,
-    seed: u64,
-    block_memory: usize,
-    planner: Planner,
-) -> Result<Program, CompileError> {
+pub fn compile(graph: &StepGraph, layout: &Layout, batch: usize, target: Target) -> Result<Program, CompileError> {
+    let Target { precision, seed, block_memory, planner, regions } = target;
     extents::check(graph, "cuda").map_err(CompileError::TooLarge)?;
     let mut operations = Operations::read(graph, precision).map_err(CompileError::NoKernel)?;
     fuse::fuse(&mut operations, layout);
+    if regions {
+        region::form(&mut operations, layout, block_memory);
+    }
     let mut emitter = Emitter::new(operations, layout, &graph.builder.parameters, precision, seed, block_memory);
     emitter.run();
     fitting::check(&emitter).map_err(CompileError::TooLarge)?;

@@ -11,6 +11,7 @@ use crate::{
         kernels::depthwise::Depthwise,
         launch::{Element, Precision},
         ops::{Reading, Stored, read},
+        region::Region,
     },
     graph::{
         Load, StepInput, Value, operation,
@@ -112,6 +113,11 @@ pub enum Kind {
         width: usize,
         added: bool,
     },
+    /// x, shift; outputs the sums of x - shift and of its square, `[2, channels]`.
+    BatchMoments {
+        rows: usize,
+        channels: usize,
+    },
     /// x, gamma, beta, mean, variance, then what is added if something is.
     BatchNorm {
         rows: usize,
@@ -176,6 +182,8 @@ pub enum Kind {
     CrossEntropyGradient,
     /// What no rewrite looks into: its file alone knows.
     Call(Calls),
+    /// Several of these in one kernel.
+    Region(Rc<Region>),
 }
 
 /// Makes the calls of an operation.

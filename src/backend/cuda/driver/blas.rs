@@ -82,6 +82,11 @@ impl Blas {
         })
     }
 
+    /// The device and the version of the library.
+    pub fn machine(&self) -> &str {
+        &self.machine
+    }
+
     /// A product that is ready to run on a line, and whether it does its epilogue. `rest` starts the launches that
     /// do the epilogue's work otherwise. The first time a product of this shape is asked for, candidates
     /// are run: its result must not matter yet.

@@ -5,6 +5,7 @@ mod branches;
 mod cache;
 mod capture;
 mod copies;
+mod faster;
 pub mod library;
 mod modules;
 mod nvrtc;
@@ -16,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 use cudarc::driver::{
     CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg, result, sys,
 };
+use rustc_hash::FxHashMap;
 
 use self::{
     blas::Blas,
@@ -45,6 +47,10 @@ pub struct Driver {
     branches: Branches,
     context: Arc<CudaContext>,
     block_memory: usize,
+    /// Device, compiler and library, for which alone a choice on disk holds.
+    machine: String,
+    /// Which of several programs was the fastest, by what they are.
+    chosen: FxHashMap<String, usize>,
 }
 
 /// A graph of one list of calls, and what it refers to.
@@ -98,7 +104,9 @@ impl Driver {
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE;
         let cached = context.attribute(attribute).map_err(failed("ask for the device's cache"))?;
         let blas = Blas::new(stream.clone(), &name, cached.max(0) as usize)?;
-        Ok(Self { blas, modules, stream, side, fill, branches: Branches::default(), context, block_memory })
+        let machine = format!("{name}, {}, {}", modules.compiler(), blas.machine());
+        let (branches, chosen) = (Branches::default(), FxHashMap::default());
+        Ok(Self { blas, modules, stream, side, fill, branches, context, block_memory, machine, chosen })
     }
 
     fn steps(&mut self, call: Call<u64>) -> Result<Vec<Step>, BackendError> {
@@ -295,6 +303,10 @@ impl Device for Driver {
             calls.into_iter().map(|call| self.steps(call)).collect::<Result<_, BackendError>>()?;
         self.synchronize()?;
         timing::each(&self.stream, calls.len(), |call| calls[call].iter().try_for_each(|step| run(&self.stream, step)))
+    }
+
+    fn fastest(&mut self, programs: &[Vec<Call<u64>>]) -> Result<usize, BackendError> {
+        self.fastest(programs)
     }
 
     fn synchronize(&self) -> Result<(), BackendError> {

@@ -54,6 +54,12 @@ impl Modules {
         })
     }
 
+    /// The compiler and what it compiles for.
+    pub fn compiler(&self) -> String {
+        let (major, minor) = self.compiler;
+        format!("NVRTC {major}.{minor} for {}", self.architecture)
+    }
+
     /// The function of a launch, allowed as much shared memory as it asks for.
     ///
     /// # Errors

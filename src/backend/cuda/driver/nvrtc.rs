@@ -99,7 +99,7 @@ mod tests {
 
     /// All launches of the reference model's training step, those that replace epilogues included.
     fn launches(precision: Precision) -> Vec<Launch<Place>> {
-        let program = reference_model::program(precision, plan::pack);
+        let program = reference_model::program(precision, plan::pack, false);
         let of_call = |call: &crate::backend::cuda::program::Call<Place>| match call.work.clone() {
             Work::Launch(launch) => vec![launch],
             Work::Gemm(_, plain) => plain,

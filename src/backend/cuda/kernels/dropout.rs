@@ -85,7 +85,7 @@ impl<P> Dropout<P> {
     }
 
     /// `DROPOUT_PARAMETERS` of `common.cuh`.
-    pub(super) fn args(layer: Option<Self>) -> [Arg<P>; 6] {
+    pub fn args(layer: Option<Self>) -> [Arg<P>; 6] {
         let (state, [low, high], stream, threshold, scale) = match layer {
             Some(layer) => (Arg::Pointer(layer.state), layer.philox.key, layer.stream, layer.threshold, layer.scale),
             None => (Arg::Null, [0, 0], 0, 0, 1.0),

@@ -15,13 +15,20 @@ use libloading::{Library, Symbol};
 
 use super::*;
 use crate::{
-    backend::cuda::{
-        device::BLOCK_MEMORY,
-        launch::{Element, Launch, Precision},
-        merged::merged,
-        ops::{average_pool2d, image_product, lookup, mask_scores, max_pool2d, rope, sinusoid},
+    backend::{
+        cuda::{
+            device::BLOCK_MEMORY,
+            launch::{Element, Launch, Precision},
+            merged::merged,
+            ops::{average_pool2d, image_product, lookup, mask_scores, max_pool2d, rope, sinusoid},
+            program::{Program, Work},
+            region,
+            tests::reference_model,
+        },
+        plan,
     },
     data::{Augmentation, Keys},
+    dsl,
     graph::{
         activations::ACTIVATIONS,
         expression::Expression,
@@ -419,6 +426,66 @@ fn check_all(architecture: &str, launches: impl Iterator<Item = Launch<()>>) -> 
     modules.values().map(|(launch, _)| launch.source.name).collect()
 }
 
+/// The regions of programs, each text once.
+fn regions(programs: &[Program]) -> Vec<Launch<()>> {
+    let mut texts = BTreeMap::new();
+    for call in programs.iter().flat_map(|program| &program.calls) {
+        if let Work::Launch(launch) = &call.work
+            && launch.source.name == region::NAME
+        {
+            texts.entry(launch.source.text).or_insert_with(|| launch.clone().map(|_| ()));
+        }
+    }
+    texts.into_values().collect()
+}
+
+/// Compiles the regions of programs, and asserts that none spills.
+fn check_regions(architecture: &str, programs: &[Program]) {
+    let Some(compiler) = Compiler::find(&format!("regions for {architecture}")) else { return };
+    let launches = regions(programs);
+    assert!(launches.len() > 3, "{} regions", launches.len());
+    for launch in launches {
+        let (log, cubin) = compiler.compile(&launch, architecture);
+        assert!(cubin.is_some(), "for {architecture}: {log}\n{}", launch.source.text);
+        // The text has launch bounds, so that its block has as many registers as there are.
+        assert!(
+            usage(&log).values().all(|usage| usage.spilled == 0),
+            "for {architecture}: {log}\n{}",
+            launch.source.text
+        );
+    }
+}
+
+/// Programs with regions: of the reference model, of a narrower model of fewer tokens, and of one with odd shapes.
+fn programs() -> Vec<Program> {
+    let of = |name, text: &str, batch| {
+        reference_model::program_of(&dsl::Source::new(name, text), batch, Precision::Bf16, plan::pack, true)
+    };
+    vec![
+        of("reference", include_str!("../../../../experiments/cifar100_vit.vitx"), 256),
+        of("narrow", include_str!("../../../../experiments/cifar10_vit.vitx"), 128),
+        of(
+            "odd",
+            "model odd { patches(4) patch_encoder(80) repeat transformer_block(3, key_dim = 16, units = [144, 80], dropout = 0.1) ×1
+             layer_norm flatten dense(num_classes) }",
+            5,
+        ),
+    ]
+}
+
+/// Those of the reference model for this architecture are held to more in `resources`.
+#[test]
+fn regions_for_hopper() {
+    check_regions("sm_90", &programs()[1..]);
+}
+
+#[test]
+fn regions_for_ampere_and_blackwell() {
+    let programs = programs();
+    check_regions("sm_80", &programs[..1]);
+    check_regions("sm_100", &programs[1..2]);
+}
+
 const SEED: [usize; 4] = [256, 144, 4, 64];
 const ODD: [usize; 4] = [5, 37, 3, 20];
 
@@ -443,13 +510,26 @@ fn for_blackwell() {
     check("sm_100", &[(Precision::Bf16, SEED)]);
 }
 
+/// One launch for four variants.
+fn packed(launch: Launch<()>) -> Launch<()> {
+    let packed: [_; 1] = merged(vec![launch.map(|()| 0); 4]).try_into().expect("one launch");
+    packed.into_iter().next().expect("it").map(|_| ())
+}
+
 /// In their packed form, too, kernels keep everything in registers.
 #[test]
 fn of_several_variants_at_once() {
-    let packed = launches(Precision::Bf16, SEED).into_iter().map(|launch| {
-        let launch = launch.map(|()| 0);
-        let packed: [_; 1] = merged(vec![launch; 4]).try_into().expect("one launch");
-        packed.into_iter().next().expect("it").map(|_| ())
-    });
-    check_all("sm_90", packed);
+    check_all("sm_90", launches(Precision::Bf16, SEED).into_iter().map(packed));
+}
+
+/// All but a few: the addresses of a variant are in a table, and so in registers, not in constants.
+#[test]
+fn regions_of_several_variants_at_once() {
+    let Some(compiler) = Compiler::find("regions of several variants") else { return };
+    for launch in regions(&programs()[1..2]) {
+        let launch = packed(launch);
+        let (log, cubin) = compiler.compile(&launch, "sm_90");
+        assert!(cubin.is_some(), "{log}");
+        assert!(usage(&log).values().all(|usage| usage.spilled <= 64), "{log}\n{}", launch.source.text);
+    }
 }

@@ -7,8 +7,9 @@ use super::nvrtc::{Compiler, Usage, may_spill, usage};
 use crate::backend::{
     cuda::{
         device::BLOCK_MEMORY,
-        launch::{Launch, Precision},
+        launch::{Launch, Precision, Source},
         program::{Place, Work},
+        region,
         tests::reference_model,
     },
     plan,
@@ -30,15 +31,18 @@ const READ_MORE: &[(&str, &str, f64)] =
     &[("attention_whole", "forward", 256.0), ("attention_whole", "backward", 269.0)];
 
 /// The launches of the training step, those that replace epilogues included, by module.
-fn modules(precision: Precision) -> BTreeMap<String, Vec<Launch<Place>>> {
+fn modules(precision: Precision, regions: bool) -> BTreeMap<String, Vec<Launch<Place>>> {
     let mut modules: BTreeMap<String, Vec<Launch<Place>>> = BTreeMap::new();
-    for call in reference_model::program(precision, plan::pack).calls {
+    for call in reference_model::program(precision, plan::pack, regions).calls {
         let launches = match call.work {
             Work::Launch(launch) => vec![launch],
             Work::Gemm(_, plain) => plain,
         };
         for launch in launches {
-            modules.entry(format!("{} {:?}", launch.source.name, launch.defines)).or_default().push(launch);
+            let Source { name, text } = launch.source;
+            // Regions have one name and many texts.
+            let text = if name == region::NAME { text } else { "" };
+            modules.entry(format!("{name} {:?} {text}", launch.defines)).or_default().push(launch);
         }
     }
     modules
@@ -169,8 +173,10 @@ fn the_step_s_kernels_fit_a_multiprocessor() {
         // Not by `eprintln`, which is only shown when a test fails.
         let _ = writeln!(std::io::stderr(), "skipped: {what}");
     }
-    for precision in [Precision::Bf16, Precision::Tf32, Precision::F32] {
-        for (module, launches) in modules(precision) {
+    for (precision, regions) in
+        [(Precision::Bf16, false), (Precision::Bf16, true), (Precision::Tf32, false), (Precision::F32, false)]
+    {
+        for (module, launches) in modules(precision, regions) {
             let (log, cubin) = compiler.compile(&launches[0], "sm_90");
             let cubin = cubin.unwrap_or_else(|| panic!("{module}: {log}"));
             let usage = usage(&log);
@@ -181,8 +187,9 @@ fn the_step_s_kernels_fit_a_multiprocessor() {
                     panic!("`{}` of {module} {wrong}", launch.entry);
                 }
             }
-            // Operands of several parts are read once for several products.
-            if let (Precision::Bf16, Some(disassembler)) = (precision, &disassembler) {
+            // Operands of several parts are read once for several products; and products of regions are cut so that all warps have a
+            // part, if a small one that reads more.
+            if let (Precision::Bf16, false, Some(disassembler)) = (precision, regions, &disassembler) {
                 assert_little_read(&module, &launches, &disassembled(disassembler, &cubin));
             }
         }

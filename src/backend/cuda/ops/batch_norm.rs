@@ -17,13 +17,8 @@ use crate::{
 
 impl Read for ops::BatchMoments {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
-        let norm = of(shapes[0], 0.0);
-        let reading = Reading::call(move |emitter, operation| {
-            let (x, shift) = (emitter.stored(operation.inputs[0]), emitter.at(operation.inputs[1]));
-            let (workspace, out) = (emitter.scratch(norm.workspace()), emitter.at(operation.outputs[0]));
-            emitter.launches(norm.moments(x, shift, workspace, out), &operation.outputs);
-        });
-        Some(reading.stored(&[Stored::Exact]))
+        let [rows, channels] = flat(shapes[0]);
+        Some(Reading::storing(Kind::BatchMoments { rows, channels }, &[Stored::Exact]))
     }
 }
 
@@ -63,12 +58,14 @@ impl Read for ops::BatchNormGradient {
     }
 }
 
-fn of(shape: &[usize], epsilon: f32) -> BatchNorm {
-    let [rows, channels] = flat(shape);
-    BatchNorm { rows, channels, epsilon }
-}
-
 impl Emitter<'_> {
+    pub fn batch_moments(&mut self, operation: &Operation, [rows, channels]: [usize; 2]) {
+        let norm = BatchNorm { rows, channels, epsilon: 0.0 };
+        let (x, shift) = (self.stored(operation.inputs[0]), self.at(operation.inputs[1]));
+        let (workspace, out) = (self.scratch(norm.workspace()), self.at(operation.outputs[0]));
+        self.launches(norm.moments(x, shift, workspace, out), &operation.outputs);
+    }
+
     pub fn batch_norm(
         &mut self,
         operation: &Operation,

@@ -183,6 +183,7 @@ pub fn emit(emitter: &mut Emitter, operation: &Operation) {
             emitter.layer_norm(operation, [rows, width], epsilon, residual);
         }
         &Kind::LayerNormGradient { rows, width, .. } => emitter.layer_norm_gradient(operation, [rows, width]),
+        &Kind::BatchMoments { rows, channels } => emitter.batch_moments(operation, [rows, channels]),
         &Kind::BatchNorm { rows, channels, epsilon, then } => {
             emitter.batch_norm(operation, [rows, channels], epsilon, then);
         }
@@ -205,5 +206,6 @@ pub fn emit(emitter: &mut Emitter, operation: &Operation) {
         // The loss makes it.
         Kind::CrossEntropyGradient => {}
         Kind::Call(calls) => (calls.0)(emitter, operation),
+        Kind::Region(region) => emitter.region(operation, region),
     }
 }

@@ -237,6 +237,11 @@ impl<D: Device> Host<D> {
         Ok(id)
     }
 
+    pub fn fastest(&mut self, programs: &[Vec<Call<u64>>]) -> Result<usize, BackendError> {
+        let fastest = self.device.fastest(programs);
+        self.spoilt(fastest)
+    }
+
     pub fn time(&mut self, calls: Vec<Call<u64>>) -> Result<Vec<Duration>, BackendError> {
         let times = self.device.time(calls);
         self.spoilt(times)

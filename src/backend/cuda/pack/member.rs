@@ -144,6 +144,11 @@ impl<D: Device + 'static> Device for Member<D> {
         self.ask(move |host| host.time(calls))
     }
 
+    fn fastest(&mut self, programs: &[Vec<Call<u64>>]) -> Result<usize, BackendError> {
+        let programs = programs.to_vec();
+        self.ask(move |host| host.fastest(&programs))
+    }
+
     fn synchronize(&self) -> Result<(), BackendError> {
         self.ask(Host::synchronize)
     }

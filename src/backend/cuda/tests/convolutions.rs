@@ -16,7 +16,7 @@ use crate::{
 fn a_resnet_makes_no_patches() {
     let text = Source::new("resnet.vitx", include_str!("../../../../experiments/zoo/resnet_speedrun.vitx"));
     let calls = |precision| {
-        let program = program_of(&text, 1024, precision, plan::pack);
+        let program = program_of(&text, 1024, precision, plan::pack, false);
         let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
         for call in &program.calls {
             let name = match &call.work {

@@ -87,7 +87,7 @@ fn an_update_that_does_not_wait_is_found() {
 #[test]
 fn the_head_of_the_reference_model_is_updated_beside_the_encoder() {
     for precision in [Precision::F32, Precision::Bf16] {
-        let program = reference_model::program(precision, plan::pack);
+        let program = reference_model::program(precision, plan::pack, false);
         let early: Vec<usize> = (0..program.calls.len())
             .filter(|&index| updates(&program.calls[index..=index], "adamw").len() == 1)
             .collect();

@@ -112,7 +112,7 @@ fn all_ordered(calls: &[Call<Place>], waits: &[Waits]) -> bool {
 #[test]
 fn a_dropped_wait_is_found() {
     for precision in [Precision::F32, Precision::Bf16] {
-        let program = reference_model::program(precision, plan::pack);
+        let program = reference_model::program(precision, plan::pack, false);
         let waits = program.waits();
         assert!(all_ordered(&program.calls, &waits));
         for (index, waiting) in waits.iter().enumerate() {
@@ -133,7 +133,7 @@ const STALLS: usize = 5;
 
 #[test]
 fn the_seeds_kernel_gradients_are_on_the_side_line() {
-    let program = reference_model::program(Precision::Bf16, plan::pack);
+    let program = reference_model::program(Precision::Bf16, plan::pack, false);
     let update = program.calls.len() - 1;
     assert_eq!((program.calls[update].name.as_str(), program.calls[update].line), ("adamw", Line::Main));
     let of = |line: Line| program.calls.iter().filter(|call| call.line == line).collect::<Vec<_>>();
@@ -165,7 +165,7 @@ fn the_main_line_waits_for_memory_alone() {
             buffers.iter().map(|buffer| Lifetime { first: 0, last: usize::MAX, ..*buffer }).collect();
         plan::pack(&forever)
     };
-    let program = reference_model::program(Precision::Bf16, apart);
+    let program = reference_model::program(Precision::Bf16, apart, false);
     let waits = program.waits();
     let on_main = (0..waits.len()).filter(|&index| program.calls[index].line == Line::Main);
     let (waiting, free): (Vec<usize>, Vec<usize>) = on_main.partition(|&index| !waits[index].is_empty());

@@ -11,7 +11,7 @@ use crate::{
             device::Device,
             launch::Precision,
             pack::{Launches, joint},
-            program::{Call, Place, Work},
+            program::{Call, Place, Program, Work},
         },
         plan,
     },
@@ -182,7 +182,12 @@ fn who_falls_out_is_not_waited_for() {
 /// All that the reference model launches is merged: of its calls only products are as many as variants.
 #[test]
 fn every_launch_of_a_step_is_merged() {
-    let program = reference_model::program(Precision::Bf16, plan::pack);
+    for regions in [false, true] {
+        is_merged(&reference_model::program(Precision::Bf16, plan::pack, regions));
+    }
+}
+
+fn is_merged(program: &Program) {
     let variant = |number: u64| -> Vec<Call<u64>> {
         let address = move |Place { base, offset }: Place| ((number + 1) << 40) + ((base as u64) << 36) + offset as u64;
         program.calls.iter().map(|call| call.map(&address)).collect()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     backend::cuda::{
-        compile::{Planner, compile},
+        compile::{Planner, Target, compile},
         device::BLOCK_MEMORY,
         launch::Precision,
         layout::{Layout, WIDE},
@@ -17,13 +17,13 @@ use crate::{
 };
 
 /// At batch 256, with tensors placed by a planner.
-pub fn program(precision: Precision, planner: Planner) -> Program {
+pub fn program(precision: Precision, planner: Planner, regions: bool) -> Program {
     let text = Source::new("cifar100_vit.vitx", include_str!("../../../../experiments/cifar100_vit.vitx"));
-    program_of(&text, 256, precision, planner)
+    program_of(&text, 256, precision, planner, regions)
 }
 
 /// The same of any model of CIFAR-100.
-pub fn program_of(text: &Source, batch: usize, precision: Precision, planner: Planner) -> Program {
+pub fn program_of(text: &Source, batch: usize, precision: Precision, planner: Planner, regions: bool) -> Program {
     let data = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
     let architecture = elaborate(text, &BTreeMap::new(), &data).unwrap();
     let lowering = move |builder: &mut Builder, batch| architecture.lower(builder, batch);
@@ -31,5 +31,6 @@ pub fn program_of(text: &Source, batch: usize, precision: Precision, planner: Pl
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
     let layout = Layout::new(&builder, &network, &Optimizer::default().plan(&builder.parameters), WIDE);
-    compile(&graph, &layout, batch, precision, 1, BLOCK_MEMORY, planner).unwrap()
+    let target = Target { precision, seed: 1, block_memory: BLOCK_MEMORY, planner, regions };
+    compile(&graph, &layout, batch, target).unwrap()
 }
