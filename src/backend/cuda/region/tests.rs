@@ -8,6 +8,7 @@ use crate::{
         Backend, Batch, Engine, EngineOptions, Precision, StateTensor, Step,
         cuda::{
             CudaEngine,
+            device::Device,
             emulated::{Emulated, Order},
             program::{Line, Work},
             tests::reference_model,
@@ -35,7 +36,7 @@ fn options(precision: Precision, regions: Regions) -> EngineOptions {
     EngineOptions { optimizer: Optimizer::default(), loss: Loss::default(), seed: 3, threads: 2, precision, regions }
 }
 
-fn on_device(text: &str, regions: Regions, device: Emulated) -> CudaEngine<Emulated> {
+fn on_device<D: Device>(text: &str, regions: Regions, device: D) -> CudaEngine<D> {
     CudaEngine::new(lowering(text), options(Precision::Bf16, regions), device).unwrap()
 }
 
@@ -68,21 +69,21 @@ fn distance(some: &[StateTensor], others: &[StateTensor]) -> f64 {
 }
 
 /// How many launches of a step are regions, and how many calls there are.
-fn counts(engine: &CudaEngine<Emulated>) -> (usize, usize) {
+fn counts<D: Device>(engine: &CudaEngine<D>) -> (usize, usize) {
     let calls = &engine.programs.values().next().unwrap().calls;
     let region = |work: &Work<_>| matches!(work, Work::Launch(launch) if launch.entry == ENTRY);
     (calls.iter().filter(|call| region(&call.work)).count(), calls.len())
 }
 
 /// Gradients with and without regions, which are as near to those in float32.
-fn as_good_as_apart(text: &str, batch: usize, device: Emulated) -> (usize, usize) {
+fn as_good_as_apart<D: Device>(text: &str, batch: usize, device: impl Fn() -> D) -> (usize, usize) {
     let labels: Vec<u32> = (0..batch as u32).map(|index| index * 3 % 5).collect();
     let images: Vec<f32> = (0..batch * 108).map(|index| (index as f32 * 0.37).sin()).collect();
     let batch = Batch { images: &images, labels: &labels, mixed: None };
     let mut exact = Backend::Cpu.engine(lowering(text), options(Precision::F32, Regions::Off)).unwrap();
     let exact = exact.inspect().gradients(&batch).unwrap();
-    let mut apart = on_device(text, Regions::Off, device);
-    let mut together = on_device(text, Regions::On, device);
+    let mut apart = on_device(text, Regions::Off, device());
+    let mut together = on_device(text, Regions::On, device());
     let of_apart = distance(&apart.inspect().gradients(&batch).unwrap(), &exact);
     let of_together = distance(&together.inspect().gradients(&batch).unwrap(), &exact);
     let ((none, calls), (regions, fewer)) = (counts(&apart), counts(&together));
@@ -101,7 +102,7 @@ fn gradients_are_as_good_as_of_operations_apart() {
     for (dim, heads, key_dim, hidden, activation, dropout) in
         [(32, 2, 16, 64, "gelu", 0.2), (48, 3, 16, 96, "relu", 0.0), (16, 1, 16, 144, "silu", 0.5)]
     {
-        as_good_as_apart(&blocks(dim, heads, key_dim, hidden, activation, dropout), 7, Emulated::default());
+        as_good_as_apart(&blocks(dim, heads, key_dim, hidden, activation, dropout), 7, Emulated::default);
     }
 }
 
@@ -110,16 +111,16 @@ fn gradients_are_as_good_as_of_operations_apart() {
 fn wide_tensors_go_through_in_pieces() {
     // Query, key and value are 384 columns; and blocks with little memory take few rows, or fewer operations.
     let text = blocks(64, 2, 64, 128, "gelu", 0.1);
-    let most = as_good_as_apart(&text, 5, Emulated::default());
+    let most = as_good_as_apart(&text, 5, Emulated::default);
     let little = Emulated { block_memory: Some(64 << 10), ..Emulated::default() };
-    let more = as_good_as_apart(&text, 5, little);
+    let more = as_good_as_apart(&text, 5, || little);
     let least = Emulated { block_memory: Some(24 << 10), ..Emulated::default() };
-    let pieces = as_good_as_apart(&text, 5, least);
+    let pieces = as_good_as_apart(&text, 5, || least);
     assert!(most.1 <= more.1 && more.1 < pieces.1, "calls: {most:?} {more:?} {pieces:?}");
 }
 
 /// State after some steps, dropout and all.
-fn trained(engine: &mut CudaEngine<Emulated>) -> Vec<StateTensor> {
+fn trained<D: Device>(engine: &mut CudaEngine<D>) -> Vec<StateTensor> {
     let labels = [0, 4, 2, 2, 1, 3, 0];
     let images: Vec<f32> = (0..labels.len() * 108).map(|index| (index as f32 * 0.37).sin()).collect();
     for (iteration, count) in [7, 3, 7].into_iter().enumerate() {
@@ -203,7 +204,39 @@ fn batch_norms_go_with_the_convolutions_of_one_tap_around_them() {
             dense(num_classes)
         }";
     for (batch, block_memory) in [(5, None), (3, Some(40 << 10))] {
-        let (regions, _) = as_good_as_apart(text, batch, Emulated { block_memory, ..Emulated::default() });
+        let (regions, _) = as_good_as_apart(text, batch, || Emulated { block_memory, ..Emulated::default() });
         assert!(regions >= 6, "{regions}");
+    }
+}
+
+mod on_a_device {
+    //! On the machine's CUDA device: `scripts/cuda_check.sh` runs them.
+
+    use super::*;
+    use crate::backend::cuda::driver::Driver;
+
+    fn device() -> Driver {
+        Driver::new(0).unwrap()
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn gradients_are_as_good_as_of_operations_apart() {
+        for (dim, heads, key_dim, hidden, activation, dropout) in [
+            (32, 2, 16, 64, "gelu", 0.2),
+            (48, 3, 16, 96, "relu", 0.0),
+            (16, 1, 16, 144, "silu", 0.5),
+            (64, 2, 64, 128, "gelu", 0.1),
+        ] {
+            as_good_as_apart(&blocks(dim, heads, key_dim, hidden, activation, dropout), 7, device);
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a CUDA device"]
+    fn two_trainings_give_the_same_bits() {
+        let text = blocks(32, 2, 16, 64, "gelu", 0.2);
+        let of = || trained(&mut on_device(&text, Regions::On, device()));
+        assert_eq!(of(), of());
     }
 }
