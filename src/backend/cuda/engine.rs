@@ -219,7 +219,7 @@ impl<D: Device> CudaEngine<D> {
                 && program.has_regions()
                 && let Ok(apart) = compile(&graph, &self.layout, batch, Target { regions: false, ..target })
             {
-                program = self.fastest(key, [program, apart])?;
+                program = self.faster(key, program, apart)?;
             }
             if let Some(kept) = part.and_then(|part| self.kept.get(&part)) {
                 kept.surround(&mut program);
@@ -236,7 +236,7 @@ impl<D: Device> CudaEngine<D> {
     }
 
     /// Makes the arena at least this large.
-    fn make_room(&mut self, bytes: usize) -> Result<(), BackendError> {
+    pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), BackendError> {
         if bytes > self.memory.arena_bytes {
             // The old one goes first: there may not be room for both.
             self.prepared.clear();
@@ -245,23 +245,6 @@ impl<D: Device> CudaEngine<D> {
             self.memory.arena_bytes = bytes;
         }
         Ok(())
-    }
-
-    /// The faster of two programs. They are run without what changes the state of the training, and without what reads labels, which
-    /// are not there yet.
-    fn fastest(&mut self, key: Key, programs: [Program; 2]) -> Result<Program, BackendError> {
-        let [first, second] = programs;
-        self.make_room(first.arena_bytes.max(second.arena_bytes))?;
-        let states = self.layout.group_start(self.layout.states());
-        let of_step = |program: &Program| -> Vec<Call<u64>> {
-            let calls = program.calls.iter().filter(|call| call.leaves_state(states) && !call.touches(program.labels));
-            calls.map(|call| self.placed(call, key.0, key.2)).collect()
-        };
-        let timed = [&first, &second].map(of_step);
-        let index = self.device.fastest(&timed)?;
-        // The arena holds what they left; programs write it before they read it.
-        self.last = None;
-        Ok(if index == 0 { first } else { second })
     }
 
     fn calls(&self, key: Key) -> Vec<Call<u64>> {
@@ -336,7 +319,7 @@ impl<D: Device> CudaEngine<D> {
         Ok(())
     }
 
-    fn read_store(&self, groups: std::ops::Range<usize>) -> Result<Vec<f32>, BackendError> {
+    pub(super) fn read_store(&self, groups: std::ops::Range<usize>) -> Result<Vec<f32>, BackendError> {
         let len = self.layout.len();
         let mut values = vec![0.0_f32; groups.len() * len];
         let offset = size_of::<f32>() * groups.start * len;
@@ -353,7 +336,7 @@ pub(super) fn encode(values: &[f32], element: Element) -> Vec<u8> {
     }
 }
 
-fn decode(bytes: &[u8], element: Element) -> Vec<f32> {
+pub(super) fn decode(bytes: &[u8], element: Element) -> Vec<f32> {
     match element {
         Element::F32 => bytemuck::pod_collect_to_vec(bytes),
         Element::Bf16 => {

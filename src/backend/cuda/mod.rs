@@ -9,6 +9,7 @@ pub(crate) mod emulated;
 #[cfg(test)]
 pub(crate) mod emulator;
 mod engine;
+mod faster;
 pub(crate) mod gemm;
 mod images;
 pub(crate) mod kernels;

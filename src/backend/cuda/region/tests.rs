@@ -146,6 +146,25 @@ fn the_faster_program_is_taken_and_trying_both_changes_nothing() {
     assert_eq!(states(Regions::Auto, 1), apart);
 }
 
+/// A device on which regions do nothing is found out before the first step, and an evaluation, too.
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn regions_that_compute_something_else_are_refused() {
+    let text = blocks(32, 2, 16, 64, "gelu", 0.2);
+    let broken = Emulated { broken: Some(super::NAME), ..Emulated::default() };
+    let (labels, images) = ([0, 1], [0.5; 216]);
+    let batch = Batch { images: &images, labels: &labels, mixed: None };
+    let step = Step { epoch: 0, step: 0, iteration: 0, learning_rate: 1e-3 };
+    let mut engine = on_device(&text, Regions::Auto, broken);
+    let error = engine.train_step(&batch, &step).unwrap_err().to_string();
+    assert!(error.starts_with("regions: on this device gradients differ by "), "{error}");
+    assert!(error.ends_with("of their norm from those of the operations apart; use --regions off, and report this"));
+    let error = engine.evaluate(&batch).unwrap_err().to_string();
+    assert!(error.starts_with("regions: on this device logits differ by "), "{error}");
+    // Without regions it works.
+    on_device(&text, Regions::Off, broken).train_step(&batch, &step).unwrap();
+}
+
 /// Bits depend neither on where tensors lie nor on the order in which the lines run.
 #[test]
 #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
