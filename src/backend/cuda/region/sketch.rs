@@ -1,13 +1,19 @@
-//! From operations to phases on tiles.
+//! From operations to phases on tiles: a file for each family of operations.
+
+mod batch_norm;
+mod products;
+mod rows;
 
 use std::collections::HashMap;
 
 use super::{Parameter, Sum, WARPS};
-use crate::backend::cuda::{
-    compile::operations::{AfterNorm, Id, Kind, Operation, Operations, Origin, Pointwise, Sum as Where},
-    layout::Layout,
+use crate::{
+    backend::cuda::{
+        compile::operations::{Id, Kind, Operation, Operations, Origin},
+        layout::Layout,
+    },
+    graph::{expression::Expression, ops},
 };
-use crate::graph::{expression::Expression, ops};
 
 /// Columns of a product that are done at once, and of its depth that are loaded at once: with the accumulators of 144 rows by 128
 /// columns a thread has 48 of its registers in use.
@@ -84,7 +90,7 @@ pub fn units(m: usize, n: usize) -> [usize; 2] {
     all.filter(fits).min_by_key(|&unit| (cost(unit), std::cmp::Reverse(unit[0] * unit[1]))).unwrap_or([16, 16])
 }
 
-/// Makes a sketch of operations that [`form`](super::form) has found fit for it.
+/// Makes a sketch of operations that [`form`](super::form()) has found fit for it.
 pub fn sketch(operations: &Operations, layout: &Layout, members: &[usize], rows: usize, tile_rows: usize) -> Sketch {
     let mut reads: HashMap<Id, usize> = HashMap::new();
     for &member in members {
@@ -308,326 +314,12 @@ impl Sketcher<'_> {
         self.phase(Does::Other, text, vec![Memory::Buffer(buffer)], vec![Memory::Tensor(id)]);
     }
 
-    /// Opens a product `[m, n]`; the text of its declaration.
-    fn open(&mut self, [m, n]: [usize; 2], transposed: [bool; 2]) -> (usize, String) {
-        let [um, un] = units(m, n);
-        let [a, b] = transposed;
-        let number = self.products;
-        self.products += 1;
-        (number, format!("Product<{m}, {n}, {a}, {b}, {um}, {un}> q{number}; q{number}.clear();"))
-    }
-
-    fn multiply(&mut self, number: usize, declaration: &mut String, k: usize, a: Matrix, b: Matrix) {
-        let declared = std::mem::take(declaration);
-        let space = if declared.is_empty() { "" } else { " " };
-        let text = format!(
-            "{declared}{space}q{number}.template add<{k}, {}, {}>({}, {});",
-            a.pitch,
-            b.pitch,
-            a.text(),
-            b.text()
-        );
-        self.phase(Does::Multiplies, text, vec![Memory::Buffer(a.buffer), Memory::Buffer(b.buffer)], Vec::new());
-    }
-
-    /// A product of rows with a kernel or its transpose: `out[rows, n] = x[rows, k] w`.
-    fn product(&mut self, operation: &Operation, [k, n]: [usize; 2], transposed: bool) {
-        let (rows, x, kernel, out) =
-            (self.sketch.tile_rows, operation.inputs[0], operation.inputs[1], operation.outputs[0]);
-        let bias = operation.inputs.get(2).map(|&id| self.parameter(Parameter::Exact(id)));
-        let wanted = self.reads.get(&out).is_some_and(|&reads| reads > 0) && n <= WIDEST_TILE;
-        let (wide, deep) = (piece(n), piece(k));
-        // The width of the kernel as it lies in memory.
-        let width = if transposed { k } else { n };
-        let mut target = None;
-        for column in (0..n).step_by(wide) {
-            let (number, mut declaration) = self.open([rows, wide], [false, transposed]);
-            for depth in (0..k).step_by(deep) {
-                let a = self.columns(x, depth, deep);
-                let b = if transposed {
-                    self.weights(kernel, width, [column, depth], [wide, deep])
-                } else {
-                    self.weights(kernel, width, [depth, column], [deep, wide])
-                };
-                self.multiply(number, &mut declaration, deep, a, b);
-            }
-            if column + wide == n {
-                self.done_with(&operation.inputs[..1], 0);
-            }
-            let own = if wanted {
-                let buffer = *target.get_or_insert_with(|| {
-                    self.sketch.buffers.push(2 * rows * (n + 8));
-                    self.sketch.buffers.len() - 1
-                });
-                Matrix { buffer, pitch: n + 8, column }
-            } else {
-                Matrix { buffer: self.buffer(rows, wide), pitch: wide + 8, column: 0 }
-            };
-            let bias = match bias {
-                Some(bias) => (true, format!("p{bias} + {column}")),
-                None => (false, "nullptr".to_owned()),
-            };
-            let text = format!("q{number}.finish(ToTile<{}, {}>{{{}, {}}});", own.pitch, bias.0, own.text(), bias.1);
-            self.phase(Does::Other, text, Vec::new(), vec![Memory::Buffer(own.buffer)]);
-            if !wanted {
-                self.store(out, column, own.buffer, wide);
-            }
-        }
-        if let Some(buffer) = target {
-            self.tiles.insert(out, (buffer, n));
-            self.keep(out);
-        }
-    }
-
-    fn dense(&mut self, operation: &Operation, [rows, k, n]: [usize; 3]) {
-        self.sketch.flops += 2 * (rows * k * n) as u64;
-        self.product(operation, [k, n], false);
-    }
-
-    fn dense_input_gradient(&mut self, operation: &Operation, [rows, k, n]: [usize; 3]) {
-        self.sketch.flops += 2 * (rows * k * n) as u64;
-        self.product(operation, [n, k], true);
-    }
-
     /// A sum of the blocks', and where it begins in a block's.
     fn sum(&mut self, elements: usize, outputs: Vec<Id>) -> usize {
         let start = self.sketch.sums.iter().map(|sum| sum.elements).sum();
         self.sketch.sums.push(Sum { elements, outputs });
         self.parameter(Parameter::Sums);
         start
-    }
-
-    fn dense_kernel_gradient(&mut self, operation: &Operation, [rows, k, n]: [usize; 3]) {
-        self.sketch.flops += 2 * (rows * k * n) as u64;
-        let (tile, x, dy) = (self.sketch.tile_rows, operation.inputs[0], operation.inputs[1]);
-        let sum = self.sum(k * n, operation.outputs[..1].to_vec());
-        let bias = operation.outputs.get(1).map(|&id| self.sum(n, vec![id]));
-        let (high, wide) = (piece(k), piece(n));
-        for column in (0..n).step_by(wide) {
-            let b = self.columns(dy, column, wide);
-            if let Some(bias) = bias {
-                self.column_sums(bias, column, wide, b);
-            }
-            for row in (0..k).step_by(high) {
-                let a = self.columns(x, row, high);
-                let (number, mut declaration) = self.open([high, wide], [true, false]);
-                self.multiply(number, &mut declaration, tile, a, b);
-                let text = format!("q{number}.finish(ToSum<{n}>{{sums + {}, first}});", sum + row * n + column);
-                self.phase(Does::Other, text, Vec::new(), Vec::new());
-            }
-        }
-        self.done_with(&operation.inputs, 0);
-    }
-
-    fn column_sums(&mut self, sum: usize, column: usize, width: usize, of: Matrix) {
-        let rows = self.sketch.tile_rows;
-        let text =
-            format!("sum_columns<{rows}, {width}, {}>(sums + {}, first, {});", of.pitch, sum + column, of.text());
-        self.phase(Does::Other, text, vec![Memory::Buffer(of.buffer)], Vec::new());
-    }
-
-    fn sum_rows(&mut self, operation: &Operation, width: usize) {
-        let sum = self.sum(width, operation.outputs.clone());
-        let wide = piece(width);
-        for column in (0..width).step_by(wide) {
-            let of = self.columns(operation.inputs[0], column, wide);
-            self.column_sums(sum, column, wide, of);
-        }
-        self.done_with(&operation.inputs, 0);
-    }
-
-    fn layer_norm(&mut self, operation: &Operation, width: usize, epsilon: f32, residual: Option<Pointwise>) {
-        let (inputs, outputs, rows) = (&operation.inputs, &operation.outputs, self.sketch.tile_rows);
-        let x = self.tile(inputs[0]);
-        let b = residual.map(|_| self.tile(inputs[3]));
-        let drop = self.dropout(residual.and_then(|residual| residual.dropout));
-        let [gamma, beta] = [1, 2].map(|input| self.parameter(Parameter::Exact(inputs[input])));
-        let [mean, rstd] = [1, 2].map(|output| self.parameter(Parameter::Exact(outputs[output])));
-        let mut free = self.done_with(inputs, width);
-        let sum = residual.map(|_| self.result(outputs[3], width, &mut free));
-        let y = self.result(outputs[0], width, &mut free);
-        let name = |tile: Option<usize>| tile.map_or("nullptr".to_owned(), |buffer| format!("t{buffer}"));
-        let text = format!(
-            "norm<{rows}, {width}, {}>(t{y}, {}, t{x}, {}, {drop}, p{gamma}, p{beta}, {epsilon:e}f, p{mean} + row, p{rstd} + row, row, here);",
-            residual.is_some(),
-            name(sum),
-            name(b)
-        );
-        let reads = [Some(x), b].into_iter().flatten().map(Memory::Buffer).collect();
-        let written = [Some(y), sum].into_iter().flatten().map(Memory::Buffer);
-        let writes = written.chain([1, 2].map(|output| Memory::Tensor(outputs[output]))).collect();
-        self.phase(Does::Other, text, reads, writes);
-        if residual.is_some() {
-            self.keep(outputs[3]);
-        }
-        self.keep(outputs[0]);
-    }
-
-    fn layer_norm_gradient(&mut self, operation: &Operation, width: usize) {
-        let (inputs, outputs, rows) = (&operation.inputs, &operation.outputs, self.sketch.tile_rows);
-        let [dy, x] = [0, 1].map(|input| self.tile(inputs[input]));
-        let added = inputs.get(5).map(|&id| self.tile(id));
-        let [gamma, mean, rstd] = [2, 3, 4].map(|input| self.parameter(Parameter::Exact(inputs[input])));
-        let sum = self.sum(2 * width, outputs[1..3].to_vec());
-        // [WARPS, 2, width] floats.
-        self.sketch.buffers.push(WARPS * 2 * width * size_of::<f32>());
-        let sums = self.sketch.buffers.len() - 1;
-        let mut free = self.done_with(inputs, width);
-        let dx = self.result(outputs[0], width, &mut free);
-        let name = added.map_or("nullptr".to_owned(), |buffer| format!("t{buffer}"));
-        let text = format!(
-            "norm_gradient<{rows}, {width}>(t{dx}, t{dy}, t{x}, {name}, p{gamma}, p{mean} + row, p{rstd} + row, \
-             reinterpret_cast<float*>(t{sums}), sums + {sum}, first, here);"
-        );
-        let tiles = [Some(dy), Some(x), added].into_iter().flatten().map(Memory::Buffer);
-        let reads = tiles.chain([3, 4].map(|input| Memory::Tensor(inputs[input]))).collect();
-        self.phase(Does::Other, text, reads, vec![Memory::Buffer(dx), Memory::Buffer(sums)]);
-        self.keep(outputs[0]);
-    }
-
-    fn pointwise(&mut self, operation: &Operation, Pointwise { activation, dropout }: Pointwise) {
-        let (inputs, output, rows) = (&operation.inputs, operation.outputs[0], self.sketch.tile_rows);
-        let width = self.width(output);
-        let x = self.tile(inputs[0]);
-        let residual = inputs.get(1).map(|&id| self.tile(id));
-        let f = activation.map_or("Same()".to_owned(), |activation| self.function(&activation.expression()));
-        let drop = self.dropout(dropout);
-        let mut free = self.done_with(inputs, width);
-        let y = self.result(output, width, &mut free);
-        let name = residual.map_or("nullptr".to_owned(), |buffer| format!("t{buffer}"));
-        let text = format!("pointwise<{rows}, {width}>(t{y}, t{x}, {name}, {f}, {drop}, row, here);");
-        let reads = [Some(x), residual].into_iter().flatten().map(Memory::Buffer).collect();
-        self.phase(Does::Other, text, reads, vec![Memory::Buffer(y)]);
-        self.keep(output);
-    }
-
-    fn pointwise_gradient(&mut self, operation: &Operation, Pointwise { activation, dropout }: Pointwise) {
-        let (inputs, output, rows) = (&operation.inputs, operation.outputs[0], self.sketch.tile_rows);
-        let width = self.width(output);
-        let dy = self.tile(inputs[0]);
-        let z = activation.map(|_| self.tile(inputs[1]));
-        let slope =
-            activation.map_or("One()".to_owned(), |activation| self.function(&activation.expression().derivative(0)));
-        let drop = self.dropout(dropout);
-        let mut free = self.done_with(inputs, width);
-        let dz = self.result(output, width, &mut free);
-        let name = z.map_or("nullptr".to_owned(), |buffer| format!("t{buffer}"));
-        let text = format!("pointwise_gradient<{rows}, {width}>(t{dz}, t{dy}, {name}, {slope}, {drop}, row, here);");
-        let reads = [Some(dy), z].into_iter().flatten().map(Memory::Buffer).collect();
-        self.phase(Does::Other, text, reads, vec![Memory::Buffer(dz)]);
-        self.keep(output);
-    }
-
-    fn add(&mut self, operation: &Operation) {
-        let (inputs, output, rows) = (&operation.inputs, operation.outputs[0], self.sketch.tile_rows);
-        let width = self.width(output);
-        let [a, b] = [0, 1].map(|input| self.tile(inputs[input]));
-        let mut free = self.done_with(inputs, width);
-        let y = self.result(output, width, &mut free);
-        let text = format!("add<{rows}, {width}>(t{y}, t{a}, t{b});");
-        self.phase(Does::Other, text, vec![Memory::Buffer(a), Memory::Buffer(b)], vec![Memory::Buffer(y)]);
-        self.keep(output);
-    }
-}
-
-/// Batch normalisation: what is known of the whole batch comes from tensors, and what is summed over it goes to
-/// the blocks' sums.
-impl Sketcher<'_> {
-    /// Room for two sums of each thread's eight columns.
-    fn parts(&mut self) -> usize {
-        self.sketch.buffers.push(32 * WARPS * 16 * size_of::<f32>());
-        self.sketch.buffers.len() - 1
-    }
-
-    fn exact(&mut self, ids: &[Id]) -> String {
-        let numbers: Vec<String> = ids.iter().map(|&id| format!("p{}", self.parameter(Parameter::Exact(id)))).collect();
-        numbers.join(", ")
-    }
-
-    /// The parameters of a norm, of which gamma and beta are read where there is an activation.
-    fn normal(&mut self, gamma: Id, beta: Option<Id>, [mean, variance]: [Id; 2]) -> String {
-        let gamma = self.exact(&[gamma]);
-        let beta = beta.map_or("nullptr".to_owned(), |beta| self.exact(&[beta]));
-        format!("{gamma}, {beta}, {}", self.exact(&[mean, variance]))
-    }
-
-    fn slope(&mut self, activation: Option<ops::Activation>) -> String {
-        activation.map_or("One()".to_owned(), |activation| self.function(&activation.expression().derivative(0)))
-    }
-
-    fn batch_moments(&mut self, operation: &Operation, width: usize) {
-        let (x, rows) = (self.tile(operation.inputs[0]), self.sketch.tile_rows);
-        let (shift, parts) = (self.exact(&operation.inputs[1..2]), self.parts());
-        let sum = self.sum(2 * width, operation.outputs.clone());
-        self.done_with(&operation.inputs, 0);
-        let text = format!(
-            "moments<{rows}, {width}>(t{x}, {shift}, reinterpret_cast<float*>(t{parts}), sums + {sum}, first, here);"
-        );
-        self.phase(Does::Other, text, vec![Memory::Buffer(x)], vec![Memory::Buffer(parts)]);
-    }
-
-    fn batch_norm(&mut self, operation: &Operation, width: usize, epsilon: f32, then: AfterNorm) {
-        let (inputs, output, rows) = (&operation.inputs, operation.outputs[0], self.sketch.tile_rows);
-        let x = self.tile(inputs[0]);
-        let residual = then.sum.map(|_| self.tile(inputs[5]));
-        let added = match then.sum {
-            None => 0,
-            Some(Where::AfterActivation) => 1,
-            Some(Where::BeforeActivation) => 2,
-        };
-        let normal = self.normal(inputs[1], Some(inputs[2]), [inputs[3], inputs[4]]);
-        let f = then.activation.map_or("Same()".to_owned(), |activation| self.function(&activation.expression()));
-        let mut free = self.done_with(inputs, width);
-        let y = self.result(output, width, &mut free);
-        let name = residual.map_or("nullptr".to_owned(), |buffer| format!("t{buffer}"));
-        let text =
-            format!("batch_norm<{rows}, {width}, {added}>(t{y}, t{x}, {name}, {f}, {normal}, {epsilon:e}f, here);");
-        let statistics = [3, 4].map(|input| Memory::Tensor(inputs[input]));
-        let tiles = [Some(x), residual].into_iter().flatten().map(Memory::Buffer);
-        self.phase(Does::Other, text, tiles.chain(statistics).collect(), vec![Memory::Buffer(y)]);
-        self.keep(output);
-    }
-
-    fn batch_norm_sums(
-        &mut self,
-        operation: &Operation,
-        width: usize,
-        epsilon: f32,
-        activation: Option<ops::Activation>,
-    ) {
-        let (inputs, rows) = (&operation.inputs, self.sketch.tile_rows);
-        let [dy, x] = [0, 1].map(|input| self.tile(inputs[input]));
-        // Without an activation there is no use for gamma and beta: any channel's numbers do.
-        let gamma = if activation.is_some() { inputs[4] } else { inputs[2] };
-        let normal = self.normal(gamma, activation.map(|_| inputs[5]), [inputs[2], inputs[3]]);
-        let (slope, parts) = (self.slope(activation), self.parts());
-        let sum = self.sum(2 * width, operation.outputs.clone());
-        self.done_with(inputs, 0);
-        let text = format!(
-            "batch_norm_sums<{rows}, {width}>(t{dy}, t{x}, {slope}, {normal}, {epsilon:e}f, \
-             reinterpret_cast<float*>(t{parts}), sums + {sum}, first, here);"
-        );
-        self.phase(Does::Other, text, vec![Memory::Buffer(dy), Memory::Buffer(x)], vec![Memory::Buffer(parts)]);
-    }
-
-    fn batch_norm_gradient(
-        &mut self,
-        operation: &Operation,
-        width: usize,
-        [epsilon, share]: [f32; 2],
-        activation: Option<ops::Activation>,
-    ) {
-        let (inputs, output, rows) = (&operation.inputs, operation.outputs[0], self.sketch.tile_rows);
-        let [dy, x] = [0, 1].map(|input| self.tile(inputs[input]));
-        let normal = self.normal(inputs[2], activation.map(|_| inputs[7]), [inputs[3], inputs[4]]);
-        let (slope, of_batch) = (self.slope(activation), self.exact(&inputs[5..7]));
-        let mut free = self.done_with(inputs, width);
-        let dx = self.result(output, width, &mut free);
-        let text = format!(
-            "batch_norm_gradient<{rows}, {width}>(t{dx}, t{dy}, t{x}, {slope}, {normal}, {of_batch}, {epsilon:e}f, {share:e}f, here);"
-        );
-        self.phase(Does::Other, text, vec![Memory::Buffer(dy), Memory::Buffer(x)], vec![Memory::Buffer(dx)]);
-        self.keep(output);
     }
 }
 
