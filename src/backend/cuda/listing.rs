@@ -61,7 +61,7 @@ pub struct CallListing {
     /// Runs beside the calls of the main line: see [`Line::Side`] and [`Line::Fill`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub beside: bool,
-    /// Of a [region](super::region): where its buffers begin in the memory of a block, and what it does, a line for each
+    /// Of a [region]: where its buffers begin in the memory of a block, and what it does, a line for each
     /// phase.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<String>,

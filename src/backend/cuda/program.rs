@@ -195,7 +195,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Whether any of its calls is a [region](super::region).
+    /// Whether any of its calls is a [region].
     pub fn has_regions(&self) -> bool {
         self.calls.iter().any(|call| matches!(&call.work, Work::Launch(launch) if launch.source.name == region::NAME))
     }
