@@ -10,7 +10,7 @@ use super::operations::{Id, Kind, Operation, Operations, Origin};
 use crate::{
     backend::cuda::{
         kernels::Dropout,
-        launch::{Arg, Element, Launch, Precision},
+        launch::{Element, Launch, Precision},
         layout::Layout,
         ops,
         program::{Base, Call, Cost, Extent, Line, Output, Place, Work},
@@ -283,6 +283,7 @@ impl<'a> Emitter<'a> {
             Kind::Pointwise(of) | Kind::PointwiseGradient(of) | Kind::LayerNorm { residual: Some(of), .. } => {
                 of.dropout == layer
             }
+            Kind::Region(region) => layer.is_some_and(|layer| region.drops(layer)),
             _ => false,
         };
         if self.operations.list.iter().filter(has).count() < 2 {
@@ -291,11 +292,6 @@ impl<'a> Emitter<'a> {
         let bits = self.scratch(Dropout::<Symbol>::bytes(count).div_ceil(size_of::<f32>()));
         self.written.push((layer?, count, bits));
         Some(dropout.written(bits))
-    }
-
-    /// A dropout layer as the kernels take it.
-    pub fn dropout_args(&self, layer: graph::ops::Dropout) -> [Arg<Symbol>; 6] {
-        Dropout::args(self.dropout(Some(layer)))
     }
 
     /// A tensor as it is stored, a parameter in full precision.

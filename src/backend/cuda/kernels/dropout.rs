@@ -85,7 +85,7 @@ impl<P> Dropout<P> {
     }
 
     /// `DROPOUT_PARAMETERS` of `common.cuh`.
-    pub fn args(layer: Option<Self>) -> [Arg<P>; 6] {
+    pub(super) fn args(layer: Option<Self>) -> [Arg<P>; 6] {
         let (state, [low, high], stream, threshold, scale) = match layer {
             Some(layer) => (Arg::Pointer(layer.state), layer.philox.key, layer.stream, layer.threshold, layer.scale),
             None => (Arg::Null, [0, 0], 0, 0, 1.0),
@@ -94,7 +94,7 @@ impl<P> Dropout<P> {
     }
 
     /// `DROPOUT_PARAMETERS_AND_BITS` of `common.cuh`.
-    pub(super) fn args_and_bits(layer: Option<Self>) -> Vec<Arg<P>>
+    pub fn args_and_bits(layer: Option<Self>) -> Vec<Arg<P>>
     where
         P: Copy,
     {

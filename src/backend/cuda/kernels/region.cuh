@@ -163,13 +163,14 @@ __device__ __forceinline__ void sum_columns(float* sum, bool first, const bf16* 
     }
 }
 
-// Dropout of eight elements, and none.
-struct Dropped {
+// Dropout of eight elements, and none. HOW it is known which stay: `kept_of`.
+template <int HOW> struct Dropped {
     Mask mask;
     float keep_scale;
+    u8* bytes;
 
     __device__ __forceinline__ void operator()(u32 block, float (&values)[8]) const {
-        u32 kept = mask.kept(block);
+        u32 kept = kept_of<HOW>(mask, bytes, (u64)block * 8);
 #pragma unroll
         for (int i = 0; i < 8; i++) values[i] = kept >> i & 1 ? values[i] * keep_scale : 0.0f;
     }
@@ -201,7 +202,7 @@ __device__ __forceinline__ void pointwise(bf16* y, const bf16* x, const bf16* re
         load_vector<8>(x + at, values);
 #pragma unroll
         for (int j = 0; j < 8; j++) values[j] = row < rows ? f(values[j]) : 0.0f;
-        drop((u32)first_row * (WIDTH / 8) + i, values);
+        if (row < rows) drop((u32)first_row * (WIDTH / 8) + i, values);
         if (residual) {
             float other[8];
             load_vector<8>(residual + at, other);
@@ -219,7 +220,7 @@ __device__ __forceinline__ void pointwise_gradient(bf16* dz, const bf16* dy, con
     FOR_EACH_VECTOR_OF_TILE {
         float values[8];
         load_vector<8>(dy + at, values);
-        drop((u32)first_row * (WIDTH / 8) + i, values);
+        if (row < rows) drop((u32)first_row * (WIDTH / 8) + i, values);
         if (z) {
             float other[8];
             load_vector<8>(z + at, other);
@@ -278,7 +279,7 @@ __device__ __forceinline__ void norm(bf16* y, bf16* sum, const bf16* x, const bf
             if constexpr (SUM) {
                 float other[8];
                 load_vector<8>(b + at, other);
-                drop((u32)(first_row + row) * (WIDTH / 8) + R::column(part) / 8, other);
+                if (row < rows) drop((u32)(first_row + row) * (WIDTH / 8) + R::column(part) / 8, other);
 #pragma unroll
                 for (int j = 0; j < 8; j++) values[part][j] = rounded<bf16>(values[part][j] + other[j]);
                 store_vector<8>(sum + at, values[part]);

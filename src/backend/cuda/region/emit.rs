@@ -6,7 +6,7 @@ use crate::backend::cuda::{
         emit::{Emitter, Symbol},
         operations::{Id, Operation},
     },
-    kernels::int,
+    kernels::{Dropout, int},
     launch::{Arg, Launch},
     program::{Cost, Work},
 };
@@ -17,17 +17,25 @@ impl Emitter<'_> {
         let blocks = region.blocks();
         let sums = self.scratch(blocks * region.summed());
         let mut args = vec![Arg::I32(int(region.rows)), Arg::I32(int(region.tiles()))];
-        for parameter in &region.parameters {
+        let mut defines = Vec::new();
+        for (number, parameter) in region.parameters.iter().enumerate() {
             match *parameter {
                 Parameter::Activation(id) => args.push(Arg::Pointer(self.activation(id))),
                 Parameter::Exact(id) => args.push(Arg::Pointer(self.at(id))),
                 Parameter::Sums => args.push(Arg::Pointer(sums)),
-                Parameter::Dropout(layer) => args.extend(self.dropout_args(layer)),
+                Parameter::Dropout(layer, count) => {
+                    let dropout = self.dropout_once(Some(layer), count);
+                    if let Some(dropout) = &dropout {
+                        let (_, value) = dropout.define();
+                        defines.push((text::how(number), value));
+                    }
+                    args.extend(Dropout::args_and_bits(dropout));
+                }
             }
         }
         let launch = Launch {
             source: region.source,
-            defines: Vec::new(),
+            defines: defines.clone(),
             entry: text::ENTRY,
             grid: [blocks as u32, 1, 1],
             block: [32 * WARPS as u32, 1, 1],
@@ -48,7 +56,7 @@ impl Emitter<'_> {
         let places: Vec<Symbol> = region.sums.iter().map(|sum| to(self, sum)).collect();
         let launch = Launch {
             source: region.source,
-            defines: Vec::new(),
+            defines,
             entry: text::SUMS,
             grid: [region.summed().div_ceil(4 * text::SUM_THREADS) as u32, 1, 1],
             block: [text::SUM_THREADS as u32, 1, 1],

@@ -59,7 +59,8 @@ enum Parameter {
     Exact(Id),
     /// The blocks' sums, `[blocks, elements of all sums]`.
     Sums,
-    Dropout(ops::Dropout),
+    /// A layer's, of so many elements.
+    Dropout(ops::Dropout, usize),
 }
 
 /// What blocks add up.
@@ -73,6 +74,11 @@ struct Sum {
 impl Region {
     fn tiles(&self) -> usize {
         self.rows.div_ceil(self.tile_rows)
+    }
+
+    /// Whether it has a layer's dropout.
+    pub fn drops(&self, layer: ops::Dropout) -> bool {
+        self.parameters.iter().any(|parameter| matches!(parameter, Parameter::Dropout(of, _) if *of == layer))
     }
 
     /// Elements of all sums.

@@ -216,10 +216,11 @@ impl Sketcher<'_> {
         format!("F{number}()")
     }
 
-    fn dropout(&mut self, layer: Option<ops::Dropout>) -> String {
+    /// A layer's dropout of a tensor of rows this wide.
+    fn dropout(&mut self, layer: Option<ops::Dropout>, width: usize) -> String {
         match layer.filter(|layer| layer.rate > 0.0) {
             Some(layer) => {
-                let number = self.parameter(Parameter::Dropout(layer));
+                let number = self.parameter(Parameter::Dropout(layer, self.rows * width));
                 format!("d{number}")
             }
             None => "Whole()".to_owned(),

@@ -195,6 +195,15 @@ fn the_text_of_a_region() {
             _ => None,
         })
         .collect();
+    // Dropout is drawn and written down forward (2), and read backward (3): of each block two, and the one after the last norm.
+    let how = |how: &str| {
+        let launches = program.calls.iter().filter_map(|call| match &call.work {
+            Work::Launch(launch) if launch.entry == ENTRY => Some(launch),
+            _ => None,
+        });
+        launches.flat_map(|launch| &launch.defines).filter(|(_, value)| value == how).count()
+    };
+    assert_eq!((how("1"), how("2"), how("3")), (0, 17, 17));
     // Of eight blocks: the first norm, what is between two attentions, what is after the last; and the same backward.
     assert_eq!(texts.len(), 1 + 7 + 1 + 1 + 7 + 1);
     let different: std::collections::BTreeSet<&str> = texts.iter().copied().collect();

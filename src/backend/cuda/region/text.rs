@@ -47,6 +47,11 @@ pub fn source(sketch: &Sketch, phases: &[Phase], plan: &Plan) -> Source {
     Source { name: NAME, text: kept(text(sketch, phases, plan)) }
 }
 
+/// The definition by which a dropout of the kernel is told from where it has its bits.
+pub fn how(number: usize) -> &'static str {
+    kept(format!("HOW{number}"))
+}
+
 /// The same text once for all programs of the process: sources are static, as those of files are.
 fn kept(text: String) -> &'static str {
     static TEXTS: OnceLock<Mutex<HashSet<&'static str>>> = OnceLock::new();
@@ -83,11 +88,12 @@ fn text(sketch: &Sketch, phases: &[Phase], plan: &Plan) -> String {
             Parameter::Sums => {
                 let _ = writeln!(text, "    float* const sums = all_sums + (u64)blockIdx.x * {};", summed(sketch));
             }
-            Parameter::Dropout(_) => {
+            Parameter::Dropout(..) => {
+                let how = how(number);
                 let _ = writeln!(
                     text,
-                    "    const Dropped d{number}{{Mask{{low{number}, high{number}, stream{number}, state{number}->iteration, \
-                     threshold{number}}}, scale{number}}};"
+                    "    const Dropped<{how}> d{number}{{Mask{{low{number}, high{number}, stream{number}, state{number}->iteration, \
+                     threshold{number}}}, scale{number}, bits{number}}};"
                 );
             }
             Parameter::Activation(_) | Parameter::Exact(_) => {}
@@ -144,9 +150,9 @@ fn declared(number: usize, parameter: &Parameter) -> String {
         Parameter::Activation(_) => format!("bf16* p{number}"),
         Parameter::Exact(_) => format!("float* p{number}"),
         Parameter::Sums => "float* all_sums".to_owned(),
-        Parameter::Dropout(_) => format!(
+        Parameter::Dropout(..) => format!(
             "const StepState* state{number}, u32 low{number}, u32 high{number}, u32 stream{number}, u32 threshold{number}, \
-             float scale{number}"
+             float scale{number}, u8* bits{number}"
         ),
     }
 }

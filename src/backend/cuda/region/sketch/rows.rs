@@ -17,7 +17,7 @@ impl Sketcher<'_> {
         let (inputs, outputs, rows) = (&operation.inputs, &operation.outputs, self.sketch.tile_rows);
         let x = self.tile(inputs[0]);
         let b = residual.map(|_| self.tile(inputs[3]));
-        let drop = self.dropout(residual.and_then(|residual| residual.dropout));
+        let drop = self.dropout(residual.and_then(|residual| residual.dropout), width);
         let [gamma, beta] = [1, 2].map(|input| self.parameter(Parameter::Exact(inputs[input])));
         let [mean, rstd] = [1, 2].map(|output| self.parameter(Parameter::Exact(outputs[output])));
         let mut free = self.done_with(inputs, width);
@@ -68,7 +68,7 @@ impl Sketcher<'_> {
         let x = self.tile(inputs[0]);
         let residual = inputs.get(1).map(|&id| self.tile(id));
         let f = activation.map_or("Same()".to_owned(), |activation| self.function(&activation.expression()));
-        let drop = self.dropout(dropout);
+        let drop = self.dropout(dropout, width);
         let mut free = self.done_with(inputs, width);
         let y = self.result(output, width, &mut free);
         let name = residual.map_or("nullptr".to_owned(), |buffer| format!("t{buffer}"));
@@ -85,7 +85,7 @@ impl Sketcher<'_> {
         let z = activation.map(|_| self.tile(inputs[1]));
         let slope =
             activation.map_or("One()".to_owned(), |activation| self.function(&activation.expression().derivative(0)));
-        let drop = self.dropout(dropout);
+        let drop = self.dropout(dropout, width);
         let mut free = self.done_with(inputs, width);
         let dz = self.result(output, width, &mut free);
         let name = z.map_or("nullptr".to_owned(), |buffer| format!("t{buffer}"));
