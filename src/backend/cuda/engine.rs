@@ -235,6 +235,11 @@ impl<D: Device> CudaEngine<D> {
         Ok(())
     }
 
+    /// Whether a task's labels are two classes and the share of the first.
+    pub(super) fn mixes(&self, task: Task) -> bool {
+        task.trains() && self.options.loss.mixed
+    }
+
     /// Makes the arena at least this large.
     pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), BackendError> {
         if bytes > self.memory.arena_bytes {
@@ -293,7 +298,7 @@ impl<D: Device> CudaEngine<D> {
         }
         let bytes = encode(batch.images, images.element);
         self.device.write(&mut self.memory.arena, images.place.offset, &bytes)?;
-        let mixed = task.trains() && self.options.loss.mixed;
+        let mixed = self.mixes(task);
         let mut targets: Vec<u32> = Vec::new();
         for (label, other, weight) in batch.targets(mixed)? {
             let target = [label, other, weight.to_bits()];
