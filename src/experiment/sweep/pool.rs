@@ -124,10 +124,11 @@ impl Pool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn devices(count: usize) -> Vec<Device> {
+    /// The first devices of a machine with nothing else.
+    pub fn devices(count: usize) -> Vec<Device> {
         let device = |ordinal| Device {
             ordinal,
             name: "A100".into(),

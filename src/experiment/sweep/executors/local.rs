@@ -242,17 +242,10 @@ mod tests {
     /// A sweep of eight jobs on a machine with devices, with a program that writes what it is given.
     #[test]
     fn each_trial_is_told_a_device_and_holds_it() {
-        use crate::backend::{Device, DeviceLocks};
+        use crate::{backend::DeviceLocks, experiment::sweep::pool::tests::devices};
         let folder = tempfile::tempdir().unwrap();
         let locks = DeviceLocks::in_folder(&folder.path().join("locks"));
-        let device = |ordinal| Device {
-            ordinal,
-            name: "A100".into(),
-            uuid: format!("GPU-0000000{ordinal}-0000-0000-0000-000000000000"),
-            compute_capability: (8, 0),
-            bytes: 1,
-        };
-        let devices: Vec<Device> = (0..8).map(device).collect();
+        let devices = devices(8);
         let mut local = local(folder.path(), "echo $0 $1 >&2; while ! [ -e $3/end ]; do sleep 0.02; done");
         local.pool = Some(Pool::new(devices.clone(), locks.clone(), 8, "vitx sweep a".into()));
         let trials: Vec<PathBuf> = (0..8).map(|at| folder.path().join(at.to_string())).collect();

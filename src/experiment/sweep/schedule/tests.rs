@@ -316,29 +316,21 @@ fn what_runs_is_asked_to_save_when_the_sweep_ends_early() {
         How::Exited(3)
     };
     let mut cluster = Cluster::new(&broken);
-    let schedule = Schedule {
-        trials: &trials,
-        first: 0,
-        policy: POLICY,
-        metric: Metric::ValAccuracy,
-        interrupt: &Interrupt::default(),
-    };
-    let error = schedule.run(None, &mut cluster, |_| {}).unwrap_err().to_string();
-    assert!(error.contains("failure.json"), "{error}");
+    assert_cannot_be_written(&trials, &mut cluster);
     assert!(cluster.cancelled.len() >= 2 && cluster.handed_over.is_empty());
 
     // Also when several trials end together, of which the first is the one that cannot be written.
     let folder = tempfile::tempdir().unwrap();
     let trials = plan(folder.path(), 5);
     let mut together = Together(Cluster::new(&broken));
-    let schedule = Schedule {
-        trials: &trials,
-        first: 0,
-        policy: POLICY,
-        metric: Metric::ValAccuracy,
-        interrupt: &Interrupt::default(),
-    };
-    let error = schedule.run(None, &mut together, |_| {}).unwrap_err().to_string();
+    assert_cannot_be_written(&trials, &mut together);
+}
+
+/// A failure that cannot be written down ends the sweep with an error that names its file.
+fn assert_cannot_be_written(trials: &[Planned], cluster: &mut dyn Executor) {
+    let interrupt = Interrupt::default();
+    let schedule = Schedule { trials, first: 0, policy: POLICY, metric: Metric::ValAccuracy, interrupt: &interrupt };
+    let error = schedule.run(None, cluster, |_| {}).unwrap_err().to_string();
     assert!(error.contains("failure.json"), "{error}");
 }
 

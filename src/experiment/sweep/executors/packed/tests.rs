@@ -2,7 +2,8 @@ use std::{path::Path, time::Duration};
 
 use super::*;
 use crate::{
-    backend::{Device, DeviceLocks},
+    backend::DeviceLocks,
+    experiment::sweep::pool::tests::devices,
     trial::{CONFIG, MODEL},
 };
 
@@ -135,15 +136,8 @@ fn each_pack_has_a_device() {
     let folder = tempfile::tempdir().unwrap();
     let trials = trials(folder.path(), &[8, 8, 16, 32]);
     let mut packed = packed(folder.path(), 2, "exit 0");
-    let device = |ordinal| Device {
-        ordinal,
-        name: "A100".into(),
-        uuid: format!("GPU-0000000{ordinal}-0000-0000-0000-000000000000"),
-        compute_capability: (8, 0),
-        bytes: 1,
-    };
     let locks = DeviceLocks::in_folder(&folder.path().join("locks"));
-    packed.pool = Some(Pool::new((0..2).map(device).collect(), locks, 2, "vitx sweep a".into()));
+    packed.pool = Some(Pool::new(devices(2), locks, 2, "vitx sweep a".into()));
     packed.submit(&trials[0]).unwrap();
     packed.submit(&trials[2]).unwrap();
     assert_eq!(packed.place(&trials[0]), Some("on device 0".into()));
