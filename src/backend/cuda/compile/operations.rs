@@ -146,10 +146,18 @@ pub enum Kind {
         shape: ConvShape,
         added: bool,
     },
-    /// The same, of a convolution of each channel by itself.
+    /// A convolution of each channel by itself: x, kernel `[taps, channels]`, then a bias or none.
+    Depthwise {
+        shape: Depthwise,
+    },
+    /// dy, the kernel, then what is added to the gradient of the input.
     DepthwiseInputGradient {
         shape: Depthwise,
         added: bool,
+    },
+    /// x, dy; outputs `[taps, channels]`.
+    DepthwiseKernelGradient {
+        shape: Depthwise,
     },
     /// query, key, value; outputs the result and statistics of the softmax.
     Attention {

@@ -17,13 +17,7 @@ fn of(shape: &ConvShape) -> Depthwise {
 }
 
 pub fn forward(shape: &ConvShape) -> Reading {
-    let shape = of(shape);
-    Reading::call(move |emitter, operation| {
-        let (inputs, outputs) = (&operation.inputs, &operation.outputs);
-        let bias = inputs.get(2).map(|&bias| emitter.at(bias));
-        let launch = shape.forward(emitter.stored(inputs[0]), emitter.at(inputs[1]), bias, emitter.stored(outputs[0]));
-        emitter.launch(launch, outputs);
-    })
+    Reading::of(Kind::Depthwise { shape: of(shape) })
 }
 
 pub fn input_gradient(shape: &ConvShape) -> Reading {
@@ -31,20 +25,27 @@ pub fn input_gradient(shape: &ConvShape) -> Reading {
 }
 
 pub fn kernel_gradient(shape: &ConvShape) -> Reading {
-    let shape = of(shape);
-    let reading = Reading::call(move |emitter, operation| {
-        let [x, dy] = [0, 1].map(|input| emitter.stored(operation.inputs[input]));
-        let (workspace, out) = (emitter.scratch(shape.workspace()), emitter.at(operation.outputs[0]));
-        emitter.launches(shape.kernel_gradient(x, dy, workspace, out), &operation.outputs);
-    });
-    reading.stored(&[Stored::Exact])
+    Reading::storing(Kind::DepthwiseKernelGradient { shape: of(shape) }, &[Stored::Exact])
 }
 
 impl Emitter<'_> {
+    pub fn depthwise(&mut self, operation: &Operation, shape: &Depthwise) {
+        let (inputs, outputs) = (&operation.inputs, &operation.outputs);
+        let bias = inputs.get(2).map(|&bias| self.at(bias));
+        let launch = shape.forward(self.stored(inputs[0]), self.at(inputs[1]), bias, self.stored(outputs[0]));
+        self.launch(launch, outputs);
+    }
+
     pub fn depthwise_input_gradient(&mut self, operation: &Operation, shape: &Depthwise) {
         let (inputs, outputs) = (&operation.inputs, &operation.outputs);
         let added = inputs.get(2).map(|&id| self.activation(id));
         let launch = shape.input_gradient(self.stored(inputs[0]), self.at(inputs[1]), added, self.stored(outputs[0]));
         self.launch(launch, outputs);
+    }
+
+    pub fn depthwise_kernel_gradient(&mut self, operation: &Operation, shape: &Depthwise) {
+        let [x, dy] = [0, 1].map(|input| self.stored(operation.inputs[input]));
+        let (workspace, out) = (self.scratch(shape.workspace()), self.at(operation.outputs[0]));
+        self.launches(shape.kernel_gradient(x, dy, workspace, out), &operation.outputs);
     }
 }

@@ -194,6 +194,8 @@ pub fn emit(emitter: &mut Emitter, operation: &Operation) {
             emitter.batch_norm_gradient(operation, [rows, channels], [epsilon, share], activation);
         }
         &Kind::Conv2dInputGradient { shape, .. } => emitter.conv2d_input_gradient(operation, shape),
+        Kind::Depthwise { shape } => emitter.depthwise(operation, shape),
+        Kind::DepthwiseKernelGradient { shape } => emitter.depthwise_kernel_gradient(operation, shape),
         Kind::DepthwiseInputGradient { shape, .. } => emitter.depthwise_input_gradient(operation, shape),
         &Kind::Attention { shape, operator } => emitter.attention(operation, shape, operator),
         &Kind::AttentionGradient { shape, operator } => emitter.attention_gradient(operation, shape, operator),
