@@ -41,13 +41,14 @@ pub use dropout::Dropout;
 pub use step::State;
 
 /// What sources include, by name: each of these includes only ones before it.
-pub const HEADERS: [(&str, &str); 6] = [
+pub const HEADERS: [(&str, &str); 7] = [
     ("common.cuh", include_str!("common.cuh")),
     ("halo.cuh", include_str!("halo.cuh")),
     ("windows.cuh", include_str!("windows.cuh")),
     ("mma.cuh", include_str!("mma.cuh")),
     ("attention.cuh", include_str!("attention.cuh")),
     ("region.cuh", include_str!("region.cuh")),
+    ("region_images.cuh", include_str!("region_images.cuh")),
 ];
 
 /// Most blocks of a launch whose threads go on until all is done: about two for each multiprocessor

@@ -456,7 +456,8 @@ fn check_regions(architecture: &str, programs: &[Program]) {
     }
 }
 
-/// Programs with regions: of the reference model, of a narrower model of fewer tokens, and of one with odd shapes.
+/// Programs with regions: of the reference model, of a narrower model of fewer tokens, of one with odd shapes, and of one with convolutions
+/// of each channel by itself.
 fn programs() -> Vec<Program> {
     let of = |name, text: &str, batch| {
         reference_model::program_of(&dsl::Source::new(name, text), batch, Precision::Bf16, plan::pack, true)
@@ -469,6 +470,16 @@ fn programs() -> Vec<Program> {
             "model odd { patches(4) patch_encoder(80) repeat transformer_block(3, key_dim = 16, units = [144, 80], dropout = 0.1) ×1
              layer_norm flatten dense(num_classes) }",
             5,
+        ),
+        of(
+            "depthwise",
+            "model depthwise {
+             conv2d(96, 3) -> batch_norm -> relu6 depthwise_conv2d(3, strides = 2, use_bias = false) -> batch_norm -> relu6
+             conv2d(256, 1) -> batch_norm -> gelu residual { depthwise_conv2d(3) -> batch_norm -> gelu }
+             conv2d(128, 1) -> batch_norm residual { depthwise_conv2d(5, activation = gelu) -> batch_norm }
+             conv2d(80, 1) -> batch_norm depthwise_conv2d(7) -> relu
+             global_average_pool dense(num_classes) }",
+            128,
         ),
     ]
 }
@@ -483,6 +494,7 @@ fn regions_for_hopper() {
 fn regions_for_ampere_and_blackwell() {
     let programs = programs();
     check_regions("sm_80", &programs[..1]);
+    check_regions("sm_80", &programs[3..]);
     check_regions("sm_100", &programs[1..2]);
 }
 

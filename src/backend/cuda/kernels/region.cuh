@@ -9,8 +9,12 @@
 
 constexpr int THREADS = 32 * WARPS;
 
-// Elements from row to row of a tile: eight rows, read together, touch all banks once.
-__device__ constexpr int pitch(int width) { return width + 8; }
+// Elements from row to row of a tile: eight rows, read together, touch all banks once. Tiles that no product reads need nothing between
+// rows.
+#ifndef PAD
+#define PAD 8
+#endif
+__device__ constexpr int pitch(int width) { return width + PAD; }
 
 // A tile from a tensor, `stride` elements from row to row. It is there after `loads_done` and a barrier.
 template <int ROWS, int WIDTH>
@@ -504,6 +508,7 @@ __device__ __forceinline__ void add_sums(const float (&first)[8], const float (&
     __syncthreads();
     for (int i = threadIdx.x; i < 2 * WIDTH; i += THREADS) {
         float all = first_tile ? 0.0f : sum[i];
+#pragma unroll 8
         for (int group = 0; group < C::GROUPS; group++) all += parts[group * 2 * WIDTH + i];
         sum[i] = all;
     }

@@ -1,6 +1,6 @@
 //! The launches of a region.
 
-use super::{Parameter, Region, Sum, WARPS, text};
+use super::{Parameter, Region, Sum, text};
 use crate::backend::cuda::{
     compile::{
         emit::{Emitter, Symbol},
@@ -37,8 +37,8 @@ impl Emitter<'_> {
             source: region.source,
             defines: defines.clone(),
             entry: text::ENTRY,
-            grid: [blocks as u32, 1, 1],
-            block: [32 * WARPS as u32, 1, 1],
+            grid: [blocks as u32, region.slices as u32, 1],
+            block: [32 * region.warps as u32, 1, 1],
             shared_bytes: region.shared_bytes as u32,
             args,
         };
@@ -50,7 +50,7 @@ impl Emitter<'_> {
             return;
         }
         let to = |emitter: &mut Self, Sum { elements, outputs }: &Sum| match outputs[..] {
-            [first, second] => emitter.pair(first, second, elements / 2),
+            [first, second] => emitter.pair(first, second, region.slices * elements / 2),
             _ => emitter.at(outputs[0]),
         };
         let places: Vec<Symbol> = region.sums.iter().map(|sum| to(self, sum)).collect();

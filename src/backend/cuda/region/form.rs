@@ -33,7 +33,7 @@ const ROWS_OF_A_TILE: usize = 32;
 /// The rows that a tile may have.
 const TILE_ROWS: [usize; 10] = [16, 32, 48, 64, 80, 96, 112, 128, 144, 160];
 
-/// Makes regions of operations, for blocks with so many bytes of shared memory. What fits none stays as it is.
+/// Makes regions of operations on rows, for blocks with so many bytes of shared memory.
 pub fn form(operations: &mut Operations, layout: &Layout, block_memory: usize) {
     let mut index = 0;
     while index < operations.list.len() {
@@ -124,12 +124,13 @@ fn rows(operation: &Operation) -> Option<Option<usize>> {
 }
 
 /// What an operation makes of all rows.
-fn sums(operation: &Operation) -> &[Id] {
+pub fn sums(operation: &Operation) -> &[Id] {
     match operation.kind {
         Kind::DenseKernelGradient { .. }
         | Kind::SumRows { .. }
         | Kind::BatchMoments { .. }
-        | Kind::BatchNormSums { .. } => &operation.outputs,
+        | Kind::BatchNormSums { .. }
+        | Kind::DepthwiseKernelGradient { .. } => &operation.outputs,
         Kind::LayerNormGradient { .. } => &operation.outputs[1..],
         _ => &[],
     }
@@ -244,7 +245,7 @@ fn planned(
     // Rows that a block goes through, and the largest tiles first.
     sizes.sort_by_key(|&tile| (rows.div_ceil(tile).div_ceil(LANES) * (tile + ROWS_OF_A_TILE), std::cmp::Reverse(tile)));
     sizes.into_iter().find_map(|tile_rows| {
-        let sketch = sketch(operations, layout, members, rows, tile_rows);
+        let sketch = sketch(operations, layout, members, rows, tile_rows, None);
         let orders = [order::ahead(&sketch.phases), sketch.phases.clone()];
         let planned = orders.into_iter().map(|phases| (plan(&sketch, &phases), phases));
         let (plan, phases) = planned.into_iter().find(|(plan, _)| plan.bytes <= block_memory)?;
@@ -252,7 +253,8 @@ fn planned(
     })
 }
 
-fn operation(
+/// The operation of a region.
+pub fn operation(
     operations: &Operations,
     members: &[usize],
     rows: usize,
@@ -264,6 +266,9 @@ fn operation(
         source: text::source(sketch, phases, plan),
         rows,
         tile_rows: sketch.tile_rows,
+        slice: sketch.slice,
+        slices: sketch.slices(),
+        warps: sketch.warps(),
         shared_bytes: plan.bytes,
         parameters: sketch.parameters.clone(),
         sums: sketch.sums.clone(),

@@ -6,6 +6,9 @@
 //! ahead of the products that wait for them, `plan` gives tiles their places, and finds out where a block has to wait,
 //! `text` writes the kernel, `emit` launches it. What phases do is in `kernels/region.cuh`.
 //!
+//! Convolutions of each channel by itself have regions of another kind (`images`): what treats every channel alone, and a tile of some channels of
+//! whole images.
+//!
 //! Gradients of parameters are sums over rows: each block adds up those of its own tiles, and the blocks' sums are added in
 //! order by a launch of their own. There are never more than [`LANES`] blocks with sums, whatever the device, so that the bits are the
 //! same on all.
@@ -13,6 +16,7 @@
 mod choice;
 mod emit;
 mod form;
+mod images;
 mod order;
 mod plan;
 mod sketch;
@@ -21,11 +25,21 @@ mod tests;
 mod text;
 
 pub use choice::Regions;
-pub use form::form;
 pub use text::{NAME, phases};
 
-use super::{compile::operations::Id, launch::Source};
+use self::sketch::Slice;
+use super::{
+    compile::operations::{Id, Operations},
+    launch::Source,
+    layout::Layout,
+};
 use crate::graph::ops;
+
+/// Makes regions of operations, for blocks with so many bytes of shared memory. What fits none stays as it is.
+pub fn form(operations: &mut Operations, layout: &Layout, block_memory: usize) {
+    images::form(operations, layout, block_memory);
+    form::form(operations, layout, block_memory);
+}
 
 /// Warps of a block, the most for which a thread has 168 registers.
 const WARPS: usize = 12;
@@ -33,14 +47,26 @@ const WARPS: usize = 12;
 /// Blocks that leave sums: no more than any large device runs at once.
 const LANES: usize = 128;
 
+/// Warps of a block whose tiles are slices of images: two such blocks have 128 registers for each thread.
+const SLICE_WARPS: usize = 8;
+
+/// Blocks of slices that run at once on a large device. Not asked of the device, so that sums have the same order on all.
+const SLICE_BLOCKS: usize = 264;
+
 /// A region that has been planned.
 #[derive(Debug)]
 pub struct Region {
     source: Source,
-    /// Of the tensors.
+    /// Of the tensors; images where tiles are slices of them.
     rows: usize,
     /// Of a tile.
     tile_rows: usize,
+    /// What tiles have of images' channels, if they are slices of images.
+    slice: Option<Slice>,
+    /// How many pieces those are cut into.
+    slices: usize,
+    /// Of a block.
+    warps: usize,
     /// Bytes of shared memory.
     shared_bytes: usize,
     /// In the order of the kernel's parameters.
@@ -66,6 +92,7 @@ enum Parameter {
 /// What blocks add up.
 #[derive(Debug, Clone, PartialEq)]
 struct Sum {
+    /// Of a slice, where there are slices.
     elements: usize,
     /// One tensor, or two of half as many elements, one after the other.
     outputs: Vec<Id>,
@@ -83,11 +110,15 @@ impl Region {
 
     /// Elements of all sums.
     fn summed(&self) -> usize {
-        self.sums.iter().map(|sum| sum.elements).sum()
+        self.slices * self.sums.iter().map(|sum| sum.elements).sum::<usize>()
     }
 
-    /// Blocks of the launch.
+    /// Blocks of the launch, for each slice.
     fn blocks(&self) -> usize {
-        if self.sums.is_empty() { self.tiles() } else { self.tiles().min(LANES) }
+        match (self.sums.is_empty(), self.slice.is_some()) {
+            (true, _) => self.tiles(),
+            (false, true) => self.lanes_of_slice(),
+            (false, false) => self.tiles().min(LANES),
+        }
     }
 }

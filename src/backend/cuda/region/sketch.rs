@@ -1,12 +1,13 @@
 //! From operations to phases on tiles: a file for each family of operations.
 
 mod batch_norm;
+mod images;
 mod products;
 mod rows;
 
 use std::collections::HashMap;
 
-use super::{Parameter, Sum, WARPS};
+use super::{Parameter, SLICE_WARPS, Sum, WARPS};
 use crate::{
     backend::cuda::{
         compile::operations::{Id, Kind, Operation, Operations, Origin},
@@ -53,10 +54,22 @@ pub enum Does {
     Other,
 }
 
+/// What a tile has where every channel is treated alone: some channels of whole images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// Of the tensors.
+    pub channels: usize,
+    /// Channels of a tile, a multiple of 8 that divides those.
+    pub width: usize,
+}
+
 /// The phases of a region, for tiles of so many rows.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Sketch {
+    /// Images where a tile is a slice of them.
     pub tile_rows: usize,
+    /// Of images; tiles of rows have none.
+    pub slice: Option<Slice>,
     /// Bytes of each.
     pub buffers: Vec<usize>,
     pub phases: Vec<Phase>,
@@ -65,6 +78,18 @@ pub struct Sketch {
     /// Bodies of functions of `x0`, which the text calls `F0`, `F1`, ...
     pub functions: Vec<String>,
     pub flops: u64,
+}
+
+impl Sketch {
+    /// How many pieces the channels are cut into.
+    pub fn slices(&self) -> usize {
+        self.slice.map_or(1, |slice| slice.channels / slice.width)
+    }
+
+    /// Warps of a block.
+    pub fn warps(&self) -> usize {
+        if self.slice.is_some() { SLICE_WARPS } else { WARPS }
+    }
 }
 
 /// The largest multiple of 16 that divides a width and is at most `PIECE`.
@@ -90,8 +115,16 @@ pub fn units(m: usize, n: usize) -> [usize; 2] {
     all.filter(fits).min_by_key(|&unit| (cost(unit), std::cmp::Reverse(unit[0] * unit[1]))).unwrap_or([16, 16])
 }
 
-/// Makes a sketch of operations that [`form`](super::form()) has found fit for it.
-pub fn sketch(operations: &Operations, layout: &Layout, members: &[usize], rows: usize, tile_rows: usize) -> Sketch {
+/// Makes a sketch of operations that [`form`](super::form()) has found fit for it, for tiles of so many rows, or of so many images and a slice
+/// of their channels.
+pub fn sketch(
+    operations: &Operations,
+    layout: &Layout,
+    members: &[usize],
+    rows: usize,
+    tile_rows: usize,
+    slice: Option<Slice>,
+) -> Sketch {
     let mut reads: HashMap<Id, usize> = HashMap::new();
     for &member in members {
         for &input in &operations.list[member].inputs {
@@ -99,7 +132,7 @@ pub fn sketch(operations: &Operations, layout: &Layout, members: &[usize], rows:
         }
     }
     let outside = |id: Id| leaves(operations, members, id);
-    let sketch = Sketch { tile_rows, ..Sketch::default() };
+    let sketch = Sketch { tile_rows, slice, ..Sketch::default() };
     let mut sketcher = Sketcher {
         operations,
         layout,
@@ -169,27 +202,34 @@ impl Sketcher<'_> {
             Kind::Dense { rows, k, n, .. } => self.dense(operation, [rows, k, n]),
             Kind::DenseInputGradient { rows, k, n } => self.dense_input_gradient(operation, [rows, k, n]),
             Kind::DenseKernelGradient { rows, k, n, .. } => self.dense_kernel_gradient(operation, [rows, k, n]),
-            Kind::SumRows { width, .. } => self.sum_rows(operation, width),
+            Kind::SumRows { width, .. } if self.sketch.slice.is_none() => self.sum_rows(operation, width),
+            Kind::SumRows { .. } => self.sum_pixels(operation),
             Kind::LayerNorm { width, epsilon, residual, .. } => self.layer_norm(operation, width, epsilon, residual),
             Kind::LayerNormGradient { width, .. } => self.layer_norm_gradient(operation, width),
             Kind::Pointwise(pointwise) => self.pointwise(operation, pointwise),
             Kind::PointwiseGradient(pointwise) => self.pointwise_gradient(operation, pointwise),
             Kind::Add { .. } => self.add(operation),
-            Kind::BatchMoments { channels, .. } => self.batch_moments(operation, channels),
-            Kind::BatchNorm { channels, epsilon, then, .. } => self.batch_norm(operation, channels, epsilon, then),
-            Kind::BatchNormSums { channels, epsilon, activation, .. } => {
-                self.batch_norm_sums(operation, channels, epsilon, activation);
+            Kind::BatchMoments { .. } => self.batch_moments(operation),
+            Kind::BatchNorm { epsilon, then, .. } => self.batch_norm(operation, epsilon, then),
+            Kind::BatchNormSums { epsilon, activation, .. } => self.batch_norm_sums(operation, epsilon, activation),
+            Kind::BatchNormGradient { epsilon, share, activation, .. } => {
+                self.batch_norm_gradient(operation, [epsilon, share], activation);
             }
-            Kind::BatchNormGradient { channels, epsilon, share, activation, .. } => {
-                self.batch_norm_gradient(operation, channels, [epsilon, share], activation);
-            }
+            Kind::Depthwise { shape } => self.depthwise(operation, &shape),
+            Kind::DepthwiseInputGradient { shape, .. } => self.depthwise_input_gradient(operation, &shape),
+            Kind::DepthwiseKernelGradient { shape } => self.depthwise_kernel_gradient(operation, &shape),
             _ => {}
         }
     }
 
     fn buffer(&mut self, rows: usize, width: usize) -> usize {
-        self.sketch.buffers.push(2 * rows * (width + 8));
+        self.sketch.buffers.push(2 * rows * self.pitch(width));
         self.sketch.buffers.len() - 1
+    }
+
+    /// Elements from row to row of a tile, as `pitch` of the kernel.
+    fn pitch(&self, width: usize) -> usize {
+        if self.sketch.slice.is_some() { width } else { width + 8 }
     }
 
     fn phase(&mut self, does: Does, text: String, reads: Vec<Memory>, writes: Vec<Memory>) {
@@ -231,15 +271,11 @@ impl Sketcher<'_> {
         stride(self.operations, self.layout, id, width)
     }
 
-    fn width(&self, id: Id) -> usize {
-        self.operations.tensors[id].elements / self.rows
-    }
-
     /// Columns of a tensor of rows on their way to a new buffer.
     fn load(&mut self, id: Id, column: usize, width: usize) -> usize {
-        let (rows, stride) = (self.sketch.tile_rows, self.stride(id, self.width(id)));
+        let (rows, here, (place, stride)) = (self.tile_rows(id), self.here(id), self.place(id, column));
         let (buffer, at) = (self.buffer(rows, width), self.parameter(Parameter::Activation(id)));
-        let text = format!("load_tile<{rows}, {width}>(t{buffer}, p{at} + row * {stride} + {column}, {stride}, here);");
+        let text = format!("load_tile<{rows}, {width}>(t{buffer}, p{at} + {place}, {stride}, {here});");
         self.phase(Does::Copies, text, vec![Memory::Tensor(id)], vec![Memory::Buffer(buffer)]);
         buffer
     }
@@ -292,7 +328,8 @@ impl Sketcher<'_> {
 
     /// The tile that an operation writes a tensor to: one that it has read last, or a new one.
     fn result(&mut self, id: Id, width: usize, free: &mut Vec<usize>) -> usize {
-        let buffer = free.pop().unwrap_or_else(|| self.buffer(self.sketch.tile_rows, width));
+        let rows = self.tile_rows(id);
+        let buffer = free.pop().unwrap_or_else(|| self.buffer(rows, width));
         self.tiles.retain(|_, (other, _)| *other != buffer);
         self.tiles.insert(id, (buffer, width));
         buffer
@@ -308,14 +345,13 @@ impl Sketcher<'_> {
     }
 
     fn store(&mut self, id: Id, column: usize, buffer: usize, width: usize) {
-        let (rows, stride) = (self.sketch.tile_rows, self.stride(id, self.width(id)));
+        let (rows, here, (place, stride)) = (self.tile_rows(id), self.here(id), self.place(id, column));
         let at = self.parameter(Parameter::Activation(id));
-        let text =
-            format!("store_tile<{rows}, {width}>(p{at} + row * {stride} + {column}, {stride}, t{buffer}, here);");
+        let text = format!("store_tile<{rows}, {width}>(p{at} + {place}, {stride}, t{buffer}, {here});");
         self.phase(Does::Other, text, vec![Memory::Buffer(buffer)], vec![Memory::Tensor(id)]);
     }
 
-    /// A sum of the blocks', and where it begins in a block's.
+    /// A sum of the blocks', of a slice where there are slices, and where it begins in a block's.
     fn sum(&mut self, elements: usize, outputs: Vec<Id>) -> usize {
         let start = self.sketch.sums.iter().map(|sum| sum.elements).sum();
         self.sketch.sums.push(Sum { elements, outputs });

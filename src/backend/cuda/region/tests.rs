@@ -1,5 +1,7 @@
 //! Regions on the emulated device, beside the same operations apart.
 
+mod images;
+
 use std::collections::BTreeMap;
 
 use super::{Regions, text::ENTRY};

@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    Parameter, WARPS,
+    Parameter,
     plan::{Before, Plan},
-    sketch::{Phase, Sketch},
+    sketch::{Phase, Sketch, Slice},
 };
 use crate::backend::cuda::launch::{Launch, Source};
 
@@ -67,7 +67,13 @@ fn kept(text: String) -> &'static str {
 }
 
 fn text(sketch: &Sketch, phases: &[Phase], plan: &Plan) -> String {
-    let mut text = format!("constexpr int WARPS = {WARPS};\n#include \"region.cuh\"\n\n");
+    let warps = sketch.warps();
+    let included = match sketch.slice {
+        None => "#include \"region.cuh\"",
+        // No product reads tiles of images.
+        Some(_) => "#define PAD 0\n#include \"region_images.cuh\"",
+    };
+    let mut text = format!("constexpr int WARPS = {warps};\n{included}\n\n");
     // Writing to a string cannot fail.
     for (number, body) in sketch.functions.iter().enumerate() {
         let _ = writeln!(
@@ -75,18 +81,30 @@ fn text(sketch: &Sketch, phases: &[Phase], plan: &Plan) -> String {
             "struct F{number} {{\n    __device__ __forceinline__ float operator()(float x0) const {{ {body} }}\n}};"
         );
     }
-    let parameters: Vec<String> = std::iter::once("int rows, int tiles".to_owned())
+    // Two blocks of slices are meant to run at once.
+    let [row, rows, bounds] = match sketch.slice {
+        None => ["row", "rows", ""],
+        Some(_) => ["image", "images", ", 2"],
+    };
+    let parameters: Vec<String> = std::iter::once(format!("int {rows}, int tiles"))
         .chain(sketch.parameters.iter().enumerate().map(|(number, parameter)| declared(number, parameter)))
         .collect();
-    let _ = writeln!(text, "KERNEL __launch_bounds__({}) {ENTRY}({}) {{", 32 * WARPS, parameters.join(", "));
+    let _ = writeln!(text, "KERNEL __launch_bounds__({}{bounds}) {ENTRY}({}) {{", 32 * warps, parameters.join(", "));
     let _ = writeln!(text, "    DYNAMIC_SHARED(memory);");
+    if let Some(Slice { width, .. }) = sketch.slice {
+        let _ = writeln!(text, "    const int channel = (int)blockIdx.y * {width};");
+    }
     for (buffer, offset) in plan.offsets.iter().enumerate() {
         let _ = writeln!(text, "    bf16* const t{buffer} = reinterpret_cast<bf16*>(memory + {offset});");
     }
     for (number, parameter) in sketch.parameters.iter().enumerate() {
         match parameter {
             Parameter::Sums => {
-                let _ = writeln!(text, "    float* const sums = all_sums + (u64)blockIdx.x * {};", summed(sketch));
+                let block = match sketch.slices() {
+                    _ if sketch.slice.is_none() => "blockIdx.x".to_owned(),
+                    slices => format!("(blockIdx.x * {slices} + blockIdx.y)"),
+                };
+                let _ = writeln!(text, "    float* const sums = all_sums + (u64){block} * {};", summed(sketch));
             }
             Parameter::Dropout(..) => {
                 let how = how(number);
@@ -100,8 +118,8 @@ fn text(sketch: &Sketch, phases: &[Phase], plan: &Plan) -> String {
         }
     }
     let _ = writeln!(text, "    for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {{");
-    let rows = sketch.tile_rows;
-    let _ = writeln!(text, "{INDENT}const int row = tile * {rows}, here = min({rows}, rows - row);");
+    let tile_rows = sketch.tile_rows;
+    let _ = writeln!(text, "{INDENT}const int {row} = tile * {tile_rows}, here = min({tile_rows}, {rows} - {row});");
     let _ = writeln!(text, "{INDENT}const bool first = tile == (int)blockIdx.x;");
     for (phase, before) in phases.iter().zip(&plan.before) {
         let Before { copies, barrier } = before;
@@ -121,6 +139,7 @@ fn text(sketch: &Sketch, phases: &[Phase], plan: &Plan) -> String {
     text
 }
 
+/// Elements of all sums, of a slice where there are slices.
 fn summed(sketch: &Sketch) -> usize {
     sketch.sums.iter().map(|sum| sum.elements).sum()
 }
@@ -131,15 +150,24 @@ fn sums(sketch: &Sketch) -> String {
     let mut text = format!(
         "\nKERNEL __launch_bounds__({SUM_THREADS}) {SUMS}(int blocks, const float* __restrict__ from{parameters}) {{\n"
     );
-    let all = summed(sketch);
+    let (of_slice, all) = (summed(sketch), summed(sketch) * sketch.slices());
     let _ = writeln!(text, "    int column = ((int)blockIdx.x * {SUM_THREADS} + (int)threadIdx.x) * 4;");
     let _ = writeln!(text, "    if (column >= {all}) return;");
     let _ = writeln!(text, "    float sum[4];\n    sum_blocks(sum, blocks, from + column, {all});");
+    if let Some(Slice { width, .. }) = sketch.slice {
+        let _ = writeln!(text, "    int channel = column / {of_slice} * {width};\n    column %= {of_slice};");
+    }
     let mut end = 0;
     for (number, sum) in sketch.sums.iter().enumerate() {
         let start = end;
         end += sum.elements;
-        let _ = writeln!(text, "    if (column < {end}) return store_vector<4>(o{number} + column - {start}, sum);");
+        let place = match sketch.slice {
+            None => format!("column - {start}"),
+            Some(Slice { channels, width }) => {
+                format!("(column - {start}) / {width} * {channels} + channel + (column - {start}) % {width}")
+            }
+        };
+        let _ = writeln!(text, "    if (column < {end}) return store_vector<4>(o{number} + {place}, sum);");
     }
     text += "}\n";
     text

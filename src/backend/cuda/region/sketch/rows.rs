@@ -62,42 +62,50 @@ impl Sketcher<'_> {
         self.keep(outputs[0]);
     }
 
+    /// The tensor's row that a tile begins with, of which dropout is told. Tiles of images have none.
+    fn first_row(&self) -> &'static str {
+        if self.sketch.slice.is_some() { "0" } else { "row" }
+    }
+
     pub(super) fn pointwise(&mut self, operation: &Operation, Pointwise { activation, dropout }: Pointwise) {
-        let (inputs, output, rows) = (&operation.inputs, operation.outputs[0], self.sketch.tile_rows);
-        let width = self.width(output);
+        let (inputs, output) = (&operation.inputs, operation.outputs[0]);
+        let (rows, width, here) = self.extent(output);
         let x = self.tile(inputs[0]);
         let residual = inputs.get(1).map(|&id| self.tile(id));
+        let first = self.first_row();
         let f = activation.map_or("Same()".to_owned(), |activation| self.function(&activation.expression()));
         let drop = self.dropout(dropout, width);
         let mut free = self.done_with(inputs, width);
         let y = self.result(output, width, &mut free);
         let name = residual.map_or("nullptr".to_owned(), |buffer| format!("t{buffer}"));
-        let text = format!("pointwise<{rows}, {width}>(t{y}, t{x}, {name}, {f}, {drop}, row, here);");
+        let text = format!("pointwise<{rows}, {width}>(t{y}, t{x}, {name}, {f}, {drop}, {first}, {here});");
         let reads = [Some(x), residual].into_iter().flatten().map(Memory::Buffer).collect();
         self.phase(Does::Other, text, reads, vec![Memory::Buffer(y)]);
         self.keep(output);
     }
 
     pub(super) fn pointwise_gradient(&mut self, operation: &Operation, Pointwise { activation, dropout }: Pointwise) {
-        let (inputs, output, rows) = (&operation.inputs, operation.outputs[0], self.sketch.tile_rows);
-        let width = self.width(output);
+        let (inputs, output) = (&operation.inputs, operation.outputs[0]);
+        let (rows, width, here) = self.extent(output);
         let dy = self.tile(inputs[0]);
         let z = activation.map(|_| self.tile(inputs[1]));
+        let first = self.first_row();
         let slope =
             activation.map_or("One()".to_owned(), |activation| self.function(&activation.expression().derivative(0)));
         let drop = self.dropout(dropout, width);
         let mut free = self.done_with(inputs, width);
         let dz = self.result(output, width, &mut free);
         let name = z.map_or("nullptr".to_owned(), |buffer| format!("t{buffer}"));
-        let text = format!("pointwise_gradient<{rows}, {width}>(t{dz}, t{dy}, {name}, {slope}, {drop}, row, here);");
+        let text =
+            format!("pointwise_gradient<{rows}, {width}>(t{dz}, t{dy}, {name}, {slope}, {drop}, {first}, {here});");
         let reads = [Some(dy), z].into_iter().flatten().map(Memory::Buffer).collect();
         self.phase(Does::Other, text, reads, vec![Memory::Buffer(dz)]);
         self.keep(output);
     }
 
     pub(super) fn add(&mut self, operation: &Operation) {
-        let (inputs, output, rows) = (&operation.inputs, operation.outputs[0], self.sketch.tile_rows);
-        let width = self.width(output);
+        let (inputs, output) = (&operation.inputs, operation.outputs[0]);
+        let (rows, width, _) = self.extent(output);
         let [a, b] = [0, 1].map(|input| self.tile(inputs[input]));
         let mut free = self.done_with(inputs, width);
         let y = self.result(output, width, &mut free);
