@@ -1,6 +1,8 @@
 //! Which operations become regions whose tiles are slices of images: those around a convolution of each channel by itself that treat
 //! every channel alone, too.
 
+mod again;
+
 use std::ops::Range;
 
 use super::{
@@ -41,17 +43,28 @@ const KEPT: usize = 1024;
 /// A sketch, its phases in order, and where they have their buffers.
 type Planned = (Sketch, Vec<Phase>, Plan);
 
-/// Makes regions of operations around convolutions of each channel by itself, for blocks with so many bytes of shared memory.
+/// Makes regions of operations around convolutions of each channel by itself, for blocks with so many bytes of shared memory. The backward pass comes
+/// first: what it makes again the forward pass need not write.
 pub fn form(operations: &mut Operations, layout: &Layout, block_memory: usize) {
-    let mut index = 0;
-    while index < operations.list.len() {
-        let made = channels(&operations.list[index])
-            .and_then(|shape| fitting(operations, layout, index, &shape, block_memory));
-        if let Some((range, region)) = made {
-            index = range.start;
-            operations.list.splice(range, [region]);
+    let mut index = operations.list.len();
+    while index > 0 {
+        index -= 1;
+        let Some(shape) = channels(&operations.list[index]) else { continue };
+        let Some(run) = run(operations, index, &shape) else { continue };
+        let Some((mut range, mut region)) = fitting(operations, layout, &run, index..index + 1, &shape, block_memory)
+        else {
+            continue;
+        };
+        let before = operations.list[run.clone()].to_vec();
+        if let Some(within) = again::make(operations, &run, &shape) {
+            let more = run.start..run.end + 1;
+            match fitting(operations, layout, &more, within, &shape, block_memory) {
+                Some(made) if made.0.len() > range.len() => (range, region) = made,
+                _ => drop(operations.list.splice(more, before)),
+            }
         }
-        index += 1;
+        index = range.start;
+        operations.list.splice(range, [region]);
     }
 }
 
@@ -65,21 +78,22 @@ fn channels(operation: &Operation) -> Option<Depthwise> {
     }
 }
 
-/// The most operations around one that fit one region, and the region.
+/// The most operations of a run, some of which must be among them, that fit one region, and the region.
 fn fitting(
     operations: &Operations,
     layout: &Layout,
-    index: usize,
+    run: &Range<usize>,
+    some: Range<usize>,
     shape: &Depthwise,
     block_memory: usize,
 ) -> Option<(Range<usize>, Operation)> {
-    let run = run(operations, index, shape)?;
     let within = |length: usize| {
-        let starts = run.start..=run.end - length;
-        starts.map(move |start| start..start + length).filter(|range| range.contains(&index))
+        let (starts, some) = (run.start..=run.end - length, some.clone());
+        starts
+            .map(move |start| start..start + length)
+            .filter(move |range| range.start <= some.start && some.end <= range.end)
     };
-    let ranges = (2..=run.len()).rev().flat_map(within);
-    ranges.into_iter().find_map(|range| {
+    (2..=run.len()).rev().flat_map(within).find_map(|range| {
         let members = early_sums(operations, range.clone());
         let (sketch, phases, plan) = planned(operations, layout, &members, shape, block_memory)?;
         let region = operation(operations, &members, shape.images, &sketch, &phases, &plan);

@@ -65,7 +65,7 @@ fn regions_reach_from_one_sum_over_the_batch_to_the_next() {
         slices(&program).into_iter().map(|(_, name)| name.to_owned()).collect::<Vec<String>>()
     };
     let forward = "batch_norm+gelu+conv2d+batch_moments";
-    let backward = "gelu_gradient+batch_norm_gradient+sum_leading+conv2d_kernel_gradient+conv2d_input_gradient+add+\
+    let backward = "gelu_gradient+batch_norm_gradient+sum_leading+batch_norm+gelu+conv2d_kernel_gradient+conv2d_input_gradient+add+\
         gelu_gradient+batch_norm_sums";
     assert_eq!(of(None), [forward, backward]);
     // With no room for the parts of sums.
@@ -74,6 +74,23 @@ fn regions_reach_from_one_sum_over_the_batch_to_the_next() {
         ["batch_norm+gelu+conv2d", "gelu_gradient+batch_norm_gradient+conv2d_input_gradient+add"]
     );
     assert_eq!(of(Some(1 << 10)), [""; 0]);
+}
+
+/// What a convolution takes is made again in the backward pass, where batch norm's sums read what it is made of; if nothing else
+/// reads it, it is never in memory.
+#[test]
+fn what_a_convolution_takes_is_made_again() {
+    let stored = |lines: &str| {
+        let source = Source::new("network", network_of(32, lines));
+        let program = reference_model::program_of(&source, 128, Precision::Bf16, plan::pack, true);
+        let regions = slices(&program);
+        let forward = regions[0].0.matches("store_tile<").count();
+        assert!(regions.last().unwrap().0.contains("batch_norm<"), "{regions:?}");
+        forward
+    };
+    assert_eq!(stored("batch_norm -> relu6 depthwise_conv2d(3, use_bias = false) -> batch_norm"), 1);
+    // A sum reads it, too.
+    assert_eq!(stored(PAST), 2);
 }
 
 #[test]
