@@ -51,3 +51,8 @@ pub mod tracking;
 pub mod train;
 pub mod trial;
 pub mod weights;
+
+/// How tests wait, those of the library and those beside it.
+#[cfg(test)]
+#[path = "../tests/support/wait.rs"]
+mod wait;

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::support::wait::until;
+
 const QUICK: [&str; 8] =
     ["--set", "train.epochs=4", "--set", "data.train_limit=400", "--set", "data.test_limit=100", "--param", "depth=1"];
 
@@ -256,9 +258,7 @@ fn an_interrupted_run_is_saved_and_resumed() {
     let mut arguments = vec!["run", "digits_vit.yaml", "--output", "one"];
     arguments.extend(QUICK);
     let child = vitx(folder.path()).args(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    while !folder.path().join("one/metrics.jsonl").exists() {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("an epoch", || folder.path().join("one/metrics.jsonl").exists());
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     // On a fast machine the run may have been over.

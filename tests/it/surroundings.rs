@@ -6,11 +6,9 @@ use std::{
     fs,
     path::Path,
     process::{Child, Command, Output, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
-use crate::support::{self, QUICK, shown, sweep, vitx};
+use crate::support::{self, QUICK, shown, sweep, vitx, wait::until};
 
 /// `vitx run` of the embedded digits into the folder `out`.
 fn run(folder: &Path, arguments: &[&str]) -> Command {
@@ -26,11 +24,7 @@ fn begin(mut command: Command) -> Child {
 
 /// Waits until something is there.
 fn wait_for(path: &Path) {
-    let begin = Instant::now();
-    while !path.exists() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{} never came", path.display());
-        thread::sleep(Duration::from_millis(2));
-    }
+    until(&path.display().to_string(), || path.exists());
 }
 
 /// Ends within reason.
@@ -68,7 +62,8 @@ fn files(folder: &Path) -> Vec<String> {
     found
 }
 
-const LONG: [&str; 2] = ["--set", "train.epochs=3000"];
+/// Longer than any test: it is killed, or ends by what is done to it.
+const LONG: [&str; 2] = ["--set", "train.epochs=100000"];
 
 #[test]
 fn a_run_whose_directory_is_removed_ends_and_writes_to_no_other() {
@@ -89,8 +84,8 @@ fn a_run_whose_directory_is_removed_ends_and_writes_to_no_other() {
     assert_eq!(files(&out), files(&calm.path().join("out")));
 
     // One whose parent is moved away, and never comes back.
-    let arguments = ["run", "digits_vit.yaml", "--output", "a/b", "--backend", "cpu", "--set", "train.epochs=3000"];
-    let moved = begin(vitx(folder.path(), &arguments));
+    let arguments = ["run", "digits_vit.yaml", "--output", "a/b", "--backend", "cpu"];
+    let moved = begin(vitx(folder.path(), &[&arguments[..], &LONG].concat()));
     wait_for(&folder.path().join("a/b/metrics.jsonl"));
     fs::rename(folder.path().join("a"), folder.path().join("c")).unwrap();
     let moved = ended(moved);
@@ -111,9 +106,7 @@ fn a_sweep_whose_directory_is_removed_ends_and_writes_to_no_other() {
         let trials = fs::read_dir(out.join("trials")).into_iter().flatten().flatten();
         trials.filter(|trial| trial.path().join(name).exists()).count()
     };
-    while begun("metrics.jsonl") < 2 {
-        thread::sleep(Duration::from_millis(5));
-    }
+    until("two trials", || begun("metrics.jsonl") == 2);
     remove(&out);
     let mut command = sweep(folder.path(), &["--set", "train.epochs=1"]);
     command.args(axis);
@@ -157,7 +150,8 @@ fn what_killed_writers_left_unfinished_is_removed_by_the_next() {
     wait_for(&out.join("tensorboard/validation"));
     first.kill().unwrap();
     first.wait().unwrap();
-    for place in [".partQ3x8Zk", ".part1x2", "tensorboard/train/.partabc123"] {
+    let left = [".partQ3x8Zk", ".part1x2", "tensorboard/train/.partabc123"];
+    for place in left {
         fs::write(out.join(place), "half a checkpoint").unwrap();
     }
     let mut second = begin({
@@ -165,14 +159,8 @@ fn what_killed_writers_left_unfinished_is_removed_by_the_next() {
         command.arg("--resume");
         command
     });
-    let begin = Instant::now();
     // Its own come and go.
-    while ["", "1", "tensorboard/train/"].iter().any(|_| {
-        [".partQ3x8Zk", ".part1x2", "tensorboard/train/.partabc123"].iter().any(|place| out.join(place).exists())
-    }) {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", files(&out));
-        thread::sleep(Duration::from_millis(5));
-    }
+    until("they are gone", || !left.iter().any(|place| out.join(place).exists()));
     second.kill().unwrap();
     second.wait().unwrap();
 }

@@ -5,21 +5,10 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
-use crate::support::{self, QUICK, learnt, shown, succeed, sweep, vitx};
+use crate::support::{self, QUICK, learnt, shown, succeed, sweep, vitx, wait::until};
 use rustix::process::{Pid, Signal, kill_process};
-
-/// Waits for something to be there.
-fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !there() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "no {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
 
 #[test]
 fn a_trial_that_meets_nan_is_shown_and_the_rest_goes_on() {
@@ -96,9 +85,10 @@ fn a_folder_of_another_sweep_is_refused_with_the_difference() {
 #[test]
 fn two_processes_cannot_have_one_sweep() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = ["-p", "depth=3", "--set", "train.epochs=400"];
+    // Longer than the test.
+    let arguments = ["-p", "depth=3", "--set", "train.epochs=100000"];
     let mut first = sweep(folder.path(), &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_for("epoch", || !learnt_epochs(folder.path()).is_empty());
+    until("an epoch", || !learnt_epochs(folder.path()).is_empty());
     let second = sweep(folder.path(), &arguments).output().unwrap();
     assert!(second.status.code() == Some(1) && shown(&second).contains("in use by another"), "{}", shown(&second));
     // The lock of one that is killed is free; its trial is waited for, not trained twice.
@@ -106,7 +96,7 @@ fn two_processes_cannot_have_one_sweep() {
     first.wait().unwrap();
     let mut third = sweep(folder.path(), &arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut reader = std::io::BufReader::new(third.stdout.take().unwrap());
-    wait_for("word of the trial that is left over", || {
+    until("word of the trial that is left over", || {
         let mut line = String::new();
         std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
         line.starts_with("waiting  depth=3")
@@ -117,12 +107,12 @@ fn two_processes_cannot_have_one_sweep() {
     third.wait().unwrap();
     // The trial itself is asked to end, saves, and the last run continues it.
     let trial = only(&folder.path().join("out/trials"));
-    wait_for("end", || {
+    until("end", || {
         end_trials(folder.path());
         succeed_lock(&trial)
     });
     let epochs = learnt_epochs(folder.path());
-    assert!(!epochs.is_empty() && epochs[0] < 400, "{epochs:?}");
+    assert!(!epochs.is_empty() && epochs[0] < 100_000, "{epochs:?}");
 }
 
 /// Whether nobody has the lock of a trial.
@@ -160,19 +150,31 @@ fn learnt_epochs(folder: &Path) -> Vec<usize> {
 
 #[test]
 fn ctrl_c_saves_and_the_same_command_continues() {
-    let calm = tempfile::tempdir().unwrap();
-    let arguments = ["-p", "depth=2,3", "--jobs", "2", "--set", "train.epochs=25"];
-    succeed(sweep(calm.path(), &arguments));
-    let folder = tempfile::tempdir().unwrap();
-    // The sweep alone gets the signal, as from a batch system; its trials do not.
-    let child = sweep(folder.path(), &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for("epoch", || !learnt_epochs(folder.path()).is_empty());
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = shown(&output);
-    assert_eq!(output.status.code(), Some(130), "{text}");
+    // It is as long as it must be to be interrupted in time.
+    let (folder, text, epochs) = [25, 200, 1600]
+        .into_iter()
+        .find_map(|epochs| {
+            let folder = tempfile::tempdir().unwrap();
+            let set = format!("train.epochs={epochs}");
+            let mut command = sweep(folder.path(), &["-p", "depth=2,3", "--jobs", "2", "--set", &set]);
+            // The sweep alone gets the signal, as from a batch system; its trials do not.
+            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            until("an epoch", || !learnt_epochs(folder.path()).is_empty());
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            let output = child.wait_with_output().unwrap();
+            let text = shown(&output);
+            if learnt_epochs(folder.path()).contains(&epochs) {
+                return None;
+            }
+            assert_eq!(output.status.code(), Some(130), "{text}");
+            Some((folder, text, set))
+        })
+        .expect("one of them is interrupted before a trial has ended");
     assert!(text.contains("Interrupted, and saved. The same command continues."), "{text}");
     assert!(text.contains("interrupted after epoch"), "{text}");
+    let arguments = ["-p", "depth=2,3", "--jobs", "2", "--set", &epochs];
+    let calm = tempfile::tempdir().unwrap();
+    succeed(sweep(calm.path(), &arguments));
     for trial in fs::read_dir(folder.path().join("out/trials")).unwrap() {
         assert!(succeed_lock(&trial.unwrap().path()), "a trial was left running");
     }

@@ -103,13 +103,15 @@ fn kill_9_loses_nothing() {
     };
     let kills = std::env::var("VITX_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
     let (mut seed, mut done, mut of_trials, mut sweeps) = (2026, 0, 0, 0);
-    while done < kills {
+    // On a busy machine, more of them: some must meet a trial.
+    let enough = |done: u64, of_trials: usize| done >= kills && (of_trials > 5 || done >= 20 * kills);
+    while !enough(done, of_trials) {
         let kind = sweeps % kinds.len();
         sweeps += 1;
         let stormy = tempfile::tempdir().unwrap();
         let folder = stormy.path().canonicalize().unwrap();
         let mut parent = begin(&folder, kinds[kind]);
-        while done < kills {
+        while !enough(done, of_trials) {
             let until = Instant::now() + Duration::from_millis(random(&mut seed) % peace);
             while Instant::now() < until && parent.try_wait().unwrap().is_none() {
                 thread::sleep(Duration::from_millis(2));
@@ -121,6 +123,9 @@ fn kill_9_loses_nothing() {
             let (what, running) = (random(&mut seed) % 3, trials(&folder));
             if what != 0 {
                 of_trials += running.len().min(1);
+                if running.is_empty() && of_trials <= 5 {
+                    peace += peace / 8;
+                }
                 running.iter().take(if what == 1 { 1 } else { running.len() }).for_each(|pid| kill(*pid));
             }
             if what != 1 {
@@ -136,5 +141,5 @@ fn kill_9_loses_nothing() {
         assert!(output.status.success(), "{}", shown(&output));
         same(&folder, kind);
     }
-    assert!(of_trials > 5, "only {of_trials} of {kills} kills met a trial");
+    assert!(of_trials > 5, "only {of_trials} of {done} kills met a trial");
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    support::{learnt, shown, succeed, sweep, table, vitx},
+    support::{learnt, shown, succeed, sweep, table, vitx, wait::until},
     sweep_kills::{HALVING, SEARCH, TINY, calm_sweep, kill, random, trials},
 };
 
@@ -97,11 +97,7 @@ fn all_ended(processes: &mut [Child]) -> bool {
 }
 
 fn wait_for_sweep(folder: &Path) {
-    let begin = Instant::now();
-    while !folder.join("out/sweep/config.yaml").exists() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "no sweep");
-        thread::sleep(Duration::from_millis(2));
-    }
+    until("a sweep", || folder.join("out/sweep/config.yaml").exists());
 }
 
 #[test]
@@ -189,20 +185,16 @@ fn a_worker_needs_a_sweep_and_says_what_has_failed() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("some have failed") && !text.contains("started"), "{text}");
     // Nor is it found idle where another one trains.
-    let arguments = ["sweep", "digits_vit.yaml", "-o", "long", "-p", "depth=1", "--set", "train.epochs=4000"];
+    let arguments = ["sweep", "digits_vit.yaml", "-o", "long", "-p", "depth=1", "--set", "train.epochs=100000"];
     let mut long = vitx(folder.path(), &arguments);
     long.args(["--threads", "1", "--backend", "cpu", "--set", "data.train_limit=100"]);
     let mut long = quiet(long);
-    let begin = Instant::now();
     let begun = || {
         fs::read_dir(folder.path().join("long/trials")).is_ok_and(|mut trials| {
             trials.next().is_some_and(|trial| trial.unwrap().path().join("metrics.jsonl").exists())
         })
     };
-    while !begun() {
-        assert!(begin.elapsed() < Duration::from_secs(60));
-        thread::sleep(Duration::from_millis(10));
-    }
+    until("an epoch", begun);
     let text = succeed(vitx(folder.path(), &["worker", "long", "--until-idle", "1", "--threads", "1"]));
     assert!(text.contains("waiting  depth=1") && text.contains("Nothing was free"), "{text}");
     kill(rustix::process::Pid::from_child(&long));

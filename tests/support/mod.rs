@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod mlflow;
+pub mod wait;
 
 use std::{
     io::Write,

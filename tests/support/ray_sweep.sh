@@ -14,19 +14,29 @@ sweep() { exec "$vitx" sweep digits_vit.yaml --output out --executor ray "$@"; }
 # The sweep dies while its trials run.
 sweep "$@" >first.txt 2>&1 &
 pid=$!
-for _ in $(seq 600); do
+for _ in $(seq 1800); do
     if [ "$(cat out/trials/*/metrics.jsonl 2>/dev/null | wc -l)" -ge 2 ]; then break; fi
     kill -0 $pid 2>/dev/null || { cat first.txt; exit 1; }
     sleep 0.1
 done
+# Its trials stand still until the next one has them.
+trials=$(pgrep -f "^$vitx trial" || true)
+for trial in $trials; do kill -STOP "$trial" 2>/dev/null || true; done
 kill -9 $pid
 wait $pid || true
 cp out/trials/*/job.json . 2>/dev/null || true
 cat out/trials/*/job.json | grep -c '"id"' >handed.txt
-# One of the trials dies as well.
-trial=$(pgrep -f "^$vitx trial" | head -n 1 || true)
 (sweep "$@" >second.txt 2>&1) &
 pid=$!
-sleep 3
-if [ -n "$trial" ]; then kill -9 "$trial" 2>/dev/null || true; fi
+for _ in $(seq 1800); do
+    if grep -q 'are taken over' second.txt; then break; fi
+    kill -0 $pid 2>/dev/null || { cat second.txt; exit 1; }
+    sleep 0.1
+done
+# One of them dies as well.
+for trial in $trials; do
+    kill -9 "$trial" 2>/dev/null || true
+    break
+done
+for trial in $trials; do kill -CONT "$trial" 2>/dev/null || true; done
 wait $pid || { cat second.txt; exit 1; }

@@ -63,7 +63,7 @@ CONF
     for n in $(seq $nodes); do
         if [ $nodes = 1 ]; then slurmd; else slurmd -N "vitx$n"; fi
     done
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         if [ "$(sinfo -h -N -t idle -o %N 2>>"$L/sinfo.log" | wc -l)" = $nodes ]; then
             echo "$SLURM_CONF"
             exit 0

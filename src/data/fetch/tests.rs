@@ -3,7 +3,6 @@ use std::{
     net::TcpListener,
     sync::{Arc, Mutex},
     thread,
-    time::Instant,
 };
 
 use md5::Digest;
@@ -131,17 +130,20 @@ fn a_silent_server_is_not_waited_for_and_what_came_is_continued() {
     let content: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
     let root = tempfile::tempdir().unwrap();
     let wanted = [remote(&content, "http://nowhere/data.gz")];
-    let silence = Duration::from_millis(200);
+    // It is given up after five attempts, in any of which a busy machine may have sent nothing in time.
+    let silence = Duration::from_millis(400);
     let (address, starts) = serve(content.clone(), Manner::Stalls(15_000));
-    let begin = Instant::now();
     let error = fetch_within(silence, &wanted, root.path(), Some(&address), &mut |_, _, _| {}).unwrap_err();
-    assert!(error.to_string().contains("the server was silent for 0.2 s"), "{error}");
-    assert!(begin.elapsed() < Duration::from_secs(20));
-    assert_eq!(*starts.lock().unwrap(), [0, 15_000, 30_000, 45_000, 60_000]);
+    assert!(error.to_string().contains("the server was silent for 0.4 s"), "{error}");
+    let part = fs::metadata(root.path().join(".fetch/data.gz")).unwrap().len() as usize;
+    let mut came = starts.lock().unwrap().clone();
+    came.push(part);
+    assert!(came.len() <= 6 && came[0] == 0, "{came:?}");
+    assert!(came.windows(2).all(|pair| (pair[0]..=pair[0] + 15_000).contains(&pair[1])), "{came:?}");
     // Once it has more to say, nothing is fetched twice.
-    let (address, starts) = serve(content.clone(), Manner::Stalls(25_000));
-    fetch_within(silence, &wanted, root.path(), Some(&address), &mut |_, _, _| {}).unwrap();
-    assert_eq!(*starts.lock().unwrap(), [75_000]);
+    let (address, starts) = serve(content.clone(), Manner::Stalls(100_000));
+    fetch(&wanted, root.path(), Some(&address), &mut |_, _, _| {}).unwrap();
+    assert_eq!(*starts.lock().unwrap(), [part]);
     assert_eq!(fs::read(root.path().join("set/data.gz")).unwrap(), content);
 }
 

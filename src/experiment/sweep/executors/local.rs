@@ -185,6 +185,7 @@ pub(super) fn how(status: ExitStatus) -> How {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use crate::wait::{until, until_some};
 
     /// A program that takes `trial` and does as `script` says.
     fn local(folder: &Path, script: &str) -> Local {
@@ -197,13 +198,7 @@ mod tests {
     }
 
     fn wait(local: &mut Local) -> How {
-        for _ in 0..400 {
-            if let Some(ended) = local.poll().unwrap().pop() {
-                return ended.how;
-            }
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        panic!("it does not end");
+        until_some("its end", || local.poll().unwrap().pop()).how
     }
 
     #[test]
@@ -229,9 +224,7 @@ mod tests {
             local(folder.path(), "trap 'echo saved; exit 7' TERM; echo begun; while :; do sleep 0.05; done");
         local.submit(folder.path()).unwrap();
         let log = || std::fs::read_to_string(folder.path().join("log.txt")).unwrap_or_default();
-        while !log().contains("begun") {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until("it has begun", || log().contains("begun"));
         local.cancel(&folder.path().join("another")).unwrap();
         assert_eq!(local.poll().unwrap(), []);
         local.cancel(folder.path()).unwrap();
@@ -258,9 +251,7 @@ mod tests {
         assert!(!local.has_room(&trials[0]).unwrap());
         let log = |trial: &Path| std::fs::read_to_string(trial.join("log.txt")).unwrap_or_default();
         for (at, trial) in trials.iter().enumerate() {
-            while log(trial).is_empty() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            until("what it is given", || log(trial).ends_with('\n'));
             assert_eq!(log(trial), format!("--device {at}\n"));
         }
         // The sweep ends; its trials go on, and so do their locks.
@@ -270,7 +261,8 @@ mod tests {
         assert!(others.take().is_none());
         std::fs::write(trials[5].join("end"), "").unwrap();
         children[5].wait().unwrap();
-        assert_eq!(others.take().map(|(device, _)| device), Some(5));
+        // A program that another test starts has a copy of each open file, and its lock, until it runs.
+        assert_eq!(until_some("a device", || others.take()).0, 5);
         for (trial, child) in trials.iter().zip(&mut children) {
             std::fs::write(trial.join("end"), "").unwrap();
             child.wait().unwrap();

@@ -1,5 +1,7 @@
 //! Trials that wait: in a queue of their executor, and at a rung when time is up.
 
+use std::cell::Cell;
+
 use super::*;
 
 /// Has each trial wait in a queue for some polls, and linger at its rung.
@@ -59,12 +61,16 @@ fn a_trial_in_a_queue_has_not_started() {
     assert_eq!(ran.events, expected);
 }
 
-#[test]
-fn what_waits_at_a_rung_ends_when_time_is_up() {
+/// A sweep of three trials in two places that ends so many seconds after its first, and whether the two had begun by then.
+fn with_a_deadline(seconds: u64) -> (Ran, bool) {
     let folder = tempfile::tempdir().unwrap();
     let trials = plan(folder.path(), 3);
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let (begun, in_time) = (Cell::new(0), Cell::new(true));
     let fate = |folder: &Path, _| {
+        begun.set(begun.get() + 1);
+        // The second begins while the first trains.
+        in_time.set(in_time.get() && (begun.get() > 1 || Instant::now() < deadline));
         thread::sleep(deadline.saturating_duration_since(Instant::now()));
         train(folder, 9)
     };
@@ -74,6 +80,14 @@ fn what_waits_at_a_rung_ends_when_time_is_up() {
     let policy = Policy { jobs: 2, deadline: Some(deadline), ..POLICY };
     let ran = run(&trials, Some(stopping), policy, &mut queue);
     assert!(ran.complete && queue.lingering.is_empty(), "{:?}", ran.events);
+    (ran, in_time.get() && begun.get() > 0)
+}
+
+#[test]
+fn what_waits_at_a_rung_ends_when_time_is_up() {
+    // Where time is up before they begin, the machine was too busy.
+    let mut tries = [2, 8, 32, 128].into_iter().map(with_a_deadline);
+    let (ran, _) = tries.find(|(_, in_time)| *in_time).expect("two trials begin within two minutes");
     let expected = ["queued 0", "queued 1", "started 0", "started 1", "paused 0", "paused 1"];
     assert_eq!(ran.events, expected);
 }

@@ -84,20 +84,22 @@ fn what_others_finish_or_fail_is_told_and_not_trained() {
     // Without jobs, all is left to others.
     let policy = Policy { jobs: 0, ..POLICY };
     let schedule = Schedule { trials: &trials, first: 0, policy, metric: Metric::ValAccuracy, interrupt: &interrupt };
-    let (mut ticks, mut told) = (0, Vec::new());
+    // The others do one thing after the other, each once the last is told.
+    let (mut done, mut told) = (0, Vec::new());
     let end = schedule.run(None, &mut Cluster::new(&|_, _| unreachable!()), |event| match event {
-        Event::Tick => {
-            ticks += 1;
-            match ticks {
-                2 => drop(train(&trials[0].folder, 9)),
-                4 => drop(train(&trials[1].folder, 1)),
-                40 => drop(train(&trials[1].folder, 9)),
-                60 => Failure { attempts: 1, ..Failure::new(FailureKind::Error, "the network is down") }
+        Event::Tick if done == told.len() => {
+            done += 1;
+            match done {
+                1 => drop(train(&trials[0].folder, 9)),
+                2 => drop(train(&trials[1].folder, 1)),
+                3 => drop(train(&trials[1].folder, 9)),
+                4 => Failure { attempts: 1, ..Failure::new(FailureKind::Error, "the network is down") }
                     .write(&trials[2].folder)
                     .unwrap(),
                 _ => {}
             }
         }
+        Event::Tick => {}
         Event::Finished(planned, _) => told.push(format!("finished {}", index(&planned.folder))),
         Event::Waiting(planned) => told.push(format!("elsewhere {}", index(&planned.folder))),
         Event::Failed(planned, reason) => told.push(format!("failed {} {reason}", index(&planned.folder))),
