@@ -260,6 +260,9 @@ mod on_a_device {
         ] {
             as_good_as_apart(&blocks(dim, heads, key_dim, hidden, activation, dropout), 7, device);
         }
+        for (channels, lines) in [(32, images::PAST), (24, images::STRIDES)] {
+            as_good_as_apart(&images::network_of(channels, lines), 7, device);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::backend::cuda::program::Program;
 
 /// Batch norms and activations around convolutions of each channel by itself: these lines of a network, after a first convolution
 /// of so many channels.
-fn network_of(channels: usize, lines: &str) -> String {
+pub fn network_of(channels: usize, lines: &str) -> String {
     format!(
         "model depthwise {{
             conv2d({channels}, 3, padding = same)
@@ -27,10 +27,10 @@ fn slices(program: &Program) -> Vec<(&'static str, &str)> {
 }
 
 /// As DHVT's feed-forward part: the convolution's input goes past it.
-const PAST: &str = "batch_norm -> gelu residual { depthwise_conv2d(3, padding = same) -> batch_norm -> gelu }";
+pub const PAST: &str = "batch_norm -> gelu residual { depthwise_conv2d(3, padding = same) -> batch_norm -> gelu }";
 
 /// As MobileNet's: every other window.
-const STRIDES: &str = "batch_norm -> relu6
+pub const STRIDES: &str = "batch_norm -> relu6
     depthwise_conv2d(3, strides = 2, padding = same, use_bias = false) -> batch_norm -> relu6
     depthwise_conv2d(2, padding = valid) -> batch_norm -> silu";
 
@@ -50,6 +50,34 @@ fn gradients_around_depthwise_convolutions_are_as_good_as_of_operations_apart() 
         let little = Emulated { block_memory: Some(24 << 10), ..Emulated::default() };
         as_good_as_apart(&text, batch, || little);
     }
+}
+
+/// Of many small images a tile has several, the last tile fewer of them, and a block goes through several tiles.
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn gradients_of_many_small_images_are_as_good_as_of_operations_apart() {
+    let text = "model small {
+            conv2d(16, 3, strides = 3)
+            batch_norm -> gelu
+            residual { depthwise_conv2d(3) -> batch_norm -> relu }
+            global_average_pool
+            dense(num_classes)
+        }";
+    let count = 601;
+    as_good_as_apart(text, count, Emulated::default);
+    let (images, labels) = (vec![0.5; count * 108], vec![1; count]);
+    let mut engine = on_device(text, Regions::On, Emulated::default());
+    engine.inspect().gradients(&Batch { images: &images, labels: &labels, mixed: None }).unwrap();
+    let program = engine.programs.into_values().next().unwrap();
+    let grid = |work: &Work<_>| match work {
+        Work::Launch(launch) if launch.entry == ENTRY && launch.source.text.contains("min(4, images - image)") => {
+            Some(launch.grid)
+        }
+        _ => None,
+    };
+    // 151 tiles, two for each of 76 blocks but the last.
+    let grids: Vec<[u32; 3]> = program.calls.iter().filter_map(|call| grid(&call.work)).collect();
+    assert_eq!(grids, [[76, 1, 1]; 2]);
 }
 
 /// What treats every channel alone is one kernel forward and one backward, up to what has to know the whole batch; where shared memory has
