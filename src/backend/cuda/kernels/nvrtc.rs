@@ -538,7 +538,8 @@ fn of_several_variants_at_once() {
 #[test]
 fn regions_of_several_variants_at_once() {
     let Some(compiler) = Compiler::find("regions of several variants") else { return };
-    for launch in regions(&programs()[1..2]) {
+    let programs = programs();
+    for launch in regions(&programs[1..2]).into_iter().chain(regions(&programs[3..])) {
         let launch = packed(launch);
         let (log, cubin) = compiler.compile(&launch, "sm_90");
         assert!(cubin.is_some(), "{log}");
