@@ -5,7 +5,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     thread,
 };
 
@@ -15,7 +18,7 @@ use super::{
     trial::Args,
 };
 use crate::{
-    backend::{Backend, shared_device},
+    backend::{Backend, SharedDevice, shared_device},
     experiment::{
         ExperimentError,
         training::{self, BUSY, INTERRUPTED, Options, SHARED},
@@ -39,7 +42,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     let log = args.log.destination()?;
     let interrupt = Interrupt::default();
-    let mut options = args.engine.options(interrupt.clone())?;
+    let options = args.engine.options(interrupt.clone())?;
     if options.backend != Backend::Cuda {
         let help = "start a `vitx trial` for each, or let `vitx sweep --jobs N` do so";
         let message =
@@ -49,6 +52,16 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let device = options.device.as_ref().map_or(0, |placed| placed.device.ordinal);
     let shared = shared_device(device).map_err(ExperimentError::from)?;
+    run_on(&shared, args, options, log)
+}
+
+/// Trains all directories of the arguments on a device that they share.
+fn run_on(
+    shared: &Arc<dyn SharedDevice>,
+    args: &Args,
+    mut options: Options,
+    log: Option<Destination>,
+) -> miette::Result<ExitCode> {
     options.shared = Some(shared.clone());
     options.path.clone_from(&args.path);
     options.linger = args.linger();
@@ -58,7 +71,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
             out::line(&format!("{number} {code}"));
         }
     };
-    let code = train_all(directories, &options, &how, &ended);
+    let code = train_all(&args.directories, &options, &how, &ended);
     if !args.report_ends {
         let launches = shared.launches().map_err(ExperimentError::from)?;
         let of = format!("{} of {}", launches.together, launches.all);
@@ -154,19 +167,16 @@ fn train(directory: &Path, options: &Options, how: &Manner) -> u8 {
     code
 }
 
+#[cfg(all(test, target_os = "linux"))]
+mod kills;
+
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::{Arc, Mutex},
-        time::Duration,
-    };
+    use std::{sync::Mutex, time::Duration};
 
     use super::*;
     use crate::{
-        backend::{
-            SharedDevice,
-            cuda::{Pack, emulated::Emulated},
-        },
+        backend::cuda::{Pack, emulated::Emulated},
         experiment::{Definition, Overrides},
         trial::{Failure, FailureKind, RunResult, history},
     };
@@ -212,10 +222,10 @@ mod tests {
     }
 
     /// The result, the epochs' numbers and losses, the last checkpoint.
-    type Left = (Option<RunResult>, Vec<(u32, f64, Option<f64>)>, Vec<u8>);
+    pub type Left = (Option<RunResult>, Vec<(u32, f64, Option<f64>)>, Vec<u8>);
 
     /// What is the same however long it took.
-    fn left(folder: &Path) -> Left {
+    pub fn left(folder: &Path) -> Left {
         let result = RunResult::read(folder).unwrap();
         let timeless = |result| RunResult { seconds: 0.0, images_per_second: 0.0, peak_memory_bytes: None, ..result };
         let epochs = history::read(folder).unwrap().into_iter();

@@ -23,6 +23,8 @@ mod worker;
 use std::{ffi::OsString, path::PathBuf};
 
 pub(in crate::experiment) use self::config::ExecutorKeys;
+#[cfg(test)]
+pub(crate) use self::packed::Packed;
 pub use self::{
     config::{ExecutorConfig, ExecutorName, Memory, TimeLimit},
     local::Local,

@@ -120,7 +120,8 @@ impl Packed {
         Ok(Self::of(program, arguments, pool, size, Box::new(measure)))
     }
 
-    fn of(
+    /// Runs a program with the arguments of this one.
+    pub(crate) fn of(
         program: PathBuf,
         arguments: Vec<OsString>,
         pool: Option<Pool>,
