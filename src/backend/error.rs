@@ -24,7 +24,8 @@ pub enum BackendError {
     /// Memory that cannot be had.
     #[error("{0}")]
     Memory(String),
-    /// A device that several trials share has failed, for all of them: alone, each may do well.
+    /// A device that several trials share has failed, for all of them, or has no room for one beside the others: alone, each may do
+    /// well.
     #[error("{0}")]
     Shared(String),
     /// What has no kind of its own: a network that cannot be compiled, a device that does not work.

@@ -31,7 +31,7 @@ mod task;
 
 pub use batch::{Batch, Step};
 pub use buffer::Buffer;
-pub use cuda::{Regions, SharedDevice, launch::Precision, shared_device};
+pub use cuda::{Regions, SharedDevice, launch::Precision, memory_beside, shared_device};
 pub use devices::{Device, DeviceLock, DeviceLocks, DeviceSelection, NoDevice, Placed, devices, hidden_devices};
 pub use engine::{Engine, EngineOptions, StateTensor};
 pub use error::BackendError;

@@ -176,7 +176,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        backend::cuda::{Pack, emulated::Emulated},
+        backend::cuda::{
+            Pack,
+            emulated::{Bytes, Emulated},
+        },
         experiment::{Definition, Overrides},
         trial::{Failure, FailureKind, RunResult, history},
     };
@@ -212,7 +215,11 @@ mod tests {
 
     /// Trains them on an emulated device: the code of all, and of each.
     fn trained(directories: &[PathBuf]) -> (u8, Vec<u8>) {
-        let pack = Pack::start(|| Ok(Emulated::default()), Duration::from_millis(20)).unwrap();
+        trained_on(Emulated::default(), directories)
+    }
+
+    fn trained_on(device: Emulated, directories: &[PathBuf]) -> (u8, Vec<u8>) {
+        let pack = Pack::start(move || Ok(device), Duration::from_millis(20)).unwrap();
         let shared = Some(Arc::new(pack) as Arc<dyn SharedDevice>);
         let options = Options { shared, backend: Backend::Cuda, threads: Some(2), ..Options::default() };
         let codes = Mutex::new(vec![0; directories.len()]);
@@ -262,6 +269,35 @@ mod tests {
         assert_eq!(Failure::read(&together[2]).unwrap().map(|failure| failure.kind), Some(FailureKind::Nan));
         let log = std::fs::read_to_string(Directory::new(&together[1]).log()).unwrap();
         assert!(log.contains("epoch 2/2") && log.contains("Test accuracy"), "{log}");
+    }
+
+    /// One that finds no room beside the others is no failure of its own: alone it comes to what it would have come to.
+    #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+    fn who_has_no_room_beside_others_is_trained_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let trials =
+            |place: &str| ["train.seed=1", "train.seed=2"].map(|seed| trial(&folder.path().join(place), seed, &[seed]));
+        let (alone, together) = (trials("alone"), trials("together"));
+        let on = |bytes| Emulated { bytes: Some(bytes), ..Emulated::default() };
+        let bytes = Bytes::of(1 << 40);
+        for directory in &alone {
+            assert_eq!(trained_on(on(bytes), std::slice::from_ref(directory)).0, 0);
+        }
+        let bytes = Bytes::of(bytes.most.load(Ordering::Relaxed) * 9 / 8);
+        let (_, codes) = trained_on(on(bytes), &together);
+        assert!(codes.contains(&SHARED) && codes.iter().all(|code| [0, SHARED].contains(code)), "{codes:?}");
+        for (directory, code) in together.iter().zip(codes).filter(|(_, code)| *code == SHARED) {
+            assert!(Failure::read(directory).unwrap().is_none(), "{code}");
+            let log = std::fs::read_to_string(Directory::new(directory).log()).unwrap();
+            assert!(log.contains("out of device memory"), "{log}");
+            assert_eq!(trained_on(on(bytes), std::slice::from_ref(directory)).0, 0);
+        }
+        for (alone, together) in alone.iter().zip(&together) {
+            let [alone, together] = [left(alone), left(together)];
+            assert_eq!((alone.0, alone.1), (together.0, together.1));
+            assert!(alone.2 == together.2);
+        }
     }
 
     #[test]

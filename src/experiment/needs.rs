@@ -213,7 +213,7 @@ fn image_bytes(spec: &Spec) -> u64 {
 }
 
 /// "1.4 GB", "310 MB".
-fn amount(bytes: u64) -> String {
+pub(super) fn amount(bytes: u64) -> String {
     match bytes as f64 / 1e6 {
         megabytes if megabytes < 999.5 => format!("{megabytes:.0} MB"),
         megabytes => format!("{:.1} GB", megabytes / 1e3),

@@ -23,6 +23,11 @@ pub trait Device {
         WIDE
     }
 
+    /// Bytes that are free, and all that there are; nothing where that is not known.
+    fn memory(&self) -> Option<[u64; 2]> {
+        None
+    }
+
     /// Zeroed memory, at least 256-byte aligned.
     ///
     /// # Errors

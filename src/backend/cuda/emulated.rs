@@ -3,12 +3,14 @@
 use std::{
     cell::{Cell, UnsafeCell},
     collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use super::{
     device::{BLOCK_MEMORY, Device},
     emulator,
+    forecast::PIECE,
     gemm::{Epilogue, Gemm, Matrix},
     launch::{Element, Launch, Precision},
     layout::WIDE,
@@ -44,6 +46,8 @@ pub struct Emulated {
     pub wide: Option<usize>,
     /// Has no room for what is called so.
     pub no_room_for: Option<&'static str>,
+    /// What it has of memory, and what was taken of it.
+    pub bytes: Option<&'static Bytes>,
     /// Leaves out the launches of this source.
     pub broken: Option<&'static str>,
     /// Which of several programs is the fastest.
@@ -57,8 +61,32 @@ thread_local! {
     pub static READ: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Memory of the emulated device.
-pub struct Memory(UnsafeCell<Vec<u128>>);
+/// Bytes of an emulated device that has no more.
+#[derive(Debug, Default)]
+pub struct Bytes {
+    pub all: u64,
+    pub taken: AtomicU64,
+    /// The most that was taken at a time.
+    pub most: AtomicU64,
+}
+
+impl Bytes {
+    /// For as long as the tests run.
+    pub fn of(all: u64) -> &'static Self {
+        Box::leak(Box::new(Self { all, ..Self::default() }))
+    }
+}
+
+/// Memory of the emulated device, and what it is taken of.
+pub struct Memory(UnsafeCell<Vec<u128>>, Option<(&'static Bytes, u64)>);
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Some((of, bytes)) = self.1 {
+            of.taken.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
 
 impl Memory {
     fn bytes(&self) -> *mut u8 {
@@ -168,12 +196,26 @@ impl Device for Emulated {
         self.wide.unwrap_or(WIDE)
     }
 
+    fn memory(&self) -> Option<[u64; 2]> {
+        self.bytes.map(|bytes| [bytes.all - bytes.taken.load(Ordering::Relaxed), bytes.all])
+    }
+
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Memory, BackendError> {
         if self.no_room_for == Some(what) {
             return Err(BackendError::Other("out of device memory".into()));
         }
+        let piece = (bytes as u64).next_multiple_of(PIECE);
+        let taken = self.bytes.map(|of| (of, piece));
+        if let Some((of, piece)) = taken {
+            let all = of.taken.fetch_add(piece, Ordering::Relaxed) + piece;
+            of.most.fetch_max(all, Ordering::Relaxed);
+            if all > of.all {
+                of.taken.fetch_sub(piece, Ordering::Relaxed);
+                return Err(BackendError::Other(format!("out of device memory: {what}")));
+            }
+        }
         // Large vectors come from the system page by page, so addresses are as aligned as a device's.
-        Ok(Memory(UnsafeCell::new(vec![0; bytes.div_ceil(16)])))
+        Ok(Memory(UnsafeCell::new(vec![0; bytes.div_ceil(16)]), taken))
     }
 
     fn address(&self, memory: &Memory) -> u64 {

@@ -27,6 +27,8 @@ impl<D: Device> Resident for CudaEngine<D> {
         }
         Ok(match Kept::new(&mut self.device, set, &self.plan, self.options.precision.element()) {
             Ok(kept) => self.kept.insert(part, kept).is_none(),
+            // Alone it may have room, and sum up its losses as trials on the device do.
+            Err(error @ BackendError::Shared(_)) => return Err(error),
             // Then batches come from the host: slower, but they come.
             Err(_) => false,
         })

@@ -10,6 +10,7 @@ pub(crate) mod emulated;
 pub(crate) mod emulator;
 mod engine;
 mod faster;
+pub(crate) mod forecast;
 pub(crate) mod gemm;
 mod images;
 pub(crate) mod kernels;
@@ -28,7 +29,9 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use driver::memory_beside;
 pub use engine::CudaEngine;
+pub use forecast::Forecast;
 pub use listing::{CallListing, ProgramListing, listing};
 pub use pack::{Launches, Pack, SharedDevice, shared_device};
 pub use region::Regions;

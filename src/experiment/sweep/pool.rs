@@ -49,6 +49,11 @@ impl Pool {
         Self { slots, locks, owner, most, looked: None, notes, said: false }
     }
 
+    /// The most trials, or packs of them, that share a device.
+    pub fn shares(&self) -> usize {
+        self.most
+    }
+
     /// What there is to say since the last call.
     pub fn notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)

@@ -10,6 +10,15 @@ use crate::backend::{BackendError, cuda::program::Line};
 /// Streams of a line, its own included. More would need more workspaces, and small products are done by then.
 const BRANCHES: usize = 4;
 
+/// Memory that so many programs at once take beside their own: workspaces of products, and what the driver keeps of kernels
+/// and graphs.
+pub fn memory_beside(programs: usize) -> u64 {
+    /// Kernels in their packed form, and graphs of thousands of calls; not measured.
+    const KERNELS: u64 = 256 << 20;
+    let branches = programs.clamp(1, BRANCHES) - 1;
+    KERNELS + (branches * Line::ALL.len() * WORKSPACE) as u64
+}
+
 /// The branch of a call by its place among those that may run at once.
 pub fn of(place: usize) -> usize {
     place % BRANCHES

@@ -12,6 +12,8 @@ mod nvrtc;
 mod product;
 mod timing;
 
+pub use branches::memory_beside;
+
 use std::{sync::Arc, time::Duration};
 
 use cudarc::driver::{
@@ -230,6 +232,10 @@ impl Device for Driver {
 
     fn block_memory(&self) -> usize {
         self.block_memory
+    }
+
+    fn memory(&self) -> Option<[u64; 2]> {
+        self.context.mem_get_info().ok().map(|(free, all)| [free as u64, all as u64])
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Self::Memory, BackendError> {

@@ -42,6 +42,8 @@ pub struct Host<D: Device> {
     next: u64,
     /// Why the device does not work any more.
     broken: Option<String>,
+    /// Members that have not left.
+    members: usize,
     pub launches: Launches,
 }
 
@@ -84,6 +86,7 @@ impl<D: Device> Host<D> {
             joint: HashMap::new(),
             next: 0,
             broken: None,
+            members: 0,
             launches: Launches::default(),
         }
     }
@@ -93,6 +96,7 @@ impl<D: Device> Host<D> {
         let mut members: BTreeMap<usize, Known<D>> = BTreeMap::new();
         let mut waiting_since: Option<Instant> = None;
         loop {
+            self.members = members.values().filter(|known| !known.left).count();
             self.do_all(&mut members);
             let ready: Vec<usize> =
                 members.iter().filter(|(_, known)| known.at_launch().is_some()).map(|(number, _)| *number).collect();
@@ -203,8 +207,17 @@ impl<D: Device> Host<D> {
         self.next
     }
 
+    /// Bytes that are free, and all that there are.
+    pub fn free(&self) -> Option<[u64; 2]> {
+        self.device.memory()
+    }
+
     pub fn allocate(&mut self, bytes: usize, what: &str) -> Result<(u64, u64), BackendError> {
-        let memory = self.device.allocate(bytes, what)?;
+        let memory = self.device.allocate(bytes, what).map_err(|error| match self.members {
+            // Alone it may have room.
+            2.. => BackendError::Shared(format!("{error}; {} trials share the device", self.members)),
+            _ => error,
+        })?;
         let (id, address) = (self.number(), self.device.address(&memory));
         self.memory.insert(id, memory);
         Ok((id, address))

@@ -21,12 +21,12 @@ use std::{
     time::Duration,
 };
 
-pub use self::member::Member;
+pub use self::member::{Facts, Member};
 use self::{
     host::{Host, Request},
-    member::{Facts, Requests},
+    member::Requests,
 };
-use super::{CudaEngine, device::Device, driver::Driver};
+use super::{CudaEngine, Forecast, device::Device, driver::Driver};
 use crate::{
     backend::{BackendError, Engine, EngineOptions},
     passes::Lowering,
@@ -103,6 +103,15 @@ pub trait SharedDevice: fmt::Debug + Send + Sync {
     /// # Errors
     /// A device that does not work any more.
     fn launches(&self) -> Result<Launches, BackendError>;
+
+    /// Bytes of its memory that are free, and all that there are; nothing where that is not known.
+    ///
+    /// # Errors
+    /// A device that does not work any more.
+    fn memory(&self) -> Result<Option<[u64; 2]>, BackendError>;
+
+    /// What engines on such a device would take of its memory.
+    fn forecast(&self) -> Forecast;
 }
 
 impl<D: Device + 'static> SharedDevice for Pack<D> {
@@ -112,6 +121,14 @@ impl<D: Device + 'static> SharedDevice for Pack<D> {
 
     fn launches(&self) -> Result<Launches, BackendError> {
         self.member()?.ask(|host| Ok(host.launches))
+    }
+
+    fn memory(&self) -> Result<Option<[u64; 2]>, BackendError> {
+        self.member()?.ask(|host| Ok(host.free()))
+    }
+
+    fn forecast(&self) -> Forecast {
+        Forecast::new(self.facts)
     }
 }
 

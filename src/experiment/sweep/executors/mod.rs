@@ -24,7 +24,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 pub(in crate::experiment) use self::config::ExecutorKeys;
 #[cfg(test)]
-pub(crate) use self::packed::Packed;
+pub(crate) use self::packed::{Packed, Room, Scales};
 pub use self::{
     config::{ExecutorConfig, ExecutorName, Memory, TimeLimit},
     local::Local,

@@ -25,14 +25,16 @@ use crate::{
 };
 
 mod key;
+mod made;
+mod room;
 mod size;
 mod throughput;
 
-pub use self::size::PackSize;
 use self::{
     key::pack_key,
-    throughput::{Throughput, curve, measure},
+    throughput::{curve, measure, up_to},
 };
+pub use self::{room::Room, size::PackSize};
 
 /// Trials by packs: of those that are submitted at a time, as many as fit together, see [`pack_key`]. What they print goes
 /// to `log.txt` in their directories.
@@ -42,10 +44,9 @@ pub struct Packed {
     arguments: Vec<OsString>,
     pool: Option<Pool>,
     size: PackSize,
-    /// What a device does with so many trials at once like the one of a directory, see [`curve`].
-    measure: Box<Measure>,
-    /// Trials of a pack, by its key, where that is measured.
-    measured: HashMap<String, usize>,
+    scales: Box<dyn Scales>,
+    /// Trials of a pack at most, by its key and its device, where that was looked at.
+    looked: HashMap<(String, usize), usize>,
     notes: Vec<String>,
     keys: HashMap<PathBuf, String>,
     /// Trials whose pack has failed under them: each has a process of its own.
@@ -54,8 +55,33 @@ pub struct Packed {
     running: Vec<Running>,
 }
 
-/// Of a directory, on a device by its number.
-type Measure = dyn Fn(&Path, usize) -> Result<Vec<Throughput>, ExperimentError>;
+/// What is asked of a device, by its number, before trials like the one of a directory are packed there.
+pub(crate) trait Scales {
+    /// The memory that they take, and what there is where so many packs share the device; nothing where that is not known.
+    ///
+    /// # Errors
+    /// A device that does not work, or a trial that cannot be.
+    fn room(&self, folder: &Path, device: usize, shares: usize) -> Result<Option<Room>, ExperimentError>;
+
+    /// The steps a second that so many of them do at once.
+    ///
+    /// # Errors
+    /// As [`Scales::room`], and where they do not fit.
+    fn steps(&self, folder: &Path, device: usize, trials: usize) -> Result<f64, ExperimentError>;
+}
+
+/// The devices of this machine, with the options of a trial there.
+struct Devices(Options);
+
+impl Scales for Devices {
+    fn room(&self, folder: &Path, device: usize, shares: usize) -> Result<Option<Room>, ExperimentError> {
+        Room::of(&Definition::of_trial(folder)?, &self.0, &*shared_device(device)?, shares)
+    }
+
+    fn steps(&self, folder: &Path, device: usize, trials: usize) -> Result<f64, ExperimentError> {
+        measure(&Definition::of_trial(folder)?, &self.0, &shared_device(device)?, trials)
+    }
+}
 
 /// A trial of a pack that has ended: its place there, and its exit code.
 type Said = (usize, i32);
@@ -65,6 +91,8 @@ type Said = (usize, i32);
 struct Forming {
     key: String,
     folders: Vec<PathBuf>,
+    /// Trials that it may have.
+    most: usize,
     /// The device, and the file that holds it.
     place: Option<(usize, Option<File>)>,
 }
@@ -113,11 +141,7 @@ impl Packed {
         options: Options,
     ) -> Result<Self, ExperimentError> {
         let program = std::env::current_exe().map_err(ExperimentError::io("find", "vitx"))?;
-        let measure = move |folder: &Path, device: usize| {
-            let definition = Definition::of_trial(folder)?;
-            curve(|trials| measure(&definition, &options, &shared_device(device)?, trials))
-        };
-        Ok(Self::of(program, arguments, pool, size, Box::new(measure)))
+        Ok(Self::of(program, arguments, pool, size, Box::new(Devices(options))))
     }
 
     /// Runs a program with the arguments of this one.
@@ -126,15 +150,15 @@ impl Packed {
         arguments: Vec<OsString>,
         pool: Option<Pool>,
         size: PackSize,
-        measure: Box<Measure>,
+        scales: Box<dyn Scales>,
     ) -> Self {
         Self {
             program,
             arguments,
             pool,
             size,
-            measure,
-            measured: HashMap::new(),
+            scales,
+            looked: HashMap::new(),
             notes: Vec::new(),
             keys: HashMap::new(),
             alone: HashSet::new(),
@@ -143,31 +167,35 @@ impl Packed {
         }
     }
 
-    /// Trials of a pack of a key.
-    fn most(&self, key: &str) -> usize {
-        match self.size {
-            PackSize::Of(count) => count as usize,
-            PackSize::Auto => self.measured.get(key).copied().unwrap_or(1),
+    /// How many trials like this one may be packed on a device: as many as have room there, and of these those that make the most of
+    /// it, where that is wanted.
+    fn most(&mut self, folder: &Path, key: &str, device: usize) -> usize {
+        if self.size == PackSize::Of(1) || self.alone.contains(folder) {
+            return 1;
         }
-    }
-
-    /// Measures how many trials like this one make the most of a device, if that is wanted and not known.
-    fn look(&mut self, folder: &Path, key: &str, device: usize) {
-        if self.size != PackSize::Auto || self.measured.contains_key(key) || self.alone.contains(folder) {
-            return;
+        let of = (key.to_owned(), device);
+        if let Some(most) = self.looked.get(&of) {
+            return *most;
         }
-        let curve = (self.measure)(folder, device);
-        let most = curve.as_ref().ok().and_then(|curve| curve.last()).map_or(1, |best| best.trials);
-        self.measured.insert(key.to_owned(), most);
-        self.notes.push(match curve {
-            Ok(curve) => {
-                let each: Vec<String> =
-                    curve.iter().map(|at| format!("{} do {:.0} steps/s", at.trials, at.steps)).collect();
-                format!("up to {most} trials at once: {}", each.join(", "))
+        let shares = self.pool.as_ref().map_or(1, Pool::shares);
+        let room = self.scales.room(folder, device, shares);
+        let (most, note) = match self.size {
+            PackSize::Of(count) => limited(count as usize, room),
+            PackSize::Auto => {
+                let (room, unknown) = match room {
+                    Ok(room) => (room, String::new()),
+                    Err(error) => (None, format!("; how much memory they take is not known: {error}")),
+                };
+                match curve(room, |trials| self.scales.steps(folder, device, trials)) {
+                    Ok(curve) => (curve.best(), Some(format!("{curve}{unknown}"))),
+                    // The trial itself says what is wrong.
+                    Err(error) => (1, Some(format!("trials are not packed, as none could be timed: {error}"))),
+                }
             }
-            // The trial itself says what is wrong.
-            Err(error) => format!("trials are not packed, as none could be timed: {error}"),
-        });
+        };
+        self.notes.extend(note);
+        self.looked.insert(of, most);
+        most
     }
 
     /// The trials with the same text go together.
@@ -214,9 +242,21 @@ impl Packed {
     fn told(&mut self, folder: &Path, code: i32) -> How {
         if code == i32::from(SHARED) {
             self.alone.insert(folder.to_owned());
-            return How::Killed("the device failed that it shared with other trials".into());
+            return How::Killed("the device that it shared with other trials failed, or had no room for it".into());
         }
         How::Exited(code)
+    }
+}
+
+/// How many trials of so many have room, with what there is to say.
+fn limited(wanted: usize, room: Result<Option<Room>, ExperimentError>) -> (usize, Option<String>) {
+    match room {
+        Ok(Some(room)) => match (room.most(wanted), room.lacks(wanted)) {
+            (most, Some(lacks)) => (most, Some(format!("{}: {lacks}", up_to(most)))),
+            _ => (wanted, None),
+        },
+        Ok(None) => (wanted, None),
+        Err(error) => (wanted, Some(format!("whether {wanted} trials at once have room is not known: {error}"))),
     }
 }
 
@@ -235,8 +275,7 @@ fn listen(output: impl Read, says: &Sender<Said>) {
 impl Executor for Packed {
     fn has_room(&mut self, folder: &Path) -> Result<bool, ExperimentError> {
         let key = self.key(folder);
-        let most = self.most(&key);
-        let fits = |forming: &Forming| forming.key == key && forming.folders.len() < most;
+        let fits = |forming: &Forming| forming.key == key && forming.folders.len() < forming.most;
         Ok(self.forming.iter().any(fits) || self.pool.as_mut().is_none_or(Pool::room))
     }
 
@@ -258,15 +297,14 @@ impl Executor for Packed {
 
     fn submit(&mut self, folder: &Path) -> Result<(), ExperimentError> {
         let key = self.key(folder);
-        let most = self.most(&key);
-        let fits = |forming: &&mut Forming| forming.key == key && forming.folders.len() < most;
+        let fits = |forming: &&mut Forming| forming.key == key && forming.folders.len() < forming.most;
         if let Some(forming) = self.forming.iter_mut().find(fits) {
             forming.folders.push(folder.to_owned());
             return Ok(());
         }
         let place = self.pool.as_mut().and_then(Pool::take);
-        self.look(folder, &key, place.as_ref().map_or(0, |(device, _)| *device));
-        self.forming.push(Forming { key, folders: vec![folder.to_owned()], place });
+        let most = self.most(folder, &key, place.as_ref().map_or(0, |(device, _)| *device));
+        self.forming.push(Forming { key, folders: vec![folder.to_owned()], most, place });
         Ok(())
     }
 

@@ -7,14 +7,35 @@ use crate::{
     trial::{CONFIG, MODEL},
 };
 
+/// A device that does so many steps a second at each count of trials, by their directory; with its memory, if it says that.
+struct Device {
+    of: HashMap<PathBuf, Vec<(usize, f64)>>,
+    room: Option<Room>,
+}
+
+impl Scales for Device {
+    fn room(&self, folder: &Path, device: usize, shares: usize) -> Result<Option<Room>, ExperimentError> {
+        assert_eq!(shares, 1);
+        if self.of.is_empty() || self.of.contains_key(folder) { Ok(self.room) } else { Err(busy(device)) }
+    }
+
+    fn steps(&self, folder: &Path, device: usize, trials: usize) -> Result<f64, ExperimentError> {
+        let of = self.of.get(folder).and_then(|of| of.iter().find(|(count, _)| *count == trials));
+        of.map(|(_, steps)| *steps).ok_or_else(|| busy(device))
+    }
+}
+
+fn busy(device: usize) -> ExperimentError {
+    ExperimentError::Executor { message: format!("device {device} is busy"), help: None }
+}
+
 /// A program that takes `trial` and does as `script` says, with the directories from `$2` on.
 fn packed(folder: &Path, most: usize, script: &str) -> Packed {
     let program = folder.join("program");
     std::fs::write(&program, "#!/bin/sh\nshift\nexec sh \"$@\"\n").unwrap();
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let measure = |_: &Path, _| panic!("nothing is to be measured");
     let arguments = ["-c", script].map(OsString::from).to_vec();
-    Packed::of(program, arguments, None, PackSize::Of(most as u32), Box::new(measure))
+    Packed::of(program, arguments, None, PackSize::Of(most as u32), Box::new(Device { of: HashMap::new(), room: None }))
 }
 
 /// Directories of trials, of some batch size each.
@@ -108,7 +129,10 @@ fn after_a_failure_of_all_each_is_tried_alone() {
     submit(&mut broken, &trials);
     let ended = ends(&mut broken, &trials);
     assert_eq!(ended[0], How::Exited(0));
-    assert_eq!(ended[1], How::Killed("the device failed that it shared with other trials".into()));
+    assert_eq!(
+        ended[1],
+        How::Killed("the device that it shared with other trials failed, or had no room for it".into())
+    );
     assert_eq!(ended[2], How::Killed("it crashed with signal 6".into()));
     broken.arguments[1] = TELLS.into();
     submit(&mut broken, &trials[1..]);
@@ -168,17 +192,14 @@ fn a_measurement_says_how_many_go_together() {
     let trials = trials(folder.path(), &[8, 8, 16, 8, 16, 8]);
     let mut packed = packed(folder.path(), 1, TELLS);
     packed.size = PackSize::Auto;
-    let at = |trials, steps| Throughput { trials, steps };
-    let slow = trials[2].clone();
-    packed.measure = Box::new(move |folder, device| match folder == slow {
-        true => Err(ExperimentError::Executor { message: format!("device {device} is busy"), help: None }),
-        false => Ok(vec![at(1, 100.0), at(2, 190.0), at(4, 300.0)]),
-    });
+    let of = HashMap::from([(trials[0].clone(), vec![(1, 100.0), (2, 190.0), (4, 300.0)])]);
+    // Eight of them would not have room.
+    packed.scales = Box::new(Device { of, room: Some(Room { one: 500_000_000, free: 3_000_000_000 }) });
     submit(&mut packed, &trials);
     assert_eq!(
         packed.notes(),
         [
-            "up to 4 trials at once: 1 do 100 steps/s, 2 do 190 steps/s, 4 do 300 steps/s",
+            "up to 4 trials at once: 1 do 100 steps/s, 2 do 190 steps/s, 4 do 300 steps/s; 8 would need 4.6 GB of 3.0 GB",
             "trials are not packed, as none could be timed: device 0 is busy"
         ]
     );
@@ -186,6 +207,29 @@ fn a_measurement_says_how_many_go_together() {
     let of = |numbers: &[usize]| numbers.iter().map(|&number| trials[number].clone()).collect::<Vec<_>>();
     assert_eq!(pack_of(&trials[0]), of(&[0, 1, 3, 5]));
     assert_eq!([pack_of(&trials[2]), pack_of(&trials[4])], [of(&[2]), of(&[4])]);
+}
+
+/// A size that is given by hand is no more than what has room, on each device.
+#[test]
+fn no_more_are_packed_than_have_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = trials(folder.path(), &[8; 5]);
+    let mut packed = packed(folder.path(), 4, TELLS);
+    packed.scales = Box::new(Device { of: HashMap::new(), room: Some(Room { one: 500_000_000, free: 1_500_000_000 }) });
+    submit(&mut packed, &trials);
+    assert_eq!(packed.notes(), ["up to 2 trials at once: 4 would need 2.6 GB of 1.5 GB"]);
+    ends(&mut packed, &trials);
+    let sizes = trials.iter().map(|trial| pack_of(trial).len()).collect::<Vec<_>>();
+    assert_eq!(sizes, [2, 2, 2, 2, 1]);
+    processes_end(&mut packed);
+    // What is not known limits nothing, and is said.
+    let said = |room| limited(4, room);
+    assert_eq!(said(Ok(None)), (4, None));
+    assert_eq!(said(Ok(Some(Room { one: 1, free: 1 << 40 }))), (4, None));
+    let unknown = "whether 4 trials at once have room is not known: device 0 is busy";
+    assert_eq!(said(Err(busy(0))), (4, Some(unknown.into())));
+    let one = "up to 1 trial at once: 4 would need 4.6 GB of 2.0 GB";
+    assert_eq!(said(Ok(Some(Room { one: 1_000_000_000, free: 2_000_000_000 }))), (1, Some(one.into())));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How many trials at once make the most of a device.
 
 use std::{
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Barrier,
@@ -10,13 +11,13 @@ use std::{
     time::Instant,
 };
 
+use super::{
+    made::{Made, images},
+    room::Room,
+};
 use crate::{
-    backend::{BackendError, Drawing, Engine, ImageSet, Part, SharedDevice, Step},
-    data::{self, Pipeline, Split, Statistics},
-    experiment::{
-        Definition, ExperimentError,
-        training::{self, Options},
-    },
+    backend::{BackendError, Engine, Part, SharedDevice, Step},
+    experiment::{Definition, ExperimentError, training::Options},
 };
 
 /// Most trials at once that are tried.
@@ -27,6 +28,55 @@ const GAIN: f64 = 1.1;
 const STEPS: usize = 32;
 const TIMES: usize = 3;
 
+/// How far trials at once make more of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    /// Of 1, 2, 4, .. trials at once; the last is the best.
+    pub points: Vec<Throughput>,
+    /// Why there is no further one.
+    pub end: End,
+}
+
+/// What ends a curve.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// More are not tried.
+    Most,
+    /// So many do no more.
+    Slower(Throughput),
+    /// So many would take more memory than there is, in words.
+    NoRoom(String),
+    /// So many could not be timed.
+    Failed(usize, String),
+}
+
+impl Curve {
+    /// How many trials at once make the most of the device.
+    pub fn best(&self) -> usize {
+        self.points.last().map_or(1, |last| last.trials)
+    }
+}
+
+/// How many trials are packed, in words.
+pub fn up_to(trials: usize) -> String {
+    format!("up to {trials} {} at once", if trials == 1 { "trial" } else { "trials" })
+}
+
+impl fmt::Display for Curve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", up_to(self.best()))?;
+        for (at, Throughput { trials, steps }) in self.points.iter().enumerate() {
+            write!(f, "{}{trials} do {steps:.0} steps/s", if at > 0 { ", " } else { "" })?;
+        }
+        match &self.end {
+            End::Most => Ok(()),
+            End::Slower(Throughput { trials, steps }) => write!(f, "; {trials} do only {steps:.0} steps/s"),
+            End::NoRoom(words) => write!(f, "; {words}"),
+            End::Failed(trials, reason) => write!(f, "; {trials} could not be timed: {reason}"),
+        }
+    }
+}
+
 /// What a device does with so many trials at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Throughput {
@@ -36,22 +86,36 @@ pub struct Throughput {
     pub steps: f64,
 }
 
-/// The throughput of 1, 2, 4, .. trials at once, as far as it grows by a tenth; the last is the best. `measure` gives the
-/// steps a second of so many, and fails where they do not fit.
+/// The throughput of 1, 2, 4, .. trials at once, as far as it grows by a tenth and as there is room. `measure` gives the
+/// steps a second of so many.
 ///
 /// # Errors
 /// One trial alone that fails.
 pub fn curve(
+    room: Option<Room>,
     mut measure: impl FnMut(usize) -> Result<f64, ExperimentError>,
-) -> Result<Vec<Throughput>, ExperimentError> {
-    let mut all = vec![Throughput { trials: 1, steps: measure(1)? }];
-    while let Some(&Throughput { trials, steps }) = all.last().filter(|last| 2 * last.trials <= MOST) {
-        match measure(2 * trials) {
-            Ok(more) if more >= GAIN * steps => all.push(Throughput { trials: 2 * trials, steps: more }),
-            _ => break,
+) -> Result<Curve, ExperimentError> {
+    let mut last = Throughput { trials: 1, steps: measure(1)? };
+    let mut points = vec![last];
+    let end = loop {
+        let trials = 2 * last.trials;
+        if trials > MOST {
+            break End::Most;
         }
-    }
-    Ok(all)
+        if let Some(words) = room.and_then(|room| room.lacks(trials)) {
+            break End::NoRoom(words);
+        }
+        let at = match measure(trials) {
+            Ok(steps) => Throughput { trials, steps },
+            Err(error) => break End::Failed(trials, error.to_string()),
+        };
+        if at.steps < GAIN * last.steps {
+            break End::Slower(at);
+        }
+        points.push(at);
+        last = at;
+    };
+    Ok(Curve { points, end })
 }
 
 /// Times steps of so many trials of a definition at once on a device, on made-up images: steps a second of all.
@@ -113,33 +177,15 @@ fn train(engine: &mut dyn Engine, steps: usize) -> Result<(), ExperimentError> {
 
 /// An engine that has images, and has trained on them: then all is compiled. With it, the steps of a pass.
 fn prepared(definition: &Definition, options: &Options) -> Result<(Box<dyn Engine>, usize), ExperimentError> {
-    let data = &definition.experiment.data;
-    let spec = data::describe(&data.name, &definition.data_options(options.data_dir.clone()))?;
-    let architecture = definition.architecture(&spec.image())?;
-    let train_config = &definition.experiment.train;
-    let (training, _) = spec.split(data.train_limit, data.validation_split)?;
-    let batch_size = train_config.batch_size.min(training.max(1));
+    let mut made = Made::new(definition, options)?;
     // Whole batches.
-    let steps = (training / batch_size).clamp(1, STEPS);
-    let count = steps * batch_size;
-    let pixels = (0..count * spec.height * spec.width * spec.channels).map(|at| (at * 7919 % 251) as u8).collect();
-    let split = Split::new(pixels, (0..count).map(|at| (at % spec.num_classes) as u32).collect());
-    let [height, width, _] = architecture.image_shape();
-    let statistics = Statistics::of(&split, spec.channels)?;
-    let pipeline = Pipeline::new(&statistics, (spec.height, spec.width), spec.channels, (height, width));
-    let mut engine = training::engine(definition, architecture, options)?;
-    let plan = definition.experiment.augmentation.plan(pipeline.size());
-    let drawing = Drawing { seed: train_config.seed, repeats: 1, augmentation: &plan, rates: &[0.0], sizes: &[] };
-    let set = ImageSet { split: &split, pipeline: &pipeline, batch_size, drawing: Some(drawing) };
-    let kept = match engine.resident() {
-        Some(resident) => resident.keep_images(Part::Training, &set)?,
-        None => false,
-    };
-    if !kept {
+    let steps = (made.counts[0] / made.batch_size).clamp(1, STEPS);
+    let split = images(&made.spec, steps * made.batch_size);
+    if !made.keep(Part::Training, &split, &[0.0])? {
         return Err(BackendError::Other("there is no room for the images".into()).into());
     }
-    train(engine.as_mut(), steps)?;
-    Ok((engine, steps))
+    train(made.engine.as_mut(), steps)?;
+    Ok((made.engine, steps))
 }
 
 #[cfg(test)]
@@ -164,7 +210,7 @@ mod tests {
             let steps = steps.get(&trials).copied();
             steps.ok_or_else(|| BackendError::Other("out of device memory".into()).into())
         };
-        let best = curve(measure).unwrap().last().map_or(0, |last| last.trials);
+        let best = curve(None, measure).unwrap().best();
         (tried, best)
     }
 
@@ -176,7 +222,28 @@ mod tests {
         assert_eq!(taken(&[(1, 100.0), (2, 200.0)]), (vec![1, 2, 4], 2));
         let all: Vec<_> = (0..8).map(|power| (1 << power, f64::from(1 << power))).collect();
         assert_eq!(taken(&all), (vec![1, 2, 4, 8, 16], MOST));
-        assert!(curve(|_| Err(BackendError::Other("no device".into()).into())).is_err());
+        assert!(curve(None, |_| Err(BackendError::Other("no device".into()).into())).is_err());
+    }
+
+    /// What does not fit is not tried, and what has ended the curve is said.
+    #[test]
+    fn a_curve_says_why_it_ends() {
+        let said = |room, steps: &dyn Fn(usize) -> Option<f64>| {
+            let measure = |trials| steps(trials).ok_or_else(|| BackendError::Other("no answer".into()).into());
+            curve(room, measure).unwrap().to_string()
+        };
+        let beside = crate::backend::memory_beside(8);
+        let room = Room { one: 3_900_000_000, free: 24_000_000_000 };
+        assert!(beside < 1_000_000_000);
+        let never = |trials: usize| (trials < 8).then_some(100.0 * trials as f64);
+        let all = [
+            said(Some(room), &never),
+            said(None, &never),
+            said(None, &|trials| Some(100.0 * trials.min(3) as f64)),
+            said(None, &|trials| Some(100.0 * trials as f64)),
+            said(Some(Room { one: 3_900_000_000, free: 3_000_000_000 }), &|_| Some(100.0)),
+        ];
+        insta::assert_snapshot!(all.join("\n"));
     }
 
     #[test]
