@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     experiment::{
-        sweep::{Event, ExecutorConfig, Plan, Planning, Policy, Running, Sweep, Watch},
+        sweep::{Event, ExecutorConfig, Plan, Planning, Policy, Running, Sweep, Watch, executors::PackSize},
         training::INTERRUPTED,
     },
     printable,
@@ -46,12 +46,16 @@ pub struct Args {
     /// at which a rule would look at it; other workers go on
     #[arg(long, value_name = "TIME", value_parser = time)]
     time_budget: Option<Duration>,
+    /// Trials of one process, at most, that are trained at once on one CUDA device where their shapes are the same, as of `vitx
+    /// sweep`; each worker has its own [default: 1]
+    #[arg(long, value_name = "N|auto")]
+    pack: Option<PackSize>,
     #[command(flatten)]
     engine: EngineArgs,
 }
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
-    let (folder, jobs) = (&args.directory, args.jobs as usize);
+    let (folder, processes) = (&args.directory, args.jobs as usize);
     let interrupt = Interrupt::default();
     handle_interrupts(
         &interrupt,
@@ -76,7 +80,10 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         }
         thread::sleep(LOOK.min(most).min(args.time_budget.unwrap_or(LOOK)));
     };
-    let (options, mut executor) = started(ExecutorConfig::default(), folder, jobs, interrupt, &args.engine)?;
+    let config = ExecutorConfig { pack: args.pack, ..ExecutorConfig::default() };
+    let (options, mut executor) = started(config, folder, processes, interrupt, &args.engine)?;
+    // Each process with a pack of trials.
+    let jobs = processes * args.pack.map_or(1, PackSize::most);
     let (retries, fail_fast) = (agreed.retries, agreed.fail_fast);
     let deadline = args.time_budget.map(|budget| begin + budget);
     let policy = Policy { jobs, retries, fail_fast, worker: true, until_idle: args.until_idle, deadline };
