@@ -12,7 +12,7 @@ use crate::{
         Builder, Gradients, Node, Value,
         losses::Loss,
         operation,
-        ops::{self, ALL, Differentiable, Entry, Input, RandomState},
+        ops::{ALL, Differentiable, Entry, Input, RandomState},
         optimizers::{self, Optimizer},
     },
     model::{ImageSpec, elaborate},
@@ -23,8 +23,7 @@ use crate::{
 type Exception = (fn() -> TypeId, &'static str);
 
 /// Operators that have no CUDA kernel, and why.
-const NOT_ON_CUDA: &[Exception] =
-    &[(TypeId::of::<ops::HeadProduct>, "only the cpu's programs take products of three matrices in another order")];
+const NOT_ON_CUDA: &[Exception] = &[];
 
 /// As the source calls an operator.
 fn name(entry: &Entry) -> &'static str {

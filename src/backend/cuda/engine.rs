@@ -195,7 +195,7 @@ impl<D: Device> CudaEngine<D> {
         let (task, batch, part, lowering) = key;
         if !self.programs.contains_key(&key) {
             let lowering = self.lowerings.get(lowering);
-            let graph = StepGraph::fused(lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))
+            let graph = StepGraph::reassociated(lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))
                 .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
             let target = Target {
                 precision: self.options.precision,
@@ -205,7 +205,7 @@ impl<D: Device> CudaEngine<D> {
                 regions: self.options.regions != Regions::Off,
             };
             let of_graph = |graph: &StepGraph, batch: usize| compile(graph, &self.layout, batch, target);
-            let of_batch = |batch: usize| match StepGraph::fused(
+            let of_batch = |batch: usize| match StepGraph::reassociated(
                 lowering,
                 batch,
                 task.purpose(&self.options.optimizer, &self.options.loss),

@@ -147,6 +147,12 @@ impl<'a> Emitter<'a> {
         });
     }
 
+    /// The call that was added last reads parameters alone: it runs from the beginning of the step on, as those of
+    /// [`Emitter::ahead`].
+    pub fn move_ahead(&mut self) {
+        self.ahead.extend(self.calls.pop().map(|call| Call { line: Line::Fill, ..call }));
+    }
+
     /// Names the operation that the next calls are of.
     fn begin(&mut self, operation: &Operation) {
         self.name = operation.name.clone();
@@ -316,6 +322,6 @@ pub fn gradient_place(layout: &Layout, index: usize) -> Place {
 fn product(operations: &Operations, id: Id) -> bool {
     operations.maker(id).is_some_and(|maker| {
         let operation = &operations.list[maker];
-        matches!(operation.kind, Kind::DenseKernelGradient { .. }) && operation.outputs[0] == id
+        matches!(operation.kind, Kind::DenseKernelGradient { .. } | Kind::HeadProduct(_)) && operation.outputs[0] == id
     })
 }

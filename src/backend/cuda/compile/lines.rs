@@ -4,9 +4,12 @@ use rustc_hash::FxHashSet;
 
 use super::{
     emit::Symbol,
-    operations::{Id, Operations, Origin},
+    operations::{Id, Kind, Operations, Origin},
 };
-use crate::backend::cuda::program::{Call, Line};
+use crate::backend::cuda::{
+    launch::Element,
+    program::{Call, Line},
+};
 
 /// Puts on the side line what ends in the gradient of a parameter or in the step's state: products of kernels'
 /// gradients, sums of rows, what finishes a norm's gradient, the metrics. Nothing needs these before the update.
@@ -55,5 +58,19 @@ fn ends(operations: &Operations) -> FxHashSet<Id> {
             ends.insert(id);
         }
     }
+    // Gradients of kernels that are products of parameters, and what makes those of the parameters of them.
+    for operation in operations.list.iter().rev() {
+        let adds = matches!(operation.kind, Kind::Add { .. }) && exact(operations, &operation.outputs);
+        if (adds || matches!(operation.kind, Kind::HeadProduct(_)))
+            && operation.outputs.iter().all(|id| ends.contains(id))
+        {
+            let computed = |id: &&Id| operations.tensors[**id].origin == Origin::Computed;
+            ends.extend(operation.inputs.iter().filter(computed));
+        }
+    }
     ends
+}
+
+fn exact(operations: &Operations, ids: &[Id]) -> bool {
+    ids.iter().all(|&id| operations.tensors[id].element == Element::F32)
 }

@@ -3,6 +3,7 @@
 pub mod emit;
 mod fitting;
 mod fuse;
+mod heads;
 mod lines;
 pub mod operations;
 
@@ -82,6 +83,7 @@ pub fn compile(graph: &StepGraph, layout: &Layout, batch: usize, target: Target)
     let Target { precision, seed, block_memory, planner, regions } = target;
     extents::check(graph, "cuda").map_err(CompileError::TooLarge)?;
     let mut operations = Operations::read(graph, precision).map_err(CompileError::NoKernel)?;
+    heads::split(&mut operations, precision.element());
     fuse::fuse(&mut operations, layout);
     if regions {
         region::form(&mut operations, layout, block_memory);

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::emit::Emitter;
 use crate::{
     backend::cuda::{
-        kernels::depthwise::Depthwise,
+        kernels::{depthwise::Depthwise, head_product::Shaped},
         launch::{Element, Precision},
         ops::{Reading, Stored, read},
         region::Region,
@@ -168,6 +168,15 @@ pub enum Kind {
     AttentionGradient {
         shape: ops::AttentionShape,
         operator: ops::Attention,
+    },
+    /// Two operands of each product; the output is the sum of the products, of which there are two at most.
+    HeadProduct(Vec<Shaped>),
+    /// x `[rows, heads, width]`, then a bias `[width]` or none; outputs `[rows, width]`.
+    SumHeads {
+        rows: usize,
+        heads: usize,
+        width: usize,
+        bias: bool,
     },
     /// x, then the residual if there is one.
     Pointwise(Pointwise),

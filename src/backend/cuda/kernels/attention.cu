@@ -1,6 +1,7 @@
 // Scaled dot-product attention for heads of any width, in float32 arithmetic, forward and backward,
 // without the matrix of weights in memory. Definitions: ACT the activations' type; KEY_DIM, VALUE_DIM;
-// ROWS that a warp does; VECTOR elements moved at once; DROPOUT; DIAGONAL if no token meets itself.
+// ROWS that a warp does; VECTOR elements moved at once; DROPOUT; DIAGONAL if no token meets itself;
+// KEY_STEP and DOUT_STEP 0 where all heads have the same keys, the same gradient of the output.
 //
 // A warp does ROWS rows of head blockIdx.y of image blockIdx.z, and meets the other side in groups of
 // 32, one for each lane. Tensors are [batch, tokens or sources, row], heads side by side in a row.
@@ -11,6 +12,13 @@
 #endif
 #ifndef DIAGONAL
 #define DIAGONAL 0
+#endif
+// From one head to the next, of what all may share.
+#ifndef KEY_STEP
+#define KEY_STEP KEY_DIM
+#endif
+#ifndef DOUT_STEP
+#define DOUT_STEP VALUE_DIM
 #endif
 
 constexpr int WARPS = 4;
@@ -103,7 +111,7 @@ KERNEL __launch_bounds__(128) forward(int tokens, int sources, float scale, cons
     Head head = this_head(tokens, sources);
     float* own = reinterpret_cast<float*>(memory) + warp * ROWS * KEY_DIM;
     fetch<KEY_DIM>(own, head_rows<KEY_DIM>(q, tokens, q_row), q_row, first, tokens);
-    k = head_rows<KEY_DIM>(k, sources, k_row);
+    k = head_rows<KEY_STEP>(k, sources, k_row);
     v = head_rows<VALUE_DIM>(v, sources, v_row);
     scale *= 1.44269504f;
 #if DROPOUT
@@ -148,8 +156,8 @@ KERNEL __launch_bounds__(128) forward(int tokens, int sources, float scale, cons
 // dq, and for the other kernel delta, the sums over each row of out dout, [batch, heads, tokens].
 KERNEL __launch_bounds__(128)
     backward_q(int tokens, int sources, float scale, const ACT* __restrict__ q, u32 q_row, const ACT* __restrict__ k,
-               u32 k_row, const ACT* __restrict__ v, u32 v_row, DROPOUT_PARAMETERS, const ACT* __restrict__ out,
-               const ACT* __restrict__ dout, u32 out_row, const float* __restrict__ logsum, float* __restrict__ delta,
+               u32 k_row, const ACT* __restrict__ v, u32 v_row, DROPOUT_PARAMETERS, const ACT* __restrict__ out, u32 out_row,
+               const ACT* __restrict__ dout, u32 dout_row, const float* __restrict__ logsum, float* __restrict__ delta,
                ACT* __restrict__ dq, u32 dq_row) {
     DYNAMIC_SHARED(memory);
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
@@ -158,8 +166,8 @@ KERNEL __launch_bounds__(128)
     float* own = reinterpret_cast<float*>(memory) + warp * ROWS * (KEY_DIM + VALUE_DIM);
     float* own_dout = own + ROWS * KEY_DIM;
     fetch<KEY_DIM>(own, head_rows<KEY_DIM>(q, tokens, q_row), q_row, first, tokens);
-    fetch<VALUE_DIM>(own_dout, head_rows<VALUE_DIM>(dout, tokens, out_row), out_row, first, tokens);
-    k = head_rows<KEY_DIM>(k, sources, k_row);
+    fetch<VALUE_DIM>(own_dout, head_rows<DOUT_STEP>(dout, tokens, dout_row), dout_row, first, tokens);
+    k = head_rows<KEY_STEP>(k, sources, k_row);
     v = head_rows<VALUE_DIM>(v, sources, v_row);
     out = head_rows<VALUE_DIM>(out, tokens, out_row);
 #if DROPOUT
@@ -199,7 +207,7 @@ KERNEL __launch_bounds__(128)
 KERNEL __launch_bounds__(128)
     backward_kv(int tokens, int sources, float scale, const ACT* __restrict__ q, u32 q_row, const ACT* __restrict__ k,
                 u32 k_row, const ACT* __restrict__ v, u32 v_row, DROPOUT_PARAMETERS, const ACT* __restrict__ dout,
-                u32 out_row, const float* __restrict__ logsum, const float* __restrict__ delta, ACT* __restrict__ dk,
+                u32 dout_row, const float* __restrict__ logsum, const float* __restrict__ delta, ACT* __restrict__ dk,
                 u32 dk_row, ACT* __restrict__ dv, u32 dv_row) {
     DYNAMIC_SHARED(memory);
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
@@ -207,10 +215,10 @@ KERNEL __launch_bounds__(128)
     Head head = this_head(tokens, sources);
     float* own_k = reinterpret_cast<float*>(memory) + warp * ROWS * (KEY_DIM + VALUE_DIM);
     float* own_v = own_k + ROWS * KEY_DIM;
-    fetch<KEY_DIM>(own_k, head_rows<KEY_DIM>(k, sources, k_row), k_row, first, sources);
+    fetch<KEY_DIM>(own_k, head_rows<KEY_STEP>(k, sources, k_row), k_row, first, sources);
     fetch<VALUE_DIM>(own_v, head_rows<VALUE_DIM>(v, sources, v_row), v_row, first, sources);
     q = head_rows<KEY_DIM>(q, tokens, q_row);
-    dout = head_rows<VALUE_DIM>(dout, tokens, out_row);
+    dout = head_rows<DOUT_STEP>(dout, tokens, dout_row);
 #if DROPOUT
     Mask mask = DROPOUT_MASK;
 #endif
@@ -221,7 +229,7 @@ KERNEL __launch_bounds__(128)
         int token = start + lane, row = min(token, tokens - 1);
         float weights[ROWS], grads[ROWS];
         multiply<KEY_DIM>(weights, own_k, q + (u64)row * q_row);
-        multiply<VALUE_DIM>(grads, own_v, dout + (u64)row * out_row);
+        multiply<VALUE_DIM>(grads, own_v, dout + (u64)row * dout_row);
         float token_logsum = logsum[head.row + row], token_delta = delta[head.row + row];
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
@@ -235,7 +243,7 @@ KERNEL __launch_bounds__(128)
             grads[r] = weight * (grads[r] * factor - token_delta);
         }
         int count = min(32, tokens - start);
-        accumulate<VALUE_DIM, VALUE_PARTS>(sums_v, weights, dout + (u64)start * out_row, out_row, count);
+        accumulate<VALUE_DIM, VALUE_PARTS>(sums_v, weights, dout + (u64)start * dout_row, dout_row, count);
         accumulate<KEY_DIM, KEY_PARTS>(sums_k, grads, q + (u64)start * q_row, q_row, count);
     }
     put<KEY_DIM, KEY_PARTS>(dk, dk_row, first, sources, sums_k, scales);

@@ -32,6 +32,11 @@ pub struct Attention {
     pub scale: f32,
     /// The score of a token and of the source of the same number is left out.
     pub diagonal: bool,
+    /// All heads have the same keys: k is `[batch, sources, key_dim]`. The gradient by it is one for each head all the same.
+    pub shared_keys: bool,
+    /// What is wanted is the sum of the heads' outputs: its gradient is that of each, `[batch, tokens, value_dim]`. The output is one
+    /// for each head all the same.
+    pub summed: bool,
     pub precision: Precision,
     /// Bytes of shared memory that a block may have.
     pub block_memory: usize,
@@ -52,7 +57,7 @@ pub struct Columns<P> {
 pub struct Inputs<P> {
     /// `[batch, tokens, heads · key_dim]`
     pub q: Columns<P>,
-    /// `[batch, sources, heads · key_dim]`
+    /// `[batch, sources, heads · key_dim]`, or of one head that all share.
     pub k: Columns<P>,
     /// `[batch, sources, heads · value_dim]`
     pub v: Columns<P>,
@@ -73,13 +78,14 @@ pub struct Statistics<P> {
 /// What [`Attention::backward`] takes besides.
 #[derive(Debug, Clone)]
 pub struct Backward<P> {
-    /// The output and its gradient, contiguous `[batch, tokens, heads · value_dim]`.
+    /// Contiguous `[batch, tokens, heads · value_dim]`.
     pub out: P,
-    pub dout: P,
+    /// The gradient of the output, or of the heads' sum.
+    pub dout: Columns<P>,
     pub statistics: Statistics<P>,
     /// Workspace as large as `logsum`.
     pub delta: P,
-    /// As the inputs.
+    /// As the inputs, dk for each head.
     pub dq: Columns<P>,
     pub dk: Columns<P>,
     pub dv: Columns<P>,
@@ -225,20 +231,20 @@ impl Attention {
     /// the one after the other, the first of which makes dQ.
     pub fn backward<P: Copy>(&self, inputs: &Inputs<P>, with: &Backward<P>) -> Vec<Launch<P>> {
         let Backward { out, dout, statistics, delta, dq, dk, dv } = *with;
-        let rows = [inputs.q.row, inputs.k.row, inputs.v.row, self.out_row(), dq.row, dk.row, dv.row];
+        let rows = [inputs.q.row, inputs.k.row, inputs.v.row, self.out_row(), dout.row, dq.row, dk.row, dv.row];
         let path = self.path(Pass::Backward);
         let mut shared = self.inputs(inputs, path);
         shared.extend(dropped(inputs, path, statistics));
-        let (out, dout) = (Arg::Pointer(out), [Arg::Pointer(dout), row(self.out_row())]);
+        let (out, dout) = ([Arg::Pointer(out), row(self.out_row())], [Arg::Pointer(dout.at), row(dout.row)]);
         let (logsum, delta) = (Arg::Pointer(statistics.logsum), Arg::Pointer(delta));
         let columns =
             |to: &[Columns<P>]| to.iter().flat_map(|to| [Arg::Pointer(to.at), row(to.row)]).collect::<Vec<_>>();
         let join = |parts: &[&[Arg<P>]]| [&shared[..]].iter().chain(parts).flat_map(|part| part.to_vec()).collect();
         if let Path::Whole { .. } = path {
-            let args = join(&[&[out], &dout, &[logsum], &columns(&[dq, dk, dv])]);
+            let args = join(&[&out, &dout, &[logsum], &columns(&[dq, dk, dv])]);
             return vec![self.launch("backward", Pass::Backward, &rows, inputs, args)];
         }
-        let by_q = join(&[&[out], &dout, &[logsum.clone(), delta.clone()], &columns(&[dq])]);
+        let by_q = join(&[&out, &dout, &[logsum.clone(), delta.clone()], &columns(&[dq])]);
         let by_kv = join(&[&dout, &[logsum, delta], &columns(&[dk, dv])]);
         vec![
             self.launch("backward_q", Pass::ByQuery, &rows, inputs, by_q),
@@ -282,6 +288,12 @@ impl Attention {
         }
         if self.diagonal {
             defines.push(dim("DIAGONAL", 1));
+        }
+        if self.shared_keys {
+            defines.push(dim("KEY_STEP", 0));
+        }
+        if self.summed && pass != Pass::Forward {
+            defines.push(dim("DOUT_STEP", 0));
         }
         let path = self.path(pass);
         let shared = self.shared_bytes(pass, path);
@@ -354,10 +366,10 @@ mod tests {
 
     /// Of the CPU backend: out, dq, dk, dv.
     fn expected(attention: &Attention, mask: Option<Mask>, [q, k, v, dout]: [&[f32]; 4]) -> [Vec<f32>; 4] {
-        let Attention { batch, tokens, sources, heads, key_dim, value_dim, scale, diagonal, .. } = *attention;
+        let Attention { batch, tokens, sources, heads, key_dim, value_dim, scale, diagonal, shared_keys, summed, .. } =
+            *attention;
         let mut all: [Vec<f32>; 4] = Default::default();
         for image in 0..batch {
-            let (shared_keys, summed) = (false, false);
             let one = cpu::Attention {
                 tokens,
                 sources,
@@ -390,33 +402,36 @@ mod tests {
     }
 
     fn check(attention: Attention, dropout: Option<f32>) {
-        let Attention { batch, tokens, sources, heads, key_dim, value_dim, precision, .. } = attention;
+        let Attention { batch, tokens, sources, heads, key_dim, value_dim, shared_keys, summed, precision, .. } = attention;
         let element = precision.element();
         let what = format!("{attention:?} {dropout:?}");
-        let (key_row, value_row) = (heads * key_dim, heads * value_dim);
+        let (query_row, value_row) = (heads * key_dim, heads * value_dim);
+        let key_row = if shared_keys { key_dim } else { query_row };
+        let dout_row = if summed { value_dim } else { value_row };
         let tensor = |seed: u32, rows: usize, row: usize, scale: f32| {
             let values: Vec<f32> = noise(seed, batch * rows * row).iter().map(|x| scale * x).collect();
             Memory::of_floats(&values, element)
         };
-        let (q, k) = (tensor(1, tokens, key_row, 3.0), tensor(2, sources, key_row, 1.0));
-        let (v, dout) = (tensor(3, sources, value_row, 1.0), tensor(4, tokens, value_row, 1.0));
-        let empty = |memory: &Memory| Memory::empty(memory.floats(element).len(), element);
-        let [out, dq, dk, dv] = [&dout, &q, &k, &v].map(empty);
+        let (q, k) = (tensor(1, tokens, query_row, 3.0), tensor(2, sources, key_row, 1.0));
+        let (v, dout) = (tensor(3, sources, value_row, 1.0), tensor(4, tokens, dout_row, 1.0));
+        let empty = |rows: usize, row: usize| Memory::empty(batch * rows * row, element);
+        let (out, dv) = (empty(tokens, value_row), empty(sources, value_row));
+        let (dq, dk) = (empty(tokens, query_row), empty(sources, query_row));
         let [logsum, delta] = [0, 1].map(|_| Memory::empty(attention.logsum_len(), Element::F32));
         let (state, mask, layer) = mask(dropout.unwrap_or(0.0));
         let layer = dropout.map(|_| layer.map(|()| state.at()));
         let columns = |memory: &Memory, row: usize| Columns { at: memory.at(), row };
         let inputs =
-            Inputs { q: columns(&q, key_row), k: columns(&k, key_row), v: columns(&v, value_row), dropout: layer };
+            Inputs { q: columns(&q, query_row), k: columns(&k, key_row), v: columns(&v, value_row), dropout: layer };
         let bits = Memory::of(&vec![0xFF_u8; kept_bytes(batch, heads, tokens, sources)]);
         let statistics = Statistics { logsum: logsum.at(), kept: bits.at() };
         let with = Backward {
             out: out.at(),
-            dout: dout.at(),
+            dout: columns(&dout, dout_row),
             statistics,
             delta: delta.at(),
-            dq: columns(&dq, key_row),
-            dk: columns(&dk, key_row),
+            dq: columns(&dq, query_row),
+            dk: columns(&dk, query_row),
             dv: columns(&dv, value_row),
         };
         run_all(attention.masks(layer, bits.at()));
@@ -430,15 +445,36 @@ mod tests {
             Precision::Tf32 => 1e-4,
             Precision::F32 => 2e-5,
         };
-        for ((name, ours), expected) in ["out", "dq", "dk", "dv"].iter().zip([&out, &dq, &dk, &dv]).zip(&expected) {
-            assert_near_floats(&ours.floats(element), expected, tolerance, &format!("{name} of {what}"));
+        let heads_of = |summed: bool| if summed { heads } else { 1 };
+        let ours = [(&out, heads_of(summed), dout_row), (&dq, 1, query_row), (&dk, heads_of(shared_keys), key_row), (&dv, 1, value_row)];
+        for ((name, (ours, heads, width)), expected) in ["out", "dq", "dk", "dv"].iter().zip(ours).zip(&expected) {
+            let ours = sum_heads(&ours.floats(element), heads, width);
+            assert_near_floats(&ours, expected, tolerance, &format!("{name} of {what}"));
         }
+    }
+
+    /// `[rows, heads · width]` to `[rows, width]`.
+    fn sum_heads(of: &[f32], heads: usize, width: usize) -> Vec<f32> {
+        let row = |row: &[f32]| -> Vec<f32> { (0..width).map(|i| row.iter().skip(i).step_by(width).sum()).collect() };
+        of.chunks(heads * width).flat_map(row).collect()
     }
 
     fn shape(batch: usize, [tokens, sources]: [usize; 2], heads: usize, [key_dim, value_dim]: [usize; 2]) -> Attention {
         let block_memory = crate::backend::cuda::device::BLOCK_MEMORY;
-        let (scale, diagonal, precision) = (1.0 / (key_dim as f32).sqrt(), false, Precision::F32);
-        Attention { batch, tokens, sources, heads, key_dim, value_dim, scale, diagonal, precision, block_memory }
+        Attention {
+            batch,
+            tokens,
+            sources,
+            heads,
+            key_dim,
+            value_dim,
+            scale: 1.0 / (key_dim as f32).sqrt(),
+            diagonal: false,
+            shared_keys: false,
+            summed: false,
+            precision: Precision::F32,
+            block_memory,
+        }
     }
 
     #[test]
@@ -485,6 +521,22 @@ mod tests {
         }
         assert_eq!((whole, tiles), (20, 34));
         assert_eq!(emulator::matrices_read().conflicts, 0);
+    }
+
+    /// Of each kernel: with one key for all heads, with the sum of their outputs, and with both.
+    #[test]
+    #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+    fn heads_that_share_as_on_the_cpu() {
+        for (rows, dims, rate) in
+            [([9, 7], [150, 9], Some(0.2)), ([37, 21], [24, 40], Some(0.2)), ([33, 33], [16, 16], None)]
+        {
+            for (shared_keys, summed) in [(true, false), (false, true), (true, true)] {
+                for (precision, block_memory) in [(Precision::Bf16, 1 << 17), (Precision::Bf16, 0), (Precision::F32, 0)] {
+                    let plain = Attention { precision, block_memory, ..shape(2, rows, 3, dims) };
+                    check(Attention { scale: 0.3, shared_keys, summed, ..plain }, rate);
+                }
+            }
+        }
     }
 
     /// Of each kernel, with a scale of its own.

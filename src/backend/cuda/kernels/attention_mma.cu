@@ -26,7 +26,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
     bf16* tile_v = tile_k + PARTS * TILE_KEYS;
     int warp = (int)threadIdx.x / 32, first = (int)blockIdx.x * ROWS, row = first + 16 * warp;
     u64 head = (u64)blockIdx.z * HEADS + blockIdx.y;
-    k = head_rows<KEY_DIM>(k, SOURCES, k_row);
+    k = head_rows<KEY_STEP>(k, SOURCES, k_row);
     v = head_rows<VALUE_DIM>(v, SOURCES, v_row);
     load_rows<ROWS, KEY_DIM, KEYS>(own_q, head_rows<KEY_DIM>(q, TOKENS, q_row), q_row, first, TOKENS);
     loads_begun();
@@ -68,8 +68,8 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
 // dq, and for the other kernel delta, the sums over each row of out dout, [batch, heads, tokens].
 KERNEL __launch_bounds__(32 * WARPS, 1)
     backward_q(const ACT* __restrict__ q, u32 q_row, const ACT* __restrict__ k, u32 k_row, const ACT* __restrict__ v,
-               u32 v_row, const u16* __restrict__ kept, float keep_scale, const ACT* __restrict__ out,
-               const ACT* __restrict__ dout, u32 out_row, const float* __restrict__ logsum, float* __restrict__ delta,
+               u32 v_row, const u16* __restrict__ kept, float keep_scale, const ACT* __restrict__ out, u32 out_row,
+               const ACT* __restrict__ dout, u32 dout_row, const float* __restrict__ logsum, float* __restrict__ delta,
                ACT* __restrict__ dq, u32 dq_row) {
     DYNAMIC_SHARED(memory);
     bf16* own_q = reinterpret_cast<bf16*>(memory);
@@ -79,13 +79,13 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
     int first = (int)blockIdx.x * ROWS, row = first + 16 * warp;
     u64 head = (u64)blockIdx.z * HEADS + blockIdx.y, head_row = head * TOKENS;
-    k = head_rows<KEY_DIM>(k, SOURCES, k_row);
+    k = head_rows<KEY_STEP>(k, SOURCES, k_row);
     v = head_rows<VALUE_DIM>(v, SOURCES, v_row);
     out = head_rows<VALUE_DIM>(out, TOKENS, out_row);
-    dout = head_rows<VALUE_DIM>(dout, TOKENS, out_row);
+    dout = head_rows<DOUT_STEP>(dout, TOKENS, dout_row);
 
     load_rows<ROWS, KEY_DIM, KEYS>(own_q, head_rows<KEY_DIM>(q, TOKENS, q_row), q_row, first, TOKENS);
-    load_rows<ROWS, VALUE_DIM, VALUES>(own_dout, dout, out_row, first, TOKENS);
+    load_rows<ROWS, VALUE_DIM, VALUES>(own_dout, dout, dout_row, first, TOKENS);
     loads_begun();
     loads_done<0>();
     __syncthreads();
@@ -96,8 +96,8 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
         hold<KEYS>(held_q, warp_q, OWN_KEYS);
         hold<VALUES>(held_dout, warp_dout, OWN_VALUES);
     }
-    u64 at = (u64)(row + lane / 2) * out_row;
-    float product = row_product(out + at, dout + at, row + lane / 2 < TOKENS);
+    u64 token = row + lane / 2;
+    float product = row_product(out + token * out_row, dout + token * dout_row, row + lane / 2 < TOKENS);
     if (lane % 2 == 0 && row + lane / 2 < TOKENS) delta[head_row + row + lane / 2] = product;
     float row_delta[2], row_logsum[2];
 #pragma unroll
@@ -146,7 +146,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
 // dk and dv; rows are those of the sources here, and what passes through is q and dout.
 KERNEL __launch_bounds__(32 * WARPS, 1)
     backward_kv(const ACT* __restrict__ q, u32 q_row, const ACT* __restrict__ k, u32 k_row, const ACT* __restrict__ v,
-                u32 v_row, const u16* __restrict__ kept, float keep_scale, const ACT* __restrict__ dout, u32 out_row,
+                u32 v_row, const u16* __restrict__ kept, float keep_scale, const ACT* __restrict__ dout, u32 dout_row,
                 const float* __restrict__ logsum, const float* __restrict__ delta, ACT* __restrict__ dk, u32 dk_row,
                 ACT* __restrict__ dv, u32 dv_row) {
     DYNAMIC_SHARED(memory);
@@ -159,9 +159,9 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
     int warp = (int)threadIdx.x / 32, first = (int)blockIdx.x * ROWS, row = first + 16 * warp;
     u64 head = (u64)blockIdx.z * HEADS + blockIdx.y, head_row = head * TOKENS;
     q = head_rows<KEY_DIM>(q, TOKENS, q_row);
-    dout = head_rows<VALUE_DIM>(dout, TOKENS, out_row);
+    dout = head_rows<DOUT_STEP>(dout, TOKENS, dout_row);
 
-    load_rows<ROWS, KEY_DIM, KEYS>(own_k, head_rows<KEY_DIM>(k, SOURCES, k_row), k_row, first, SOURCES);
+    load_rows<ROWS, KEY_DIM, KEYS>(own_k, head_rows<KEY_STEP>(k, SOURCES, k_row), k_row, first, SOURCES);
     load_rows<ROWS, VALUE_DIM, VALUES>(own_v, head_rows<VALUE_DIM>(v, SOURCES, v_row), v_row, first, SOURCES);
     loads_begun();
     loads_done<0>();
@@ -179,7 +179,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
     for (int start = 0; start < TOKENS; start += TILE) {
         __syncthreads();
         load_rows<TILE, KEY_DIM, KEYS>(tile_q, q, q_row, start, TOKENS);
-        load_rows<TILE, VALUE_DIM, VALUES>(tile_dout, dout, out_row, start, TOKENS);
+        load_rows<TILE, VALUE_DIM, VALUES>(tile_dout, dout, dout_row, start, TOKENS);
         loads_begun();
         for (int i = threadIdx.x; i < TILE; i += THREADS) {
             bool there = start + i < TOKENS;

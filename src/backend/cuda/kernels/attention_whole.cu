@@ -30,7 +30,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     int row = (int)threadIdx.x / 32 * 16;
     u64 head = this_head();
     load_rows<ROWS, KEY_DIM, KEYS>(all_q, head_rows<KEY_DIM>(q, TOKENS, q_row), q_row, 0, TOKENS);
-    load_rows<ALL_SOURCES, KEY_DIM, KEYS>(all_k, head_rows<KEY_DIM>(k, SOURCES, k_row), k_row, 0, SOURCES);
+    load_rows<ALL_SOURCES, KEY_DIM, KEYS>(all_k, head_rows<KEY_STEP>(k, SOURCES, k_row), k_row, 0, SOURCES);
     loads_begun();
     load_rows<ALL_SOURCES, VALUE_DIM, VALUES>(all_v, head_rows<VALUE_DIM>(v, SOURCES, v_row), v_row, 0, SOURCES);
     loads_begun();
@@ -67,8 +67,8 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
 // its rows can be tokens, for dq.
 KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     backward(const ACT* __restrict__ q, u32 q_row, const ACT* __restrict__ k, u32 k_row, const ACT* __restrict__ v,
-             u32 v_row, const u16* __restrict__ kept, float keep_scale, const ACT* __restrict__ out,
-             const ACT* __restrict__ dout, u32 out_row, const float* __restrict__ logsum, ACT* __restrict__ dq, u32 dq_row,
+             u32 v_row, const u16* __restrict__ kept, float keep_scale, const ACT* __restrict__ out, u32 out_row,
+             const ACT* __restrict__ dout, u32 dout_row, const float* __restrict__ logsum, ACT* __restrict__ dq, u32 dq_row,
              ACT* __restrict__ dk, u32 dk_row, ACT* __restrict__ dv, u32 dv_row) {
     DYNAMIC_SHARED(memory);
     constexpr int KEY_PLANE = ROWS * KEY_PITCH, VALUE_PLANE = ROWS * VALUE_PITCH, SCORE_PLANE = ROWS * SCORE_PITCH;
@@ -84,18 +84,17 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4, row = (int)threadIdx.x / 32 * 16;
     u64 head = this_head();
     out = head_rows<VALUE_DIM>(out, TOKENS, out_row);
-    dout = head_rows<VALUE_DIM>(dout, TOKENS, out_row);
-    load_rows<ROWS, KEY_DIM, KEYS>(all_k, head_rows<KEY_DIM>(k, SOURCES, k_row), k_row, 0, SOURCES);
+    dout = head_rows<DOUT_STEP>(dout, TOKENS, dout_row);
+    load_rows<ROWS, KEY_DIM, KEYS>(all_k, head_rows<KEY_STEP>(k, SOURCES, k_row), k_row, 0, SOURCES);
     load_rows<ROWS, VALUE_DIM, VALUES>(all_v, head_rows<VALUE_DIM>(v, SOURCES, v_row), v_row, 0, SOURCES);
     load_rows<ROWS, KEY_DIM, KEYS>(all_q, head_rows<KEY_DIM>(q, TOKENS, q_row), q_row, 0, TOKENS);
-    load_rows<ROWS, VALUE_DIM, VALUES>(all_dout, dout, out_row, 0, TOKENS);
+    load_rows<ROWS, VALUE_DIM, VALUES>(all_dout, dout, dout_row, 0, TOKENS);
     loads_begun();
     // Sums over each row of out dout, by two lanes.
     for (int i = threadIdx.x; i < 2 * ALL_TOKENS; i += THREADS) {
         // A warp's lanes are all here or all gone: there are 32 of them for each 16 tokens.
         int token = i / 2;
-        u64 at = (u64)token * out_row;
-        float sum = row_product(out + at, dout + at, token < TOKENS);
+        float sum = row_product(out + (u64)token * out_row, dout + (u64)token * dout_row, token < TOKENS);
         if (i % 2 == 0) {
             delta[token] = sum;
             // Rows that are not there have no weights.

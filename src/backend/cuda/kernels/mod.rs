@@ -21,6 +21,7 @@ pub mod depthwise;
 mod dropout;
 pub mod expression;
 pub mod global_norm;
+pub mod head_product;
 pub mod images;
 pub mod layer_norm;
 pub mod layout;
@@ -34,6 +35,7 @@ pub mod reduce;
 mod resources;
 pub mod softmax;
 pub mod step;
+pub mod sum_heads;
 pub mod update;
 
 pub use dropout::Dropout;
@@ -76,12 +78,14 @@ pub const SOURCES: &[Source] = &[
     depthwise::SOURCE,
     expression::SOURCE,
     global_norm::SOURCE,
+    head_product::SOURCE,
     layer_norm::SOURCE,
     masks::SOURCE,
     orthogonal::SOURCE,
     pointwise::SOURCE,
     reduce::SOURCE,
     step::SOURCE,
+    sum_heads::SOURCE,
     update::SOURCE,
 ];
 

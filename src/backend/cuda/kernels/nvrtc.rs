@@ -60,13 +60,15 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
         value_dim: dim,
         scale: 1.0 / (dim as f32).sqrt(),
         diagonal: false,
+        shared_keys: false,
+        summed: false,
         precision,
         block_memory: BLOCK_MEMORY,
     };
     let columns = attention::Columns { at: (), row: heads * dim };
     let inputs = attention::Inputs { q: columns, k: columns, v: columns, dropout: dropout() };
     let statistics = attention::Statistics { logsum: (), kept: () };
-    let with = attention::Backward { out: (), dout: (), statistics, delta: (), dq: columns, dk: columns, dv: columns };
+    let with = attention::Backward { out: (), dout: columns, statistics, delta: (), dq: columns, dk: columns, dv: columns };
     let written = || dropout().map(|layer| layer.written(()));
     let residual = layer_norm::Residual { b: (), bias: Some(()), dropout: written(), sum: () };
     let epilogue = |activation, residual| pointwise::Epilogue {
@@ -258,6 +260,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     }
     for attention in [
         attention::Attention { diagonal: true, ..attention },
+        attention::Attention { shared_keys: true, summed: true, ..attention },
         attention::Attention { tokens: 4 * tokens, ..attention },
         attention::Attention { key_dim: dim + 128, ..attention },
     ] {

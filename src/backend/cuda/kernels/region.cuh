@@ -247,6 +247,29 @@ template <int ROWS, int WIDTH> __device__ __forceinline__ void add(bf16* y, cons
     }
 }
 
+// y = bias + the sum over heads of x [rows, HEADS, WIDTH], which is no tile; bias may be null.
+template <int ROWS, int WIDTH, int HEADS>
+__device__ __forceinline__ void sum_heads(bf16* y, const bf16* x, const float* bias, int rows) {
+    FOR_EACH_VECTOR_OF_TILE {
+        int column = i % (WIDTH / 8) * 8;
+        float sums[8];
+#pragma unroll
+        for (int j = 0; j < 8; j++) sums[j] = 0;
+        if (row < rows) {
+            if (bias) load_vector<8>(bias + column, sums);
+            const bf16* heads = x + (u64)row * (HEADS * WIDTH) + column;
+#pragma unroll
+            for (int head = 0; head < HEADS; head++) {
+                float values[8];
+                load_vector<8>(heads + head * WIDTH, values);
+#pragma unroll
+                for (int j = 0; j < 8; j++) sums[j] += values[j];
+            }
+        }
+        store_vector<8>(y + at, sums);
+    }
+}
+
 // How the threads of a warp share rows: GROUP of them have one, PARTS vectors each.
 template <int WIDTH> struct Rows {
     static constexpr int VECTORS = WIDTH / 8;

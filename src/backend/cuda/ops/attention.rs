@@ -14,17 +14,12 @@ use crate::{
     graph::ops::{self, AttentionShape},
 };
 
-/// The form that models are written in: a key for each head, and heads side by side.
-fn of_projections(operator: &ops::Attention) -> bool {
-    !operator.shared_keys && !operator.summed
-}
-
 impl Read for ops::Attention {
     fn read(&self, shapes: &[&[usize]]) -> Option<Reading> {
         let shape = AttentionShape::new(self, shapes[0], shapes[1], shapes[2]);
         let kind = Kind::Attention { shape, operator: *self };
         let statistics = Stored::Numbers(statistics_len(&shape, &self.dropout));
-        of_projections(self).then(|| Reading::storing(kind, &[Stored::Activations, statistics]))
+        Some(Reading::storing(kind, &[Stored::Activations, statistics]))
     }
 }
 
@@ -33,7 +28,7 @@ impl Read for ops::AttentionGradient {
         let Self(operator) = self;
         let shape = AttentionShape::new(operator, shapes[1], shapes[2], shapes[3]);
         let kind = Kind::AttentionGradient { shape, operator: *operator };
-        of_projections(operator).then(|| Reading::of(kind))
+        Some(Reading::of(kind))
     }
 }
 
@@ -53,7 +48,7 @@ fn statistics_len(shape: &ops::AttentionShape, dropout: &ops::Dropout) -> usize 
 impl Emitter<'_> {
     pub fn attention(&mut self, operation: &Operation, shape: AttentionShape, operator: ops::Attention) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
-        let inputs = self.attention_inputs(&inputs[..3], shape, operator.dropout);
+        let inputs = self.attention_inputs(&inputs[..3], shape, operator);
         let (out, statistics) = (self.at(outputs[0]), self.statistics(outputs[1], shape));
         let attention = self.of_shape(shape, operator);
         if let Some(masks) = attention.masks(self.dropout(Some(operator.dropout)), statistics.kept) {
@@ -71,17 +66,19 @@ impl Emitter<'_> {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
         let [dout, _, _, _, out, statistics] = inputs[..] else { return };
         let attention = self.of_shape(shape, operator);
-        let [dq, dk, dv] = self.attention_columns(&outputs[..3], shape);
+        let [dq, dk, dv] = self.attention_columns(&outputs[..3], shape, shape.heads);
+        let heads = if operator.summed { 1 } else { shape.heads };
+        let dout_row = self.stride(dout, heads * shape.value_dim);
         let with = Backward {
             out: self.at(out),
-            dout: self.activation(dout),
+            dout: Columns { at: self.activation(dout), row: dout_row },
             statistics: self.statistics(statistics, shape),
             delta: self.scratch(attention.logsum_len()),
             dq,
             dk,
             dv,
         };
-        let inputs = self.attention_inputs(&inputs[1..4], shape, operator.dropout);
+        let inputs = self.attention_inputs(&inputs[1..4], shape, operator);
         let mut launches = attention.backward(&inputs, &with);
         // Scores and their gradient, S = QK' and dP = dO V', are made once in each pass.
         match launches.pop() {
@@ -111,20 +108,33 @@ impl Emitter<'_> {
     fn of_shape(&self, shape: AttentionShape, operator: ops::Attention) -> Attention {
         let AttentionShape { batch, tokens, sources, heads, key_dim, value_dim } = shape;
         let (precision, block_memory) = (self.precision, self.block_memory);
-        let (scale, diagonal) = (operator.scale(key_dim), operator.diagonal);
-        Attention { batch, tokens, sources, heads, key_dim, value_dim, scale, diagonal, precision, block_memory }
+        Attention {
+            batch,
+            tokens,
+            sources,
+            heads,
+            key_dim,
+            value_dim,
+            scale: operator.scale(key_dim),
+            diagonal: operator.diagonal,
+            shared_keys: operator.shared_keys,
+            summed: operator.summed,
+            precision,
+            block_memory,
+        }
     }
 
-    fn attention_inputs(&self, ids: &[Id], shape: AttentionShape, dropout: ops::Dropout) -> Inputs<Symbol> {
-        let [q, k, v] = self.attention_columns(ids, shape);
-        Inputs { q, k, v, dropout: self.dropout(Some(dropout)) }
+    fn attention_inputs(&self, ids: &[Id], shape: AttentionShape, operator: ops::Attention) -> Inputs<Symbol> {
+        let [q, k, v] = self.attention_columns(ids, shape, if operator.shared_keys { 1 } else { shape.heads });
+        Inputs { q, k, v, dropout: self.dropout(Some(operator.dropout)) }
     }
 
-    /// Query, key and value, which may be columns of one tensor.
-    fn attention_columns(&self, ids: &[Id], shape: AttentionShape) -> [Columns<Symbol>; 3] {
-        let widths = [shape.key_dim, shape.key_dim, shape.value_dim];
+    /// Query, key of so many heads, and value, which may be columns of one tensor.
+    fn attention_columns(&self, ids: &[Id], shape: AttentionShape, key_heads: usize) -> [Columns<Symbol>; 3] {
+        let AttentionShape { heads, key_dim, value_dim, .. } = shape;
+        let widths = [heads * key_dim, key_heads * key_dim, heads * value_dim];
         std::array::from_fn(|index| {
-            let row = self.stride(ids[index], shape.heads * widths[index]);
+            let row = self.stride(ids[index], widths[index]);
             Columns { at: self.activation(ids[index]), row }
         })
     }

@@ -5,7 +5,7 @@ use crate::{
     backend::cuda::{
         compile::{
             emit::{Emitter, Symbol},
-            operations::{Id, Kind, Operation},
+            operations::{Id, Kind, Operation, Origin},
         },
         gemm::{Epilogue, Gemm, Matrix},
         kernels::{pointwise, reduce},
@@ -47,6 +47,16 @@ impl Emitter<'_> {
                 let d = Matrix { element: self.element(outputs[0]), ..self.rows(outputs[0], n) };
                 let mut plain = Vec::new();
                 let mut epilogue = Epilogue::None;
+                // Of a bias that is no parameter there is no shadow.
+                let computed = bias && !exact && self.element(inputs[2]) != self.precision.element();
+                let computed = computed && !matches!(self.operations.tensors[inputs[2]].origin, Origin::Parameter(_));
+                if computed {
+                    self.gemm([rows, n, k], [a, b, d], Epilogue::None, Vec::new(), outputs);
+                    let bias = pointwise::Epilogue { bias: Some(self.at(inputs[2])), ..pointwise::Epilogue::default() };
+                    let launch = pointwise::forward(rows * n, n, self.precision, d.place, bias, d.place);
+                    self.finish(launch, outputs);
+                    return;
+                }
                 if bias {
                     // The library wants a bias of the result's type; the kernels always read float32.
                     let own = self.at(inputs[2]);

@@ -8,6 +8,7 @@ mod conv2d;
 mod dense;
 mod depthwise;
 mod early;
+mod head_product;
 pub mod image_product;
 mod layout;
 pub mod lookup;
@@ -139,6 +140,7 @@ static TABLE: &[Entry] = &[
     entry::<ops::Direction>(),
     entry::<ops::Dropout>(),
     entry::<ops::Expand>(),
+    entry::<ops::HeadProduct>(),
     entry::<ops::ImageProduct>(),
     entry::<ops::LayerNorm>(),
     entry::<ops::LayerNormGradient>(),
@@ -199,6 +201,8 @@ pub fn emit(emitter: &mut Emitter, operation: &Operation) {
         Kind::DepthwiseInputGradient { shape, .. } => emitter.depthwise_input_gradient(operation, shape),
         &Kind::Attention { shape, operator } => emitter.attention(operation, shape, operator),
         &Kind::AttentionGradient { shape, operator } => emitter.attention_gradient(operation, shape, operator),
+        Kind::HeadProduct(products) => emitter.head_product(operation, products),
+        &Kind::SumHeads { rows, heads, width, .. } => emitter.sum_heads(operation, [rows, heads, width]),
         &Kind::Pointwise(pointwise) => emitter.pointwise(operation, pointwise),
         &Kind::PointwiseGradient(pointwise) => emitter.pointwise_gradient(operation, pointwise),
         &Kind::Add { width, .. } => emitter.sum(operation, width),

@@ -76,20 +76,21 @@ fn run(operations: &Operations, layout: &Layout, start: usize) -> Option<Run> {
     let mut late: HashSet<Id> = HashSet::new();
     let mut made: HashSet<Id> = HashSet::new();
     for (index, operation) in list.iter().enumerate().skip(start) {
-        // What was put off, and sums, which are not there before all tiles have gone through.
-        if operation.inputs.iter().any(|id| late.contains(id)) {
-            break;
-        }
+        // It reads what was put off, or sums, which are not there before all tiles have gone through.
+        let waits = operation.inputs.iter().any(|id| late.contains(id));
         // Columns of what the run itself makes are no tiles.
         let of_made = |id: &Id| match operations.tensors[*id].origin {
             Origin::Columns { of, .. } => made.contains(&of),
             _ => false,
         };
-        if fits(operations, layout, operation, rows) && !operation.inputs.iter().any(of_made) {
+        if !waits && fits(operations, layout, operation, rows) && !operation.inputs.iter().any(of_made) {
             run.members.push(index);
             made.extend(&operation.outputs);
             late.extend(sums(operation));
-        } else if matches!(operation.kind, Kind::DenseKernelGradient { .. } | Kind::SumRows { .. }) {
+        } else if matches!(
+            operation.kind,
+            Kind::DenseKernelGradient { .. } | Kind::SumRows { .. } | Kind::HeadProduct(_)
+        ) {
             run.put_off.push(index);
             late.extend(&operation.outputs);
         } else {
@@ -112,6 +113,7 @@ fn rows(operation: &Operation) -> Option<Option<usize>> {
         | Kind::DenseInputGradient { rows, .. }
         | Kind::DenseKernelGradient { rows, .. }
         | Kind::SumRows { rows, .. }
+        | Kind::SumHeads { rows, .. }
         | Kind::LayerNorm { rows, .. }
         | Kind::LayerNormGradient { rows, .. }
         | Kind::BatchMoments { rows, .. }
@@ -161,7 +163,12 @@ fn fits(operations: &Operations, layout: &Layout, operation: &Operation, of: usi
     let kernel = |id: Id, k: usize, n: usize| {
         let tensor = &operations.tensors[id];
         let library = k >= LIBRARY && n >= LIBRARY;
-        let own = matches!(tensor.origin, Origin::Parameter(index) if layout.slot(index).stride.is_multiple_of(8));
+        let own = match tensor.origin {
+            Origin::Parameter(index) => layout.slot(index).stride.is_multiple_of(8),
+            // A product of parameters.
+            Origin::Computed => tensor.element == Element::Bf16,
+            _ => false,
+        };
         own && !library && k.is_multiple_of(16) && n.is_multiple_of(16)
     };
     let (inputs, outputs) = (&operation.inputs, &operation.outputs);
@@ -173,6 +180,11 @@ fn fits(operations: &Operations, layout: &Layout, operation: &Operation, of: usi
             tile(inputs[0]) && tile(inputs[1]) && sum && !(k >= LIBRARY && n >= LIBRARY)
         }
         Kind::SumRows { .. } => tile(inputs[0]),
+        // It reads the heads where they are.
+        Kind::SumHeads { .. } => {
+            let heads = &operations.tensors[inputs[0]];
+            heads.element == Element::Bf16 && heads.origin == Origin::Computed && narrow(outputs[0])
+        }
         Kind::LayerNorm { residual, .. } => {
             let added = residual.is_none_or(|_| narrow(inputs[3]) && narrow(outputs[3]));
             narrow(inputs[0]) && narrow(outputs[0]) && added

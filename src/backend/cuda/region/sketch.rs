@@ -204,6 +204,7 @@ impl Sketcher<'_> {
             Kind::DenseKernelGradient { rows, k, n, .. } => self.dense_kernel_gradient(operation, [rows, k, n]),
             Kind::SumRows { width, .. } if self.sketch.slice.is_none() => self.sum_rows(operation, width),
             Kind::SumRows { .. } => self.sum_pixels(operation),
+            Kind::SumHeads { heads, width, .. } => self.sum_heads(operation, heads, width),
             Kind::LayerNorm { width, epsilon, residual, .. } => self.layer_norm(operation, width, epsilon, residual),
             Kind::LayerNormGradient { width, .. } => self.layer_norm_gradient(operation, width),
             Kind::Pointwise(pointwise) => self.pointwise(operation, pointwise),

@@ -67,6 +67,19 @@ impl Sketcher<'_> {
         if self.sketch.slice.is_some() { "0" } else { "row" }
     }
 
+    /// The heads are read from memory, where attention has left them.
+    pub(super) fn sum_heads(&mut self, operation: &Operation, heads: usize, width: usize) {
+        let (from, output, rows) = (operation.inputs[0], operation.outputs[0], self.sketch.tile_rows);
+        let at = self.parameter(Parameter::Activation(from));
+        let bias = operation.inputs.get(1).map(|&id| self.parameter(Parameter::Exact(id)));
+        let bias = bias.map_or("nullptr".to_owned(), |bias| format!("p{bias}"));
+        self.done_with(&operation.inputs, 0);
+        let y = self.result(output, width, &mut Vec::new());
+        let text = format!("sum_heads<{rows}, {width}, {heads}>(t{y}, p{at} + row * {}, {bias}, here);", heads * width);
+        self.phase(Does::Other, text, vec![Memory::Tensor(from)], vec![Memory::Buffer(y)]);
+        self.keep(output);
+    }
+
     pub(super) fn pointwise(&mut self, operation: &Operation, Pointwise { activation, dropout }: Pointwise) {
         let (inputs, output) = (&operation.inputs, operation.outputs[0]);
         let (rows, width, here) = self.extent(output);
