@@ -195,8 +195,9 @@ impl<D: Device> CudaEngine<D> {
         let (task, batch, part, lowering) = key;
         if !self.programs.contains_key(&key) {
             let lowering = self.lowerings.get(lowering);
-            let graph = StepGraph::reassociated(lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))
-                .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+            let graph =
+                StepGraph::reassociated(lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))
+                    .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
             let target = Target {
                 precision: self.options.precision,
                 seed: self.options.seed,

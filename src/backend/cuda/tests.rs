@@ -3,6 +3,7 @@
 
 mod convolutions;
 mod early;
+mod heads;
 mod lines;
 mod packed;
 mod pictures;

@@ -19,12 +19,23 @@ pub fn split(operations: &mut Operations, activations: Element) {
             }
         }
     }
-    let tensors = &operations.tensors;
-    let parameter = |id: &Id| matches!(tensors[*id].origin, Origin::Parameter(_));
-    let first = |operation: &Operation| {
-        matches!(operation.kind, Kind::HeadProduct(_)) && operation.inputs.iter().all(parameter)
+    first(operations);
+}
+
+/// What depends on parameters alone stands first, in the order in which it is read.
+fn first(operations: &mut Operations) {
+    let parameter = |id: &Id| matches!(operations.tensors[*id].origin, Origin::Parameter(_));
+    let place = |operation: &Operation| {
+        if !matches!(operation.kind, Kind::HeadProduct(_)) || !operation.inputs.iter().all(parameter) {
+            return usize::MAX;
+        }
+        let reads = |other: &Operation| other.inputs.contains(&operation.outputs[0]);
+        operations.list.iter().position(reads).unwrap_or(usize::MAX)
     };
-    operations.list.sort_by_key(|operation| !first(operation));
+    let mut places: Vec<(usize, Operation)> =
+        operations.list.iter().map(|operation| (place(operation), operation.clone())).collect();
+    places.sort_by_key(|(place, _)| *place);
+    operations.list = places.into_iter().map(|(_, operation)| operation).collect();
 }
 
 /// Puts sums over heads after attention and its gradient.

@@ -366,8 +366,9 @@ mod tests {
 
     /// Of the CPU backend: out, dq, dk, dv.
     fn expected(attention: &Attention, mask: Option<Mask>, [q, k, v, dout]: [&[f32]; 4]) -> [Vec<f32>; 4] {
-        let Attention { batch, tokens, sources, heads, key_dim, value_dim, scale, diagonal, shared_keys, summed, .. } =
-            *attention;
+        let Attention {
+            batch, tokens, sources, heads, key_dim, value_dim, scale, diagonal, shared_keys, summed, ..
+        } = *attention;
         let mut all: [Vec<f32>; 4] = Default::default();
         for image in 0..batch {
             let one = cpu::Attention {
@@ -402,7 +403,8 @@ mod tests {
     }
 
     fn check(attention: Attention, dropout: Option<f32>) {
-        let Attention { batch, tokens, sources, heads, key_dim, value_dim, shared_keys, summed, precision, .. } = attention;
+        let Attention { batch, tokens, sources, heads, key_dim, value_dim, shared_keys, summed, precision, .. } =
+            attention;
         let element = precision.element();
         let what = format!("{attention:?} {dropout:?}");
         let (query_row, value_row) = (heads * key_dim, heads * value_dim);
@@ -446,7 +448,12 @@ mod tests {
             Precision::F32 => 2e-5,
         };
         let heads_of = |summed: bool| if summed { heads } else { 1 };
-        let ours = [(&out, heads_of(summed), dout_row), (&dq, 1, query_row), (&dk, heads_of(shared_keys), key_row), (&dv, 1, value_row)];
+        let ours = [
+            (&out, heads_of(summed), dout_row),
+            (&dq, 1, query_row),
+            (&dk, heads_of(shared_keys), key_row),
+            (&dv, 1, value_row),
+        ];
         for ((name, (ours, heads, width)), expected) in ["out", "dq", "dk", "dv"].iter().zip(ours).zip(&expected) {
             let ours = sum_heads(&ours.floats(element), heads, width);
             assert_near_floats(&ours, expected, tolerance, &format!("{name} of {what}"));
@@ -531,7 +538,8 @@ mod tests {
             [([9, 7], [150, 9], Some(0.2)), ([37, 21], [24, 40], Some(0.2)), ([33, 33], [16, 16], None)]
         {
             for (shared_keys, summed) in [(true, false), (false, true), (true, true)] {
-                for (precision, block_memory) in [(Precision::Bf16, 1 << 17), (Precision::Bf16, 0), (Precision::F32, 0)] {
+                for (precision, block_memory) in [(Precision::Bf16, 1 << 17), (Precision::Bf16, 0), (Precision::F32, 0)]
+                {
                     let plain = Attention { precision, block_memory, ..shape(2, rows, 3, dims) };
                     check(Attention { scale: 0.3, shared_keys, summed, ..plain }, rate);
                 }

@@ -73,7 +73,8 @@ pub fn product<P: Copy>(terms: &[Term<P>], to: Element, c: Strided<P>) -> Option
     let mut args = vec![Arg::I32(int(rows)), Arg::I32(int(columns))];
     args.extend(c.args(product.c, [head, row, column]));
     for Term { of, a, b } in terms {
-        let (HeadProduct { a: of_a, b: of_b, .. }, Roles { head, row, inner, column }) = (of.product, of.product.roles());
+        let (HeadProduct { a: of_a, b: of_b, .. }, Roles { head, row, inner, column }) =
+            (of.product, of.product.roles());
         args.push(Arg::I32(int(of.lengths()[2])));
         args.extend(a.args(of_a, [head, row, inner]));
         args.extend(b.args(of_b, [head, inner, column]));
@@ -112,7 +113,8 @@ mod tests {
         let (shape_a, shape_b, shape_c) = ([i, heads, inner], [j, heads, inner], [i, heads, j]);
         let (shape_d, shape_e) = ([i, heads, other], [heads, j, other]);
         let values = |seed, shape: [usize; 3]| noise(seed, shape.iter().product());
-        let [a, b, d, e] = [(1, shape_a), (2, shape_b), (3, shape_d), (4, shape_e)].map(|(seed, shape)| values(seed, shape));
+        let [a, b, d, e] =
+            [(1, shape_a), (2, shape_b), (3, shape_d), (4, shape_e)].map(|(seed, shape)| values(seed, shape));
         let memory = |values: &[f32]| Memory::of(values);
         let [ma, mb, md, me] = [&a, &b, &d, &e].map(|values| memory(values));
         let term = |a, b, shapes: [[usize; 3]; 2], ma: &Memory, mb: &Memory| Term {

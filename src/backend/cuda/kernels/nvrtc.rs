@@ -46,6 +46,20 @@ pub fn may_spill<P>(launch: &Launch<P>) -> bool {
     divides || launch.source.name == attention::SOURCE.name || parts.is_some_and(|(_, parts)| parts != "1")
 }
 
+/// Products of projections' kernels, and sums over heads.
+fn of_heads(precision: Precision, [rows, heads, dim]: [usize; 3]) -> Vec<Launch<()>> {
+    let (a, b, c) = (['i', 'h', 'k'], ['j', 'h', 'k'], ['i', 'h', 'j']);
+    let of = head_product::Shaped { product: ops::HeadProduct { a, b, c }, shapes: [[dim, heads, dim]; 2] };
+    let strided = head_product::Strided { at: (), strides: [heads * dim, dim, 1] };
+    let term = head_product::Term { of, a: strided, b: strided };
+    let products = [
+        head_product::product(&[term], precision.element(), strided),
+        head_product::product(&[term; 2], Element::F32, strided),
+    ];
+    let sums = [None, Some(())].map(|bias| sum_heads::sum_heads([rows, heads, dim], precision, (), bias, ()));
+    products.into_iter().flatten().chain(sums).collect()
+}
+
 /// Launches of a training step: a batch of images of `tokens`, `heads` of `dim` each.
 fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Vec<Launch<()>> {
     let element = precision.element();
@@ -68,7 +82,8 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     let columns = attention::Columns { at: (), row: heads * dim };
     let inputs = attention::Inputs { q: columns, k: columns, v: columns, dropout: dropout() };
     let statistics = attention::Statistics { logsum: (), kept: () };
-    let with = attention::Backward { out: (), dout: columns, statistics, delta: (), dq: columns, dk: columns, dv: columns };
+    let with =
+        attention::Backward { out: (), dout: columns, statistics, delta: (), dq: columns, dk: columns, dv: columns };
     let written = || dropout().map(|layer| layer.written(()));
     let residual = layer_norm::Residual { b: (), bias: Some(()), dropout: written(), sum: () };
     let epilogue = |activation, residual| pointwise::Epilogue {
@@ -249,6 +264,7 @@ fn launches(precision: Precision, [batch, tokens, heads, dim]: [usize; 4]) -> Ve
     let (a, c) = (['i', 'h', 'd'], ['h', 'i', 'j']);
     let product = ops::ImageProduct(ops::HeadProduct { a, b: ['j', 'h', 'd'], c });
     all.push(image_product::launch(&product, [&[batch, tokens, heads, dim]; 2], [act; 3]));
+    all.extend(of_heads(precision, [rows, heads, dim]));
     let exact = (Element::F32, ());
     for (table, rows) in [
         (ops::Lookup::RepeatEach { times: dim }, 2 * tokens - 1),

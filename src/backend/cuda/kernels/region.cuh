@@ -258,7 +258,7 @@ __device__ __forceinline__ void sum_heads(bf16* y, const bf16* x, const float* b
         if (row < rows) {
             if (bias) load_vector<8>(bias + column, sums);
             const bf16* heads = x + (u64)row * (HEADS * WIDTH) + column;
-#pragma unroll
+#pragma unroll 8
             for (int head = 0; head < HEADS; head++) {
                 float values[8];
                 load_vector<8>(heads + head * WIDTH, values);

@@ -10,7 +10,7 @@ KERNEL __launch_bounds__(256)
         float sums[VECTOR];
 #pragma unroll
         for (int j = 0; j < VECTOR; j++) sums[j] = bias ? bias[column + j] : 0.0f;
-#pragma unroll
+#pragma unroll 8
         for (int head = 0; head < HEADS; head++) {
             float values[VECTOR];
             load_vector<VECTOR>(x + (row * HEADS + head) * width + column, values);

@@ -5,7 +5,7 @@ use crate::{
     backend::cuda::{
         compile::{
             emit::{Emitter, Symbol},
-            operations::{Id, Kind, Operation, Pointwise},
+            operations::{Id, Kind, Operation, Origin, Pointwise},
         },
         kernels::{
             Dropout,
@@ -55,6 +55,10 @@ impl Read for ops::Scale {
             let (from, to) = (emitter.element(inputs[0]), emitter.element(outputs[0]));
             let (x, y) = (emitter.at(inputs[0]), emitter.at(outputs[0]));
             emitter.launch(pointwise::scale(emitter.elements(outputs[0]), factor, from, x, to, y), outputs);
+            // The gradient of what has no effect.
+            if matches!(emitter.operations.tensors[inputs[0]].origin, Origin::Parameter(_)) {
+                emitter.move_ahead();
+            }
         });
         Some(reading.stored(&[Stored::AsInputs]))
     }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, rc::Rc};
 use super::{
     LANES, Region, order,
     plan::{Plan, plan},
-    sketch::{Memory, Phase, Sketch, WIDEST_TILE, leaves, piece, sketch, stride},
+    sketch::{Memory, Phase, Pieces, Sketch, WIDEST_TILE, leaves, piece, sketch, stride},
     text,
 };
 use crate::backend::cuda::{
@@ -181,9 +181,10 @@ fn fits(operations: &Operations, layout: &Layout, operation: &Operation, of: usi
         }
         Kind::SumRows { .. } => tile(inputs[0]),
         // It reads the heads where they are.
-        Kind::SumHeads { .. } => {
-            let heads = &operations.tensors[inputs[0]];
-            heads.element == Element::Bf16 && heads.origin == Origin::Computed && narrow(outputs[0])
+        Kind::SumHeads { heads, width, .. } => {
+            let of = &operations.tensors[inputs[0]];
+            let whole = of.element == Element::Bf16 && of.origin == Origin::Computed;
+            whole && heads * width <= WIDEST && narrow(outputs[0])
         }
         Kind::LayerNorm { residual, .. } => {
             let added = residual.is_none_or(|_| narrow(inputs[3]) && narrow(outputs[3]));
@@ -256,8 +257,9 @@ fn planned(
     let mut sizes = TILE_ROWS.to_vec();
     // Rows that a block goes through, and the largest tiles first.
     sizes.sort_by_key(|&tile| (rows.div_ceil(tile).div_ceil(LANES) * (tile + ROWS_OF_A_TILE), std::cmp::Reverse(tile)));
-    sizes.into_iter().find_map(|tile_rows| {
-        let sketch = sketch(operations, layout, members, rows, tile_rows, None);
+    let mut ways = sizes.into_iter().flat_map(|tile_rows| [(tile_rows, Pieces::Stay), (tile_rows, Pieces::Go)]);
+    ways.find_map(|(tile_rows, pieces)| {
+        let sketch = sketch(operations, layout, members, rows, tile_rows, None, pieces);
         let orders = [order::ahead(&sketch.phases), sketch.phases.clone()];
         let planned = orders.into_iter().map(|phases| (plan(&sketch, &phases), phases));
         let (plan, phases) = planned.into_iter().find(|(plan, _)| plan.bytes <= block_memory)?;

@@ -10,7 +10,7 @@ use super::{
     form::{operation, sums},
     order,
     plan::{Plan, plan},
-    sketch::{Phase, Sketch, Slice, sketch},
+    sketch::{Phase, Pieces, Sketch, Slice, sketch},
 };
 use crate::backend::cuda::{
     compile::operations::{Id, Kind, Operation, Operations, Origin},
@@ -212,7 +212,8 @@ fn planned(
         }
         for of_tile in IMAGES.into_iter().filter(|&of| of == 1 || (of <= images && of * pixels * width <= LARGEST_TILE))
         {
-            let sketch = sketch(operations, layout, members, images, of_tile, Some(Slice { channels, width }));
+            let sketch =
+                sketch(operations, layout, members, images, of_tile, Some(Slice { channels, width }), Pieces::Go);
             let orders = [order::ahead(&sketch.phases), sketch.phases.clone()];
             for phases in orders {
                 let plan = plan(&sketch, &phases);

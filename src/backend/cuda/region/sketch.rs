@@ -23,6 +23,14 @@ pub const PIECE: usize = 128;
 /// Wider tensors are no tiles: products read and write them piece by piece.
 pub const WIDEST_TILE: usize = 256;
 
+/// What becomes of the pieces of wide tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pieces {
+    Stay,
+    /// They are loaded again.
+    Go,
+}
+
 /// What a phase touches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
@@ -116,7 +124,8 @@ pub fn units(m: usize, n: usize) -> [usize; 2] {
 }
 
 /// Makes a sketch of operations that [`form`](super::form()) has found fit for it, for tiles of so many rows, or of so many images and a slice
-/// of their channels.
+/// of their channels. Pieces of wide tensors that several products read stay in shared memory from the first to the last of
+/// them, or are loaded for each, which takes less of it.
 pub fn sketch(
     operations: &Operations,
     layout: &Layout,
@@ -124,6 +133,7 @@ pub fn sketch(
     rows: usize,
     tile_rows: usize,
     slice: Option<Slice>,
+    pieces: Pieces,
 ) -> Sketch {
     let mut reads: HashMap<Id, usize> = HashMap::new();
     for &member in members {
@@ -139,6 +149,7 @@ pub fn sketch(
         rows,
         sketch,
         tiles: HashMap::new(),
+        pieces: (pieces == Pieces::Stay).then(HashMap::new),
         reads,
         outside: &outside,
         products: 0,
@@ -171,6 +182,8 @@ struct Sketcher<'a> {
     sketch: Sketch,
     /// Tensors that lie in shared memory, and their widths.
     tiles: HashMap<Id, (usize, usize)>,
+    /// The buffers of pieces of wider ones, by their first column and their width, if they stay.
+    pieces: Option<HashMap<(Id, [usize; 2]), usize>>,
     /// How often each will still be read.
     reads: HashMap<Id, usize>,
     outside: &'a dyn Fn(Id) -> bool,
@@ -308,7 +321,13 @@ impl Sketcher<'_> {
         if self.tiles.contains_key(&id) || all <= PIECE {
             return Matrix { buffer: self.tile(id), pitch: all + 8, column };
         }
-        Matrix { buffer: self.load(id, column, width), pitch: width + 8, column: 0 }
+        let key = (id, [column, width]);
+        let known = self.pieces.as_ref().and_then(|pieces| pieces.get(&key).copied());
+        let buffer = known.unwrap_or_else(|| self.load(id, column, width));
+        if let Some(pieces) = &mut self.pieces {
+            pieces.insert(key, buffer);
+        }
+        Matrix { buffer, pitch: width + 8, column: 0 }
     }
 
     /// Counts the reads of an operation as done, and tells the tiles of inputs `[rows, width]` that nothing reads after it.

@@ -67,6 +67,9 @@ impl Sketcher<'_> {
             self.phase(Does::Other, text, Vec::new(), vec![Memory::Buffer(own.buffer)]);
             if !wanted {
                 self.store(out, column, own.buffer, wide);
+                if let Some(pieces) = &mut self.pieces {
+                    pieces.insert((out, [column, wide]), own.buffer);
+                }
             }
         }
         if let Some(buffer) = target {

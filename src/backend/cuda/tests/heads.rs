@@ -1,0 +1,131 @@
+//! Attention whose heads are as wide as the model, so that projections are multiplied with each other first.
+
+use std::collections::BTreeMap;
+
+use super::{Emulated, distance, on_cpu, options};
+use crate::{
+    backend::{
+        Batch, Engine, EngineOptions, Regions, StateTensor, Step,
+        cuda::{
+            CudaEngine,
+            emulated::Order,
+            launch::Precision,
+            program::{Call, Line, Place, Work},
+        },
+    },
+    dsl::Source,
+    model::{Architecture, ImageSpec, elaborate},
+};
+
+const LABELS: [u32; 7] = [0, 4, 2, 2, 1, 3, 0];
+
+/// Two blocks of two heads; with 42 tokens of a batch of 7 their projections are multiplied, with 6 of one image they are not.
+fn network() -> Architecture {
+    let text = "model heads {
+        patches(3)
+        patch_encoder(16)
+        repeat transformer_block(2, key_dim = 16, units = [32, 16], dropout = 0.2) ×2
+        layer_norm
+        flatten
+        dense(num_classes)
+    }";
+    let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
+    elaborate(&Source::new("heads", text), &BTreeMap::new(), &spec).unwrap()
+}
+
+fn on(precision: Precision, regions: Regions, device: Emulated) -> CudaEngine<Emulated> {
+    let architecture = network();
+    let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+    CudaEngine::new(lowering, EngineOptions { regions, ..options(precision) }, device).unwrap()
+}
+
+fn images() -> Vec<f32> {
+    (0..LABELS.len() * 108).map(|index| (index as f32 * 0.37).sin()).collect()
+}
+
+fn gradients(engine: &mut dyn Engine) -> Vec<StateTensor> {
+    engine.inspect().gradients(&Batch { images: &images(), labels: &LABELS, mixed: None }).unwrap()
+}
+
+/// The state after steps of seven images, of one, and of seven.
+fn trained(engine: &mut dyn Engine) -> Vec<StateTensor> {
+    let images = images();
+    for (iteration, count) in [7, 1, 7].into_iter().enumerate() {
+        let batch = Batch { images: &images[..count * 108], labels: &LABELS[..count], mixed: None };
+        let step = Step { epoch: 0, step: iteration as u32, iteration: iteration as u64, learning_rate: 1e-3 };
+        engine.train_step(&batch, &step).unwrap();
+    }
+    engine.state().unwrap()
+}
+
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn steps_and_gradients_are_those_of_the_cpu_backend() {
+    let mut cpu = on_cpu(network());
+    let mut cuda = on(Precision::F32, Regions::Off, Emulated::default());
+    for (ours, theirs) in gradients(&mut cuda).iter().zip(gradients(cpu.as_mut())) {
+        assert_eq!(ours.name, theirs.name);
+        assert!(distance(&ours.data, &theirs.data) < 2e-3, "gradient of {}", ours.name);
+        assert_eq!(ours.name.ends_with("key/bias"), ours.data.iter().all(|&value| value == 0.0), "{}", ours.name);
+    }
+    for (ours, theirs) in trained(&mut cuda).iter().zip(trained(cpu.as_mut())) {
+        // A step of one image has gradients of keys' biases that are of rounding alone.
+        assert!(ours.name.ends_with("key/bias") || distance(&ours.data, &theirs.data) < 1e-3, "{}", ours.name);
+    }
+}
+
+/// In bfloat16 kernels that are products are rounded once; what is left of the distance is that of all else.
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn gradients_are_near_in_bfloat16() {
+    let exact = gradients(&mut on(Precision::F32, Regions::Off, Emulated::default()));
+    for regions in [Regions::Off, Regions::On] {
+        let ours = gradients(&mut on(Precision::Bf16, regions, Emulated::default()));
+        for (ours, exact) in ours.iter().zip(&exact).filter(|(ours, _)| !ours.name.ends_with("key/bias")) {
+            assert!(distance(&ours.data, &exact.data) < 0.06, "{regions:?}: gradient of {}", ours.name);
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn every_order_that_the_lines_allow_gives_the_same_bits() {
+    for regions in [Regions::Off, Regions::On] {
+        let expected = trained(&mut on(Precision::Bf16, regions, Emulated::default()));
+        for order in [
+            Order::First(Line::Main),
+            Order::First(Line::Side),
+            Order::First(Line::Fill),
+            Order::Drawn(1),
+            Order::Drawn(2),
+        ] {
+            for wide in [None, Some(64)] {
+                let device = Emulated { order, wide, ..Emulated::default() };
+                assert_eq!(
+                    trained(&mut on(Precision::Bf16, regions, device)),
+                    expected,
+                    "{regions:?} {order:?} {wide:?}"
+                );
+            }
+        }
+    }
+}
+
+fn has(call: &Call<Place>, define: &str) -> bool {
+    matches!(&call.work, Work::Launch(launch) if launch.defines.iter().any(|(name, value)| *name == define && value == "0"))
+}
+
+/// Kernels are multiplied where nothing waits for it: forward from the beginning of the step on, backward beside.
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn products_of_kernels_are_off_the_critical_path() {
+    let mut engine = on(Precision::Bf16, Regions::On, Emulated::default());
+    gradients(&mut engine);
+    let calls = &engine.programs.values().next().unwrap().calls;
+    assert_eq!(calls.iter().filter(|call| has(call, "KEY_STEP")).count(), 4);
+    assert_eq!(calls.iter().filter(|call| has(call, "DOUT_STEP")).count(), 2);
+    let products = |line: Line| calls.iter().filter(|call| call.name == "head_product" && call.line == line).count();
+    // Of each block a kernel and a bias, of keys and of values; and backward for both factors, whose gradients by way of a kernel
+    // and of its bias are one product.
+    assert_eq!((products(Line::Fill), products(Line::Side), products(Line::Main)), (8, 12, 0));
+}
