@@ -34,12 +34,12 @@ pub struct Curve {
     /// Of 1, 2, 4, .. trials at once; the last is the best.
     pub points: Vec<Throughput>,
     /// Why there is no further one.
-    pub end: End,
+    pub limit: Limit,
 }
 
 /// What ends a curve.
 #[derive(Debug, Clone, PartialEq)]
-pub enum End {
+pub enum Limit {
     /// More are not tried.
     Most,
     /// So many do no more.
@@ -68,11 +68,11 @@ impl fmt::Display for Curve {
         for (at, Throughput { trials, steps }) in self.points.iter().enumerate() {
             write!(f, "{}{trials} do {steps:.0} steps/s", if at > 0 { ", " } else { "" })?;
         }
-        match &self.end {
-            End::Most => Ok(()),
-            End::Slower(Throughput { trials, steps }) => write!(f, "; {trials} do only {steps:.0} steps/s"),
-            End::NoRoom(words) => write!(f, "; {words}"),
-            End::Failed(trials, reason) => write!(f, "; {trials} could not be timed: {reason}"),
+        match &self.limit {
+            Limit::Most => Ok(()),
+            Limit::Slower(Throughput { trials, steps }) => write!(f, "; {trials} do only {steps:.0} steps/s"),
+            Limit::NoRoom(words) => write!(f, "; {words}"),
+            Limit::Failed(trials, reason) => write!(f, "; {trials} could not be timed: {reason}"),
         }
     }
 }
@@ -97,25 +97,25 @@ pub fn curve(
 ) -> Result<Curve, ExperimentError> {
     let mut last = Throughput { trials: 1, steps: measure(1)? };
     let mut points = vec![last];
-    let end = loop {
+    let limit = loop {
         let trials = 2 * last.trials;
         if trials > MOST {
-            break End::Most;
+            break Limit::Most;
         }
         if let Some(words) = room.and_then(|room| room.lacks(trials)) {
-            break End::NoRoom(words);
+            break Limit::NoRoom(words);
         }
         let at = match measure(trials) {
             Ok(steps) => Throughput { trials, steps },
-            Err(error) => break End::Failed(trials, error.to_string()),
+            Err(error) => break Limit::Failed(trials, error.to_string()),
         };
         if at.steps < GAIN * last.steps {
-            break End::Slower(at);
+            break Limit::Slower(at);
         }
         points.push(at);
         last = at;
     };
-    Ok(Curve { points, end })
+    Ok(Curve { points, limit })
 }
 
 /// Times steps of so many trials of a definition at once on a device, on made-up images: steps a second of all.
