@@ -2,12 +2,16 @@
 //! long for a line or end in a comma.
 
 mod comments;
+mod flat;
+mod items;
 
-use comments::Comments;
-
+use self::{
+    comments::Comments,
+    items::{Item, Piece},
+};
 use super::{
     Diagnostics, Source, Value, parse,
-    syntax::{Argument, Body, Definition, DefinitionKind, Expr, ExprKind, File, Parameter, Span, StatementKind, Use},
+    syntax::{Argument, Body, Definition, DefinitionKind, Expr, ExprKind, File, Span, StatementKind},
 };
 
 /// Columns of a line.
@@ -24,123 +28,6 @@ pub fn format(source: &Source) -> Result<String, Diagnostics> {
     let mut writer = Writer { comments: Comments::new(&source.text, &file), out: String::new(), column: 0, indent: 0 };
     writer.file(&file);
     Ok(writer.out)
-}
-
-/// What stands in a sequence: between two brackets, or in the file.
-trait Item {
-    fn span(&self) -> Span;
-    /// The sequences of its own, whose comments are theirs.
-    fn sequences(&self, spans: &mut Vec<Span>);
-}
-
-/// What a file is made of.
-enum Piece<'f> {
-    Use(&'f Use),
-    Definition(&'f Definition),
-}
-
-impl Item for Piece<'_> {
-    fn span(&self) -> Span {
-        match self {
-            Self::Use(used) => used.span,
-            Self::Definition(definition) => definition.span,
-        }
-    }
-
-    fn sequences(&self, spans: &mut Vec<Span>) {
-        match self {
-            Self::Use(_) => {}
-            Self::Definition(definition) => definition.sequences(spans),
-        }
-    }
-}
-
-impl Item for Definition {
-    fn span(&self) -> Span {
-        self.span
-    }
-
-    fn sequences(&self, spans: &mut Vec<Span>) {
-        if !self.parameters.is_empty() {
-            spans.push(self.parameters_span);
-        }
-        spans.push(self.body.span);
-    }
-}
-
-impl Item for Parameter {
-    fn span(&self) -> Span {
-        self.span
-    }
-
-    fn sequences(&self, spans: &mut Vec<Span>) {
-        if let Some(default) = &self.default {
-            default.sequences(spans);
-        }
-    }
-}
-
-impl Item for Argument {
-    fn span(&self) -> Span {
-        self.span
-    }
-
-    fn sequences(&self, spans: &mut Vec<Span>) {
-        self.value.sequences(spans);
-    }
-}
-
-impl Item for super::syntax::Statement {
-    fn span(&self) -> Span {
-        self.span
-    }
-
-    fn sequences(&self, spans: &mut Vec<Span>) {
-        match &self.kind {
-            StatementKind::Let { value, .. }
-            | StatementKind::LetShared { value, .. }
-            | StatementKind::LetEach { value, .. }
-            | StatementKind::Require { condition: value, .. }
-            | StatementKind::Apply { value, .. } => value.sequences(spans),
-            StatementKind::Invalid => {}
-        }
-    }
-}
-
-impl Item for Expr {
-    fn span(&self) -> Span {
-        self.span
-    }
-
-    fn sequences(&self, spans: &mut Vec<Span>) {
-        match &self.kind {
-            ExprKind::Literal(_) | ExprKind::Invalid => {}
-            ExprKind::List(items) if items.is_empty() => {}
-            ExprKind::List(_) => spans.push(self.span),
-            ExprKind::Group(inner) | ExprKind::Negate(inner) | ExprKind::Not(inner) | ExprKind::Frozen(inner) => {
-                inner.sequences(spans);
-            }
-            ExprKind::If { arms, otherwise } => {
-                for (condition, body) in arms {
-                    condition.sequences(spans);
-                    spans.push(body.span);
-                }
-                spans.extend(otherwise.iter().map(|body| body.span));
-            }
-            ExprKind::Chain { first, rest } => {
-                first.sequences(spans);
-                rest.iter().for_each(|(_, operand)| operand.sequences(spans));
-            }
-            ExprKind::Flow(steps) => steps.iter().for_each(|step| step.sequences(spans)),
-            ExprKind::Call { arguments, .. } if arguments.is_empty() => {}
-            ExprKind::Call { name, .. } => spans.push(Span::new(name.span.end, self.span.end)),
-            ExprKind::Residual(body) | ExprKind::Branch(body) => spans.push(body.span),
-            ExprKind::Repeat { repeated, count, .. } => {
-                repeated.sequences(spans);
-                count.sequences(spans);
-            }
-        }
-    }
 }
 
 struct Writer<'a> {
@@ -515,96 +402,5 @@ impl Writer<'_> {
             self.push(" else ");
             self.body(otherwise);
         }
-    }
-
-    /// The expression on one line, `None` where it has a body or a comment, asks for several lines,
-    /// or is too long for any.
-    fn flat(&self, expr: &Expr) -> Option<String> {
-        let text = match &expr.kind {
-            ExprKind::Literal(_) | ExprKind::Invalid => self.comments.slice(expr.span).to_owned(),
-            ExprKind::List(items) if items.is_empty() => "[]".to_owned(),
-            ExprKind::List(items) => {
-                format!("[{}]", self.flat_items(items, expr.span, |writer, item| writer.flat(item))?)
-            }
-            ExprKind::Group(inner) => format!("({})", self.flat(inner)?),
-            ExprKind::Negate(inner) => format!("-{}", self.flat(inner)?),
-            ExprKind::Not(inner) => format!("not {}", self.flat(inner)?),
-            ExprKind::Frozen(inner) => format!("frozen {}", self.flat(inner)?),
-            ExprKind::If { arms, otherwise } => {
-                let mut parts = Vec::new();
-                for (condition, chosen) in arms {
-                    parts.push(format!("if {} {}", self.flat(condition)?, self.flat_body(chosen)?));
-                }
-                if let Some(otherwise) = otherwise {
-                    parts.push(self.flat_body(otherwise)?);
-                }
-                parts.join(" else ")
-            }
-            ExprKind::Chain { first, rest } => {
-                let mut text = self.flat(first)?;
-                for (operator, operand) in rest {
-                    text += &format!(" {} {}", operator.symbol(), self.flat(operand)?);
-                }
-                text
-            }
-            ExprKind::Flow(steps) => steps.iter().map(|step| self.flat(step)).collect::<Option<Vec<_>>>()?.join(" -> "),
-            ExprKind::Call { name, arguments } if arguments.is_empty() => name.text.clone(),
-            ExprKind::Call { name, arguments } => {
-                let span = Span::new(name.span.end, expr.span.end);
-                let arguments = self.flat_items(arguments, span, |writer, argument| {
-                    let value = writer.flat_argument(&argument.value)?;
-                    Some(argument.name.as_ref().map_or(value.clone(), |name| format!("{} = {value}", name.text)))
-                })?;
-                format!("{}({arguments})", name.text)
-            }
-            ExprKind::Residual(_) | ExprKind::Branch(_) => return None,
-            ExprKind::Repeat { repeated, count, index } => {
-                let index = index.as_ref().map_or(String::new(), |name| format!(" as {}", name.text));
-                format!("repeat {} ×{}{index}", self.flat(repeated)?, self.flat(count)?)
-            }
-        };
-        (text.chars().count() <= WIDTH).then_some(text)
-    }
-
-    /// As [`Self::flat`], of an argument or a default: braces around one layer stay on its line.
-    fn flat_argument(&self, expr: &Expr) -> Option<String> {
-        match &expr.kind {
-            ExprKind::Branch(body) => self.flat_body(body),
-            _ => self.flat(expr),
-        }
-    }
-
-    /// `{ layer }`
-    fn flat_body(&self, body: &Body) -> Option<String> {
-        let only = body.only().filter(|_| !self.comments.any(body.span))?;
-        Some(format!("{{ {} }}", self.flat(only)?))
-    }
-
-    fn flat_items<T: Item>(
-        &self,
-        items: &[T],
-        span: Span,
-        flat: impl Fn(&Self, &T) -> Option<String>,
-    ) -> Option<String> {
-        let end = self.comments.end(span);
-        if self.comments.any(Span::new(span.start, end)) {
-            return None;
-        }
-        let asks_for_lines = items.last().is_some_and(|last| {
-            let rest = Span::new(self.comments.end(last.span()), end);
-            self.comments.slice(rest).contains(',')
-        });
-        if asks_for_lines {
-            return None;
-        }
-        let mut text = String::new();
-        for (index, item) in items.iter().enumerate() {
-            text += if index == 0 { "" } else { ", " };
-            text += &flat(self, item)?;
-            if text.len() > 4 * WIDTH {
-                return None;
-            }
-        }
-        Some(text)
     }
 }
