@@ -33,6 +33,7 @@ mod read;
 mod solarize;
 mod three_augment;
 mod trivial_augment;
+mod write;
 
 use std::fmt::Debug;
 
