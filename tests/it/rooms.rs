@@ -115,7 +115,10 @@ fn sources() -> Vec<Code> {
         let first = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
         let is_test = tested.iter().any(|module| path.starts_with(module) || path.with_extension("") == *module);
-        let tests = ["#[cfg(test)]\nmod ", "#[cfg(all(test"].iter().filter_map(|begin| text.find(begin)).min();
+        let tests = ["#[cfg(test)]\nmod ", "#[cfg(test)]\npub(super) mod ", "#[cfg(all(test"]
+            .iter()
+            .filter_map(|begin| text.find(begin))
+            .min();
         let end = if is_test { 0 } else { tests.unwrap_or(text.len()) };
         let (text, code) = (text[..end].to_owned(), code(&text[..end]));
         Code { room: first.trim_end_matches(".rs").to_owned(), path: relative, text, code }
