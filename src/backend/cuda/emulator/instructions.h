@@ -29,6 +29,13 @@ template <typename T> UNSEEN static T __shfl_sync(unsigned, T value, int source)
     return emulator::from_lane<T>(emulator::exchange("__shfl_sync", value), source % emulator::WARP);
 }
 
+UNSEEN static inline int __any_sync(unsigned, int condition) {
+    const auto& conditions = emulator::exchange("__any_sync", condition);
+    int any = 0;
+    for (int lane = 0; lane < (int)emulator::WARP; lane++) any |= emulator::from_lane<int>(conditions, lane);
+    return any != 0;
+}
+
 #define DYNAMIC_SHARED(name) unsigned char* name = emulator::shared
 
 UNSEEN static inline float __uint_as_float(unsigned bits) {

@@ -44,21 +44,28 @@ struct Stays {
         for (int i = 0; i < 2; i++) words[i] = DROPOUT ? own[source / 16 * ALL_TOKENS + 8 * i] : 0;
     }
 
-    // Weights [16, 16] of a warp's rows: those of the first eight sources, and of the others.
-    __device__ __forceinline__ void drop(float (&low)[4], float (&high)[4], float keep_scale) const {
+    // Weights [16, 16] of a warp's rows: those of the first eight sources, and of the others. What all that stay are multiplied by
+    // comes in the end.
+    __device__ __forceinline__ void drop(float (&low)[4], float (&high)[4]) const {
         int t = (int)threadIdx.x % 4;
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             u32 bits = words[i / 2] >> (2 * t + i % 2);
-            low[i] = bits & 1 ? low[i] * keep_scale : 0.0f;
-            high[i] = bits & 256 ? high[i] * keep_scale : 0.0f;
+            low[i] = bits & 1 ? low[i] : 0.0f;
+            high[i] = bits & 256 ? high[i] : 0.0f;
         }
     }
 };
 
+// Exponentials are relative to a score of their row, at first the largest; one that is larger than it by a factor of so many
+// powers of two, and no smaller one, is worth multiplying all that has been summed up. What is divided by in the end is relative to the
+// same score (Dao et al., FlashAttention-4, 2025).
+constexpr float MOST_EXPONENT = 8.0f;
+
 // The softmax of a warp's 16 rows so far, times values: rows g and g + 8 of a lane.
 struct Rows {
     float sums[VALUES / 8][4];
+    // What exponentials are relative to, and their sum.
     float largest[2], total[2];
 
     __device__ __forceinline__ void clear() {
@@ -93,21 +100,20 @@ struct Rows {
                 }
             }
         }
+        float now[2];
+        bool beyond = false;
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            float now = largest[i];
+            now[i] = largest[i];
 #pragma unroll
-            for (int n = 0; n < COUNT; n++) now = fmaxf(now, fmaxf(c[n][2 * i], c[n][2 * i + 1]));
-            now = quad_max(now);
-            float factor = exp2_approximate((largest[i] - now) * SCALE_LOG2);
-            largest[i] = now;
-            total[i] *= factor;
+            for (int n = 0; n < COUNT; n++) now[i] = fmaxf(now[i], fmaxf(c[n][2 * i], c[n][2 * i + 1]));
+            now[i] = quad_max(now[i]);
+            beyond |= (now[i] - largest[i]) * SCALE_LOG2 > MOST_EXPONENT;
+        }
+        if (__any_sync(0xFFFFFFFFu, beyond)) move(now);
 #pragma unroll
-            for (int n = 0; n < VALUES / 8; n++) {
-                sums[n][2 * i] *= factor;
-                sums[n][2 * i + 1] *= factor;
-            }
-            float offset = now * SCALE_LOG2;
+        for (int i = 0; i < 2; i++) {
+            float offset = largest[i] * SCALE_LOG2;
 #pragma unroll
             for (int n = 0; n < COUNT; n++) {
 #pragma unroll
@@ -119,14 +125,29 @@ struct Rows {
         }
     }
 
-    // The factors that make means of the sums; `logsum` receives the base-2 logarithm of each row's sum of
+    // What has been summed up becomes relative to these scores.
+    __device__ __forceinline__ void move(const float (&now)[2]) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            float factor = exp2_approximate((largest[i] - now[i]) * SCALE_LOG2);
+            largest[i] = now[i];
+            total[i] *= factor;
+#pragma unroll
+            for (int n = 0; n < VALUES / 8; n++) {
+                sums[n][2 * i] *= factor;
+                sums[n][2 * i + 1] *= factor;
+            }
+        }
+    }
+
+    // The factors that make means of the sums, with what dropout multiplies by; `logsum` receives the base-2 logarithm of each row's sum of
     // exponentials.
-    __device__ __forceinline__ void finish(float (&factors)[2], float* __restrict__ logsum, int row) {
+    __device__ __forceinline__ void finish(float (&factors)[2], float keep_scale, float* __restrict__ logsum, int row) {
         int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             total[i] = quad_sum(total[i]);
-            factors[i] = 1.0f / total[i];
+            factors[i] = keep_scale / total[i];
             int at = row + g + 8 * i;
             if (t == 0 && at < TOKENS) logsum[at] = largest[i] * SCALE_LOG2 + log2f(total[i]);
         }
@@ -135,8 +156,8 @@ struct Rows {
 
 // Weights of 16 rows times 16 sources of values, after dropout.
 __device__ __forceinline__ void add_values(Rows& rows, float (&low)[4], float (&high)[4], const bf16* values, int plane,
-                                           const Stays& stays, float keep_scale) {
-    if constexpr (DROPOUT) stays.drop(low, high, keep_scale);
+                                           const Stays& stays) {
+    if constexpr (DROPOUT) stays.drop(low, high);
     times<VALUES>(rows.sums, low, high, values, plane);
 }
 
@@ -156,9 +177,10 @@ __device__ __forceinline__ float row_product(const ACT* __restrict__ out, const 
 }
 
 // From a transposed tile, whose rows g and g + 8 are sources and whose columns are the tokens from `first` on: the scores
-// c and the gradients d of the weights become the gradients of the scores, and the weights after dropout.
+// c and the gradients d of the weights become the gradients of the scores, and the weights after dropout, both without what dropout
+// multiplies by: that comes in the end, and `delta` has been divided by it.
 __device__ __forceinline__ void differentiate(float (&c)[2][4], float (&d)[2][4], const float* logsum, const float* delta,
-                                              const u16* kept, float keep_scale, int source, int first) {
+                                              const u16* kept, int source, int first) {
     int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int n = 0; n < 2; n++) {
@@ -174,8 +196,8 @@ __device__ __forceinline__ void differentiate(float (&c)[2][4], float (&d)[2][4]
             float dropped = weight, grad = d[n][i];
 #if DROPOUT
             bool stays = words >> (16 * (i % 2) + i / 2 * 8 + g) & 1;
-            dropped = stays ? weight * keep_scale : 0.0f;
-            grad = stays ? grad * keep_scale : 0.0f;
+            dropped = stays ? weight : 0.0f;
+            grad = stays ? grad : 0.0f;
 #endif
             c[n][i] = weight * (grad - delta[token]);
             d[n][i] = dropped;

@@ -53,12 +53,12 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
             // Zeros, if there is no such source at all: nothing is drawn for them.
             if (start + 16 * n < ALL_SOURCES) {
                 stays.read(start + 16 * n);
-                add_values(rows, c[2 * n], c[2 * n + 1], tile_v + 16 * n * VALUE_PITCH, TILE_VALUES, stays, keep_scale);
+                add_values(rows, c[2 * n], c[2 * n + 1], tile_v + 16 * n * VALUE_PITCH, TILE_VALUES, stays);
             }
         }
     }
     float factors[2];
-    rows.finish(factors, logsum + head * TOKENS, row);
+    rows.finish(factors, keep_scale, logsum + head * TOKENS, row);
     // Rows of q are as wide as the others at most; all warps have theirs in registers or are done.
     __syncthreads();
     store_rows<VALUE_DIM, VALUES>(own_q + 16 * warp * WIDER_PITCH, rows.sums, factors,
@@ -103,7 +103,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         int at = row + g + 8 * i;
-        row_delta[i] = __shfl_sync(0xFFFFFFFFu, product, 2 * (g + 8 * i));
+        row_delta[i] = __shfl_sync(0xFFFFFFFFu, product, 2 * (g + 8 * i)) / keep_scale;
         // Rows that are not there have no weights.
         row_logsum[i] = at < TOKENS ? logsum[head_row + at] : -NEGATIVE_INFINITY;
     }
@@ -123,7 +123,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
             times_transposed<VALUES, 1, HELD>(d, held_dout, warp_dout, OWN_VALUES, tile_v + s * VALUE_PITCH, TILE_VALUES);
 #if DROPOUT
             stays.read(start + s);
-            stays.drop(d[0], d[1], keep_scale);
+            stays.drop(d[0], d[1]);
 #endif
 #pragma unroll
             for (int n = 0; n < 2; n++) {
@@ -138,7 +138,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
             times<KEYS>(sums, c[0], c[1], tile_k + s * KEY_PITCH, TILE_KEYS);
         }
     }
-    float factors[2] = {SCALE, SCALE};
+    float scale = SCALE * keep_scale, factors[2] = {scale, scale};
     store_rows<KEY_DIM, KEYS>(own_q + 16 * warp * KEY_PITCH, sums, factors, head_rows<KEY_DIM>(dq, TOKENS, dq_row), dq_row,
                               row, TOKENS);
 }
@@ -184,7 +184,7 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
         for (int i = threadIdx.x; i < TILE; i += THREADS) {
             bool there = start + i < TOKENS;
             tile_logsum[i] = there ? logsum[head_row + start + i] : -NEGATIVE_INFINITY;
-            tile_delta[i] = there ? delta[head_row + start + i] : 0;
+            tile_delta[i] = there ? delta[head_row + start + i] / keep_scale : 0;
         }
         loads_done<0>();
         __syncthreads();
@@ -193,12 +193,12 @@ KERNEL __launch_bounds__(32 * WARPS, 1)
             float c[2][4] = {}, d[2][4] = {};
             times_transposed<KEYS, 1, HELD>(c, held_k, warp_k, OWN_KEYS, tile_q + s * KEY_PITCH, TILE_KEYS);
             times_transposed<VALUES, 1, HELD>(d, held_v, warp_v, OWN_VALUES, tile_dout + s * VALUE_PITCH, TILE_VALUES);
-            differentiate(c, d, tile_logsum + s, tile_delta + s, words + start + s, keep_scale, row, start + s);
+            differentiate(c, d, tile_logsum + s, tile_delta + s, words + start + s, row, start + s);
             times<VALUES>(sums_v, d[0], d[1], tile_dout + s * VALUE_PITCH, TILE_VALUES);
             times<KEYS>(sums_k, c[0], c[1], tile_q + s * KEY_PITCH, TILE_KEYS);
         }
     }
-    float scales[2] = {SCALE, SCALE}, ones[2] = {1, 1};
+    float scale = SCALE * keep_scale, scales[2] = {scale, scale}, of_values[2] = {keep_scale, keep_scale};
     store_rows<KEY_DIM, KEYS>(warp_k, sums_k, scales, head_rows<KEY_DIM>(dk, SOURCES, dk_row), dk_row, row, SOURCES);
-    store_rows<VALUE_DIM, VALUES>(warp_v, sums_v, ones, head_rows<VALUE_DIM>(dv, SOURCES, dv_row), dv_row, row, SOURCES);
+    store_rows<VALUE_DIM, VALUES>(warp_v, sums_v, of_values, head_rows<VALUE_DIM>(dv, SOURCES, dv_row), dv_row, row, SOURCES);
 }

@@ -53,10 +53,10 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
             loads_done<0>();
             __syncthreads();
         }
-        add_values(rows, c[0], c[1], all_v + source * VALUE_PITCH, V_PLANE, stays, keep_scale);
+        add_values(rows, c[0], c[1], all_v + source * VALUE_PITCH, V_PLANE, stays);
     }
     float factors[2];
-    rows.finish(factors, logsum + head * TOKENS, row);
+    rows.finish(factors, keep_scale, logsum + head * TOKENS, row);
     // Rows of q are as wide as the others at most; all warps have theirs in registers or are done.
     __syncthreads();
     store_rows<VALUE_DIM, VALUES>(all_q + row * WIDER_PITCH, rows.sums, factors, head_rows<VALUE_DIM>(out, TOKENS, out_row),
@@ -96,7 +96,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
         int token = i / 2;
         float sum = row_product(out + (u64)token * out_row, dout + (u64)token * dout_row, token < TOKENS);
         if (i % 2 == 0) {
-            delta[token] = sum;
+            delta[token] = sum / keep_scale;
             // Rows that are not there have no weights.
             all_logsum[token] = token < TOKENS ? logsum[head * TOKENS + token] : -NEGATIVE_INFINITY;
         }
@@ -117,7 +117,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
             float c[2][4] = {}, d[2][4] = {};
             times_transposed<KEYS, 1, HOLD_KEYS>(c, held_k, all_k + row * KEY_PITCH, KEY_PLANE, all_q + s * KEY_PITCH, KEY_PLANE);
             times_transposed<VALUES, 1, true>(d, held, nullptr, 0, all_dout + s * VALUE_PITCH, VALUE_PLANE);
-            differentiate(c, d, all_logsum + s, delta + s, words + s, keep_scale, row, s);
+            differentiate(c, d, all_logsum + s, delta + s, words + s, row, s);
             times<VALUES>(sums_v, d[0], d[1], all_dout + s * VALUE_PITCH, VALUE_PLANE);
             u32 a[PARTS][4];
             operand(a, c[0], c[1]);
@@ -131,11 +131,11 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
         }
     }
     __syncthreads();
-    float scales[2] = {SCALE, SCALE}, ones[2] = {1, 1};
+    float scale = SCALE * keep_scale, scales[2] = {scale, scale}, of_values[2] = {keep_scale, keep_scale};
     bf16* part = all_q + row * (KEY_PITCH + VALUE_PITCH);
     if (row < ALL_SOURCES) {
         store_rows<KEY_DIM, KEYS>(part, sums_k, scales, head_rows<KEY_DIM>(dk, SOURCES, dk_row), dk_row, row, SOURCES);
-        store_rows<VALUE_DIM, VALUES>(part, sums_v, ones, head_rows<VALUE_DIM>(dv, SOURCES, dv_row), dv_row, row, SOURCES);
+        store_rows<VALUE_DIM, VALUES>(part, sums_v, of_values, head_rows<VALUE_DIM>(dv, SOURCES, dv_row), dv_row, row, SOURCES);
     }
     if (row < ALL_TOKENS) {
         float sums[KEYS / 8][4] = {};
