@@ -1,10 +1,11 @@
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use super::*;
 use crate::{
     backend::DeviceLocks,
     experiment::sweep::pool::tests::devices,
     trial::{CONFIG, MODEL},
+    wait::until,
 };
 
 /// A device that does so many steps a second at each count of trials, by their directory; with its memory, if it says that.
@@ -54,26 +55,19 @@ fn trials(folder: &Path, batch_sizes: &[u32]) -> Vec<PathBuf> {
 /// How they all end, in their order.
 fn ends(packed: &mut Packed, trials: &[PathBuf]) -> Vec<How> {
     let mut ended: HashMap<PathBuf, How> = HashMap::new();
-    for _ in 0..400 {
+    until("all trials have ended", || {
         ended.extend(packed.poll().unwrap().into_iter().map(|Ended { folder, how }| (folder, how)));
-        if ended.len() == trials.len() {
-            return trials.iter().map(|trial| ended[trial].clone()).collect();
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    panic!("they do not end: {ended:?}");
+        ended.len() == trials.len()
+    });
+    trials.iter().map(|trial| ended[trial].clone()).collect()
 }
 
 /// Waits for the processes, which live a little longer than what they say of their last trial.
 fn processes_end(packed: &mut Packed) {
-    for _ in 0..400 {
+    until("the processes end", || {
         assert_eq!(packed.poll().unwrap(), []);
-        if packed.running.is_empty() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    panic!("they do not end: {:?}", packed.running);
+        packed.running.is_empty()
+    });
 }
 
 fn submit(packed: &mut Packed, trials: &[PathBuf]) {
@@ -154,9 +148,7 @@ fn a_pack_that_is_cancelled_may_save_first() {
     let mut packed = packed(folder.path(), 8, script);
     submit(&mut packed, &trials);
     assert_eq!(packed.poll().unwrap(), []);
-    while !trials[0].join("begun").exists() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("a trial has begun", || trials[0].join("begun").exists());
     trials.iter().for_each(|trial| packed.cancel(trial).unwrap());
     assert_eq!(ends(&mut packed, &trials), [How::Exited(130), How::Exited(130)]);
     // One that has not begun is ended as well.
@@ -182,7 +174,8 @@ fn each_pack_has_a_device() {
     packed.submit(&trials[1]).unwrap();
     assert_eq!(packed.place(&trials[1]), Some("on device 0".into()));
     ends(&mut packed, &trials[..3]);
-    assert!(packed.has_room(&trials[3]).unwrap());
+    // A process that another test begins at this moment holds the lock until its program runs.
+    until("there is room", || packed.has_room(&trials[3]).unwrap());
 }
 
 /// Each shape is measured once, when the first of its trials has a device.
