@@ -55,7 +55,9 @@ fn shapes(values: &[Value]) -> Vec<&[usize]> {
 fn tested() -> FxHashSet<TypeId> {
     let mut tested = FxHashSet::default();
     let mut add = |lowering: &Lowering, purpose: Purpose| {
-        for graph in [StepGraph::build(lowering, 2, purpose.clone()), StepGraph::reassociated(lowering, 2, purpose)] {
+        for graph in
+            [StepGraph::build(lowering, 2, purpose.clone()), StepGraph::reassociated(lowering, 2, purpose, &[])]
+        {
             let luminal = graph.unwrap().builder.graph;
             tested.extend(
                 luminal

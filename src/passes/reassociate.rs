@@ -21,7 +21,11 @@ use crate::graph::{
 ///
 /// Worth it where heads are about as wide as the model, as in Keras' example, where both are `projection_dim`: one
 /// projection instead of two, twice. Heads that share a model's width (`key_dim = dim / num_heads`) are left as they are.
+///
+/// Heads become as wide as the model. Where a backend has other kernels for wider heads, they stay as they are if they would need those.
 pub struct Reassociate<'a> {
+    /// Wider heads than each of these are done by a slower kernel.
+    pub widths: &'a [usize],
     /// Receives the parameters on which nothing depends any more: the biases of keys.
     pub without_effect: &'a RefCell<FxHashSet<NodeIndex>>,
 }
@@ -32,7 +36,7 @@ impl Compiler for Reassociate<'_> {
             ordered(graph).into_iter().filter(|&node| attention(graph, node).is_some()).collect();
         with_builder(graph, |builder| {
             for node in attentions {
-                if let Some(bias) = rewrite(builder, node) {
+                if let Some(bias) = rewrite(builder, node, self.widths) {
                     self.without_effect.borrow_mut().insert(bias);
                 }
             }
@@ -71,13 +75,14 @@ fn work<const N: usize>(products: [&[usize]; N]) -> usize {
 }
 
 /// Rewrites an attention if that pays. Gives the bias of its keys if it has lost its effect.
-fn rewrite(builder: &mut Builder, node: NodeIndex) -> Option<NodeIndex> {
+fn rewrite(builder: &mut Builder, node: NodeIndex, widths: &[usize]) -> Option<NodeIndex> {
     let graph = &builder.graph;
     let old = *attention(graph, node)?;
     let operands = inputs(graph, node);
     let shape = AttentionShape::new(&old, &operands[0].shape, &operands[1].shape, &operands[2].shape);
     let AttentionShape { batch, tokens, sources, heads, key_dim, value_dim } = shape;
     let (token_rows, source_rows) = (batch * tokens, batch * sources);
+    let as_fast = |width: usize| widths.iter().all(|&least| width <= least || key_dim.max(value_dim) > least);
     let projected = |input: usize| {
         let node = operands[input].node;
         only_user(graph, node).and_then(|_| projection(graph, node))
@@ -88,7 +93,7 @@ fn rewrite(builder: &mut Builder, node: NodeIndex) -> Option<NodeIndex> {
         let apart: [&[usize]; 3] =
             [&[token_rows, from, key_dim], &[source_rows, to, key_dim], &[token_rows, sources, key_dim]];
         let together: [&[usize]; 3] = [&[from, key_dim, to], &[token_rows, from, to], &[token_rows, sources, to]];
-        work(together) < work(apart)
+        as_fast(to) && work(together) < work(apart)
     });
     let output = only_user(graph, node).and_then(|user| projection(graph, user)).filter(|output| {
         let reads_heads = output.x.node == node && output.x.output == 0;
@@ -99,7 +104,7 @@ fn rewrite(builder: &mut Builder, node: NodeIndex) -> Option<NodeIndex> {
         let apart: [&[usize]; 3] =
             [&[source_rows, from, value_dim], &[token_rows, sources, value_dim], &[token_rows, value_dim, to]];
         let together: [&[usize]; 3] = [&[from, value_dim, to], &[source_rows, from, to], &[token_rows, sources, to]];
-        work(together) < work(apart)
+        as_fast(to) && work(together) < work(apart)
     });
     if keys.is_none() && values.is_none() {
         return None;
@@ -180,7 +185,18 @@ mod tests {
     };
 
     /// What an attention between projections of `dim` became, and the counts of dense layers and of head products.
-    fn folded(batch: usize, [tokens, dim]: [usize; 2], heads: usize, key_dim: usize) -> (bool, bool, usize, usize) {
+    fn folded(batch: usize, sizes: [usize; 2], heads: usize, key_dim: usize) -> (bool, bool, usize, usize) {
+        folded_for(&[], batch, sizes, heads, key_dim)
+    }
+
+    /// The same where wider heads than these are slower.
+    fn folded_for(
+        widths: &[usize],
+        batch: usize,
+        [tokens, dim]: [usize; 2],
+        heads: usize,
+        key_dim: usize,
+    ) -> (bool, bool, usize, usize) {
         let lowering = move |b: &mut Builder, batch: usize| {
             let images = b.input("images", &[batch, tokens, dim]);
             let project = |b: &mut Builder, x: &Value, name: &str, width: usize| {
@@ -195,7 +211,7 @@ mod tests {
             let y = b.mean(&y, 1);
             Network { logits: project(b, &y, "classify", 3), images }
         };
-        let graph = StepGraph::reassociated(&lowering, batch, Purpose::Evaluate).unwrap();
+        let graph = StepGraph::reassociated(&lowering, batch, Purpose::Evaluate, widths).unwrap();
         let graph = &graph.builder.graph;
         let nodes = ordered(graph);
         let attention = nodes.iter().find_map(|&node| attention(graph, node)).unwrap();
@@ -225,6 +241,15 @@ mod tests {
     }
 
     #[test]
+    fn heads_that_would_go_by_a_slower_kernel_stay() {
+        assert_eq!(folded(64, [16, 160], 2, 128), (true, true, 3, 4));
+        assert_eq!(folded_for(&[64, 128], 64, [16, 160], 2, 128), (false, false, 5, 0));
+        assert_eq!(folded_for(&[64, 128], 64, [144, 64], 4, 64), (true, true, 3, 4));
+        // They are slow already.
+        assert_eq!(folded_for(&[64, 128], 200, [16, 160], 2, 160), (true, true, 3, 4));
+    }
+
+    #[test]
     fn the_bias_of_keys_has_no_gradient_and_is_no_error() {
         let lowering = |b: &mut Builder, batch: usize| {
             let images = b.input("images", &[batch, 6, 4]);
@@ -236,7 +261,7 @@ mod tests {
             let y = b.attention(&q, &k, &v, 2, 0.0);
             Network { logits: b.mean(&y, 1), images }
         };
-        let graph = StepGraph::reassociated(&lowering, 9, Purpose::Differentiate).unwrap();
+        let graph = StepGraph::reassociated(&lowering, 9, Purpose::Differentiate, &[]).unwrap();
         let scaled: Vec<bool> = graph
             .gradients
             .iter()

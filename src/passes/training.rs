@@ -51,10 +51,10 @@ pub struct StepGraph {
 
 /// What is done to a network besides its backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rewrites {
+enum Rewrites<'a> {
     None,
     Fused,
-    Reassociated,
+    Reassociated(&'a [usize]),
 }
 
 impl StepGraph {
@@ -75,12 +75,13 @@ impl StepGraph {
         Self::with(lowering, batch, purpose, Rewrites::Fused)
     }
 
-    /// As [`StepGraph::fused`], with [`Reassociate`] before all else.
+    /// As [`StepGraph::fused`], with [`Reassociate`] before all else, for a backend that has slower kernels for heads that are wider than
+    /// each of `widths`.
     ///
     /// # Errors
     /// As [`StepGraph::build`].
-    pub fn reassociated(lowering: &Lowering, batch: usize, purpose: Purpose) -> Result<Self, String> {
-        Self::with(lowering, batch, purpose, Rewrites::Reassociated)
+    pub fn reassociated(lowering: &Lowering, batch: usize, purpose: Purpose, widths: &[usize]) -> Result<Self, String> {
+        Self::with(lowering, batch, purpose, Rewrites::Reassociated(widths))
     }
 
     fn with(lowering: &Lowering, batch: usize, purpose: Purpose, rewrites: Rewrites) -> Result<Self, String> {
@@ -88,8 +89,8 @@ impl StepGraph {
         builder.batch_statistics = purpose != Purpose::Evaluate;
         let network = lowering(&mut builder, batch);
         let without_effect = RefCell::default();
-        if rewrites == Rewrites::Reassociated {
-            Reassociate { without_effect: &without_effect }.compile(&mut builder.graph, ());
+        if let Rewrites::Reassociated(widths) = rewrites {
+            Reassociate { widths, without_effect: &without_effect }.compile(&mut builder.graph, ());
         }
         let removed = RefCell::default();
         if rewrites != Rewrites::None {

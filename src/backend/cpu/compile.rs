@@ -41,10 +41,10 @@ type Key = (NodeIndex, u8);
 /// # Errors
 /// When the loss does not depend on a parameter, or an operator has no kernel.
 pub fn compile(lowering: &Lowering, batch: usize, purpose: Purpose) -> Result<Program, BackendError> {
-    let graph = StepGraph::reassociated(lowering, batch, purpose.clone())
+    let graph = StepGraph::reassociated(lowering, batch, purpose.clone(), &[])
         .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
     extents::check(&graph, "cpu").map_err(|error| {
-        error.of_batch(batch, |batch| match StepGraph::reassociated(lowering, batch, purpose.clone()) {
+        error.of_batch(batch, |batch| match StepGraph::reassociated(lowering, batch, purpose.clone(), &[]) {
             Ok(graph) => extents::check(&graph, "cpu"),
             Err(_) => Ok(()),
         })

@@ -6,7 +6,7 @@ use super::{
     compile::{CompileError, Planner, Target, compile},
     device::Device,
     images::Kept,
-    kernels::{step, update},
+    kernels::{attention, step, update},
     launch::{Element, Launch},
     layout::Layout,
     peak,
@@ -195,9 +195,12 @@ impl<D: Device> CudaEngine<D> {
         let (task, batch, part, lowering) = key;
         if !self.programs.contains_key(&key) {
             let lowering = self.lowerings.get(lowering);
+            let build = |batch: usize| {
+                let purpose = task.purpose(&self.options.optimizer, &self.options.loss);
+                StepGraph::reassociated(lowering, batch, purpose, attention::WIDTHS)
+            };
             let graph =
-                StepGraph::reassociated(lowering, batch, task.purpose(&self.options.optimizer, &self.options.loss))
-                    .map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
+                build(batch).map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;
             let target = Target {
                 precision: self.options.precision,
                 seed: self.options.seed,
@@ -206,11 +209,7 @@ impl<D: Device> CudaEngine<D> {
                 regions: self.options.regions != Regions::Off,
             };
             let of_graph = |graph: &StepGraph, batch: usize| compile(graph, &self.layout, batch, target);
-            let of_batch = |batch: usize| match StepGraph::reassociated(
-                lowering,
-                batch,
-                task.purpose(&self.options.optimizer, &self.options.loss),
-            ) {
+            let of_batch = |batch: usize| match build(batch) {
                 Ok(graph) => of_graph(&graph, batch),
                 Err(name) => Err(CompileError::NoKernel(name)),
             };

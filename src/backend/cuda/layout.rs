@@ -34,7 +34,8 @@ pub struct Slot {
 /// lie in the same way, each group `len` elements after the one before.
 ///
 /// The query, key and value kernels of an attention that reads one tensor lie side by side, row by row, as one
-/// `[in, query + key + value]` matrix, and their biases one after the other: three products become one. A
+/// `[in, query + key + value]` matrix, and their biases one after the other: three products become one, unless they are multiplied with others
+/// first (`passes::reassociate`). A
 /// normalisation's beta follows its gamma, for their gradients come from one reduction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {

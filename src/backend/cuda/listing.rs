@@ -8,6 +8,7 @@ use super::{
     compile::{CompileError, Target, compile},
     device::BLOCK_MEMORY,
     gemm::{Epilogue, Gemm, Matrix},
+    kernels::attention,
     launch::{Arg, Launch, Precision},
     layout::{Layout, WIDE},
     program::{Base, Call, Line, Place, Program, Work},
@@ -91,7 +92,7 @@ pub fn listing(
         Purpose::Evaluate | Purpose::Differentiate => Optimizer::default().plan(&builder.parameters),
     };
     let layout = Layout::new(&builder, &network, &plan, WIDE);
-    let build = |batch: usize| StepGraph::reassociated(lowering, batch, purpose.clone());
+    let build = |batch: usize| StepGraph::reassociated(lowering, batch, purpose.clone(), attention::WIDTHS);
     let target = Target { precision, seed: 0, block_memory: BLOCK_MEMORY, planner: plan::pack, regions };
     let of_graph = |graph: &StepGraph, batch: usize| compile(graph, &layout, batch, target);
     let graph = build(batch).map_err(|name| BackendError::Other(format!("the loss does not depend on `{name}`")))?;

@@ -129,7 +129,16 @@ impl<'a> Emitter<'a> {
             self.averages();
         }
         self.loss_known += self.ahead.len();
-        self.calls.splice(0..0, std::mem::take(&mut self.ahead));
+        let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.sort_by_cached_key(|call| self.first_reader(call));
+        self.calls.splice(0..0, ahead);
+    }
+
+    /// Index of the first call that reads what a call ahead writes.
+    fn first_reader(&self, ahead: &Call<Symbol>) -> usize {
+        let written = |place: Symbol| ahead.touched.iter().flatten().any(|own| own.written && own.place == place);
+        let reads = |call: &Call<Symbol>| call.touched.iter().flatten().any(|extent| written(extent.place));
+        self.calls.iter().position(reads).unwrap_or(usize::MAX)
     }
 
     /// Adds a launch that needs the step's state alone and writes so many bytes of a tensor: it runs where the device is idle,

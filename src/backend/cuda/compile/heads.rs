@@ -3,9 +3,9 @@
 use super::operations::{Id, Kind, Operation, Operations, Origin};
 use crate::backend::cuda::launch::Element;
 
-/// A kernel of attention does one head: where the operator adds the heads' outputs, or the gradients by keys that they share, a sum of its
-/// own follows. Kernels that are products of parameters are stored as `activations` are, as the shadows of parameters, and
-/// what depends on parameters alone stands first.
+/// Attention's kernels do one head. Where the operator adds the heads' outputs, or the gradients by keys that heads share, a sum over heads
+/// follows. A layer's kernel that is a product of parameters is stored as `activations` are, like a parameter's shadow. What
+/// depends on parameters alone stands first, so that no run of other operations is cut by it.
 pub fn split(operations: &mut Operations, activations: Element) {
     sums(operations);
     biases(operations);
@@ -19,23 +19,12 @@ pub fn split(operations: &mut Operations, activations: Element) {
             }
         }
     }
-    first(operations);
-}
-
-/// What depends on parameters alone stands first, in the order in which it is read.
-fn first(operations: &mut Operations) {
-    let parameter = |id: &Id| matches!(operations.tensors[*id].origin, Origin::Parameter(_));
-    let place = |operation: &Operation| {
-        if !matches!(operation.kind, Kind::HeadProduct(_)) || !operation.inputs.iter().all(parameter) {
-            return usize::MAX;
-        }
-        let reads = |other: &Operation| other.inputs.contains(&operation.outputs[0]);
-        operations.list.iter().position(reads).unwrap_or(usize::MAX)
+    let tensors = &operations.tensors;
+    let parameter = |id: &Id| matches!(tensors[*id].origin, Origin::Parameter(_));
+    let first = |operation: &Operation| {
+        matches!(operation.kind, Kind::HeadProduct(_)) && operation.inputs.iter().all(parameter)
     };
-    let mut places: Vec<(usize, Operation)> =
-        operations.list.iter().map(|operation| (place(operation), operation.clone())).collect();
-    places.sort_by_key(|(place, _)| *place);
-    operations.list = places.into_iter().map(|(_, operation)| operation).collect();
+    operations.list.sort_by_key(|operation| !first(operation));
 }
 
 /// Puts sums over heads after attention and its gradient.
@@ -72,6 +61,10 @@ fn sums(operations: &mut Operations) {
             apart.push((operation.outputs[1], each));
         }
         operations.list[index - 1] = operation;
+        // Where the sources are images, nobody asks for their gradient.
+        if operations.uses(sum) == 0 {
+            continue;
+        }
         let kind = Kind::SumHeads { rows, heads, width, bias: false };
         let sum = Operation { kind, name: "sum_heads".into(), inputs: vec![each], outputs: vec![sum] };
         operations.list.insert(index, sum);
@@ -118,7 +111,7 @@ fn terms(operations: &mut Operations) {
         };
         let (Some((a, first)), Some((b, second))) = (product(add.inputs[0]), product(add.inputs[1])) else { continue };
         // The result lies as the first one's.
-        if first.extents() != second.extents() || first.result() != second.result() || a == b {
+        if first.extents() != second.extents() || first.axes_of_result() != second.axes_of_result() || a == b {
             continue;
         }
         let inputs = [a, b].into_iter().flat_map(|maker| operations.list[maker].inputs.clone()).collect();

@@ -58,7 +58,8 @@ fn ends(operations: &Operations) -> FxHashSet<Id> {
             ends.insert(id);
         }
     }
-    // Gradients of kernels that are products of parameters, and what makes those of the parameters of them.
+    // The gradient of a product of kernels is needed only for the gradients of those kernels. So it ends there too, and so do
+    // the sums of such gradients.
     for operation in operations.list.iter().rev() {
         let adds = matches!(operation.kind, Kind::Add { .. }) && exact(operations, &operation.outputs);
         if (adds || matches!(operation.kind, Kind::HeadProduct(_)))

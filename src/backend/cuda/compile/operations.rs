@@ -159,7 +159,8 @@ pub enum Kind {
     DepthwiseKernelGradient {
         shape: Depthwise,
     },
-    /// query, key, value; outputs the result and statistics of the softmax.
+    /// query, key, value; outputs the result and statistics of the softmax. The result is that of each head, even where the operator adds
+    /// them, and so is the gradient by shared keys: [`Kind::SumHeads`] follows.
     Attention {
         shape: ops::AttentionShape,
         operator: ops::Attention,

@@ -57,16 +57,16 @@ struct Stays {
     }
 };
 
-// Exponentials are relative to a score of their row, at first the largest; one that is larger than it by a factor of so many
-// powers of two, and no smaller one, is worth multiplying all that has been summed up. What is divided by in the end is relative to the
-// same score (Dao et al., FlashAttention-4, 2025).
+// Exponentials are relative to one score of their row: the largest of the first sources. Only a score that is larger by more than this
+// many powers of two replaces it, for then all sums are multiplied anew. The total is relative to the same score, so the
+// quotient is exact (Dao et al., FlashAttention-4, 2025).
 constexpr float MOST_EXPONENT = 8.0f;
 
 // The softmax of a warp's 16 rows so far, times values: rows g and g + 8 of a lane.
 struct Rows {
     float sums[VALUES / 8][4];
     // What exponentials are relative to, and their sum.
-    float largest[2], total[2];
+    float reference[2], total[2];
 
     __device__ __forceinline__ void clear() {
 #pragma unroll
@@ -74,7 +74,7 @@ struct Rows {
 #pragma unroll
             for (int i = 0; i < 4; i++) sums[n][i] = 0;
         }
-        largest[0] = largest[1] = NEGATIVE_INFINITY;
+        reference[0] = reference[1] = NEGATIVE_INFINITY;
         total[0] = total[1] = 0;
     }
 
@@ -104,16 +104,16 @@ struct Rows {
         bool beyond = false;
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            now[i] = largest[i];
+            now[i] = reference[i];
 #pragma unroll
             for (int n = 0; n < COUNT; n++) now[i] = fmaxf(now[i], fmaxf(c[n][2 * i], c[n][2 * i + 1]));
             now[i] = quad_max(now[i]);
-            beyond |= (now[i] - largest[i]) * SCALE_LOG2 > MOST_EXPONENT;
+            beyond |= (now[i] - reference[i]) * SCALE_LOG2 > MOST_EXPONENT;
         }
         if (__any_sync(0xFFFFFFFFu, beyond)) move(now);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            float offset = largest[i] * SCALE_LOG2;
+            float offset = reference[i] * SCALE_LOG2;
 #pragma unroll
             for (int n = 0; n < COUNT; n++) {
 #pragma unroll
@@ -129,8 +129,8 @@ struct Rows {
     __device__ __forceinline__ void move(const float (&now)[2]) {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            float factor = exp2_approximate((largest[i] - now[i]) * SCALE_LOG2);
-            largest[i] = now[i];
+            float factor = exp2_approximate((reference[i] - now[i]) * SCALE_LOG2);
+            reference[i] = now[i];
             total[i] *= factor;
 #pragma unroll
             for (int n = 0; n < VALUES / 8; n++) {
@@ -149,7 +149,7 @@ struct Rows {
             total[i] = quad_sum(total[i]);
             factors[i] = keep_scale / total[i];
             int at = row + g + 8 * i;
-            if (t == 0 && at < TOKENS) logsum[at] = largest[i] * SCALE_LOG2 + log2f(total[i]);
+            if (t == 0 && at < TOKENS) logsum[at] = reference[i] * SCALE_LOG2 + log2f(total[i]);
         }
     }
 };

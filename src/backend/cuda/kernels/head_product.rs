@@ -46,6 +46,12 @@ impl Shaped {
         [heads, rows, columns]
     }
 
+    /// Where the result has its heads, rows and columns.
+    pub fn axes_of_result(&self) -> [Option<usize>; 3] {
+        let Roles { head, row, column, .. } = self.product.roles();
+        [head, row, column].map(|axis| position(self.product.c, axis))
+    }
+
     /// The shape of the result.
     pub fn result(&self) -> [usize; 3] {
         let shapes = self.shapes.each_ref().map(|shape| &shape[..]);
@@ -83,7 +89,7 @@ pub fn product<P: Copy>(terms: &[Term<P>], to: Element, c: Strided<P>) -> Option
         source: SOURCE,
         defines: vec![("TO", to.name().to_owned()), ("TERMS", terms.len().to_string())],
         entry: "product",
-        grid: [int(heads) as u32, int(rows.div_ceil(TILE) * columns.div_ceil(TILE)) as u32, 1],
+        grid: [int(rows.div_ceil(TILE) * columns.div_ceil(TILE)) as u32, int(heads) as u32, 1],
         block: [(TILE * TILE) as u32, 1, 1],
         shared_bytes: 0,
         args,

@@ -64,6 +64,7 @@ impl Emitter<'_> {
 
     pub fn attention_gradient(&mut self, operation: &Operation, shape: AttentionShape, operator: ops::Attention) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
+        debug_assert_eq!(inputs.len(), 6);
         let [dout, _, _, _, out, statistics] = inputs[..] else { return };
         let attention = self.of_shape(shape, operator);
         let [dq, dk, dv] = self.attention_columns(&outputs[..3], shape, shape.heads);

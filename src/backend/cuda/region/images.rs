@@ -78,6 +78,9 @@ fn channels(operation: &Operation) -> Option<Depthwise> {
     }
 }
 
+/// Longer regions are not tried: each range of a run is, and few operations stand between two sums over the batch.
+const LONGEST: usize = 24;
+
 /// The most operations of a run, some of which must be among them, that fit one region, and the region.
 fn fitting(
     operations: &Operations,
@@ -93,7 +96,7 @@ fn fitting(
             .map(move |start| start..start + length)
             .filter(move |range| range.start <= some.start && some.end <= range.end)
     };
-    (2..=run.len()).rev().flat_map(within).find_map(|range| {
+    (2..=run.len().min(LONGEST)).rev().flat_map(within).find_map(|range| {
         let members = early_sums(operations, range.clone());
         let (sketch, phases, plan) = planned(operations, layout, &members, shape, block_memory)?;
         let region = operation(operations, &members, shape.images, &sketch, &phases, &plan);

@@ -11,7 +11,7 @@
 //!
 //! Gradients of parameters are sums over rows: each block adds up those of its own tiles, and the blocks' sums are added in
 //! order by a launch of their own. There are never more than [`LANES`] blocks with sums, whatever the device, so that the bits are the
-//! same on all.
+//! same on all whose blocks may have as much shared memory.
 
 mod choice;
 mod emit;
@@ -50,7 +50,8 @@ const LANES: usize = 128;
 /// Warps of a block whose tiles are slices of images: two such blocks have 128 registers for each thread.
 const SLICE_WARPS: usize = 8;
 
-/// Blocks of slices that run at once on a large device. Not asked of the device, so that sums have the same order on all.
+/// Blocks of slices that run at once on a large device. Not asked of the device, so that sums have the same order on all with as much
+/// shared memory.
 const SLICE_BLOCKS: usize = 264;
 
 /// A region that has been planned.

@@ -6,6 +6,7 @@ use crate::{
     backend::cuda::{
         compile::{Planner, Target, compile},
         device::BLOCK_MEMORY,
+        kernels::attention,
         launch::Precision,
         layout::{Layout, WIDE},
         program::Program,
@@ -27,8 +28,8 @@ pub fn program_of(text: &Source, batch: usize, precision: Precision, planner: Pl
     let data = ImageSpec { height: 32, width: 32, channels: 3, num_classes: 100 };
     let architecture = elaborate(text, &BTreeMap::new(), &data).unwrap();
     let lowering = move |builder: &mut Builder, batch| architecture.lower(builder, batch);
-    let graph =
-        StepGraph::reassociated(&lowering, batch, Purpose::Train(Optimizer::default(), Loss::default())).unwrap();
+    let purpose = Purpose::Train(Optimizer::default(), Loss::default());
+    let graph = StepGraph::reassociated(&lowering, batch, purpose, attention::WIDTHS).unwrap();
     let mut builder = Builder::new();
     let network = lowering(&mut builder, 1);
     let layout = Layout::new(&builder, &network, &Optimizer::default().plan(&builder.parameters), WIDE);

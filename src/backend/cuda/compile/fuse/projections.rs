@@ -38,10 +38,14 @@ fn merge(operations: &mut Operations, layout: &Layout, values: &[Id]) -> Option<
         matches!(operation.kind, Kind::Dense { bias: other, .. } if other == bias)
             && operation.inputs[0] == dense[0].inputs[0]
     });
+    // What is no product of a kernel may have one input: keys may be the tokens themselves.
+    if !of_one {
+        return None;
+    }
     let kernels: Vec<Id> = dense.iter().map(|operation| operation.inputs[1]).collect();
     let (n, starts) = side_by_side(operations, layout, &kernels)?;
     let Origin::Parameter(first) = operations.tensors[kernels[0]].origin else { return None };
-    if !of_one || layout.slot(first).stride != n {
+    if layout.slot(first).stride != n {
         return None;
     }
     if bias {
