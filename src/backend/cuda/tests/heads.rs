@@ -29,7 +29,7 @@ const BLOCKS: &str = "patches(3)
 
 fn network(layers: &str) -> Architecture {
     let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
-    elaborate(&Source::new("heads", &format!("model heads {{ {layers} }}")), &BTreeMap::new(), &spec).unwrap()
+    elaborate(&Source::new("heads", format!("model heads {{ {layers} }}")), &BTreeMap::new(), &spec).unwrap()
 }
 
 fn on(precision: Precision, regions: Regions, device: Emulated) -> CudaEngine<Emulated> {
