@@ -46,6 +46,8 @@ pub struct Emulated {
     pub wide: Option<usize>,
     /// Has no room for what is called so.
     pub no_room_for: Option<&'static str>,
+    /// Has no room for any program.
+    pub no_program: bool,
     /// What it has of memory, and what was taken of it.
     pub bytes: Option<&'static Bytes>,
     /// Leaves out the launches of this source.
@@ -245,6 +247,9 @@ impl Device for Emulated {
     }
 
     fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<Self::Prepared, BackendError> {
+        if self.no_program {
+            return Err(BackendError::Other("out of device memory: a program".into()));
+        }
         let mut waits = lines::waits(&calls);
         for (call, wait) in calls.iter().zip(&mut waits) {
             if self.heedless == Some(call.line) {

@@ -45,7 +45,6 @@ pub struct CudaEngine<D: Device> {
     pub(super) store: Store,
     pub(super) layout: Layout,
     pub(super) planner: Planner,
-    pub(super) device: D,
     pub(super) memory: Memory<D::Memory>,
     pub(super) programs: FxHashMap<Key, Program>,
     prepared: FxHashMap<Key, D::Prepared>,
@@ -57,6 +56,8 @@ pub struct CudaEngine<D: Device> {
     shadow_group: usize,
     logits: Vec<f32>,
     profile: Option<Vec<OperatorTime>>,
+    /// Last, for fields are dropped in order: who leaves a pack has given its memory back before.
+    pub(super) device: D,
 }
 
 impl<D: Device> CudaEngine<D> {

@@ -202,6 +202,14 @@ impl<D: Device> Host<D> {
         })
     }
 
+    /// An error of one member's memory or programs, as one that others may be the reason of: alone it may have room.
+    fn beside_others(&self, error: BackendError) -> BackendError {
+        match self.members {
+            2.. => BackendError::Shared(format!("{error}; {} trials share the device", self.members)),
+            _ => error,
+        }
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -213,11 +221,7 @@ impl<D: Device> Host<D> {
     }
 
     pub fn allocate(&mut self, bytes: usize, what: &str) -> Result<(u64, u64), BackendError> {
-        let memory = self.device.allocate(bytes, what).map_err(|error| match self.members {
-            // Alone it may have room.
-            2.. => BackendError::Shared(format!("{error}; {} trials share the device", self.members)),
-            _ => error,
-        })?;
+        let memory = self.device.allocate(bytes, what).map_err(|error| self.beside_others(error))?;
         let (id, address) = (self.number(), self.device.address(&memory));
         self.memory.insert(id, memory);
         Ok((id, address))
@@ -244,7 +248,7 @@ impl<D: Device> Host<D> {
     }
 
     pub fn prepare(&mut self, calls: Vec<Call<u64>>) -> Result<u64, BackendError> {
-        let prepared = self.device.prepare(calls.clone())?;
+        let prepared = self.device.prepare(calls.clone()).map_err(|error| self.beside_others(error))?;
         let id = self.number();
         self.programs.insert(id, Program { shape: Shape::of(&calls), calls, prepared });
         Ok(id)

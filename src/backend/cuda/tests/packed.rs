@@ -179,6 +179,21 @@ fn who_falls_out_is_not_waited_for() {
     assert_eq!(refused.map(|error| error.to_string()).as_deref(), Some("no device"));
 }
 
+/// For what one member has no room, another may be the reason; alone it is its own failure.
+#[test]
+fn no_room_for_a_program_beside_others_is_not_its_own_failure() {
+    let device = Emulated { no_program: true, ..Emulated::default() };
+    let pack = Pack::start(move || Ok(device), EVER).unwrap();
+    let [mut member, other] = [(); 2].map(|()| pack.member().unwrap());
+    let error = member.prepare(Vec::new()).err().unwrap();
+    assert!(matches!(&error, BackendError::Shared(_)), "{error:?}");
+    assert_eq!(error.to_string(), "out of device memory: a program; 2 trials share the device");
+    drop(other);
+    let error = member.prepare(Vec::new()).err().unwrap();
+    assert!(matches!(&error, BackendError::Other(_)), "{error:?}");
+    assert_eq!(error.to_string(), "out of device memory: a program");
+}
+
 /// All that the reference model launches is merged: of its calls only products are as many as variants.
 #[test]
 fn every_launch_of_a_step_is_merged() {
