@@ -6,6 +6,7 @@ use std::{
     fs,
     path::Path,
     process::Child,
+    slice,
     time::{Duration, Instant},
 };
 
@@ -23,8 +24,8 @@ use crate::{
 
 mod processes;
 
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a whole sweep may take on a busy machine, and anything of it.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 fn epochs(folders: &[PathBuf]) -> usize {
     // A line may be half written.
@@ -50,13 +51,13 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Waits until a process that was not seen before has trained an epoch of one of its trials; nothing where the sweep ends
-/// first.
-fn in_the_middle(folder: &Path, sweep: &mut Child, seen: &mut HashSet<i32>) -> Option<(Pid, Vec<PathBuf>)> {
+/// Waits until a process that was not seen before has trained an epoch of one of its trials; nothing where all that start
+/// such processes end first.
+fn in_the_middle(folder: &Path, starting: &mut [Child], seen: &mut HashSet<i32>) -> Option<(Pid, Vec<PathBuf>)> {
     let begin = Instant::now();
     // What was there when a process was first seen.
     let mut there: BTreeMap<i32, usize> = BTreeMap::new();
-    while sweep.try_wait().unwrap().is_none() {
+    while starting.iter_mut().any(|process| process.try_wait().unwrap().is_none()) {
         assert!(begin.elapsed() < PATIENCE, "nothing is trained");
         for (pid, folders) in packs(folder) {
             let number = pid.as_raw_nonzero().get();
@@ -122,9 +123,25 @@ fn said(folder: &Path) -> String {
     fs::read_to_string(folder.join("said")).unwrap()
 }
 
+/// Waits for the end of a process, and gives its code.
+fn ended(what: &str, folder: &Path, process: &mut Child) -> Option<i32> {
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = process.try_wait().unwrap() {
+            return status.code();
+        }
+        if begin.elapsed() >= PATIENCE {
+            let _ = process.kill();
+            panic!("there is never {what}: {}", said(folder));
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Runs a sweep to its end, and gives what it leaves.
 fn to_the_end(folder: &Path, kind: &str, size: u32) -> Table {
-    let code = begin(folder, kind, size, ALL).wait().unwrap().code();
+    let mut sweep = begin(folder, kind, size, ALL);
+    let code = ended("the end of the sweep", folder, &mut sweep);
     assert_eq!(code, Some(i32::from(kind == GRID)), "{}", said(folder));
     table(folder)
 }
@@ -152,25 +169,34 @@ fn kills(kind: &str, victims: &[Victim]) {
     let folder = stormy.path().canonicalize().unwrap();
     let (mut seen, mut met, mut orphans) = (HashSet::new(), 0, 0);
     let mut sweep = begin(&folder, kind, 3, ALL);
-    for victim in victims {
-        let Some((pid, folders)) = in_the_middle(&folder, &mut sweep, &mut seen) else { break };
-        if *victim != Victim::Sweep {
+    let mut left = victims.iter().copied().peekable();
+    while let Some(&victim) = left.peek()
+        && let Some((pid, folders)) = in_the_middle(&folder, slice::from_mut(&mut sweep), &mut seen)
+    {
+        if victim != Victim::Sweep {
             kill(pid);
         }
-        if *victim != Victim::Pack {
+        if victim != Victim::Pack {
             sweep.kill().unwrap();
             sweep.wait().unwrap();
-            orphans += usize::from(*victim == Victim::Sweep && lives(pid));
+        }
+        let orphan = victim == Victim::Sweep && lives(pid);
+        if victim != Victim::Pack {
             sweep = begin(&folder, kind, 3, ALL);
         }
+        orphans += usize::from(orphan);
         met += usize::from(folders.len() > 1 && underway(&folders) > 0);
+        // Where the pack has ended before its sweep was killed, the next one is to be left alone.
+        if orphan || victim != Victim::Sweep {
+            left.next();
+        }
     }
-    sweep.wait().unwrap();
+    ended("the end of a sweep that was killed", &folder, &mut sweep);
     // What was killed again and again before it was saved has failed; it gets another chance.
     assert_same(&to_the_end(&folder, kind, 3), &expected);
-    assert!(met > 1, "only {met} of the kills met a pack: {}", said(&folder));
-    // A sweep that is started again waits for the device that a pack still has.
-    if victims.contains(&Victim::Sweep) {
+    assert!(met > 0, "none of the kills met a pack: {}", said(&folder));
+    // A sweep that is started again waits for the device that a pack still has. At rungs there may be none that lives so long.
+    if kind == GRID && victims.contains(&Victim::Sweep) {
         assert!(orphans > 0, "{}", said(&folder));
     }
 }
@@ -197,7 +223,7 @@ fn workers_that_are_killed_with_their_packs_leave_the_same() {
     let mut workers = [(); 2].map(|()| begin(&folder, HALVING, 2, WORKER));
     let (mut seen, mut met) = (HashSet::new(), 0);
     for number in 0..3 {
-        let Some((pid, folders)) = in_the_middle(&folder, &mut sweep, &mut seen) else { break };
+        let Some((pid, folders)) = in_the_middle(&folder, &mut workers, &mut seen) else { break };
         kill(pid);
         met += usize::from(underway(&folders) > 0);
         let worker = &mut workers[number % 2];
@@ -205,7 +231,9 @@ fn workers_that_are_killed_with_their_packs_leave_the_same() {
         worker.wait().unwrap();
         *worker = begin(&folder, HALVING, 2, WORKER);
     }
-    workers.iter_mut().for_each(|worker| assert!(worker.wait().is_ok()));
+    for worker in &mut workers {
+        ended("the end of a worker", &folder, worker);
+    }
     // Where something has failed for good, it waits for what nobody does.
     sweep.kill().unwrap();
     sweep.wait().unwrap();
