@@ -178,7 +178,8 @@ fn train(engine: &mut dyn Engine, steps: usize) -> Result<(), ExperimentError> {
 /// An engine that has images, and has trained on them: then all is compiled. With it, the steps of a pass.
 fn prepared(definition: &Definition, options: &Options) -> Result<(Box<dyn Engine>, usize), ExperimentError> {
     let mut made = Made::new(definition, options)?;
-    // Whole batches.
+    // Whole batches, or one of all images.
+    made.batch_size = made.batch_size.min(made.counts[0].max(1));
     let steps = (made.counts[0] / made.batch_size).clamp(1, STEPS);
     let split = images(&made.spec, steps * made.batch_size);
     if !made.keep(Part::Training, &split, &[0.0])? {
