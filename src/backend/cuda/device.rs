@@ -24,8 +24,11 @@ pub trait Device {
     }
 
     /// Bytes that are free, and all that there are; nothing where that is not known.
-    fn memory(&self) -> Option<[u64; 2]> {
-        None
+    ///
+    /// # Errors
+    /// When the driver does not say it.
+    fn memory(&self) -> Result<Option<[u64; 2]>, BackendError> {
+        Ok(None)
     }
 
     /// Zeroed memory, at least 256-byte aligned.

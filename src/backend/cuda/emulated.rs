@@ -198,8 +198,8 @@ impl Device for Emulated {
         self.wide.unwrap_or(WIDE)
     }
 
-    fn memory(&self) -> Option<[u64; 2]> {
-        self.bytes.map(|bytes| [bytes.all - bytes.taken.load(Ordering::Relaxed), bytes.all])
+    fn memory(&self) -> Result<Option<[u64; 2]>, BackendError> {
+        Ok(self.bytes.map(|bytes| [bytes.all - bytes.taken.load(Ordering::Relaxed), bytes.all]))
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Memory, BackendError> {

@@ -234,8 +234,9 @@ impl Device for Driver {
         self.block_memory
     }
 
-    fn memory(&self) -> Option<[u64; 2]> {
-        self.context.mem_get_info().ok().map(|(free, all)| [free as u64, all as u64])
+    fn memory(&self) -> Result<Option<[u64; 2]>, BackendError> {
+        let (free, all) = self.context.mem_get_info().map_err(failed("ask for the device's free memory"))?;
+        Ok(Some([free as u64, all as u64]))
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Self::Memory, BackendError> {

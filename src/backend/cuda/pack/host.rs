@@ -216,7 +216,7 @@ impl<D: Device> Host<D> {
     }
 
     /// Bytes that are free, and all that there are.
-    pub fn free(&self) -> Option<[u64; 2]> {
+    pub fn free(&self) -> Result<Option<[u64; 2]>, BackendError> {
         self.device.memory()
     }
 

@@ -124,7 +124,7 @@ impl<D: Device + 'static> SharedDevice for Pack<D> {
     }
 
     fn memory(&self) -> Result<Option<[u64; 2]>, BackendError> {
-        self.member()?.ask(|host| Ok(host.free()))
+        self.member()?.ask(|host| host.free())
     }
 
     fn forecast(&self) -> Forecast {

@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{BufRead, BufReader, Read},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver, Sender},
@@ -14,7 +15,7 @@ use std::{
 
 use super::local::{GRACE, how, spawned, terminate};
 use crate::{
-    backend::shared_device,
+    backend::{BackendError, shared_device},
     experiment::{
         Definition, ExperimentError,
         sweep::{Executor, How, Pool, executor::Ended},
@@ -178,7 +179,8 @@ impl Packed {
             return *most;
         }
         let shares = self.pool.as_ref().map_or(1, Pool::shares);
-        let room = self.scales.room(folder, device, shares);
+        let room = catch_unwind(AssertUnwindSafe(|| self.scales.room(folder, device, shares)));
+        let room = room.unwrap_or_else(|_| Err(BackendError::Other("its engine has panicked".into()).into()));
         let (most, note) = match self.size {
             PackSize::Of(count) => limited(count as usize, room),
             PackSize::Auto => {

@@ -225,6 +225,30 @@ fn no_more_are_packed_than_have_room() {
     assert_eq!(said(Ok(Some(Room { one: 1_000_000_000, free: 2_000_000_000 }))), (1, Some(one.into())));
 }
 
+/// A mistake of what looks at a trial ends no sweep.
+#[test]
+fn a_panic_of_the_scales_is_said() {
+    struct Broken;
+    impl Scales for Broken {
+        fn room(&self, _: &Path, _: usize, _: usize) -> Result<Option<Room>, ExperimentError> {
+            panic!("as wanted")
+        }
+
+        fn steps(&self, _: &Path, device: usize, _: usize) -> Result<f64, ExperimentError> {
+            Err(busy(device))
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let trials = trials(folder.path(), &[8; 2]);
+    let mut packed = packed(folder.path(), 2, TELLS);
+    packed.scales = Box::new(Broken);
+    submit(&mut packed, &trials);
+    assert_eq!(packed.notes(), ["whether 2 trials at once have room is not known: its engine has panicked"]);
+    ends(&mut packed, &trials);
+    assert_eq!(pack_of(&trials[0]).len(), 2);
+    processes_end(&mut packed);
+}
+
 #[test]
 fn sizes_are_read_as_people_write_them() {
     let read = |text: &str| serde_yaml::from_str::<PackSize>(text);
