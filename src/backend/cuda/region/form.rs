@@ -257,13 +257,13 @@ fn planned(
     let mut sizes = TILE_ROWS.to_vec();
     // Rows that a block goes through, and the largest tiles first.
     sizes.sort_by_key(|&tile| (rows.div_ceil(tile).div_ceil(LANES) * (tile + ROWS_OF_A_TILE), std::cmp::Reverse(tile)));
-    let mut ways = sizes.into_iter().flat_map(|tile_rows| [(tile_rows, Pieces::Stay), (tile_rows, Pieces::Go)]);
-    ways.find_map(|(tile_rows, pieces)| {
+    // Operands that are there when a product wants them are worth more than pieces that are loaded once.
+    let ways = [(Pieces::Stay, true), (Pieces::Go, true), (Pieces::Stay, false), (Pieces::Go, false)];
+    sizes.into_iter().flat_map(|tile_rows| ways.map(|way| (tile_rows, way))).find_map(|(tile_rows, (pieces, ahead))| {
         let sketch = sketch(operations, layout, members, rows, tile_rows, None, pieces);
-        let orders = [order::ahead(&sketch.phases), sketch.phases.clone()];
-        let planned = orders.into_iter().map(|phases| (plan(&sketch, &phases), phases));
-        let (plan, phases) = planned.into_iter().find(|(plan, _)| plan.bytes <= block_memory)?;
-        Some((sketch, phases, plan))
+        let phases = if ahead { order::ahead(&sketch.phases) } else { sketch.phases.clone() };
+        let plan = plan(&sketch, &phases);
+        (plan.bytes <= block_memory).then_some((sketch, phases, plan))
     })
 }
 
