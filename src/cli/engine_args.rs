@@ -77,6 +77,14 @@ impl EngineArgs {
         Ok((options, devices))
     }
 
+    /// The backend that trains.
+    ///
+    /// # Errors
+    /// `--device` for a backend without devices.
+    pub fn backend(&self) -> miette::Result<Backend> {
+        Ok(self.resolved(Interrupt::default())?.0.backend)
+    }
+
     /// The options without a device, and the devices that are shown where the backend has some.
     fn resolved(&self, interrupt: Interrupt) -> miette::Result<(Options, Option<Vec<Device>>)> {
         let (backend, missing) = self.backend.resolve();

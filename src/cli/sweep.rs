@@ -279,11 +279,7 @@ pub(super) fn started(
         return Ok((options, executors::executor(setup)?));
     }
     let (options, devices) = engine.shared(jobs, interrupt)?;
-    if config.pack.is_some_and(PackSize::packs) && options.backend != Backend::Cuda {
-        let message = format!("trials are packed on a CUDA device, and the {} backend has none", options.backend);
-        let help = "leave --pack out; --jobs N trains N trials beside each other";
-        return Err(miette::miette!(code = "vitx::sweep::pack", help = help, "{message}"));
-    }
+    check_pack(config.pack, options.backend)?;
     let owner = format!("vitx sweep, for {}", folder.display());
     let pool = (!devices.is_empty()).then(|| Pool::new(devices, DeviceLocks::of_machine(), jobs, owner));
     let arguments = engine.arguments(&options);
@@ -291,6 +287,16 @@ pub(super) fn started(
     let arguments = if config.pack.is_some_and(PackSize::packs) { arguments } else { lingering(arguments) };
     let setup = ExecutorSetup { config, folder, arguments, threads_given: true, pool, options: options.clone() };
     Ok((options, executors::executor(setup)?))
+}
+
+/// Refuses packs where the backend has no device for them.
+pub(super) fn check_pack(pack: Option<PackSize>, backend: Backend) -> miette::Result<()> {
+    if pack.is_some_and(PackSize::packs) && backend != Backend::Cuda {
+        let message = format!("trials are packed on a CUDA device, and the {backend} backend has none");
+        let help = "leave --pack out; --jobs N trains N trials beside each other";
+        return Err(miette::miette!(code = "vitx::sweep::pack", help = help, "{message}"));
+    }
+    Ok(())
 }
 
 /// The arguments of a trial that waits at its rungs.

@@ -10,7 +10,7 @@ use super::{
     duration::time,
     engine_args::EngineArgs,
     live::Live,
-    sweep::{left, started, unfinished},
+    sweep::{check_pack, left, started, unfinished},
 };
 use crate::{
     experiment::{
@@ -56,6 +56,10 @@ pub struct Args {
 
 pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let (folder, processes) = (&args.directory, args.jobs as usize);
+    if args.pack.is_some_and(PackSize::packs) {
+        // Not once a sweep has begun, which may be hours later.
+        check_pack(args.pack, args.engine.backend()?)?;
+    }
     let interrupt = Interrupt::default();
     handle_interrupts(
         &interrupt,

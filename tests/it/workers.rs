@@ -138,6 +138,15 @@ fn workers_train_what_a_sweep_without_jobs_has_planned() {
     assert!(text.starts_with("Every trial has ended.") && !text.contains("started"), "{text}");
 }
 
+/// What cannot be is refused before a worker waits for a sweep.
+#[test]
+fn packs_without_a_device_for_them_are_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = worker(folder.path(), &["--pack", "4", "--until-idle", "1h"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(shown(&output).trim());
+}
+
 #[test]
 fn a_worker_has_a_time_budget_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
