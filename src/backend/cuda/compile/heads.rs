@@ -45,8 +45,8 @@ fn sums(operations: &mut Operations) {
                 {
                     operation.inputs.insert(4, heads);
                 }
-                operations.list[index - 1].inputs.clone_from(&operation.inputs);
                 if !operator.shared_keys {
+                    operations.list[index - 1] = operation;
                     continue;
                 }
                 (1, shape.batch * shape.sources, shape.heads, shape.key_dim)

@@ -1,7 +1,7 @@
 // Scaled dot-product attention for heads of any width, in float32 arithmetic, forward and backward,
 // without the matrix of weights in memory. Definitions: ACT the activations' type; KEY_DIM, VALUE_DIM;
 // ROWS that a warp does; VECTOR elements moved at once; DROPOUT; DIAGONAL if no token meets itself;
-// KEY_STEP and DOUT_STEP 0 where all heads have the same keys, the same gradient of the output.
+// KEY_STEP and DOUT_STEP, elements from one head to the next of what all may share: keys, and the gradient of the output.
 //
 // A warp does ROWS rows of head blockIdx.y of image blockIdx.z, and meets the other side in groups of
 // 32, one for each lane. Tensors are [batch, tokens or sources, row], heads side by side in a row.
@@ -12,13 +12,6 @@
 #endif
 #ifndef DIAGONAL
 #define DIAGONAL 0
-#endif
-// From one head to the next, of what all may share.
-#ifndef KEY_STEP
-#define KEY_STEP KEY_DIM
-#endif
-#ifndef DOUT_STEP
-#define DOUT_STEP VALUE_DIM
 #endif
 
 constexpr int WARPS = 4;

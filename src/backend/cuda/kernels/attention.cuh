@@ -1,7 +1,7 @@
 // The softmax of rows as they come, and dropout of its weights, for heads in shared memory: what the
 // forward and backward passes of attention share. Definitions: as of mma.cuh; TOKENS, SOURCES, HEADS,
-// SCALE; DROPOUT; DIAGONAL if no token meets itself; KEY_STEP and DOUT_STEP 0 where all heads have the same keys, the same
-// gradient of the output.
+// SCALE; DROPOUT; DIAGONAL if no token meets itself; KEY_STEP and DOUT_STEP, elements from one head to the
+// next of what all may share: keys, and the gradient of the output.
 //
 // Which weights dropout keeps has been drawn by masks.cu: `kept` [batch, heads, S / 16, T], where T and S are TOKENS and
 // SOURCES up to a multiple of 16, has the bits of 16 sources for each token.
@@ -13,13 +13,6 @@
 #endif
 #ifndef DIAGONAL
 #define DIAGONAL 0
-#endif
-// Elements from one head to the next, of what all may share.
-#ifndef KEY_STEP
-#define KEY_STEP KEY_DIM
-#endif
-#ifndef DOUT_STEP
-#define DOUT_STEP VALUE_DIM
 #endif
 
 constexpr int ALL_TOKENS = (TOKENS + 15) / 16 * 16, ALL_SOURCES = (SOURCES + 15) / 16 * 16;

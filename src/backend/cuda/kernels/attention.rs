@@ -284,6 +284,8 @@ impl Attention {
             ("ACT", element.name().to_owned()),
             dim("KEY_DIM", key_dim),
             dim("VALUE_DIM", value_dim),
+            dim("KEY_STEP", if self.shared_keys { 0 } else { key_dim }),
+            dim("DOUT_STEP", if self.summed && pass != Pass::Forward { 0 } else { value_dim }),
             dim("VECTOR", vectors.unwrap_or(1)),
         ];
         if inputs.dropout.is_some() {
@@ -291,12 +293,6 @@ impl Attention {
         }
         if self.diagonal {
             defines.push(dim("DIAGONAL", 1));
-        }
-        if self.shared_keys {
-            defines.push(dim("KEY_STEP", 0));
-        }
-        if self.summed && pass != Pass::Forward {
-            defines.push(dim("DOUT_STEP", 0));
         }
         let path = self.path(pass);
         let shared = self.shared_bytes(pass, path);

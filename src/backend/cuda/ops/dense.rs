@@ -47,23 +47,20 @@ impl Emitter<'_> {
                 let d = Matrix { element: self.element(outputs[0]), ..self.rows(outputs[0], n) };
                 let mut plain = Vec::new();
                 let mut epilogue = Epilogue::None;
-                // Of a bias that is no parameter there is no shadow.
-                let computed = bias && !exact && self.element(inputs[2]) != self.precision.element();
-                let computed = computed && !matches!(self.operations.tensors[inputs[2]].origin, Origin::Parameter(_));
-                if computed {
-                    self.gemm([rows, n, k], [a, b, d], Epilogue::None, Vec::new(), outputs);
-                    let bias = pointwise::Epilogue { bias: Some(self.at(inputs[2])), ..pointwise::Epilogue::default() };
-                    let launch = pointwise::forward(rows * n, n, self.precision, d.place, bias, d.place);
-                    self.finish(launch, outputs);
-                    return;
-                }
                 if bias {
-                    // The library wants a bias of the result's type; the kernels always read float32.
                     let own = self.at(inputs[2]);
-                    epilogue = Epilogue::Bias(if exact { own } else { self.activation(inputs[2]) });
-                    let bias = pointwise::Epilogue { bias: Some(own), ..pointwise::Epilogue::default() };
+                    let added = pointwise::Epilogue { bias: Some(own), ..pointwise::Epilogue::default() };
                     let precision = if exact { Precision::F32 } else { self.precision };
-                    plain.push(pointwise::forward(rows * n, n, precision, d.place, bias, d.place));
+                    let launch = pointwise::forward(rows * n, n, precision, d.place, added, d.place);
+                    // The library wants a bias of the result's type; the kernels always read float32. Only a parameter has both.
+                    let parameter = matches!(self.operations.tensors[inputs[2]].origin, Origin::Parameter(_));
+                    if d.element == Element::Bf16 && !parameter {
+                        self.gemm([rows, n, k], [a, b, d], Epilogue::None, Vec::new(), outputs);
+                        self.finish(launch, outputs);
+                        return;
+                    }
+                    epilogue = Epilogue::Bias(if exact { own } else { self.activation(inputs[2]) });
+                    plain.push(launch);
                 }
                 self.gemm([rows, n, k], [a, b, d], epilogue, plain, outputs);
             }
