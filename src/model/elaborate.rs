@@ -22,6 +22,7 @@ use std::{
 
 pub use constraint::{Constraint, parameters};
 
+use block::Call;
 use braces::Braces;
 use shared::Shared;
 use unused::Declared;
@@ -478,7 +479,9 @@ impl<'a> Elaborator<'a> {
             ExprKind::Repeat { repeated, count, index } => {
                 self.repeat(repeated, count, index.as_ref(), current, naming, scope)
             }
-            ExprKind::Call { name, arguments } => self.call(name, arguments, expr.span, current, naming, scope),
+            ExprKind::Call { name, arguments } => {
+                self.call(name, &Call { arguments, span: expr.span, current, naming, scope })
+            }
             ExprKind::Invalid => None,
             ExprKind::If { arms, otherwise } if !self.is_value(expr, scope) => {
                 self.conditional(arms, otherwise.as_ref(), current, naming, scope)

@@ -36,6 +36,19 @@ pub(super) fn by_name(file: &File) -> HashMap<&str, &Definition> {
     blocks.rev().map(|block| (block.name.text.as_str(), block)).collect()
 }
 
+/// A call of a layer, a block or what a name stands for, and where it stands.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'c> {
+    pub arguments: &'c [Argument],
+    /// The call with its arguments in the text.
+    pub span: Span,
+    /// The tensor that flows into it.
+    pub current: Current,
+    pub naming: Naming<'c>,
+    /// The names that its arguments can be made of.
+    pub scope: &'c Scope<'c>,
+}
+
 fn at_most(arguments: usize) -> String {
     match arguments {
         0 => "no arguments".to_owned(),
@@ -101,41 +114,34 @@ impl<'a> Elaborator<'a> {
         Naming::plain(Some(self.names.add(None, "unused", Style::Numbered)))
     }
 
-    pub(super) fn call(
-        &mut self,
-        name: &Name,
-        arguments: &[Argument],
-        span: Span,
-        current: Current,
-        naming: Naming,
-        scope: &Scope,
-    ) -> Current {
+    pub(super) fn call(&mut self, name: &Name, call: &Call) -> Current {
+        let scope = call.scope;
         if let Some(Bound::Tensor(tensor)) = scope.read(&name.text) {
-            return self.tensor(name, *tensor, arguments, span, naming);
+            return self.tensor(name, *tensor, call);
         }
         if let Some(Bound::Shared(shared)) = scope.get(&name.text) {
-            return self.call_shared(*shared, arguments, span, current, naming, scope);
+            return self.call_shared(*shared, call);
         }
         if let Some(Bound::Braces(braces)) = scope.get(&name.text) {
-            return self.call_braces(*braces, name, arguments, span, current, naming, scope);
+            return self.call_braces(*braces, name, call);
         }
         if let Some(Bound::Unknown) = scope.get(&name.text) {
             return None;
         }
         if let Some(Bound::Value(Value::Str(layer), causes)) = scope.get(&name.text) {
             let layer = LayerValue { name, text: layer, causes: *causes };
-            return self.layer_value(&layer, arguments, span, current, naming, scope);
+            return self.layer_value(&layer, call);
         }
         // What stands in a standard block means the standard layers, whatever the file defines.
         let own = self.own.get(name.text.as_str()).copied().filter(|_| self.site.is_none());
         if let Some(block) = own {
-            return self.block(block, false, arguments, span, current, naming, scope);
+            return self.block(block, false, call);
         }
         if let Some(layer) = find(&name.text) {
-            return self.layer_call(layer, arguments, span, current, naming, scope);
+            return self.layer_call(layer, call);
         }
         if let Some(block) = self.standard.get(name.text.as_str()).copied() {
-            return self.block(block, true, arguments, span, current, naming, scope);
+            return self.block(block, true, call);
         }
         let tensors = scope.iter().filter(|(_, bound)| matches!(bound, Bound::Tensor(_))).map(|(name, _)| name);
         let blocks = self.own.keys().chain(self.standard.keys()).copied();
@@ -175,17 +181,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn block(
-        &mut self,
-        block: &'a Definition,
-        standard: bool,
-        arguments: &[Argument],
-        span: Span,
-        current: Current,
-        naming: Naming,
-        scope: &Scope,
-    ) -> Current {
+    pub(super) fn block(&mut self, block: &'a Definition, standard: bool, call: &Call) -> Current {
+        let Call { arguments, span, current, naming, scope } = *call;
         let name = &block.name.text;
         if let Some(first) = self.blocks.iter().position(|outer| *outer == (name.as_str(), standard)) {
             let names = self.blocks[first..].iter().map(|(name, _)| *name).chain([name.as_str()]);
@@ -348,16 +345,16 @@ impl<'a> Elaborator<'a> {
     }
 
     /// The tensor that a name stands for.
-    fn tensor(&mut self, name: &Name, tensor: Current, arguments: &[Argument], span: Span, naming: Naming) -> Current {
-        if !arguments.is_empty() {
+    fn tensor(&mut self, name: &Name, tensor: Current, call: &Call) -> Current {
+        if !call.arguments.is_empty() {
             let message = format!("`{}` is a tensor and takes no arguments", name.text);
-            let problem = self.problem("vitx::argument", message, span, "a tensor");
+            let problem = self.problem("vitx::argument", message, call.span, "a tensor");
             self.report(
                 problem.help(format!("`{}` alone goes on with it; `add` and `concat` merge tensors", name.text)),
             );
             return None;
         }
-        if let Some((Given::Label, label)) = naming.given {
+        if let Some((Given::Label, label)) = call.naming.given {
             let message = format!("`{}` labels a tensor that exists already", label.text);
             let problem = self.problem("vitx::name", message, label.span, "a label names a new layer");
             self.report(problem.label(self.at(name.span), "this is a tensor").help("leave the label out"));

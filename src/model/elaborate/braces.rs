@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::{Current, Elaborator, MAX_DEPTH, Naming};
+use super::{Current, Elaborator, MAX_DEPTH, Naming, block::Call};
 use crate::{
     dsl::syntax::{Argument, Body, Expr, ExprKind, Name, Span},
     model::evaluate::{Bound, Scope},
@@ -46,17 +46,8 @@ impl Elaborator<'_> {
     }
 
     /// Follows braces where the name stands that they are bound to: a level of that name.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn call_braces(
-        &mut self,
-        number: usize,
-        name: &Name,
-        arguments: &[Argument],
-        span: Span,
-        current: Current,
-        naming: Naming,
-        scope: &Scope,
-    ) -> Current {
+    pub(super) fn call_braces(&mut self, number: usize, name: &Name, call: &Call) -> Current {
+        let Call { arguments, span, current, naming, scope } = *call;
         scope.read(&name.text);
         self.called_braces[number] = true;
         let input = match arguments {

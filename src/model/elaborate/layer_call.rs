@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Current, Elaborator, Naming, Pending, Tensor};
+use super::{Current, Elaborator, Naming, Pending, Tensor, block::Call};
 use crate::{
     dsl::{
         Problem, Value,
@@ -37,15 +37,8 @@ impl Values {
 }
 
 impl Elaborator<'_> {
-    pub(super) fn layer_call(
-        &mut self,
-        layer: &'static LayerKind,
-        arguments: &[Argument],
-        span: Span,
-        current: Current,
-        naming: Naming,
-        scope: &Scope,
-    ) -> Current {
+    pub(super) fn layer_call(&mut self, layer: &'static LayerKind, call: &Call) -> Current {
+        let Call { arguments, span, current, naming, scope } = *call;
         let listed = layer.inputs == Inputs::Listed;
         let (tensors, arguments): (Vec<&Argument>, Vec<&Argument>) =
             arguments.iter().partition(|argument| listed && argument.name.is_none());

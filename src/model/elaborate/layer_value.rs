@@ -1,10 +1,13 @@
 //! Layers and blocks that values stand for: `norm` in a block whose parameter is `norm = layer_norm(1e-3)`.
 
-use super::{Current, Elaborator, Naming, block::LISTED};
+use super::{
+    Current, Elaborator,
+    block::{Call, LISTED},
+};
 use crate::{
     dsl::{
         Value, parse_layer,
-        syntax::{Argument, Expr, ExprKind, Name, Span},
+        syntax::{Argument, Expr, ExprKind, Name},
     },
     model::{
         evaluate::{Bound, Causes, Scope},
@@ -35,15 +38,8 @@ impl<'a> Elaborator<'a> {
 
     /// Calls what a value stands for, as if it stood there itself: the arguments of the call and those that the value
     /// holds together.
-    pub(super) fn layer_value(
-        &mut self,
-        value: &LayerValue,
-        arguments: &[Argument],
-        span: Span,
-        current: Current,
-        naming: Naming,
-        scope: &Scope,
-    ) -> Current {
+    pub(super) fn layer_value(&mut self, value: &LayerValue, call: &Call) -> Current {
+        let scope = call.scope;
         if let Err(problem) = scope.charge(1, value.text.len()) {
             self.full = true;
             self.report(*problem);
@@ -71,11 +67,12 @@ impl<'a> Elaborator<'a> {
                 let name = name.map(|text| Name { text, span: place });
                 Argument { name, value: Expr { kind: ExprKind::Literal(held), span: place }, span: place }
             });
-        let arguments: Vec<Argument> = arguments.iter().cloned().chain(held).collect();
+        let arguments: Vec<Argument> = call.arguments.iter().cloned().chain(held).collect();
+        let call = Call { arguments: &arguments, ..*call };
         let known = self.problems.len();
         let result = match (block, kind) {
-            (Some(block), _) => self.block(block, own.is_none(), &arguments, span, current, naming, scope),
-            (None, Some(kind)) => self.layer_call(kind, &arguments, span, current, naming, scope),
+            (Some(block), _) => self.block(block, own.is_none(), &call),
+            (None, Some(kind)) => self.layer_call(kind, &call),
             (None, None) => None,
         };
         // Whatever is wrong in it depends on what the value is.

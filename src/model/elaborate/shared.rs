@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::{Current, Elaborator, Given, Naming, braces::braces, layer_value::LayerValue};
+use super::{Current, Elaborator, Given, Naming, block::Call, braces::braces, layer_value::LayerValue};
 use crate::{
     dsl::{
         Problem, Value,
-        syntax::{Argument, Expr, ExprKind, Name, Span},
+        syntax::{Expr, ExprKind, Name, Span},
     },
     model::{
         evaluate::{Bound, Causes, Scope},
@@ -60,31 +60,26 @@ impl Elaborator<'_> {
     }
 
     /// Calls it: the first call makes the weights.
-    pub(super) fn call_shared(
-        &mut self,
-        shared: usize,
-        arguments: &[Argument],
-        span: Span,
-        current: Current,
-        naming: Naming,
-        scope: &Scope,
-    ) -> Current {
+    pub(super) fn call_shared(&mut self, shared: usize, call: &Call) -> Current {
         let Shared { name, what, first } = &self.shared[shared];
         let (name, what, first) = (name.clone(), what.clone(), first.clone());
         // The weights are called after the `let`, however often it is called.
         let again = Name { text: format!("{}_again", name.text), span: name.span };
-        let naming = match (naming.given, &first) {
-            (Some(_), _) => naming,
-            (None, None) => Naming { given: Some((Given::Let, &name)), numbered: false, ..naming },
-            (None, Some(_)) => Naming { given: Some((Given::Let, &again)), numbered: true, repeated: false, ..naming },
+        let naming = match (call.naming.given, &first) {
+            (Some(_), _) => call.naming,
+            (None, None) => Naming { given: Some((Given::Let, &name)), numbered: false, ..call.naming },
+            (None, Some(_)) => {
+                Naming { given: Some((Given::Let, &again)), numbered: true, repeated: false, ..call.naming }
+            }
         };
+        let (span, call) = (call.span, Call { naming, ..*call });
         let start = self.nodes.len();
         let result = match &what {
             What::Layer(text, causes) => {
                 let value = LayerValue { name: &name, text, causes: *causes };
-                self.layer_value(&value, arguments, span, current, naming, scope)?
+                self.layer_value(&value, &call)?
             }
-            What::Braces(number) => self.call_braces(*number, &name, arguments, span, current, naming, scope)?,
+            What::Braces(number) => self.call_braces(*number, &name, &call)?,
         };
         let made = start..self.nodes.len();
         match first {
