@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{AUGMENTATION, Emulated, engine, fit, reference_model, small};
+use super::{
+    Emulated, engine,
+    fit::{AUGMENTATION, fit},
+    reference_model, small,
+};
 use crate::backend::{
     Batch, Engine, StateTensor, Step,
     cuda::{

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, thread, time::Duration};
 
-use super::{Emulated, Silent, options, reference_model, split};
+use super::{
+    Emulated,
+    fit::{Silent, split},
+    options, reference_model,
+};
 use crate::{
     backend::{
         BackendError, Engine, EngineOptions, StateTensor,

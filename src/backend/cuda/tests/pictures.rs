@@ -1,6 +1,10 @@
 //! Batches that are made while the step before runs: the same training however an epoch is cut, and in every order.
 
-use super::{AUGMENTATION, Emulated, options_with, small, split};
+use super::{
+    Emulated,
+    fit::{AUGMENTATION, split},
+    options_with, small,
+};
 use crate::{
     backend::{
         Drawing, Engine, ImageSet, Part, Resident, StateTensor, Step, Task,
