@@ -30,6 +30,7 @@ use crate::{
     dsl::Source,
     graph::{losses::Loss, optimizers::Optimizer},
     model::{Architecture, ImageSpec, elaborate},
+    passes::Lowering,
 };
 
 const MODEL: &str = include_str!("../../../tests/support/small.vitx");
@@ -52,8 +53,7 @@ fn options(precision: Precision) -> EngineOptions {
 }
 
 fn engine<D: Device>(architecture: Architecture, precision: Precision, device: D) -> CudaEngine<D> {
-    let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
-    CudaEngine::new(lowering, options(precision), device).unwrap()
+    CudaEngine::new(lowered(architecture), options(precision), device).unwrap()
 }
 
 fn small() -> Architecture {
@@ -62,8 +62,16 @@ fn small() -> Architecture {
 }
 
 fn on_cpu(architecture: Architecture) -> Box<dyn Engine> {
-    let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
-    Backend::Cpu.engine(lowering, options(Precision::F32)).unwrap()
+    Backend::Cpu.engine(lowered(architecture), options(Precision::F32)).unwrap()
+}
+
+fn lowered(architecture: Architecture) -> Box<Lowering> {
+    Box::new(move |builder, batch| architecture.lower(builder, batch))
+}
+
+/// So many values that stand for pixels.
+fn sines(count: usize) -> Vec<f32> {
+    (0..count).map(|index| (index as f32 * 0.37).sin()).collect()
 }
 
 /// Distance of two tensors relative to the second's norm.

@@ -3,7 +3,7 @@
 use super::{
     Emulated, engine,
     fit::{AUGMENTATION, fit, fit_in},
-    small,
+    sines, small,
 };
 use crate::{
     backend::{
@@ -43,7 +43,7 @@ pub(super) fn best_weights_stay_on_the_device<D: Device>(device: impl Fn() -> D,
     let resident = engine.resident().unwrap();
     assert_eq!(resident.kept_weights().unwrap_err().to_string(), "no weights are kept");
     assert!(resident.keep_weights().unwrap());
-    let images: Vec<f32> = (0..3 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let images = sines(3 * 108);
     let step = Step { epoch: 0, step: 0, iteration: 0, learning_rate: 1e-3 };
     engine.train_step(&Batch { images: &images, labels: &[0, 4, 2], mixed: None }, &step).unwrap();
     assert_eq!(engine.resident().unwrap().kept_weights().unwrap(), begin);

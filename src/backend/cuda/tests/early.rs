@@ -1,6 +1,6 @@
 //! Updates of wide parameters beside the backward pass: the same bits as one update at the end.
 
-use super::{Emulated, options, reference_model, small};
+use super::{Emulated, lowered, options, reference_model, sines, small};
 use crate::{
     backend::{
         Batch, Engine, EngineOptions, StateTensor, Step,
@@ -24,12 +24,11 @@ fn updates<'a>(calls: &'a [Call<Place>], rule: &str) -> Vec<&'a Call<Place>> {
 
 /// The state after three steps, the second of which has another batch size, and how many early updates they have.
 fn trained(optimizer: &Optimizer, precision: Precision, device: Emulated) -> (Vec<StateTensor>, usize) {
-    let architecture = small();
-    let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+    let lowering = lowered(small());
     let with = EngineOptions { optimizer: optimizer.clone(), ..options(precision) };
     let mut engine = CudaEngine::new(lowering, with, device).unwrap();
     for (iteration, size) in [4, 3, 4].into_iter().enumerate() {
-        let images: Vec<f32> = (0..size * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+        let images = sines(size * 108);
         let batch = Batch { images: &images, labels: &[0, 4, 2, 2][..size], mixed: None };
         let at = Step { epoch: 0, step: iteration as u32, iteration: iteration as u64, learning_rate: 1e-2 };
         engine.train_step(&batch, &at).unwrap();

@@ -3,7 +3,7 @@
 use super::{
     distance,
     fit::{AUGMENTATION, fit},
-    options_with, small,
+    lowered, options_with, small,
 };
 use crate::{
     backend::{
@@ -35,10 +35,7 @@ fn trains_on_kept_images_with<D: Device>(
 ) {
     let optimizer = Optimizer { gradient_accumulation_steps, ..Optimizer::default() };
     let options = || EngineOptions { optimizer: optimizer.clone(), ..options_with(Precision::F32, augmentation) };
-    let lowering = || {
-        let architecture = small();
-        Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
-    };
+    let lowering = || lowered(small());
     let mut cpu = Backend::Cpu.engine(lowering(), options()).unwrap();
     let (expected, expected_state) = fit(cpu.as_mut(), augmentation, repeats);
     let mut cuda = CudaEngine::new(lowering(), options(), device()).unwrap();

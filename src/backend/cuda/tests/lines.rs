@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     Emulated, engine,
     fit::{AUGMENTATION, fit},
-    reference_model, small,
+    reference_model, sines, small,
 };
 use crate::backend::{
     Batch, Engine, StateTensor, Step,
@@ -31,7 +31,7 @@ const ORDERS: [Order; 7] = [
 /// What two steps and a pass for gradients leave: losses, logits, gradients, state.
 fn steps(precision: Precision, device: Emulated) -> (Vec<u32>, Vec<f32>, Vec<StateTensor>, Vec<StateTensor>) {
     let mut engine = engine(small(), precision, device);
-    let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let images = sines(5 * 108);
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
     let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-3 };
     // Bits, for what goes wrong may be a NaN.

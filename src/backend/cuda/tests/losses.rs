@@ -1,6 +1,6 @@
 //! Losses and their options.
 
-use super::{options, small};
+use super::{lowered, options, sines, small};
 use crate::{
     backend::{
         Backend, Batch, Engine, EngineOptions, Step,
@@ -12,11 +12,8 @@ use crate::{
 
 /// Training minimises the loss with its options; evaluation has the plain one.
 pub(super) fn losses_with_options_train_as_the_cpu_backend_does<D: Device>(device: impl Fn() -> D) {
-    let lowering = || {
-        let architecture = small();
-        Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
-    };
-    let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let lowering = || lowered(small());
+    let images = sines(5 * 108);
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
     let others = [(3, 0.25), (4, 0.5), (0, 0.0), (1, 1.0), (2, 0.8)];
     let others = others.map(|(label, weight)| Mixed { label, weight });

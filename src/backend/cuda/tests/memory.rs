@@ -1,6 +1,6 @@
 //! The memory that a plan gives to tensors.
 
-use super::{Emulated, engine, small};
+use super::{Emulated, engine, sines, small};
 use crate::backend::{
     Batch, Engine, Step,
     cuda::{compile::Planner, launch::Precision},
@@ -11,7 +11,7 @@ use crate::backend::{
 #[test]
 #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn the_plan_keeps_living_tensors_apart() {
-    let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let images = sines(5 * 108);
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
     let run = |planner: Planner| {
         let mut engine = engine(small(), Precision::Bf16, Emulated::default());

@@ -6,7 +6,7 @@ mod keras;
 
 use std::collections::BTreeMap;
 
-use super::{distance, engine, on_cpu, options, small};
+use super::{distance, engine, lowered, on_cpu, options, sines, small};
 use crate::{
     backend::{
         Backend, Batch, Engine, EngineOptions, StateTensor, Step,
@@ -30,7 +30,7 @@ pub(super) fn trains_as_the_cpu_backend_does<D: Device>(device: impl Fn() -> D) 
     let mut cuda = engine(small(), Precision::F32, device());
     assert_eq!(cuda.state().unwrap(), cpu.state().unwrap());
     let labels = [0, 4, 2, 2, 1, 3, 0];
-    let images: Vec<f32> = (0..labels.len() * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let images = sines(labels.len() * 108);
     for (iteration, count) in [7, 3, 7].into_iter().enumerate() {
         let batch = Batch { images: &images[..count * 108], labels: &labels[..count], mixed: None };
         let step = Step { epoch: 0, step: iteration as u32, iteration: iteration as u64, learning_rate: 1e-3 };
@@ -58,17 +58,14 @@ pub(super) fn convolutions_train_as_on_the_cpu_backend<D: Device>(device: impl F
     let text = include_str!("../../../../tests/support/convolutional.vitx");
     let network = || elaborate(&Source::new("convolutional", text), &BTreeMap::new(), &spec).unwrap();
     let labels = [0, 4, 2, 2, 1, 3, 0];
-    let images: Vec<f32> = (0..labels.len() * 162).map(|index| (index as f32 * 0.37).sin()).collect();
+    let images = sines(labels.len() * 162);
     let muon = Optimizer {
         clip_norm: Some(0.1),
         ema: Some(Ema { decay: 0.5, warmup: false, evaluate: true }),
         ..Optimizer::of(optimizers::find("muon").unwrap())
     };
     for optimizer in [Optimizer::default(), muon] {
-        let lowering = || {
-            let architecture = network();
-            Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
-        };
+        let lowering = || lowered(network());
         let options = || EngineOptions { optimizer: optimizer.clone(), ..options(Precision::F32) };
         let mut cpu = Backend::Cpu.engine(lowering(), options()).unwrap();
         let mut cuda = CudaEngine::new(lowering(), options(), device()).unwrap();
@@ -114,15 +111,12 @@ pub(super) fn residual_networks_have_the_gradients_of_the_cpu_backend<D: Device>
         ("hybrid", hybrid, small_hybrid, &[Precision::F32, Precision::Bf16]),
     ];
     let labels = [0, 4, 2, 1, 3, 0];
-    let images: Vec<f32> = (0..labels.len() * 192).map(|index| (index as f32 * 0.37).sin()).collect();
+    let images = sines(labels.len() * 192);
     let batch = Batch { images: &images, labels: &labels, mixed: None };
     for (name, text, parameters, precisions) in networks {
         let parameters = parameters.iter().chain(&[("image_size", 8)]);
         let parameters = parameters.map(|&(name, value)| (name.to_owned(), Value::Int(value))).collect();
-        let lowering = || {
-            let architecture = elaborate(&Source::new(name, text), &parameters, &spec).unwrap();
-            Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
-        };
+        let lowering = || lowered(elaborate(&Source::new(name, text), &parameters, &spec).unwrap());
         let mut cpu = Backend::Cpu.engine(lowering(), options(Precision::F32)).unwrap();
         let expected = cpu.inspect().gradients(&batch).unwrap();
         for &precision in precisions {

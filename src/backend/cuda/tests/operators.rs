@@ -1,6 +1,6 @@
 //! Single operators, and what products take into themselves.
 
-use super::{Emulated, distance, engine, options, small};
+use super::{Emulated, distance, engine, options, sines, small};
 use crate::backend::{
     Backend, Batch, Engine, Step,
     cuda::{CudaEngine, device::Device, launch::Precision},
@@ -35,7 +35,7 @@ pub(super) fn every_operator<D: Device>(device: impl Fn() -> D, shapes: &[(usize
 #[test]
 #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn products_without_epilogues_give_the_same_training() {
-    let images: Vec<f32> = (0..5 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let images = sines(5 * 108);
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };
     let run = |plain| {
         let mut engine = engine(small(), Precision::F32, Emulated { plain, ..Emulated::default() });

@@ -1,6 +1,6 @@
 //! Optimizers, what they leave as it is, and the averages that they keep.
 
-use super::{distance, engine, fit::split, options, small};
+use super::{distance, engine, fit::split, lowered, options, sines, small};
 use crate::{
     backend::{
         Backend, Batch, Engine, EngineOptions, ImageSet, Part, StateTensor, Step,
@@ -13,13 +13,10 @@ use crate::{
 /// Each optimizer, on all parameters alike and in groups that lie between one another, as on the CPU; and the same bits
 /// after an interruption.
 pub(super) fn every_optimizer<D: Device>(device: impl Fn() -> D) {
-    let images: Vec<f32> = (0..4 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let images = sines(4 * 108);
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2], mixed: None };
     let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-2 };
-    let lowering = || {
-        let architecture = small();
-        Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch))
-    };
+    let lowering = || lowered(small());
     for rule in OPTIMIZERS {
         let alike = Optimizer::of(rule);
         let groups = Optimizer {
@@ -65,7 +62,7 @@ pub(super) fn every_optimizer<D: Device>(device: impl Fn() -> D) {
 
 /// What is frozen is as it was, all else as on the CPU: also where of three kernels that would lie side by side one is.
 pub(super) fn frozen<D: Device>(device: impl Fn() -> D) {
-    let images: Vec<f32> = (0..4 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let images = sines(4 * 108);
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2], mixed: None };
     let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-2 };
     let ema = Some(Ema { decay: 0.75, warmup: false, evaluate: true });
@@ -83,10 +80,7 @@ pub(super) fn frozen<D: Device>(device: impl Fn() -> D) {
             architecture.freeze(&patterns, until).unwrap();
             architecture
         };
-        let lowering = || {
-            let architecture = architecture();
-            Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch))
-        };
+        let lowering = || lowered(architecture());
         let with = |precision| EngineOptions { optimizer: optimizer.clone(), ..options(precision) };
         let mut cpu = Backend::Cpu.engine(lowering(), with(Precision::F32)).unwrap();
         let mut cuda = CudaEngine::new(lowering(), with(Precision::F32), device()).unwrap();
@@ -113,13 +107,12 @@ pub(super) fn frozen<D: Device>(device: impl Fn() -> D) {
 
 /// Evaluation and the best weights are of the average, in either precision.
 pub(super) fn evaluates_the_average<D: Device>(device: impl Fn() -> D) {
-    let images: Vec<f32> = (0..4 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let images = sines(4 * 108);
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2], mixed: None };
     let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-2 };
     for precision in [Precision::F32, Precision::Bf16] {
         let ema = Some(Ema { decay: 0.75, warmup: false, evaluate: true });
-        let architecture = small();
-        let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+        let lowering = lowered(small());
         let optimizer = Optimizer { ema, ..Optimizer::default() };
         let mut averaged =
             CudaEngine::new(lowering, EngineOptions { optimizer, ..options(precision) }, device()).unwrap();

@@ -3,7 +3,7 @@
 use super::{
     Emulated,
     fit::{AUGMENTATION, split},
-    options_with, small,
+    lowered, options_with, small,
 };
 use crate::{
     backend::{
@@ -35,7 +35,7 @@ fn trained(
     device: Emulated,
 ) -> (Vec<StateTensor>, Vec<Means>, CudaEngine<Emulated>) {
     let options = options_with(Precision::Bf16, augmentation);
-    let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
+    let lowering = lowered(architecture);
     let mut engine = CudaEngine::new(lowering, options, device).unwrap();
     let (train, validation) = (split(count, 1), split(9, 2));
     let statistics = Statistics::of(&train, 2).unwrap();

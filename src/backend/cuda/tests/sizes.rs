@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{distance, fit::fit_sizes, options, options_with};
+use super::{distance, fit::fit_sizes, lowered, options, options_with, sines};
 use crate::{
     backend::{
         Backend, Batch, Engine, EngineOptions, Step,
@@ -21,8 +21,7 @@ pub(super) fn sizes_share_parameters<D: Device>(device: impl Fn() -> D) {
         let text = "model m { conv2d(6, 3, padding = 1) batch_norm(momentum = 0.75) relu global_average_pool \
                     dense(num_classes) }";
         let spec = ImageSpec { height, width, channels: 2, num_classes: 5 };
-        let architecture = elaborate(&Source::new("m", text), &BTreeMap::new(), &spec).unwrap();
-        Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
+        lowered(elaborate(&Source::new("m", text), &BTreeMap::new(), &spec).unwrap())
     };
     let optimizer = Optimizer { gradient_accumulation_steps: 2, ..Optimizer::default() };
     let options = EngineOptions { optimizer, ..options(Precision::F32) };
@@ -32,7 +31,7 @@ pub(super) fn sizes_share_parameters<D: Device>(device: impl Fn() -> D) {
     cuda.add_size(network([5, 4])).unwrap();
     for iteration in 0..4_u32 {
         let pixels = 2 * [7 * 6, 5 * 4][iteration as usize / 2 % 2];
-        let images: Vec<f32> = (0..3 * pixels).map(|index| (index as f32 * 0.37).sin()).collect();
+        let images = sines(3 * pixels);
         let batch = Batch { images: &images, labels: &[0, 4, 2], mixed: None };
         let step = Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-2 };
         cuda.load_state(&cpu.state().unwrap()).unwrap();
@@ -51,8 +50,7 @@ pub(super) fn kept_images_are_made_smaller<D: Device>(device: impl Fn() -> D) {
     let network = |[height, width]: [usize; 2]| {
         let text = "model m { conv2d(6, 3, padding = 1) relu global_average_pool dense(num_classes) }";
         let spec = ImageSpec { height, width, channels: 2, num_classes: 5 };
-        let architecture = elaborate(&Source::new("m", text), &BTreeMap::new(), &spec).unwrap();
-        Box::new(move |builder: &mut crate::graph::Builder, batch| architecture.lower(builder, batch))
+        lowered(elaborate(&Source::new("m", text), &BTreeMap::new(), &spec).unwrap())
     };
     let augmentation: Augmentation = serde_yaml::from_str("[random_crop: 1, mixup: { until: 2 }]").unwrap();
     let sizes = [(0, (5, 4)), (1, (9, 6)), (2, (7, 3))];

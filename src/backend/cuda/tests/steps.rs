@@ -1,6 +1,6 @@
 //! Single steps: the same bits again, what is not finite, batches that do not fit.
 
-use super::{Emulated, engine, small};
+use super::{Emulated, engine, sines, small};
 use crate::backend::{
     Batch, Engine, Step,
     cuda::{device::Device, launch::Precision},
@@ -8,7 +8,7 @@ use crate::backend::{
 
 /// The same seed gives the same bits, and a state that is loaded goes on as the one that was saved.
 pub(super) fn training_is_deterministic<D: Device>(device: impl Fn() -> D) {
-    let images: Vec<f32> = (0..4 * 108).map(|index| (index as f32 * 0.37).sin()).collect();
+    let images = sines(4 * 108);
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2], mixed: None };
     let step = |iteration: u32| Step { epoch: 0, step: iteration, iteration: iteration.into(), learning_rate: 1e-3 };
     let new = || engine(small(), Precision::Bf16, device());
