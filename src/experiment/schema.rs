@@ -20,7 +20,7 @@ use super::{
     repeated,
     schedule::ScheduleConfig,
     stop::EarlyStop,
-    sweep::{ExecutorConfig, MOST_ROUND, Metric, Rule, Stopping, Strategy},
+    sweep::{ExecutorConfig, MOST_ROUND, Metric, Rule, Stopping, Strategy, executors},
     values::{self, OneOrMany, Values},
 };
 use crate::{
@@ -102,7 +102,8 @@ pub struct SweepConfig {
     #[schemars(range(min = 1))]
     pub seeds: Option<u32>,
     /// Where trials run. No part of what the sweep is.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "executors::name_or_keys", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<executors::NameOrKeys>")]
     pub executor: Option<ExecutorConfig>,
     /// Of so many trials the weights are kept; of all where it is not said. It defines nothing, as tags and note.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use crate::{
         class_weights::ClassWeights,
         init::{Freeze, FreezeKeys, Names, WORDS},
         stop::Time,
-        sweep::executors::{EXECUTORS, ExecutorConfig, ExecutorKeys, ExecutorName, Memory, PackSize, TimeLimit},
+        sweep::executors::{EXECUTORS, ExecutorConfig, ExecutorName, Memory, NameOrKeys, PackSize, TimeLimit},
     },
 };
 
@@ -71,8 +71,8 @@ schemas! {
         "description": "A time as `90s`, `30m` or `2h`; a number is of seconds",
         "anyOf": [{ "type": "number", "exclusiveMinimum": 0 }, { "type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*[smh]$" }],
     });
-    ExecutorConfig, "Executor", |generator| {
-        let (name, keys) = (generator.subschema_for::<ExecutorName>(), generator.subschema_for::<ExecutorKeys>());
+    NameOrKeys, "Executor", |generator| {
+        let (name, keys) = (generator.subschema_for::<ExecutorName>(), generator.subschema_for::<ExecutorConfig>());
         json!({ "anyOf": [name, keys] })
     };
     ExecutorName, "ExecutorName", |_generator| named(EXECUTORS.iter().map(|entry| (entry.name, entry.help)));

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
@@ -10,7 +11,8 @@ use crate::{dsl, experiment::ExperimentError};
 
 /// Which executor runs the trials of a sweep, and what a job of one trial is given. No part of what a sweep is: another
 /// executor comes to the same results.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ExecutorConfig {
     /// Which one.
     pub name: ExecutorName,
@@ -30,7 +32,7 @@ pub struct ExecutorConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<String>,
     /// Further arguments of the engine's own command.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Trials of one process on one CUDA device, at most, that are trained at once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -260,85 +262,37 @@ impl ExecutorConfig {
     }
 }
 
-/// [`ExecutorConfig`] as a mapping.
-#[derive(Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::experiment) struct ExecutorKeys {
-    /// Which one.
-    name: ExecutorName,
-    /// Cores of a job: as many threads train.
-    cpus: Option<u32>,
-    /// Devices of a job. A trial uses one.
-    gpus: Option<u32>,
-    /// Of a job's processes.
-    memory: Option<Memory>,
-    /// The longest that a job may take. A trial that needs longer saves, and goes on in another job.
-    time: Option<TimeLimit>,
-    /// Or queue.
-    partition: Option<String>,
-    /// Further arguments of the engine's own command.
-    #[serde(default)]
-    args: Vec<String>,
-    /// Trials of one process on one CUDA device, at most, that are trained at once.
-    pack: Option<PackSize>,
-    /// Where the engine answers.
-    address: Option<String>,
-    /// The shell command that hands a job over, and prints its id.
-    submit: Option<String>,
-    /// The shell command that lists jobs: `ID STATE`, and the exit code if it is known.
-    poll: Option<String>,
-    /// The shell command that asks jobs to end.
-    cancel: Option<String>,
-}
+/// How an experiment says it: an [`ExecutorConfig`], or the name of the executor alone.
+pub(in crate::experiment) struct NameOrKeys(ExecutorConfig);
 
-impl<'de> Deserialize<'de> for ExecutorConfig {
+impl<'de> Deserialize<'de> for NameOrKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameOrKeys;
-        impl<'de> Visitor<'de> for NameOrKeys {
-            type Value = ExecutorConfig;
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = NameOrKeys;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("the name of an executor, or keys with `name: slurm` among them")
             }
 
-            fn visit_str<E: Error>(self, name: &str) -> Result<ExecutorConfig, E> {
+            fn visit_str<E: Error>(self, name: &str) -> Result<NameOrKeys, E> {
                 let name = ExecutorName::try_from(name.to_owned()).map_err(E::custom)?;
-                Ok(ExecutorConfig { name, ..ExecutorConfig::default() })
+                Ok(NameOrKeys(ExecutorConfig { name, ..ExecutorConfig::default() }))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ExecutorConfig, A::Error> {
-                let ExecutorKeys {
-                    name,
-                    cpus,
-                    gpus,
-                    memory,
-                    time,
-                    partition,
-                    args,
-                    pack,
-                    address,
-                    submit,
-                    poll,
-                    cancel,
-                } = ExecutorKeys::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(ExecutorConfig {
-                    name,
-                    cpus,
-                    gpus,
-                    memory,
-                    time,
-                    partition,
-                    args,
-                    pack,
-                    address,
-                    submit,
-                    poll,
-                    cancel,
-                })
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NameOrKeys, A::Error> {
+                ExecutorConfig::deserialize(MapAccessDeserializer::new(map)).map(NameOrKeys)
             }
         }
-        deserializer.deserialize_any(NameOrKeys)
+        deserializer.deserialize_any(Form)
     }
+}
+
+/// For a key that may be left out.
+pub(in crate::experiment) fn name_or_keys<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ExecutorConfig>, D::Error> {
+    Ok(Option::<NameOrKeys>::deserialize(deserializer)?.map(|NameOrKeys(config)| config))
 }
 
 #[cfg(test)]
@@ -366,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_would_have_no_effect_is_refused() {
-        let config = |text: &str| serde_yaml::from_str::<ExecutorConfig>(text);
+        let config = |text: &str| serde_yaml::from_str::<NameOrKeys>(text).map(|NameOrKeys(config)| config);
         assert_eq!(config("slurm").unwrap().name.to_string(), "slurm");
         let full = config("{ name: slurm, cpus: 4, gpus: 1, memory: 8G, time: 2h, partition: gpu, args: [--qos=x] }");
         let full = full.unwrap();

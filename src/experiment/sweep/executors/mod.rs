@@ -22,7 +22,7 @@ mod worker;
 
 use std::{ffi::OsString, path::PathBuf};
 
-pub(in crate::experiment) use self::config::ExecutorKeys;
+pub(in crate::experiment) use self::config::{NameOrKeys, name_or_keys};
 #[cfg(test)]
 pub(crate) use self::packed::{Packed, Room, Scales};
 pub use self::{

@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_job_is_handed_over_with_all_that_it_is_given() {
         let job = Submission { name: "vitx-1-2-a1".into(), attempt: 1, folder: PathBuf::from("/s/a b") };
-        let texts = ["{ name: ray, cpus: 2, gpus: 1, memory: 2G, address: 'http://head:8265/' }", "ray"]
+        let texts = ["{ name: ray, cpus: 2, gpus: 1, memory: 2G, address: 'http://head:8265/' }", "{ name: ray }"]
             .map(|config| serde_json::to_string_pretty(&ray(config).request(&job)).unwrap());
         insta::assert_snapshot!(texts.join("\n"));
     }

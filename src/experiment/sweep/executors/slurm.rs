@@ -283,7 +283,7 @@ mod tests {
     fn a_job_is_handed_over_with_all_that_it_is_given() {
         let config = "{ name: slurm, cpus: 4, gpus: 1, memory: 8G, time: 2h, partition: gpu, args: [--qos=a b] }";
         let all = slurm(Path::new("/s"), config);
-        let none = slurm(Path::new("/s"), "slurm");
+        let none = slurm(Path::new("/s"), "{ name: slurm }");
         let words = |slurm: &Slurm| {
             let sbatch = slurm.sbatch("vitx-1-2-a1", Path::new("/s/100%/log.txt"));
             let words: Vec<String> = sbatch.get_args().map(|word| quoted(&word.to_string_lossy())).collect();
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn jobs_of_an_array_have_the_names_of_its_list() {
         let folder = tempfile::tempdir().unwrap();
-        let slurm = slurm(folder.path(), "slurm");
+        let slurm = slurm(folder.path(), "{ name: slurm }");
         fs::create_dir(folder.path().join("waves")).unwrap();
         fs::write(folder.path().join("waves/ab.txt"), "vitx-1-a1\t/a\nvitx-2-a1\t/b\n").unwrap();
         assert_eq!(slurm.names("ab"), ["vitx-1-a1", "vitx-2-a1"]);
