@@ -13,6 +13,10 @@ template <int LENGTH, int COUNT, int POOL, int STEP, int SPREAD, int BEFORE> str
     // meet different banks. With strides whole ones, so that all strips meet the same taps.
     static constexpr int strip = STEP == 1 ? 3 : 4;
     static_assert(strip % STEP == 0, "strips are whole strides");
+    // Columns that a strip of results reads.
+    static constexpr int reach = (strip - 1) * STEP + (POOL - 1) * SPREAD + 1;
+    // Whether a result of a strip reads this one of them by a tap.
+    __device__ static constexpr bool meets(int result, int tap, int column) { return result * STEP + tap * SPREAD == column; }
 };
 
 __device__ constexpr int strips(int count, int strip) { return (count + strip - 1) / strip; }
@@ -32,12 +36,36 @@ __device__ __forceinline__ void load_taps(float (&to)[POOL][8], const float* __r
     for (int tap = 0; tap < POOL; tap++) load_vector<8>(kernel + tap * channels, to[tap]);
 }
 
+// Calls `add(o, tap, values)` for the places `o` of a strip and the taps that meet the columns FIRST to LAST behind `left`, as
+// `meets(o, tap, j)` says, with the channels of the column. Columns outside of the line are not there.
+template <typename ACROSS, int FIRST, int LAST, int LENGTH, int WIDTH, typename MEETS, typename ADD>
+__device__ __forceinline__ void slide(const bf16* line, int left, MEETS meets, ADD add) {
+#pragma unroll
+    for (int j = FIRST; j <= LAST; j++) {
+        int column = left + j;
+        if (column < 0 || column >= LENGTH) continue;
+        float values[8];
+        load_vector<8>(line + column * pitch(WIDTH), values);
+#pragma unroll
+        for (int o = 0; o < ACROSS::strip; o++) {
+#pragma unroll
+            for (int tap = 0; tap < ACROSS::pool; tap++) {
+                if (meets(o, tap, j)) add(o, tap, values);
+            }
+        }
+    }
+}
+
+__device__ __forceinline__ void add_product(float (&sum)[8], const float (&a)[8], const float (&b)[8]) {
+#pragma unroll
+    for (int k = 0; k < 8; k++) sum[k] += a[k] * b[k];
+}
+
 // y = the windows of x, with a bias unless that is null.
 template <int IMAGES, int WIDTH, typename DOWN, typename ACROSS>
 __device__ __forceinline__ void depthwise(bf16* y, const bf16* x, const float* __restrict__ kernel, int channels,
                                           const float* __restrict__ bias, int images) {
     constexpr int STRIP = ACROSS::strip, STRIPS = strips(ACROSS::count, STRIP);
-    constexpr int REACH = (STRIP - 1) * ACROSS::stride + (ACROSS::pool - 1) * ACROSS::dilation + 1;
     for (int i = threadIdx.x; i < IMAGES * DOWN::count * STRIPS * (WIDTH / 8); i += THREADS) {
         Strip<WIDTH, STRIPS, DOWN::count> own(i);
         bool there = own.image < images;
@@ -58,22 +86,8 @@ __device__ __forceinline__ void depthwise(bf16* y, const bf16* x, const float* _
             float taps[ACROSS::pool][8];
             load_taps(taps, kernel + r * ACROSS::pool * channels + own.channel, channels);
             const bf16* from = x + (own.image * DOWN::length + row) * ACROSS::length * pitch(WIDTH) + own.channel;
-#pragma unroll
-            for (int j = 0; j < REACH; j++) {
-                int column = left + j;
-                if (column < 0 || column >= ACROSS::length) continue;
-                float values[8];
-                load_vector<8>(from + column * pitch(WIDTH), values);
-#pragma unroll
-                for (int o = 0; o < STRIP; o++) {
-#pragma unroll
-                    for (int c = 0; c < ACROSS::pool; c++) {
-                        if (o * ACROSS::stride + c * ACROSS::dilation != j) continue;
-#pragma unroll
-                        for (int k = 0; k < 8; k++) sums[o][k] += values[k] * taps[c][k];
-                    }
-                }
-            }
+            auto add = [&](int o, int tap, const float (&values)[8]) { add_product(sums[o], values, taps[tap]); };
+            slide<ACROSS, 0, ACROSS::reach - 1, ACROSS::length, WIDTH>(from, left, ACROSS::meets, add);
         }
         bf16* to = y + (own.image * DOWN::count + own.line) * ACROSS::count * pitch(WIDTH) + own.channel;
 #pragma unroll
@@ -112,22 +126,11 @@ __device__ __forceinline__ void depthwise_gradient(bf16* dx, const bf16* dy, con
             float taps[ACROSS::pool][8];
             load_taps(taps, kernel + r * ACROSS::pool * channels + own.channel, channels);
             const bf16* from = dy + (own.image * DOWN::count + window) * ACROSS::count * pitch(WIDTH) + own.channel;
-#pragma unroll
-            for (int j = FIRST; j <= LAST; j++) {
-                int column = left + j;
-                if (column < 0 || column >= ACROSS::count) continue;
-                float values[8];
-                load_vector<8>(from + column * pitch(WIDTH), values);
-#pragma unroll
-                for (int o = 0; o < STRIP; o++) {
-#pragma unroll
-                    for (int c = 0; c < ACROSS::pool; c++) {
-                        if (o + ACROSS::before - c * ACROSS::dilation != j * ACROSS::stride) continue;
-#pragma unroll
-                        for (int k = 0; k < 8; k++) sums[o][k] += values[k] * taps[c][k];
-                    }
-                }
-            }
+            auto meets = [](int o, int tap, int window) {
+                return o + ACROSS::before - tap * ACROSS::dilation == window * ACROSS::stride;
+            };
+            auto add = [&](int o, int tap, const float (&values)[8]) { add_product(sums[o], values, taps[tap]); };
+            slide<ACROSS, FIRST, LAST, ACROSS::count, WIDTH>(from, left, meets, add);
         }
 #pragma unroll
         for (int o = 0; o < STRIP; o++) {
@@ -143,7 +146,6 @@ template <int IMAGES, int WIDTH, typename DOWN, typename ACROSS>
 __device__ __forceinline__ void depthwise_kernel_gradient(const bf16* x, const bf16* dy, float* parts, float* sum, bool first,
                                                           int images) {
     constexpr int STRIP = ACROSS::strip, STRIPS = strips(ACROSS::count, STRIP), VECTORS = WIDTH / 8;
-    constexpr int REACH = (STRIP - 1) * ACROSS::stride + (ACROSS::pool - 1) * ACROSS::dilation + 1;
     constexpr int PARTS = THREADS / (VECTORS * DOWN::pool), TAPS = DOWN::pool * ACROSS::pool;
     static_assert(PARTS > 0, "a thread for each row of taps");
     int channel = (int)threadIdx.x % VECTORS * 8, r = (int)threadIdx.x / VECTORS % DOWN::pool;
@@ -171,22 +173,8 @@ __device__ __forceinline__ void depthwise_kernel_gradient(const bf16* x, const b
                 if (column < ACROSS::count) load_vector<8>(slope + column * pitch(WIDTH), slopes[o]);
             }
             int left = own.strip * STRIP * ACROSS::stride - ACROSS::before;
-#pragma unroll
-            for (int j = 0; j < REACH; j++) {
-                int column = left + j;
-                if (column < 0 || column >= ACROSS::length) continue;
-                float values[8];
-                load_vector<8>(from + column * pitch(WIDTH), values);
-#pragma unroll
-                for (int o = 0; o < STRIP; o++) {
-#pragma unroll
-                    for (int c = 0; c < ACROSS::pool; c++) {
-                        if (o * ACROSS::stride + c * ACROSS::dilation != j) continue;
-#pragma unroll
-                        for (int k = 0; k < 8; k++) sums[c][k] += values[k] * slopes[o][k];
-                    }
-                }
-            }
+            auto add = [&](int o, int tap, const float (&values)[8]) { add_product(sums[tap], values, slopes[o]); };
+            slide<ACROSS, 0, ACROSS::reach - 1, ACROSS::length, WIDTH>(from, left, ACROSS::meets, add);
         }
 #pragma unroll
         for (int c = 0; c < ACROSS::pool; c++)
