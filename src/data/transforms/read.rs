@@ -2,19 +2,20 @@
 //! the value is read, so that the reader of the file knows its place.
 
 mod changes;
+mod given;
 mod option;
 
 use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{
-        DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor,
-        value::{MapAccessDeserializer, SeqAccessDeserializer},
-    },
+    de::{DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor, value::MapAccessDeserializer},
 };
 
-use self::{changes::Changes, option::Of};
+use self::{
+    changes::Change,
+    given::{Given, Options},
+};
 use super::{Augmentation, Keys, Listed, TRANSFORMS, TransformKind, mixing};
 use crate::dsl::nearest;
 
@@ -138,7 +139,8 @@ impl<'de> Visitor<'de> for Item<'_> {
         let Some(kind) = map.next_key_seed(Name(self.0))? else {
             return Err(A::Error::invalid_type(Unexpected::Map, &self));
         };
-        let listed = map.next_value_seed(OptionsOf(kind))?;
+        let given = map.next_value_seed(Given::with_name(kind))?;
+        let listed = given.map(|(options, changes)| listed(kind, options, changes));
         if let Some(name) = map.next_key::<String>()? {
             let help = match kind.options.iter().any(|option| option.name == name) {
                 true => format!("options stand below the name, further in: `{}: {{ {name}: .. }}`", kind.name),
@@ -175,116 +177,19 @@ impl Visitor<'_> for Name<'_> {
     }
 }
 
-/// What stands behind the name of a transform: its options, the value of its first one, or whether it is used.
-struct OptionsOf(&'static TransformKind);
-
-impl OptionsOf {
-    /// The value of the first option alone.
-    fn first<'de, D: Deserializer<'de>>(&self, value: D) -> Result<Option<Listed>, D::Error> {
-        let Self(kind) = self;
-        let Some(option) = kind.options.first() else {
-            let help = format!("its name alone: `{}`", kind.name);
-            return Err(D::Error::custom(format!("`{}` has no options{HELP}{help}", kind.name)));
+/// A transform with what its name is given.
+fn listed(kind: &'static TransformKind, options: Options, changes: Vec<Change>) -> Listed {
+    let mut listed = Listed::new(kind);
+    options.into_iter().for_each(|(at, value)| listed.values[at] = value);
+    // Each change is one of what was before it.
+    let mut last = listed.values.clone();
+    for (epoch, change) in changes {
+        let Some(change) = change else {
+            listed.later.push((epoch, None));
+            continue;
         };
-        let mut listed = Listed::new(kind);
-        listed.values[0] = Of(option).deserialize(value)?;
-        Ok(Some(listed))
+        change.into_iter().for_each(|(at, value)| last[at] = value);
+        listed.later.push((epoch, Some(last.clone())));
     }
-}
-
-impl<'de> DeserializeSeed<'de> for OptionsOf {
-    type Value = Option<Listed>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for OptionsOf {
-    type Value = Option<Listed>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "options, as `{}`", example(self.0))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Some(Listed::new(self.0)))
-    }
-
-    fn visit_bool<E: Error>(self, used: bool) -> Result<Self::Value, E> {
-        Ok(used.then(|| Listed::new(self.0)))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-        self.first(serde::de::value::I64Deserializer::new(value))
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-        self.first(serde::de::value::U64Deserializer::new(value))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-        self.first(serde::de::value::F64Deserializer::new(value))
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
-        self.first(serde::de::value::StrDeserializer::new(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-        self.first(SeqAccessDeserializer::new(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let Self(kind) = self;
-        let (mut listed, mut changes) = (Listed::new(kind), Vec::new());
-        while let Some(key) = map.next_key_seed(OptionName(kind))? {
-            match key {
-                Some(at) => listed.values[at] = map.next_value_seed(Of(&kind.options[at]))?,
-                None => changes = map.next_value_seed(Changes(kind))?,
-            }
-        }
-        // Each change is one of what was before it.
-        let mut last = listed.values.clone();
-        for (epoch, change) in changes {
-            let Some(change) = change else {
-                listed.later.push((epoch, None));
-                continue;
-            };
-            change.into_iter().for_each(|(at, value)| last[at] = value);
-            listed.later.push((epoch, Some(last.clone())));
-        }
-        Ok(Some(listed))
-    }
-}
-
-/// The place of an option in its transform's, by its name; none of `from_epoch`.
-struct OptionName(&'static TransformKind);
-
-impl<'de> DeserializeSeed<'de> for OptionName {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for OptionName {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "the name of an option of `{}`", self.0.name)
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
-        let Self(kind) = self;
-        if name == FROM_EPOCH {
-            return Ok(None);
-        }
-        kind.options.iter().position(|option| option.name == name).map(Some).ok_or_else(|| {
-            let names = kind.options.iter().map(|option| option.name).chain([FROM_EPOCH]);
-            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-            E::custom(format!("unknown field `{name}`, expected one of {}", names.join(", ")))
-        })
-    }
+    listed
 }
