@@ -89,6 +89,21 @@ pub struct Block<'a> {
 /// Columns that are read together.
 const GROUP: usize = 16;
 
+/// `for $i in 0..$count`. A range is an iterator of the standard library: below `opt-level = 2` it may be the one that a
+/// dependency has compiled without optimisation, and each of its steps a call or three.
+#[cfg(target_arch = "x86_64")]
+macro_rules! count {
+    ($i:ident < $count:expr, $body:block) => {{
+        let mut $i = 0;
+        while $i < $count {
+            $body
+            $i += 1;
+        }
+    }};
+}
+#[cfg(target_arch = "x86_64")]
+use count;
+
 /// Runs along `k`: one `step!` after the other, of which each moves the pointers `a` on, while the processor is asked
 /// for pairs of lines. A macro: a closure would be compiled for the baseline instruction set.
 #[cfg(target_arch = "x86_64")]
@@ -97,22 +112,18 @@ macro_rules! along_k {
         use $crate::backend::cpu::kernels::{ahead::LINE, gemm::NR};
         let (mut pair, stride) = $pairs;
         let jump = $block.a_panel - NR * $block.a_k;
-        for first in (0..$block.k).step_by(NR) {
-            let k = NR.min($block.k - first);
-            for _ in 0..k / PAIR_EVERY {
+        let mut left = $block.k;
+        while left > 0 {
+            let k = if left < NR { left } else { NR };
+            left -= k;
+            count!(_pair < k / PAIR_EVERY, {
                 _mm_prefetch::<_MM_HINT_T1>(pair);
                 _mm_prefetch::<_MM_HINT_T1>(pair.wrapping_add(LINE));
                 pair = pair.wrapping_add(stride);
-                for _ in 0..PAIR_EVERY {
-                    $step!();
-                }
-            }
-            for _ in 0..k % PAIR_EVERY {
-                $step!();
-            }
-            for a in &mut $a {
-                *a = a.wrapping_add(jump);
-            }
+                count!(_step < PAIR_EVERY, { $step!() });
+            });
+            count!(_step < k % PAIR_EVERY, { $step!() });
+            count!(r < $a.len(), { $a[r] = $a[r].wrapping_add(jump) });
         }
     };
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Block, MR, PAIR_EVERY, Start, along_k, opaque, stream};
+use super::{Block, MR, PAIR_EVERY, Start, along_k, count, opaque, stream};
 
 /// Rows of a piece.
 const PIECE: usize = 6;
@@ -99,14 +99,14 @@ unsafe fn kernel<const ROWS: usize, const COLUMN: bool>(
             Start::From(start, ld) => Some((start.as_ptr().wrapping_add(i0 * ld + j0), ld)),
         };
         if let Some((start, ld)) = start {
-            for v in 0..2 {
-                for i in 0..ROWS {
+            count!(v < 2, {
+                count!(i < ROWS, {
                     let start = start.wrapping_add(i * ld + v * LANES);
                     // Masked loads alone cost deep products, which come here for each block, 4%.
                     let start = if whole { _mm256_loadu_ps(start) } else { _mm256_maskload_ps(start, masks[v]) };
                     sums[i][v] = _mm256_add_ps(start, sums[i][v]);
-                }
-            }
+                });
+            });
         }
 
         // Two row pointers, each with two offsets that the addressing mode holds.
@@ -117,34 +117,30 @@ unsafe fn kernel<const ROWS: usize, const COLUMN: bool>(
         // A macro: a closure would be compiled for the baseline instruction set.
         macro_rules! step {
             () => {{
-                let columns = [_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(LANES))];
-                for i in 0..ROWS {
-                    let a = _mm256_set1_ps(*a[i / 3].add(i % 3 * a_row));
-                    for v in 0..2 {
-                        sums[i][v] = _mm256_fmadd_ps(a, columns[v], sums[i][v]);
-                    }
-                }
+                let columns = [_mm256_loadu_ps(b), _mm256_loadu_ps(b.wrapping_add(LANES))];
+                count!(i < ROWS, {
+                    let a = _mm256_set1_ps(*a[i / 3].wrapping_add(i % 3 * a_row));
+                    count!(v < 2, { sums[i][v] = _mm256_fmadd_ps(a, columns[v], sums[i][v]) });
+                });
                 b = opaque(b.wrapping_add(b_row));
-                for a in &mut a {
-                    *a = opaque(a.wrapping_add(a_k));
-                }
+                count!(r < 2, { a[r] = opaque(a[r].wrapping_add(a_k)) });
             }};
         }
         along_k!(block, step, a, pairs);
         macro_rules! store {
             ($c:expr) => {
-                for i in 0..ROWS {
+                count!(i < ROWS, {
                     let to = $c.wrapping_add(i * ldc);
                     if whole {
                         _mm256_storeu_ps(to, sums[i][0]);
-                        _mm256_storeu_ps(to.add(LANES), sums[i][1]);
+                        _mm256_storeu_ps(to.wrapping_add(LANES), sums[i][1]);
                     } else {
                         // Masked stores are slow on some processors: only at the edge.
                         for v in 0..2 {
                             _mm256_maskstore_ps(to.wrapping_add(v * LANES), masks[v], sums[i][v]);
                         }
                     }
-                }
+                });
             };
         }
         store!(c);

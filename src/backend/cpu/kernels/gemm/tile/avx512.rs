@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Block, MR, NR, PAIR_EVERY, Start, along_k, opaque, stream};
+use super::{Block, MR, NR, PAIR_EVERY, Start, along_k, count, opaque, stream};
 
 /// Lanes of a vector.
 const LANES: usize = 16;
@@ -88,21 +88,21 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
             Start::Zero => None,
             Start::Output => {
                 // Those of the next tile will be wanted as soon as this one is done.
-                for i in 0..ROWS {
+                count!(i < ROWS, {
                     _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add((ROWS + i) * ldc).cast_const().cast());
                     _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add((ROWS + i) * ldc + LANES).cast_const().cast());
-                }
+                });
                 Some((c.cast_const(), ldc))
             }
             Start::From(start, ld) => Some((start.as_ptr().wrapping_add(i0 * ld), ld)),
         };
         if let Some((start, ld)) = start {
-            for v in 0..VECTORS {
-                for i in 0..ROWS {
+            count!(v < VECTORS, {
+                count!(i < ROWS, {
                     let start = _mm512_maskz_loadu_ps(masks[v], start.wrapping_add(i * ld + v * LANES));
                     sums[i][v] = _mm512_add_ps(start, sums[i][v]);
-                }
-            }
+                });
+            });
         }
 
         // Four row pointers, each with two offsets that the addressing mode holds: twelve would not
@@ -117,34 +117,28 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMN: bool>(
         macro_rules! step {
             () => {{
                 let mut columns = [_mm512_setzero_ps(); VECTORS];
-                for (v, column) in columns.iter_mut().enumerate() {
-                    *column = _mm512_loadu_ps(b.add(v * LANES));
-                }
-                for i in 0..ROWS {
-                    let a = _mm512_set1_ps(*a[i / 3].add(i % 3 * a_row));
-                    for v in 0..VECTORS {
-                        sums[i][v] = _mm512_fmadd_ps(a, columns[v], sums[i][v]);
-                    }
-                }
+                count!(v < VECTORS, { columns[v] = _mm512_loadu_ps(b.wrapping_add(v * LANES)) });
+                count!(i < ROWS, {
+                    let a = _mm512_set1_ps(*a[i / 3].wrapping_add(i % 3 * a_row));
+                    count!(v < VECTORS, { sums[i][v] = _mm512_fmadd_ps(a, columns[v], sums[i][v]) });
+                });
                 b = opaque(b.wrapping_add(b_row));
-                for a in &mut a {
-                    *a = opaque(a.wrapping_add(a_k));
-                }
+                count!(r < 4, { a[r] = opaque(a[r].wrapping_add(a_k)) });
             }};
         }
         along_k!(column, step, a, pairs);
         macro_rules! store {
             ($c:expr) => {
-                for i in 0..ROWS {
-                    for v in 0..VECTORS {
+                count!(i < ROWS, {
+                    count!(v < VECTORS, {
                         let to = $c.wrapping_add(i * ldc + v * LANES);
                         if masks[v] == __mmask16::MAX {
                             _mm512_storeu_ps(to, sums[i][v]);
                         } else {
                             _mm512_mask_storeu_ps(to, masks[v], sums[i][v]);
                         }
-                    }
-                }
+                    });
+                });
             };
         }
         store!(c);
