@@ -4,8 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{DataError, Dataset, Spec, Split, file};
-use super::pickle;
+use super::super::{DataError, DataOptions, Dataset, Spec, Split, fetch::Remote, file, locate};
+use super::{Source, pickle};
+use crate::model::ImageSpec;
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
@@ -14,9 +15,13 @@ const IMAGE: usize = PLANE * CHANNELS;
 /// Names of classes are short; a list of them is no larger than this.
 const LARGEST_NAMES: u64 = 1 << 20;
 
-/// How one of the two sets lies on disk.
-pub struct CifarLayout {
+/// One of the two sets, and how it lies on disk.
+pub struct Cifar {
     pub name: &'static str,
+    pub about: &'static str,
+    /// Where it is looked for, below a data directory.
+    pub folders: &'static [&'static str],
+    pub remote: &'static [Remote],
     pub classes: usize,
     /// Label bytes before the pixels of a binary record, and which of them is the class.
     pub label_bytes: usize,
@@ -34,31 +39,36 @@ pub struct CifarLayout {
 }
 
 /// A set that was found.
-pub enum Found {
+enum Found {
     Binary(PathBuf),
     Pickle(PathBuf),
 }
 
-impl CifarLayout {
-    /// Recognises the set in `folder` by its first training file.
-    pub fn probe(&self, folder: &Path) -> Option<Found> {
-        let has = |names: &[&str]| names.iter().any(|name| folder.join(name).is_file());
-        if has(self.binary_train) {
-            Some(Found::Binary(folder.to_path_buf()))
-        } else if has(self.pickle_train) && folder.join(self.pickle_meta).is_file() {
-            Some(Found::Pickle(folder.to_path_buf()))
-        } else {
-            None
-        }
+impl Source for Cifar {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn published(&self) -> Option<ImageSpec> {
+        Some(ImageSpec { height: SIDE, width: SIDE, channels: CHANNELS, num_classes: self.classes })
+    }
+
+    fn remote(&self) -> &'static [Remote] {
+        self.remote
     }
 
     /// Counts and names. The binary layout is described by the lengths of its files; a pickle must
     /// be parsed, its pixels are not copied.
-    pub fn describe(&self, place: &Found) -> Result<Spec, DataError> {
+    fn describe(&self, options: &DataOptions) -> Result<Spec, DataError> {
+        let place = self.find(options)?;
         let count = |names: &[&str]| -> Result<usize, DataError> {
             names.iter().try_fold(0, |sum, name| {
                 Ok(sum
-                    + match place {
+                    + match &place {
                         Found::Binary(folder) => {
                             let path = folder.join(name);
                             self.records(&path, file::length(&path)? as usize)?
@@ -67,30 +77,49 @@ impl CifarLayout {
                     })
             })
         };
-        let (train, test) = match place {
+        let (train, test) = match &place {
             Found::Binary(_) => (count(self.binary_train)?, count(self.binary_test)?),
             Found::Pickle(_) => (count(self.pickle_train)?, count(self.pickle_test)?),
         };
-        self.spec(place, train, test)
+        self.spec(&place, train, test)
     }
 
-    /// The whole set, planes turned into `[height, width, channel]`.
-    pub fn load(&self, place: &Found) -> Result<Dataset, DataError> {
+    /// Planes are turned into `[height, width, channel]`.
+    fn load(&self, options: &DataOptions) -> Result<Dataset, DataError> {
+        let place = self.find(options)?;
         let split = |names: &[&str]| -> Result<Split, DataError> {
             let (mut pixels, mut labels) = (Vec::new(), Vec::new());
             for name in names {
-                match place {
+                match &place {
                     Found::Binary(folder) => self.read_binary(&folder.join(name), &mut pixels, &mut labels)?,
                     Found::Pickle(folder) => labels.extend(self.read_pickle(&folder.join(name), &mut pixels)?),
                 }
             }
             Ok(Split::new(pixels, labels))
         };
-        let (train, test) = match place {
+        let (train, test) = match &place {
             Found::Binary(_) => (split(self.binary_train)?, split(self.binary_test)?),
             Found::Pickle(_) => (split(self.pickle_train)?, split(self.pickle_test)?),
         };
-        Ok(self.spec(place, train.len(), test.len())?.with(train, test))
+        Ok(self.spec(&place, train.len(), test.len())?.with(train, test))
+    }
+}
+
+impl Cifar {
+    fn find(&self, options: &DataOptions) -> Result<Found, DataError> {
+        locate::find(self.name, options, self.folders, |folder| self.probe(folder))
+    }
+
+    /// Recognises the set in `folder` by its first training file.
+    fn probe(&self, folder: &Path) -> Option<Found> {
+        let has = |names: &[&str]| names.iter().any(|name| folder.join(name).is_file());
+        if has(self.binary_train) {
+            Some(Found::Binary(folder.to_path_buf()))
+        } else if has(self.pickle_train) && folder.join(self.pickle_meta).is_file() {
+            Some(Found::Pickle(folder.to_path_buf()))
+        } else {
+            None
+        }
     }
 
     fn spec(&self, place: &Found, train: usize, test: usize) -> Result<Spec, DataError> {

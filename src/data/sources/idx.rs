@@ -4,19 +4,57 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{DataError, DataOptions, Dataset, Spec, Split, file, locate};
+use super::super::{DataError, DataOptions, Dataset, Spec, Split, fetch::Remote, file, locate};
+use super::Source;
+use crate::model::ImageSpec;
 
 /// One relative of MNIST.
-pub struct IdxLayout {
+pub struct Idx {
     pub name: &'static str,
+    pub about: &'static str,
+    /// Where it is looked for, below a data directory.
     pub folders: &'static [&'static str],
     pub class_names: [&'static str; 10],
+    pub remote: &'static [Remote],
 }
+
+/// Height and width of the published images.
+const SIDE: usize = 28;
 
 const TRAIN: (&str, &str) = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte");
 const TEST: (&str, &str) = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte");
 
-impl IdxLayout {
+impl Source for Idx {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn published(&self) -> Option<ImageSpec> {
+        Some(ImageSpec { height: SIDE, width: SIDE, channels: 1, num_classes: self.class_names.len() })
+    }
+
+    fn remote(&self) -> &'static [Remote] {
+        self.remote
+    }
+
+    /// Described by loading: gzip files say their size only when decompressed, which takes a
+    /// fraction of a second.
+    fn describe(&self, options: &DataOptions) -> Result<Spec, DataError> {
+        let (spec, _, _) = self.read(options)?;
+        Ok(spec)
+    }
+
+    fn load(&self, options: &DataOptions) -> Result<Dataset, DataError> {
+        let (spec, train, test) = self.read(options)?;
+        Ok(spec.with(train, test))
+    }
+}
+
+impl Idx {
     fn folder(&self, options: &DataOptions) -> Result<PathBuf, DataError> {
         locate::find(self.name, options, self.folders, |folder| {
             [TRAIN.0, TRAIN.1, TEST.0, TEST.1]
@@ -24,18 +62,6 @@ impl IdxLayout {
                 .all(|name| existing(folder, name).is_some())
                 .then(|| folder.to_path_buf())
         })
-    }
-
-    /// Described by loading: gzip files say their size only when decompressed, which takes a
-    /// fraction of a second.
-    pub fn describe(&self, options: &DataOptions) -> Result<Spec, DataError> {
-        let (spec, _, _) = self.read(options)?;
-        Ok(spec)
-    }
-
-    pub fn load(&self, options: &DataOptions) -> Result<Dataset, DataError> {
-        let (spec, train, test) = self.read(options)?;
-        Ok(spec.with(train, test))
     }
 
     fn read(&self, options: &DataOptions) -> Result<(Spec, Split, Split), DataError> {

@@ -17,10 +17,10 @@ use crate::model::ImageSpec;
 /// Every data set, in the order in which they are listed.
 static SOURCES: &[&dyn Source] = &[
     &digits::Digits,
-    &cifar10::Cifar10,
-    &cifar100::Cifar100,
-    &mnist::Mnist,
-    &fashion_mnist::FashionMnist,
+    &cifar10::CIFAR10,
+    &cifar100::CIFAR100,
+    &mnist::MNIST,
+    &fashion_mnist::FASHION_MNIST,
     &image_folder::IMAGE_FOLDER,
     &image_folder::WEBDATASET,
     &image_folder::PARQUET,
