@@ -2,9 +2,11 @@
 
 mod arithmetic;
 mod block;
+mod body;
 mod braces;
 mod conditional;
 mod constraint;
+mod flow;
 mod frozen;
 mod layer_call;
 mod layer_value;
@@ -22,7 +24,6 @@ use std::{
 
 pub use constraint::{Constraint, parameters};
 
-use block::Call;
 use braces::Braces;
 use shared::Shared;
 use unused::Declared;
@@ -36,7 +37,7 @@ use super::{
 };
 use crate::dsl::{
     self, Diagnostics, Problem, Source, Value, parse_tolerant,
-    syntax::{Body, Definition, DefinitionKind, Expr, ExprKind, File, Name, Span, StatementKind},
+    syntax::{Body, Definition, DefinitionKind, Expr, ExprKind, File, Name, Span},
     unread,
 };
 
@@ -307,86 +308,6 @@ impl<'a> Elaborator<'a> {
         self.value(expr, scope).map_or(Bound::Unknown, |(value, causes)| Bound::Value(value, causes))
     }
 
-    /// Follows the statements of braces, whose pieces are named as `naming` says.
-    fn body(&mut self, body: &Body, start: Current, naming: Naming, scope: &mut Scope) -> Current {
-        let mut current = start;
-        let mut labels: HashMap<&str, Span> = HashMap::new();
-        let mut failed = 0;
-        for statement in &body.statements {
-            if !self.step(statement.span) {
-                break;
-            }
-            scope.go_to(current);
-            match &statement.kind {
-                StatementKind::Invalid => current = None,
-                StatementKind::LetShared { name, value } => {
-                    let symbol = self.declare(name, || format!("`{}` is not used", name.text), 0);
-                    let outer = scope.reads().enter(symbol);
-                    let bound = self.shared(name, value, scope);
-                    scope.reads().leave(outer);
-                    scope.declare(name.text.clone(), bound, symbol);
-                }
-                StatementKind::LetEach { names, value } => self.each(names, value, scope),
-                StatementKind::Require { condition, message } => {
-                    if !self.require(condition, message.as_deref(), scope) {
-                        // What does not fit follows from it: of the rest only the names count.
-                        current = None;
-                        self.untaken += 1;
-                        failed += 1;
-                    }
-                }
-                StatementKind::Let { name, value } => {
-                    let symbol = self.declare(name, || format!("`{}` is not used", name.text), 0);
-                    let outer = scope.reads().enter(symbol);
-                    let bound = if let Some((first, rest)) = self.number_in_flow(value, scope) {
-                        let bound = self.bound(first, scope);
-                        self.report_number_in_flow(name, first, &bound);
-                        scope.declare(name.text.clone(), bound.clone(), symbol);
-                        current = self.flow(rest, current, naming.inner(), scope);
-                        bound
-                    } else if self.is_value(value, scope) {
-                        self.bound(value, scope)
-                    } else {
-                        Bound::Tensor(self.apply(value, current, naming.named(Given::Let, name), scope))
-                    };
-                    scope.reads().leave(outer);
-                    if let Bound::Tensor(Some(tensor)) = &bound {
-                        self.named.insert(*tensor);
-                    }
-                    scope.declare(name.text.clone(), bound, symbol);
-                }
-                StatementKind::Apply { label, value } => {
-                    let naming = label.as_ref().map_or(naming, |label| naming.named(Given::Label, label));
-                    if let Some(label) = label {
-                        self.check_label(label, *labels.entry(&label.text).or_insert(label.span));
-                    }
-                    current = self.apply(value, current, naming, scope);
-                }
-            }
-        }
-        self.untaken -= failed;
-        current.filter(|_| !self.full)
-    }
-
-    /// `let half = dim` with a line behind it that begins with `->`: the number and the layers.
-    fn number_in_flow<'e>(&self, value: &'e Expr, scope: &Scope) -> Option<(&'e Expr, &'e [Expr])> {
-        let ExprKind::Flow(parts) = &value.kind else { return None };
-        let (first, rest) = parts.split_first()?;
-        // A text may be the name of a layer, and is meant as one.
-        let text = match &first.kind {
-            ExprKind::Call { name, .. } => matches!(scope.get(&name.text), Some(Bound::Value(Value::Str(_), _))),
-            _ => false,
-        };
-        (!text && self.is_value(first, scope)).then_some((first, rest))
-    }
-
-    fn report_number_in_flow(&mut self, name: &Name, first: &Expr, bound: &Bound) {
-        let Bound::Value(value, causes) = bound else { return };
-        let message = format!("`->` goes on with `let {}`, which is {}, not a layer", name.text, value.kind());
-        let problem = self.problem("vitx::layer", message, first.span, value.kind()).causes(*causes);
-        self.report(problem.help("end the `let` with `;`, and begin the layers without `->`"));
-    }
-
     /// Tells of a name that is not known where the text defines it further down.
     fn below(&mut self, problem: Problem, expr: &Expr) -> Problem {
         match named_at(expr, problem.start()).filter(|_| problem.code() == "vitx::name") {
@@ -406,14 +327,6 @@ impl<'a> Elaborator<'a> {
         match next.zip(around).filter(|(next, around)| around.span.contains(next.start)) {
             Some((next, _)) => problem.label(*next, "defined here").help("it is defined below: move it up"),
             None => problem,
-        }
-    }
-
-    fn check_label(&mut self, label: &Name, first: Span) {
-        if first != label.span {
-            let message = format!("`{}` names two layers", label.text);
-            let problem = self.problem("vitx::name", message, label.span, "named again");
-            self.report(problem.label(self.at(first), "the first one").help("labels of the same braces differ"));
         }
     }
 
@@ -452,125 +365,5 @@ impl<'a> Elaborator<'a> {
             self.report(problem.help(format!("a network has at most {MAX_LAYERS} layers")));
         }
         !self.full
-    }
-
-    /// The tensor that a piece of network makes of the current one. Without a current tensor
-    /// (something before went wrong) names and arguments are checked all the same.
-    fn apply(&mut self, expr: &Expr, current: Current, naming: Naming, scope: &Scope) -> Current {
-        if !self.step(expr.span) {
-            return None;
-        }
-        let outer = scope.go_to(current);
-        let result = self.piece(expr, current, naming, scope);
-        scope.go_to(outer);
-        result
-    }
-
-    fn piece(&mut self, expr: &Expr, current: Current, naming: Naming, scope: &Scope) -> Current {
-        match &expr.kind {
-            ExprKind::Group(inner) => self.apply(inner, current, naming, scope),
-            ExprKind::Flow(parts) => self.flow(parts, current, naming, scope),
-            ExprKind::Branch(body) => {
-                let inner = self.level(naming)?;
-                self.body(body, current, inner, &mut Scope::within(scope))
-            }
-            ExprKind::Residual(body) => self.residual(body, expr.span, current, naming, scope),
-            ExprKind::Frozen(inner) => self.frozen(inner, current, naming, scope),
-            ExprKind::Repeat { repeated, count, index } => {
-                self.repeat(repeated, count, index.as_ref(), current, naming, scope)
-            }
-            ExprKind::Call { name, arguments } => {
-                self.call(name, &Call { arguments, span: expr.span, current, naming, scope })
-            }
-            ExprKind::Invalid => None,
-            ExprKind::If { arms, otherwise } if !self.is_value(expr, scope) => {
-                self.conditional(arms, otherwise.as_ref(), current, naming, scope)
-            }
-            ExprKind::Negate(_) | ExprKind::Chain { .. } if self.is_network(expr, scope) => {
-                self.arithmetic(expr, current, naming, scope)
-            }
-            _ => {
-                let problem =
-                    self.problem("vitx::layer", "a value is not a layer", expr.span, "expected a layer or a block");
-                self.report(problem);
-                None
-            }
-        }
-    }
-
-    /// How the pieces of braces are named: a name that is given to them is a level of their paths.
-    fn level<'n>(&mut self, naming: Naming<'n>) -> Option<Naming<'n>> {
-        match naming.given {
-            Some((_, name)) => Some(Naming::plain(Some(self.instance(&name.text, naming)?))),
-            None => Some(naming.inner()),
-        }
-    }
-
-    /// One layer after the other. A name is that of the one layer among tensors, or else a level.
-    fn flow(&mut self, parts: &[Expr], current: Current, naming: Naming, scope: &Scope) -> Current {
-        let tensor = |part: &Expr| match &part.kind {
-            ExprKind::Call { name, arguments } => {
-                arguments.is_empty() && matches!(scope.get(&name.text), Some(Bound::Tensor(_)))
-            }
-            _ => false,
-        };
-        let mut layers = parts.iter().filter(|part| !tensor(part));
-        let (only, inner) = match (naming.given, layers.next(), layers.next()) {
-            (Some(_), Some(only), None) => (Some(only.span), naming.inner()),
-            _ => (None, self.level(naming)?),
-        };
-        parts.iter().fold(current, |current, part| {
-            let naming = if only == Some(part.span) { naming } else { inner };
-            self.apply(part, current, naming, scope)
-        })
-    }
-
-    fn repeat(
-        &mut self,
-        repeated: &Expr,
-        count: &Expr,
-        index: Option<&Name>,
-        current: Current,
-        naming: Naming,
-        scope: &Scope,
-    ) -> Current {
-        let times = match self.value(count, scope) {
-            Some((other, causes)) => match other.whole() {
-                Some(times) if (0..=MAX_LAYERS as i64).contains(&times) => Some(times),
-                _ => {
-                    let message = format!("a repeat count is a whole number from 0 to {MAX_LAYERS}, not {other}");
-                    let problem = self.problem("vitx::repeat", message, count.span, "this count").causes(causes);
-                    self.report(problem);
-                    None
-                }
-            },
-            None => None,
-        };
-        let mut inner = Scope::within(scope);
-        let index = index.map(|name| (name, self.declare(name, || format!("`{}` is not used", name.text), 0)));
-        let Some(times @ 1..) = times else {
-            if let Some((name, symbol)) = index {
-                inner.declare(name.text.as_str(), Bound::Unknown, symbol);
-            }
-            // What is repeated is checked, however often that is.
-            let hidden = self.hidden();
-            self.apply(repeated, None, hidden, &inner);
-            return times.and(current);
-        };
-        let mut current = current;
-        for round in 0..times {
-            let errors = self.problems.len();
-            let back = self.go_round(round, times);
-            if let Some((name, symbol)) = index {
-                inner.declare(name.text.as_str(), Bound::Value(Value::Int(round), 0), symbol);
-            }
-            current = self.apply(repeated, current, Naming { numbered: true, ..naming }, &inner);
-            self.way = back;
-            // Later rounds would only say the same again.
-            if self.problems.len() > errors || self.full {
-                return None;
-            }
-        }
-        current
     }
 }
