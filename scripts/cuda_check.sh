@@ -214,8 +214,8 @@ part_steps() {
     [ -z "$off" ] || outcome 'step bf16, regions off' "$off" ms 3.1 3.35
     [ -n "$regions" ] || { skip 'steps with regions' 'this vitx knows no --regions'; return; }
     on=$(for round in 1 2 3; do ms_of "$(log_of "step on $round")"; done 2>/dev/null | median)
-    [ -z "$on" ] || outcome 'step bf16, regions on' "$on" ms 2.0 2.4
-    if [ -n "$off" ] && [ -n "$on" ]; then outcome 'regions off by on' "$(ratio "$off" "$on")" times 1.3 1.6; fi
+    [ -z "$on" ] || outcome 'step bf16, regions on' "$on" ms 1.6 2.1
+    if [ -n "$off" ] && [ -n "$on" ]; then outcome 'regions off by on' "$(ratio "$off" "$on")" times 1.5 2; fi
 }
 
 part_precisions() {
@@ -272,7 +272,7 @@ part_peer() {
         measure 'step beside the peer' 25 "$vitx" "${step[@]}" --precision bf16 --json $(with on) || return
         ours=$(ms_of "$(log_of 'step beside the peer')")
     fi
-    [ -z "$ours" ] || outcome 'peer by ours' "$(ratio "$ms" "$ours")" times 2.2 2.7
+    [ -z "$ours" ] || outcome 'peer by ours' "$(ratio "$ms" "$ours")" times 2.6 3.3
 }
 
 # The last epoch's training loss of a run, by the name of its column.

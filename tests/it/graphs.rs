@@ -139,7 +139,7 @@ fn programs_that_do_not_fit_are_refused() {
     };
     let message = refused(&["--backend", "cuda", "--batch", "65536"]);
     let of = "× with a batch of 65536, the output of `attention_gradient` after `transformer_block";
-    let needs = "/norm1/gamma` needs 2415919104 elements; the cuda backend takes at most 2147483647; \
+    let needs = "/attention/query/kernel` needs 2415919104 elements; the cuda backend takes at most 2147483647; \
                  the largest batch that fits is 58254";
     assert!(message.starts_with(of) && message.ends_with(needs), "{message}");
     let message = refused(&["--backend", "cuda", "--batch", "24", "--param", "num_heads=10000"]);

@@ -11,8 +11,13 @@ pub fn split(operations: &mut Operations, activations: Element) {
     biases(operations);
     terms(operations);
     for index in 0..operations.list.len() {
-        if let Kind::Dense { .. } | Kind::DenseInputGradient { .. } = operations.list[index].kind {
-            let kernel = operations.list[index].inputs[1];
+        let operation = &operations.list[index];
+        let kernels = match operation.kind {
+            Kind::Dense { .. } | Kind::DenseInputGradient { .. } => &operation.inputs[1..2],
+            Kind::ProjectedAttention { .. } => &operation.inputs[1..3],
+            _ => continue,
+        };
+        for kernel in kernels.iter().copied() {
             let maker = operations.maker(kernel);
             if maker.is_some_and(|maker| matches!(operations.list[maker].kind, Kind::HeadProduct(_))) {
                 operations.tensors[kernel].element = activations;

@@ -6,6 +6,7 @@ mod fuse;
 mod heads;
 mod lines;
 pub mod operations;
+mod projected;
 
 use std::cell::RefCell;
 
@@ -83,6 +84,9 @@ pub fn compile(graph: &StepGraph, layout: &Layout, batch: usize, target: Target)
     let Target { precision, seed, block_memory, planner, regions } = target;
     extents::check(graph, "cuda").map_err(CompileError::TooLarge)?;
     let mut operations = Operations::read(graph, precision).map_err(CompileError::NoKernel)?;
+    if regions {
+        projected::form(&mut operations, precision, block_memory);
+    }
     heads::split(&mut operations, precision.element());
     fuse::fuse(&mut operations, layout);
     if regions {

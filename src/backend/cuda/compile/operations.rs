@@ -170,6 +170,19 @@ pub enum Kind {
         shape: ops::AttentionShape,
         operator: ops::Attention,
     },
+    /// Tokens `[batch, tokens, dim]`, the kernels `[dim, heads · dim]` of queries and of values, then both biases or none: an attention
+    /// whose heads have the tokens as keys, with its projections; last a bias `[dim]` of the output or none. Outputs the sum over heads, and
+    /// statistics.
+    ProjectedAttention {
+        shape: ops::AttentionShape,
+        operator: ops::Attention,
+        bias: bool,
+    },
+    /// dy, the inputs of [`Kind::ProjectedAttention`] without the last bias, statistics; outputs gradients of queries, of the tokens as keys, and of values.
+    ProjectedAttentionGradient {
+        shape: ops::AttentionShape,
+        operator: ops::Attention,
+    },
     /// Two operands of each product; the output is the sum of the products, of which there are two at most.
     HeadProduct(Vec<Shaped>),
     /// x `[rows, heads, width]`, then a bias `[width]` or none; outputs `[rows, width]`.

@@ -48,6 +48,16 @@ struct Stays {
             high[i] = bits & 256 ? high[i] : 0.0f;
         }
     }
+
+    // The same weights as a left operand, of which no element is negative: those that do not stay get a sign.
+    __device__ __forceinline__ void mark(u32 (&a)[4]) const {
+        int t = (int)threadIdx.x % 4;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            u32 bits = ~words[i % 2] >> (2 * t + i / 2 * 8);
+            a[i] |= (bits & 1) << 15 | (bits & 2) << 30;
+        }
+    }
 };
 
 // Exponentials are relative to one score of their row: the largest of the first sources. Only a score that is larger by more than this

@@ -127,7 +127,7 @@ fn tile(rows: usize) -> usize {
 }
 
 /// Elements of a row in shared memory: eight more than a multiple of 16, so that rows lie in different banks.
-fn pitch(width: usize) -> usize {
+pub(super) fn pitch(width: usize) -> usize {
     width.next_multiple_of(16) + 8
 }
 
@@ -136,13 +136,8 @@ impl Attention {
         self.key_dim.max(self.value_dim)
     }
 
-    /// bfloat16 matrices whose sum is an operand: `mma.cuh` says how exact that is.
     fn parts(&self) -> usize {
-        match self.precision {
-            Precision::Bf16 => 1,
-            Precision::Tf32 => 2,
-            Precision::F32 => 3,
-        }
+        parts(self.precision)
     }
 
     fn path(&self, pass: Pass) -> Path {
@@ -175,9 +170,7 @@ impl Attention {
             _ if narrow => 128,
             _ => 160,
         };
-        // Warps belong to a quarter of the multiprocessor, in turns.
-        let warps_of_quarter = REGISTERS / 4 / (32 * registers);
-        (0..=MOST_BLOCKS.min(by_memory)).rfind(|blocks| (blocks * warps).div_ceil(4) <= warps_of_quarter).unwrap_or(0)
+        (0..=MOST_BLOCKS.min(by_memory)).rfind(|blocks| registers_of(blocks * warps) >= registers).unwrap_or(0)
     }
 
     /// Shared memory of a block.
@@ -325,10 +318,26 @@ impl Attention {
     }
 }
 
-/// Registers of a multiprocessor.
-const REGISTERS: usize = 65536;
+/// bfloat16 matrices whose sum is an operand: `mma.cuh` says how exact that is.
+pub(super) fn parts(precision: Precision) -> usize {
+    match precision {
+        Precision::Bf16 => 1,
+        Precision::Tf32 => 2,
+        Precision::F32 => 3,
+    }
+}
+
+/// Registers that a thread may have where so many warps are on a multiprocessor.
+pub(super) fn registers_of(warps: usize) -> usize {
+    // Of a multiprocessor, and the most of a thread; they are given out in eights.
+    const REGISTERS: usize = 65536;
+    const MOST: usize = 255;
+    // Warps belong to a quarter of the multiprocessor, in turns.
+    (REGISTERS / 4 / 32 / warps.div_ceil(4).max(1) / 8 * 8).min(MOST)
+}
+
 /// Shared memory that a block has besides.
-const RESERVED: usize = 1024;
+pub(super) const RESERVED: usize = 1024;
 /// More blocks on a multiprocessor are not asked for.
 const MOST_BLOCKS: usize = 8;
 
@@ -347,12 +356,12 @@ fn dropped<P: Copy>(inputs: &Inputs<P>, path: Path, statistics: Statistics<P>) -
     }
 }
 
-fn row<P>(elements: usize) -> Arg<P> {
+pub(super) fn row<P>(elements: usize) -> Arg<P> {
     Arg::U32(int(elements) as u32)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::backend::{
         cpu::kernels::{attention as cpu, dropout::Mask, isa::tests::noise},
@@ -364,7 +373,7 @@ mod tests {
     };
 
     /// Of the CPU backend: out, dq, dk, dv.
-    fn expected(attention: &Attention, mask: Option<Mask>, [q, k, v, dout]: [&[f32]; 4]) -> [Vec<f32>; 4] {
+    pub fn expected(attention: &Attention, mask: Option<Mask>, [q, k, v, dout]: [&[f32]; 4]) -> [Vec<f32>; 4] {
         let Attention {
             batch, tokens, sources, heads, key_dim, value_dim, scale, diagonal, shared_keys, summed, ..
         } = *attention;

@@ -83,6 +83,13 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, bool want
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(address), "l"(from), "r"(wanted ? 16 : 0) : "memory");
 }
 
+// The same number, of which the compiler does not know that: what follows from it is not worked out before a loop, where it would take
+// registers all the time.
+__device__ __forceinline__ int anew(int value) {
+    asm volatile("" : "+r"(value));
+    return value;
+}
+
 // Ends a group of copies, and waits for all groups but the last ALLOWED. Only this thread's own: a barrier tells the others.
 __device__ __forceinline__ void loads_begun() { asm volatile("cp.async.commit_group;" : : : "memory"); }
 template <int ALLOWED> __device__ __forceinline__ void loads_done() {

@@ -11,6 +11,7 @@ use super::launch::{Arg, Launch, Source};
 
 pub mod accumulate;
 pub mod attention;
+pub mod attention_projected;
 pub mod batch_norm;
 pub mod bytes;
 pub mod channels;

@@ -53,7 +53,7 @@ fn wrong(launch: &Launch<Place>, usage: Usage) -> Option<String> {
     let warps = launch.block.iter().product::<u32>().div_ceil(32);
     let registers = (32 * usage.registers).next_multiple_of(PORTION) * warps;
     let all_shared = (usage.shared + launch.shared_bytes) as usize;
-    if usage.spilled > 0 && !may_spill(launch) {
+    if usage.spilled > may_spill(launch) {
         return Some(format!("spills {} bytes", usage.spilled));
     }
     if registers > REGISTERS {

@@ -7,8 +7,11 @@ use crate::{
             emit::{Emitter, Symbol},
             operations::{Id, Kind, Operation},
         },
-        kernels::attention::{Attention, Backward, Columns, Inputs, Statistics, kept_bytes},
-        launch::Launch,
+        kernels::{
+            attention::{Attention, Backward, Columns, Inputs, Statistics, kept_bytes},
+            attention_projected::{self, Gradients, Projected, Projection},
+        },
+        launch::{Launch, Precision},
         program::{Cost, Work},
     },
     graph::ops::{self, AttentionShape},
@@ -45,21 +48,126 @@ fn statistics_len(shape: &ops::AttentionShape, dropout: &ops::Dropout) -> usize 
     kept_offset(shape) + bits / size_of::<f32>()
 }
 
+/// The kernels of an attention.
+pub fn kernel(
+    shape: &AttentionShape,
+    operator: &ops::Attention,
+    precision: Precision,
+    block_memory: usize,
+) -> Attention {
+    let &AttentionShape { batch, tokens, sources, heads, key_dim, value_dim } = shape;
+    Attention {
+        batch,
+        tokens,
+        sources,
+        heads,
+        key_dim,
+        value_dim,
+        scale: operator.scale(key_dim),
+        diagonal: operator.diagonal,
+        shared_keys: operator.shared_keys,
+        summed: operator.summed,
+        precision,
+        block_memory,
+    }
+}
+
 impl Emitter<'_> {
     pub fn attention(&mut self, operation: &Operation, shape: AttentionShape, operator: ops::Attention) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
         let inputs = self.attention_inputs(&inputs[..3], shape, operator);
         let (out, statistics) = (self.at(outputs[0]), self.statistics(outputs[1], shape));
         let attention = self.of_shape(shape, operator);
-        if let Some(masks) = attention.masks(self.dropout(Some(operator.dropout)), statistics.kept) {
-            let AttentionShape { batch, heads, tokens, sources, .. } = shape;
-            self.ahead("attention_masks", masks, outputs[1], kept_bytes(batch, heads, tokens, sources));
-        }
+        self.attention_masks(&attention, operator, outputs[1], statistics);
         self.pass(attention.forward(inputs, out, statistics), outputs, shape, [1, 1]);
-        // The bits of dropout behind them are no numbers.
+        self.only_numbers(&attention);
+    }
+
+    fn attention_masks(&mut self, of: &Attention, operator: ops::Attention, to: Id, statistics: Statistics<Symbol>) {
+        if let Some(masks) = of.masks(self.dropout(Some(operator.dropout)), statistics.kept) {
+            self.ahead("attention_masks", masks, to, kept_bytes(of.batch, of.heads, of.tokens, of.sources));
+        }
+    }
+
+    /// The bits of dropout behind an attention's statistics are no numbers.
+    fn only_numbers(&mut self, attention: &Attention) {
         if let Some([_, statistics]) = self.calls.last_mut().map(|call| &mut call.outputs[..]) {
             statistics.elements = attention.logsum_len();
         }
+    }
+
+    pub fn projected_attention(
+        &mut self,
+        operation: &Operation,
+        shape: AttentionShape,
+        operator: ops::Attention,
+        bias: bool,
+    ) {
+        let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
+        let Some((attention, projected)) = self.projected(shape, operator) else { return };
+        let (inputs, bias) = match inputs {
+            [inputs @ .., of_output] if bias => (inputs, Some(self.at(*of_output))),
+            inputs => (inputs, None),
+        };
+        let inputs = self.projected_inputs(inputs, shape, operator);
+        let (out, statistics) = (self.at(outputs[0]), self.statistics(outputs[1], shape));
+        self.attention_masks(&attention, operator, outputs[1], statistics);
+        self.with_projections(projected.forward(&inputs, bias, out, statistics), outputs, shape, 2);
+        self.only_numbers(&attention);
+    }
+
+    pub fn projected_attention_gradient(
+        &mut self,
+        operation: &Operation,
+        shape: AttentionShape,
+        operator: ops::Attention,
+    ) {
+        let outputs = &operation.outputs[..];
+        let [dout, inputs @ .., statistics] = &operation.inputs[..] else { return };
+        let Some((_, projected)) = self.projected(shape, operator) else { return };
+        let inputs = self.projected_inputs(inputs, shape, operator);
+        let [query, keys, value] = self.attention_columns(outputs, shape, 1);
+        let dout = Columns { at: self.activation(*dout), row: self.stride(*dout, shape.value_dim) };
+        let statistics = self.statistics(*statistics, shape);
+        let launch = projected.backward(&inputs, dout, statistics, Gradients { query, keys, value });
+        self.with_projections(launch, outputs, shape, 5);
+    }
+
+    /// The compiler has asked before that there is such a kernel.
+    fn projected(&self, shape: AttentionShape, operator: ops::Attention) -> Option<(Attention, Projected)> {
+        let attention = self.of_shape(shape, operator);
+        let projected = Projected::of(&attention);
+        debug_assert!(projected.is_some(), "{attention:?}");
+        Some((attention, projected?))
+    }
+
+    /// Of tokens, the two kernels, and both biases or none.
+    fn projected_inputs(
+        &self,
+        ids: &[Id],
+        shape: AttentionShape,
+        operator: ops::Attention,
+    ) -> attention_projected::ProjectedInputs<Symbol> {
+        let columns = |id: Id, width: usize| Columns { at: self.activation(id), row: self.stride(id, width) };
+        let projection = |side: usize| Projection {
+            kernel: columns(ids[1 + side], shape.heads * shape.key_dim),
+            bias: ids.get(3 + side).map(|&id| self.at(id)),
+        };
+        attention_projected::ProjectedInputs {
+            x: columns(ids[0], shape.key_dim),
+            query: projection(0),
+            value: projection(1),
+            dropout: self.dropout(Some(operator.dropout)),
+        }
+    }
+
+    /// A launch of two projections and of so many products of tokens with tokens.
+    fn with_projections(&mut self, launch: Launch<Symbol>, outputs: &[Id], shape: AttentionShape, products: usize) {
+        let AttentionShape { batch, tokens, heads, key_dim, .. } = shape;
+        let projections = ops::flops([batch, heads, tokens, key_dim, 2 * key_dim]);
+        let flops = projections + ops::flops([batch, heads, tokens, tokens, products * key_dim]);
+        let bytes = self.bytes(self.inputs.iter().chain(outputs));
+        self.push_costing(Work::Launch(launch), outputs, Cost { bytes, flops });
     }
 
     pub fn attention_gradient(&mut self, operation: &Operation, shape: AttentionShape, operator: ops::Attention) {
@@ -107,22 +215,7 @@ impl Emitter<'_> {
     }
 
     fn of_shape(&self, shape: AttentionShape, operator: ops::Attention) -> Attention {
-        let AttentionShape { batch, tokens, sources, heads, key_dim, value_dim } = shape;
-        let (precision, block_memory) = (self.precision, self.block_memory);
-        Attention {
-            batch,
-            tokens,
-            sources,
-            heads,
-            key_dim,
-            value_dim,
-            scale: operator.scale(key_dim),
-            diagonal: operator.diagonal,
-            shared_keys: operator.shared_keys,
-            summed: operator.summed,
-            precision,
-            block_memory,
-        }
+        kernel(&shape, &operator, self.precision, self.block_memory)
     }
 
     fn attention_inputs(&self, ids: &[Id], shape: AttentionShape, operator: ops::Attention) -> Inputs<Symbol> {

@@ -1,7 +1,7 @@
 //! The operators on this backend: a file for each family, which reads them and makes their calls, and the table in
 //! which they are found.
 
-mod attention;
+pub mod attention;
 pub mod average_pool2d;
 mod batch_norm;
 mod conv2d;
@@ -201,6 +201,12 @@ pub fn emit(emitter: &mut Emitter, operation: &Operation) {
         Kind::DepthwiseInputGradient { shape, .. } => emitter.depthwise_input_gradient(operation, shape),
         &Kind::Attention { shape, operator } => emitter.attention(operation, shape, operator),
         &Kind::AttentionGradient { shape, operator } => emitter.attention_gradient(operation, shape, operator),
+        &Kind::ProjectedAttention { shape, operator, bias } => {
+            emitter.projected_attention(operation, shape, operator, bias);
+        }
+        &Kind::ProjectedAttentionGradient { shape, operator } => {
+            emitter.projected_attention_gradient(operation, shape, operator);
+        }
         Kind::HeadProduct(products) => emitter.head_product(operation, products),
         &Kind::SumHeads { rows, heads, width, .. } => emitter.sum_heads(operation, [rows, heads, width]),
         &Kind::Pointwise(pointwise) => emitter.pointwise(operation, pointwise),

@@ -27,6 +27,14 @@ const BLOCKS: &str = "patches(3)
     flatten
     dense(num_classes)";
 
+/// With one head a block for an image is as good as one for a head, so projections are in attention's kernel.
+const ONE_HEAD: &str = "patches(3)
+    patch_encoder(16)
+    repeat transformer_block(1, key_dim = 16, units = [32, 16], dropout = 0.2) ×2
+    layer_norm
+    flatten
+    dense(num_classes)";
+
 fn network(layers: &str) -> Architecture {
     let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
     elaborate(&Source::new("heads", format!("model heads {{ {layers} }}")), &BTreeMap::new(), &spec).unwrap()
@@ -84,19 +92,35 @@ fn steps_and_gradients_are_those_of_the_cpu_backend() {
             mix -> gelu
             mix -> flatten -> dense(num_classes)",
     ] {
-        of_the_cpu_backend(layers);
+        of_the_cpu_backend(layers, Regions::Off);
+    }
+    // Projections in the kernel: of blocks; without biases, and an output that is read twice; of tokens that are images, which have no
+    // gradient; where queries are read once more, so that they stay; without a bias of the output's.
+    for layers in [
+        ONE_HEAD,
+        "patches(3) -> patch_encoder(16)
+            let y = attention(1, key_dim = 16, use_bias = false)
+            y * gelu(y)
+            flatten -> dense(num_classes)",
+        "patches(3) -> attention(1, key_dim = 18) -> flatten -> dense(num_classes)",
+        "patches(3) -> patch_encoder(16)
+            let mix = shared attention(1, key_dim = 16, dropout = 0.1)
+            mix -> gelu
+            mix -> flatten -> dense(num_classes)",
+    ] {
+        of_the_cpu_backend(layers, Regions::On);
     }
 }
 
-fn of_the_cpu_backend(layers: &str) {
+fn of_the_cpu_backend(layers: &str, regions: Regions) {
     let mut cpu = on_cpu(network(layers));
-    let mut cuda = of(layers, Precision::F32, Regions::Off, Emulated::default());
+    let mut cuda = of(layers, Precision::F32, regions, Emulated::default());
     for (ours, theirs) in gradients(&mut cuda).iter().zip(gradients(cpu.as_mut())) {
         assert_eq!(ours.name, theirs.name);
         assert!(distance(&ours.data, &theirs.data) < 2e-3, "gradient of {} in {layers}", ours.name);
     }
     // Adam makes steps of what is rounding in small gradients: of the others gradients do.
-    if layers != BLOCKS {
+    if layers != BLOCKS && layers != ONE_HEAD {
         return;
     }
     for (ours, theirs) in trained(&mut cuda).iter().zip(trained(cpu.as_mut())) {
@@ -119,9 +143,9 @@ fn keys_biases_have_no_gradient() {
 #[test]
 #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn gradients_are_near_in_bfloat16() {
-    let exact = gradients(&mut on(Precision::F32, Regions::Off, Emulated::default()));
-    for regions in [Regions::Off, Regions::On] {
-        let ours = gradients(&mut on(Precision::Bf16, regions, Emulated::default()));
+    for (layers, regions) in [(BLOCKS, Regions::Off), (BLOCKS, Regions::On), (ONE_HEAD, Regions::On)] {
+        let of = |precision, regions| gradients(&mut of(layers, precision, regions, Emulated::default()));
+        let (exact, ours) = (of(Precision::F32, Regions::Off), of(Precision::Bf16, regions));
         for (ours, exact) in ours.iter().zip(&exact).filter(|(ours, _)| !ours.name.ends_with("key/bias")) {
             assert!(distance(&ours.data, &exact.data) < 0.06, "{regions:?}: gradient of {}", ours.name);
         }
@@ -131,8 +155,8 @@ fn gradients_are_near_in_bfloat16() {
 #[test]
 #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn every_order_that_the_lines_allow_gives_the_same_bits() {
-    for regions in [Regions::Off, Regions::On] {
-        let expected = trained(&mut on(Precision::Bf16, regions, Emulated::default()));
+    for (layers, regions) in [(BLOCKS, Regions::Off), (BLOCKS, Regions::On), (ONE_HEAD, Regions::On)] {
+        let expected = trained(&mut of(layers, Precision::Bf16, regions, Emulated::default()));
         for order in [
             Order::First(Line::Main),
             Order::First(Line::Side),
@@ -143,11 +167,32 @@ fn every_order_that_the_lines_allow_gives_the_same_bits() {
             for wide in [None, Some(64)] {
                 let device = Emulated { order, wide, ..Emulated::default() };
                 assert_eq!(
-                    trained(&mut on(Precision::Bf16, regions, device)),
+                    trained(&mut of(layers, Precision::Bf16, regions, device)),
                     expected,
                     "{regions:?} {order:?} {wide:?}"
                 );
             }
+        }
+    }
+}
+
+/// A layer's attention is one launch forward and one backward, and no tensor of queries, values or heads' outputs is there.
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn projections_are_in_the_kernel_of_one_head() {
+    let mut engine = of(ONE_HEAD, Precision::Bf16, Regions::On, Emulated::default());
+    trained(&mut engine);
+    for program in engine.programs.values() {
+        let names = |entry: &str| -> Vec<&str> {
+            let is = |work: &Work<Place>| matches!(work, Work::Launch(launch) if launch.entry == entry && launch.source.name.starts_with("attention"));
+            program.calls.iter().filter(|call| is(&call.work)).map(|call| call.name.as_str()).collect()
+        };
+        // A step of one image multiplies no kernels.
+        if program.batch > 1 {
+            assert_eq!(names("forward"), ["dense+dense+attention+add"; 2]);
+            assert_eq!(names("backward"), ["attention_gradient"; 2]);
+        } else {
+            assert_eq!(names("forward"), ["attention"; 2]);
         }
     }
 }
