@@ -134,7 +134,8 @@ fn what_is_not_there_is_refused_before_anything_is_timed() {
 #[test]
 fn predictions_are_kept_and_shown_beside_what_was_measured() {
     let folder = tempfile::tempdir().unwrap();
-    succeed(sweep(folder.path(), &["-p", "depth=1,3", "-p", "patch_size=2,4", "--set", "train.epochs=6"]));
+    // Long enough for a moment without a core to be little of it.
+    succeed(sweep(folder.path(), &["-p", "depth=1,3", "-p", "patch_size=2,4", "--set", "train.epochs=20"]));
     let text = succeed(vitx(folder.path(), &["report", "out", "--format", "csv"]));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().unwrap().clone();

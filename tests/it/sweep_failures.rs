@@ -151,7 +151,7 @@ fn learnt_epochs(folder: &Path) -> Vec<usize> {
 #[test]
 fn ctrl_c_saves_and_the_same_command_continues() {
     // It is as long as it must be to be interrupted in time.
-    let (folder, text, epochs) = [25, 200, 1600]
+    let (folder, text, epochs) = [4, 25, 200, 1600]
         .into_iter()
         .find_map(|epochs| {
             let folder = tempfile::tempdir().unwrap();
