@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     backend::{
-        BackendError, Engine, EngineOptions, StateTensor,
+        BackendError, Engine, EngineOptions, Regions, StateTensor,
         cuda::{
             CudaEngine, Pack, SharedDevice,
             device::Device,
@@ -30,6 +30,9 @@ use crate::{
 /// A trial of a sweep over what is no shape.
 #[derive(Clone, Copy)]
 struct Trial {
+    /// Has a layer `dropout(0.3)`, of which each trial has its own.
+    model: &'static str,
+    regions: Regions,
     seed: u64,
     learning_rate: f32,
     weight_decay: f32,
@@ -41,6 +44,8 @@ struct Trial {
 }
 
 const FIRST: Trial = Trial {
+    model: super::MODEL,
+    regions: Regions::Off,
     seed: 3,
     learning_rate: 2e-3,
     weight_decay: 1e-4,
@@ -68,11 +73,11 @@ struct Left {
 
 fn train<D: Device>(trial: Trial, precision: Precision, device: D) -> Left {
     let spec = ImageSpec { height: 9, width: 6, channels: 2, num_classes: 5 };
-    let text = super::MODEL.replace("dropout(0.3)", &format!("dropout({})", trial.dropout));
+    let text = trial.model.replace("dropout(0.3)", &format!("dropout({})", trial.dropout));
     let architecture = elaborate(&Source::new("small", &text), &BTreeMap::new(), &spec).unwrap();
     let lowering = Box::new(move |builder: &mut Builder, batch| architecture.lower(builder, batch));
     let optimizer = Optimizer { weight_decay: trial.weight_decay, ..Optimizer::default() };
-    let options = EngineOptions { optimizer, seed: trial.seed, ..options(precision) };
+    let options = EngineOptions { optimizer, seed: trial.seed, regions: trial.regions, ..options(precision) };
     let mut engine = CudaEngine::new(lowering, options, device).unwrap();
     let (train, validation) = (split(11, 1), split(5, 2));
     let statistics = Statistics::of(&train, 2).unwrap();
@@ -147,6 +152,39 @@ fn packed_trials_come_to_the_bits_of_trials_alone() {
             assert!(left == expected[..count], "{precision:?}: {count} trials");
             assert_eq!(launches.together > launches.all / 2, count > 1, "{launches:?}");
         }
+    }
+}
+
+/// Kernels of regions, of rows and of slices of images, and attention with its projections.
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn packed_regions_come_to_the_bits_of_regions_alone() {
+    let models = [
+        "model one_head {
+            patches(3)
+            patch_encoder(16)
+            transformer_block(1, key_dim = 16, units = [32, 16], dropout = 0.2)
+            layer_norm
+            dropout(0.3)
+            flatten
+            dense(num_classes)
+        }",
+        "model depthwise {
+            conv2d(16, 1, use_bias = false) -> batch_norm -> relu
+            depthwise_conv2d(3, padding = same, use_bias = false) -> batch_norm -> relu
+            conv2d(16, 1)
+            dropout(0.3)
+            global_average_pool
+            dense(num_classes)
+        }",
+    ];
+    for model in models {
+        let of = |trial| Trial { model, regions: Regions::On, ..trial };
+        let trials = [of(TRIALS[0]), of(TRIALS[1]), of(TRIALS[3])];
+        let expected = trials.map(|trial| train(trial, Precision::Bf16, Emulated::default()));
+        let (left, launches) = packed(&trials, Precision::Bf16, EVER);
+        assert!(left == expected, "{model}");
+        assert!(launches.together > launches.all / 2, "{launches:?}");
     }
 }
 
