@@ -1,5 +1,9 @@
 //! Whether all tensors and launches of a program are within what kernels count with.
 
+use std::cell::RefCell;
+
+use rustc_hash::FxHashSet;
+
 use super::{
     emit::{Emitter, Symbol},
     operations::{Id, Origin},
@@ -24,7 +28,8 @@ pub fn check(emitter: &Emitter) -> Result<(), TooLarge> {
     if parameters > MOST_ELEMENTS {
         return Err(too_large("the store of parameters".into(), "elements", parameters, MOST_ELEMENTS));
     }
-    let tensors = emitter.operations.tensors.iter().enumerate();
+    let named = named(emitter);
+    let tensors = emitter.operations.tensors.iter().enumerate().filter(|(id, _)| named.contains(id));
     let largest = tensors.max_by_key(|(_, tensor)| tensor.elements);
     if let Some((id, tensor)) = largest.filter(|(_, tensor)| tensor.elements > MOST_ELEMENTS) {
         return Err(too_large(name(emitter, id), "elements", tensor.elements, MOST_ELEMENTS));
@@ -47,6 +52,19 @@ pub fn check(emitter: &Emitter) -> Result<(), TooLarge> {
         }
     }
     Ok(())
+}
+
+/// The tensors that calls have to do with: what fusion has left out is no memory.
+fn named(emitter: &Emitter) -> FxHashSet<Id> {
+    let named = RefCell::new(FxHashSet::default());
+    for call in &emitter.calls {
+        call.map(&|symbol| {
+            if let Symbol::Tensor(id, _) = symbol {
+                named.borrow_mut().insert(id);
+            }
+        });
+    }
+    named.into_inner()
 }
 
 fn too_large(what: String, unit: &'static str, size: usize, most: usize) -> TooLarge {

@@ -84,6 +84,7 @@ pub fn compile(graph: &StepGraph, layout: &Layout, batch: usize, target: Target)
     let Target { precision, seed, block_memory, planner, regions } = target;
     extents::check(graph, "cuda").map_err(CompileError::TooLarge)?;
     let mut operations = Operations::read(graph, precision).map_err(CompileError::NoKernel)?;
+    // With more in one kernel, as regions are, and chosen with them by what is faster on the device.
     if regions {
         projected::form(&mut operations, precision, block_memory);
     }

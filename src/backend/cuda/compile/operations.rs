@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::emit::Emitter;
 use crate::{
     backend::cuda::{
-        kernels::{depthwise::Depthwise, head_product::Shaped},
+        kernels::{attention_projected::Projected, depthwise::Depthwise, head_product::Shaped},
         launch::{Element, Precision},
         ops::{Reading, Stored, read},
         region::Region,
@@ -174,12 +174,14 @@ pub enum Kind {
     /// whose heads have the tokens as keys, with its projections; last a bias `[dim]` of the output or none. Outputs the sum over heads, and
     /// statistics.
     ProjectedAttention {
+        projected: Projected,
         shape: ops::AttentionShape,
         operator: ops::Attention,
         bias: bool,
     },
     /// dy, the inputs of [`Kind::ProjectedAttention`] without the last bias, statistics; outputs gradients of queries, of the tokens as keys, and of values.
     ProjectedAttentionGradient {
+        projected: Projected,
         shape: ops::AttentionShape,
         operator: ops::Attention,
     },

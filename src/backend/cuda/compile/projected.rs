@@ -6,9 +6,9 @@ use crate::{
     graph::ops::{self, AttentionShape},
 };
 
-/// Takes the projections of queries and values into an attention whose heads have the projected tokens as keys and whose outputs are
-/// added, for blocks with so many bytes of shared memory. Queries, values and the heads' outputs are no tensors then; the gradients of
-/// queries and values are, for the gradients of their kernels.
+/// Takes the projections of queries and values into an attention whose heads have the projected tokens as keys and
+/// whose outputs are added, for blocks with so many bytes of shared memory. Queries, values and the heads' outputs are
+/// no tensors then; the gradients of queries and values are, for the gradients of their kernels.
 pub fn form(operations: &mut Operations, precision: Precision, block_memory: usize) {
     let mut index = 0;
     while index < operations.list.len() {
@@ -27,6 +27,7 @@ struct Form {
     gradient: Option<usize>,
     /// The operations of the projections.
     removed: Vec<usize>,
+    projected: Projected,
     shape: AttentionShape,
     operator: ops::Attention,
     /// The addition of a bias to the output, and the bias.
@@ -38,7 +39,7 @@ struct Form {
 fn find(operations: &Operations, index: usize, precision: Precision, block_memory: usize) -> Option<Form> {
     let attention = &operations.list[index];
     let Kind::Attention { shape, operator } = attention.kind else { return None };
-    Projected::of(&kernel(&shape, &operator, precision, block_memory))?;
+    let projected = Projected::of(&kernel(&shape, &operator, precision, block_memory))?;
     let [query, tokens, value] = attention.inputs[..] else { return None };
     let gradient = operations.list.iter().position(|operation| {
         matches!(operation.kind, Kind::AttentionGradient { .. })
@@ -48,11 +49,12 @@ fn find(operations: &Operations, index: usize, precision: Precision, block_memor
     let mut removed = Vec::new();
     let mut inputs = vec![tokens];
     let mut biases: Vec<Id> = Vec::new();
-    for projected in [query, value] {
-        let maker = operations.maker(projected)?;
-        let Operation { kind: Kind::Dense { .. }, inputs: of, .. } = &operations.list[maker] else { return None };
-        let only_here = operations.uses(projected) == readers.len();
-        if of[0] != tokens || !only_here || removed.contains(&maker) {
+    for of_tokens in [query, value] {
+        let maker = operations.maker(of_tokens)?;
+        let Operation { kind: Kind::Dense { k, n, .. }, inputs: of, .. } = &operations.list[maker] else { return None };
+        let only_here = operations.uses(of_tokens) == readers.len();
+        let fits = [*k, *n] == [shape.key_dim, shape.heads * shape.key_dim] && product(operations, of[1]);
+        if of[0] != tokens || !fits || !only_here || removed.contains(&maker) {
             return None;
         }
         inputs.push(of[1]);
@@ -65,7 +67,12 @@ fn find(operations: &Operations, index: usize, precision: Precision, block_memor
     }
     inputs.extend(biases);
     let bias = bias(operations, attention.outputs[0], shape.value_dim);
-    Some(Form { attention: index, gradient, bias, removed, shape, operator, inputs })
+    Some(Form { attention: index, gradient, bias, removed, projected, shape, operator, inputs })
+}
+
+/// Whether a kernel is a product of parameters, which is stored as activations are.
+fn product(operations: &Operations, kernel: Id) -> bool {
+    operations.maker(kernel).is_some_and(|maker| matches!(operations.list[maker].kind, Kind::HeadProduct(_)))
 }
 
 /// What adds a bias of this width to an output that nothing else reads, and the bias.
@@ -79,21 +86,21 @@ fn bias(operations: &Operations, out: Id, width: usize) -> Option<(usize, Id)> {
 
 impl Form {
     fn apply(self, operations: &mut Operations) {
-        let Self { attention, gradient, bias, mut removed, shape, operator, inputs } = self;
+        let Self { attention, gradient, bias, mut removed, projected, shape, operator, inputs } = self;
         let statistics = operations.list[attention].outputs[1];
         if let Some(gradient) = gradient {
             let operation = &mut operations.list[gradient];
-            operation.kind = Kind::ProjectedAttentionGradient { shape, operator };
+            operation.kind = Kind::ProjectedAttentionGradient { projected, shape, operator };
             operation.inputs = [&[operation.inputs[0]], &inputs[..], &[statistics]].concat();
         }
         let operation = &mut operations.list[attention];
-        operation.kind = Kind::ProjectedAttention { shape, operator, bias: false };
+        operation.kind = Kind::ProjectedAttention { projected, shape, operator, bias: false };
         operation.name = format!("dense+dense+{}", operation.name);
         operation.inputs = inputs;
         if let Some((add, bias)) = bias {
             let Operation { name, outputs, .. } = operations.list[add].clone();
             let operation = &mut operations.list[attention];
-            operation.kind = Kind::ProjectedAttention { shape, operator, bias: true };
+            operation.kind = Kind::ProjectedAttention { projected, shape, operator, bias: true };
             operation.name = format!("{}+{name}", operation.name);
             operation.inputs.push(bias);
             operation.outputs[0] = outputs[0];

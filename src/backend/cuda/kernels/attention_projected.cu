@@ -1,10 +1,11 @@
-// Attention of tokens among themselves by tensor cores, with the projections in the kernel: one block for an image, which goes
-// from head to head. Where projections have been multiplied with each other (passes::Reassociate), the tokens x are the keys
-// of all heads, and the heads' outputs are added. So x is loaded once, and only the kernels of the projections are per head.
-// Definitions: as of attention.cuh; KEY_DIM = VALUE_DIM, SOURCES = TOKENS; BLOCKS that share a multiprocessor.
+// Attention of tokens among themselves by tensor cores, with the projections in the kernel: one block for an image,
+// which goes from head to head. Where projections have been multiplied with each other (passes::Reassociate), the
+// tokens x are the keys of all heads, and the heads' outputs are added. So x is loaded once, and only the kernels of
+// the projections are per head. Definitions: as of mma.cuh and attention.cuh, but for steps between heads; KEY_DIM =
+// VALUE_DIM, SOURCES = TOKENS; BLOCKS that share a multiprocessor; TOGETHER heads that the forward pass does at a time.
 //
-// The block does image blockIdx.x. x, out, dout and dx are [batch, tokens, DIM] in rows of some length; kernels [DIM, heads DIM],
-// heads side by side, and so dq and dv [batch, tokens, heads DIM]. A warp's rows are 16 tokens.
+// The block does image blockIdx.x. x, out, dout and dx are [batch, tokens, DIM] in rows of some length; kernels [DIM,
+// heads DIM], heads side by side, and so dq and dv [batch, tokens, heads DIM]. A warp's rows are 16 tokens.
 #include "attention.cuh"
 
 constexpr u32 SIGN = 0x80000000u;
@@ -66,7 +67,8 @@ __device__ __forceinline__ int transposed(int lane, int column) {
     return (lane % 8 + lane / 16 * 8) * SCORE_PITCH + column + lane / 8 % 2 * 8;
 }
 
-// Weights are not negative, so what dropout leaves out is marked by the sign of the first part: as a gradient of scores it still counts.
+// Weights are not negative, so what dropout leaves out is marked by the sign of the first part: as a gradient of scores
+// it still counts.
 __device__ __forceinline__ void drop_marked(u32 (&a)[PARTS][4]) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -111,9 +113,9 @@ __device__ __forceinline__ void add_tokens(Rows (&rows)[TOGETHER], const u32 (&a
     }
 }
 
-// out = bias + sum over heads of P (x B + b), where P = dropout(softmax(SCALE (x A + a) x^T)) and A, a, B, b are the head's: x meets the
-// weights first, and what comes of it the kernel B, so that no values are in memory. logsum is the base-2 logarithm of each row's sum of
-// exponentials, [batch, heads, tokens].
+// out = bias + sum over heads of P (x B + b), where P = dropout(softmax(SCALE (x A + a) x^T)) and A, a, B, b are the
+// head's: x meets the weights first, and what comes of it the kernel B, so that no values are in memory. logsum is the
+// base-2 logarithm of each row's sum of exponentials, [batch, heads, tokens].
 KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     forward(const ACT* __restrict__ x, u32 x_row, const ACT* __restrict__ kernel_a, u32 a_row, const float* __restrict__ bias_a,
             const ACT* __restrict__ kernel_b, u32 b_row, const float* __restrict__ bias_b, const u16* __restrict__ kept,
@@ -225,8 +227,9 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     }
 }
 
-// dq and dv, the gradients of the projections x A + a and x B + b, and dx, that of x as the keys. A warp's rows are tokens, so that
-// a row's weights are all in its registers; then they are sources, and tokens pass by.
+// dq and dv, the gradients of the projections x A + a and x B + b, and dx, that of x as the keys. A warp's rows are
+// tokens, so that the gradients of all weights of a row are in its registers; then they are sources, and tokens pass
+// by.
 KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     backward(const ACT* __restrict__ x, u32 x_row, const ACT* __restrict__ kernel_a, u32 a_row, const float* __restrict__ bias_a,
              const ACT* __restrict__ kernel_b, u32 b_row, const float* __restrict__ bias_b, const u16* __restrict__ kept,

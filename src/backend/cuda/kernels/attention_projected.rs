@@ -1,6 +1,6 @@
-//! Attention of tokens among themselves with its projections in the kernel, a block for an image: where projections have been
-//! multiplied with each other ([`crate::passes`]), queries and values, each as many numbers as there are heads times the
-//! model's width, are never in memory, nor are the heads' outputs.
+//! Attention of tokens among themselves with its projections in the kernel, a block for an image: where projections
+//! have been multiplied with each other ([`crate::passes`]), queries and values, each as many numbers as there are
+//! heads times the model's width, are never in memory, nor are the heads' outputs.
 
 use super::{
     Dropout,
@@ -11,7 +11,8 @@ use crate::backend::cuda::launch::{Arg, Launch, Precision, Source};
 
 pub const SOURCE: Source = source!("attention_projected");
 
-/// Blocks that a device does at the same time, about: not asked of the device, so that results have the same bits on all.
+/// Blocks that a device does at the same time, about: not asked of the device, so that results have the same bits on
+/// all.
 const LANES: usize = 128;
 
 /// Wider models have more sums than a warp has registers.
@@ -74,8 +75,8 @@ enum Pass {
 }
 
 impl Projected {
-    /// The same attention, if it is of this form and if a block for an image takes less time than one for each head of an image: fewer
-    /// of them may be at work.
+    /// The same attention, if it is of this form and if a block for an image takes less time than one for each head of
+    /// an image: fewer of them may be at work.
     #[must_use]
     pub fn of(attention: &Attention) -> Option<Self> {
         let &Attention { batch, tokens, sources, heads, key_dim, value_dim, scale, diagonal, precision, .. } =
@@ -140,8 +141,8 @@ impl Projected {
         2 * self.parts() * elements + size_of::<f32>() * sums
     }
 
-    /// `out = bias + Σ_h dropout(softmax(scale q_h xᵀ)) v_h` with `q_h` and `v_h` the head's projections of x; `bias` is `[dim]`
-    /// float32, `out` contiguous `[batch, tokens, dim]`. Writes the logarithms for [`Projected::backward`].
+    /// `out = bias + Σ_h dropout(softmax(scale q_h xᵀ)) v_h` with `q_h` and `v_h` the head's projections of x; `bias`
+    /// is `[dim]` float32, `out` contiguous `[batch, tokens, dim]`. Writes the logarithms for [`Projected::backward`].
     pub fn forward<P: Copy>(
         &self,
         inputs: &ProjectedInputs<P>,

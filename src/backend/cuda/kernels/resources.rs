@@ -15,8 +15,8 @@ use crate::backend::{
     plan,
 };
 
-/// Of a multiprocessor of compute capability 8.0 to 10.0.
-const REGISTERS: u32 = 64 << 10;
+/// Of a quarter of a multiprocessor of compute capability 8.0 to 10.0, to which warps belong in turns.
+const REGISTERS: u32 = 16 << 10;
 /// Registers are given to a warp in such portions.
 const PORTION: u32 = 256;
 /// Most bytes of static shared memory of a block.
@@ -51,14 +51,14 @@ fn modules(precision: Precision, regions: bool) -> BTreeMap<String, Vec<Launch<P
 /// What is wrong with a launch of a kernel that takes so much, if anything.
 fn wrong(launch: &Launch<Place>, usage: Usage) -> Option<String> {
     let warps = launch.block.iter().product::<u32>().div_ceil(32);
-    let registers = (32 * usage.registers).next_multiple_of(PORTION) * warps;
+    let registers = (32 * usage.registers).next_multiple_of(PORTION) * warps.div_ceil(4);
     let all_shared = (usage.shared + launch.shared_bytes) as usize;
     if usage.spilled > may_spill(launch) {
         return Some(format!("spills {} bytes", usage.spilled));
     }
     if registers > REGISTERS {
         return Some(format!(
-            "takes {registers} registers, of {REGISTERS}: {} in each of {warps} warps",
+            "takes {registers} registers of a quarter, of {REGISTERS}: {} in each of {warps} warps",
             usage.registers
         ));
     }

@@ -99,12 +99,12 @@ impl Emitter<'_> {
     pub fn projected_attention(
         &mut self,
         operation: &Operation,
-        shape: AttentionShape,
-        operator: ops::Attention,
+        projected: &Projected,
+        (shape, operator): (AttentionShape, ops::Attention),
         bias: bool,
     ) {
         let (inputs, outputs) = (&operation.inputs[..], &operation.outputs[..]);
-        let Some((attention, projected)) = self.projected(shape, operator) else { return };
+        let attention = self.of_shape(shape, operator);
         let (inputs, bias) = match inputs {
             [inputs @ .., of_output] if bias => (inputs, Some(self.at(*of_output))),
             inputs => (inputs, None),
@@ -119,26 +119,17 @@ impl Emitter<'_> {
     pub fn projected_attention_gradient(
         &mut self,
         operation: &Operation,
-        shape: AttentionShape,
-        operator: ops::Attention,
+        projected: &Projected,
+        (shape, operator): (AttentionShape, ops::Attention),
     ) {
         let outputs = &operation.outputs[..];
         let [dout, inputs @ .., statistics] = &operation.inputs[..] else { return };
-        let Some((_, projected)) = self.projected(shape, operator) else { return };
         let inputs = self.projected_inputs(inputs, shape, operator);
         let [query, keys, value] = self.attention_columns(outputs, shape, 1);
         let dout = Columns { at: self.activation(*dout), row: self.stride(*dout, shape.value_dim) };
         let statistics = self.statistics(*statistics, shape);
         let launch = projected.backward(&inputs, dout, statistics, Gradients { query, keys, value });
         self.with_projections(launch, outputs, shape, 5);
-    }
-
-    /// The compiler has asked before that there is such a kernel.
-    fn projected(&self, shape: AttentionShape, operator: ops::Attention) -> Option<(Attention, Projected)> {
-        let attention = self.of_shape(shape, operator);
-        let projected = Projected::of(&attention);
-        debug_assert!(projected.is_some(), "{attention:?}");
-        Some((attention, projected?))
     }
 
     /// Of tokens, the two kernels, and both biases or none.

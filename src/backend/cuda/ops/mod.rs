@@ -201,11 +201,11 @@ pub fn emit(emitter: &mut Emitter, operation: &Operation) {
         Kind::DepthwiseInputGradient { shape, .. } => emitter.depthwise_input_gradient(operation, shape),
         &Kind::Attention { shape, operator } => emitter.attention(operation, shape, operator),
         &Kind::AttentionGradient { shape, operator } => emitter.attention_gradient(operation, shape, operator),
-        &Kind::ProjectedAttention { shape, operator, bias } => {
-            emitter.projected_attention(operation, shape, operator, bias);
+        Kind::ProjectedAttention { projected, shape, operator, bias } => {
+            emitter.projected_attention(operation, projected, (*shape, *operator), *bias);
         }
-        &Kind::ProjectedAttentionGradient { shape, operator } => {
-            emitter.projected_attention_gradient(operation, shape, operator);
+        Kind::ProjectedAttentionGradient { projected, shape, operator } => {
+            emitter.projected_attention_gradient(operation, projected, (*shape, *operator));
         }
         Kind::HeadProduct(products) => emitter.head_product(operation, products),
         &Kind::SumHeads { rows, heads, width, .. } => emitter.sum_heads(operation, [rows, heads, width]),
