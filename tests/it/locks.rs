@@ -23,6 +23,17 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
+/// Suspends a process. A thread that is in the middle of writing finishes that first, when it has a processor again.
+fn suspend(child: &Child) {
+    signal(child, Signal::STOP);
+    let tasks = PathBuf::from(format!("/proc/{}/task", child.id()));
+    let stands = |task: PathBuf| {
+        let line = fs::read_to_string(task.join("stat")).unwrap_or_default();
+        line.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    };
+    until("all its threads stand", || fs::read_dir(&tasks).unwrap().flatten().all(|task| stands(task.path())));
+}
+
 /// A sweep's trial that takes longer than any test, not begun; `out` is the sweep's directory.
 fn planned(folder: &Path) -> PathBuf {
     let arguments = ["-p", "depth=1", "--set", "train.epochs=100000", "--set", "data.train_limit=64"];
@@ -54,10 +65,13 @@ fn a_trial_that_was_suspended_for_too_long_leaves_it_to_the_one_that_took_over()
     let second = train("b").output().unwrap();
     assert_eq!(second.status.code(), Some(75), "{}", shown(&second));
     assert!(shown(&second).contains(&format!("process {} on a", first.id())), "{}", shown(&second));
-    signal(&first, Signal::STOP);
-    let second = train("b").spawn().unwrap();
+    suspend(&first);
+    let mut second = train("b").spawn().unwrap();
     let taken = epochs(&trial);
-    until("epochs of the second", || epochs(&trial) > taken + 1);
+    until("epochs of the second, or its end", || epochs(&trial) > taken + 1 || second.try_wait().unwrap().is_some());
+    if second.try_wait().unwrap().is_some() {
+        panic!("{}", shown(&second.wait_with_output().unwrap()));
+    }
     signal(&first, Signal::CONT);
     let first = first.wait_with_output().unwrap();
     assert_eq!(first.status.code(), Some(75), "{}", shown(&first));
