@@ -351,8 +351,15 @@ pub fn kept_bytes(batch: usize, heads: usize, tokens: usize, sources: usize) -> 
 fn dropped<P: Copy>(inputs: &Inputs<P>, path: Path, statistics: Statistics<P>) -> Vec<Arg<P>> {
     match (path, &inputs.dropout) {
         (Path::Plain { .. }, dropout) => Dropout::args(*dropout).to_vec(),
-        (_, Some(dropout)) => vec![Arg::Pointer(statistics.kept), Arg::F32(dropout.scale())],
-        (_, None) => vec![Arg::Null, Arg::F32(1.0)],
+        (_, dropout) => kept(dropout.as_ref(), statistics).to_vec(),
+    }
+}
+
+/// What a kernel is told of dropout that has been drawn before.
+pub(super) fn kept<P: Copy>(dropout: Option<&Dropout<P>>, statistics: Statistics<P>) -> [Arg<P>; 2] {
+    match dropout {
+        Some(dropout) => [Arg::Pointer(statistics.kept), Arg::F32(dropout.scale())],
+        None => [Arg::Null, Arg::F32(1.0)],
     }
 }
 
@@ -410,6 +417,15 @@ pub(super) mod tests {
         all
     }
 
+    /// How far a result may be from the CPU backend's.
+    pub fn tolerance(precision: Precision) -> f64 {
+        match precision {
+            Precision::Bf16 => 2e-2,
+            Precision::Tf32 => 1e-4,
+            Precision::F32 => 2e-5,
+        }
+    }
+
     fn check(attention: Attention, dropout: Option<f32>) {
         check_within(1.0, attention, dropout);
     }
@@ -455,11 +471,7 @@ pub(super) mod tests {
         let given = [&q, &k, &v, &dout].map(|memory| memory.floats(element));
         let given = [&given[0][..], &given[1], &given[2], &given[3]];
         let expected = expected(&attention, dropout.map(|_| mask), given);
-        let tolerance = match precision {
-            Precision::Bf16 => 2e-2,
-            Precision::Tf32 => 1e-4,
-            Precision::F32 => 2e-5,
-        };
+        let tolerance = tolerance(precision);
         let heads_of = |summed: bool| if summed { heads } else { 1 };
         let ours = [
             (&out, heads_of(summed), dout_row),
@@ -479,7 +491,12 @@ pub(super) mod tests {
         of.chunks(heads * width).flat_map(row).collect()
     }
 
-    fn shape(batch: usize, [tokens, sources]: [usize; 2], heads: usize, [key_dim, value_dim]: [usize; 2]) -> Attention {
+    pub fn shape(
+        batch: usize,
+        [tokens, sources]: [usize; 2],
+        heads: usize,
+        [key_dim, value_dim]: [usize; 2],
+    ) -> Attention {
         let block_memory = crate::backend::cuda::device::BLOCK_MEMORY;
         Attention {
             batch,

@@ -53,18 +53,16 @@ __device__ __forceinline__ void operands(u32 (&a)[WIDTH / 16][PARTS][4], const f
     for (int k = 0; k < WIDTH / 16; k++) operand(a[k], c[2 * k], c[2 * k + 1]);
 }
 
-// A left operand [16, 16] to rows of shared memory: `own` is where the lane's first pair goes.
-template <int TO> __device__ __forceinline__ void put(bf16* own, int plane, const u32 (&a)[PARTS][4]) {
+// A warp's rows += a bias [DIM] times a factor of each row, g and g + 8 of a lane.
+__device__ __forceinline__ void add_bias(float (&c)[WIDTH / 8][4], const float* __restrict__ bias, const float (&factors)[2], int t) {
 #pragma unroll
-    for (int p = 0; p < PARTS; p++) {
+    for (int n = 0; n < WIDTH / 8; n++) {
 #pragma unroll
-        for (int i = 0; i < 4; i++) *reinterpret_cast<u32*>(own + p * plane + i % 2 * 8 * TO + i / 2 * 8) = a[p][i];
+        for (int i = 0; i < 4; i++) {
+            int column = 8 * n + 2 * t + i % 2;
+            if (column < DIM) c[n][i] += factors[i / 2] * bias[column];
+        }
     }
-}
-
-// What a lane reads of the operand [16, 16] that `put` has left, transposed: its rows are the columns from `column` on.
-__device__ __forceinline__ int transposed(int lane, int column) {
-    return (lane % 8 + lane / 16 * 8) * SCORE_PITCH + column + lane / 8 % 2 * 8;
 }
 
 // Weights are not negative, so what dropout leaves out is marked by the sign of the first part: as a gradient of scores
@@ -87,13 +85,10 @@ __device__ __forceinline__ void load_kernels(bf16* to, const ACT* __restrict__ k
 
 // A warp's queries of several heads times 16 tokens: all heads have the same keys, which are read once.
 __device__ __forceinline__ void scores(float (&c)[TOGETHER][2][4], const u32 (&q)[TOGETHER][WIDTH / 16][PARTS][4], const bf16* x) {
-    int lane = (int)threadIdx.x % 32;
 #pragma unroll
     for (int k = 0; k < WIDTH / 16; k++) {
         u32 b[PARTS][4];
-#pragma unroll
-        for (int p = 0; p < PARTS; p++)
-            load_matrices(b[p], x + p * PLANE + (lane % 8 + lane / 16 * 8) * PITCH + 16 * k + lane / 8 % 2 * 8);
+        right_transposed<PITCH>(b, x, PLANE, k);
 #pragma unroll
         for (int j = 0; j < TOGETHER; j++) multiply_parts(c[j][0], c[j][1], q[j][k], b);
     }
@@ -101,13 +96,10 @@ __device__ __forceinline__ void scores(float (&c)[TOGETHER][2][4], const u32 (&q
 
 // Weights of 16 rows and several heads times 16 tokens.
 __device__ __forceinline__ void add_tokens(Rows (&rows)[TOGETHER], const u32 (&a)[TOGETHER][PARTS][4], const bf16* x) {
-    int lane = (int)threadIdx.x % 32;
 #pragma unroll
     for (int n = 0; n < WIDTH / 16; n++) {
         u32 b[PARTS][4];
-#pragma unroll
-        for (int p = 0; p < PARTS; p++)
-            load_matrices_transposed(b[p], x + p * PLANE + lane % 16 * PITCH + 16 * n + lane / 16 * 8);
+        right<PITCH>(b, x, PLANE, n);
 #pragma unroll
         for (int j = 0; j < TOGETHER; j++) multiply_parts(rows[j].sums[2 * n], rows[j].sums[2 * n + 1], a[j], b);
     }
@@ -195,33 +187,17 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
             if (bias_b) {
 #pragma unroll
                 for (int i = 0; i < 2; i++) factors[i] *= quad_sum(weight[j][i]);
-#pragma unroll
-                for (int n = 0; n < WIDTH / 8; n++) {
-#pragma unroll
-                    for (int i = 0; i < 4; i++) {
-                        int column = 8 * n + 2 * t + i % 2;
-                        if (column < DIM) sums[n][i] += factors[i / 2] * bias_b[(h + j) * DIM + column];
-                    }
-                }
+                add_bias(sums, bias_b + (h + j) * DIM, factors, t);
             }
         }
         if (h + TOGETHER < HEADS) {
 #pragma unroll
             for (int i = 0; i < WIDTH / 2; i++) own_sums[i * THREADS] = sums[i / 4][i % 4];
         } else {
-            if (bias) {
-#pragma unroll
-                for (int n = 0; n < WIDTH / 8; n++) {
-#pragma unroll
-                    for (int i = 0; i < 4; i++) {
-                        int column = 8 * n + 2 * t + i % 2;
-                        if (column < DIM) sums[n][i] += bias[column];
-                    }
-                }
-            }
+            float ones[2] = {1, 1};
+            if (bias) add_bias(sums, bias, ones, t);
             // All have read the tokens.
             __syncthreads();
-            float ones[2] = {1, 1};
             store_rows<DIM, WIDTH>(all_x + row * PITCH, sums, ones, out + (u64)blockIdx.x * TOKENS * out_row, out_row, row, TOKENS);
         }
     }
@@ -240,7 +216,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     bf16* all_dout = all_x + PARTS * PLANE;
     bf16* all_q = all_dout + PARTS * PLANE;
     bf16* all_v = all_q + PARTS * PLANE;
-    // Weights after dropout, and gradients of scores.
+    // Weights, with the mark of what dropout leaves out, and gradients of scores.
     bf16* weights = all_v + PARTS * PLANE;
     bf16* scores = weights + PARTS * SCORE_PLANE;
     bf16* a_of_head = scores + PARTS * SCORE_PLANE;
@@ -349,19 +325,17 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
         bf16* part = all_v + anew(row) * PITCH;
         store_rows<DIM, WIDTH>(part, sums_q, scales, dq + first * dq_row + h * DIM, dq_row, row, TOKENS);
         float* own_sums = all_sums + anew((int)threadIdx.x);
-        int at = transposed(lane, row);
+        int at = row + transposed_place<SCORE_PITCH>(lane);
         float sums_v[WIDTH / 8][4] = {}, sums_x[WIDTH / 8][4];
 #pragma unroll
         for (int i = 0; i < WIDTH / 2; i++) sums_x[i / 4][i % 4] = h > 0 ? own_sums[i * THREADS] : 0.0f;
 #pragma unroll 1
         for (int token = 0; token < ALL_TOKENS; token += 16) {
             u32 a[PARTS][4];
-#pragma unroll
-            for (int p = 0; p < PARTS; p++) load_matrices_transposed(a[p], weights + p * SCORE_PLANE + token * SCORE_PITCH + at);
+            left_transposed(a, weights + token * SCORE_PITCH + at, SCORE_PLANE);
             if constexpr (DROPOUT) drop_marked(a);
             times_rows<WIDTH>(sums_v, a, all_dout + token * PITCH, PLANE);
-#pragma unroll
-            for (int p = 0; p < PARTS; p++) load_matrices_transposed(a[p], scores + p * SCORE_PLANE + token * SCORE_PITCH + at);
+            left_transposed(a, scores + token * SCORE_PITCH + at, SCORE_PLANE);
             times_rows<WIDTH>(sums_x, a, all_q + token * PITCH, PLANE);
         }
         store_rows<DIM, WIDTH>(part, sums_v, of_values, dv + first * dv_row + h * DIM, dv_row, row, TOKENS);

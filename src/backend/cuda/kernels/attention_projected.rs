@@ -4,7 +4,7 @@
 
 use super::{
     Dropout,
-    attention::{Attention, Columns, RESERVED, Statistics, parts, pitch, registers_of, row},
+    attention::{Attention, Columns, RESERVED, Statistics, kept, parts, pitch, registers_of, row},
     source, vector,
 };
 use crate::backend::cuda::launch::{Arg, Launch, Precision, Source};
@@ -178,10 +178,7 @@ impl Projected {
         for Projection { kernel, bias } in [inputs.query, inputs.value] {
             args.extend([Arg::Pointer(kernel.at), row(kernel.row), bias.map_or(Arg::Null, Arg::Pointer)]);
         }
-        args.extend(match &inputs.dropout {
-            Some(dropout) => [Arg::Pointer(statistics.kept), Arg::F32(dropout.scale())],
-            None => [Arg::Null, Arg::F32(1.0)],
-        });
+        args.extend(kept(inputs.dropout.as_ref(), statistics));
         args
     }
 
@@ -240,10 +237,12 @@ mod tests {
     use crate::backend::{
         cpu::kernels::isa::tests::noise,
         cuda::{
-            device::BLOCK_MEMORY,
             emulator::{self, Memory, run_all},
             kernels::{
-                attention::{kept_bytes, tests::expected},
+                attention::{
+                    self, kept_bytes,
+                    tests::{expected, tolerance},
+                },
                 tests::{assert_near_floats, mask},
             },
             launch::Element,
@@ -251,20 +250,8 @@ mod tests {
     };
 
     fn shape(batch: usize, tokens: usize, heads: usize, dim: usize) -> Attention {
-        Attention {
-            batch,
-            tokens,
-            sources: tokens,
-            heads,
-            key_dim: dim,
-            value_dim: dim,
-            scale: 0.4,
-            diagonal: false,
-            shared_keys: true,
-            summed: true,
-            precision: Precision::F32,
-            block_memory: BLOCK_MEMORY,
-        }
+        let own = attention::tests::shape(batch, [tokens; 2], heads, [dim; 2]);
+        Attention { scale: 0.4, shared_keys: true, summed: true, ..own }
     }
 
     /// `x [rows, dim]` by a kernel `[dim, width]`.
@@ -322,11 +309,7 @@ mod tests {
         for (index, out) in expected[0].iter_mut().enumerate().filter(|_| biases) {
             *out += of_output[index % dim];
         }
-        let tolerance = match precision {
-            Precision::Bf16 => 2e-2,
-            Precision::Tf32 => 1e-4,
-            Precision::F32 => 2e-5,
-        };
+        let tolerance = tolerance(precision);
         for ((name, ours), expected) in
             [("out", &out), ("dq", &dq), ("dx", &dx), ("dv", &dv)].into_iter().zip(&expected)
         {

@@ -122,12 +122,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
             u32 a[PARTS][4];
             operand(a, c[0], c[1]);
             times_rows<KEYS>(sums_k, a, all_q + s * KEY_PITCH, KEY_PLANE);
-#pragma unroll
-            for (int p = 0; p < PARTS; p++) {
-#pragma unroll
-                for (int i = 0; i < 4; i++)
-                    *reinterpret_cast<u32*>(scores + p * SCORE_PLANE + (row + g + i % 2 * 8) * SCORE_PITCH + s + i / 2 * 8 + 2 * t) = a[p][i];
-            }
+            put<SCORE_PITCH>(scores + (row + g) * SCORE_PITCH + s + 2 * t, SCORE_PLANE, a);
         }
     }
     __syncthreads();
@@ -142,9 +137,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
 #pragma unroll 1
         for (int source = 0; source < ALL_SOURCES; source += 16) {
             u32 a[PARTS][4];
-#pragma unroll
-            for (int p = 0; p < PARTS; p++)
-                load_matrices_transposed(a[p], scores + p * SCORE_PLANE + (source + lane % 8 + lane / 16 * 8) * SCORE_PITCH + row + lane / 8 % 2 * 8);
+            left_transposed(a, scores + source * SCORE_PITCH + row + transposed_place<SCORE_PITCH>(lane), SCORE_PLANE);
             times_rows<KEYS>(sums, a, all_k + source * KEY_PITCH, KEY_PLANE);
         }
         store_rows<KEY_DIM, KEYS>(part, sums, scales, head_rows<KEY_DIM>(dq, TOKENS, dq_row), dq_row, row, TOKENS);

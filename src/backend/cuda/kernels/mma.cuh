@@ -156,12 +156,27 @@ __device__ __forceinline__ void hold(u32 (&held)[WIDTH / 16][PARTS][4], const bf
     for (int k = 0; k < WIDTH / 16; k++) left<WIDTH + 8>(held[k], rows, plane, k);
 }
 
+// The columns from 16 k on of 16 rows, as the right operand of a product with their transpose: of two tiles of 8 columns, rows 0 and 8 on.
+template <int PITCH> __device__ __forceinline__ void right_transposed(u32 (&b)[PARTS][4], const bf16* rows, int plane, int k) {
+    int lane = (int)threadIdx.x % 32;
+#pragma unroll
+    for (int p = 0; p < PARTS; p++)
+        load_matrices(b[p], rows + p * plane + (lane % 8 + lane / 16 * 8) * PITCH + 16 * k + lane / 8 % 2 * 8);
+}
+
+// The columns from 16 n on of 16 rows, as a right operand of two tiles of 8 columns.
+template <int PITCH> __device__ __forceinline__ void right(u32 (&b)[PARTS][4], const bf16* rows, int plane, int n) {
+    int lane = (int)threadIdx.x % 32;
+#pragma unroll
+    for (int p = 0; p < PARTS; p++)
+        load_matrices_transposed(b[p], rows + p * plane + lane % 16 * PITCH + 16 * n + lane / 16 * 8);
+}
+
 // c[n] += a warp's rows, held or in shared memory, times the transpose of `STEPS` groups of 16 rows.
 template <int WIDTH, int STEPS, bool IN_REGISTERS>
 __device__ __forceinline__ void times_transposed(float (&c)[2 * STEPS][4], const u32 (&held)[WIDTH / 16][PARTS][4],
                                                  const bf16* own, int own_plane, const bf16* other, int other_plane) {
     constexpr int PITCH = WIDTH + 8;
-    int lane = (int)threadIdx.x % 32;
 #pragma unroll
     for (int k = 0; k < WIDTH / 16; k++) {
         u32 a[PARTS][4];
@@ -177,11 +192,7 @@ __device__ __forceinline__ void times_transposed(float (&c)[2 * STEPS][4], const
 #pragma unroll
         for (int n = 0; n < STEPS; n++) {
             u32 b[PARTS][4];
-#pragma unroll
-            for (int p = 0; p < PARTS; p++) {
-                const bf16* rows = other + p * other_plane + (16 * n + lane % 8 + lane / 16 * 8) * PITCH;
-                load_matrices(b[p], rows + 16 * k + lane / 8 % 2 * 8);
-            }
+            right_transposed<PITCH>(b, other + 16 * n * PITCH, other_plane, k);
             multiply_parts(c[2 * n], c[2 * n + 1], a, b);
         }
     }
@@ -190,14 +201,10 @@ __device__ __forceinline__ void times_transposed(float (&c)[2 * STEPS][4], const
 // sum += a left operand [16, 16] times 16 rows.
 template <int WIDTH>
 __device__ __forceinline__ void times_rows(float (&sum)[WIDTH / 8][4], const u32 (&a)[PARTS][4], const bf16* rows, int plane) {
-    constexpr int PITCH = WIDTH + 8;
-    int lane = (int)threadIdx.x % 32;
 #pragma unroll
     for (int n = 0; n < WIDTH / 16; n++) {
         u32 b[PARTS][4];
-#pragma unroll
-        for (int p = 0; p < PARTS; p++)
-            load_matrices_transposed(b[p], rows + p * plane + lane % 16 * PITCH + 16 * n + lane / 16 * 8);
+        right<WIDTH + 8>(b, rows, plane, n);
         multiply_parts(sum[2 * n], sum[2 * n + 1], a, b);
     }
 }
@@ -214,6 +221,25 @@ __device__ __forceinline__ void operand(u32 (&a)[PARTS][4], const float (&low)[4
 #pragma unroll
         for (int i = 0; i < 4; i++) a[p][i] = parts[i][p];
     }
+}
+
+// A left operand to rows of shared memory that are PITCH apart: `own` is where the lane's first pair goes.
+template <int PITCH> __device__ __forceinline__ void put(bf16* own, int plane, const u32 (&a)[PARTS][4]) {
+#pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) *reinterpret_cast<u32*>(own + p * plane + i % 2 * 8 * PITCH + i / 2 * 8) = a[p][i];
+    }
+}
+
+// What `put` has left, transposed, as a left operand; `own` is what the lane reads: `transposed_place` on from the first element.
+__device__ __forceinline__ void left_transposed(u32 (&a)[PARTS][4], const bf16* own, int plane) {
+#pragma unroll
+    for (int p = 0; p < PARTS; p++) load_matrices_transposed(a[p], own + p * plane);
+}
+
+template <int PITCH> __device__ __forceinline__ int transposed_place(int lane) {
+    return (lane % 8 + lane / 16 * 8) * PITCH + lane / 8 % 2 * 8;
 }
 
 // sum += p times 16 rows, where p [16, 16] is given as what two products left in the warp.
