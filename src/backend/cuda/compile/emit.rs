@@ -2,7 +2,7 @@
 
 mod touched;
 
-use std::collections::BTreeSet;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use rustc_hash::FxHashMap;
 
@@ -321,6 +321,16 @@ impl<'a> Emitter<'a> {
     pub fn element(&self, id: Id) -> Element {
         self.operations.tensors[id].element
     }
+}
+
+/// Names each tensor that a call has to do with, as often as it does.
+pub fn each_tensor(call: &Call<Symbol>, visit: impl FnMut(Id)) {
+    let visit = RefCell::new(visit);
+    call.map(&|symbol| {
+        if let Symbol::Tensor(id, _) = symbol {
+            (visit.borrow_mut())(id);
+        }
+    });
 }
 
 /// Where the update reads a parameter's gradient: the last group of the store.

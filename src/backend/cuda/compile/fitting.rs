@@ -1,11 +1,9 @@
 //! Whether all tensors and launches of a program are within what kernels count with.
 
-use std::cell::RefCell;
-
 use rustc_hash::FxHashSet;
 
 use super::{
-    emit::{Emitter, Symbol},
+    emit::{Emitter, Symbol, each_tensor},
     operations::{Id, Origin},
 };
 use crate::backend::{
@@ -56,15 +54,13 @@ pub fn check(emitter: &Emitter) -> Result<(), TooLarge> {
 
 /// The tensors that calls have to do with: what fusion has left out is no memory.
 fn named(emitter: &Emitter) -> FxHashSet<Id> {
-    let named = RefCell::new(FxHashSet::default());
+    let mut named = FxHashSet::default();
     for call in &emitter.calls {
-        call.map(&|symbol| {
-            if let Symbol::Tensor(id, _) = symbol {
-                named.borrow_mut().insert(id);
-            }
+        each_tensor(call, |id| {
+            named.insert(id);
         });
     }
-    named.into_inner()
+    named
 }
 
 fn too_large(what: String, unit: &'static str, size: usize, most: usize) -> TooLarge {

@@ -18,8 +18,7 @@ pub fn split(operations: &mut Operations, activations: Element) {
             _ => continue,
         };
         for kernel in kernels.iter().copied() {
-            let maker = operations.maker(kernel);
-            if maker.is_some_and(|maker| matches!(operations.list[maker].kind, Kind::HeadProduct(_))) {
+            if operations.is_head_product(kernel) {
                 operations.tensors[kernel].element = activations;
             }
         }

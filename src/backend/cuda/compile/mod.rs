@@ -8,10 +8,8 @@ mod lines;
 pub mod operations;
 mod projected;
 
-use std::cell::RefCell;
-
 use self::{
-    emit::{Emitter, Symbol},
+    emit::{Emitter, Symbol, each_tensor},
     operations::{Id, Operations},
 };
 use super::{
@@ -124,9 +122,9 @@ pub fn compile(graph: &StepGraph, layout: &Layout, batch: usize, target: Target)
 /// and some calls longer if that runs beside the others.
 fn place(emitter: &Emitter, planner: Planner, inputs: &[Id], results: &[Id]) -> (Vec<usize>, usize) {
     let tensors = &emitter.operations.tensors;
-    let lives: RefCell<Vec<Option<(usize, usize)>>> = RefCell::new(vec![None; tensors.len()]);
-    let meet = |id: Id, at: usize| {
-        let life = &mut lives.borrow_mut()[id];
+    let mut lives: Vec<Option<(usize, usize)>> = vec![None; tensors.len()];
+    let mut meet = |id: Id, at: usize| {
+        let life = &mut lives[id];
         let (first, last) = life.unwrap_or((at, at));
         *life = Some((first.min(at), last.max(at)));
     };
@@ -135,16 +133,13 @@ fn place(emitter: &Emitter, planner: Planner, inputs: &[Id], results: &[Id]) -> 
             Line::Main => index,
             Line::Side | Line::Fill => (index + LAG).min(emitter.calls.len()),
         };
-        call.map(&|symbol| {
-            if let Symbol::Tensor(id, _) = symbol {
-                meet(id, index);
-                meet(id, until);
-            }
+        each_tensor(call, |id| {
+            meet(id, index);
+            meet(id, until);
         });
     }
     inputs.iter().for_each(|&id| meet(id, 0));
     inputs.iter().chain(results).for_each(|&id| meet(id, emitter.calls.len()));
-    let lives = lives.into_inner();
     let placed: Vec<Id> = (0..tensors.len()).filter(|&id| lives[id].is_some()).collect();
     let buffers: Vec<Lifetime> = placed
         .iter()

@@ -371,6 +371,11 @@ impl Operations {
         read.filter(|&&other| other == id).count()
     }
 
+    /// Whether a tensor is a product of the kernels of projections.
+    pub fn is_head_product(&self, id: Id) -> bool {
+        self.maker(id).is_some_and(|maker| matches!(self.list[maker].kind, Kind::HeadProduct(_)))
+    }
+
     /// Index of the operation that makes a tensor.
     pub fn maker(&self, id: Id) -> Option<usize> {
         self.list.iter().position(|operation| operation.outputs.contains(&id))

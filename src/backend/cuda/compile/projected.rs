@@ -45,15 +45,16 @@ fn find(operations: &Operations, index: usize, precision: Precision, block_memor
         matches!(operation.kind, Kind::AttentionGradient { .. })
             && operation.inputs.get(4) == Some(&attention.outputs[1])
     });
-    let readers: Vec<usize> = [Some(index), gradient].into_iter().flatten().collect();
+    let readers = 1 + usize::from(gradient.is_some());
     let mut removed = Vec::new();
     let mut inputs = vec![tokens];
     let mut biases: Vec<Id> = Vec::new();
     for of_tokens in [query, value] {
         let maker = operations.maker(of_tokens)?;
         let Operation { kind: Kind::Dense { k, n, .. }, inputs: of, .. } = &operations.list[maker] else { return None };
-        let only_here = operations.uses(of_tokens) == readers.len();
-        let fits = [*k, *n] == [shape.key_dim, shape.heads * shape.key_dim] && product(operations, of[1]);
+        let only_here = operations.uses(of_tokens) == readers;
+        // Products of kernels are stored as activations are.
+        let fits = [*k, *n] == [shape.key_dim, shape.heads * shape.key_dim] && operations.is_head_product(of[1]);
         if of[0] != tokens || !fits || !only_here || removed.contains(&maker) {
             return None;
         }
@@ -68,11 +69,6 @@ fn find(operations: &Operations, index: usize, precision: Precision, block_memor
     inputs.extend(biases);
     let bias = bias(operations, attention.outputs[0], shape.value_dim);
     Some(Form { attention: index, gradient, bias, removed, projected, shape, operator, inputs })
-}
-
-/// Whether a kernel is a product of parameters, which is stored as activations are.
-fn product(operations: &Operations, kernel: Id) -> bool {
-    operations.maker(kernel).is_some_and(|maker| matches!(operations.list[maker].kind, Kind::HeadProduct(_)))
 }
 
 /// What adds a bias of this width to an output that nothing else reads, and the bias.
@@ -94,13 +90,12 @@ impl Form {
             operation.inputs = [&[operation.inputs[0]], &inputs[..], &[statistics]].concat();
         }
         let operation = &mut operations.list[attention];
-        operation.kind = Kind::ProjectedAttention { projected, shape, operator, bias: false };
+        operation.kind = Kind::ProjectedAttention { projected, shape, operator, bias: bias.is_some() };
         operation.name = format!("dense+dense+{}", operation.name);
         operation.inputs = inputs;
         if let Some((add, bias)) = bias {
             let Operation { name, outputs, .. } = operations.list[add].clone();
             let operation = &mut operations.list[attention];
-            operation.kind = Kind::ProjectedAttention { projected, shape, operator, bias: true };
             operation.name = format!("{}+{name}", operation.name);
             operation.inputs.push(bias);
             operation.outputs[0] = outputs[0];
