@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 
-use crate::support::{learnt, shown, skipped, succeed, sweep, table, vitx, wait::until};
+use crate::support::{learnt, shown, skipped, succeed, suspended::suspend, sweep, table, vitx, wait::until};
 
 const GRID: [&str; 10] = [
     "-p",
@@ -95,14 +95,10 @@ fn kill(pid: Pid) {
 
 /// Kills a trial that trains, unless it has all that it was to learn.
 fn killed_before_its_end(pid: Pid) -> bool {
-    let of = |name: &str| fs::read(format!("/proc/{}/{name}", pid.as_raw_nonzero())).unwrap_or_default();
     // Suspended, it cannot end after the look; it may have ended before.
-    let _ = kill_process(pid, Signal::STOP);
-    until("it stands still", || {
-        let stat = String::from_utf8_lossy(&of("stat")).into_owned();
-        stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with(['T', 'Z']))
-    });
-    let line = String::from_utf8_lossy(&of("cmdline")).into_owned();
+    suspend(pid);
+    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line);
     let trial = PathBuf::from(line.trim_end_matches('\0').rsplit('\0').next().unwrap_or_default());
     let before = trial.join("metrics.jsonl").exists() && !trial.join("result.json").exists();
     if before {

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{shown, sweep, vitx, wait::until};
+use crate::support::{shown, suspended::suspend, sweep, vitx, wait::until};
 
 /// A process of a machine whose file systems have no locks. It is given up after 6 s of silence.
 fn on(host: &str, mut command: Command) -> Command {
@@ -21,17 +21,6 @@ fn on(host: &str, mut command: Command) -> Command {
 
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
-}
-
-/// Suspends a process. A thread that is in the middle of writing finishes that first, when it has a processor again.
-fn suspend(child: &Child) {
-    signal(child, Signal::STOP);
-    let tasks = PathBuf::from(format!("/proc/{}/task", child.id()));
-    let stands = |task: PathBuf| {
-        let line = fs::read_to_string(task.join("stat")).unwrap_or_default();
-        line.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
-    };
-    until("all its threads stand", || fs::read_dir(&tasks).unwrap().flatten().all(|task| stands(task.path())));
 }
 
 /// A sweep's trial that takes longer than any test, not begun; `out` is the sweep's directory.
@@ -65,7 +54,7 @@ fn a_trial_that_was_suspended_for_too_long_leaves_it_to_the_one_that_took_over()
     let second = train("b").output().unwrap();
     assert_eq!(second.status.code(), Some(75), "{}", shown(&second));
     assert!(shown(&second).contains(&format!("process {} on a", first.id())), "{}", shown(&second));
-    suspend(&first);
+    suspend(Pid::from_child(&first));
     let mut second = train("b").spawn().unwrap();
     let taken = epochs(&trial);
     until("epochs of the second, or its end", || epochs(&trial) > taken + 1 || second.try_wait().unwrap().is_some());

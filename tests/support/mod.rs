@@ -3,6 +3,8 @@
 
 pub mod browser;
 pub mod mlflow;
+#[cfg(target_os = "linux")]
+pub mod suspended;
 pub mod wait;
 
 use std::{
