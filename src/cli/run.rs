@@ -23,7 +23,7 @@ use crate::{
     files::make_folder,
     tracking::Destination,
     train::Interrupt,
-    trial::{Directory, Lock, RunResult},
+    trial::{Directory, Lock, RunResult, TrialError},
     weights::Hub,
 };
 
@@ -100,7 +100,17 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     let extension = args.extend.as_deref().map(|from| Extension::of(&definition, from)).transpose()?;
     let begun = Directory::new(&folder).has_begun();
+    if !args.resume {
+        definition.expect_place(&folder)?;
+    }
     if begun && !args.resume && matches!(RunResult::read(&folder), Ok(None)) {
+        // Before anyone is told to remove it: another process may be training there, or it may be another run.
+        if Lock::is_held(&folder) {
+            return Err(ExperimentError::from(TrialError::Locked { folder, by: None }).into());
+        }
+        if let Some(difference) = definition.difference(&folder)? {
+            return Err(ExperimentError::Other { folder, difference }.into());
+        }
         let help = "continue it with --resume, or remove the folder";
         return Err(miette!(help = help, "`{}` holds an unfinished run of this experiment", folder.display()));
     }

@@ -7,7 +7,7 @@ use super::{
     out, trials,
 };
 use crate::{
-    experiment::training,
+    experiment::{Definition, training},
     train::Interrupt,
     trial::{Lock, TrialError},
 };
@@ -51,6 +51,7 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     let interrupt = Interrupt::default();
     handle_interrupts(&interrupt, AFTER_THIS_STEP)?;
     let mut console = Console::new();
+    Definition::expect_trial(directory)?;
     let lock = match Lock::take(directory) {
         Err(error @ TrialError::Locked { .. }) => {
             out::report(&miette::Report::from(error));

@@ -107,12 +107,41 @@ impl Definition {
         }
     }
 
+    /// Refuses a folder in which [`Definition::write`] has not defined a trial, as long as that can be told.
+    ///
+    /// # Errors
+    /// [`ExperimentError::NoRun`].
+    pub fn expect_trial(folder: &Path) -> Result<(), ExperimentError> {
+        let shown = folder.display();
+        let message = match fs::metadata(folder.join(CONFIG)).map_err(|error| error.kind()) {
+            Err(ErrorKind::NotFound) if folder.exists() => {
+                format!("`{shown}` is no run's folder: it has no `{CONFIG}`")
+            }
+            Err(ErrorKind::NotFound) => format!("there is no folder `{shown}`"),
+            Err(ErrorKind::NotADirectory) => format!("`{shown}` is a file, not a run's folder"),
+            _ => return Ok(()),
+        };
+        Err(ExperimentError::NoRun { message })
+    }
+
+    /// Refuses a folder in which no trial is defined, but which has a file that one would replace: it is someone else's.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Taken`].
+    pub fn expect_place(&self, folder: &Path) -> Result<(), ExperimentError> {
+        match Directory::new(folder).would_lose(&self.source.text) {
+            Some(name) => Err(ExperimentError::Taken { folder: folder.to_owned(), name }),
+            None => Ok(()),
+        }
+    }
+
     /// Reads what [`Definition::write`] wrote. A relative path of data, as former versions kept it, is seen from the
     /// working directory.
     ///
     /// # Errors
     /// Files that are missing or that someone has broken.
     pub fn of_trial(folder: &Path) -> Result<Self, ExperimentError> {
+        Self::expect_trial(folder)?;
         let path = folder.join(CONFIG);
         let file = read::source(&path)?;
         let mut experiment = Experiment::of_source(&file, &path)?;

@@ -108,6 +108,28 @@ pub enum ExperimentError {
         /// In what the two differ.
         difference: String,
     },
+    /// A folder in which no trial is defined, with a file that one would replace.
+    #[error("`{}` is no run's folder, and has a file `{name}`, which a run would replace", folder.display())]
+    #[diagnostic(
+        code(vitx::experiment::taken),
+        help("give the run a folder of its own with --output, or move the file")
+    )]
+    Taken {
+        /// Where the trial was to be.
+        folder: PathBuf,
+        /// The file's name.
+        name: String,
+    },
+    /// A place that is taken for a trial's folder, and is none.
+    #[error("{message}")]
+    #[diagnostic(
+        code(vitx::experiment::no_run),
+        help("`vitx run` makes the folder of a run, and prints where; those of a sweep are in its `trials`")
+    )]
+    NoRun {
+        /// What is wrong, in one sentence.
+        message: String,
+    },
     /// Data that have changed since the run began.
     #[error("the data are not those that `{}` began with: {difference}", folder.display())]
     #[diagnostic(

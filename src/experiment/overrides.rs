@@ -25,7 +25,7 @@ pub fn apply(experiment: &Experiment, assignment: &str) -> Result<Experiment, Ex
     let value = value_of(text).map_err(|message| {
         let quoted = crate::dsl::Value::Str(text.trim().to_owned());
         refuse(
-            without_place(&message).to_owned(),
+            told(without_place(&message)).0,
             Some(format!("a text with such characters is put in quotes: '{path}={quoted}'")),
         )
     })?;

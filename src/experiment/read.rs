@@ -113,11 +113,14 @@ fn in_words(message: &str) -> String {
         "a map" => "keys with values",
         "a sequence" => "a list",
         "a tuple of size 2" => "two values",
+        // What can be any value is only refused for its size.
+        "any YAML value" => "a whole number below 2^64",
         _ if expected.starts_with("variant identifier") || expected.starts_with("enum ") => "a word",
         _ if expected.starts_with("struct ") => "keys with values",
         other => other,
     };
     let found = found.replace("unit value", "nothing").replace("sequence", "a list").replace(": map", ": keys");
+    let found = found.replace(" as u128", "").replace(" as i128", "");
     format!("{found}, expected {plain}")
 }
 

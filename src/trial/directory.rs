@@ -7,6 +7,9 @@ use std::{
 use super::names;
 use crate::files::{FileError, kept, make_folder, remove, replace, replace_by};
 
+/// What curves are drawn of.
+const FIGURES: [&str; 3] = ["loss", "accuracy", "top_5_accuracy"];
+
 /// The directory of a trial: where its files lie, and what can be told from which of them there are.
 #[derive(Debug, Clone, Copy)]
 pub struct Directory<'a> {
@@ -43,6 +46,20 @@ impl<'a> Directory<'a> {
     /// Whether a failure is noted, which nobody has read yet.
     pub fn has_failure(self) -> bool {
         self.folder.join(names::FAILURE).exists()
+    }
+
+    /// The name of a file that a trial of a `model` would replace here, where no trial is defined and the file is none of one. The
+    /// same model may be there: a process that was killed before it wrote the rest has left it.
+    pub fn would_lose(self, model: &str) -> Option<String> {
+        if self.is_defined() {
+            return None;
+        }
+        if fs::read(self.folder.join(names::MODEL)).is_ok_and(|text| text != model.as_bytes()) {
+            return Some(names::MODEL.into());
+        }
+        let curves = ["svg", "png"].map(|format| FIGURES.map(|figures| format!("{figures}.{format}")));
+        let names = names::OUTCOME.iter().map(ToString::to_string).chain(curves.into_iter().flatten());
+        names.into_iter().find(|name| self.folder.join(name).exists())
     }
 
     /// The checkpoint that training goes on from.
@@ -154,7 +171,7 @@ impl<'a> Directory<'a> {
         }
         let mut paths: Vec<PathBuf> = names.into_iter().map(|name| self.folder.join(name)).collect();
         if ended {
-            paths.extend(["loss", "accuracy", "top_5_accuracy"].map(|figure| self.curve(figure, "png")));
+            paths.extend(FIGURES.map(|figure| self.curve(figure, "png")));
         }
         paths.retain(|path| path.is_file());
         paths

@@ -49,6 +49,9 @@ pub(super) const OWNER: &str = "lock.json";
 /// Held for a moment by the process that takes away a dead owner's.
 pub(super) const CLAIM: &str = "lock.claim";
 
+/// What comes of a trial, once it is defined: no process writes one of these before.
+pub(super) const OUTCOME: &[&str] = &[MODEL_TEXT, NETWORK, INPUT, METRICS, LAST, BEST, RESULT, TEST_CLASSES, TABLE];
+
 /// What is of one directory alone, whatever else is the same in another one of the same trial: what it was made of, which its owner
 /// writes, and what its processes left.
 pub(super) const OWN: &[&str] = &[CONFIG, MODEL, VARIANT, FAILURE, UNTIL, STOPPED, JOB, TRACKED, LOCK, OWNER, CLAIM];

@@ -306,6 +306,32 @@ fn threads_do_not_change_results() {
 }
 
 #[test]
+fn files_of_others_are_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let mine = folder.path().join("mine");
+    for name in ["model.vitx", "history.csv", "loss.png", "best.safetensors", "last.safetensors", "result.json"] {
+        fs::create_dir(&mine).unwrap();
+        fs::write(mine.join(name), "mine").unwrap();
+        let refused = quick(folder.path(), "mine");
+        assert_eq!(refused.status.code(), Some(1), "{name}");
+        let said = text(&refused.stderr);
+        assert!(said.contains(&format!("has a file `{name}`")), "{said}");
+        assert_eq!(fs::read_to_string(mine.join(name)).unwrap(), "mine");
+        assert_eq!(fs::read_dir(&mine).unwrap().count(), 1, "{name}");
+        fs::remove_dir_all(&mine).unwrap();
+    }
+    // Files of other names are no hindrance, nor is the model of a run that was killed before it was defined.
+    assert!(quick(folder.path(), "mine").status.success());
+    let model = fs::read(mine.join("model.vitx")).unwrap();
+    fs::remove_dir_all(&mine).unwrap();
+    fs::create_dir(&mine).unwrap();
+    fs::write(mine.join("model.vitx"), model).unwrap();
+    fs::write(mine.join("thesis.txt"), "mine").unwrap();
+    assert!(quick(folder.path(), "mine").status.success());
+    assert_eq!(fs::read_to_string(mine.join("thesis.txt")).unwrap(), "mine");
+}
+
+#[test]
 fn an_unfinished_run_is_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let output = quick(folder.path(), "one");
@@ -314,6 +340,16 @@ fn an_unfinished_run_is_not_overwritten() {
     let refused = quick(folder.path(), "one");
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("holds an unfinished run"), "{}", text(&refused.stderr));
+    // It is not called one of this experiment where it is one of another, nor offered to be removed while it trains.
+    let other = run(folder.path(), &["run", "digits_vit.yaml", "--output", "one"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(text(&other.stderr).contains("`one` holds another trial"), "{}", text(&other.stderr));
+    let held = fs::File::open(folder.path().join("one/lock")).unwrap();
+    held.lock().unwrap();
+    let busy = quick(folder.path(), "one");
+    assert_eq!(busy.status.code(), Some(1));
+    assert!(text(&busy.stderr).contains("in use by another vitx process"), "{}", text(&busy.stderr));
+    drop(held);
     let other = run(folder.path(), &["run", "digits_vit.yaml", "--output", "one", "--resume"]);
     assert!(text(&other.stderr).contains("holds another trial"), "{}", text(&other.stderr));
 }
@@ -348,7 +384,20 @@ fn errors() {
     fs::write(folder.path().join("type.yaml"), "model: m.vitx\ndata: {name: digits}\ntrain: {epochs: many}\n").unwrap();
     fs::write(folder.path().join("model.yaml"), "model: nowhere.vitx\ndata: {name: digits}\n").unwrap();
     fs::write(folder.path().join("bytes.yaml"), b"model: \xff\n").unwrap();
-    let cases: [&[&str]; 15] = [
+    fs::create_dir(folder.path().join("photos")).unwrap();
+    fs::write(
+        folder.path().join("large.yaml"),
+        "model: m.vitx\ndata: {name: digits}\ntrain: {epochs: 18446744073709551616}\n",
+    )
+    .unwrap();
+    let cases: [&[&str]; 22] = [
+        &["trial", "photos"],
+        &["eval", "photos"],
+        &["export", "nowhere"],
+        &["trial", "key.yaml"],
+        &["compare", "photos", "photos"],
+        &["run", "large.yaml"],
+        &["run", "digits_vit.yaml", "--set", "train.epochs=18446744073709551616"],
         &["run", "twice.yaml"],
         &["run", "type.yaml"],
         &["run", "model.yaml"],
@@ -374,7 +423,12 @@ fn errors() {
     // What `auto` has to do without is said on machines without it alone.
     insta::with_settings!({ filters => vec![(r"(?m)^cpu backend: .*\n", "")] }, { insta::assert_snapshot!(shown) });
     let left: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(left.len(), 7, "{left:?}");
+    assert_eq!(left.len(), 9, "{left:?}");
+    assert_eq!(
+        fs::read_dir(folder.path().join("photos")).unwrap().count(),
+        0,
+        "a folder that is no run's was written to"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{Elaborator, Naming, Tensor};
 use crate::{
     dsl::{
         Problem, Value,
-        syntax::{Definition, DefinitionKind},
+        syntax::{Definition, DefinitionKind, Span},
     },
     model::{
         Architecture, ImageSpec, LayerNode, MAX_PARAMETERS,
@@ -39,9 +39,10 @@ impl Elaborator<'_> {
         let mut models = self.file.definitions.iter().filter(|definition| definition.kind == DefinitionKind::Model);
         let Some(model) = models.next() else {
             if self.problems.is_empty() {
-                self.report(
-                    Problem::new("vitx::model", "the file defines no model").help("begin with `model name { .. }`"),
-                );
+                // At its beginning, so that the file is named.
+                let start = Span::new(0, 0);
+                let problem = self.problem("vitx::model", "the file defines no model", start, "a `model` is missing");
+                self.report(problem.help("begin with `model name { .. }`"));
             }
             return None;
         };
