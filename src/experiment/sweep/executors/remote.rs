@@ -25,6 +25,9 @@ use crate::{
 /// some seconds.
 const SETTLE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10_000 });
 
+/// How long there may be no room, while none of our jobs takes any, before a word is said of it.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 15_000 });
+
 /// So many lists in a row that lack a job say that it has ended: some engines list a new job a moment late.
 const MISSING: u32 = 2;
 
@@ -44,6 +47,8 @@ pub struct Remote {
     found: Option<HashMap<PathBuf, Found>>,
     /// How many more would begin at once, by the last list.
     free: Option<usize>,
+    /// Since when there is no room although none of our jobs takes any.
+    full: Option<Instant>,
     notes: Vec<String>,
     said: Vec<String>,
 }
@@ -86,7 +91,7 @@ impl Remote {
             refused(format!("the executor {name} cannot start: {error}"), None)
         })?;
         let (jobs, submissions, notes, said) = Default::default();
-        Ok(Self { name, folder, worker, jobs, submissions, found: None, free: None, notes, said })
+        Ok(Self { name, folder, worker, jobs, submissions, found: None, free: None, full: None, notes, said })
     }
 
     fn order(&self, order: Order) -> Result<(), ExperimentError> {
@@ -247,7 +252,13 @@ impl Executor for Remote {
         }
         // Jobs that were handed over since the last list are not counted in it.
         let since = self.jobs.values().filter(|job| !job.listed && job.ended.is_none()).count();
-        Ok(self.free.is_none_or(|free| since < free))
+        let room = self.free.is_none_or(|free| since < free);
+        if room || !self.jobs.is_empty() {
+            self.full = None;
+        } else if self.full.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+            self.say(Some(format!("{} has no room for a job, and is asked until it has", self.name)));
+        }
+        Ok(room)
     }
 
     fn adopt(&mut self, given: &Path) -> Result<bool, ExperimentError> {

@@ -65,6 +65,8 @@ struct Talk {
     cancels: Vec<String>,
     /// Jobs that have not ended.
     live: Vec<String>,
+    /// The last list had no room for a job. Others' jobs end as well: it is made again although no job of ours lives.
+    full: bool,
     /// The engine did not answer to a submission: the first in the queue may be handed over already.
     in_doubt: bool,
     /// Lists next.
@@ -87,6 +89,7 @@ impl Worker {
             dropped: HashSet::new(),
             cancels: Vec::new(),
             live: Vec::new(),
+            full: false,
             in_doubt: false,
             due: Instant::now(),
             pause: SOON,
@@ -103,7 +106,7 @@ impl Talk {
         loop {
             let now = Instant::now();
             let next = self.backoff.map_or(self.due, |(until, _)| until);
-            let idle = self.live.is_empty() && self.queue.is_empty() && self.cancels.is_empty();
+            let idle = !self.lists() && self.queue.is_empty() && self.cancels.is_empty();
             let wait = if idle { LONGEST } else { next.saturating_duration_since(now) };
             match self.orders.recv_timeout(wait) {
                 Ok(order) => {
@@ -134,7 +137,7 @@ impl Talk {
             Order::Forget(id) => self.live.retain(|live| *live != id),
             Order::List(ids) => {
                 let listed = self.engine.list(&ids);
-                let done = listed.map(|listing| self.report(Report::Listing(ids, listing)));
+                let done = listed.map(|listing| self.listed(ids, listing));
                 self.note(done);
             }
         }
@@ -166,6 +169,16 @@ impl Talk {
     fn report(&mut self, report: Report) {
         // Where nobody listens any more, the orders end as well.
         let _ = self.reports.send(report);
+    }
+
+    /// Whether there is anything for which to list.
+    fn lists(&self) -> bool {
+        self.full || !self.live.is_empty()
+    }
+
+    fn listed(&mut self, asked: Vec<String>, listing: Listing) {
+        self.full = listing.free == Some(0);
+        self.report(Report::Listing(asked, listing));
     }
 
     /// All that is to be done now.
@@ -200,13 +213,13 @@ impl Talk {
             }
             self.pause = SOON;
         }
-        if Instant::now() >= self.due && !self.live.is_empty() {
+        if Instant::now() >= self.due && self.lists() {
             let listing = self.engine.list(&self.live)?;
             let same = listing.jobs == self.last;
             self.pause = if same { (self.pause * 5 / 4).min(RARELY) } else { SOON };
             self.due = Instant::now() + self.pause;
             self.last.clone_from(&listing.jobs);
-            self.report(Report::Listing(self.live.clone(), listing));
+            self.listed(self.live.clone(), listing);
         }
         Ok(())
     }

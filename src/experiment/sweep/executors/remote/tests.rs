@@ -278,6 +278,32 @@ fn an_engine_without_a_queue_is_given_no_more_than_fits() {
 }
 
 #[test]
+fn room_is_seen_where_none_of_our_jobs_lives() {
+    let lab = Lab::new();
+    let a = lab.trial("a");
+    // Others have all of it when the sweep begins.
+    lab.engine.state().free = Some(0);
+    let mut remote = lab.remote();
+    assert!(!remote.has_room(&a).unwrap());
+    until(&mut remote, |remote| {
+        !remote.has_room(&a).unwrap() && remote.notes() == ["fake has no room for a job, and is asked until it has"]
+    });
+    lab.engine.state().free = Some(1);
+    until(&mut remote, |remote| remote.has_room(&a).unwrap());
+    remote.submit(&a).unwrap();
+    // What the engine says of its room is older than what it says of jobs: the only one has ended, and still takes it.
+    lab.engine.state().free = Some(0);
+    until(&mut remote, |remote| !remote.is_queued(&a));
+    lab.engine.becomes("1", JobState::Ended(Some(How::Killed("killed by signal 9".into()))));
+    assert_eq!(wait(&mut remote).len(), 1);
+    assert!(!remote.has_room(&a).unwrap());
+    lab.engine.state().free = Some(1);
+    until(&mut remote, |remote| remote.has_room(&a).unwrap());
+    remote.submit(&a).unwrap();
+    until(&mut remote, |_| lab.engine.state().submitted.len() == 2);
+}
+
+#[test]
 fn a_list_is_made_for_all_jobs_and_not_at_every_look() {
     let lab = Lab::new();
     let trials: Vec<PathBuf> = (0..20).map(|at| lab.trial(&at.to_string())).collect();
