@@ -9,10 +9,10 @@ ip link set lo up
 export RAY_ADDRESS=http://127.0.0.1:8265 RAY_DISABLE_IMPORT_WARNING=1
 "$ray" start --head --node-ip-address=127.0.0.1 --dashboard-host=127.0.0.1 --dashboard-port=8265 --num-cpus=2 --num-gpus=2 \
     --object-store-memory=100000000 --disable-usage-stats --temp-dir="$PWD/ray" >ray.log 2>&1 || { cat ray.log; exit 1; }
-sweep() { exec "$vitx" sweep digits_vit.yaml --output out --executor ray "$@"; }
+sweep=(sweep digits_vit.yaml --output out --executor ray "$@")
 
 # The sweep dies while its trials run.
-sweep "$@" >first.txt 2>&1 &
+"$vitx" "${sweep[@]}" >first.txt 2>&1 &
 pid=$!
 for _ in $(seq 1800); do
     if [ "$(cat out/trials/*/metrics.jsonl 2>/dev/null | wc -l)" -ge 2 ]; then break; fi
@@ -26,7 +26,8 @@ kill -9 $pid
 wait $pid || true
 cp out/trials/*/job.json . 2>/dev/null || true
 cat out/trials/*/job.json | grep -c '"id"' >handed.txt
-(sweep "$@" >second.txt 2>&1) &
+# One that hangs fails.
+timeout 300 "$vitx" "${sweep[@]}" >second.txt 2>&1 &
 pid=$!
 for _ in $(seq 1800); do
     if grep -q 'are taken over' second.txt; then break; fi
