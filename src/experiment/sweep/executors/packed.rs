@@ -22,6 +22,7 @@ use crate::{
         training::{Options, SHARED},
     },
     files::append_to,
+    threads,
     trial::Directory,
 };
 
@@ -54,6 +55,8 @@ pub struct Packed {
     alone: HashSet<PathBuf>,
     forming: Vec<Forming>,
     running: Vec<Running>,
+    /// Trials whose process could not be started, until a look has told of them.
+    lost: Vec<Ended>,
 }
 
 /// What is asked of a device, by its number, before trials like the one of a directory are packed there.
@@ -165,6 +168,7 @@ impl Packed {
             alone: HashSet::new(),
             forming: Vec::new(),
             running: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -209,15 +213,35 @@ impl Packed {
         self.keys.entry(folder.to_owned()).or_insert_with(key).clone()
     }
 
-    /// Starts the process of a pack.
+    /// Starts the process of a pack. Where that fails, the next look tells that its trials have ended.
     fn start(&mut self, forming: Forming) -> Result<(), ExperimentError> {
         let Forming { folders, place, .. } = forming;
+        let device = place.as_ref().map(|(device, _)| *device);
+        match self.process(&folders, place) {
+            Ok((child, said, reader)) => {
+                let folders = folders.into_iter().map(Some).collect();
+                self.running.push(Running { folders, child, said, reader, device, cancelled: None });
+                Ok(())
+            }
+            Err(error) => {
+                self.give_back(device);
+                self.lose(folders, &format!("its process could not be started: {error}"));
+                Err(error)
+            }
+        }
+    }
+
+    /// The process of a pack, with what it says of its trials, and the thread that listens to that.
+    fn process(
+        &self,
+        folders: &[PathBuf],
+        place: Option<(usize, Option<File>)>,
+    ) -> Result<(Child, Receiver<Said>, Option<thread::JoinHandle<()>>), ExperimentError> {
         // What is said of no trial, a panic or a driver's word, is in the first one's.
         let errors = append_to(&Directory::new(&folders[0]).log())?;
         let mut command = Command::new(&self.program);
         command.arg("trial").args(&self.arguments).arg("--report-ends");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
-        let device = place.as_ref().map(|(device, _)| *device);
         if let Some((device, lock)) = place {
             command.arg("--device").arg(device.to_string());
             if let Some(lock) = lock {
@@ -225,13 +249,23 @@ impl Packed {
                 command.stdin(lock);
             }
         }
-        command.arg("--").args(&folders);
-        let mut child = spawned(&mut command, &self.program).inspect_err(|_| self.give_back(device))?;
+        command.arg("--").args(folders);
+        let mut child = spawned(&mut command, &self.program)?;
         let (says, said) = mpsc::channel();
-        let reader = child.stdout.take().map(|output| thread::spawn(move || listen(output, &says)));
-        let folders = folders.into_iter().map(Some).collect();
-        self.running.push(Running { folders, child, said, reader, device, cancelled: None });
-        Ok(())
+        let listens = |output| thread::Builder::new().name("pack".into()).spawn(move || listen(output, &says));
+        match child.stdout.take().map(listens).transpose() {
+            Ok(reader) => Ok((child, said, reader)),
+            Err(error) => {
+                // Nobody would hear how its trials end.
+                let _ = child.kill().and_then(|()| child.wait());
+                Err(ExperimentError::io("listen to", &self.program)(threads::explained(&error)))
+            }
+        }
+    }
+
+    /// Notes that trials have ended that no process has.
+    fn lose(&mut self, folders: Vec<PathBuf>, how: &str) {
+        self.lost.extend(folders.into_iter().map(|folder| Ended { folder, how: How::Killed(how.to_owned()) }));
     }
 
     fn give_back(&mut self, device: Option<usize>) {
@@ -311,10 +345,17 @@ impl Executor for Packed {
     }
 
     fn poll(&mut self) -> Result<Vec<Ended>, ExperimentError> {
-        for forming in std::mem::take(&mut self.forming) {
-            self.start(forming)?;
+        let mut forming = std::mem::take(&mut self.forming).into_iter();
+        while let Some(next) = forming.next() {
+            if let Err(error) = self.start(next) {
+                for Forming { folders, place, .. } in forming {
+                    self.give_back(place.map(|(device, _)| device));
+                    self.lose(folders, "its process was not started, as another one could not be");
+                }
+                return Err(error);
+            }
         }
-        let mut ended = Vec::new();
+        let mut ended = std::mem::take(&mut self.lost);
         let mut running = std::mem::take(&mut self.running);
         running.retain_mut(|pack| {
             let end = pack.end();

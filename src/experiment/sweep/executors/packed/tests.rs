@@ -249,6 +249,48 @@ fn a_panic_of_the_scales_is_said() {
     processes_end(&mut packed);
 }
 
+/// A sweep that ends as a process cannot be started waits for no trial that has none, and keeps no device.
+#[test]
+fn trials_whose_process_cannot_be_started_have_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = trials(folder.path(), &[8, 16, 8, 32]);
+    let mut packed = packed(folder.path(), 2, TELLS);
+    let locks = DeviceLocks::in_folder(&folder.path().join("locks"));
+    packed.pool = Some(Pool::new(devices(3), locks, 3, "vitx sweep a".into()));
+    // A process that another test begins at this moment holds a lock until its program runs.
+    let submit = |packed: &mut Packed| {
+        for trial in &trials {
+            until("there is room", || packed.has_room(trial).unwrap());
+            packed.submit(trial).unwrap();
+        }
+    };
+    let lost = |packed: &mut Packed, log: &str| {
+        submit(packed);
+        let error = packed.poll().unwrap_err().to_string();
+        assert!(error.contains(log), "{error}");
+        let ended = ends(packed, &trials);
+        assert_eq!([&ended[0], &ended[1]], [&ended[2], &ended[3]]);
+        let How::Killed(first) = &ended[0] else { panic!("{ended:?}") };
+        assert!(first.starts_with("its process could not be started: ") && first.contains(log), "{ended:?}");
+        assert_eq!(ended[1], How::Killed("its process was not started, as another one could not be".into()));
+        assert_eq!(trials.iter().map(|trial| packed.place(trial)).collect::<Vec<_>>(), vec![None; 4]);
+    };
+    // The log cannot be opened; then there is no program.
+    let log = trials[0].join("log.txt");
+    std::fs::create_dir(&log).unwrap();
+    lost(&mut packed, "log.txt");
+    std::fs::remove_dir(&log).unwrap();
+    let program = std::mem::replace(&mut packed.program, folder.path().join("no-program"));
+    lost(&mut packed, "no-program");
+    // One that is asked to end before it began has ended as well.
+    packed.submit(&trials[0]).unwrap();
+    assert!(packed.cancel(&trials[0]).is_err());
+    ends(&mut packed, &trials[..1]);
+    packed.program = program;
+    submit(&mut packed);
+    assert_eq!(ends(&mut packed, &trials), vec![How::Exited(0); 4]);
+}
+
 #[test]
 fn sizes_are_read_as_people_write_them() {
     let read = |text: &str| serde_yaml::from_str::<PackSize>(text);
