@@ -218,11 +218,7 @@ impl Engine for Commands {
 
     fn cancel(&mut self, ids: &[String]) -> Result<(), Trouble> {
         let all: Vec<String> = ids.iter().map(|id| quoted(id)).collect();
-        match Self::run(&filled(&self.cancel, OF_JOBS, |_| all.join(" "))) {
-            // Of several, one may have just ended, which many engines call an error.
-            Err(Trouble::Refused(_)) => Ok(()),
-            other => other.map(|_| ()),
-        }
+        Self::run(&filled(&self.cancel, OF_JOBS, |_| all.join(" "))).map(|_| ())
     }
 }
 
@@ -394,7 +390,7 @@ mod tests {
         let listing = with("printf '7 R\\\\n\\\\n9 odd\\\\n8 finished 3\\\\n'").list(&ids).unwrap();
         let states: Vec<_> = listing.jobs.iter().map(|job| (&*job.id, job.state.clone())).collect();
         assert_eq!(states, [("7", JobState::Running), ("8", JobState::Ended(Some(How::Exited(3))))]);
-        with("true").cancel(&ids).unwrap();
+        assert!(matches!(with("true").cancel(&ids), Err(Trouble::Refused(words)) if words.ends_with("`false 7 8`")));
         let refusals = ["echo 7", "echo 7 odd", "echo no such cluster >&2; exit 1"].map(|poll| {
             match with(poll).list(&ids).unwrap_err() {
                 Trouble::Refused(words) => words,

@@ -31,10 +31,11 @@ pub trait Engine: Send {
     /// [`Trouble`].
     fn list(&mut self, ids: &[String]) -> Result<Listing, Trouble>;
 
-    /// Asks jobs to save and end, politely, and does not wait for it. Jobs that have just ended are no error.
+    /// Asks jobs to save and end, politely, and does not wait for it. All of them are asked, also where one cannot be. Jobs
+    /// that have just ended are no error.
     ///
     /// # Errors
-    /// [`Trouble`].
+    /// [`Trouble`]. What is refused is told, and ends no sweep: those of the jobs that live on are asked again.
     fn cancel(&mut self, ids: &[String]) -> Result<(), Trouble>;
 }
 

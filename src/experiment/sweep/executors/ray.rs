@@ -220,14 +220,18 @@ impl Engine for Ray {
     }
 
     fn cancel(&mut self, ids: &[String]) -> Result<(), Trouble> {
+        let mut first = Ok(());
         for id in ids {
-            let (status, text) = self.ask(&format!("/api/jobs/{id}/stop"), Some(&json!({})))?;
-            // One that Ray has forgotten has ended.
-            if status != 200 && status != 404 {
-                return Err(Trouble::Absent(format!("status {status}: {}", last_line(&text))));
-            }
+            let stopped = match self.ask(&format!("/api/jobs/{id}/stop"), Some(&json!({}))) {
+                // One that Ray has forgotten has ended.
+                Ok((200 | 404, _)) => Ok(()),
+                Ok((status, text)) => Err(Trouble::Absent(format!("status {status}: {}", last_line(&text)))),
+                Err(trouble) => Err(trouble),
+            };
+            // The agent of one job's node may be gone, and others' may not.
+            first = first.and(stopped);
         }
-        Ok(())
+        first
     }
 }
 
@@ -299,5 +303,24 @@ mod tests {
         assert_eq!(job_state("FAILED", Some(-9), ""), killed("killed by signal 9"));
         assert_eq!(job_state("STOPPED", None, ""), killed("its job was stopped"));
         assert_eq!(job_state("FAILED", None, "a trace\nNo node."), killed("Ray gave it up: No node"));
+    }
+
+    /// The agent of a node that is gone holds up no job of another one.
+    #[test]
+    fn all_jobs_are_asked_to_end_though_one_cannot_be() {
+        let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", server.server_addr());
+        let answers = std::thread::spawn(move || {
+            [500, 200, 404].map(|status| {
+                let request = server.recv().unwrap();
+                let path = request.url().to_owned();
+                request.respond(tiny_http::Response::from_string("no agent").with_status_code(status)).unwrap();
+                path
+            })
+        });
+        let mut ray = ray(&format!("{{ name: ray, address: '{address}' }}"));
+        let stopped = ray.cancel(&["a", "b", "c"].map(str::to_owned));
+        assert!(matches!(stopped, Err(Trouble::Absent(words)) if words == "status 500: no agent"));
+        assert_eq!(answers.join().unwrap(), ["a", "b", "c"].map(|id| format!("/api/jobs/{id}/stop")));
     }
 }

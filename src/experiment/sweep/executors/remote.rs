@@ -2,6 +2,7 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
+    sync::mpsc::TryRecvError,
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{
     engine::{Engine, JobState, Listed, Listing, Submission},
     refused,
-    worker::{Order, Report, Worker},
+    worker::{MISSING, Order, Report, Worker},
 };
 use crate::{
     experiment::{
@@ -28,9 +29,6 @@ const SETTLE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10_00
 /// How long there may be no room, while none of our jobs takes any, before a word is said of it.
 const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 15_000 });
 
-/// So many lists in a row that lack a job say that it has ended: some engines list a new job a moment late.
-const MISSING: u32 = 2;
-
 /// Reasons of engines for a job that waits, which need no word.
 const USUAL: [&str; 4] = ["", "None", "Priority", "Resources"];
 
@@ -45,6 +43,8 @@ pub struct Remote {
     submissions: Vec<Submission>,
     /// Jobs of an earlier sweep, once they were looked for.
     found: Option<HashMap<PathBuf, Found>>,
+    /// The last attempt of each trial that the engine knew then, by the names of its jobs without the attempt.
+    attempts: HashMap<String, u32>,
     /// How many more would begin at once, by the last list.
     free: Option<usize>,
     /// Since when there is no room although none of our jobs takes any.
@@ -90,13 +90,18 @@ impl Remote {
             let error = crate::threads::explained(&error);
             refused(format!("the executor {name} cannot start: {error}"), None)
         })?;
-        let (jobs, submissions, notes, said) = Default::default();
-        Ok(Self { name, folder, worker, jobs, submissions, found: None, free: None, full: None, notes, said })
+        let (jobs, submissions, attempts, notes, said) = Default::default();
+        let (found, free, full) = (None, None, None);
+        Ok(Self { name, folder, worker, jobs, submissions, found, attempts, free, full, notes, said })
     }
 
     fn order(&self, order: Order) -> Result<(), ExperimentError> {
-        let gone = |_| refused(format!("the thread of the executor {} has ended", self.name), None);
-        self.worker.orders.send(order).map_err(gone)
+        self.worker.orders.send(order).map_err(|_| self.gone())
+    }
+
+    /// That nobody talks to the engine any more.
+    fn gone(&self) -> ExperimentError {
+        refused(format!("the thread of the executor {} has ended", self.name), None)
     }
 
     /// The jobs of an earlier sweep that have not ended, by the directories of their trials.
@@ -120,29 +125,33 @@ impl Remote {
                     return Err(refused(format!("the executor {} cannot be used: {words}", self.name), Some(help)));
                 }
                 Ok(_) => {}
-                Err(_) => return Err(refused(format!("the thread of the executor {} has ended", self.name), None)),
+                Err(_) => return Err(self.gone()),
             }
         };
         self.free = listing.free;
         self.say(listing.note.clone());
         let alive = |listed: &&Listed| !matches!(listed.state, JobState::Ended(_));
         let by_id: HashMap<&str, &Listed> = listing.jobs.iter().filter(alive).map(|job| (&*job.id, job)).collect();
-        let named = |listed: &'_ Listed| listed.name.clone().unwrap_or_default();
         let by_name: HashMap<String, &Listed> = listing
             .jobs
             .iter()
             .filter(alive)
-            .filter_map(|job| Some((job.name.as_deref()?.rsplit_once("-a")?.0.to_owned(), job)))
+            .filter_map(|job| Some((parts(job.name.as_deref()?)?.0.to_owned(), job)))
             .collect();
+        // A name that was in use is of another job, also of one that has ended.
+        for (base, attempt) in listing.jobs.iter().filter_map(|job| parts(job.name.as_deref()?)) {
+            let last = self.attempts.entry(base.to_owned()).or_default();
+            *last = attempt.max(*last);
+        }
         let mut found = HashMap::new();
         for (folder, job) in known {
             // Of one that was handed over in the moment in which the sweep died, only the name is known.
             let listed = job.as_ref().and_then(|job| by_id.get(&*job.id)).or_else(|| by_name.get(&base(&folder)));
             let Some(listed) = listed else { continue };
             let job = job.filter(|job| job.id == listed.id).unwrap_or_else(|| {
-                let attempt = named(listed).rsplit_once("-a").and_then(|(_, attempt)| attempt.parse().ok());
-                let (engine, id) = (self.name.to_owned(), listed.id.clone());
-                Job { engine, id, name: named(listed), attempt: attempt.unwrap_or(1).max(1) }
+                let name = listed.name.clone().unwrap_or_default();
+                let attempt = parts(&name).map_or(1, |(_, attempt)| attempt.max(1));
+                Job { engine: self.name.to_owned(), id: listed.id.clone(), name, attempt }
             });
             job.write(&folder)?;
             found.insert(folder, Found { job, begun: listed.state == JobState::Running });
@@ -169,7 +178,12 @@ impl Remote {
 
     /// Takes in what the thread has done.
     fn hear(&mut self) -> Result<(), ExperimentError> {
-        while let Ok(report) = self.worker.reports.try_recv() {
+        loop {
+            let report = match self.worker.reports.try_recv() {
+                Ok(report) => report,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(self.gone()),
+            };
             match report {
                 Report::Submitted(folder, id) => match self.jobs.get_mut(&folder).filter(|job| job.ended.is_none()) {
                     Some(job) => {
@@ -184,6 +198,10 @@ impl Remote {
                 Report::Cancelled(ids) => {
                     let told = |job: &&mut Handed| job.id.as_ref().is_some_and(|id| ids.contains(id));
                     self.jobs.values_mut().filter(told).for_each(|job| job.told = true);
+                }
+                Report::Unended(words) => {
+                    let name = self.name;
+                    self.say(Some(format!("{name} does not end jobs, and is asked again where they go on: {words}")));
                 }
                 Report::Dropped(folder) => {
                     if let Some(job) = self.jobs.get_mut(&folder) {
@@ -206,7 +224,6 @@ impl Remote {
                 }
             }
         }
-        Ok(())
     }
 
     fn look(&mut self, asked: &[String], listing: Listing) {
@@ -293,8 +310,10 @@ impl Executor for Remote {
             return Err(refused(message, Some("give the sweep another directory with --output")));
         }
         // A damaged note is no reason not to train: the names of attempts count on.
-        let attempt = Job::read(&folder).ok().flatten().map_or(1, |job| job.attempt + 1);
-        let name = format!("{}-a{attempt}", base(&folder));
+        let noted = Job::read(&folder).ok().flatten().map_or(0, |job| job.attempt);
+        let base = base(&folder);
+        let attempt = noted.max(self.attempts.get(&base).copied().unwrap_or(0)).saturating_add(1);
+        let name = format!("{base}-a{attempt}");
         self.submissions.push(Submission { name, attempt, folder: folder.clone() });
         let before = Failure::read(&folder).ok().flatten();
         self.jobs.insert(folder, Handed { given, before, ..Handed::default() });
@@ -350,6 +369,12 @@ fn base(folder: &Path) -> String {
     let hash = hexadecimal(&Sha256::digest(folder.as_os_str().as_encoded_bytes()), 4);
     let trial = folder.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
     format!("vitx-{trial}-{hash}")
+}
+
+/// The name of a job without its attempt, and the attempt.
+fn parts(name: &str) -> Option<(&str, u32)> {
+    let (base, attempt) = name.rsplit_once("-a")?;
+    Some((base, attempt.parse().ok()?))
 }
 
 /// How a trial ended whose job has: by its directory first, for which is waited where it says nothing yet.

@@ -39,8 +39,11 @@ const ABSENT: [&str; 6] = [
     "Slurm temporarily unable to accept job",
 ];
 
-/// Words of `squeue` where it knows none of the jobs that it was asked for.
+/// Words of `squeue` where it knows none of the jobs that it was asked for, and of `scancel` for one that it has forgotten.
 const UNKNOWN: &str = "Invalid job id";
+
+/// Words of `scancel` for a job that has just ended.
+const COMPLETED: &str = "already completing or completed";
 
 /// Most jobs of one array, where the site allows more.
 const LARGEST_WAVE: usize = 1000;
@@ -215,8 +218,16 @@ impl Engine for Slurm {
 
     fn cancel(&mut self, ids: &[String]) -> Result<(), Trouble> {
         let mut scancel = Command::new("scancel");
-        output(scancel.args(ids), "", &ABSENT).map(|_| ())
+        match output(scancel.args(ids), "", &ABSENT) {
+            Err(Trouble::Refused(words)) if all_ended(&words) => Ok(()),
+            other => other.map(|_| ()),
+        }
     }
+}
+
+/// Whether all that `scancel` complains of are jobs that have ended: a line for each.
+fn all_ended(words: &str) -> bool {
+    words.lines().all(|line| [UNKNOWN, COMPLETED].iter().any(|known| line.contains(known)))
 }
 
 /// A job's state by the words of `squeue`. `code` is what `wait` gave, or `EXIT:SIGNAL` in later versions.
@@ -315,6 +326,14 @@ mod tests {
         assert_eq!(id("12\n").unwrap(), "12");
         assert_eq!(id("sbatch: a note\n12;cluster\n").unwrap(), "12");
         assert!(id("Submitted batch job 12").is_err());
+    }
+
+    #[test]
+    fn a_job_that_has_just_ended_is_no_error() {
+        let gone = "`scancel`: scancel: error: Kill job error on job id 7: Invalid job id specified";
+        let ends = "scancel: error: Kill job error on job id 8: Job/step already completing or completed";
+        assert!(all_ended(gone) && all_ended(&format!("{gone}\n{ends}")));
+        assert!(!all_ended(&format!("{gone}\nscancel: error: Kill job error on job id 9: Access/permission denied")));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::engine::{Engine, Listed, Listing, Submission, Trouble, job};
+use super::engine::{Engine, JobState, Listed, Listing, Submission, Trouble, job};
 
 /// How often jobs are listed: soon after something has changed, and more rarely while nothing does.
 const SOON: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 2000 });
@@ -14,6 +14,12 @@ const RARELY: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 5000 
 
 /// How long an engine that does not answer is left alone, at most.
 const LONGEST: Duration = Duration::from_millis(if cfg!(test) { 40 } else { 30_000 });
+
+/// How long a job that the engine refused to end is let alone before that is asked again.
+const AGAIN: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 30_000 });
+
+/// So many lists in a row that lack a job say that it has ended: some engines list a new job a moment late.
+pub const MISSING: u32 = 2;
 
 /// What the thread is to do.
 pub enum Order {
@@ -37,6 +43,8 @@ pub enum Report {
     Submitted(PathBuf, String),
     /// Jobs were asked to end.
     Cancelled(Vec<String>),
+    /// The engine refuses to end jobs; those that live on are asked again.
+    Unended(String),
     /// A trial was not handed over, and will not be.
     Dropped(PathBuf),
     /// The engine's list, and the jobs for which it was asked.
@@ -56,13 +64,22 @@ pub struct Worker {
     pub reports: Receiver<Report>,
 }
 
+/// A job that is to end.
+struct Cancel {
+    id: String,
+    /// When the engine is asked to.
+    due: Instant,
+    /// Lists in a row that lack it.
+    missing: u32,
+}
+
 struct Talk {
     engine: Box<dyn Engine>,
     orders: Receiver<Order>,
     reports: Sender<Report>,
     queue: VecDeque<Submission>,
     dropped: HashSet<PathBuf>,
-    cancels: Vec<String>,
+    cancels: Vec<Cancel>,
     /// Jobs that have not ended.
     live: Vec<String>,
     /// The last list had no room for a job. Others' jobs end as well: it is made again although no job of ours lives.
@@ -106,7 +123,7 @@ impl Talk {
         loop {
             let now = Instant::now();
             let next = self.backoff.map_or(self.due, |(until, _)| until);
-            let idle = !self.lists() && self.queue.is_empty() && self.cancels.is_empty();
+            let idle = !self.lists() && self.queue.is_empty();
             let wait = if idle { LONGEST } else { next.saturating_duration_since(now) };
             match self.orders.recv_timeout(wait) {
                 Ok(order) => {
@@ -130,11 +147,14 @@ impl Talk {
         match order {
             Order::Submit(jobs) => self.queue.extend(jobs),
             Order::Watch(id) => self.live.push(id),
-            Order::Cancel(id) => self.cancels.push(id),
+            Order::Cancel(id) => self.cancels.push(Cancel { id, due: Instant::now(), missing: 0 }),
             Order::Drop(folder) => {
                 self.dropped.insert(folder);
             }
-            Order::Forget(id) => self.live.retain(|live| *live != id),
+            Order::Forget(id) => {
+                self.live.retain(|live| *live != id);
+                self.cancels.retain(|cancel| cancel.id != id);
+            }
             Order::List(ids) => {
                 let listed = self.engine.list(&ids);
                 let done = listed.map(|listing| self.listed(ids, listing));
@@ -173,23 +193,24 @@ impl Talk {
 
     /// Whether there is anything for which to list.
     fn lists(&self) -> bool {
-        self.full || !self.live.is_empty()
+        self.full || !self.live.is_empty() || !self.cancels.is_empty()
     }
 
     fn listed(&mut self, asked: Vec<String>, listing: Listing) {
         self.full = listing.free == Some(0);
+        // What has ended need not be asked to.
+        self.cancels.retain_mut(|cancel| {
+            let listed = listing.jobs.iter().find(|job| job.id == cancel.id);
+            cancel.missing = if listed.is_some() { 0 } else { cancel.missing + 1 };
+            cancel.missing < MISSING && !listed.is_some_and(|job| matches!(job.state, JobState::Ended(_)))
+        });
         self.report(Report::Listing(asked, listing));
     }
 
-    /// All that is to be done now.
+    /// All that is to be done now. An engine that does not answer to a cancel is asked for the rest all the same: only a list
+    /// tells that the job has ended.
     fn step(&mut self) -> Result<(), Trouble> {
-        if !self.cancels.is_empty() {
-            self.engine.cancel(&self.cancels)?;
-            let cancelled = std::mem::take(&mut self.cancels);
-            self.report(Report::Cancelled(cancelled));
-            self.due = self.due.min(Instant::now() + SOON);
-            self.pause = SOON;
-        }
+        let cancelled = self.cancel();
         if self.in_doubt {
             self.resolve()?;
         }
@@ -221,6 +242,33 @@ impl Talk {
             self.last.clone_from(&listing.jobs);
             self.listed(self.live.clone(), listing);
         }
+        cancelled
+    }
+
+    /// Has jobs asked to end.
+    fn cancel(&mut self) -> Result<(), Trouble> {
+        let now = Instant::now();
+        let ids: Vec<String> =
+            self.cancels.iter().filter(|cancel| cancel.due <= now).map(|cancel| cancel.id.clone()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        match self.engine.cancel(&ids) {
+            Ok(()) => {
+                self.cancels.retain(|cancel| !ids.contains(&cancel.id));
+                self.report(Report::Cancelled(ids));
+            }
+            // It may be for one of them, which has just ended.
+            Err(Trouble::Refused(words)) => {
+                for cancel in self.cancels.iter_mut().filter(|cancel| ids.contains(&cancel.id)) {
+                    cancel.due = Instant::now() + AGAIN;
+                }
+                self.report(Report::Unended(words));
+            }
+            absent => return absent,
+        }
+        self.due = self.due.min(Instant::now() + SOON);
+        self.pause = SOON;
         Ok(())
     }
 

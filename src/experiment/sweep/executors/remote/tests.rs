@@ -14,6 +14,10 @@ struct State {
     /// Calls that are not answered, though they do what they are asked.
     deaf: usize,
     refuses: Option<&'static str>,
+    /// What a cancel is answered with, if jobs are not ended.
+    no_end: Option<fn(String) -> Trouble>,
+    /// The next list never returns.
+    breaks: bool,
     free: Option<usize>,
     lists: usize,
 }
@@ -70,13 +74,16 @@ impl Engine for Fake {
         let mut state = self.state();
         state.lists += 1;
         let listing = Listing { jobs: state.jobs.clone(), free: state.free, note: None };
+        let breaks = state.breaks;
         drop(state);
+        assert!(!breaks, "as wanted");
         self.answer(listing)
     }
 
     fn cancel(&mut self, ids: &[String]) -> Result<(), Trouble> {
         self.state().cancelled.extend(ids.iter().cloned());
-        self.answer(())
+        let no_end = self.state().no_end;
+        no_end.map_or_else(|| self.answer(()), |no_end| Err(no_end("no agent".into())))
     }
 }
 
@@ -107,7 +114,7 @@ fn wait(remote: &mut Remote) -> Vec<Ended> {
 }
 
 /// Polls until a condition holds, and nothing ends before. What the engine was asked may not have been heard by then.
-fn until(remote: &mut Remote, holds: impl Fn(&mut Remote) -> bool) {
+fn until(remote: &mut Remote, mut holds: impl FnMut(&mut Remote) -> bool) {
     wait::until("what a job is to be", || {
         assert_eq!(remote.poll().unwrap(), []);
         holds(remote)
@@ -257,6 +264,97 @@ fn cancelled_trials_end_wherever_they_are() {
     until(&mut remote, |_| lab.engine.state().cancelled.len() == 2);
     lab.engine.becomes("2", JobState::Ended(Some(How::Exited(130))));
     assert_eq!(wait(&mut remote), killed(&c));
+}
+
+/// An engine that answers to all but cancels: its list tells how jobs end, and more of them are handed over.
+#[test]
+fn a_cancel_that_is_not_answered_holds_up_nothing_else() {
+    let lab = Lab::new();
+    let trials = ["a", "b", "c"].map(|name| lab.trial(name));
+    let [a, b, c] = &trials;
+    let mut remote = lab.remote();
+    remote.submit(a).unwrap();
+    remote.submit(b).unwrap();
+    until(&mut remote, |_| Job::read(b).unwrap().is_some());
+    lab.engine.state().no_end = Some(Trouble::Absent);
+    remote.cancel(a).unwrap();
+    remote.cancel(b).unwrap();
+    until(&mut remote, |remote| remote.notes() == ["fake does not answer, and is asked again: no agent"]);
+    remote.submit(c).unwrap();
+    until(&mut remote, |_| Job::read(c).unwrap().is_some());
+    lab.engine.becomes("1", JobState::Ended(Some(How::Exited(0))));
+    let killed =
+        |folder: &Path| vec![Ended { folder: folder.to_owned(), how: How::Killed("it was asked to end".into()) }];
+    assert_eq!(wait(&mut remote), killed(a));
+    // Nor is an engine asked for ever that has forgotten the job.
+    lab.engine.state().jobs.retain(|job| job.id == "3");
+    assert_eq!(wait(&mut remote), killed(b));
+    until(&mut remote, |remote| remote.notes() == ["fake answers again"]);
+    let asked = lab.engine.state().cancelled.len();
+    let lists = lab.engine.state().lists;
+    until(&mut remote, |_| lab.engine.state().lists > lists + 2);
+    assert_eq!(lab.engine.state().cancelled.len(), asked);
+}
+
+/// What an engine says that does not end a job is told once; the job is asked again for as long as it lives.
+#[test]
+fn a_cancel_that_is_refused_is_told_and_asked_again() {
+    let lab = Lab::new();
+    let a = lab.trial("a");
+    let mut remote = lab.remote();
+    remote.submit(&a).unwrap();
+    until(&mut remote, |_| Job::read(&a).unwrap().is_some());
+    lab.engine.state().no_end = Some(Trouble::Refused);
+    remote.cancel(&a).unwrap();
+    let mut notes = Vec::new();
+    until(&mut remote, |remote| {
+        notes.extend(remote.notes());
+        lab.engine.state().cancelled.len() >= 3
+    });
+    assert_eq!(notes, ["fake does not end jobs, and is asked again where they go on: no agent"]);
+    // It waits in a queue: it does so until the engine has taken the order.
+    lab.engine.becomes("1", JobState::Waiting(String::new()));
+    until(&mut remote, |remote| remote.is_queued(&a));
+    lab.engine.state().no_end = None;
+    assert_eq!(wait(&mut remote)[0].folder, a);
+}
+
+#[test]
+fn a_thread_that_has_died_is_an_error() {
+    let lab = Lab::new();
+    let a = lab.trial("a");
+    let mut remote = lab.remote();
+    remote.submit(&a).unwrap();
+    until(&mut remote, |_| Job::read(&a).unwrap().is_some());
+    lab.engine.state().breaks = true;
+    let error = until_some("an error", || remote.poll().err()).to_string();
+    assert_eq!(error, "the thread of the executor fake has ended");
+}
+
+/// An engine that keeps what has ended takes a name that was in use for that job.
+#[test]
+fn a_sweep_whose_folder_was_removed_hands_over_other_names() {
+    let lab = Lab::new();
+    let a = lab.trial("a");
+    let mut first = lab.remote();
+    first.submit(&a).unwrap();
+    until(&mut first, |_| Job::read(&a).unwrap().is_some());
+    drop(first);
+    let job = |attempt: &str| {
+        let name = Some(lab.engine.state().submitted[0][0].replace("-a1", attempt));
+        Listed { id: attempt.to_owned(), name, state: JobState::Ended(Some(How::Exited(0))) }
+    };
+    lab.engine.becomes("1", JobState::Ended(Some(How::Exited(0))));
+    let others = ["-a10", "-a9"].map(job);
+    lab.engine.state().jobs.extend(others);
+    fs::remove_dir_all(&a).unwrap();
+    let a = lab.trial("a");
+    let mut second = lab.remote();
+    assert!(!second.adopt(&a).unwrap());
+    second.submit(&a).unwrap();
+    until(&mut second, |_| Job::read(&a).unwrap().is_some());
+    assert_eq!(Job::read(&a).unwrap().unwrap().attempt, 11);
+    assert!(lab.engine.state().submitted[1][0].ends_with("-a11"));
 }
 
 #[test]
