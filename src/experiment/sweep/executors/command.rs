@@ -114,7 +114,10 @@ impl Commands {
             Err(Trouble::Refused(words)) => {
                 Err(Trouble::Refused(format!("{}, of `{text}`", words.trim_start_matches("`sh`: "))))
             }
-            other => other,
+            Err(Trouble::Absent(words)) => {
+                Err(Trouble::Absent(format!("{}, of `{text}`", words.trim_start_matches("`sh`: "))))
+            }
+            printed => printed,
         }
     }
 }

@@ -1,6 +1,10 @@
 use std::{
+    io::{self, Read, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -90,38 +94,121 @@ pub enum Trouble {
     Absent(String),
 }
 
-/// What a program of an engine printed.
+/// How long a program of an engine may take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// How long what a program has printed may take to come in after its end: what it has left in the background may never close
+/// its output.
+const REST: Duration = Duration::from_secs(2);
+
+/// What a program of an engine printed. One that does not end in two minutes is killed, with all that it has begun.
 ///
 /// # Errors
 /// [`Trouble::Refused`] with its own words where it fails, unless `absent` knows them as those of an engine that does not
-/// answer.
+/// answer. [`Trouble::Absent`] where it does not end.
 pub fn output(command: &mut Command, input: &str, absent: &[&str]) -> Result<String, Trouble> {
-    use std::io::Write;
+    output_within(LIMIT, command, input, absent)
+}
+
+fn output_within(limit: Duration, command: &mut Command, input: &str, absent: &[&str]) -> Result<String, Trouble> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A group of its own: a terminal's Ctrl-C is for the sweep.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
     let mut child = command.spawn().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Trouble::Refused(format!("`{program}` is not found on this machine")),
-        std::io::ErrorKind::WouldBlock => Trouble::Absent(format!("`{program}` cannot be started: {error}")),
+        io::ErrorKind::NotFound => Trouble::Refused(format!("`{program}` is not found on this machine")),
+        io::ErrorKind::WouldBlock => Trouble::Absent(format!("`{program}` cannot be started: {error}")),
         _ => Trouble::Refused(format!("`{program}` cannot be started: {error}")),
     })?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that does not read it says itself what is wrong.
-        let _ = stdin.write_all(input.as_bytes());
+    let status = talk(&mut child, input).and_then(|pipes| Ok((pipes, end_of(&mut child, limit)?)));
+    let (pipes, status) = match status {
+        Ok((pipes, Some(status))) => (pipes, status),
+        other => {
+            kill(&mut child);
+            let what = match other {
+                Ok(_) => format!("`{program}` did not end in {} s", limit.as_secs_f32()),
+                Err(error) => format!("`{program}`: {error}"),
+            };
+            return Err(Trouble::Absent(what));
+        }
+    };
+    let until = Instant::now() + REST;
+    let [printed, words] = pipes.map(|pipe| collected(&pipe, until));
+    if status.success() {
+        return Ok(printed);
     }
-    let output = child.wait_with_output().map_err(|error| Trouble::Absent(format!("`{program}`: {error}")))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    let words = if words.is_empty() { format!("it ended with {}", output.status) } else { words };
+    let words = words.trim();
+    let words = if words.is_empty() { format!("it ended with {status}") } else { words.to_owned() };
     let words = format!("`{program}`: {words}");
     match absent.iter().any(|known| words.contains(known)) {
         true => Err(Trouble::Absent(words)),
         false => Err(Trouble::Refused(words)),
     }
+}
+
+/// Gives a program its input, and reads its output and its errors, each in a thread of its own.
+fn talk(child: &mut Child, input: &str) -> io::Result<[Receiver<Vec<u8>>; 2]> {
+    let begin = || thread::Builder::new().name("engine".into());
+    if let Some(mut stdin) = child.stdin.take().filter(|_| !input.is_empty()) {
+        let input = input.to_owned();
+        // A program that does not read it says itself what is wrong.
+        begin().spawn(move || drop(stdin.write_all(input.as_bytes())))?;
+    }
+    let pipes: [Option<Box<dyn Read + Send>>; 2] =
+        [child.stdout.take().map(|pipe| Box::new(pipe) as _), child.stderr.take().map(|pipe| Box::new(pipe) as _)];
+    let mut pieces = Vec::new();
+    for pipe in pipes {
+        let (says, said) = channel();
+        if let Some(mut pipe) = pipe {
+            begin().spawn(move || {
+                let mut piece = [0; 8192];
+                loop {
+                    match pipe.read(&mut piece) {
+                        Ok(count @ 1..) if says.send(piece[..count].to_vec()).is_ok() => {}
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        _ => return,
+                    }
+                }
+            })?;
+        }
+        pieces.push(said);
+    }
+    pieces.try_into().map_err(|_| io::Error::other("it has no output"))
+}
+
+/// How a program has ended; nothing where it has not after so long.
+fn end_of(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let (begin, mut pause) = (Instant::now(), Duration::from_millis(1));
+    loop {
+        let status = child.try_wait()?;
+        if status.is_some() || begin.elapsed() >= limit {
+            return Ok(status);
+        }
+        thread::sleep(pause);
+        pause = (2 * pause).min(Duration::from_millis(20));
+    }
+}
+
+/// Ends a program and what it has begun.
+fn kill(child: &mut Child) {
+    #[cfg(unix)]
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        // They may have ended this moment.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    let _ = child.kill();
+    // One that does not end even so, as where a file system hangs, is left.
+    let _ = end_of(child, REST);
+}
+
+/// What has come in until the pipe was closed, or until then.
+fn collected(pieces: &Receiver<Vec<u8>>, until: Instant) -> String {
+    let mut all = Vec::new();
+    while let Ok(piece) = pieces.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        all.extend(piece);
+    }
+    String::from_utf8_lossy(&all).into_owned()
 }
 
 /// A text as one word of a POSIX shell.
@@ -169,12 +256,14 @@ mod tests {
 
     #[test]
     fn a_program_that_fails_is_told_in_its_own_words() {
+        let long = "0123456789abcdef\n".repeat(20_000);
         let sh = |script: &str| {
             let mut command = Command::new("sh");
             command.arg("-c").arg(script);
             output(&mut command, "given", &["controller"])
         };
         assert_eq!(sh("cat").unwrap(), "given");
+        assert_eq!(output(&mut Command::new("cat"), &long, &[]).unwrap(), long);
         assert!(
             matches!(sh("echo no such queue >&2; exit 1"), Err(Trouble::Refused(words)) if words == "`sh`: no such queue")
         );
@@ -182,5 +271,41 @@ mod tests {
         assert!(matches!(sh("exit 3"), Err(Trouble::Refused(words)) if words.contains("exit status: 3")));
         let missing = output(&mut Command::new("vitx-no-such-program"), "", &[]);
         assert!(matches!(missing, Err(Trouble::Refused(words)) if words.contains("is not found")));
+    }
+
+    /// An engine's client that hangs does not stop the sweep.
+    #[cfg(unix)]
+    #[test]
+    fn a_program_that_does_not_end_is_killed_with_what_it_has_begun() {
+        use rustix::process::{Pid, test_kill_process};
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.current_dir(folder.path()).args(["-c", "sleep 1000 & echo $! >new; mv new pid; wait"]);
+        // On a machine that is busy, the program has not come so far at the first try.
+        let limits = [1, 4, 16, 64].map(Duration::from_secs);
+        let pid = limits.into_iter().find_map(|limit| {
+            let said = format!("`sh` did not end in {} s", limit.as_secs());
+            let output = output_within(limit, &mut command, "", &[]);
+            assert!(matches!(&output, Err(Trouble::Absent(words)) if *words == said), "{output:?}");
+            std::fs::read_to_string(folder.path().join("pid")).ok()
+        });
+        let pid = Pid::from_raw(pid.unwrap().trim().parse().unwrap()).unwrap();
+        // Where nobody asks how it ended, it stays as one that has.
+        let ended = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+            test_kill_process(pid).is_err() || stat.contains(") Z ")
+        };
+        crate::wait::until("what it has begun ends", ended);
+    }
+
+    /// What is left in the background has the program's output open.
+    #[cfg(unix)]
+    #[test]
+    fn what_a_program_leaves_in_the_background_is_not_waited_for() {
+        use rustix::process::{Pid, Signal, kill_process};
+        let begin = Instant::now();
+        let printed = output(Command::new("sh").args(["-c", "sleep 1000 & echo $!"]), "", &[]).unwrap();
+        kill_process(Pid::from_raw(printed.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(500), "{:?}", begin.elapsed());
     }
 }
