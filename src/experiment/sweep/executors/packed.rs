@@ -218,9 +218,8 @@ impl Packed {
         let Forming { folders, place, .. } = forming;
         let device = place.as_ref().map(|(device, _)| *device);
         match self.process(&folders, place) {
-            Ok((child, said, reader)) => {
-                let folders = folders.into_iter().map(Some).collect();
-                self.running.push(Running { folders, child, said, reader, device, cancelled: None });
+            Ok(running) => {
+                self.running.push(running);
                 Ok(())
             }
             Err(error) => {
@@ -231,17 +230,14 @@ impl Packed {
         }
     }
 
-    /// The process of a pack, with what it says of its trials, and the thread that listens to that.
-    fn process(
-        &self,
-        folders: &[PathBuf],
-        place: Option<(usize, Option<File>)>,
-    ) -> Result<(Child, Receiver<Said>, Option<thread::JoinHandle<()>>), ExperimentError> {
+    /// The process of a pack.
+    fn process(&self, folders: &[PathBuf], place: Option<(usize, Option<File>)>) -> Result<Running, ExperimentError> {
         // What is said of no trial, a panic or a driver's word, is in the first one's.
         let errors = append_to(&Directory::new(&folders[0]).log())?;
         let mut command = Command::new(&self.program);
         command.arg("trial").args(&self.arguments).arg("--report-ends");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+        let device = place.as_ref().map(|(device, _)| *device);
         if let Some((device, lock)) = place {
             command.arg("--device").arg(device.to_string());
             if let Some(lock) = lock {
@@ -254,7 +250,10 @@ impl Packed {
         let (says, said) = mpsc::channel();
         let listens = |output| thread::Builder::new().name("pack".into()).spawn(move || listen(output, &says));
         match child.stdout.take().map(listens).transpose() {
-            Ok(reader) => Ok((child, said, reader)),
+            Ok(reader) => {
+                let folders = folders.iter().cloned().map(Some).collect();
+                Ok(Running { folders, child, said, reader, device, cancelled: None })
+            }
             Err(error) => {
                 // Nobody would hear how its trials end.
                 let _ = child.kill().and_then(|()| child.wait());
