@@ -9,7 +9,7 @@ use std::{
     io::{self, Cursor, Read},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -120,19 +120,23 @@ impl Site {
             help: Some("begin again".into()),
         };
         let server = Server::from_listener(self.listener, None).map_err(|error| failed(&error))?;
-        let (server, sweep) = (&server, &self.sweep);
+        let (server, sweep, first) = (&server, &self.sweep, &OnceLock::new());
         thread::scope(|scope| {
             let work = || loop {
                 match server.recv() {
                     Ok(request) => answer(sweep, request),
-                    Err(error) => return error,
+                    Err(error) => {
+                        // The others wait for requests that never come: each is waked by the one before.
+                        let _ = first.set(error);
+                        server.unblock();
+                        return;
+                    }
                 }
             };
-            let others: Vec<_> = (1..WORKERS).map(|_| scope.spawn(work)).collect();
-            let error = work();
-            drop(others);
-            Err(failed(&error))
-        })
+            (1..WORKERS).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
+        Err(failed(&first.get().map_or_else(String::new, ToString::to_string)))
     }
 }
 
@@ -443,5 +447,19 @@ mod tests {
         let help = miette::Diagnostic::help(&error).unwrap().to_string();
         assert_eq!(error.to_string(), format!("port {port} of 127.0.0.1 is in use"));
         insta::assert_snapshot!(help);
+    }
+
+    /// All who answer end, with the reason for which the first one does.
+    #[test]
+    fn a_port_that_is_lost_ends_the_server_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        sweep(folder.path());
+        let site = Site::new(folder.path(), View::default(), 0).unwrap();
+        // No connection waits, and so none can be taken.
+        site.listener.set_nonblocking(true).unwrap();
+        let server = thread::spawn(|| site.serve());
+        crate::wait::until("the server ends", || server.is_finished());
+        let error = server.join().unwrap().unwrap_err().to_string();
+        assert!(error.starts_with("the page cannot be served any more: ") && error.contains("os error"), "{error}");
     }
 }
