@@ -4,7 +4,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Barrier,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     backend::{BackendError, Engine, Part, SharedDevice, Step},
     experiment::{Definition, ExperimentError, training::Options},
+    threads,
 };
 
 /// Most trials at once that are tried.
@@ -129,16 +130,71 @@ pub fn measure(
     trials: usize,
 ) -> Result<f64, ExperimentError> {
     let options = &Options { shared: Some(shared.clone()), ..options.clone() };
-    let (ready, failed) = (&Barrier::new(trials), &AtomicBool::new(false));
-    let times: Vec<Result<f64, ExperimentError>> = thread::scope(|scope| {
-        let one = || scope.spawn(move || of_one(definition, options, ready, failed));
-        let threads: Vec<_> = (0..trials).map(|_| one()).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
-    });
-    let times: Vec<f64> = times.into_iter().collect::<Result<_, _>>()?;
+    let failed = &AtomicBool::new(false);
+    let one = |ready: &Gate| of_one(definition, options, ready, failed);
+    let times = together(trials, &|| thread::Builder::new(), failed, &one)?;
     // They begin together; the last one is done when all are.
     let seconds = times.into_iter().fold(f64::MIN_POSITIVE, f64::max);
     Ok(trials as f64 / seconds)
+}
+
+/// What so many threads give that meet at a gate; those that were started end where one cannot be.
+///
+/// # Errors
+/// That of the first that fails, or a thread that cannot be started.
+fn together<T: Send>(
+    count: usize,
+    begin: &dyn Fn() -> thread::Builder,
+    failed: &AtomicBool,
+    one: &(dyn Fn(&Gate) -> Result<T, ExperimentError> + Sync),
+) -> Result<Vec<T>, ExperimentError> {
+    let gate = &Gate::new(count);
+    thread::scope(|scope| {
+        let (mut threads, mut refused) = (Vec::new(), None);
+        while threads.len() < count && refused.is_none() {
+            match begin().spawn_scoped(scope, move || one(gate)) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => refused = Some(error),
+            }
+        }
+        if refused.is_some() {
+            failed.store(true, Ordering::SeqCst);
+            gate.expect(threads.len());
+        }
+        // All of them end before it is told what one has failed by.
+        let ended: Vec<Result<T, ExperimentError>> =
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect();
+        match refused {
+            Some(error) => Err(BackendError::Other(threads::explained(&error).to_string()).into()),
+            None => ended.into_iter().collect(),
+        }
+    })
+}
+
+/// Where threads wait until the last has come, of which fewer may come than were expected at first.
+struct Gate {
+    /// Those that have come, and those that are to.
+    counts: Mutex<[usize; 2]>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn new(expected: usize) -> Self {
+        Self { counts: Mutex::new([0, expected]), changed: Condvar::new() }
+    }
+
+    fn wait(&self) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts[0] += 1;
+        self.changed.notify_all();
+        let waits = |counts: &mut [usize; 2]| counts[0] < counts[1];
+        drop(self.changed.wait_while(counts, waits).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn expect(&self, count: usize) {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)[1] = count;
+        self.changed.notify_all();
+    }
 }
 
 fn panicked() -> ExperimentError {
@@ -149,7 +205,7 @@ fn panicked() -> ExperimentError {
 fn of_one(
     definition: &Definition,
     options: &Options,
-    ready: &Barrier,
+    ready: &Gate,
     failed: &AtomicBool,
 ) -> Result<f64, ExperimentError> {
     let made = catch_unwind(AssertUnwindSafe(|| prepared(definition, options))).unwrap_or_else(|_| Err(panicked()));
@@ -191,7 +247,7 @@ fn prepared(definition: &Definition, options: &Options) -> Result<(Box<dyn Engin
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, path::Path, time::Duration};
+    use std::{collections::BTreeMap, path::Path, sync::atomic::AtomicUsize, time::Duration};
 
     use super::*;
     use crate::{
@@ -245,6 +301,28 @@ mod tests {
             said(Some(Room { one: 3_900_000_000, free: 3_000_000_000 }), &|_| Some(100.0)),
         ];
         insta::assert_snapshot!(all.join("\n"));
+    }
+
+    /// Where the system gives no more threads, those that wait for the others end.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_thread_that_cannot_be_started_ends_the_others() {
+        let (failed, met) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let one = |ready: &Gate| {
+            ready.wait();
+            met.fetch_add(1, Ordering::SeqCst);
+            Ok(failed.load(Ordering::SeqCst))
+        };
+        assert_eq!(together(4, &|| thread::Builder::new(), &failed, &one).unwrap(), [false; 4]);
+        let begun = AtomicUsize::new(0);
+        let begin = || match begun.fetch_add(1, Ordering::SeqCst) {
+            // The third would have a stack larger than there are addresses.
+            2 => thread::Builder::new().stack_size(1 << 50),
+            _ => thread::Builder::new(),
+        };
+        let error = together(4, &begin, &failed, &one).unwrap_err().to_string();
+        assert!(error.contains("no thread or process can be started"), "{error}");
+        assert_eq!([&begun, &met].map(|count| count.load(Ordering::SeqCst)), [3, 6]);
     }
 
     #[test]
