@@ -176,10 +176,16 @@ pub fn is_held(folder: &Path, around: &Around) -> bool {
 pub fn wait(folder: &Path, around: &Around) -> Result<(), Refused> {
     let path = folder.join(OWNER);
     let mut first: Option<Vec<u8>> = None;
+    let pause = || thread::sleep((around.beat / 8).min(Duration::from_millis(500)));
     loop {
         match look(&path, around)? {
             Look::Free => return Ok(()),
-            Look::Stale(bytes) => drop(remove_stale(folder, &bytes, around)?),
+            Look::Stale(bytes) => {
+                // Another one is about to, which may itself stand still.
+                if !remove_stale(folder, &bytes, around)? {
+                    pause();
+                }
+            }
             Look::Held(owner) => {
                 let near = owner.as_ref().is_some_and(|owner| owner.process.is_near(&around.process));
                 let bytes = read(&path)?;
@@ -187,7 +193,7 @@ pub fn wait(folder: &Path, around: &Around) -> Result<(), Refused> {
                     return Err(Refused::Held(owner));
                 }
                 first = first.or(bytes);
-                thread::sleep((around.beat / 8).min(Duration::from_millis(500)));
+                pause();
             }
         }
     }

@@ -1,6 +1,7 @@
 #![cfg(unix)]
 
 use std::{
+    collections::HashSet,
     fs,
     path::PathBuf,
     sync::{
@@ -12,8 +13,8 @@ use std::{
 
 use super::{around::patience, owner::Owner, process::Process, *};
 use crate::{
-    files::replace,
-    trial::names::OWNER,
+    files::{PART, replace},
+    trial::names::{CLAIM, OWNER},
     wait::{PATIENCE, until},
 };
 
@@ -118,6 +119,33 @@ fn the_dead_of_the_same_machine_are_given_up_at_once() {
         assert!(!Lock::is_free_in(folder.path(), &container).unwrap());
         fs::remove_file(folder.path().join(OWNER)).unwrap();
     }
+    assert_eq!(names(folder.path()), ["lock"]);
+}
+
+/// Who takes a dead one's lock away may stand still as it does so: the others look at it now and then.
+#[test]
+fn who_waits_for_another_to_break_a_lock_does_so_in_pauses() {
+    let [folder, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let mut dead = host("a");
+    (dead.process.pid, dead.process.started) = (child.id(), Some(1));
+    child.wait().unwrap();
+    leave(folder.path(), &dead, 600_000);
+    let breaks = Lock::take_in(other.path(), &host("a")).unwrap();
+    fs::copy(other.path().join(OWNER), folder.path().join(CLAIM)).unwrap();
+    let path = folder.path().to_owned();
+    // It pauses for half a second.
+    let around = Around { beat: Duration::from_secs(3600), ..host("a") };
+    let waits = thread::spawn(move || drop(Lock::take_in(&path, &around).unwrap()));
+    let (begin, mut tries) = (Instant::now(), HashSet::new());
+    while begin.elapsed() < Duration::from_secs(1) {
+        tries.extend(names(folder.path()).into_iter().filter(|name| name.starts_with(PART)));
+    }
+    let most = 2 * begin.elapsed().as_secs() as usize + 4;
+    assert!(tries.len() <= most, "{} tries", tries.len());
+    fs::remove_file(folder.path().join(CLAIM)).unwrap();
+    waits.join().unwrap();
+    drop(breaks);
     assert_eq!(names(folder.path()), ["lock"]);
 }
 
