@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 
-use crate::support::{learnt, shown, skipped, succeed, suspended::suspend, sweep, table, vitx, wait::until};
+use crate::support::{end, learnt, ran, shown, skipped, succeed, suspended::suspend, sweep, table, vitx, wait::until};
 
 const GRID: [&str; 10] = [
     "-p",
@@ -161,7 +161,8 @@ fn commands_run_a_sweep_whatever_is_killed() {
     until("a word of it", || said(&folder, "second.txt").contains("does not answer"));
     fs::remove_file(folder.join("toy/away")).unwrap();
     fs::remove_file(&held).unwrap();
-    assert!(second.wait().unwrap().success(), "{}", said(&folder, "second.txt"));
+    let status = end(&mut second, || said(&folder, "second.txt"));
+    assert!(status.success(), "{}", said(&folder, "second.txt"));
     let text = said(&folder, "second.txt");
     assert!(text.contains("2 jobs of command from before have not ended, and are taken over"), "{text}");
     assert!(text.contains("command answers again") && text.contains("as a job of command"), "{text}");
@@ -189,11 +190,12 @@ fn an_interrupted_sweep_has_its_jobs_save_and_a_closed_queue_is_an_error() {
     let mut child = begin(toy(&path, &arguments), &path, "first.txt");
     until("an epoch", || epochs(&path) > 0);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{}", said(&path, "first.txt"));
+    let status = end(&mut child, || said(&path, "first.txt"));
+    assert_eq!(status.code(), Some(130), "{}", said(&path, "first.txt"));
     assert!(training(&path).is_empty());
     assert!(trials(&path)[0].join("last.safetensors").exists());
     fs::write(path.join("toy/closed"), "").unwrap();
-    let output = toy(&path, &arguments).output().unwrap();
+    let output = ran(&mut toy(&path, &arguments));
     assert_eq!(output.status.code(), Some(1));
     let text = shown(&output);
     assert!(text.contains("the executor command refuses") && text.contains("is closed"), "{text}");
@@ -208,13 +210,13 @@ fn the_executor_stands_in_the_experiment_and_is_no_part_of_what_the_sweep_is() {
     fs::write(folder.path().join("a.yaml"), text).unwrap();
     let with = |executor: &str| {
         fs::write(folder.path().join("b.yaml"), format!("{text}  executor: {executor}\n")).unwrap();
-        shown(&vitx(folder.path(), &["sweep", "b.yaml", "--dry-run", "--output", "o"]).output().unwrap())
+        shown(&ran(&mut vitx(folder.path(), &["sweep", "b.yaml", "--dry-run", "--output", "o"])))
     };
     let planned = with("{ name: slurm, cpus: 2, gpus: 1, memory: 2G, time: 2h }");
     assert!(planned.contains("2 trials; how long they take is not told here"), "{planned}");
     assert!(!planned.contains("backend:"), "{planned}");
     // What is given goes first.
-    let local = vitx(folder.path(), &["sweep", "b.yaml", "--dry-run", "--executor", "local"]).output().unwrap();
+    let local = ran(&mut vitx(folder.path(), &["sweep", "b.yaml", "--dry-run", "--executor", "local"]));
     assert!(shown(&local).contains("of training"), "{}", shown(&local));
     let mut refusals: Vec<String> =
         ["slrum", "{ name: slurm, memory: much }", "{ name: local, gpus: 1 }", "{ name: command }"].map(with).to_vec();
@@ -225,7 +227,7 @@ fn the_executor_stands_in_the_experiment_and_is_no_part_of_what_the_sweep_is() {
     ];
     for more in given {
         let arguments = [&["sweep", "a.yaml", "--dry-run", "--output", "o"], more].concat();
-        refusals.push(shown(&vitx(folder.path(), &arguments).output().unwrap()));
+        refusals.push(shown(&ran(&mut vitx(folder.path(), &arguments))));
     }
     insta::assert_snapshot!(refusals.join("\n"));
     // The directory of a sweep is the same, whoever runs it.
@@ -257,13 +259,13 @@ impl Slurm {
     fn run(&self, what: &[&str]) -> std::process::Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/slurm.sh");
         let mut command = Command::new(script);
-        command.arg(what[0]).arg(self.folder.path()).args(&what[1..]).output().unwrap()
+        ran(command.arg(what[0]).arg(self.folder.path()).args(&what[1..]))
     }
 
     fn ask(&self, program: &str, arguments: &[&str]) -> String {
         let mut command = Command::new(program);
         command.args(arguments).env("SLURM_CONF", self.folder.path().join("slurm.conf"));
-        shown(&command.output().unwrap())
+        shown(&ran(&mut command))
     }
 
     fn sweep(&self, folder: &Path, arguments: &[&str]) -> Command {
@@ -317,7 +319,8 @@ fn slurm_runs_a_sweep_whatever_is_killed() {
     kill(Pid::from_raw(pid.trim().parse().unwrap()).unwrap());
     let node = slurm.run(&["node", "1"]);
     assert!(node.status.success(), "{}", shown(&node));
-    assert!(second.wait().unwrap().success(), "{}", said(&folder, "second.txt"));
+    let status = end(&mut second, || said(&folder, "second.txt"));
+    assert!(status.success(), "{}", said(&folder, "second.txt"));
     same(&folder, expected.path());
     assert!(attempts(&folder) <= 8, "{:?}", jobs(&folder));
     let text = said(&folder, "second.txt");
@@ -370,7 +373,7 @@ fn slurm_at_random() {
                 break;
             }
         }
-        sweep.wait().unwrap();
+        end(&mut sweep, || said(&folder, "log.txt"));
         // A trial that was killed before it began, again and again, has failed; it gets another chance.
         succeed(slurm.sweep(&folder, &[kind, &["--jobs", "3"][..]].concat()));
         same(&folder, expected.path());
@@ -385,7 +388,7 @@ fn slurm_refuses_in_its_own_words_and_an_interrupted_sweep_leaves_no_job() {
     let Some(slurm) = Slurm::start() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap();
-    let output = slurm.sweep(&path, &["-p", "depth=1", "--partition", "nope"]).output().unwrap();
+    let output = ran(&mut slurm.sweep(&path, &["-p", "depth=1", "--partition", "nope"]));
     assert_eq!(output.status.code(), Some(1));
     let text = shown(&output);
     assert!(text.contains("the executor slurm refuses") && text.contains("invalid partition"), "{text}");
@@ -397,7 +400,8 @@ fn slurm_refuses_in_its_own_words_and_an_interrupted_sweep_leaves_no_job() {
     until("an epoch", || epochs(&path) > 0);
     let before = epochs(&path);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{}", said(&path, "first.txt"));
+    let status = end(&mut child, || said(&path, "first.txt"));
+    assert_eq!(status.code(), Some(130), "{}", said(&path, "first.txt"));
     assert_eq!(slurm.ask("squeue", &["-h", "-o", "%i %T"]), "");
     assert!(epochs(&path) >= before && trials(&path).iter().any(|trial| trial.join("last.safetensors").exists()));
 }
@@ -417,7 +421,7 @@ fn ray_runs_a_sweep_whatever_is_killed() {
     command.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]).arg(script).arg(ray);
     command.arg(env!("CARGO_BIN_EXE_vitx")).arg(folder.path()).env("NO_COLOR", "1");
     command.args(["--backend", "cpu", "--threads", "1", "--jobs", "2"]).args(crate::support::QUICK).args(arguments);
-    let output = command.output().unwrap();
+    let output = ran(&mut command);
     assert!(output.status.success(), "{}", shown(&output));
     same(folder.path(), expected.path());
     let text = said(folder.path(), "second.txt");

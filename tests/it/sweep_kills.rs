@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{learnt, shown, sweep, table};
+use crate::support::{end, learnt, ran, shown, sweep, table, wait::until};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Moments of one test; `VITX_KILLS` makes it more.
@@ -81,11 +81,9 @@ pub fn kill(pid: Pid) {
 /// trials too: twice as long as it took to begin one.
 pub fn calm_sweep(folder: &Path, mut sweep: Child) -> u64 {
     let (began, here) = (Instant::now(), folder.canonicalize().unwrap());
-    while trials(&here).is_empty() && sweep.try_wait().unwrap().is_none() {
-        thread::sleep(Duration::from_millis(5));
-    }
+    until("a trial begins", || !trials(&here).is_empty() || sweep.try_wait().unwrap().is_some());
     let peace = 2 * began.elapsed().as_millis() as u64;
-    assert!(sweep.wait().unwrap().success());
+    assert!(end(&mut sweep, String::new).success());
     peace
 }
 
@@ -134,10 +132,10 @@ fn kill_9_loses_nothing() {
                 parent = begin(&folder, kinds[kind]);
             }
         }
-        parent.wait().unwrap();
+        end(&mut parent, || format!("{:?}", kinds[kind]));
         // A trial that was killed before it began, again and again, has failed; it gets another chance.
         let mut command = sweep(&folder, &TINY);
-        let output = command.args(kinds[kind]).output().unwrap();
+        let output = ran(command.args(kinds[kind]));
         assert!(output.status.success(), "{}", shown(&output));
         same(&folder, kind);
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    support::{learnt, shown, succeed, sweep, table, vitx, wait::until},
+    support::{end, learnt, ran, shown, succeed, sweep, table, vitx, wait::until},
     sweep_kills::{HALVING, SEARCH, TINY, calm_sweep, kill, random, trials},
 };
 
@@ -81,7 +81,7 @@ fn storm(kind: &[&str], kills: u64, seed: &mut u64) {
             }
         }
         for process in &mut processes {
-            process.wait().unwrap();
+            end(process, || format!("{kind:?}"));
         }
         // A trial that was killed before it began, again and again, has failed; it gets another chance.
         let mut last = sweep(&folder, &TINY[..4]);
@@ -118,15 +118,16 @@ fn workers_and_a_sweep_that_are_killed_at_random_end_with_the_table_of_one_again
 #[test]
 fn workers_train_what_a_sweep_without_jobs_has_planned() {
     let (calm, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    assert!(begin(calm.path(), SEARCH, "2").wait().unwrap().success());
+    assert!(end(&mut begin(calm.path(), SEARCH, "2"), String::new).success());
     let mut plans = sweep(folder.path(), &TINY[..4]);
     plans.args(SEARCH).args(["--jobs", "0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let plans = plans.spawn().unwrap();
+    let mut plans = plans.spawn().unwrap();
     wait_for_sweep(folder.path());
     let workers: Vec<Child> = ["1", "2"].map(|jobs| quiet(worker(folder.path(), &["--jobs", jobs]))).into();
     for mut worker in workers {
-        assert!(worker.wait().unwrap().success());
+        assert!(end(&mut worker, String::new).success());
     }
+    end(&mut plans, String::new);
     let output = plans.wait_with_output().unwrap();
     let text = shown(&output);
     // It trains nothing, tells what others do, and ends with the table.
@@ -142,7 +143,7 @@ fn workers_train_what_a_sweep_without_jobs_has_planned() {
 #[test]
 fn packs_without_a_device_for_them_are_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let output = worker(folder.path(), &["--pack", "4", "--until-idle", "1h"]).output().unwrap();
+    let output = ran(&mut worker(folder.path(), &["--pack", "4", "--until-idle", "1h"]));
     assert_eq!(output.status.code(), Some(1));
     insta::assert_snapshot!(shown(&output).trim());
 }
@@ -153,30 +154,30 @@ fn a_worker_has_a_time_budget_of_its_own() {
     let text = succeed(worker(folder.path(), &["--until-idle", "1h", "--time-budget", "0s"]));
     assert!(text.contains("No sweep has begun in out."), "{text}");
     let arguments = ["-p", "depth=1", "-p", "num_heads=2,4", "--set", "data.train_limit=50"];
-    let planned = sweep(folder.path(), &[&arguments[..], &["--time-budget", "0s"]].concat()).output().unwrap();
+    let planned = ran(&mut sweep(folder.path(), &[&arguments[..], &["--time-budget", "0s"]].concat()));
     assert_eq!(planned.status.code(), Some(130), "{}", shown(&planned));
-    let over = worker(folder.path(), &["--time-budget", "0s"]).output().unwrap();
+    let over = ran(&mut worker(folder.path(), &["--time-budget", "0s"]));
     let text = shown(&over);
     assert!(over.status.code() == Some(130) && !text.contains("started"), "{text}");
     assert!(text.contains("The time budget is used up: 2 trials have not ended. Other workers go on"), "{text}");
     // The budget of the sweep is the sweep's alone.
     let text = succeed(worker(folder.path(), &[]));
     assert!(text.contains("Every trial has ended."), "{text}");
-    let done = worker(folder.path(), &["--time-budget", "0s"]).output().unwrap();
+    let done = ran(&mut worker(folder.path(), &["--time-budget", "0s"]));
     assert!(done.status.success(), "{}", shown(&done));
 }
 
 #[test]
 fn a_worker_needs_a_sweep_and_says_what_has_failed() {
     let folder = tempfile::tempdir().unwrap();
-    let none = worker(folder.path(), &[]).output().unwrap();
+    let none = ran(&mut worker(folder.path(), &[]));
     assert!(none.status.code() == Some(1) && shown(&none).contains("no sweep has begun in `out`"), "{}", shown(&none));
     let text = succeed(worker(folder.path(), &["--until-idle", "0.2s"]));
     assert!(text.contains("No sweep has begun in out."), "{text}");
     let mut run = vitx(folder.path(), &["run", "digits_vit.yaml", "-o", "run", "--threads", "1"]);
     run.args(["--set", "train.epochs=1", "--set", "data.train_limit=100", "--set", "data.test_limit=50"]);
     succeed(run);
-    let of_run = vitx(folder.path(), &["worker", "run"]).output().unwrap();
+    let of_run = ran(&mut vitx(folder.path(), &["worker", "run"]));
     assert!(
         of_run.status.code() == Some(1) && shown(&of_run).contains("is no directory of a sweep"),
         "{}",
@@ -185,11 +186,11 @@ fn a_worker_needs_a_sweep_and_says_what_has_failed() {
 
     // What failed for good is not tried again by a worker, and makes its exit code.
     let rates = "train.optimizer.learning_rate=1e-3,1e30";
-    let failing = sweep(folder.path(), &["-p", rates, "--retries", "1"]).output().unwrap();
+    let failing = ran(&mut sweep(folder.path(), &["-p", rates, "--retries", "1"]));
     assert_eq!(failing.status.code(), Some(1), "{}", shown(&failing));
     let agreed = fs::read_to_string(folder.path().join("out/sweep/policy.json")).unwrap();
     assert!(agreed.contains("\"retries\": 1"), "{agreed}");
-    let output = worker(folder.path(), &[]).output().unwrap();
+    let output = ran(&mut worker(folder.path(), &[]));
     let text = shown(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("some have failed") && !text.contains("started"), "{text}");

@@ -8,9 +8,12 @@ pub mod suspended;
 pub mod wait;
 
 use std::{
-    io::Write,
+    fs::File,
+    io::{Read, Seek, Write},
     path::Path,
-    process::{Command, Output},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Settings of trials that take a moment.
@@ -32,14 +35,53 @@ pub fn sweep(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// The longest that a process of a test takes, on a machine that is slow and does much else. What takes longer hangs.
+const LONGEST: Duration = Duration::from_secs(900);
+
+/// How a process ends. One that hangs is killed, and fails the test with what it has said.
+#[track_caller]
+pub fn end(child: &mut Child, said: impl FnOnce() -> String) -> ExitStatus {
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if begin.elapsed() >= LONGEST {
+            // It may have ended this moment.
+            let _ = child.kill().and_then(|()| child.wait());
+            panic!("a process does not end in {} s:\n{}", LONGEST.as_secs(), said());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs it to its end, as [`Command::output`] does, but not for ever.
+#[track_caller]
+pub fn ran(command: &mut Command) -> Output {
+    // Files, and not pipes: what it leaves in the background is not waited for.
+    let mut files = [(); 2].map(|()| tempfile::tempfile().unwrap());
+    let [stdout, stderr] = files.each_ref().map(|file| file.try_clone().unwrap());
+    let mut child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap();
+    let read = |file: &mut File| {
+        let mut bytes = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).unwrap();
+        bytes
+    };
+    let status =
+        end(&mut child, || files.each_mut().map(|file| String::from_utf8_lossy(&read(file)).into_owned()).concat());
+    let [stdout, stderr] = files.each_mut().map(read);
+    Output { status, stdout, stderr }
+}
+
 /// Both outputs.
 pub fn shown(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// Runs it, and expects success.
+#[track_caller]
 pub fn succeed(mut command: Command) -> String {
-    let output = command.output().unwrap();
+    let output = ran(&mut command);
     assert!(output.status.success(), "{}", shown(&output));
     shown(&output)
 }

@@ -7,7 +7,7 @@ cd "$3"
 shift 3
 ip link set lo up
 export RAY_ADDRESS=http://127.0.0.1:8265 RAY_DISABLE_IMPORT_WARNING=1
-"$ray" start --head --node-ip-address=127.0.0.1 --dashboard-host=127.0.0.1 --dashboard-port=8265 --num-cpus=2 --num-gpus=2 \
+timeout -k 10 120 "$ray" start --head --node-ip-address=127.0.0.1 --dashboard-host=127.0.0.1 --dashboard-port=8265 --num-cpus=2 --num-gpus=2 \
     --object-store-memory=100000000 --disable-usage-stats --temp-dir="$PWD/ray" >ray.log 2>&1 || { cat ray.log; exit 1; }
 sweep=(sweep digits_vit.yaml --output out --executor ray "$@")
 
@@ -27,7 +27,7 @@ wait $pid || true
 cp out/trials/*/job.json . 2>/dev/null || true
 cat out/trials/*/job.json | grep -c '"id"' >handed.txt
 # One that hangs fails.
-timeout 300 "$vitx" "${sweep[@]}" >second.txt 2>&1 &
+timeout -k 10 300 "$vitx" "${sweep[@]}" >second.txt 2>&1 &
 pid=$!
 for _ in $(seq 1800); do
     if grep -q 'are taken over' second.txt; then break; fi
