@@ -90,7 +90,7 @@ impl Schedule<'_> {
     ///
     /// # Errors
     /// A directory that cannot be written, or an executor that fails; what runs is asked to save and
-    /// end first. Failing trials are no error.
+    /// end first, and the error is told as a note before that. Failing trials are no error.
     pub fn run(
         &self,
         stopping: Option<Stopping>,
@@ -99,7 +99,7 @@ impl Schedule<'_> {
     ) -> Result<End, ExperimentError> {
         let mut states = self.states();
         let ended = self.until_ended(stopping, &mut states, executor, &mut report);
-        let wound_down = self.wind_down(&mut states, executor);
+        let wound_down = self.wind_down(&mut states, executor, ended.as_ref().err(), &mut report);
         let ended = ended?;
         wound_down?;
         Ok(ended)

@@ -1,9 +1,15 @@
 //! Places of trials that run: who goes on in his, and who makes room.
 
-use std::thread;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{Decision, Ended, Event, Executor, Lock, PAUSE, Planned, REST, Schedule, Until, state::State};
 use crate::experiment::ExperimentError;
+
+/// How long a sweep that has failed waits for an end of any of its trials.
+const LONGEST: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 300 });
 
 impl Schedule<'_> {
     /// Tells a trial that waits in its process how far it is wanted now.
@@ -44,21 +50,52 @@ impl Schedule<'_> {
         executor.cancel(&self.trials[index].folder)
     }
 
-    /// Has all that runs save and end.
-    pub(super) fn wind_down(&self, states: &mut [State], executor: &mut dyn Executor) -> Result<(), ExperimentError> {
-        for (planned, _) in self.trials.iter().zip(states.iter()).filter(|(_, state)| state.running) {
-            executor.cancel(&planned.folder)?;
+    /// Has all that runs save and end. An error that led to it is told first: the end may be long in coming. Where there was
+    /// one, trials of which none ends for too long are left, and named.
+    pub(super) fn wind_down(
+        &self,
+        states: &mut [State],
+        executor: &mut dyn Executor,
+        error: Option<&ExperimentError>,
+        report: &mut impl FnMut(Event),
+    ) -> Result<(), ExperimentError> {
+        if let Some(error) = error.filter(|_| states.iter().any(|state| state.running)) {
+            report(Event::Note(&format!("trials are asked to save and end, as the sweep cannot go on: {error}")));
         }
+        let mut done = Ok(());
+        for (planned, _) in self.trials.iter().zip(states.iter()).filter(|(_, state)| state.running) {
+            // One that cannot be asked is no reason not to ask the others.
+            let cancelled = executor.cancel(&planned.folder);
+            done = done.and(cancelled);
+        }
+        let mut last = Instant::now();
         while states.iter().any(|state| state.running) {
-            for Ended { folder, .. } in executor.poll()? {
+            let ended = match executor.poll() {
+                Ok(ended) => ended,
+                Err(error) => return done.and(Err(error)),
+            };
+            for Ended { folder, .. } in ended {
                 for (_, state) in self.trials.iter().zip(states.iter_mut()).filter(|(p, _)| p.folder == folder) {
                     state.running = false;
                 }
+                last = Instant::now();
+            }
+            executor.notes().iter().for_each(|note| report(Event::Note(note)));
+            if error.is_some() && last.elapsed() >= LONGEST {
+                let left = self.trials.iter().zip(states.iter()).filter(|(_, state)| state.running);
+                let left: Vec<String> = left.map(|(planned, _)| planned.folder.display().to_string()).collect();
+                report(Event::Note(&format!(
+                    "no trial has ended for {} s although they were asked to; they are left as they are: {}",
+                    LONGEST.as_secs(),
+                    left.join(", ")
+                )));
+                break;
             }
             thread::sleep(PAUSE);
         }
-        Ok(())
+        done
     }
+
     /// Asks trials that wait at a rung to end: time is up, and none goes on.
     pub(super) fn end_lingering(
         &self,

@@ -91,3 +91,63 @@ fn what_waits_at_a_rung_ends_when_time_is_up() {
     let expected = ["queued 0", "queued 1", "started 0", "started 1", "paused 0", "paused 1"];
     assert_eq!(ran.events, expected);
 }
+
+/// Fails once some trials run, and then ends none of them but the first.
+#[derive(Default)]
+struct Stuck {
+    handed_over: Vec<PathBuf>,
+    cancelled: Vec<PathBuf>,
+    polls: usize,
+}
+
+fn refused(message: &str) -> ExperimentError {
+    ExperimentError::Executor { message: message.into(), help: None }
+}
+
+impl Executor for Stuck {
+    fn notes(&mut self) -> Vec<String> {
+        if self.polls == 2 { vec!["a note".into()] } else { Vec::new() }
+    }
+
+    fn submit(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        self.handed_over.push(folder.to_owned());
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Vec<Ended>, ExperimentError> {
+        self.polls += 1;
+        match self.polls {
+            1 => Err(refused("no such partition")),
+            2 => Ok(vec![Ended { folder: self.handed_over[0].clone(), how: How::Exited(INTERRUPTED) }]),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn cancel(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        self.cancelled.push(folder.to_owned());
+        Err(refused("no such job"))
+    }
+}
+
+#[test]
+fn a_sweep_that_fails_says_why_first_and_does_not_wait_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = plan(folder.path(), 3);
+    let interrupt = Interrupt::default();
+    let schedule =
+        Schedule { trials: &trials, first: 0, policy: POLICY, metric: Metric::ValAccuracy, interrupt: &interrupt };
+    let mut stuck = Stuck::default();
+    let mut notes = Vec::new();
+    let error = schedule.run(None, &mut stuck, |event| {
+        if let Event::Note(note) = event {
+            notes.push(note.replace(&folder.path().display().to_string(), "out"));
+        }
+    });
+    assert_eq!(error.unwrap_err().to_string(), "no such partition");
+    assert_eq!(stuck.cancelled.len(), 3);
+    insta::assert_snapshot!(notes.join("\n"), @r"
+    trials are asked to save and end, as the sweep cannot go on: no such partition
+    a note
+    no trial has ended for 2 s although they were asked to; they are left as they are: out/1, out/2
+    ");
+}
