@@ -37,6 +37,9 @@ pub trait Executor {
         Ok(true)
     }
 
+    /// Gives back what [`Executor::has_room`] has kept for a trial and no trial has taken: another process may be training it.
+    fn let_go(&mut self) {}
+
     /// Takes a trial over that an earlier sweep has handed over and that has not ended; from here on it is as if it had been
     /// submitted. False where there is none.
     ///

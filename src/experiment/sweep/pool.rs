@@ -117,6 +117,14 @@ impl Pool {
         Some((slot.device.ordinal, slot.lock.as_ref().and_then(|lock| lock.shared().ok())))
     }
 
+    /// Lets others have the devices on which nothing runs.
+    pub fn let_go(&mut self) {
+        // Without a lock, nobody waits for one.
+        for slot in self.slots.iter_mut().filter(|slot| slot.lock.is_some() && slot.running == 0) {
+            (slot.held, slot.lock) = (false, None);
+        }
+    }
+
     /// A trial on this device has ended. With the last one, others may have the device.
     pub fn give_back(&mut self, ordinal: usize) {
         for slot in self.slots.iter_mut().filter(|slot| slot.device.ordinal == ordinal) {
@@ -209,6 +217,20 @@ pub(super) mod tests {
         drop(first);
         assert_eq!(freed(&mut second, 2), [0, 2]);
         assert!(!second.room());
+    }
+
+    #[test]
+    fn a_device_that_no_trial_has_taken_is_for_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = DeviceLocks::in_folder(folder.path());
+        let mut first = Pool::new(devices(2), locks.clone(), 2, "vitx sweep a".into());
+        let mut second = Pool::new(devices(2), locks, 2, "vitx sweep b".into());
+        assert_eq!(numbers(&mut first, 1), [0]);
+        assert!(first.room() && !second.room());
+        first.let_go();
+        // What trials have stays theirs.
+        assert_eq!(freed(&mut second, 1), [1]);
+        assert!(!first.room() && !second.room());
     }
 
     #[test]

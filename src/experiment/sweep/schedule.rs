@@ -202,6 +202,7 @@ impl Schedule<'_> {
                     running += 1;
                 }
             }
+            executor.let_go();
             if let Some(index) = unserved.filter(|_| self.policy.jobs > 0) {
                 self.make_room(states, &decisions, index, executor)?;
             }

@@ -66,6 +66,10 @@ impl Executor for Local {
         Ok(self.pool.as_mut().is_none_or(Pool::room))
     }
 
+    fn let_go(&mut self) {
+        self.pool.iter_mut().for_each(Pool::let_go);
+    }
+
     fn notes(&mut self) -> Vec<String> {
         self.pool.as_mut().map_or_else(Vec::new, Pool::notes)
     }

@@ -314,6 +314,10 @@ impl Executor for Packed {
         Ok(self.forming.iter().any(fits) || self.pool.as_mut().is_none_or(Pool::room))
     }
 
+    fn let_go(&mut self) {
+        self.pool.iter_mut().for_each(Pool::let_go);
+    }
+
     fn notes(&mut self) -> Vec<String> {
         let mut notes = std::mem::take(&mut self.notes);
         notes.extend(self.pool.as_mut().map_or_else(Vec::new, Pool::notes));

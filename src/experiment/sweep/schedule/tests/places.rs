@@ -151,3 +151,50 @@ fn a_sweep_that_fails_says_why_first_and_does_not_wait_for_ever() {
     no trial has ended for 2 s although they were asked to; they are left as they are: out/1, out/2
     ");
 }
+
+/// Keeps room for a trial, and tells whether some is kept that no trial has.
+struct Rooms<'a>(Cluster<'a>, &'a Cell<bool>);
+
+impl Executor for Rooms<'_> {
+    fn has_room(&mut self, _: &Path) -> Result<bool, ExperimentError> {
+        self.1.set(true);
+        Ok(true)
+    }
+
+    fn let_go(&mut self) {
+        self.1.set(false);
+    }
+
+    fn submit(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        self.0.submit(folder)
+    }
+
+    fn poll(&mut self) -> Result<Vec<Ended>, ExperimentError> {
+        self.0.poll()
+    }
+
+    fn cancel(&mut self, folder: &Path) -> Result<(), ExperimentError> {
+        self.0.cancel(folder)
+    }
+}
+
+/// A worker whose trials others train keeps no device from those.
+#[test]
+fn no_room_is_kept_for_what_others_train() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials = plan(folder.path(), 1);
+    trials[0].write().unwrap();
+    let _lock = Lock::take(&trials[0].folder).unwrap();
+    let interrupt = Interrupt::default();
+    let policy = Policy { worker: true, until_idle: Some(Duration::from_millis(50)), ..POLICY };
+    let schedule = Schedule { trials: &trials, first: 0, policy, metric: Metric::ValAccuracy, interrupt: &interrupt };
+    let (kept, ticks) = (Cell::new(false), Cell::new(0));
+    let mut rooms = Rooms(Cluster::new(&|_, _| unreachable!()), &kept);
+    let end = schedule.run(None, &mut rooms, |event| {
+        if matches!(event, Event::Tick) {
+            ticks.set(ticks.get() + 1);
+            assert!(!kept.get(), "a device is kept");
+        }
+    });
+    assert!(end.unwrap() == End::Idle && ticks.get() > 0);
+}
