@@ -91,7 +91,7 @@ impl Definition {
         // What the command says is seen from where it is given.
         experiment.place(Path::new("."));
         let model = std::mem::replace(&mut experiment.model, MODEL.into());
-        let source = Self::model(&model).map_err(|error| error.because(origins::of_model(&file)))?;
+        let source = Self::model(&model).map_err(|error| error.because(origins::of_model(&file, &changes.set)))?;
         let origin = swept_from(&folder).unwrap_or_else(|| folder.clone());
         Ok(Self { experiment, source, origins, folder, origin, known: None, of_trial: false })
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::places::Places;
+use super::{definition::MODEL_KEY, places::Places};
 use crate::dsl::{Problem, Source, Text, Value, syntax::Span};
 
 /// Remarks by parameter. They are no part of what a definition is: all are equal.
@@ -51,8 +51,12 @@ fn here(message: &str, start: usize, end: usize) -> Problem {
     Problem::advice("vitx::origin", message).label(Span::new(start, end), "here")
 }
 
-/// The remark that a file's `model` key leads to another file.
-pub fn of_model(source: &Source) -> Option<Problem> {
-    let place = Places::of(&source.text).get("model")?.value.clone();
+/// The remark that a file's `model` key leads to another file, or the last `--set` that does.
+pub fn of_model(source: &Source, set: &[String]) -> Option<Problem> {
+    let names = |assignment: &&String| assignment.split_once('=').is_some_and(|(key, _)| key.trim() == MODEL_KEY);
+    if let Some(assignment) = set.iter().rfind(names) {
+        return Some(Problem::advice("vitx::origin", format!("the model is named by `--set {assignment}`")));
+    }
+    let place = Places::of(&source.text).get(MODEL_KEY)?.value.clone();
     Some(at(source, "the model is named here", place.start, place.end))
 }

@@ -13,6 +13,8 @@ pub struct Places {
     pub repeated: Option<(String, Range<usize>, Range<usize>)>,
     /// The first tag that is none of YAML's own, such as `!include`, with the place of what it stands before.
     pub tag: Option<(String, Range<usize>)>,
+    /// Where a second document begins: nothing behind it was read.
+    pub second: Option<Range<usize>>,
 }
 
 /// Where a key and its value stand.
@@ -40,6 +42,7 @@ impl Places {
         };
         let mut places = Self::default();
         let mut open: Vec<Open> = Vec::new();
+        let mut documents = 0;
         for event in Parser::new_from_str(text) {
             let Ok((event, span)) = event else { break };
             let range = bytes(span);
@@ -50,6 +53,13 @@ impl Places {
                 places.tag.get_or_insert_with(|| (tag.to_string(), range.clone()));
             }
             match event {
+                Event::DocumentStart(_) => {
+                    documents += 1;
+                    if documents == 2 {
+                        places.second = Some(range);
+                        break;
+                    }
+                }
                 Event::Scalar(word, ..) => {
                     if let Some(Open { prefix: Some(prefix), key: key @ None }) = open.last_mut() {
                         *key = Some((format!("{prefix}{word}"), range));
@@ -107,6 +117,13 @@ mod tests {
         assert_eq!(place("params.depth"), Some(("'depth'", "3")));
         assert_eq!(places.get("sweep.params.depth").unwrap().key.start, text.find("depth").unwrap());
         assert_eq!(place("depth"), None);
+    }
+
+    #[test]
+    fn a_second_document_is_found() {
+        let second = |text: &str| Places::of(text).second;
+        assert_eq!(second("a: 1\n---\na: 2\n"), Some(5..8));
+        assert_eq!([second("---\na: 1\n"), second("a: 1\n...\n"), second("--- # a\na: '---'\n")], [None, None, None]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use std::{path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use miette::{NamedSource, SourceSpan};
 
@@ -34,8 +34,7 @@ impl Experiment {
     pub fn parse(name: &str, text: &str) -> Result<Self, ExperimentError> {
         let text = without_mark(text);
         if text.len() > MAX_BYTES {
-            let message = format!("`{name}` is {} bytes long; an experiment file has at most {MAX_BYTES}", text.len());
-            return Err(dsl::Diagnostics::from(dsl::Problem::new("vitx::experiment::size", message)).into());
+            return Err(too_long(name, text.len() as u64));
         }
         let refuse = |message: String, place: Option<SourceSpan>, help: Option<String>| ExperimentError::Yaml {
             message,
@@ -47,6 +46,11 @@ impl Experiment {
         if let Some((tag, place)) = &places.tag {
             let help = "values stand in the file itself, without tags";
             return Err(refuse(format!("`{tag}` is not read"), Some(place.clone().into()), Some(help.into())));
+        }
+        if let Some(second) = &places.second {
+            let help = "a file has one experiment: a second one behind `---` is a file of its own";
+            let message = "a second document begins here".to_owned();
+            return Err(refuse(message, Some(second.clone().into()), Some(help.into())));
         }
         if let Some((key, _, again)) = &places.repeated {
             return Err(refuse(format!("`{key}` is given twice"), Some(again.clone().into()), None));
@@ -75,10 +79,21 @@ pub(super) fn source(path: &Path) -> Result<Source, ExperimentError> {
     match builtin::text(path) {
         Some(text) if !path.exists() => Ok(Source::new(path.display().to_string(), text)),
         _ => {
+            // Models may be longer.
+            if let Some(length) =
+                fs::metadata(path).ok().map(|about| about.len()).filter(|&length| length > MAX_BYTES as u64)
+            {
+                return Err(too_long(&path.display().to_string(), length));
+            }
             let source = Source::read(path)?;
             Ok(Source { text: without_mark(&source.text).to_owned(), ..source })
         }
     }
+}
+
+fn too_long(name: &str, length: u64) -> ExperimentError {
+    let message = format!("`{name}` is {length} bytes long; an experiment file has at most {MAX_BYTES}");
+    dsl::Diagnostics::from(dsl::Problem::new("vitx::experiment::size", message)).into()
 }
 
 /// Without the mark that some editors put before the first character.

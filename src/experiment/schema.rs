@@ -485,6 +485,9 @@ impl Experiment {
                 help: Some(LARGEST.into()),
             });
         }
+        if let Some(fault) = sweep.as_ref().and_then(SweepConfig::fault) {
+            return Some(fault);
+        }
         let stop = sweep.as_ref().and_then(|sweep| sweep.stop);
         let checks = [
             ("sweep.seeds", sweep.as_ref().is_none_or(|sweep| sweep.seeds != Some(0)), at_least_1),

@@ -390,7 +390,16 @@ fn errors() {
         "model: m.vitx\ndata: {name: digits}\ntrain: {epochs: 18446744073709551616}\n",
     )
     .unwrap();
-    let cases: [&[&str]; 22] = [
+    let two = "model: m.vitx\ndata: {name: digits}\n---\nmodel: n.vitx\ndata: {name: digits}\n";
+    fs::write(folder.path().join("two.yaml"), two).unwrap();
+    fs::write(folder.path().join("long.yaml"), format!("model: m.vitx\n{}", "# A remark.\n".repeat(3000))).unwrap();
+    let axis = "model: digits_vit.vitx\ndata: {name: digits}\nsweep:\n  params:\n    depth: 8..4\n";
+    fs::write(folder.path().join("axis.yaml"), axis).unwrap();
+    let cases: [&[&str]; 26] = [
+        &["run", "two.yaml"],
+        &["run", "long.yaml"],
+        &["sweep", "axis.yaml"],
+        &["run", "digits_vit.yaml", "--set", "model=nowhere.vitx"],
         &["trial", "photos"],
         &["eval", "photos"],
         &["export", "nowhere"],
@@ -423,7 +432,7 @@ fn errors() {
     // What `auto` has to do without is said on machines without it alone.
     insta::with_settings!({ filters => vec![(r"(?m)^cpu backend: .*\n", "")] }, { insta::assert_snapshot!(shown) });
     let left: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(left.len(), 9, "{left:?}");
+    assert_eq!(left.len(), 12, "{left:?}");
     assert_eq!(
         fs::read_dir(folder.path().join("photos")).unwrap().count(),
         0,

@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, HashSet};
 
+use miette::Diagnostic;
+
 use super::{
     super::ExperimentError,
     Axis, Condition, Domain,
@@ -7,7 +9,7 @@ use super::{
 };
 use crate::{
     dsl::Value,
-    experiment::{Experiment, OneOrMany, SweepConfig, Values},
+    experiment::{Experiment, OneOrMany, SweepConfig, Values, schema::Fault},
     trial::Variant,
 };
 
@@ -210,19 +212,37 @@ fn axes_of(params: Vec<(String, Values)>, replaced: &[Axis]) -> Result<Vec<Axis>
     let mut axes = Vec::new();
     for (key, values) in params {
         let key = Axis::named(&key);
-        if replaced.iter().any(|axis| axis.key == key) {
-            continue;
+        if !replaced.iter().any(|axis| axis.key == key) {
+            axes.push(axis_of(key, values)?);
         }
-        axes.push(match values {
-            Values::Text(text) => Axis::new(&key, &text)?,
-            Values::List(values) => {
-                let text = format!("{key}: {}", Value::List(values.clone()));
-                Axis::of(&key, values).map_err(|message| ExperimentError::Axis { text, message })?
-            }
-            Values::One(value) => Axis { key, domain: Domain::Values(vec![value]) },
-        });
     }
     Ok(axes)
+}
+
+impl SweepConfig {
+    /// The first of `params` with values that cannot be.
+    pub(in crate::experiment) fn fault(&self) -> Option<Fault> {
+        self.params.iter().find_map(|(key, values)| {
+            let error = axis_of(Axis::named(key), values.clone()).err()?;
+            let help = error.help().map(|help| help.to_string());
+            Some(Fault { key: format!("sweep.params.{key}").into(), message: error.to_string(), help })
+        })
+    }
+}
+
+/// An axis as `sweep.params` has it.
+///
+/// # Errors
+/// [`ExperimentError::Axis`].
+fn axis_of(key: String, values: Values) -> Result<Axis, ExperimentError> {
+    Ok(match values {
+        Values::Text(text) => Axis::new(&key, &text)?,
+        Values::List(values) => {
+            let text = format!("{key}: {}", Value::List(values.clone()));
+            Axis::of(&key, values).map_err(|message| ExperimentError::Axis { text, message })?
+        }
+        Values::One(value) => Axis { key, domain: Domain::Values(vec![value]) },
+    })
 }
 
 /// How many values a group goes through; `None` for an interval of numbers.
