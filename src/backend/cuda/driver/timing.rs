@@ -51,7 +51,18 @@ fn mark(stream: &Arc<CudaStream>) -> Result<CudaEvent, BackendError> {
     stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed("record an event"))
 }
 
+/// Of events that were recorded, and waited for. By the function that all drivers have: the bindings take its second version, which
+/// came with CUDA 12.8, and end the process where that is missing.
 fn between_events(begin: &CudaEvent, end: &CudaEvent) -> Result<Duration, BackendError> {
-    let milliseconds = begin.elapsed_ms(end).map_err(failed("read the time between events"))?;
+    type ElapsedTime = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
+    let missing = |error| BackendError::Other(format!("CUDA: the driver tells no times: {error}"));
+    let mut milliseconds = 0.0_f32;
+    // SAFETY: the driver's library is loaded, the function has had this type since CUDA 2, both events are alive, and the
+    // pointer is to a live float.
+    let status = unsafe {
+        let elapsed = sys::culib().get::<ElapsedTime>(b"cuEventElapsedTime\0").map_err(missing)?;
+        elapsed(&raw mut milliseconds, begin.cu_event(), end.cu_event())
+    };
+    status.result().map_err(failed("read the time between events"))?;
     Ok(Duration::from_secs_f32(milliseconds.max(0.0) / 1e3))
 }
