@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use cudarc::driver::{CudaContext, CudaSlice, CudaStream};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DriverError, result};
 
 use super::{failed, product::WORKSPACE};
 use crate::backend::{BackendError, cuda::program::Line};
@@ -24,6 +24,16 @@ pub fn of(place: usize) -> usize {
     place % BRANCHES
 }
 
+/// The priority of each line's streams: lower numbers come first.
+///
+/// # Errors
+/// When the driver does not tell its range.
+pub fn priorities(context: &Arc<CudaContext>) -> Result<[i32; Line::ALL.len()], DriverError> {
+    context.bind_to_thread()?;
+    let (least, greatest) = result::stream::get_priority_range()?;
+    Ok([greatest, (greatest + 1).min(least), least])
+}
+
 /// The streams of each line but its own, and workspaces of their products; made when they are first wanted.
 #[derive(Default)]
 pub struct Branches {
@@ -39,9 +49,10 @@ impl Branches {
     /// # Errors
     /// When there is not enough memory.
     pub fn grow(&mut self, context: &Arc<CudaContext>, calls: usize) -> Result<(), BackendError> {
-        for line in &mut self.lines {
+        let priorities = priorities(context).map_err(failed("make a stream"))?;
+        for (line, priority) in self.lines.iter_mut().zip(priorities) {
             while line.len() + 1 < calls.min(BRANCHES) {
-                let stream = context.new_stream().map_err(failed("make a stream"))?;
+                let stream = context.new_stream_with_priority(priority).map_err(failed("make a stream"))?;
                 let workspace = stream.alloc_zeros(WORKSPACE).map_err(failed("allocate a workspace"))?;
                 // It is used on other streams' graphs, too: there before anything is.
                 stream.synchronize().map_err(failed("allocate a workspace"))?;

@@ -44,7 +44,9 @@ pub(super) fn captured<T>(
     let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
     stream.begin_capture(mode).map_err(failed("begin to capture a graph"))?;
     let put = put();
-    Ok((put, stream.end_capture(sys::CUgraphInstantiate_flags(0)).map_err(failed("make a graph"))))
+    // Without this flag all that a graph does has the priority of the stream on which it is launched.
+    let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
+    Ok((put, stream.end_capture(flags).map_err(failed("make a graph"))))
 }
 
 /// Puts calls on all streams. The capture begins on the main one: another takes part as it waits for an event of the

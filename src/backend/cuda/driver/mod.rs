@@ -16,9 +16,7 @@ pub use branches::memory_beside;
 
 use std::{sync::Arc, time::Duration};
 
-use cudarc::driver::{
-    CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg, result, sys,
-};
+use cudarc::driver::{CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg, sys};
 use rustc_hash::FxHashMap;
 
 use self::{
@@ -178,10 +176,7 @@ impl Driver {
 /// A stream for each line. Kernels that are captured have the priority of their stream: where blocks of several wait for
 /// room, those of the main line begin first, so what fills the device does not hold it up for longer than a block runs.
 fn streams(context: &Arc<CudaContext>) -> Result<[Arc<CudaStream>; Line::ALL.len()], DriverError> {
-    context.bind_to_thread()?;
-    // Lower numbers come first.
-    let (least, greatest) = result::stream::get_priority_range()?;
-    let [main, side, fill] = [greatest, (greatest + 1).min(least), least];
+    let [main, side, fill] = branches::priorities(context)?;
     Ok([
         context.new_stream_with_priority(main)?,
         context.new_stream_with_priority(side)?,
@@ -235,6 +230,8 @@ impl Device for Driver {
     }
 
     fn memory(&self) -> Result<Option<[u64; 2]>, BackendError> {
+        // What was freed on a stream is the driver's until the stream is waited for.
+        self.synchronize()?;
         let (free, all) = self.context.mem_get_info().map_err(failed("ask for the device's free memory"))?;
         Ok(Some([free as u64, all as u64]))
     }
