@@ -247,6 +247,8 @@ impl<D: Device> CudaEngine<D> {
             // The old one goes first: there may not be room for both.
             self.prepared.clear();
             (self.memory.arena, self.memory.arena_bytes) = (self.device.allocate(0, "activations")?, 0);
+            // What is freed in the order of a stream is free when the stream has come to that.
+            self.device.synchronize()?;
             self.memory.arena = self.device.allocate(bytes, "activations")?;
             self.memory.arena_bytes = bytes;
         }
