@@ -148,8 +148,13 @@ impl Blas {
             let Gemm { m, n, k, .. } = gemm;
             BackendError::Other(format!("cuBLASLt has no product of [{m}, {k}] and [{k}, {n}]"))
         })?;
-        self.cache.put(&identity, &encode(&choice));
-        Ok(choice)
+        // Another process, which may have chosen otherwise, may have been faster.
+        let kept = decode(&self.cache.settle(&identity, &encode(&choice)));
+        if kept.is_none() {
+            // What was there is no choice.
+            self.cache.put(&identity, &encode(&choice));
+        }
+        Ok(kept.unwrap_or(choice))
     }
 
     /// The time of the same product of each copy of its operands, one after the other, and of the launches after each, if

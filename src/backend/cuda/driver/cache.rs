@@ -2,11 +2,12 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
 use sha2::{Digest, Sha256};
+use tempfile::{NamedTempFile, PersistError};
 
 use crate::folders;
 
@@ -44,19 +45,32 @@ impl Cache {
         fs::read(self.path(key)?).ok()
     }
 
-    /// Keeps a value whole or not at all. A cache that cannot be written only costs time.
+    /// Keeps a value whole or not at all, instead of one that was there. A cache that cannot be written only costs time.
     pub fn put(&self, key: &[&[u8]], value: &[u8]) {
-        let Some(path) = self.path(key) else { return };
-        let Some(folder) = path.parent() else { return };
-        let write = |folder: &Path| {
-            fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(value)?;
-            file.persist(&path).map_err(|error| error.error)?;
-            std::io::Result::Ok(())
-        };
         // Nothing depends on it: the value is at hand.
-        let _ = write(folder);
+        let _ = self.write(key, value, |file, path| file.persist(path));
+    }
+
+    /// Keeps a value, unless another process was faster: whose value stands is the one that counts, for all.
+    pub fn settle(&self, key: &[&[u8]], value: &[u8]) -> Vec<u8> {
+        let there = self.write(key, value, |file, path| file.persist_noclobber(path));
+        let faster = there.is_err_and(|error| error.kind() == ErrorKind::AlreadyExists);
+        faster.then(|| self.get(key)).flatten().unwrap_or_else(|| value.to_owned())
+    }
+
+    fn write(
+        &self,
+        key: &[&[u8]],
+        value: &[u8],
+        persist: impl FnOnce(NamedTempFile, &Path) -> Result<fs::File, PersistError>,
+    ) -> std::io::Result<()> {
+        let Some(path) = self.path(key) else { return Ok(()) };
+        let Some(folder) = path.parent() else { return Ok(()) };
+        fs::create_dir_all(folder)?;
+        let mut file = NamedTempFile::new_in(folder)?;
+        file.write_all(value)?;
+        persist(file, &path)?;
+        Ok(())
     }
 }
 
@@ -76,6 +90,18 @@ mod tests {
         cache.put(&[b"a", b"bc"], b"three");
         assert_eq!(cache.get(&[b"a", b"bc"]).unwrap(), b"three");
         assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 2);
+    }
+
+    /// Two processes that time the same may choose otherwise: both then go by the choice that was kept first.
+    #[test]
+    fn the_first_of_two_choices_counts_for_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        assert_eq!(cache.settle(&[b"a"], b"one"), b"one");
+        assert_eq!(cache.settle(&[b"a"], b"two"), b"one");
+        assert_eq!(cache.get(&[b"a"]).unwrap(), b"one");
+        let none = Cache { folder: None };
+        assert_eq!(none.settle(&[b"a"], b"two"), b"two");
     }
 
     #[test]

@@ -49,8 +49,14 @@ impl Driver {
             }
         }
         let index = choose(&least);
-        cache.put(&identity, &[index as u8]);
-        Ok(index)
+        // Another process, which may have chosen otherwise, may have been faster.
+        let kept = cache.settle(&identity, &[index as u8]);
+        let kept = kept.first().map(|&index| usize::from(index)).filter(|&index| index < programs.len());
+        if kept.is_none() {
+            // What was there is no choice.
+            cache.put(&identity, &[index as u8]);
+        }
+        Ok(kept.unwrap_or(index))
     }
 }
 
