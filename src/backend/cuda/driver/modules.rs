@@ -23,7 +23,7 @@ pub type Function = CudaFunction;
 /// What a module is compiled from: a source, and the options of the compiler.
 type Module = (Source, Vec<String>);
 
-/// Above so much dynamic shared memory a kernel must be told.
+/// Above so much shared memory, that which it declares included, a kernel must be told.
 const SHARED_WITHOUT_ASKING: u32 = 48 * 1024;
 
 /// Modules that were compiled or found on disk, loaded once each.
@@ -34,7 +34,7 @@ pub struct Modules {
     compiler: (i32, i32),
     cache: Cache,
     loaded: FxHashMap<Module, Arc<CudaModule>>,
-    /// The most shared memory that each function was told of.
+    /// The most shared memory that each function may be given.
     shared: FxHashMap<(Source, Vec<String>, &'static str), (CudaFunction, u32)>,
 }
 
@@ -68,19 +68,23 @@ impl Modules {
         let options = launch.compiler_options(&self.architecture);
         let key = (launch.source, options.clone(), launch.entry);
         if let Some((function, shared)) = self.shared.get(&key)
-            && launch.shared_bytes <= (*shared).max(SHARED_WITHOUT_ASKING)
+            && launch.shared_bytes <= *shared
         {
             return Ok(function.clone());
         }
         self.load_all(std::iter::once(launch))?;
         let module = &self.loaded[&(launch.source, options)];
         let function = module.load_function(launch.entry).map_err(failed(&format!("find kernel {}", launch.entry)))?;
-        if launch.shared_bytes > SHARED_WITHOUT_ASKING {
+        let declared = function.get_attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES);
+        let declared = declared.map_err(failed(&format!("ask what {} shares", launch.entry)))?.max(0) as u32;
+        let mut shared = SHARED_WITHOUT_ASKING.saturating_sub(declared);
+        if launch.shared_bytes > shared {
+            shared = launch.shared_bytes;
             function
                 .set_attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, launch.shared_bytes as i32)
                 .map_err(failed(&format!("give {} bytes of shared memory to {}", launch.shared_bytes, launch.entry)))?;
         }
-        self.shared.insert(key, (function.clone(), launch.shared_bytes));
+        self.shared.insert(key, (function.clone(), shared));
         Ok(function)
     }
 
