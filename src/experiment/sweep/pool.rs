@@ -74,14 +74,23 @@ impl Pool {
         if self.slots.iter().any(|slot| slot.held && slot.running < self.most) {
             return true;
         }
-        // Where all are ours, there is nothing to wait for but our own trials.
-        if self.slots.iter().any(|slot| !slot.held) && !std::mem::replace(&mut self.said, true) {
-            let theirs = self.slots.iter().filter(|slot| !slot.held).map(|slot| {
-                let holder = self.locks.holder(&slot.device).unwrap_or_else(|| "another process".into());
-                format!("device {} is in use by {holder}", slot.device.ordinal)
-            });
-            let theirs: Vec<String> = theirs.collect();
-            self.notes.push(format!("waiting for a device: {}", theirs.join("; ")));
+        // Where all are ours, there is nothing to wait for but our own trials. One that has ended keeps its device until its
+        // process is gone.
+        if self.slots.iter().any(|slot| !slot.held) && !self.said {
+            let ours = format!("{} (process {})", self.owner, std::process::id());
+            let theirs: Vec<String> = self
+                .slots
+                .iter()
+                .filter(|slot| !slot.held)
+                .filter_map(|slot| {
+                    let holder = self.locks.holder(&slot.device).unwrap_or_else(|| "another process".into());
+                    (holder != ours).then(|| format!("device {} is in use by {holder}", slot.device.ordinal))
+                })
+                .collect();
+            if !theirs.is_empty() {
+                self.said = true;
+                self.notes.push(format!("waiting for a device: {}", theirs.join("; ")));
+            }
         }
         false
     }
@@ -191,6 +200,19 @@ pub(super) mod tests {
         assert_eq!(numbers(&mut pool, 1), [0]);
         let mut one = Pool::new(devices(1), DeviceLocks::in_folder(folder.path()), 4, "s".into());
         assert_eq!(one.notes(), ["1 device for 4 jobs: all of them share device 0"]);
+    }
+
+    /// The process of a trial that has ended may still have the file of its device.
+    #[test]
+    fn nobody_is_told_to_wait_for_himself() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut pool = Pool::new(devices(1), DeviceLocks::in_folder(folder.path()), 1, "vitx sweep a".into());
+        let held = pool.take().unwrap();
+        pool.give_back(0);
+        assert!(held.1.is_some() && !pool.room());
+        assert_eq!(pool.notes(), Vec::<String>::new());
+        drop(held);
+        assert_eq!(freed(&mut pool, 1), [0]);
     }
 
     #[test]
