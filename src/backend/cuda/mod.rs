@@ -25,6 +25,8 @@ mod pack;
 mod peak;
 pub(crate) mod program;
 mod region;
+#[cfg(test)]
+mod simulator;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -321,15 +321,25 @@ template <typename... T> static const char* letters(void (*)(T...)) {
     return text;
 }
 
+// Their bytes.
+template <typename... T> static const unsigned* sizes(void (*)(T...)) {
+    static const unsigned all[] = {sizeof(typename Plain<T>::type)..., 0};
+    return all;
+}
+
 }  // namespace emulator
 
-// `vitx_parameters_KERNEL` tells the types of the parameters, `vitx_launch_KERNEL` runs a grid and tells what is wrong with it.
+// `vitx_parameters_KERNEL` tells the types of the parameters, `vitx_sizes_KERNEL` their bytes, `vitx_launch_KERNEL` runs a grid and tells what is wrong with it.
 #define EMULATED_ENTRY(kernel)                                                                                       \
     extern "C" const char* vitx_parameters_##kernel() { return emulator::letters(kernel); }                          \
+    extern "C" const unsigned* vitx_sizes_##kernel() { return emulator::sizes(kernel); }                                 \
     UNSEEN static void vitx_call_##kernel(void** args) { emulator::call(kernel, args); }                              \
     extern "C" const char* vitx_launch_##kernel(void** args, const unsigned* grid, const unsigned* block, unsigned bytes) { \
         return emulator::launch(vitx_call_##kernel, args, grid, block, bytes);                                              \
     }
+
+// Bytes that the kernels of this library declare as shared, together.
+extern "C" UNSEEN unsigned vitx_shared() { return _end - __bss_start; }
 
 // Of the last launch.
 extern "C" UNSEEN void vitx_matrices(unsigned long long* counts) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Emulated, distance, on_cpu, options};
+use super::{Device, Emulated, distance, on_cpu, options};
 use crate::{
     backend::{
         Batch, Engine, EngineOptions, Regions, StateTensor, Step,
@@ -44,7 +44,7 @@ fn on(precision: Precision, regions: Regions, device: Emulated) -> CudaEngine<Em
     of(BLOCKS, precision, regions, device)
 }
 
-fn of(layers: &str, precision: Precision, regions: Regions, device: Emulated) -> CudaEngine<Emulated> {
+fn of<D: Device>(layers: &str, precision: Precision, regions: Regions, device: D) -> CudaEngine<D> {
     let architecture = network(layers);
     let lowering = Box::new(move |builder: &mut _, batch| architecture.lower(builder, batch));
     CudaEngine::new(lowering, EngineOptions { regions, ..options(precision) }, device).unwrap()
@@ -92,7 +92,7 @@ fn steps_and_gradients_are_those_of_the_cpu_backend() {
             mix -> gelu
             mix -> flatten -> dense(num_classes)",
     ] {
-        of_the_cpu_backend(layers, Regions::Off);
+        of_the_cpu_backend(layers, Regions::Off, Emulated::default());
     }
     // Projections in the kernel: of blocks; without biases, and an output that is read twice; of tokens that are images, which have no
     // gradient; where queries are read once more, so that they stay; without a bias of the output's.
@@ -108,13 +108,22 @@ fn steps_and_gradients_are_those_of_the_cpu_backend() {
             mix -> gelu
             mix -> flatten -> dense(num_classes)",
     ] {
-        of_the_cpu_backend(layers, Regions::On);
+        of_the_cpu_backend(layers, Regions::On, Emulated::default());
     }
 }
 
-fn of_the_cpu_backend(layers: &str, regions: Regions) {
+/// Regions of rows, attention with and without its projections, on all lines; and one device comes to the same bits twice.
+pub(super) fn regions_train_as_the_cpu_backend_does<D: Device>(device: impl Fn() -> D) {
+    for layers in [BLOCKS, ONE_HEAD] {
+        of_the_cpu_backend(layers, Regions::On, device());
+        let twice = [(); 2].map(|()| trained(&mut of(layers, Precision::Bf16, Regions::On, device())));
+        assert_eq!(twice[0], twice[1]);
+    }
+}
+
+fn of_the_cpu_backend<D: Device>(layers: &str, regions: Regions, device: D) {
     let mut cpu = on_cpu(network(layers));
-    let mut cuda = of(layers, Precision::F32, regions, Emulated::default());
+    let mut cuda = of(layers, Precision::F32, regions, device);
     for (ours, theirs) in gradients(&mut cuda).iter().zip(gradients(cpu.as_mut())) {
         assert_eq!(ours.name, theirs.name);
         assert!(distance(&ours.data, &theirs.data) < 2e-3, "gradient of {} in {layers}", ours.name);

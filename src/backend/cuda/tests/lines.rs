@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Emulated, engine,
+    Device, Emulated, engine,
     fit::{AUGMENTATION, fit},
     reference_model, sines, small,
 };
@@ -29,7 +29,7 @@ const ORDERS: [Order; 7] = [
 ];
 
 /// What two steps and a pass for gradients leave: losses, logits, gradients, state.
-fn steps(precision: Precision, device: Emulated) -> (Vec<u32>, Vec<f32>, Vec<StateTensor>, Vec<StateTensor>) {
+fn steps<D: Device>(precision: Precision, device: D) -> (Vec<u32>, Vec<f32>, Vec<StateTensor>, Vec<StateTensor>) {
     let mut engine = engine(small(), precision, device);
     let images = sines(5 * 108);
     let batch = Batch { images: &images, labels: &[0, 4, 2, 2, 1], mixed: None };

@@ -1,6 +1,6 @@
 //! The checks on the machine's CUDA device: `scripts/cuda_check.sh` runs them.
 
-use super::{best_weights, kept_images, losses, networks, operators, optimizers, sizes, steps};
+use super::{best_weights, heads, kept_images, losses, networks, operators, optimizers, packed, sizes, steps};
 use crate::backend::cuda::driver::Driver;
 
 fn device() -> Driver {
@@ -89,4 +89,16 @@ fn not_finite() {
 #[ignore = "needs a CUDA device"]
 fn trains_on_kept_images() {
     kept_images::trains_on_kept_images(device);
+}
+
+#[test]
+#[ignore = "needs a CUDA device"]
+fn regions_train_as_the_cpu_backend_does() {
+    heads::regions_train_as_the_cpu_backend_does(device);
+}
+
+#[test]
+#[ignore = "needs a CUDA device"]
+fn packed_trials_come_to_the_bits_of_trials_alone() {
+    packed::packed_trials_come_to_the_bits_of_trials_alone_on(device);
 }

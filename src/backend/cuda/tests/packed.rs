@@ -120,9 +120,18 @@ fn alone(precision: Precision) -> Vec<Left> {
     TRIALS.map(|trial| train(trial, precision, Emulated::default())).into()
 }
 
-/// Trials in threads of their own on one device; with how they were launched.
 fn packed(trials: &[Trial], precision: Precision, patience: Duration) -> (Vec<Left>, Launches) {
-    let pack = Pack::start(|| Ok(Emulated::default()), patience).unwrap();
+    packed_on(Emulated::default, trials, precision, patience)
+}
+
+/// Trials in threads of their own on one device; with how they were launched.
+fn packed_on<D: Device + 'static>(
+    device: fn() -> D,
+    trials: &[Trial],
+    precision: Precision,
+    patience: Duration,
+) -> (Vec<Left>, Launches) {
+    let pack = Pack::start(move || Ok(device()), patience).unwrap();
     // All are there before the first begins.
     let members: Vec<_> = trials.iter().map(|_| pack.member().unwrap()).collect();
     let left = thread::scope(|scope| {
@@ -135,6 +144,16 @@ fn packed(trials: &[Trial], precision: Precision, patience: Duration) -> (Vec<Le
     });
     let launches = pack.launches().unwrap();
     (left, launches)
+}
+
+pub(super) fn packed_trials_come_to_the_bits_of_trials_alone_on<D: Device + 'static>(device: fn() -> D) {
+    let of = |trial| Trial { regions: Regions::On, ..trial };
+    for trials in [TRIALS, TRIALS.map(of)] {
+        let expected = trials.map(|trial| train(trial, Precision::Bf16, device()));
+        let (left, launches) = packed_on(device, &trials, Precision::Bf16, EVER);
+        assert!(left == expected);
+        assert!(launches.together > launches.all / 2, "{launches:?}");
+    }
 }
 
 /// So long that nobody is given up.
