@@ -10,6 +10,7 @@ pub mod library;
 mod modules;
 mod nvrtc;
 mod product;
+mod staging;
 mod timing;
 
 pub use branches::memory_beside;
@@ -25,6 +26,7 @@ use self::{
     copies::Copies,
     modules::{Function, Modules},
     product::Product,
+    staging::Staging,
 };
 use super::{
     device::Device,
@@ -39,6 +41,7 @@ pub struct Driver {
     // Dropped in this order: what lives in the context goes before it.
     blas: Blas,
     modules: Modules,
+    staging: Staging,
     /// Of the main line, and of all that is not in a graph.
     stream: Arc<CudaStream>,
     /// Of the other lines, while a graph is captured.
@@ -105,8 +108,8 @@ impl Driver {
         let cached = context.attribute(attribute).map_err(failed("ask for the device's cache"))?;
         let blas = Blas::new(stream.clone(), &name, cached.max(0) as usize)?;
         let machine = format!("{name}, {}, {}", modules.compiler(), blas.machine());
-        let (branches, chosen) = (Branches::default(), FxHashMap::default());
-        Ok(Self { blas, modules, stream, side, fill, branches, context, block_memory, machine, chosen })
+        let (branches, chosen, staging) = Default::default();
+        Ok(Self { blas, modules, staging, stream, side, fill, branches, context, block_memory, machine, chosen })
     }
 
     fn steps(&mut self, call: Call<u64>) -> Result<Vec<Step>, BackendError> {
@@ -257,7 +260,7 @@ impl Device for Driver {
 
     fn write(&mut self, memory: &mut Self::Memory, offset: usize, bytes: &[u8]) -> Result<(), BackendError> {
         let mut part = memory.slice_mut(offset..offset + bytes.len());
-        self.stream.memcpy_htod(bytes, &mut part).map_err(failed("copy to the device"))
+        self.staging.copy(&self.stream, bytes, &mut part).map_err(failed("copy to the device"))
     }
 
     fn read(&self, memory: &Self::Memory, offset: usize, bytes: &mut [u8]) -> Result<(), BackendError> {

@@ -110,6 +110,8 @@ struct Block {
 
 std::set<void*> streams, events, graphs, execs, modules, functions;
 std::map<uint64_t, Block> blocks;
+// Memory of the host that is locked, by its address: its bytes.
+std::map<uint64_t, size_t> locked;
 size_t taken;
 int failure;  // Sticky, as an error of a kernel is.
 int context_of_device;
@@ -498,6 +500,27 @@ int cuMemFree_v2(uint64_t address) {
     give_back(address);
     return SUCCESS;
 }
+int cuMemHostAlloc(void** memory, size_t bytes, unsigned) {
+    CALLED(cuMemHostAlloc);
+    CURRENT;
+    static size_t all;
+    const char* most = getenv("VITX_SIMULATED_LOCKED");
+    if (most && all + bytes > strtoull(most, nullptr, 10)) return OUT_OF_MEMORY;
+    all += bytes;
+    *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    locked[reinterpret_cast<uint64_t>(*memory)] = bytes;
+    return SUCCESS;
+}
+int cuMemFreeHost(void* memory) {
+    CALLED(cuMemFreeHost);
+    CURRENT;
+    auto found = locked.find(reinterpret_cast<uint64_t>(memory));
+    if (found == locked.end()) return fails(INVALID_VALUE, name, "there is no such memory");
+    // Whoever still copies from it ends the process.
+    munmap(memory, found->second);
+    locked.erase(found);
+    return SUCCESS;
+}
 int cuMemsetD8Async(uint64_t address, unsigned char value, size_t bytes, void* handle) {
     CALLED(cuMemsetD8Async);
     ON(handle);
@@ -516,25 +539,20 @@ int cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, void* hand
     CALLED(cuMemcpyHtoDAsync);
     ON(handle);
     if (capturing(stream)) return forbidden(stream, name);
-    // Memory that is not locked is read before the call returns.
-    std::vector<unsigned char> kept(static_cast<const unsigned char*>(from), static_cast<const unsigned char*>(from) + bytes);
-    return put(stream, [to, bytes, kept = std::move(kept)] {
+    // A driver may read and write what is not locked before the call returns or later: this one does it late.
+    return put(stream, [=] {
         if (!holding(to, bytes)) failure = fails(ILLEGAL_ADDRESS, "cuMemcpyHtoDAsync", "the memory is not there");
-        else memcpy(reinterpret_cast<void*>(to), kept.data(), bytes);
+        else memcpy(reinterpret_cast<void*>(to), from, bytes);
     });
 }
 int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, void* handle) {
     CALLED(cuMemcpyDtoHAsync);
     ON(handle);
     if (capturing(stream)) return forbidden(stream, name);
-    int error = put(stream, [=] {
+    return put(stream, [=] {
         if (!holding(from, bytes)) failure = fails(ILLEGAL_ADDRESS, "cuMemcpyDtoHAsync", "the memory is not there");
         else memcpy(to, reinterpret_cast<void*>(from), bytes);
     });
-    if (error) return error;
-    // Memory that is not locked is written before the call returns.
-    finish(stream->last);
-    return failure;
 }
 int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void* handle) {
     CALLED(cuMemcpyDtoDAsync);

@@ -39,6 +39,15 @@ fn regions_and_all_lines_are() {
     pass(&["regions_train_as_the_cpu_backend_does"], &[]);
 }
 
+/// Where the system locks little memory, or none, copies wait for one another.
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn copies_need_no_locked_memory() {
+    for bytes in ["0", "300000"] {
+        pass(&["trains_on_kept_images"], &[("VITX_SIMULATED_LOCKED", bytes)]);
+    }
+}
+
 #[test]
 #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn packed_trials_are_those_alone() {
