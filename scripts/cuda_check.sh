@@ -126,7 +126,9 @@ measure() {
 # outcome WHAT VALUE UNIT LEAST MOST: what came out beside what was predicted.
 outcome() {
     local verdict
-    verdict=$(awk -v v="$2" -v least="$4" -v most="$5" 'BEGIN { print (v + 0 < least ? "below" : (v + 0 > most ? "above" : "as predicted")) }')
+    verdict=$(awk -v v="$2" -v least="$4" -v most="$5" 'BEGIN {
+        if (v !~ /^[0-9]+[.]?[0-9]*$/) print "no number"
+        else print (v + 0 < least ? "below" : (v + 0 > most ? "above" : "as predicted")) }')
     echo "outcome: $1: $2 $3, predicted $4 to $5: $verdict"
     printf '%s\t%s %s\t%s to %s\t%s\n' "$1" "$2" "$3" "$4" "$5" "$verdict" >>"$output/outcomes.tsv"
 }

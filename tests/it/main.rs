@@ -8,6 +8,9 @@
 mod keras;
 #[path = "../support/operators.rs"]
 mod networks;
+#[cfg(target_os = "linux")]
+#[path = "../../src/backend/cuda/simulator.rs"]
+mod simulator;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -42,6 +45,7 @@ mod predictions;
 mod rooms;
 mod searches;
 mod serve;
+mod simulated;
 mod sizes;
 mod surroundings;
 mod sweep;

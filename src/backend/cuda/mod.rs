@@ -25,7 +25,7 @@ mod pack;
 mod peak;
 pub(crate) mod program;
 mod region;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod simulator;
 mod state;
 #[cfg(test)]

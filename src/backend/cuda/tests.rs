@@ -18,6 +18,7 @@ mod optimizers;
 mod packed;
 mod pictures;
 pub mod reference_model;
+#[cfg(target_os = "linux")]
 mod simulated;
 mod sizes;
 mod steps;

@@ -198,7 +198,26 @@ fn look() -> Result<(), String> {
     if !unsafe { cublaslt::sys::is_culib_present() } {
         return Err(missing("cublasLt", "nvidia-cublas"));
     }
+    // What the loader finds by itself may be of any version.
+    let (major, _) = super::nvrtc::version().map_err(|error| error.to_string())?;
+    // SAFETY: a query without arguments, of a library that is there.
+    let products = unsafe { cublaslt::sys::cublasLtGetVersion() } / 10_000;
+    for (name, major) in [("nvrtc", major), ("cublasLt", products as i32)] {
+        fits(name, major, newest)?;
+    }
     Ok(())
+}
+
+/// Refuses a library of a CUDA that is not supported, or of one that is newer than the driver's: it needs a driver of its own.
+fn fits(name: &str, major: i32, newest: i32) -> Result<(), String> {
+    let supported = OLDEST_DRIVER / 1000..=newest;
+    if supported.contains(&major) {
+        return Ok(());
+    }
+    Err(format!(
+        "the lib{name}.so that is found first is of CUDA {major}, and the NVIDIA driver of CUDA {newest}: put the folder of one of \
+         CUDA {newest} first in LD_LIBRARY_PATH"
+    ))
 }
 
 fn missing(name: &str, package: &str) -> String {
@@ -240,6 +259,16 @@ mod tests {
         assert_eq!(named_but_not_shown("0,1,-1,2", 2), None);
         let note = named_but_not_shown("0,9,1", 1).unwrap();
         assert!(note.starts_with("CUDA_VISIBLE_DEVICES is `0,9,1`, and the driver shows 1 device of it"), "{note}");
+    }
+
+    #[test]
+    fn libraries_are_of_the_drivers_cuda_or_before() {
+        use super::fits;
+        assert_eq!([fits("nvrtc", 12, 12), fits("nvrtc", 12, 13), fits("cublasLt", 13, 13)], [Ok(()), Ok(()), Ok(())]);
+        assert!(
+            fits("nvrtc", 13, 12).unwrap_err().starts_with("the libnvrtc.so that is found first is of CUDA 13, and")
+        );
+        assert!(fits("cublasLt", 11, 12).is_err());
     }
 
     #[test]

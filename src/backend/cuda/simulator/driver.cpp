@@ -289,7 +289,11 @@ uint64_t vitx_simulated(const char* what) {
     return counts[what];
 }
 
-int cuDriverGetVersion(int* version) { *version = 13000; return SUCCESS; }
+int cuDriverGetVersion(int* version) {
+    const char* text = getenv("VITX_SIMULATED_CUDA");
+    *version = text ? atoi(text) : 13000;
+    return SUCCESS;
+}
 int cuInit(unsigned flags) { return flags == 0 ? SUCCESS : INVALID_VALUE; }
 int cuDeviceGetCount(int* count) { *count = 1; return SUCCESS; }
 int cuDeviceGet(int* device, int ordinal) {

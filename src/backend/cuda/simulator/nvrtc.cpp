@@ -52,7 +52,10 @@ std::string variable(const char* name, const char* otherwise) {
 
 extern "C" {
 
-int nvrtcVersion(int* major, int* minor) { *major = 13, *minor = 0; return SUCCESS; }
+int nvrtcVersion(int* major, int* minor) {
+    *major = atoi(variable("VITX_SIMULATED_LIBRARIES", "13").c_str()), *minor = 0;
+    return SUCCESS;
+}
 const char* nvrtcGetErrorString(int error) { return error == COMPILATION ? "NVRTC_ERROR_COMPILATION" : "an error of the simulated NVRTC"; }
 
 int nvrtcCreateProgram(Program** program, const char* text, const char* name, int count, const char* const* texts, const char* const* names) {

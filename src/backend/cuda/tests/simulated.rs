@@ -39,6 +39,13 @@ fn regions_and_all_lines_are() {
     pass(&["regions_train_as_the_cpu_backend_does"], &[]);
 }
 
+/// The first driver that is supported has all that is called.
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn a_driver_of_cuda_12_will_do() {
+    pass(&["trains_as_the_cpu_backend_does"], &[("VITX_SIMULATED_CUDA", "12000"), ("VITX_SIMULATED_LIBRARIES", "12")]);
+}
+
 /// Where the system locks little memory, or none, copies wait for one another.
 #[test]
 #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
