@@ -312,7 +312,7 @@ mod tests {
         let address = format!("http://{}", server.server_addr());
         let answers = std::thread::spawn(move || {
             [500, 200, 404].map(|status| {
-                let request = server.recv().unwrap();
+                let request = server.recv_timeout(crate::wait::PATIENCE).unwrap().unwrap();
                 let path = request.url().to_owned();
                 request.respond(tiny_http::Response::from_string("no agent").with_status_code(status)).unwrap();
                 path
