@@ -17,6 +17,7 @@ pub struct Pool {
     owner: String,
     /// Trials on one device at once.
     most: usize,
+    /// When it was last seen that others have all that are not ours.
     looked: Option<Instant>,
     notes: Vec<String>,
     /// It was said that none is free.
@@ -66,10 +67,10 @@ impl Pool {
             return true;
         }
         if self.looked.is_none_or(|looked| looked.elapsed() >= PAUSE) {
-            self.looked = Some(Instant::now());
             if self.hold_another() {
                 return true;
             }
+            self.looked = Some(Instant::now());
         }
         if self.slots.iter().any(|slot| slot.held && slot.running < self.most) {
             return true;
@@ -182,7 +183,11 @@ pub(super) mod tests {
     fn each_trial_has_a_device_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let mut pool = Pool::new(devices(8), DeviceLocks::in_folder(folder.path()), 8, "s".into());
-        assert_eq!(numbers(&mut pool, 9), [0, 1, 2, 3, 4, 5, 6, 7]);
+        // The next device is there at once: only a look that finds none is not repeated at once.
+        assert_eq!(numbers(&mut pool, 8), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert!(pool.looked.is_none());
+        assert_eq!(numbers(&mut pool, 1), [0; 0]);
+        assert!(pool.looked.is_some());
         assert_eq!(pool.notes(), Vec::<String>::new());
         pool.give_back(5);
         pool.give_back(2);
