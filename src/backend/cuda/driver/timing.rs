@@ -51,8 +51,8 @@ fn mark(stream: &Arc<CudaStream>) -> Result<CudaEvent, BackendError> {
     stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed("record an event"))
 }
 
-/// Of events that were recorded, and waited for. By the function that all drivers have: the bindings take its second version, which
-/// came with CUDA 12.8, and end the process where that is missing.
+/// Of events that were recorded, and waited for. By the function that all drivers of today have: the bindings take its second version, of
+/// the same arguments, which came with CUDA 12.8, and end the process where that is missing.
 fn between_events(begin: &CudaEvent, end: &CudaEvent) -> Result<Duration, BackendError> {
     type ElapsedTime = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
     let missing = |error| BackendError::Other(format!("CUDA: the driver tells no times: {error}"));
@@ -60,7 +60,8 @@ fn between_events(begin: &CudaEvent, end: &CudaEvent) -> Result<Duration, Backen
     // SAFETY: the driver's library is loaded, the function has had this type since CUDA 2, both events are alive, and the
     // pointer is to a live float.
     let status = unsafe {
-        let elapsed = sys::culib().get::<ElapsedTime>(b"cuEventElapsedTime\0").map_err(missing)?;
+        let named = |name: &[u8]| sys::culib().get::<ElapsedTime>(name);
+        let elapsed = named(b"cuEventElapsedTime\0").or_else(|_| named(b"cuEventElapsedTime_v2\0")).map_err(missing)?;
         elapsed(&raw mut milliseconds, begin.cu_event(), end.cu_event())
     };
     status.result().map_err(failed("read the time between events"))?;
