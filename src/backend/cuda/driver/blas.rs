@@ -69,7 +69,7 @@ impl Blas {
     /// For a device of this name, with a second-level cache of so many bytes.
     pub fn new(stream: Arc<CudaStream>, device: &str, cached: usize) -> Result<Self, BackendError> {
         let handle = Handle(result::create_handle().map_err(lt("start"))?);
-        let workspace = || stream.alloc_zeros(WORKSPACE).map(Rc::new).map_err(failed("allocate a workspace"));
+        let workspace = || super::workspace(&stream).map(Rc::new);
         // SAFETY: a query without arguments.
         let version = unsafe { sys::cublasLtGetVersion() };
         Ok(Self {

@@ -53,7 +53,7 @@ impl Branches {
         for (line, priority) in self.lines.iter_mut().zip(priorities) {
             while line.len() + 1 < calls.min(BRANCHES) {
                 let stream = context.new_stream_with_priority(priority).map_err(failed("make a stream"))?;
-                let workspace = stream.alloc_zeros(WORKSPACE).map_err(failed("allocate a workspace"))?;
+                let workspace = super::workspace(&stream)?;
                 // It is used on other streams' graphs, too: there before anything is.
                 stream.synchronize().map_err(failed("allocate a workspace"))?;
                 line.push((stream, Rc::new(workspace)));

@@ -187,6 +187,31 @@ fn streams(context: &Arc<CudaContext>) -> Result<[Arc<CudaStream>; Line::ALL.len
     ])
 }
 
+/// Zeroed memory, in the order of a stream.
+///
+/// # Errors
+/// When there is not enough; says how much was wanted and how much there is, for `what`, and gives the `advice`.
+fn allocate(stream: &Arc<CudaStream>, bytes: usize, what: &str, advice: &str) -> Result<CudaSlice<u8>, BackendError> {
+    stream.alloc_zeros::<u8>(bytes).map_err(|error| {
+        if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            let free = stream.context().mem_get_info().map_or(0, |(free, _)| free);
+            let (wanted, free) = (bytes.div_ceil(1 << 20), free >> 20);
+            return BackendError::Other(format!(
+                "out of device memory: {wanted} MiB are wanted for {what}, {free} MiB are free{advice}"
+            ));
+        }
+        failed("allocate device memory")(error)
+    })
+}
+
+/// Memory that products on one line, or one branch of it, have for themselves.
+///
+/// # Errors
+/// When there is not enough.
+fn workspace(stream: &Arc<CudaStream>) -> Result<CudaSlice<u8>, BackendError> {
+    allocate(stream, product::WORKSPACE, "what matrix products need beside their matrices", "")
+}
+
 fn named(error: BackendError, name: &str) -> BackendError {
     BackendError::Other(format!("{error}, for {name}"))
 }
@@ -240,17 +265,7 @@ impl Device for Driver {
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Self::Memory, BackendError> {
-        self.stream.alloc_zeros::<u8>(bytes.max(256)).map_err(|error| {
-            if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
-                let free = self.context.mem_get_info().map_or(0, |(free, _)| free);
-                return BackendError::Other(format!(
-                    "out of device memory: {what} takes {} MiB, {} MiB are free; use a smaller batch or model",
-                    bytes.div_ceil(1 << 20),
-                    free >> 20
-                ));
-            }
-            failed("allocate device memory")(error)
-        })
+        allocate(&self.stream, bytes.max(256), what, "; use a smaller batch or model")
     }
 
     fn address(&self, memory: &Self::Memory) -> u64 {

@@ -10,7 +10,7 @@
 
 namespace {
 
-enum { SUCCESS = 0, INVALID_VALUE = 7, NOT_SUPPORTED = 15 };
+enum { SUCCESS = 0, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
 enum { R_32F = 0, R_16BF = 14, COMPUTE_32F = 68, COMPUTE_TF32 = 77, EPILOGUE_DEFAULT = 1, EPILOGUE_BIAS = 4, EPILOGUE_BGRADA = 256 };
 // More of it than the library says that it needs would be an error of ours.
 constexpr size_t WORKSPACE = 1 << 20;
@@ -197,7 +197,7 @@ int cublasLtMatmul(void*, const Operation* operation, const float* alpha, const 
         return INVALID_VALUE;
     auto* product = new Product{*operation, *a, *b, *d, addresses[0], addresses[1], addresses[2], addresses[3]};
     auto put = of_driver<int (*)(void*, void (*)(void*), void*, void (*)(void*), uint64_t)>("vitx_put");
-    return put(stream, run, product, [](void* data) { delete static_cast<Product*>(data); }, product->workspace) == 0 ? SUCCESS : INVALID_VALUE;
+    return put(stream, run, product, [](void* data) { delete static_cast<Product*>(data); }, product->workspace) == 0 ? SUCCESS : EXECUTION_FAILED;
 }
 
 }  // extern "C"

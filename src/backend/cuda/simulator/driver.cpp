@@ -114,7 +114,8 @@ std::map<uint64_t, Block> blocks;
 std::map<uint64_t, size_t> locked;
 size_t taken;
 int failure;  // Sticky, as an error of a kernel is.
-int context_of_device;
+// A process is on one device, and so is all that is here.
+char contexts[16];
 thread_local void* current;
 uint64_t drawn = 0x9E3779B97F4A7C15;
 // Calls of each kind that ran, for `vitx_simulated`.
@@ -145,6 +146,33 @@ bool works() {
 size_t all_memory() {
     const char* text = getenv("VITX_SIMULATED_BYTES");
     return text ? strtoull(text, nullptr, 10) : size_t(80) << 30;
+}
+
+// Of VITX_SIMULATED_DEVICES (1 where that is not set, at most 16), those that CUDA_VISIBLE_DEVICES names, by number or UUID: those
+// before the first that is not there, or is named twice, which leaves none.
+const std::vector<int>& visible() {
+    static const std::vector<int> all = [] {
+        const char *many = getenv("VITX_SIMULATED_DEVICES"), *named = getenv("CUDA_VISIBLE_DEVICES");
+        int count = std::min(many ? atoi(many) : 1, 16);
+        std::vector<int> found;
+        for (int at = 0; !named && at < count; at++) found.push_back(at);
+        std::string text = named ? std::string(named) + "," : "";
+        for (size_t end; (end = text.find(',')) != std::string::npos; text.erase(0, end + 1)) {
+            std::string one = text.substr(0, end);
+            // A part of an UUID is enough where no other begins with it.
+            int device = -1, others = 0;
+            for (int at = 0; at < count; at++) {
+                char uuid[48];
+                snprintf(uuid, sizeof uuid, "GPU-51515151-5151-5151-5151-5151515151%02x", 0x51 + at);
+                if (one == std::to_string(at) || (one.size() > 4 && std::string(uuid).rfind(one, 0) == 0)) device = at, others++;
+            }
+            if (others != 1) break;
+            if (std::count(found.begin(), found.end(), device)) return std::vector<int>();
+            found.push_back(device);
+        }
+        return found;
+    }();
+    return all;
 }
 
 // The block that holds these bytes, if it is there.
@@ -257,9 +285,27 @@ bool meet(const std::vector<Captured>& nodes) {
     return false;
 }
 
-#define CALLED(call)      \
-    Guard guard(mutex);   \
-    const char* const name = #call
+// What a call is to fail with, if it is the one that is asked for: VITX_SIMULATED_FAILURE=CALL:N:ERROR is the Nth call of this name in a
+// process, counted from 1, or, as `kernel`, the Nth kernel that runs. Errors from 700 on stay, as a driver's do that are of the context.
+int asked(const char* call) {
+    static const std::string text = [] {
+        const char* value = getenv("VITX_SIMULATED_FAILURE");
+        return std::string(value ? value : "");
+    }();
+    static uint64_t calls = 0, wanted = 0;
+    static int error = 0;
+    size_t colon = text.find(':');
+    if (colon == std::string::npos || text.compare(0, colon, call) != 0) return SUCCESS;
+    if (calls++ == 0) wanted = strtoull(&text[colon + 1], nullptr, 10), error = atoi(&text[text.rfind(':') + 1]);
+    if (calls != wanted) return SUCCESS;
+    if (error >= 700 && error < 900) failure = error;
+    return fails(error, call, "it was asked to fail");
+}
+
+#define CALLED(call)                \
+    Guard guard(mutex);             \
+    const char* const name = #call; \
+    if (int error = asked(name)) return error
 #define ON(handle)                                       \
     Stream* stream;                                      \
     if (int error = of(handle, name, stream)) return error
@@ -294,15 +340,19 @@ int cuDriverGetVersion(int* version) {
     *version = text ? atoi(text) : 13000;
     return SUCCESS;
 }
-int cuInit(unsigned flags) { return flags == 0 ? SUCCESS : INVALID_VALUE; }
-int cuDeviceGetCount(int* count) { *count = 1; return SUCCESS; }
+int cuInit(unsigned flags) { return flags != 0 ? INVALID_VALUE : visible().empty() ? NO_DEVICE : SUCCESS; }
+int cuDeviceGetCount(int* count) { *count = visible().size(); return SUCCESS; }
 int cuDeviceGet(int* device, int ordinal) {
-    if (ordinal != 0) return INVALID_DEVICE;
-    *device = 0;
+    if (ordinal < 0 || size_t(ordinal) >= visible().size()) return INVALID_DEVICE;
+    *device = ordinal;
     return SUCCESS;
 }
 int cuDeviceGetName(char* text, int length, int) { snprintf(text, length, "no device, but its simulation"); return SUCCESS; }
-int cuDeviceGetUuid_v2(unsigned char* uuid, int) { memset(uuid, 0x51, 16); return SUCCESS; }
+int cuDeviceGetUuid_v2(unsigned char* uuid, int device) {
+    memset(uuid, 0x51, 16);
+    uuid[15] += visible()[device];
+    return SUCCESS;
+}
 int cuDeviceTotalMem_v2(size_t* bytes, int) { *bytes = all_memory(); return SUCCESS; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
     switch (attribute) {
@@ -326,7 +376,7 @@ int cuGetErrorString(int error, const char** text) {
 }
 int cuGetErrorName(int error, const char** text) { return cuGetErrorString(error, text); }
 
-int cuDevicePrimaryCtxRetain(void** context, int) { *context = &context_of_device; return SUCCESS; }
+int cuDevicePrimaryCtxRetain(void** context, int device) { *context = &contexts[visible()[device]]; return SUCCESS; }
 int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
 int cuCtxGetCurrent(void** context) { *context = current; return SUCCESS; }
 int cuCtxSetCurrent(void* context) { current = context; return SUCCESS; }
@@ -666,7 +716,7 @@ int cuLaunchKernel(void* handle, unsigned gx, unsigned gy, unsigned gz, unsigned
         }
         const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};
         counts["kernel"]++;
-        if (!works()) return;
+        if (asked("kernel") || !works()) return;
         if (const char* wrong = run.launch(pointers.data(), grid, block, shared))
             failure = fails(LAUNCH_FAILED, run.name.c_str(), wrong);
     });
@@ -680,7 +730,8 @@ int cuStreamBeginCapture_v2(void* handle, int) {
     return SUCCESS;
 }
 int cuStreamEndCapture(void* handle, void** graph) {
-    CALLED(cuStreamEndCapture);
+    Guard guard(mutex);
+    const char* const name = "cuStreamEndCapture";
     ON(handle);
     *graph = nullptr;
     if (!capturing(stream)) return fails(CAPTURE_WRONG, name, "no capture has begun");
@@ -702,6 +753,8 @@ int cuStreamEndCapture(void* handle, void** graph) {
         one->capture = nullptr, one->tips.clear(), one->origin = false;
     }
     capture->open = false;
+    // Also a call that fails ends it.
+    if (int error = asked(name)) return error;
     if (capture->invalid) return fails(CAPTURE_INVALIDATED, name, "a call before it has ended the capture");
     if (!joined) return fails(CAPTURE_UNJOINED, name, "work of another stream is not joined");
     if (meet(capture->nodes)) return fails(INVALID_VALUE, name, "two products may run at once in one workspace");
