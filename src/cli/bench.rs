@@ -111,13 +111,23 @@ fn profiled(times: &[OperatorTime], steps: f64) -> Vec<Profiled> {
     times.iter().map(profiled).collect()
 }
 
+/// The operators of a kernel, of which those in the middle are counted where there are many; `--json` has them all.
+fn shown(operator: &str) -> String {
+    const MOST: usize = 4;
+    let names: Vec<&str> = operator.split('+').collect();
+    match names[..] {
+        [first, second, .., last] if names.len() > MOST => format!("{first}+{second}+{} more+{last}", names.len() - 3),
+        _ => operator.to_owned(),
+    }
+}
+
 fn table(profile: &[Profiled]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(["operator", "calls", "thread ms", "share", "GFLOP/s"]);
     for Profiled { operator, calls, thread_ms, share, gflops } in profile {
         let gflops = if *gflops > 0.0 { format!("{gflops:.1}") } else { String::new() };
         let share = format!("{:.1}%", 100.0 * share);
-        table.add_row([operator.clone(), format!("{calls:.0}"), format!("{thread_ms:.2}"), share, gflops]);
+        table.add_row([shown(operator), format!("{calls:.0}"), format!("{thread_ms:.2}"), share, gflops]);
     }
     for column in 1..5 {
         if let Some(column) = table.column_mut(column) {
@@ -222,4 +232,16 @@ fn step(args: &StepArgs) -> miette::Result<ExitCode> {
         console.line(&table(&measured.profile).to_string());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_operators_of_a_kernel_are_counted() {
+        assert_eq!(shown("dense"), "dense");
+        assert_eq!(shown("dense+dense+attention+add"), "dense+dense+attention+add");
+        assert_eq!(shown("dense+add+layer_norm+dense+gelu+dropout"), "dense+add+3 more+dropout");
+    }
 }
