@@ -106,6 +106,10 @@ impl Emitter<'_> {
         for (launch, floats) in launches.into_iter().zip([count, 0]) {
             let cost = Cost { bytes: (size_of::<f32>() * floats) as u64, flops: 0 };
             self.push_costing(Work::Launch(launch), &[], cost);
+            // It reads all gradients, not only those of the segment that it is given the start of: it runs alone.
+            if let (Some(call), 1..) = (self.calls.last_mut(), floats) {
+                call.touched = None;
+            }
         }
     }
 
