@@ -1,5 +1,7 @@
 //! A device for tests: the very kernels, emulated on the host, and products in plain loops.
 
+mod touched;
+
 use std::{
     cell::{Cell, UnsafeCell},
     collections::VecDeque,
@@ -56,6 +58,8 @@ pub struct Emulated {
     pub fastest: usize,
     /// Shared memory of a block, if not as much as a device has.
     pub block_memory: Option<usize>,
+    /// Hides from each call all memory that it does not say it touches, see [`touched`].
+    pub watched: bool,
 }
 
 thread_local! {
@@ -84,6 +88,7 @@ pub struct Memory(UnsafeCell<Vec<u128>>, Option<(&'static Bytes, u64)>);
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        touched::forget(self.bytes() as u64);
         if let Some((of, bytes)) = self.1 {
             of.taken.fetch_sub(bytes, Ordering::Relaxed);
         }
@@ -217,7 +222,11 @@ impl Device for Emulated {
             }
         }
         // Large vectors come from the system page by page, so addresses are as aligned as a device's.
-        Ok(Memory(UnsafeCell::new(vec![0; bytes.div_ceil(16)]), taken))
+        let memory = Memory(UnsafeCell::new(vec![0; bytes.div_ceil(16)]), taken);
+        if self.watched {
+            touched::remember(memory.bytes() as u64, memory.len());
+        }
+        Ok(memory)
     }
 
     fn address(&self, memory: &Memory) -> u64 {
@@ -266,7 +275,7 @@ impl Device for Emulated {
 
     fn launch(&mut self, prepared: &Self::Prepared) -> Result<(), BackendError> {
         for call in prepared {
-            match call.work.clone() {
+            let work = || match call.work.clone() {
                 Work::Launch(launch) if self.broken == Some(launch.source.name) => {}
                 Work::Launch(launch) => run(launch),
                 Work::Gemm(gemm, plain) => {
@@ -276,6 +285,10 @@ impl Device for Emulated {
                         plain.into_iter().for_each(run);
                     }
                 }
+            };
+            match &call.touched {
+                Some(touched) if self.watched => touched::watch(&call.name, touched, work),
+                _ => work(),
             }
         }
         Ok(())

@@ -194,7 +194,9 @@ impl<D: Device> Kept<D> {
         let [to, labels] = self.next;
         let extent = |place: Place, bytes: usize, written: bool| Extent { place, bytes, written };
         let [images, label_bytes] = self.bytes_of(batch, elements, element);
-        let mut touched = vec![extent(to, images, true), extent(labels, label_bytes, true)];
+        // What comes before the next batch is the host's alone to write.
+        let data = extent(Place { base: Base::Data, offset: 0 }, to.offset, false);
+        let mut touched = vec![extent(to, images, true), extent(labels, label_bytes, true), data];
         let workspaces = input.workspace(batch).map(|floats| size_of::<f32>() * floats);
         touched.extend(self.scratch.into_iter().zip(workspaces).map(|(place, bytes)| extent(place, bytes, true)));
         touched.extend(state::bytes(state::AHEAD).map(|bytes| extent(state::AHEAD, bytes, false)));

@@ -8,6 +8,7 @@ use std::ops::Range;
 use crate::{
     backend::cuda::{
         compile::emit::{Emitter, Symbol},
+        kernels::update::Chunk,
         launch::Element,
         layout::Wide,
         program::{Base, Call, Extent, Line, Place, Work},
@@ -125,11 +126,14 @@ impl Emitter<'_> {
             let Some((_, optimizer, ..)) = rules.iter().find(|(number, ..)| *number == rule) else { continue };
             let touched = self.updated(&elements);
             for part in parts {
+                let chunk = size_of::<Chunk>();
+                let place = Symbol::Fixed(state::TABLE.plus(part.start * chunk));
+                let table = Extent { place, bytes: part.len() * chunk, written: false };
                 let (launch, cost) = self.update_of(&part, optimizer);
                 let call = Call {
                     cost,
                     line: Line::Fill,
-                    touched: Some(touched.clone()),
+                    touched: Some([&touched[..], &[table]].concat()),
                     ..Call::unseen(optimizer.rule.name, Work::Launch(launch))
                 };
                 self.calls.insert(after, call);
@@ -155,7 +159,7 @@ impl Emitter<'_> {
                 touched.push(fixed(Base::Shadow, size * elements.start, size * elements.len(), true));
             }
         }
-        for place in [state::STEP, state::STOP] {
+        for place in [state::STEP, state::STOP, state::CLIP] {
             touched.extend(state::bytes(place).map(|bytes| fixed(Base::State, place.offset, bytes, false)));
         }
         touched

@@ -60,7 +60,7 @@ fn updates_beside_the_backward_pass_give_the_same_bits() {
             // The lines are the same for all rules.
             let orders = if rule.name == "adamw" { &orders[..] } else { &orders[..1] };
             for &order in orders {
-                let device = Emulated { order, wide: WIDE, ..Emulated::default() };
+                let device = Emulated { order, wide: WIDE, watched: true, ..Emulated::default() };
                 let (actual, early) = trained(optimizer, Precision::Bf16, device);
                 assert!(actual == expected, "{} {order:?} {expects}", rule.name);
                 // A rule for matrices has another rule for the rest, all of whose parameters are small here.

@@ -75,6 +75,25 @@ fn every_order_trains_alike_on_kept_images() {
     }
 }
 
+/// What orders the lines is what calls say that they touch: they touch nothing else.
+#[test]
+#[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
+fn calls_touch_what_they_say() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        for plain in [false, true] {
+            let device = Emulated { plain, wide: Some(64), ..Emulated::default() };
+            assert!(
+                steps(precision, Emulated { watched: true, ..device }) == steps(precision, device),
+                "{precision:?} {plain}"
+            );
+        }
+        let run = |watched| {
+            fit(&mut engine(small(), precision, Emulated { watched, ..Emulated::default() }), &AUGMENTATION, 1).1
+        };
+        assert!(run(true) == run(false), "{precision:?}");
+    }
+}
+
 /// The orders are not the same one after all: a line that does not wait for the other spoils a step.
 #[test]
 #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]

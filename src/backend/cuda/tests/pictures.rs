@@ -75,7 +75,7 @@ fn however_an_epoch_is_cut_it_trains_alike() {
             let (expected, means, _) = trained(small(), augmentation, count, true, Emulated::default());
             let orders = [Order::Drawn(3), Order::AsGiven, Order::First(Line::Fill), Order::First(Line::Main)];
             for &order in if count == 11 { &orders[..] } else { &orders[..1] } {
-                let device = Emulated { order, ..Emulated::default() };
+                let device = Emulated { order, watched: true, ..Emulated::default() };
                 let (whole, again, _) = trained(small(), augmentation, count, true, device);
                 assert!(whole == expected && again == means, "{augmentation:?} {count} {order:?}");
                 let (cut, evaluations, _) = trained(small(), augmentation, count, false, device);
