@@ -149,12 +149,7 @@ impl Blas {
             BackendError::Other(format!("cuBLASLt has no product of [{m}, {k}] and [{k}, {n}]"))
         })?;
         // Another process, which may have chosen otherwise, may have been faster.
-        let kept = decode(&self.cache.settle(&identity, &encode(&choice)));
-        if kept.is_none() {
-            // What was there is no choice.
-            self.cache.put(&identity, &encode(&choice));
-        }
-        Ok(kept.unwrap_or(choice))
+        Ok(self.cache.settle(&identity, &encode(&choice), decode).unwrap_or(choice))
     }
 
     /// The time of the same product of each copy of its operands, one after the other, and of the launches after each, if

@@ -51,11 +51,16 @@ impl Cache {
         let _ = self.write(key, value, |file, path| file.persist(path));
     }
 
-    /// Keeps a value, unless another process was faster: whose value stands is the one that counts, for all.
-    pub fn settle(&self, key: &[&[u8]], value: &[u8]) -> Vec<u8> {
+    /// Keeps a value, unless another process was faster: its value, as it is read, then counts for all. One that cannot be read is
+    /// replaced.
+    pub fn settle<T>(&self, key: &[&[u8]], value: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         let there = self.write(key, value, |file, path| file.persist_noclobber(path));
         let faster = there.is_err_and(|error| error.kind() == ErrorKind::AlreadyExists);
-        faster.then(|| self.get(key)).flatten().unwrap_or_else(|| value.to_owned())
+        let theirs = faster.then(|| self.get(key).and_then(|bytes| read(&bytes)))?;
+        if theirs.is_none() {
+            self.put(key, value);
+        }
+        theirs
     }
 
     fn write(
@@ -97,11 +102,18 @@ mod tests {
     fn the_first_of_two_choices_counts_for_both() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
-        assert_eq!(cache.settle(&[b"a"], b"one"), b"one");
-        assert_eq!(cache.settle(&[b"a"], b"two"), b"one");
+        let settle = |cache: &Cache, value: &[u8]| {
+            let read = |bytes: &[u8]| (bytes != b"broken").then(|| bytes.to_owned());
+            cache.settle(&[b"a"], value, read).unwrap_or_else(|| value.to_owned())
+        };
+        assert_eq!(settle(&cache, b"one"), b"one");
+        assert_eq!(settle(&cache, b"two"), b"one");
         assert_eq!(cache.get(&[b"a"]).unwrap(), b"one");
+        cache.put(&[b"a"], b"broken");
+        assert_eq!(settle(&cache, b"two"), b"two");
+        assert_eq!(cache.get(&[b"a"]).unwrap(), b"two");
         let none = Cache { folder: None };
-        assert_eq!(none.settle(&[b"a"], b"two"), b"two");
+        assert_eq!(settle(&none, b"two"), b"two");
     }
 
     #[test]

@@ -30,9 +30,12 @@ impl Driver {
     fn kept_or_timed(&mut self, shape: &str, programs: &[Vec<Call<u64>>]) -> Result<usize, BackendError> {
         let machine = self.machine.clone();
         let (cache, identity) = (Cache::new("regions"), [machine.as_bytes(), shape.as_bytes()]);
-        let known = cache.get(&identity).and_then(|bytes| <[u8; 1]>::try_from(bytes).ok());
-        if let Some([index]) = known.filter(|[index]| usize::from(*index) < programs.len()) {
-            return Ok(index.into());
+        let read = |bytes: &[u8]| match bytes {
+            [index] => Some(usize::from(*index)).filter(|&index| index < programs.len()),
+            _ => None,
+        };
+        if let Some(index) = cache.get(&identity).and_then(|bytes| read(&bytes)) {
+            return Ok(index);
         }
         let prepared =
             programs.iter().map(|calls| self.prepare(calls.clone())).collect::<Result<Vec<_>, BackendError>>()?;
@@ -50,13 +53,7 @@ impl Driver {
         }
         let index = choose(&least);
         // Another process, which may have chosen otherwise, may have been faster.
-        let kept = cache.settle(&identity, &[index as u8]);
-        let kept = kept.first().map(|&index| usize::from(index)).filter(|&index| index < programs.len());
-        if kept.is_none() {
-            // What was there is no choice.
-            cache.put(&identity, &[index as u8]);
-        }
-        Ok(kept.unwrap_or(index))
+        Ok(cache.settle(&identity, &[index as u8], read).unwrap_or(index))
     }
 }
 
