@@ -62,6 +62,13 @@ pub struct Emulated {
     pub watched: bool,
 }
 
+impl Emulated {
+    /// One on which calls touch no more than they say.
+    pub fn watched() -> Self {
+        Self { watched: true, ..Self::default() }
+    }
+}
+
 thread_local! {
     /// Bytes that this thread has copied from emulated devices.
     pub static READ: Cell<usize> = const { Cell::new(0) };

@@ -40,11 +40,6 @@ fn network(layers: &str) -> Architecture {
     elaborate(&Source::new("heads", format!("model heads {{ {layers} }}")), &BTreeMap::new(), &spec).unwrap()
 }
 
-/// Calls touch no more than they say.
-fn watched() -> Emulated {
-    Emulated { watched: true, ..Emulated::default() }
-}
-
 fn on(precision: Precision, regions: Regions, device: Emulated) -> CudaEngine<Emulated> {
     of(BLOCKS, precision, regions, device)
 }
@@ -97,7 +92,7 @@ fn steps_and_gradients_are_those_of_the_cpu_backend() {
             mix -> gelu
             mix -> flatten -> dense(num_classes)",
     ] {
-        of_the_cpu_backend(layers, Regions::Off, watched());
+        of_the_cpu_backend(layers, Regions::Off, Emulated::watched());
     }
     // Projections in the kernel: of blocks; without biases, and an output that is read twice; of tokens that are images, which have no
     // gradient; where queries are read once more, so that they stay; without a bias of the output's.
@@ -113,7 +108,7 @@ fn steps_and_gradients_are_those_of_the_cpu_backend() {
             mix -> gelu
             mix -> flatten -> dense(num_classes)",
     ] {
-        of_the_cpu_backend(layers, Regions::On, watched());
+        of_the_cpu_backend(layers, Regions::On, Emulated::watched());
     }
 }
 
@@ -158,7 +153,7 @@ fn keys_biases_have_no_gradient() {
 #[cfg_attr(not(cxx), ignore = "needs a C++ compiler")]
 fn gradients_are_near_in_bfloat16() {
     for (layers, regions) in [(BLOCKS, Regions::Off), (BLOCKS, Regions::On), (ONE_HEAD, Regions::On)] {
-        let of = |precision, regions| gradients(&mut of(layers, precision, regions, watched()));
+        let of = |precision, regions| gradients(&mut of(layers, precision, regions, Emulated::watched()));
         let (exact, ours) = (of(Precision::F32, Regions::Off), of(Precision::Bf16, regions));
         for (ours, exact) in ours.iter().zip(&exact).filter(|(ours, _)| !ours.name.ends_with("key/bias")) {
             assert!(distance(&ours.data, &exact.data) < 0.06, "{regions:?}: gradient of {}", ours.name);
